@@ -1,0 +1,1 @@
+"""Embedders: the port, the providers, and the registry that finds them by name."""
