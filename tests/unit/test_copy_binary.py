@@ -1,0 +1,30 @@
+"""The byte layout of binary COPY, against what the PostgreSQL manual prescribes."""
+
+import struct
+
+import pyarrow as pa
+import pytest
+
+from gristmill.records.copy_binary import encode_copy
+
+
+class TestEncodeCopy:
+    def test_header_rows_and_trailer_are_as_the_manual_says(self) -> None:
+        table = pa.table({"a": pa.array([1, None], pa.int64()), "b": pa.array(["é", ""], pa.string())})
+        expected = (
+            b"PGCOPY\n\xff\r\n\0" + struct.pack("!ii", 0, 0)
+            + struct.pack("!hiqi", 2, 8, 1, 2) + "é".encode()
+            + struct.pack("!hii", 2, -1, 0)
+            + struct.pack("!h", -1)
+        )  # fmt: skip
+        assert b"".join(bytes(block) for block in encode_copy(table)) == expected
+
+    def test_a_vector_is_dimensions_then_big_endian_floats(self) -> None:
+        table = pa.table({"v": pa.array([[1.0, -2.5], None], pa.list_(pa.float32(), 2))})
+        body = b"".join(bytes(block) for block in encode_copy(table))[19:-2]
+        assert body == struct.pack("!hihhff", 1, 12, 2, 0, 1.0, -2.5) + struct.pack("!hi", 1, -1)
+
+    def test_an_unknown_arrow_type_is_refused_by_name(self) -> None:
+        table = pa.table({"x": pa.array([1], pa.int8())})
+        with pytest.raises(TypeError, match="int8"):
+            list(encode_copy(table))
