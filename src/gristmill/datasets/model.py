@@ -1,0 +1,112 @@
+"""The contract of a dataset as frozen values: fields, key, time field, embedding. The checks are in ``contract``."""
+
+import json
+from functools import cached_property
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+TypeName = Literal[
+    "text", "integer", "float", "decimal", "boolean", "timestamp", "date", "uuid", "json", "vector", "image"
+]
+Metric = Literal["cosine", "l2", "inner_product"]
+EMBEDDING_COLUMN = "_embedding"
+SYSTEM_COLUMNS = ("_id", "_seq", "_ord")
+
+DEFAULT_MAX_LENGTH = 65_536
+# Text of a key is an entry of a B-tree, whose entries end at about 2,700 bytes; see contract_checks.MAX_KEY_BYTES.
+DEFAULT_KEY_MAX_LENGTH = 255
+DEFAULT_MAX_BYTES = 1024 * 1024
+MAX_DIGITS = 38
+MAX_DIMENSIONS = 2000
+
+
+class FieldSpec(BaseModel):
+    """One field of a contract.
+
+    minimum, maximum: inclusive bounds as JSON writes values of the type (strings for decimal, timestamp and date).
+    max_length: characters of a text, None for 65,536. precision, scale: digits of a decimal, as in SQL.
+    zone: IANA zone of timestamps that come without an offset. dimensions: numbers in a vector.
+    max_bytes: size of a decoded image, None for 1 MiB. filterable: the field gets an index of its own.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    name: str
+    type: TypeName
+    required: bool = False
+    max_length: int | None = None
+    minimum: Any = None
+    maximum: Any = None
+    precision: int | None = None
+    scale: int | None = None
+    zone: str | None = None
+    dimensions: int | None = None
+    max_bytes: int | None = None
+    filterable: bool = False
+
+    def without_bounds(self) -> "FieldSpec":
+        """Return the same field with neither minimum nor maximum: what a bound itself is checked against."""
+        return self.model_copy(update={"minimum": None, "maximum": None})
+
+
+class EmbeddingSpec(BaseModel):
+    """Where a record's vector comes from and how vectors are compared.
+
+    from_: text fields that the embedder reads, or None when clients supply vectors as ``_embedding``.
+    embedder: name of the embedder, None exactly when ``from_`` is. dimensions: always set in a checked contract.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, populate_by_name=True)
+
+    from_: tuple[str, ...] | None = Field(None, alias="from")
+    embedder: str | None = None
+    metric: Metric = "cosine"
+    dimensions: int | None = None
+
+
+class Contract(BaseModel):
+    """A checked contract. Build it with ``contract.parse_contract`` or, from storage, ``load_contract``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    name: str
+    fields: tuple[FieldSpec, ...]
+    key: tuple[str, ...] = ()
+    time_field: str | None = None
+    embedding: EmbeddingSpec | None = None
+
+    @cached_property
+    def _by_name(self) -> dict[str, FieldSpec]:
+        return {field.name: field for field in self.fields}
+
+    def field(self, name: str) -> FieldSpec:
+        """Return the field called ``name``. Raises KeyError; ask ``has_field`` first for names that users wrote."""
+        return self._by_name[name]
+
+    def has_field(self, name: str) -> bool:
+        return name in self._by_name
+
+    @property
+    def key_fields(self) -> tuple[FieldSpec, ...]:
+        """The fields of the key in the order of the key; empty for a dataset without a key."""
+        return tuple(self.field(name) for name in self.key)
+
+    @property
+    def vector_dimensions(self) -> int | None:
+        """Length of the vectors in ``_embedding``, or None for a dataset without an embedding."""
+        return None if self.embedding is None else self.embedding.dimensions
+
+    @property
+    def takes_vectors(self) -> bool:
+        """Whether clients supply the vectors, as the member ``_embedding`` of each record."""
+        return self.embedding is not None and self.embedding.from_ is None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the contract as users write it: absent members are left out."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def load_contract(body: dict[str, Any]) -> Contract:
+    """Return the contract stored as ``body`` (made by ``Contract.as_json``), without checking it again."""
+    return Contract.model_validate_json(json.dumps(body))
