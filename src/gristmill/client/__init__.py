@@ -1,0 +1,51 @@
+"""The Python client: knows the REST interface and nothing else of Gristmill.
+
+from gristmill.client import Client
+
+with Client("http://127.0.0.1:8000") as client:
+    client.submit("readings", [{"sensor": "a", "at": "2026-01-01T00:00:00Z", "value": 1.5}], wait=True)
+    for record in client.records("readings", where={"sensor": "a"}):
+        print(record)
+"""
+
+from gristmill.client._retry import Retry
+from gristmill.client.client import Client
+from gristmill.client.errors import (
+    ClientError,
+    Conflict,
+    ConnectionFailed,
+    Forbidden,
+    InvalidRequest,
+    JobCancelled,
+    JobFailed,
+    NotFound,
+    Problem,
+    Refused,
+    ServerError,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+    UnfinishedJob,
+    WaitTimeout,
+)
+
+__all__ = [
+    "Client",
+    "ClientError",
+    "Conflict",
+    "ConnectionFailed",
+    "Forbidden",
+    "InvalidRequest",
+    "JobCancelled",
+    "JobFailed",
+    "NotFound",
+    "Problem",
+    "Refused",
+    "Retry",
+    "ServerError",
+    "TooLarge",
+    "Unauthenticated",
+    "Unavailable",
+    "UnfinishedJob",
+    "WaitTimeout",
+]

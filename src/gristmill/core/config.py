@@ -1,0 +1,138 @@
+"""Settings: flag > environment > ``.env`` > ``config.ini`` > default. The only reader of the environment.
+
+One rule names a setting everywhere: key ``port`` of section ``[api]`` in config.ini is the field ``api_port`` here and
+``GRISTMILL_API_PORT`` in the environment. ``config.ini`` documents every key; a test holds the two together.
+"""
+
+import configparser
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from gristmill.core.errors import Invalid, Place
+
+MIB = 1024 * 1024
+
+
+class _IniSource(PydanticBaseSettingsSource):
+    """Reads ``config.ini`` (or the file that GRISTMILL_CONFIG names) from the working directory."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        path = Path(os.environ.get("GRISTMILL_CONFIG", "config.ini"))
+        if not path.is_file():
+            return {}
+        parser = configparser.ConfigParser(interpolation=None, inline_comment_prefixes=None)
+        parser.read(path, encoding="utf-8")
+        return {
+            f"{section}_{key}": value
+            for section in parser.sections()
+            for key, value in parser.items(section)
+            if value.strip() != ""
+        }
+
+
+class Settings(BaseSettings):
+    """Every setting, with its default. Sizes are bytes, times are seconds unless the name says otherwise."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="GRISTMILL_", env_file=".env", env_file_encoding="utf-8", extra="ignore", env_ignore_empty=True
+    )
+
+    # [database]
+    database_url: str = "postgresql://gristmill@127.0.0.1:5432/gristmill"
+    database_pool: int = Field(10, ge=1, le=500)
+    database_statement_timeout: float = Field(30, gt=0)
+    # [broker]
+    broker_url: str = "amqp://guest:guest@127.0.0.1:5672//"
+    broker_confirm_timeout: float = Field(5, gt=0)
+    # [api]
+    api_host: str = "127.0.0.1"
+    api_port: int = Field(8000, ge=0, le=65535)
+    api_require_key: bool = False
+    api_bootstrap_key: str = ""
+    api_max_body_bytes: int = Field(2048 * MIB, ge=1024)
+    api_max_json_bytes: int = Field(16 * MIB, ge=1024)
+    api_max_json_depth: int = Field(32, ge=4, le=200)
+    api_spool_dir: str = ""
+    api_max_spool_bytes: int = Field(8192 * MIB, ge=MIB)
+    api_max_wait: float = Field(30, ge=0, le=300)
+    api_threads: int = Field(40, ge=2, le=500)
+    # [jobs]
+    jobs_max_attempts: int = Field(5, ge=1, le=100)
+    jobs_max_queued: int = Field(1_000_000, ge=1)
+    jobs_max_staged_bytes: int = Field(8192 * MIB, ge=MIB)
+    jobs_chunk_bytes: int = Field(8 * MIB, ge=1024, le=8 * MIB)
+    jobs_chunk_records: int = Field(20_000, ge=1, le=1_000_000)
+    jobs_lease: float = Field(60, ge=1)
+    jobs_heartbeat: float = Field(10, gt=0)
+    jobs_retry_base: float = Field(1, gt=0)
+    jobs_retry_max: float = Field(300, gt=0)
+    jobs_resend_after: float = Field(60, gt=0)
+    jobs_retention_days: float = Field(30, gt=0)
+    jobs_idempotency_hours: float = Field(24, gt=0)
+    # [dispatcher]
+    dispatcher_window: int = Field(0, ge=0)
+    dispatcher_poll: float = Field(1, gt=0, le=60)
+    # [worker]
+    worker_processes: int = Field(2, ge=1, le=256)
+    worker_long_processes: int = Field(1, ge=1, le=256)
+    worker_soft_time_limit: float = Field(300, gt=0)
+    worker_time_limit: float = Field(360, gt=0)
+    worker_long_soft_time_limit: float = Field(6 * 3600, gt=0)
+    worker_long_time_limit: float = Field(6 * 3600 + 600, gt=0)
+    worker_drain_seconds: float = Field(20, ge=0)
+    worker_tasks_per_child: int = Field(10_000, ge=1)
+    # [embeddings]
+    embeddings_default: str = "static"
+    # [search]
+    search_seal_rows: int = Field(20_000, ge=1000)
+    search_ef: int = Field(100, ge=10, le=1000)
+    search_maintenance_memory_mb: int = Field(512, ge=64)
+    search_build_workers: int = Field(1, ge=0, le=16)
+    # [flower]
+    flower_port: int = Field(5555, ge=0, le=65535)
+    flower_user: str = "gristmill"
+    flower_password: str = ""
+    # [stack]
+    stack_data: str = ".gristmill"
+    stack_broker: Literal["auto", "rabbitmq", "valkey"] = "auto"
+    stack_postgres_port: int = Field(0, ge=0, le=65535)
+    stack_broker_port: int = Field(0, ge=0, le=65535)
+    # [log]
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, dotenv_settings, _IniSource(settings_cls)
+
+
+def load_settings(**flags: Any) -> Settings:
+    """Return the settings; ``flags`` (those not None) win over everything else. Raises Invalid naming each bad key."""
+    try:
+        return Settings(**{name: value for name, value in flags.items() if value is not None})
+    except ValidationError as error:
+        places = [
+            Place(
+                pointer="/" + "/".join(str(part) for part in item["loc"]),
+                code=item["type"],
+                reason=f"{item['msg']} (got {item.get('input')!r})",
+                field=str(item["loc"][0]) if item["loc"] else None,
+            )
+            for item in error.errors()
+        ]
+        listed = "; ".join(f"{place.field}: {place.reason}" for place in places)
+        raise Invalid(f"The configuration is not valid: {listed}", places) from error

@@ -1,0 +1,157 @@
+"""The database port: engines, transactions, LISTEN. The only place that commits."""
+
+import contextlib
+import select
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg2
+import psycopg2.extensions
+from sqlalchemy import Connection, Engine, MetaData, create_engine, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from gristmill.core.errors import Contended, DatabaseUnavailable, Unavailable
+
+SCHEMA = "gristmill"
+DATA_SCHEMA = "data"
+MIN_PGVECTOR = (0, 8, 4)
+# Serialization failure, deadlock, lock not available.
+CONTENDED = ("40001", "40P01", "55P03")
+
+metadata = MetaData(
+    schema=SCHEMA,
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    },
+)
+
+
+class Database:
+    """A pool of connections to one Postgres. ``url`` is a libpq URL; ``name`` shows up in pg_stat_activity."""
+
+    def __init__(self, url: str, name: str, pool: int = 10, statement_timeout: float = 30.0) -> None:
+        self.url = make_url(url).set(drivername="postgresql+psycopg2")
+        self.name = name
+        options = f"-c statement_timeout={int(statement_timeout * 1000)} -c client_connection_check_interval=2s"
+        options += " -c timezone=UTC -c idle_in_transaction_session_timeout=300s"
+        self._connect_args: dict[str, Any] = {
+            "application_name": name,
+            "connect_timeout": 5,
+            "options": options,
+            "keepalives_idle": 30,
+        }
+        self.engine: Engine = create_engine(
+            self.url, pool_size=pool, max_overflow=0, pool_timeout=10, connect_args=self._connect_args
+        )
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """One transaction: commits at the end of the block, rolls back on any exception.
+
+        Raises DatabaseUnavailable when Postgres cannot be reached or goes away, Contended on deadlocks and lock timeouts.
+        """
+        with _unavailable(), self.engine.connect() as connection:
+            yield connection
+            connection.commit()
+
+    @contextlib.contextmanager
+    def autocommit(self) -> Iterator[Connection]:
+        """A connection whose every statement is its own transaction: one round trip instead of three."""
+        with _unavailable(), self.engine.connect() as connection:
+            yield connection.execution_options(isolation_level="AUTOCOMMIT")
+
+    def connect_raw(self, **options: Any) -> Any:
+        """A psycopg2 connection outside the pool, in autocommit mode: for LISTEN, heartbeats, session locks."""
+        url = self.url.set(drivername="postgresql").render_as_string(hide_password=False)
+        try:
+            connection = psycopg2.connect(url, **{**self._connect_args, **options})
+        except psycopg2.OperationalError as error:
+            raise DatabaseUnavailable(f"Postgres cannot be reached: {str(error).strip().splitlines()[0]}") from error
+        connection.autocommit = True
+        return connection
+
+    def dispose_after_fork(self) -> None:
+        """Forget the parent's connections without closing them; call first in a forked child."""
+        self.engine.dispose(close=False)
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+    def check_pgvector(self) -> None:
+        """Raise Unavailable if pgvector is missing or older than 0.8.4 (index corruption and an overflow before it)."""
+        with self.autocommit() as connection:
+            version = connection.execute(text("SELECT extversion FROM pg_extension WHERE extname = 'vector'")).scalar()
+        if version is None:
+            raise Unavailable("The extension pgvector is not installed in the database: run the migrations first")
+        if tuple(int(part) for part in version.split(".")) < MIN_PGVECTOR:
+            raise Unavailable(f"pgvector {version} is too old: 0.8.4 or newer is needed")
+
+
+class Listener:
+    """One LISTEN connection. ``wait`` blocks up to a timeout and returns the notifications that came."""
+
+    def __init__(self, database: Database, *channels: str) -> None:
+        self._connection = database.connect_raw()
+        with self._connection.cursor() as cursor:
+            for channel in channels:
+                cursor.execute(f'LISTEN "{channel}"')
+
+    def fileno(self) -> int:
+        number: int = self._connection.fileno()
+        return number
+
+    def wait(self, timeout: float) -> list[tuple[str, str]]:
+        """Return (channel, payload) pairs, empty after ``timeout`` seconds. Raises DatabaseUnavailable if it is lost."""
+        if not self._connection.notifies:
+            select.select([self._connection], [], [], timeout)
+        return self.drain()
+
+    def drain(self) -> list[tuple[str, str]]:
+        """Return what has arrived, without waiting."""
+        try:
+            self._connection.poll()
+        except psycopg2.Error as error:
+            raise DatabaseUnavailable(f"The connection to Postgres was lost: {error}") from error
+        found = [(notify.channel, notify.payload) for notify in self._connection.notifies]
+        self._connection.notifies.clear()
+        return found
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def is_lost_connection(error: BaseException) -> bool:
+    """Say whether ``error`` means that Postgres cannot be reached now, rather than that a statement was wrong."""
+    if isinstance(error, DBAPIError):
+        if error.connection_invalidated:
+            return True
+        code = getattr(error.orig, "pgcode", None)
+        if code is None:
+            return isinstance(error.orig, psycopg2.OperationalError | psycopg2.InterfaceError)
+        # 57P01-57P03: shutting down or starting; 08xxx: connection; 53xxx: out of disk, memory, connections.
+        return bool(code[:2] in ("08", "53") or code in ("57P01", "57P02", "57P03", "25006"))
+    return False
+
+
+@contextlib.contextmanager
+def _unavailable() -> Iterator[None]:
+    try:
+        yield
+    except PoolTimeout as error:
+        raise DatabaseUnavailable("All connections to Postgres are in use") from error
+    except DBAPIError as error:
+        if is_lost_connection(error):
+            raise DatabaseUnavailable(f"Postgres is not available: {_first_line(error.orig)}") from error
+        if getattr(error.orig, "pgcode", None) in CONTENDED:
+            raise Contended(f"Postgres ended the transaction: {_first_line(error.orig)}") from error
+        raise
+
+
+def _first_line(error: object) -> str:
+    return (str(error).strip().splitlines() or ["no message"])[0]

@@ -1,0 +1,40 @@
+"""Shared parts of all endpoints: who asks, and which scope a call needs."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from fastapi import Depends, Request
+
+from gristmill.core.errors import Forbidden
+
+Scope = Literal["read", "write", "admin"]
+# Each scope includes those before it.
+SCOPES: tuple[Scope, ...] = ("read", "write", "admin")
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who makes a request: ``key:<name>``, or ``local`` where no key is needed."""
+
+    name: str
+    scope: Scope
+
+
+LOCAL = Principal("local", "admin")
+
+
+def principal_of(request: Request) -> Principal:
+    """Return the principal that the access middleware has found."""
+    principal: Principal = request.scope["state"]["principal"]
+    return principal
+
+
+def needs(scope: Scope) -> Callable[..., None]:
+    """A dependency that refuses principals whose key has a smaller scope. Raises Forbidden."""
+
+    def check(principal: Annotated[Principal, Depends(principal_of)]) -> None:
+        if SCOPES.index(principal.scope) < SCOPES.index(scope):
+            raise Forbidden(f"This call needs a key of scope {scope}; {principal.name} has {principal.scope}")
+
+    return check

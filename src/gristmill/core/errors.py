@@ -1,0 +1,196 @@
+"""The one error tree. Domains raise these or their own subclasses; three translators turn them into answers.
+
+    GristmillError
+    ├── Invalid               422  the request is well-formed but cannot be applied; carries the list of places
+    │   └── Malformed         400  the body cannot be read at all (broken JSON, CSV, encoding, page token)
+    ├── Unauthenticated       401
+    ├── Forbidden             403
+    ├── NotFound              404
+    ├── MethodNotAllowed      405
+    ├── Conflict              409
+    ├── TooLarge              413
+    ├── UnsupportedMedia      415
+    ├── TooMany               429  carries Retry-After
+    ├── Unavailable           503  retryable: a service that should be there is not; carries Retry-After
+    │   ├── DatabaseUnavailable    Postgres itself
+    │   └── Contended              a lock was not to be had, or a deadlock was ended
+    └── Internal              500  a defect: the cause is logged, never shown
+
+``code`` is stable and documented; ``kind`` groups codes; ``retryable`` says whether the same thing may work later.
+The translators: ``api/problems.py``, ``worker/task.py``, ``client/errors.py``.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+MAX_LISTED = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One thing that is wrong: where (JSON pointer), what (stable code), why (a sentence that shows the value).
+
+    record: index of the record in the request, from 0, or None when the place is not in a record.
+    line: line in a CSV or NDJSON body, from 1.
+    field: the name of the field.
+    """
+
+    pointer: str
+    code: str
+    reason: str
+    record: int | None = None
+    line: int | None = None
+    field: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+class GristmillError(Exception):
+    """Root of all errors that Gristmill raises on purpose."""
+
+    code: ClassVar[str] = "internal"
+    kind: ClassVar[str] = "internal"
+    status: ClassVar[int] = 500
+    title: ClassVar[str] = "Internal error"
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, detail: str, **extra: Any) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.extra: dict[str, Any] = extra
+
+    def problem(self) -> dict[str, Any]:
+        """Return the RFC 9457 problem object."""
+        return {
+            "type": f"urn:gristmill:problem:{self.code}",
+            "title": self.title,
+            "status": self.status,
+            "code": self.code,
+            "detail": self.detail,
+            **self.extra,
+        }
+
+    def headers(self) -> Mapping[str, str]:
+        return {}
+
+
+class Invalid(GristmillError):
+    """The request cannot be applied. ``places`` lists at most 100 errors; ``total`` counts all of them."""
+
+    code = "invalid"
+    kind = "invalid"
+    status = 422
+    title = "The request is not valid"
+
+    def __init__(self, detail: str, places: Sequence[Place] = (), total: int | None = None, **extra: Any) -> None:
+        super().__init__(detail, **extra)
+        self.places = list(places[:MAX_LISTED])
+        self.total = len(places) if total is None else total
+
+    def problem(self) -> dict[str, Any]:
+        body = super().problem()
+        if self.places:
+            body["errors"] = [place.as_json() for place in self.places]
+            body["errors_total"] = self.total
+        return body
+
+
+class Malformed(Invalid):
+    code = "malformed"
+    status = 400
+    title = "The request cannot be read"
+
+
+class Unauthenticated(GristmillError):
+    code = "unauthenticated"
+    kind = "unauthenticated"
+    status = 401
+    title = "An API key is needed"
+
+    def headers(self) -> Mapping[str, str]:
+        return {"WWW-Authenticate": 'Bearer realm="gristmill"'}
+
+
+class Forbidden(GristmillError):
+    code = "forbidden"
+    kind = "forbidden"
+    status = 403
+    title = "Not allowed"
+
+
+class NotFound(GristmillError):
+    code = "not_found"
+    kind = "not_found"
+    status = 404
+    title = "Not found"
+
+
+class MethodNotAllowed(GristmillError):
+    code = "method_not_allowed"
+    kind = "not_found"
+    status = 405
+    title = "Method not allowed"
+
+
+class Conflict(GristmillError):
+    code = "conflict"
+    kind = "conflict"
+    status = 409
+    title = "Conflict"
+
+
+class TooLarge(GristmillError):
+    code = "too_large"
+    kind = "too_large"
+    status = 413
+    title = "Too large"
+
+
+class UnsupportedMedia(GristmillError):
+    code = "unsupported_media_type"
+    kind = "invalid"
+    status = 415
+    title = "Unsupported media type"
+
+
+class _Later(GristmillError):
+    def __init__(self, detail: str, retry_after: int = 1, **extra: Any) -> None:
+        super().__init__(detail, **extra)
+        self.retry_after = retry_after
+
+    def headers(self) -> Mapping[str, str]:
+        return {"Retry-After": str(self.retry_after)}
+
+
+class TooMany(_Later):
+    code = "too_many"
+    kind = "too_many"
+    status = 429
+    title = "Too much is queued"
+    retryable = True
+
+
+class Unavailable(_Later):
+    code = "unavailable"
+    kind = "unavailable"
+    status = 503
+    title = "Not available right now"
+    retryable = True
+
+
+class DatabaseUnavailable(Unavailable):
+    """Postgres cannot be reached or is out of resources: no attempt is counted, whatever waits goes on afterwards."""
+
+    code = "database_unavailable"
+
+
+class Contended(Unavailable):
+    """Postgres gave up on a lock, or chose the transaction to end a deadlock: the next attempt will likely pass."""
+
+    code = "contended"
+
+
+class Internal(GristmillError):
+    """A defect on our side; ``detail`` must not reveal anything."""

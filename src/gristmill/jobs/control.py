@@ -1,0 +1,58 @@
+"""Cancel and retry, as clients ask for them."""
+
+import json
+import uuid
+
+from gristmill.core.database import Database
+from gristmill.jobs.errors import NotCancellable, NotRetryable, UnknownJob
+from gristmill.jobs.notices import Notifier
+from gristmill.jobs.repository import control as repository
+from gristmill.jobs.repository import read
+from gristmill.jobs.states import JobState
+
+
+def cancel_job(database: Database, notifier: Notifier, job_id: uuid.UUID, asked_by: str) -> str:
+    """Cancel what has not been claimed and ask running chunks to stop; return ``cancelled`` or ``cancelling``.
+
+    Chunks that are done stay done. Raises UnknownJob, NotCancellable.
+    """
+    reason = {
+        "type": "urn:gristmill:problem:cancelled",
+        "title": "Cancelled",
+        "status": 409,
+        "code": "cancelled",
+        "detail": f"cancelled at the request of {asked_by}",
+    }
+    with database.transaction() as connection:
+        state = repository.cancel(connection, job_id, json.dumps(reason))
+        if state is None:
+            job = read.get_job(connection, job_id)
+            if job is None:
+                raise UnknownJob(f"There is no job {job_id}")
+            raise NotCancellable(f"Job {job_id} has finished already: it is {job['state']}", state=job["state"])
+    if state != JobState.CANCELLING:
+        notifier.finished(job_id)
+    return state
+
+
+def retry_job(database: Database, notifier: Notifier, job_id: uuid.UUID) -> None:
+    """Run the failed chunks of a failed job again, under the job's old number.
+
+    Raises UnknownJob, and NotRetryable when the job did not fail or when a later job that depends on its outcome has
+    begun: an exclusive one, or, if this job is exclusive, any.
+    """
+    with database.transaction() as connection:
+        job = repository.lock_for_retry(connection, job_id)
+        if job is None:
+            raise UnknownJob(f"There is no job {job_id}")
+        if job["state"] != JobState.FAILED:
+            raise NotRetryable(f"Job {job_id} is {job['state']}; only a failed job can be retried", state=job["state"])
+        later = repository.find_later_started(connection, job["scope"], job["seq"], job["exclusive"])
+        if later is not None:
+            raise NotRetryable(
+                f"Job {later}, submitted after job {job_id}, has run since, and its outcome depends on the order; "
+                "submit the records anew instead",
+                blocked_by=str(later),
+            )
+        repository.requeue(connection, job_id)
+    notifier.due()

@@ -1,0 +1,184 @@
+"""REST: jobs by id, lists, cancel, retry; and the answer that every write gives."""
+
+import asyncio
+import re
+import uuid
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query
+from fastapi import Request as HttpRequest
+from fastapi.responses import JSONResponse, Response
+from starlette.concurrency import run_in_threadpool
+
+from gristmill.core.endpoints import needs, principal_of
+from gristmill.core.errors import Invalid, Place
+from gristmill.jobs.errors import UnknownJob
+from gristmill.jobs.schemas import BASE
+from gristmill.jobs.service import JobFilter, JobService
+from gristmill.jobs.states import JobState
+from gristmill.jobs.submit import Request
+from gristmill.jobs.waits import Waits
+
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_PREFER_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*(\d+)", re.IGNORECASE)
+_PRINTABLE = re.compile(r"[\x21-\x7e]{1,255}")
+
+
+def request_of(http: HttpRequest, body_hash: str | None = None) -> Request:
+    """Return what a submission needs to know about its HTTP request. Raises Invalid for bad headers."""
+    key = http.headers.get("idempotency-key")
+    if key is not None and not _PRINTABLE.fullmatch(key):
+        raise _bad_header("Idempotency-Key", key, "1 to 255 printable ASCII characters without spaces")
+    traceparent = http.headers.get("traceparent")
+    return Request(
+        principal=principal_of(http).name,
+        request_id=http.scope["state"]["request_id"],
+        traceparent=traceparent if traceparent and _TRACEPARENT.fullmatch(traceparent) else None,
+        idempotency_key=key,
+        body_hash=body_hash,
+        priority=_priority(http.query_params.get("priority")),
+        labels=_labels(http.query_params.getlist("label")),
+        run_at=_moment("run_at", http.query_params.get("run_at")),
+        idempotency_hours=http.app.state.idempotency_hours,
+    )
+
+
+async def answer_write(http: HttpRequest, job_id: uuid.UUID) -> Response:
+    """Answer a write: 202 with the job and its Location, or, having waited for it, 200 with the finished job."""
+    http.app.state.notifier.due()
+    seconds = _wait_seconds(http)
+    body = await _wait_for(http, job_id, seconds)
+    headers = {"Location": body["links"]["self"]}
+    if seconds and "prefer" in http.headers:
+        headers["Preference-Applied"] = f"wait={seconds:g}"
+    return JSONResponse(body, 200 if seconds and body["done"] else 202, headers)
+
+
+async def _wait_for(http: HttpRequest, job_id: uuid.UUID, seconds: float) -> dict[str, Any]:
+    service: JobService = http.app.state.jobs
+    waits: Waits = http.app.state.waits
+    if seconds <= 0:
+        return await run_in_threadpool(service.get, job_id)
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + seconds
+    while True:
+        async with waits.of(job_id) as finished:
+            body: dict[str, Any] = await run_in_threadpool(service.get, job_id)
+            left = deadline - loop.time()
+            if body["done"] or left <= 0:
+                return body
+            # A wake-up can be lost with its connection: look again now and then.
+            await asyncio.wait([finished], timeout=min(left, 5.0))
+
+
+def _wait_seconds(http: HttpRequest) -> float:
+    longest: float = http.app.state.max_wait
+    given = http.query_params.get("wait")
+    if given is not None:
+        try:
+            seconds = float(given)
+        except ValueError:
+            seconds = -1.0
+        if not 0 <= seconds < float("inf"):
+            raise _bad_query("wait", given, f"a number of seconds from 0 to {longest:g}")
+        return min(seconds, longest)
+    prefer = _PREFER_WAIT.search(http.headers.get("prefer", ""))
+    return min(float(prefer[1]), longest) if prefer else 0.0
+
+
+def build_router(service: JobService) -> APIRouter:
+    """Return the routes under /jobs."""
+    router = APIRouter(prefix="/jobs", tags=["jobs"])
+
+    @router.get("", dependencies=[Depends(needs("read"))])
+    def list_jobs(
+        state: Annotated[list[JobState] | None, Query()] = None,
+        type: Annotated[str | None, Query(max_length=100)] = None,
+        dataset: Annotated[str | None, Query(max_length=100)] = None,
+        label: Annotated[list[str] | None, Query(description="name=value")] = None,
+        created_after: Annotated[str | None, Query(description="RFC 3339 time with offset")] = None,
+        page_size: Annotated[int, Query(ge=1, le=1000)] = 100,
+        page_token: Annotated[str | None, Query(max_length=2000)] = None,
+    ) -> JSONResponse:
+        """List jobs, newest first."""
+        for name, value in (("type", type), ("dataset", dataset)):
+            if value is not None and "\0" in value:
+                raise _bad_query(name, value, "text without NUL")
+        filters = JobFilter(
+            state=[one.value for one in state] if state else None,
+            type=type,
+            dataset=dataset,
+            labels=tuple(sorted(_labels(label or []).items())),
+            created_after=_moment("created_after", created_after),
+        )
+        return JSONResponse(service.list(filters, page_size, page_token))
+
+    @router.get("/{job_id}", dependencies=[Depends(needs("read"))])
+    async def get_job(http: HttpRequest, job_id: str, wait: float | None = None) -> JSONResponse:
+        """Return a job; with ``wait`` hold the answer until it has finished, at most that many seconds."""
+        return JSONResponse(await _wait_for(http, _id(job_id), _wait_seconds(http)))
+
+    @router.post("/{job_id}/cancel", status_code=202, dependencies=[Depends(needs("write"))])
+    async def cancel_job(http: HttpRequest, job_id: str) -> Response:
+        """Cancel a job: chunks not yet claimed never run, running ones stop at their next step."""
+        asked_by = principal_of(http).name
+        body = await run_in_threadpool(service.cancel, _id(job_id), asked_by)
+        return JSONResponse(body, 200 if body["done"] else 202, {"Location": f"{BASE}/{job_id}"})
+
+    @router.post("/{job_id}/retry", status_code=202, dependencies=[Depends(needs("write"))])
+    async def retry_job(http: HttpRequest, job_id: str) -> Response:
+        """Run the failed chunks of a failed job again."""
+        await run_in_threadpool(service.retry, _id(job_id))
+        return await answer_write(http, _id(job_id))
+
+    return router
+
+
+def _id(text: str) -> uuid.UUID:
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        raise UnknownJob(f"There is no job {text[:80]!r}: a job id is a UUID") from None
+
+
+def _priority(text: str | None) -> int:
+    if text is None:
+        return 5
+    if not re.fullmatch(r"[0-9]", text):
+        raise _bad_query("priority", text, "an integer from 0 to 9; 9 goes first")
+    return int(text)
+
+
+def _labels(pairs: list[str]) -> dict[str, str]:
+    labels = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not re.fullmatch(r"[A-Za-z0-9_.-]{1,63}", name) or len(value) > 255 or "\0" in value:
+            raise _bad_query("label", pair, "name=value, the name of 1 to 63 letters, digits, '_', '.', '-'")
+        labels[name] = value
+    if len(labels) > 20:
+        raise _bad_query("label", str(len(labels)), "at most 20 labels")
+    return labels
+
+
+def _moment(name: str, text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        value = datetime.fromisoformat(text)
+        if value.tzinfo is not None:
+            return value.astimezone(UTC)
+    except (ValueError, OverflowError):
+        value = None  # type: ignore[assignment]
+    raise _bad_query(name, text, "an RFC 3339 time with an offset, such as 2026-01-31T12:00:00Z")
+
+
+def _bad_query(name: str, value: str, valid: str) -> Invalid:
+    reason = f"{name}={value[:80]!r} is not valid: give {valid}"
+    return Invalid(reason, [Place(pointer=f"/query/{name}", code="bad_parameter", reason=reason, field=name)])
+
+
+def _bad_header(name: str, value: str, valid: str) -> Invalid:
+    reason = f"{name}: {value[:80]!r} is not valid: give {valid}"
+    return Invalid(reason, [Place(pointer=f"/header/{name}", code="bad_header", reason=reason, field=name)])

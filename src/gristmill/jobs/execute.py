@@ -1,0 +1,231 @@
+"""Carrying out one chunk: claim, prepare, apply and ``done`` in one commit, or the reason why not."""
+
+import random
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from gristmill.core.database import Database
+from gristmill.core.errors import DatabaseUnavailable, GristmillError, Internal
+from gristmill.core.logs import get_logger
+from gristmill.jobs.errors import Drained, JobCancelled, JobDropped, LostChunk, TimeLimitExceeded
+from gristmill.jobs.handlers import ChunkTask, Handler, IdempotentHandler, Outcome, Registry, TransactionalHandler
+from gristmill.jobs.lease import Heartbeat
+from gristmill.jobs.notices import Notifier
+from gristmill.jobs.repository import claim as claims
+from gristmill.jobs.repository import control
+from gristmill.jobs.repository import settle as settling
+
+log = get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """Exponential backoff with full jitter: attempt n waits up to base * 2^(n-1), at most ``longest`` seconds."""
+
+    base: float = 1.0
+    longest: float = 300.0
+
+    def delay(self, attempt: int) -> float:
+        ceiling: float = min(self.longest, self.base * 2 ** (attempt - 1))
+        return random.uniform(ceiling / 2, ceiling)
+
+
+class Executor:
+    """Runs claimed chunks in one worker process. Not thread-safe: a process runs one chunk at a time."""
+
+    def __init__(
+        self,
+        database: Database,
+        registry: Registry,
+        heartbeat: Heartbeat,
+        notifier: Notifier,
+        *,
+        lease: float,
+        retry: RetryPolicy,
+        draining: Callable[[], bool] = lambda: False,
+        time_limit_error: type[BaseException] = TimeLimitExceeded,
+        on_settled: Callable[[str, str, float, Outcome], None] | None = None,
+    ) -> None:
+        self._database = database
+        self._registry = registry
+        self._heartbeat = heartbeat
+        self._notifier = notifier
+        self._lease = lease
+        self._retry = retry
+        self._draining = draining
+        self._time_limit_error = time_limit_error
+        self._on_settled = on_settled
+        self._worker = f"{socket.gethostname()}:{threading.get_native_id()}"
+
+    def run(self, job_id: uuid.UUID, number: int, dispatch: int) -> str:
+        """Carry out the chunk that the message names; return how it ended, ``dropped`` if the message was stale."""
+        with self._database.autocommit() as connection:
+            row = claims.claim(connection, job_id, number, dispatch, self._lease, self._worker)
+        if row is None:
+            log.info("chunk.dropped", job=str(job_id), chunk=number, dispatch=dispatch)
+            return "dropped"
+        task = self._task(job_id, number, row)
+        structlog.contextvars.bind_contextvars(
+            job=str(job_id), chunk=number, fence=task.fence, request_id=row["request_id"],
+            submitted_by=row["submitted_by"], traceparent=row["traceparent"],
+        )  # fmt: skip
+        started = time.monotonic()
+        try:
+            log.info("chunk.claimed", type=task.type, attempt=task.attempt, waited=round(row["waited"], 4))
+            with self._heartbeat.of(job_id, number, task.fence):
+                ended = self._attempt(task, cancelling=row["job_state"] == "cancelling")
+            log.info("chunk.ended", type=task.type, state=ended, seconds=round(time.monotonic() - started, 4))
+            return ended
+        finally:
+            structlog.contextvars.unbind_contextvars(
+                "job", "chunk", "fence", "request_id", "submitted_by", "traceparent"
+            )
+
+    def _task(self, job_id: uuid.UUID, number: int, row: dict[str, Any]) -> ChunkTask:
+        payload = row["data"]
+        fence = row["fence"]
+        return ChunkTask(
+            job_id=job_id,
+            type=row["type"],
+            seq=row["seq"],
+            number=number,
+            attempt=row["attempts"],
+            max_attempts=row["max_attempts"],
+            fence=fence,
+            args=row["args"],
+            dataset=row["dataset"],
+            scope=row["scope"],
+            first_record=row["first_record"],
+            records=row["records"],
+            payload=None if payload is None else bytes(payload),
+            check=lambda: self._check(job_id, number, fence),
+        )
+
+    def _check(self, job_id: uuid.UUID, number: int, fence: int) -> None:
+        if self._draining():
+            raise Drained("the worker is shutting down")
+        with self._database.autocommit() as connection:
+            mine, cancelling = claims.look(connection, job_id, number, fence)
+        if not mine:
+            raise LostChunk("the lease expired and the chunk was given to another worker")
+        if cancelling:
+            raise JobCancelled("the job is being cancelled")
+
+    def _attempt(self, task: ChunkTask, cancelling: bool) -> str:
+        handler: Handler | None = None
+        try:
+            if cancelling:
+                raise JobCancelled("the job was cancelled before its chunk was claimed")
+            handler = self._registry.get(task.type)
+            return self._work(handler, task)
+        except (JobCancelled, JobDropped) as signal:
+            return self._end(task, "cancelled", _reason(signal))
+        except Drained:
+            return self._put_back(task, "drained", refund=True)
+        except LostChunk:
+            log.warning("chunk.lost")
+            return "lost"
+        except self._time_limit_error as limit:
+            problem = TimeLimitExceeded(f"The time limit of the queue was exceeded: {limit}".rstrip(": "))
+            return self._failed(handler, task, problem)
+        except GristmillError as error:
+            return self._failed(handler, task, error)
+        except Exception as error:
+            log.exception("chunk.defect")
+            return self._failed(handler, task, Internal(f"{type(error).__name__}: {error}"))
+
+    def _work(self, handler: Handler, task: ChunkTask) -> str:
+        if isinstance(handler, TransactionalHandler):
+            prepared = handler.prepare(task)
+            with self._database.transaction() as connection:
+                outcome = handler.apply(connection, task, prepared)
+                settled = self._done(connection, task, outcome)
+        else:
+            assert isinstance(handler, IdempotentHandler)
+            outcome = handler.run(task)
+            with self._database.transaction() as connection:
+                settled = self._done(connection, task, outcome)
+        self._after(task, settled, outcome)
+        return "done"
+
+    def _done(self, connection: Any, task: ChunkTask, outcome: Outcome) -> settling.Settled:
+        settled = settling.settle(
+            connection, task.job_id, task.number, task.fence, "done", succeeded=outcome.succeeded,
+            rejected=outcome.rejected, superseded=outcome.superseded, result=outcome.result,
+        )  # fmt: skip
+        if settled is None:
+            # Raising rolls the rows back: either the fence is old or the job is being cancelled.
+            mine, cancelling = claims.look(connection, task.job_id, task.number, task.fence)
+            raise JobCancelled("the job is being cancelled") if mine and cancelling else LostChunk("the fence is old")
+        return settled
+
+    def _end(self, task: ChunkTask, state: str, error: dict[str, Any], handler: Handler | None = None) -> str:
+        with self._database.transaction() as connection:
+            settled = settling.settle(connection, task.job_id, task.number, task.fence, state, error=error)
+            if settled is None:
+                return "lost"
+            if state == "failed" and handler is not None:
+                handler.failed(connection, task, error)
+            if settled.finished and settled.job_state == "cancelled":
+                control.drop_payloads(connection, task.job_id)
+        self._after(task, settled, Outcome())
+        return state
+
+    def _failed(self, handler: Handler | None, task: ChunkTask, error: GristmillError) -> str:
+        problem = problem_of(error, task)
+        # The loss of Postgres says nothing about the chunk: it costs no attempt.
+        refund = isinstance(error, DatabaseUnavailable)
+        if error.retryable and (task.attempt < task.max_attempts or refund):
+            delay = self._retry.delay(task.attempt)
+            log.warning("chunk.retried", code=error.code, detail=error.detail, delay=round(delay, 2))
+            return self._put_back(task, "retried", delay=delay, error=problem, refund=refund)
+        log.warning("chunk.failed", code=error.code, detail=error.detail)
+        return self._end(task, "failed", problem, handler)
+
+    def _put_back(
+        self,
+        task: ChunkTask,
+        ended: str,
+        *,
+        delay: float = 0,
+        refund: bool = False,
+        error: dict[str, Any] | None = None,
+    ) -> str:
+        with self._database.transaction() as connection:
+            settling.put_back(connection, task.job_id, task.number, task.fence, delay=delay, refund=refund, error=error)
+        self._notifier.due()
+        return ended
+
+    def _after(self, task: ChunkTask, settled: settling.Settled, outcome: Outcome) -> None:
+        if settled.finished:
+            self._notifier.finished(task.job_id)
+            log.info("job.finished", state=settled.job_state, took=round(settled.took, 4))
+        if self._on_settled is not None:
+            self._on_settled(task.type, settled.job_state if settled.finished else "", settled.took, outcome)
+
+
+def problem_of(error: GristmillError, task: ChunkTask) -> dict[str, Any]:
+    """Return the problem object that the job shows, naming the chunk and its records."""
+    return {
+        **error.problem(),
+        "chunk": task.number,
+        "records": {"first": task.first_record, "last": task.first_record + max(task.records, 1) - 1},
+    }
+
+
+def _reason(signal: Exception) -> dict[str, Any]:
+    code = "cancelled"
+    return {
+        "type": f"urn:gristmill:problem:{code}",
+        "title": "Cancelled",
+        "status": 409,
+        "code": code,
+        "detail": f"cancelled: {signal}" if isinstance(signal, JobDropped) else str(signal),
+    }

@@ -1,0 +1,94 @@
+"""The port for job types: a handler says what a chunk does; a registry finds it by the job's dotted type."""
+
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from sqlalchemy import Connection
+
+from gristmill.jobs.errors import UnknownJobType
+
+Queue = Literal["default", "long"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one chunk did. ``result`` is merged into the job's result object."""
+
+    succeeded: int = 0
+    rejected: int = 0
+    superseded: int = 0
+    result: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkTask:
+    """A claimed chunk, as its handler sees it."""
+
+    job_id: uuid.UUID
+    type: str
+    seq: int
+    number: int
+    attempt: int
+    max_attempts: int
+    fence: int
+    args: dict[str, Any]
+    dataset: str | None
+    scope: str
+    first_record: int
+    records: int
+    payload: bytes | None
+    check: Callable[[], None] = field(default=lambda: None, repr=False)
+    """Call between steps: raises JobCancelled, Drained or LostChunk."""
+
+
+class Handler:
+    """Root of the two kinds. ``type`` is the job type; ``queue`` its queue."""
+
+    type: str
+    queue: Queue = "default"
+
+    def failed(self, connection: Connection, task: ChunkTask, problem: dict[str, Any]) -> None:
+        """Called in the transaction that fails the chunk for good."""
+
+
+class TransactionalHandler(Handler):
+    """Rows and the chunk's ``done`` go into one commit."""
+
+    def prepare(self, task: ChunkTask) -> Any:
+        """Do the work that needs no transaction (decode, transform, embed); the answer goes to ``apply``."""
+        return None
+
+    def apply(self, connection: Connection, task: ChunkTask, prepared: Any) -> Outcome:
+        """Write within the chunk's transaction."""
+        raise NotImplementedError
+
+
+class IdempotentHandler(Handler):
+    """Works outside a transaction; what it makes is named by job and fence: the next attempt adopts or removes it."""
+
+    def run(self, task: ChunkTask) -> Outcome:
+        raise NotImplementedError
+
+
+class Registry:
+    """The handlers that bootstrap registered."""
+
+    def __init__(self) -> None:
+        self._handlers: dict[str, Handler] = {}
+
+    def add(self, handler: Handler) -> None:
+        if handler.type in self._handlers:
+            raise ValueError(f"two handlers for the job type {handler.type}")
+        self._handlers[handler.type] = handler
+
+    def get(self, type_: str) -> Handler:
+        try:
+            return self._handlers[type_]
+        except KeyError:
+            known = ", ".join(sorted(self._handlers))
+            raise UnknownJobType(f"This worker has no handler for the job type {type_!r}; it knows {known}") from None
+
+    def __iter__(self) -> Iterator[Handler]:
+        return iter(self._handlers.values())

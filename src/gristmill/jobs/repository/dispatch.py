@@ -1,0 +1,102 @@
+"""SQL of the dispatcher: choosing what is due, marking it sent, and taking that back."""
+
+import uuid
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+# Dispatchers and retries exclude each other: what a retry checked must still hold when it commits.
+DISPATCH_LOCK = "SELECT pg_advisory_xact_lock(7041, 1)"
+
+_UNFINISHED = "('scheduled', 'queued', 'running', 'cancelling')"
+
+# A plain job waits for unfinished exclusive jobs before it, an exclusive one for every unfinished job before it.
+# Both look-ups are index probes into live jobs only, whatever the length of the history.
+_MARK = f"""
+WITH due AS (
+    SELECT c.job_id, c.number, j.type
+    FROM gristmill.chunks c JOIN gristmill.jobs j ON j.id = c.job_id
+    WHERE c.state = 'waiting' AND c.queue = %(queue)s AND c.seq IS NOT NULL AND c.run_at <= clock_timestamp()
+        AND j.state IN ('queued', 'running')
+        AND NOT EXISTS (SELECT FROM gristmill.jobs e WHERE e.scope = j.scope AND e.exclusive AND e.seq < j.seq
+            AND e.state IN {_UNFINISHED})
+        AND (NOT j.exclusive OR NOT EXISTS (SELECT FROM gristmill.jobs e WHERE e.scope = j.scope AND e.seq < j.seq
+            AND e.state IN {_UNFINISHED}))
+    ORDER BY c.priority DESC, c.seq, c.number
+    LIMIT %(free)s
+    FOR UPDATE OF c SKIP LOCKED
+)
+UPDATE gristmill.chunks c SET state = 'sent', dispatch = dispatch + 1, sent_at = clock_timestamp()
+FROM due WHERE c.job_id = due.job_id AND c.number = due.number
+RETURNING c.job_id, c.number, c.dispatch, due.type, c.priority, c.seq
+"""  # noqa: S608 - the only inserted text is the constant above
+_UNCLAIMED = "SELECT count(*) FROM gristmill.chunks WHERE state = 'sent' AND queue = %(queue)s"
+_SLOTS = """
+SELECT coalesce(sum(slots), 0) FROM gristmill.processes
+WHERE kind = 'worker' AND queue = %(queue)s AND beat_at > now() - interval '60 seconds'
+"""
+_UNSEND = """
+UPDATE gristmill.chunks SET state = 'waiting'
+WHERE job_id = %(job_id)s AND number = %(number)s AND dispatch = %(dispatch)s AND state = 'sent'
+"""
+_RESEND = """
+UPDATE gristmill.chunks SET state = 'waiting', resends = resends + 1
+WHERE (job_id, number) IN (
+    SELECT job_id, number FROM gristmill.chunks
+    WHERE state = 'sent' AND sent_at < clock_timestamp() - %(after)s * (1 << least(resends, 6)) * interval '1 second'
+    LIMIT 1000 FOR UPDATE SKIP LOCKED)
+RETURNING job_id, number
+"""
+_NEXT_DUE = """
+SELECT least(
+    (SELECT min(run_at) FROM gristmill.jobs WHERE state = 'scheduled'),
+    (SELECT min(run_at) FROM gristmill.chunks WHERE state = 'waiting' AND run_at > clock_timestamp()
+        AND seq IS NOT NULL)) - clock_timestamp()
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What goes to the broker for one chunk: never the data."""
+
+    job_id: uuid.UUID
+    number: int
+    dispatch: int
+    type: str
+    priority: int
+    seq: int
+
+
+def count_unclaimed(connection: Connection, queue: str) -> int:
+    return int(connection.exec_driver_sql(_UNCLAIMED, {"queue": queue}).scalar_one())
+
+
+def count_slots(connection: Connection, queue: str) -> int:
+    """Return how many chunks the live workers of the queue can run at once."""
+    return int(connection.exec_driver_sql(_SLOTS, {"queue": queue}).scalar_one())
+
+
+def mark_sent(connection: Connection, queue: str, free: int) -> list[Message]:
+    """Mark up to ``free`` due chunks as sent under new dispatch numbers, most urgent and then oldest first."""
+    connection.exec_driver_sql(DISPATCH_LOCK)
+    rows = connection.exec_driver_sql(_MARK, {"queue": queue, "free": free})
+    found = [Message(row[0], row[1], row[2], row[3], row[4], row[5]) for row in rows]
+    return sorted(found, key=lambda message: (-message.priority, message.seq, message.number))
+
+
+def unsend(connection: Connection, message: Message) -> None:
+    """Take back a message that the broker refused for certain."""
+    connection.exec_driver_sql(
+        _UNSEND, {"job_id": str(message.job_id), "number": message.number, "dispatch": message.dispatch}
+    )
+
+
+def resend_unclaimed(connection: Connection, after: float) -> list[tuple[uuid.UUID, int]]:
+    """Put chunks back to waiting whose message nobody claimed for ``after`` seconds, twice as long at each resend."""
+    return [(row[0], row[1]) for row in connection.exec_driver_sql(_RESEND, {"after": after})]
+
+
+def seconds_until_due(connection: Connection) -> float | None:
+    """Return the time until the next delayed chunk or scheduled job, or None if there is none."""
+    interval = connection.exec_driver_sql(_NEXT_DUE).scalar()
+    return None if interval is None else max(0.0, interval.total_seconds())

@@ -1,0 +1,82 @@
+"""SQL of reading jobs: one by id, pages by filters, the figures for limits and metrics."""
+
+import json
+import uuid
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection
+
+_COLUMNS = """
+SELECT j.*, (SELECT coalesce(max(c.attempts), 0) FROM gristmill.chunks c WHERE c.job_id = j.id) AS attempt
+FROM gristmill.jobs j
+"""
+_ORDER = " ORDER BY j.id DESC LIMIT %(limit)s"
+_FILTERS = {
+    "state": "j.state = ANY(%(state)s)",
+    "type": "j.type = %(type)s",
+    "dataset": "j.dataset = %(dataset)s",
+    "labels": "j.labels @> %(labels)s::jsonb",
+    "created_after": "j.created_at > %(created_after)s",
+    "before": "j.id < %(before)s",
+}
+_QUEUED = "SELECT count(*) FROM gristmill.jobs WHERE state IN ('scheduled', 'queued', 'running', 'cancelling')"
+_STAGED = "SELECT coalesce(sum(bytes), 0)::bigint FROM gristmill.payloads"
+_FIGURES = """
+SELECT queue, state, count(*), coalesce(extract(epoch FROM clock_timestamp()
+    - min(run_at) FILTER (WHERE run_at <= clock_timestamp())), 0)::float
+FROM gristmill.chunks WHERE state IN ('waiting', 'sent', 'running') GROUP BY queue, state
+"""
+_OLDEST_BEAT = """
+SELECT kind, coalesce(queue, ''), count(*), coalesce(sum(slots), 0) FROM gristmill.processes
+WHERE beat_at > now() - interval '60 seconds' GROUP BY 1, 2
+"""
+
+
+def get_job(connection: Connection, job_id: uuid.UUID) -> dict[str, Any] | None:
+    row = connection.exec_driver_sql(_COLUMNS + "WHERE j.id = %(id)s", {"id": str(job_id)}).mappings().first()
+    return None if row is None else dict(row)
+
+
+def list_jobs(
+    connection: Connection,
+    *,
+    state: list[str] | None,
+    type_: str | None,
+    dataset: str | None,
+    labels: dict[str, str],
+    created_after: datetime | None,
+    before: uuid.UUID | None,
+    limit: int,
+) -> list[dict[str, Any]]:
+    """Return jobs, newest first, that satisfy every given filter."""
+    parameters: dict[str, Any] = {
+        "state": state,
+        "type": type_,
+        "dataset": dataset,
+        "labels": json.dumps(labels) if labels else None,
+        "created_after": created_after,
+        "before": str(before) if before else None,
+    }
+    conditions = [sql for name, sql in _FILTERS.items() if parameters[name] is not None]
+    where = "WHERE " + " AND ".join(conditions) if conditions else ""
+    rows = connection.exec_driver_sql(_COLUMNS + where + _ORDER, {**parameters, "limit": limit})
+    return [dict(row) for row in rows.mappings()]
+
+
+def count_queued(connection: Connection) -> int:
+    return int(connection.exec_driver_sql(_QUEUED).scalar_one())
+
+
+def sum_staged_bytes(connection: Connection) -> int:
+    return int(connection.exec_driver_sql(_STAGED).scalar_one())
+
+
+def chunk_figures(connection: Connection) -> list[tuple[str, str, int, float]]:
+    """Return (queue, state, count, age in seconds of the oldest due one) for live chunks."""
+    return [(row[0], row[1], row[2], row[3]) for row in connection.exec_driver_sql(_FIGURES)]
+
+
+def live_processes(connection: Connection) -> list[tuple[str, str, int, int]]:
+    """Return (kind, queue, processes, slots) of what has beaten within the last minute."""
+    return [(row[0], row[1], row[2], row[3]) for row in connection.exec_driver_sql(_OLDEST_BEAT)]

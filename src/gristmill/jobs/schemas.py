@@ -1,0 +1,54 @@
+"""The job body: what clients see of a job, and the answer to every write."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from gristmill.jobs.states import FINISHED_JOB_STATES
+
+BASE = "/api/v1/jobs"
+
+
+def job_body(row: dict[str, Any]) -> dict[str, Any]:
+    """Return the JSON object for a row of the jobs table (with ``attempt``)."""
+    ended = row["chunks_done"] + row["chunks_failed"] + row["chunks_cancelled"]
+    url = f"{BASE}/{row['id']}"
+    return {
+        "id": str(row["id"]),
+        "type": row["type"],
+        "dataset": row["dataset"],
+        "state": row["state"],
+        "done": row["state"] in FINISHED_JOB_STATES,
+        "progress": round(ended / row["chunks_total"], 4),
+        "record_counts": {
+            "total": row["records_total"],
+            "succeeded": row["records_succeeded"],
+            "rejected": row["records_rejected"],
+            "superseded": row["records_superseded"],
+        },
+        "chunks": {
+            "total": row["chunks_total"],
+            "done": row["chunks_done"],
+            "failed": row["chunks_failed"],
+            "cancelled": row["chunks_cancelled"],
+        },
+        "attempt": row["attempt"],
+        "max_attempts": row["max_attempts"],
+        "priority": row["priority"],
+        "queue": row["queue"],
+        "labels": row["labels"],
+        "submitted_by": row["submitted_by"],
+        "request_id": row["request_id"],
+        "retry_of": None if row["retry_of"] is None else str(row["retry_of"]),
+        "error": row["error"],
+        "result": row["result"],
+        "created_at": moment(row["created_at"]),
+        "run_at": moment(row["run_at"]),
+        "started_at": moment(row["started_at"]),
+        "finished_at": moment(row["finished_at"]),
+        "links": {"self": url, "cancel": f"{url}/cancel", "retry": f"{url}/retry"},
+    }
+
+
+def moment(value: datetime | None) -> str | None:
+    """Return an RFC 3339 time in UTC with microseconds."""
+    return None if value is None else value.astimezone(UTC).isoformat().replace("+00:00", "Z")

@@ -1,0 +1,71 @@
+"""What the REST interface and other domains ask of jobs."""
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from gristmill.core.database import Database
+from gristmill.core.errors import Malformed
+from gristmill.jobs import control
+from gristmill.jobs.errors import UnknownJob
+from gristmill.jobs.notices import Notifier
+from gristmill.jobs.repository import read
+from gristmill.jobs.schemas import job_body
+from gristmill.kit.page_tokens import BadPageToken, decode_page_token, encode_page_token
+
+
+@dataclass(frozen=True, slots=True)
+class JobFilter:
+    """Conditions of a job list; None means any. ``labels`` must all be present with these values."""
+
+    state: list[str] | None = None
+    type: str | None = None
+    dataset: str | None = None
+    labels: tuple[tuple[str, str], ...] = ()
+    created_after: datetime | None = None
+
+
+class JobService:
+    def __init__(self, database: Database, notifier: Notifier) -> None:
+        self._database = database
+        self._notifier = notifier
+
+    def get(self, job_id: uuid.UUID) -> dict[str, Any]:
+        """Return the job body. Raises UnknownJob."""
+        with self._database.autocommit() as connection:
+            row = read.get_job(connection, job_id)
+        if row is None:
+            raise UnknownJob(f"There is no job {job_id}")
+        return job_body(row)
+
+    def list(self, filters: JobFilter, page_size: int, page_token: str | None) -> dict[str, Any]:
+        """Return a page of job bodies, newest first. Raises Malformed for a bad page token."""
+        query = repr(filters)
+        try:
+            before = uuid.UUID(decode_page_token(page_token, query)[0]) if page_token else None
+        except (BadPageToken, ValueError, IndexError, TypeError, AttributeError) as error:
+            raise Malformed(f"page_token: {error}") from error
+        with self._database.autocommit() as connection:
+            rows = read.list_jobs(
+                connection,
+                state=filters.state,
+                type_=filters.type,
+                dataset=filters.dataset,
+                labels=dict(filters.labels),
+                created_after=filters.created_after,
+                before=before,
+                limit=page_size + 1,
+            )
+        more = len(rows) > page_size
+        rows = rows[:page_size]
+        token = encode_page_token([str(rows[-1]["id"])], query) if more else None
+        return {"jobs": [job_body(row) for row in rows], "next_page_token": token}
+
+    def cancel(self, job_id: uuid.UUID, asked_by: str) -> dict[str, Any]:
+        control.cancel_job(self._database, self._notifier, job_id, asked_by)
+        return self.get(job_id)
+
+    def retry(self, job_id: uuid.UUID) -> dict[str, Any]:
+        control.retry_job(self._database, self._notifier, job_id)
+        return self.get(job_id)

@@ -1,0 +1,165 @@
+"""Submitting: one transaction stages the payloads, draws the number last, and is the 202's promise."""
+
+import uuid
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection
+
+from gristmill.core.database import Database
+from gristmill.jobs.errors import IdempotencyKeyReused, Signal
+from gristmill.jobs.repository import submit as repository
+from gristmill.kit.ids import uuid7
+
+
+@dataclass(frozen=True, slots=True)
+class NewChunk:
+    """A part of a new job: ``records`` records from ``first_record`` on; payload in the form its handler reads."""
+
+    first_record: int
+    records: int
+    payload: bytes | None
+
+
+@dataclass(slots=True)
+class NewJob:
+    """What a domain asks for. ``chunks`` may be a generator: payloads are staged one by one, in constant memory."""
+
+    type: str
+    scope: str
+    exclusive: bool
+    args: dict[str, Any]
+    dataset: str | None
+    chunks: Iterable[NewChunk]
+    queue: str = "default"
+    max_attempts: int = 5
+    rejected: int = 0
+    run_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Who asked for a write, and how. ``body_hash`` covers whatever must be equal for a replay."""
+
+    principal: str
+    request_id: str
+    traceparent: str | None = None
+    idempotency_key: str | None = None
+    body_hash: str | None = None
+    priority: int = 5
+    labels: dict[str, str] = field(default_factory=dict)
+    run_at: datetime | None = None
+    idempotency_hours: float = 24.0
+
+
+class Replayed(Signal):
+    """Another request with the same Idempotency-Key committed first; nothing of this one may be kept."""
+
+    def __init__(self, job_id: uuid.UUID) -> None:
+        super().__init__(f"replayed job {job_id}")
+        self.job_id = job_id
+
+
+def submit_once(database: Database, request: Request, work: Callable[[Connection], NewJob]) -> uuid.UUID:
+    """Run ``work`` and submit its job in one transaction, unless the request's key was used: then the first job's id.
+
+    Raises IdempotencyKeyReused when the key belongs to a request with another body.
+    """
+    if request.idempotency_key is not None:
+        with database.autocommit() as connection:
+            first = find_replay(connection, request)
+        if first is not None:
+            return first
+    try:
+        with database.transaction() as connection:
+            return submit(connection, work(connection), request)
+    except Replayed as replayed:
+        return replayed.job_id
+
+
+def find_replay(connection: Connection, request: Request) -> uuid.UUID | None:
+    """Return the job that this request's Idempotency-Key made before; call it before any check of state."""
+    if request.idempotency_key is None:
+        return None
+    found = repository.find_key(connection, request.principal, request.idempotency_key, request.idempotency_hours)
+    if found is None:
+        return None
+    job_id, body_hash = found
+    if body_hash != (request.body_hash or ""):
+        raise IdempotencyKeyReused(
+            f"The Idempotency-Key {request.idempotency_key!r} was used for another request, which made job {job_id}",
+            job=str(job_id),
+        )
+    return job_id
+
+
+def submit(connection: Connection, job: NewJob, request: Request) -> uuid.UUID:
+    """Stage the job inside the caller's transaction and return its id. Raises Replayed, IdempotencyKeyReused."""
+    job_id = uuid7()
+    if request.idempotency_key is not None:
+        _take_key(connection, request, job_id)
+    staged: list[tuple[int, int]] = []
+    held: NewChunk | None = None
+    # The first chunk is held back: a job of one chunk then goes in with a single round trip.
+    for chunk in job.chunks:
+        if held is not None:
+            repository.stage_payload(connection, job_id, len(staged) - 1, held.payload or b"")
+            held = None
+        if staged:
+            repository.stage_payload(connection, job_id, len(staged), chunk.payload or b"")
+        else:
+            held = chunk
+        staged.append((chunk.first_record, chunk.records))
+    if not staged:
+        raise ValueError("a job needs at least one chunk")
+    inline = held.payload if held is not None else None
+    if inline is not None and len(inline) >= repository.COPY_FROM_BYTES:
+        repository.stage_payload(connection, job_id, 0, inline)
+        inline = None
+    run_at = request.run_at or job.run_at
+    values = {
+        "id": job_id,
+        "type": job.type,
+        "scope": job.scope,
+        "exclusive": job.exclusive,
+        "dataset": job.dataset,
+        "state": "scheduled" if run_at is not None and run_at > datetime.now(UTC) else "queued",
+        "queue": job.queue,
+        "priority": request.priority,
+        "args": job.args,
+        "labels": request.labels,
+        "submitted_by": request.principal,
+        "request_id": request.request_id,
+        "traceparent": request.traceparent,
+        "max_attempts": job.max_attempts,
+        "chunks_total": len(staged),
+        "records_total": sum(records for _, records in staged) + job.rejected,
+        "records_rejected": job.rejected,
+        "run_at": run_at,
+    }
+    repository.insert_job(connection, values, staged, inline)
+    return job_id
+
+
+def unfinished_in_scope(connection: Connection, scope: str) -> bool:
+    """Say whether the scope has a job that has not finished."""
+    return repository.unfinished_in_scope(connection, scope)
+
+
+def _take_key(connection: Connection, request: Request, job_id: uuid.UUID) -> None:
+    assert request.idempotency_key is not None
+    taken = repository.take_key(
+        connection,
+        request.principal,
+        request.idempotency_key,
+        request.body_hash or "",
+        job_id,
+        request.idempotency_hours,
+    )
+    if not taken:
+        first = find_replay(connection, request)
+        if first is None:  # It was pruned in between: the next try takes the key.
+            raise IdempotencyKeyReused(f"The Idempotency-Key {request.idempotency_key!r} is in use; send it again")
+        raise Replayed(first)
