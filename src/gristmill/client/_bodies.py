@@ -1,0 +1,128 @@
+"""Request bodies that are sent in constant memory and can be sent again from the start."""
+
+import base64
+import io
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import IO, Any, cast
+from uuid import UUID
+
+CONTENT_TYPES = {"json": "application/json", "ndjson": "application/x-ndjson", "csv": "text/csv"}
+SUFFIXES = {".json": "json", ".ndjson": "ndjson", ".jsonl": "ndjson", ".csv": "csv"}
+
+Records = Iterable[Mapping[str, Any]] | str | os.PathLike[str] | IO[bytes]
+
+_PIECE = 256 * 1024
+_IN_MEMORY = 8 * 1024 * 1024
+
+
+class Body:
+    """The bytes of a seekable file from where it stands to its end, and their content type."""
+
+    def __init__(self, file: IO[bytes], content_type: str) -> None:
+        self._file = file
+        self._start = file.tell()
+        self.length = file.seek(0, io.SEEK_END) - self._start
+        self.content_type = content_type
+
+    def pieces(self) -> Iterator[bytes]:
+        """Yield the whole body, from its start at every call."""
+        self._file.seek(self._start)
+        while piece := self._file.read(_PIECE):
+            yield piece
+
+
+def json_body(value: Any) -> Body:
+    """Return ``value`` as a JSON body."""
+    return Body(io.BytesIO(dumps(value)), CONTENT_TYPES["json"])
+
+
+@contextmanager
+def records_body(records: Records, format: str | None) -> Iterator[Body]:
+    """Open records as a body, and close what was opened when done.
+
+    records: an iterable of mappings (sent as NDJSON), the path of a file, or a binary file object.
+    format: "json", "ndjson" or "csv"; for a path None means by its suffix. An iterable takes none.
+    Raises ValueError for an unknown format or suffix, and for a record that JSON cannot hold.
+    """
+    if isinstance(records, (str, os.PathLike)):
+        content_type = CONTENT_TYPES[format_of(records, format)]
+        with Path(records).open("rb") as file, _replayable(file) as seekable:
+            yield Body(seekable, content_type)
+    elif hasattr(records, "read"):
+        if format is None:
+            raise ValueError(f"a file object needs a format: one of {', '.join(CONTENT_TYPES)}")
+        content_type = CONTENT_TYPES[format_of("", format)]
+        with _replayable(cast(IO[bytes], records)) as seekable:
+            yield Body(seekable, content_type)
+    else:
+        if format not in (None, "ndjson"):
+            raise ValueError(f"records given as Python objects are sent as ndjson, not as {format!r}")
+        with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as spool:
+            for index, record in enumerate(records):
+                spool.write(_line(index, record))
+            spool.seek(0)
+            yield Body(spool, CONTENT_TYPES["ndjson"])
+
+
+def format_of(path: str | os.PathLike[str], format: str | None) -> str:
+    """Return ``format`` if it is given and valid, else the one that the file's suffix stands for."""
+    if format is not None:
+        if format not in CONTENT_TYPES:
+            raise ValueError(f"unknown format {format!r}; choose one of: {', '.join(CONTENT_TYPES)}")
+        return format
+    suffix = Path(path).suffix.lower()
+    if suffix not in SUFFIXES:
+        raise ValueError(
+            f"cannot tell the format of {os.fspath(path)!r} by its suffix {suffix!r} "
+            f"(known: {', '.join(SUFFIXES)}); name the format: {', '.join(CONTENT_TYPES)}"
+        )
+    return SUFFIXES[suffix]
+
+
+def dumps(value: Any) -> bytes:
+    """Return compact JSON. Times, decimals, UUIDs, bytes (base64) and numpy values are written as contracts take them.
+
+    Raises ValueError for NaN and infinities, which JSON does not have, and TypeError for other types.
+    """
+    return json.dumps(value, default=_plain, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
+@contextmanager
+def _replayable(file: IO[bytes]) -> Iterator[IO[bytes]]:
+    """Yield ``file``, or a copy on disk where it can be read only once (a pipe): a resend needs all of it again."""
+    if file.seekable():
+        yield file
+        return
+    with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as spool:
+        shutil.copyfileobj(file, spool, _PIECE)
+        spool.seek(0)
+        yield spool
+
+
+def _line(index: int, record: Mapping[str, Any]) -> bytes:
+    try:
+        return dumps(record) + b"\n"
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"record {index} cannot be written as JSON: {error}") from error
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (datetime, date)):
+        return value.isoformat()
+    if isinstance(value, (Decimal, UUID)):
+        return str(value)
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return base64.b64encode(value).decode("ascii")
+    if isinstance(value, Mapping):
+        return dict(value)
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"a value of type {type(value).__name__} has no JSON form: {value!r:.80}")

@@ -1,0 +1,60 @@
+"""Calls about datasets."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from gristmill.client._bodies import json_body
+from gristmill.client._jobs import JobCalls, Progress, Wait
+from gristmill.client._paths import API, dataset_path
+from gristmill.client._transport import Json
+
+
+class DatasetCalls(JobCalls):
+    """List, show, create, alter and drop datasets."""
+
+    def datasets(self) -> list[Json]:
+        """Return all datasets."""
+        answer: list[Json] = self._transport.call("GET", f"{API}/datasets")["datasets"]
+        return answer
+
+    def dataset(self, name: str) -> Json:
+        """Return a dataset: contract, version, state, row count, sizes, index. Raises NotFound."""
+        answer: Json = self._transport.call("GET", dataset_path(name))
+        return answer
+
+    def create_dataset(
+        self,
+        contract: Mapping[str, Any],
+        *,
+        wait: Wait = False,
+        on_progress: Progress | None = None,
+        idempotency_key: str | None = None,
+    ) -> Json:
+        """Create a dataset and return the job. Records may be submitted at once; they wait for it.
+
+        Raises InvalidRequest naming each place of the contract that is wrong, Conflict if the name is taken.
+        """
+        return self._write("POST", f"{API}/datasets", json_body(contract), wait, on_progress, idempotency_key)
+
+    def alter_dataset(
+        self,
+        name: str,
+        change: Mapping[str, Any],
+        *,
+        wait: Wait = False,
+        on_progress: Progress | None = None,
+        idempotency_key: str | None = None,
+    ) -> Json:
+        """Change a contract and return the job. ``change`` has ``add_fields`` and ``alter_fields``."""
+        return self._write("PATCH", dataset_path(name), json_body(change), wait, on_progress, idempotency_key)
+
+    def drop_dataset(
+        self,
+        name: str,
+        *,
+        wait: Wait = False,
+        on_progress: Progress | None = None,
+        idempotency_key: str | None = None,
+    ) -> Json:
+        """Drop a dataset with all its records and return the job. The name is free at once."""
+        return self._write("DELETE", dataset_path(name), None, wait, on_progress, idempotency_key)

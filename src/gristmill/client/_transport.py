@@ -1,0 +1,112 @@
+"""Sends calls over HTTP, repeats those that may be repeated, and turns error answers into exceptions."""
+
+import ssl
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import httpx
+
+from gristmill.client._bodies import Body
+from gristmill.client._retry import REPEATED_STATUSES, Retry
+from gristmill.client.errors import ConnectionFailed, problem_of, retry_after_of
+
+Json = dict[str, Any]
+
+
+class Transport:
+    """One server, one API key, one pool of connections. Safe to use from several threads."""
+
+    def __init__(
+        self,
+        base_url: str,
+        api_key: str | None,
+        timeout: float,
+        retry: Retry,
+        transport: httpx.BaseTransport | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.base_url = base_url.rstrip("/")
+        self._timeout = timeout
+        self._retry = retry
+        self._sleep = sleep
+        headers = {"User-Agent": "gristmill-client", "Accept": "application/json"}
+        if api_key:
+            headers["Authorization"] = f"Bearer {api_key}"
+        # Reading the certificates of all authorities takes longer than a call; plain HTTP does not need them.
+        verify: ssl.SSLContext | bool = self.base_url.startswith("https:")
+        self._http = httpx.Client(headers=headers, timeout=timeout, transport=transport, verify=verify)
+
+    def close(self) -> None:
+        self._http.close()
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        body: Body | None = None,
+        idempotency_key: str | None = None,
+        hold: float = 0,
+    ) -> Any:
+        """Make one call and return its decoded JSON answer.
+
+        params: query parameters; those that are None are left out.
+        idempotency_key: what makes a write safe to repeat. Reads and dry runs need none.
+        hold: seconds that the server may hold the answer back, added to the time limit.
+        Raises ConnectionFailed or a subclass of Problem.
+        """
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                response = self._send(method, path, params, body, idempotency_key, hold)
+            except httpx.TransportError as error:
+                pause = self._retry.delay(attempt)
+                if pause is None:
+                    raise self._no_answer(error, attempt, idempotency_key) from error
+            else:
+                if response.is_success:
+                    return response.json() if response.content else None
+                pause = None
+                if response.status_code in REPEATED_STATUSES:
+                    pause = self._retry.delay(attempt, retry_after_of(response))
+                if pause is None:
+                    raise problem_of(response)
+            self._sleep(pause)
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, Any] | None,
+        body: Body | None,
+        idempotency_key: str | None,
+        hold: float,
+    ) -> httpx.Response:
+        headers: dict[str, str] = {}
+        if idempotency_key is not None:
+            headers["Idempotency-Key"] = idempotency_key
+        if body is not None:
+            headers["Content-Type"] = body.content_type
+            headers["Content-Length"] = str(body.length)
+        return self._http.request(
+            method,
+            self.base_url + path,
+            params={name: value for name, value in (params or {}).items() if value is not None},
+            content=None if body is None else body.pieces(),
+            headers=headers,
+            timeout=httpx.Timeout(self._timeout, read=self._timeout + hold),
+        )
+
+    def _no_answer(self, error: httpx.TransportError, attempts: int, key: str | None) -> ConnectionFailed:
+        reason = str(error) or type(error).__name__
+        times = "1 attempt" if attempts == 1 else f"{attempts} attempts"
+        return ConnectionFailed(f"no answer from {self.base_url} after {times}: {reason}", key)
+
+
+def new_idempotency_key() -> str:
+    """Return a key that no other write has."""
+    return uuid.uuid4().hex

@@ -1,0 +1,236 @@
+"""What the client sends: paths, parameters, bodies, pages; and how it waits for jobs."""
+
+import io
+import json
+import os
+import threading
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from gristmill import client as api
+from gristmill.client import Client, Retry
+
+Handler = Callable[[httpx.Request], httpx.Response]
+
+
+class Server:
+    """Answers from a list and keeps the requests."""
+
+    def __init__(self, *answers: Any) -> None:
+        self.answers = list(answers)
+        self.requests: list[httpx.Request] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        request.read()
+        self.requests.append(request)
+        return httpx.Response(200, json=self.answers.pop(0) if self.answers else job())
+
+    @property
+    def last(self) -> httpx.Request:
+        return self.requests[-1]
+
+    @property
+    def path(self) -> str:
+        return self.last.url.raw_path.decode()
+
+    @property
+    def body(self) -> Any:
+        return json.loads(self.last.content)
+
+    def client(self) -> Client:
+        return Client("http://mill.test/", retry=Retry(attempts=1), transport=httpx.MockTransport(self))
+
+
+def job(state: str = "queued", **extra: Any) -> dict[str, Any]:
+    return {"id": "j1", "type": "t", "state": state, "done": state in ("succeeded", "failed", "cancelled"), **extra}
+
+
+class TestSubmit:
+    def test_mappings_go_as_ndjson_with_their_types_written_as_contracts_take_them(self) -> None:
+        server = Server()
+        identifier = uuid.UUID(int=5)
+        record = {
+            "at": datetime(2026, 1, 1, 12, tzinfo=UTC),
+            "price": Decimal("1.10"),
+            "id": identifier,
+            "image": b"\x00\xff",
+            "vector": np.array([0.5, 2.0], dtype=np.float32),
+            "count": np.int64(2**60),
+            "note": "Grüße",
+        }
+        server.client().submit("weather", [record], on_conflict="fail")
+        assert server.path == "/api/v1/datasets/weather/records?on_conflict=fail"
+        assert server.last.headers["Content-Type"] == "application/x-ndjson"
+        assert server.body == {
+            "at": "2026-01-01T12:00:00+00:00",
+            "price": "1.10",
+            "id": str(identifier),
+            "image": "AP8=",
+            "vector": [0.5, 2.0],
+            "count": 2**60,
+            "note": "Grüße",
+        }
+
+    @pytest.mark.parametrize("value", [float("nan"), float("inf"), object()])
+    def test_what_json_cannot_hold_is_refused_with_the_record(self, value: object) -> None:
+        server = Server()
+        with pytest.raises(ValueError, match="record 1 cannot be written as JSON"):
+            server.client().submit("weather", [{"a": 1}, {"a": value}])
+        assert server.requests == []
+
+    @pytest.mark.parametrize(
+        ("name", "content_type"),
+        [
+            ("a.json", "application/json"),
+            ("a.NDJSON", "application/x-ndjson"),
+            ("a.jsonl", "application/x-ndjson"),
+            ("a.csv", "text/csv"),
+        ],
+    )
+    def test_the_suffix_of_a_file_tells_its_format(self, tmp_path: Path, name: str, content_type: str) -> None:
+        server = Server()
+        (tmp_path / name).write_bytes(b"content")
+        server.client().submit("weather", tmp_path / name)
+        assert server.last.headers["Content-Type"] == content_type
+        assert server.last.headers["Content-Length"] == "7"
+        assert server.last.content == b"content"
+
+    def test_an_unknown_suffix_or_format_lists_the_known_ones(self, tmp_path: Path) -> None:
+        with pytest.raises(ValueError, match=r"'\.xls' \(known: \.json, \.ndjson, \.jsonl, \.csv\)"):
+            Server().client().submit("weather", tmp_path / "a.xls")
+        with pytest.raises(ValueError, match="unknown format 'excel'; choose one of: json, ndjson, csv"):
+            Server().client().submit("weather", io.BytesIO(b""), format="excel")
+        with pytest.raises(ValueError, match="needs a format"):
+            Server().client().submit("weather", io.BytesIO(b""))
+
+    def test_a_file_object_is_sent_from_where_it_stands(self) -> None:
+        server = Server()
+        file = io.BytesIO(b"header skipped|rest")
+        file.seek(15)
+        server.client().submit("weather", file, format="csv")
+        assert server.last.content == b"rest"
+
+    def test_a_pipe_can_be_sent_again(self) -> None:
+        content = b'{"a":1}\n' * 50_000
+        seen: list[bytes] = []
+
+        def handler(request: httpx.Request) -> httpx.Response:
+            seen.append(request.read())
+            return httpx.Response(503 if len(seen) == 1 else 202, json=job())
+
+        read_end, write_end = os.pipe()
+        writer = threading.Thread(target=lambda: (os.write(write_end, content), os.close(write_end)))
+        writer.start()
+        retry = Retry(attempts=2, first_delay=0)
+        client = Client("http://mill.test", retry=retry, transport=httpx.MockTransport(handler))
+        with os.fdopen(read_end, "rb") as pipe:
+            client.submit("weather", pipe, format="ndjson")
+        writer.join()
+        assert seen == [content, content]
+
+    def test_priority_labels_and_start_time_are_parameters(self) -> None:
+        server = Server()
+        run_at = datetime(2026, 5, 1, tzinfo=UTC)
+        server.client().submit("weather", [{"a": 1}], priority=9, labels={"team": "a", "run": "7"}, run_at=run_at)
+        parameters = server.last.url.params
+        assert parameters.get_list("label") == ["team=a", "run=7"]
+        assert (parameters["priority"], parameters["run_at"]) == ("9", "2026-05-01T00:00:00+00:00")
+
+
+class TestRecords:
+    @pytest.mark.parametrize(
+        ("key", "segment"),
+        [
+            ("JFK", "JFK"),
+            (7, "7"),
+            (True, "true"),
+            ("a/b c%d?ü", "a%2Fb%20c%25d%3F%C3%BC"),
+            ("..", "%2E%2E"),
+            (["JFK", datetime(2013, 1, 1, tzinfo=UTC)], "%5B%22JFK%22%2C%222013-01-01T00%3A00%3A00%2B00%3A00%22%5D"),
+        ],
+    )
+    def test_a_key_is_one_percent_encoded_segment(self, key: Any, segment: str) -> None:
+        server = Server({})
+        server.client().record("weather", key)
+        assert server.path == f"/api/v1/datasets/weather/records/{segment}"
+
+    def test_pages_are_followed_until_the_last(self) -> None:
+        server = Server({"records": [{"n": 1}, {"n": 2}], "next_page_token": "t2"}, {"records": [{"n": 3}]})
+        found = server.client().records("weather", where={"n": {"gt": 0}}, order=["-n", "m"], start="2026-01-01")
+        assert [record["n"] for record in found] == [1, 2, 3]
+        first, second = (request.url.params for request in server.requests)
+        assert json.loads(first["where"]) == {"n": {"gt": 0}}
+        assert (first["order"], first["start"]) == ("-n,m", "2026-01-01")
+        assert "page_token" not in first
+        assert dict(second) == {**dict(first), "page_token": "t2"}
+
+    def test_search_sends_only_what_is_given(self) -> None:
+        server = Server({"hits": []})
+        server.client().search("weather", like=["JFK", 1], k=3, where={"n": 1})
+        assert server.body == {"like": ["JFK", 1], "k": 3, "where": {"n": 1}}
+
+    def test_changes_use_the_verbs_of_the_interface(self) -> None:
+        server = Server()
+        client = server.client()
+        client.patch("weather", "a", {"n": 2})
+        assert (server.last.method, server.body) == ("PATCH", {"n": 2})
+        client.delete("weather", "a")
+        assert (server.last.method, server.last.content) == ("DELETE", b"")
+        client.delete_where("weather", {"n": {"lt": 3}})
+        assert (server.path, server.body) == ("/api/v1/datasets/weather/records/delete", {"where": {"n": {"lt": 3}}})
+        assert all("Idempotency-Key" in request.headers for request in server.requests)
+
+
+class TestWaiting:
+    def test_the_write_itself_is_held_where_no_progress_is_shown(self) -> None:
+        server = Server(job("succeeded"))
+        assert server.client().submit("weather", [{"a": 1}], wait=True)["state"] == "succeeded"
+        assert server.last.url.params["wait"] == "20.0"
+        assert len(server.requests) == 1
+
+    def test_progress_sees_every_look_at_the_job(self) -> None:
+        server = Server(job(), job("running"), job("succeeded"))
+        seen: list[str] = []
+        server.client().submit("weather", [{"a": 1}], wait=True, on_progress=lambda now: seen.append(now["state"]))
+        assert seen == ["queued", "running", "succeeded"]
+
+    @pytest.mark.parametrize(("state", "kind"), [("failed", api.JobFailed), ("cancelled", api.JobCancelled)])
+    def test_a_job_that_did_not_succeed_raises_with_its_reason(self, state: str, kind: type[api.UnfinishedJob]) -> None:
+        server = Server(job(state, error={"detail": "the disk is full"}))
+        with pytest.raises(kind, match="the disk is full") as caught:
+            server.client().wait("j1")
+        assert caught.value.job["state"] == state
+
+    def test_the_wait_ends_at_its_timeout_with_the_last_state(self) -> None:
+        server = Server(*[job("running")] * 50)
+        with pytest.raises(api.WaitTimeout, match="still running") as caught:
+            server.client().wait("j1", timeout=0.05)
+        assert caught.value.job["state"] == "running"
+        assert 1 < len(server.requests) < 10
+
+    def test_job_filters_may_be_several(self) -> None:
+        server = Server({"jobs": [job()]})
+        assert [found["id"] for found in server.client().jobs(state=["queued", "running"], label="team=a")] == ["j1"]
+        assert server.last.url.params.get_list("state") == ["queued", "running"]
+
+
+class TestDatasets:
+    def test_the_calls_of_a_dataset(self) -> None:
+        server = Server({"datasets": []}, {"name": "a"})
+        client = server.client()
+        assert client.datasets() == []
+        assert client.dataset("a") == {"name": "a"}
+        client.create_dataset({"name": "a", "fields": []})
+        assert (server.last.method, server.path) == ("POST", "/api/v1/datasets")
+        client.alter_dataset("a", {"add_fields": []})
+        assert (server.last.method, server.path) == ("PATCH", "/api/v1/datasets/a")
+        client.drop_dataset("a")
+        assert (server.last.method, server.path) == ("DELETE", "/api/v1/datasets/a")

@@ -1,0 +1,165 @@
+"""How the client turns answers into exceptions, and which calls it repeats."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from gristmill import client as api
+from gristmill.client import Client, Retry
+
+Handler = Callable[[httpx.Request], httpx.Response]
+NO_PAUSE = Retry(attempts=4, first_delay=0, longest_delay=0)
+
+
+def client_of(handler: Handler, retry: Retry = NO_PAUSE) -> Client:
+    return Client("http://mill.test", "secret", retry=retry, transport=httpx.MockTransport(handler))
+
+
+def problem(status: int, code: str = "some_code", **extra: Any) -> httpx.Response:
+    body = {"type": "about:blank", "title": "Title", "status": status, "code": code, "detail": "The detail", **extra}
+    return httpx.Response(status, json=body, headers={"Content-Type": "application/problem+json"})
+
+
+def answers(*responses: httpx.Response | Exception) -> tuple[Handler, list[httpx.Request]]:
+    """Return a handler that gives the responses in turn, and the list that the requests are put into."""
+    seen: list[httpx.Request] = []
+    waiting = list(responses)
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        request.read()
+        seen.append(request)
+        answer = waiting.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    return handler, seen
+
+
+def accepted() -> httpx.Response:
+    return httpx.Response(202, json={"id": "j1", "state": "queued", "done": False})
+
+
+class TestErrors:
+    @pytest.mark.parametrize(
+        ("status", "kind"),
+        [
+            (400, api.InvalidRequest),
+            (401, api.Unauthenticated),
+            (403, api.Forbidden),
+            (404, api.NotFound),
+            (405, api.Refused),
+            (409, api.Conflict),
+            (413, api.TooLarge),
+            (415, api.InvalidRequest),
+            (422, api.InvalidRequest),
+            (429, api.Unavailable),
+            (500, api.ServerError),
+            (503, api.Unavailable),
+        ],
+    )
+    def test_each_status_has_its_exception(self, status: int, kind: type[api.Problem]) -> None:
+        client = client_of(lambda request: problem(status))
+        with pytest.raises(api.Problem) as caught:
+            client.dataset("weather")
+        assert type(caught.value) is kind
+        assert (caught.value.status, caught.value.code, caught.value.detail) == (status, "some_code", "The detail")
+
+    def test_the_places_and_their_total_are_kept(self) -> None:
+        place = {"pointer": "/0/at", "code": "bad_timestamp", "reason": "no offset", "record": 0, "field": "at"}
+        client = client_of(lambda request: problem(422, errors=[place], errors_total=17))
+        with pytest.raises(api.InvalidRequest) as caught:
+            client.submit("weather", [{"at": "2026-01-01"}])
+        assert caught.value.errors == [place]
+        assert caught.value.errors_total == 17
+
+    def test_an_answer_that_is_no_problem_object_is_quoted(self) -> None:
+        client = client_of(lambda request: httpx.Response(500, text="<h1>Bad proxy</h1>"))
+        with pytest.raises(api.ServerError, match="Bad proxy"):
+            client.datasets()
+
+    def test_no_answer_names_the_server_and_the_attempts(self) -> None:
+        handler, seen = answers(*[httpx.ConnectError("refused")] * 4)
+        with pytest.raises(api.ConnectionFailed, match=r"http://mill\.test after 4 attempts: refused"):
+            client_of(handler).datasets()
+        assert len(seen) == 4
+
+    def test_a_write_without_an_answer_tells_its_idempotency_key(self) -> None:
+        handler, seen = answers(*[httpx.ReadTimeout("silence")] * 4)
+        with pytest.raises(api.ConnectionFailed) as caught:
+            client_of(handler).submit("weather", [{"a": 1}])
+        assert {request.headers["Idempotency-Key"] for request in seen} == {caught.value.idempotency_key}
+
+
+class TestRepeating:
+    @pytest.mark.parametrize(
+        "first", [httpx.ConnectError("refused"), httpx.ReadError("reset"), problem(503), problem(429)]
+    )
+    def test_a_write_is_repeated_with_the_same_key_and_body(self, first: httpx.Response | Exception) -> None:
+        handler, seen = answers(first, accepted())
+        assert client_of(handler).submit("weather", ({"n": n} for n in range(3)))["id"] == "j1"
+        assert len(seen) == 2
+        assert seen[0].headers["Idempotency-Key"] == seen[1].headers["Idempotency-Key"]
+        assert seen[0].content == seen[1].content == b'{"n":0}\n{"n":1}\n{"n":2}\n'
+
+    def test_each_write_has_a_key_of_its_own_unless_one_is_given(self) -> None:
+        handler, seen = answers(accepted(), accepted(), accepted())
+        client = client_of(handler)
+        client.submit("weather", [{"a": 1}])
+        client.submit("weather", [{"a": 1}])
+        client.submit("weather", [{"a": 1}], idempotency_key="mine")
+        keys = [request.headers["Idempotency-Key"] for request in seen]
+        assert len(set(keys)) == 3
+        assert keys[2] == "mine"
+
+    @pytest.mark.parametrize("status", [400, 404, 409, 422, 500])
+    def test_a_refusal_is_not_repeated(self, status: int) -> None:
+        handler, seen = answers(problem(status))
+        with pytest.raises(api.Problem):
+            client_of(handler).submit("weather", [{"a": 1}])
+        assert len(seen) == 1
+
+    def test_the_attempts_are_bounded(self) -> None:
+        handler, seen = answers(*[problem(503) for _ in range(4)])
+        with pytest.raises(api.Unavailable):
+            client_of(handler).datasets()
+        assert len(seen) == 4
+
+    def test_retry_after_is_waited_for(self) -> None:
+        pauses: list[float] = []
+        busy = problem(429)
+        busy.headers["Retry-After"] = "7"
+        handler, _ = answers(busy, httpx.Response(200, json={"datasets": []}))
+        client = client_of(handler)
+        client._transport._sleep = pauses.append
+        assert client.datasets() == []
+        assert pauses == [7]
+
+    def test_a_retry_after_past_the_limit_is_given_up_at_once(self) -> None:
+        busy = problem(503)
+        busy.headers["Retry-After"] = "3600"
+        handler, seen = answers(busy)
+        with pytest.raises(api.Unavailable) as caught:
+            client_of(handler).datasets()
+        assert caught.value.retry_after == 3600
+        assert len(seen) == 1
+
+
+class TestRetry:
+    def test_delays_double_up_to_the_longest_and_end(self) -> None:
+        retry = Retry(attempts=6, first_delay=1, longest_delay=4)
+        for attempt, full in ((1, 1), (2, 2), (3, 4), (4, 4), (5, 4)):
+            delay = retry.delay(attempt)
+            assert delay is not None
+            assert full / 2 <= delay <= full
+        assert retry.delay(6) is None
+
+
+def test_the_key_is_sent_as_a_bearer_token() -> None:
+    handler, seen = answers(httpx.Response(200, json={"version": "1"}))
+    assert client_of(handler).version() == {"version": "1"}
+    assert seen[0].headers["Authorization"] == "Bearer secret"
+    assert json.loads(seen[0].content or b"null") is None
