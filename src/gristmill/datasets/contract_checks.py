@@ -20,6 +20,8 @@ MAX_TEXT_LENGTH = 1_048_576
 MAX_IMAGE_BYTES = 4 * 1024 * 1024
 # An entry of a B-tree must fit a third of a page (2,704 bytes), with its header and the time field beside the key.
 MAX_KEY_BYTES = 2600
+# Members of a filter beside the names of fields; see where.
+FILTER_WORDS = ("and", "or", "not")
 _LATER = ("parents", "pipeline")
 Model = TypeVar("Model", bound=BaseModel)
 _NAME_RULE = "a lower-case letter, then up to 47 of a-z, 0-9 and _"
@@ -116,6 +118,8 @@ def check_field(field: FieldSpec, pointer: str) -> Iterator[Place]:
 
     if field.name.startswith("_"):
         yield place("name", "reserved_name", f"{shorten(field.name)}: names with a leading _ are system columns")
+    elif field.name in FILTER_WORDS:
+        yield place("name", "reserved_name", f"{shorten(field.name)} is a word of the filter language")
     elif not is_name(field.name):
         yield place("name", "bad_name", f"{shorten(field.name)} is not a name: {_NAME_RULE}")
     for member, types in _LIMITS.items():

@@ -1,0 +1,196 @@
+"""The table of a dataset: its columns and indexes as SQLAlchemy sees them, and the DDL that makes, changes, drops it.
+
+No table ever has a vector index that a write must feed; ``search`` builds those over sealed ranges, one by one.
+"""
+
+import contextlib
+import uuid
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
+
+import sqlalchemy as sa
+from pgvector.sqlalchemy import VECTOR
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.schema import CreateColumn, CreateIndex
+
+from gristmill.core.database import DATA_SCHEMA
+from gristmill.datasets.errors import TableBusy, TableExists
+from gristmill.datasets.model import EMBEDDING_COLUMN, Contract, FieldSpec
+from gristmill.datasets.types import TYPES
+from gristmill.kit.identifiers import quote
+
+LOCK_TIMEOUT_SECONDS = 5
+# A vector stored in the row itself is read twice as fast as one stored out of line, if the row still fits a page.
+MAX_PLAIN_DIMENSIONS = 1900
+_MAX_ROW_BYTES = 8100
+# What a row takes before its fields: header, null bitmap of 254 columns, the three system numbers.
+_ROW_OVERHEAD = 24 + 32 + 24
+
+# Upserts move rows to the end (a new _id), so no room is kept on pages; vacuum and statistics follow loads soon.
+_STORAGE = {
+    "autovacuum_vacuum_scale_factor": 0.05,
+    "autovacuum_vacuum_insert_scale_factor": 0.1,
+    "autovacuum_analyze_scale_factor": 0.02,
+}
+
+
+@lru_cache(maxsize=512)
+def record_table(contract: Contract) -> sa.Table:
+    """Return the dataset's table: the fields in order, then ``_id``, ``_seq``, ``_ord`` and ``_embedding``."""
+    name = contract.name
+    columns = [_column(field) for field in contract.fields]
+    columns += [
+        sa.Column("_id", sa.BigInteger, sa.Identity(always=False), nullable=False),
+        sa.Column("_seq", sa.BigInteger, nullable=False),
+        sa.Column("_ord", sa.BigInteger, nullable=False),
+    ]
+    if contract.embedding is not None:
+        columns.append(sa.Column(EMBEDDING_COLUMN, VECTOR(contract.vector_dimensions)))
+    table = sa.Table(name, sa.MetaData(), *columns, schema=DATA_SCHEMA, postgresql_with=_STORAGE)
+    if contract.key:
+        table.append_constraint(sa.UniqueConstraint(*(table.c[part] for part in contract.key), name=f"{name}__key"))
+        order = [part for part in contract.key if part != contract.time_field]
+    else:
+        order = ["_seq", "_ord"]
+        sa.Index(f"{name}__order", table.c["_seq"], table.c["_ord"])
+    if contract.time_field is not None:
+        sa.Index(f"{name}__time", table.c[contract.time_field], *(table.c[part] for part in order))
+    sa.Index(f"{name}__id", table.c["_id"])
+    for field in contract.fields:
+        if field.filterable:
+            sa.Index(_filter_index(contract, field), table.c[field.name])
+    return table
+
+
+def _column(field: FieldSpec) -> sa.Column[Any]:
+    return sa.Column(field.name, TYPES[field.type].column(field), nullable=not field.required)
+
+
+def _filter_index(contract: Contract, field: FieldSpec) -> str:
+    # The field's place and not its name: both names together could exceed Postgres' 63 bytes. Fields keep their places.
+    return f"{contract.name}__f{contract.fields.index(field)}"
+
+
+def plain_vectors(contract: Contract) -> list[str]:
+    """Return the vector columns to store in the row itself: the embedding first, as long as the row fits a page."""
+    sizes = {field.name: 8 + 4 * (field.dimensions or 0) for field in contract.fields if field.type == "vector"}
+    free = _MAX_ROW_BYTES - _ROW_OVERHEAD - 24 * (len(contract.fields) - len(sizes)) - 18 * len(sizes)
+    if contract.vector_dimensions is not None:
+        sizes = {EMBEDDING_COLUMN: 8 + 4 * contract.vector_dimensions, **sizes}
+    chosen = []
+    for name, size in sizes.items():
+        if size <= min(free, 8 + 4 * MAX_PLAIN_DIMENSIONS):
+            chosen.append(name)
+            free -= size
+    return chosen
+
+
+def create_table(connection: Connection, contract: Contract, dataset_id: uuid.UUID) -> None:
+    """Create the table with its indexes; does nothing if it is this dataset's already.
+
+    Raises TableExists if a table of that name belongs to somebody else, TableBusy (retryable).
+    """
+    table = record_table(contract)
+    owner = table_owner(connection, contract.name)
+    if owner == _comment(dataset_id):
+        return
+    if owner is not None:
+        raise TableExists(f"The table {DATA_SCHEMA}.{contract.name} exists already and is not this dataset's")
+    with _ddl(connection):
+        table.create(connection, checkfirst=False)
+        _execute(connection, f"COMMENT ON TABLE {_quoted(contract.name)} IS '{_comment(dataset_id)}'")
+        for name in plain_vectors(contract):
+            _set_storage(connection, contract.name, name, "PLAIN")
+
+
+def table_owner(connection: Connection, name: str) -> str | None:
+    """Return the comment of the table in the data schema ("" if it has none), or None if there is no such table."""
+    found = connection.execute(
+        sa.text(
+            "SELECT coalesce(obj_description(oid, 'pg_class'), '') FROM pg_class"
+            " WHERE relnamespace = to_regnamespace(:schema) AND relname = :name"
+        ),
+        {"schema": DATA_SCHEMA, "name": name},
+    ).scalar()
+    return None if found is None else str(found)
+
+
+def drop_table(connection: Connection, name: str, dataset_id: uuid.UUID) -> None:
+    """Drop the dataset's table if it is there and its own. Raises TableBusy (retryable)."""
+    if table_owner(connection, name) == _comment(dataset_id):
+        with _ddl(connection):
+            _execute(connection, f"DROP TABLE {_quoted(name)}")
+
+
+def apply_alter(connection: Connection, old: Contract, new: Contract) -> None:
+    """Change the table from ``old`` to ``new``, made by ``alter_contract``. Raises TableBusy (retryable)."""
+    old_table, new_table = record_table(old), record_table(new)
+    preparer = connection.dialect
+    actions: list[str] = []
+    for field in new.fields:
+        column = new_table.c[field.name]
+        if not old.has_field(field.name):
+            actions.append(f"ADD COLUMN {CreateColumn(column).compile(dialect=preparer)}")
+            continue
+        before, after = old_table.c[field.name].type.compile(preparer), column.type.compile(preparer)
+        if before != after:
+            actions.append(f"ALTER COLUMN {quote(field.name)} TYPE {after}")
+        if column.nullable and not old_table.c[field.name].nullable:
+            actions.append(f"ALTER COLUMN {quote(field.name)} DROP NOT NULL")
+    with _ddl(connection):
+        if actions:
+            _execute(connection, f"ALTER TABLE {_quoted(new.name)} {', '.join(actions)}")
+        _alter_indexes(connection, old_table, new_table)
+        before_plain, after_plain = plain_vectors(old), plain_vectors(new)
+        for name in before_plain:
+            if name not in after_plain:
+                # Rows with more columns leave less room. Rows that are there already stay as they are.
+                _set_storage(connection, new.name, name, "EXTERNAL")
+        for name in after_plain:
+            if name not in before_plain and not old.has_field(name):
+                _set_storage(connection, new.name, name, "PLAIN")
+
+
+def _alter_indexes(connection: Connection, old: sa.Table, new: sa.Table) -> None:
+    before = {str(index.name) for index in old.indexes}
+    after = {str(index.name): index for index in new.indexes}
+    for name in sorted(before - set(after)):
+        _execute(connection, f"DROP INDEX {_quoted(name)}")
+    for name in sorted(set(after) - before):
+        connection.execute(CreateIndex(after[name]))
+
+
+def _set_storage(connection: Connection, table: str, column: str, storage: str) -> None:
+    _execute(connection, f"ALTER TABLE {_quoted(table)} ALTER COLUMN {quote(column)} SET STORAGE {storage}")
+
+
+def _quoted(name: str) -> str:
+    return f"{quote(DATA_SCHEMA)}.{quote(name)}"
+
+
+def _comment(dataset_id: uuid.UUID) -> str:
+    return f"gristmill dataset {dataset_id}"
+
+
+def _execute(connection: Connection, sql: str) -> None:
+    connection.exec_driver_sql(sql)
+
+
+@contextlib.contextmanager
+def _ddl(connection: Connection) -> Iterator[None]:
+    """Bound how long DDL waits for locks, as everybody who wants to read queues up behind it meanwhile.
+
+    Rewriting a large table may take longer than other statements may: the time limit of the worker ends it.
+    """
+    _execute(connection, f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'")
+    _execute(connection, "SET LOCAL statement_timeout = 0")
+    try:
+        yield
+    except DBAPIError as error:
+        # 55P03: lock_not_available; 40P01: deadlock_detected.
+        if getattr(error.orig, "pgcode", None) in ("55P03", "40P01"):
+            reason = f"a lock on it was not had within {LOCK_TIMEOUT_SECONDS} seconds"
+            raise TableBusy(f"The dataset's table is in use: {reason}") from error
+        raise

@@ -1,0 +1,43 @@
+"""Errors of the dataset domain.
+
+GristmillError
+├── NotFound ── UnknownDataset            no dataset of that name (or it is dropped)
+├── Conflict
+│   ├── DatasetExists                     the name is taken
+│   ├── DatasetFailed                     the dataset's creation failed; the detail says why
+│   ├── ChangeFailed                      the contract version that something was validated under was never applied
+│   └── TableExists                       a table of that name stands in the schema and is not this dataset's
+└── Unavailable ── TableBusy              retryable: a lock on the table was not had in time
+"""
+
+from gristmill.core.errors import Conflict, NotFound, Unavailable
+
+
+class UnknownDataset(NotFound):
+    code = "unknown_dataset"
+    title = "Unknown dataset"
+
+
+class DatasetExists(Conflict):
+    code = "dataset_exists"
+    title = "The dataset exists"
+
+
+class DatasetFailed(Conflict):
+    code = "dataset_failed"
+    title = "The dataset could not be created"
+
+
+class ChangeFailed(Conflict):
+    code = "contract_change_failed"
+    title = "The change of the contract failed"
+
+
+class TableExists(Conflict):
+    code = "table_exists"
+    title = "The table exists"
+
+
+class TableBusy(Unavailable):
+    code = "table_busy"
+    title = "The table is in use"
