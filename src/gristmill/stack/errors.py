@@ -1,0 +1,12 @@
+"""What can go wrong with the services of one machine."""
+
+from gristmill.core.errors import GristmillError
+
+
+class StackFailed(GristmillError):
+    """A service could not be started or stopped; the detail names it and quotes its log."""
+
+    code = "stack_failed"
+    kind = "unavailable"
+    status = 503
+    title = "The services of this machine could not be started"

@@ -1,0 +1,41 @@
+"""Runs Flower, the view of the queue: ``python -m gristmill.stack.flower``.
+
+Flower is only a view: it may be restarted or lost at any time. It listens on loopback behind a password and keeps a
+bounded number of tasks.
+"""
+
+import os
+import sys
+
+from gristmill.core.config import Settings, load_settings
+from gristmill.core.errors import Invalid
+
+# Flower's own default of 100,000 tasks holds some hundred MB.
+MAX_TASKS = 10_000
+
+
+def variables(settings: Settings) -> dict[str, str]:
+    """Return Flower's options as environment variables: a password on the command line is seen by every user.
+
+    Raises Invalid without a password: Flower can revoke tasks and stop workers.
+    """
+    if not settings.flower_password:
+        raise Invalid("Flower needs a password: set [flower] password (GRISTMILL_FLOWER_PASSWORD)")
+    return {
+        "FLOWER_ADDRESS": settings.flower_host,
+        "FLOWER_PORT": str(settings.flower_port),
+        "FLOWER_BASIC_AUTH": f"{settings.flower_user}:{settings.flower_password}",
+        "FLOWER_MAX_TASKS": str(MAX_TASKS),
+        "FLOWER_PURGE_OFFLINE_WORKERS": "3600",
+    }
+
+
+def main() -> None:
+    """Replace this process by Flower."""
+    environment = {**os.environ, **variables(load_settings())}
+    command = [sys.executable, "-P", "-m", "celery", "-A", "gristmill.worker.app", "flower"]
+    os.execve(command[0], command, environment)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""The data folder of a stack: where things lie, and what is remembered from one start to the next."""
+
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from gristmill.stack.errors import StackFailed
+
+BrokerKind = Literal["rabbitmq", "valkey"]
+
+# A Unix socket's path may have 107 bytes; supervisord appends its pid while it binds.
+_LONGEST_SOCKET = 95
+
+
+@dataclass
+class Memory:
+    """What ``stack.json`` keeps. ``asked``: the configured port numbers for which ``ports`` were chosen."""
+
+    id: str = field(default_factory=lambda: secrets.token_hex(16))
+    broker: BrokerKind = "rabbitmq"
+    ports: dict[str, int] = field(default_factory=dict)
+    asked: dict[str, int] = field(default_factory=dict)
+    api_host: str = "127.0.0.1"
+    socket: str = ""
+
+
+class DataFolder:
+    """All paths of one stack. Nothing is created before ``create``."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path).expanduser().absolute()
+        self.postgres = self.path / "postgres"
+        self.rabbitmq = self.path / "rabbitmq"
+        self.valkey = self.path / "valkey"
+        self.flower = self.path / "flower"
+        self.spool = self.path / "spool"
+        self.logs = self.path / "logs"
+        self.run = self.path / "run"
+        self.memory_file = self.path / "stack.json"
+
+    def create(self) -> None:
+        """Make the folders. Only files inside are secret: root's Postgres must be able to pass through the folder."""
+        for folder in (self.path, self.flower, self.spool, self.logs, self.run):
+            folder.mkdir(parents=True, exist_ok=True)
+        for folder in (self.flower, self.spool, self.logs, self.run):
+            folder.chmod(0o700)
+
+    def log(self, service: str) -> Path:
+        return self.logs / f"{service}.log"
+
+    def remembered(self) -> Memory | None:
+        """Return what the last start kept, or None before the first one. Raises StackFailed if the file is broken."""
+        try:
+            return Memory(**json.loads(self.memory_file.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return None
+        except (ValueError, TypeError) as error:
+            raise StackFailed(f"{self.memory_file} cannot be read ({error}); delete it to choose new ports") from error
+
+    def remember(self, memory: Memory) -> None:
+        """Keep ``memory``; a reader sees the old or the new content, never a part."""
+        if not memory.socket or not Path(memory.socket).parent.is_dir():
+            memory.socket = self._socket()
+        temporary = self.memory_file.with_suffix(".new")
+        temporary.write_text(json.dumps(asdict(memory), indent=1) + "\n", encoding="utf-8")
+        temporary.replace(self.memory_file)
+
+    def _socket(self) -> str:
+        path = self.run / "supervisor.sock"
+        if len(os.fsencode(path)) > _LONGEST_SOCKET:
+            path = Path(tempfile.mkdtemp(prefix="gristmill-")) / "supervisor.sock"
+        return str(path)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the stack against another ``up`` or ``down``. Raises StackFailed if one is under way."""
+        with (self.run / "lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise StackFailed(f"Another command is starting or stopping the stack in {self.path}") from error
+            yield

@@ -1,0 +1,55 @@
+"""The description of one process: what to run, as whom, with what environment, and how to stop it."""
+
+import json
+import os
+import pwd
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from gristmill.stack import child
+
+Group = Literal["data", "names", "broker", "app"]
+
+# Every process of a stack carries this variable, so that leftovers are recognised beyond doubt.
+MARK = "GRISTMILL_STACK_ID"
+
+
+@dataclass(frozen=True)
+class Program:
+    """One process of a stack.
+
+    name: the service's name, also of its log file.
+    group: the groups stop in the reverse of the order data, names, broker, app; programs of one group stop together.
+    stop_signal: asks for an orderly end; also sent by the kernel when the supervisor dies.
+    stop_seconds: after this long the process and its group get SIGKILL.
+    user: run as this system user (only root can), or None.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    directory: Path
+    group: Group
+    environment: Mapping[str, str] = field(default_factory=dict)
+    stop_signal: Literal["TERM", "INT"] = "TERM"
+    stop_seconds: float = 10
+    user: str | None = None
+
+    def write(self, path: Path, mark: str) -> list[str]:
+        """Write the description to ``path`` (mode 600: it holds passwords); return the command that runs it."""
+        entry = pwd.getpwnam(self.user) if self.user else None
+        spec = {
+            "command": list(self.command),
+            "directory": str(self.directory),
+            "environment": {**self.environment, MARK: mark},
+            "stop_signal": self.stop_signal,
+            "uid": entry.pw_uid if entry else None,
+            "gid": entry.pw_gid if entry else None,
+        }
+        path.unlink(missing_ok=True)
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            json.dump(spec, file, indent=1)
+        # Isolated and without site-packages: nothing in the user's environment can keep it from starting.
+        return [sys.executable, "-I", "-S", str(Path(child.__file__).resolve()), str(path.resolve())]

@@ -1,0 +1,73 @@
+"""Gristmill's own processes of a stack: dispatcher, API, workers, Flower."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.error import HTTPError, URLError
+from urllib.request import ProxyHandler, build_opener
+
+from gristmill.core.config import Settings
+from gristmill.stack.layout import DataFolder
+from gristmill.stack.program import Program
+from gristmill.stack.server import secret
+
+# Loopback is never reached through a proxy, whatever the environment says.
+_opener = build_opener(ProxyHandler({}))
+
+
+@dataclass(frozen=True)
+class Service:
+    """A process with what people and ``up`` want to know about it.
+
+    url: where a browser or client reaches it, or None.
+    ready: asks the service itself; None where being up is all that can be asked.
+    """
+
+    program: Program
+    url: str | None = None
+    ready: Callable[[], bool] | None = None
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """Return every setting as an environment variable: the children see what the command saw, flags included."""
+    return {f"GRISTMILL_{name.upper()}": str(value) for name, value in settings.model_dump().items()}
+
+
+def application(settings: Settings, folder: DataFolder) -> list[Service]:
+    """Return the services that run Gristmill's own code; ``settings`` already name the private Postgres and broker."""
+    variables = {**environment(settings), "PYTHONUNBUFFERED": "1"}
+    host = "127.0.0.1" if settings.api_host in ("0.0.0.0", "::") else settings.api_host
+    drain = settings.worker_drain_seconds + 10
+
+    def python(name: str, *arguments: str, stop_seconds: float = 15) -> Program:
+        # -P keeps the folder of the process off Python's path.
+        command = (sys.executable, "-P", "-m", *arguments)
+        return Program(name, command, folder.path, "app", variables, stop_seconds=stop_seconds)
+
+    api = f"http://{host}:{settings.api_port}"
+    flower = f"http://127.0.0.1:{settings.flower_port}"
+    return [
+        Service(python("dispatcher", "gristmill.dispatcher")),
+        Service(python("api", "gristmill.api"), api, lambda: answers(f"{api}/readyz")),
+        Service(python("worker", "gristmill.worker", "--queue", "default", stop_seconds=drain)),
+        Service(python("worker-long", "gristmill.worker", "--queue", "long", stop_seconds=drain)),
+        # Flower wants a password; that it says so is the sign that it is up.
+        Service(python("flower", "gristmill.stack.flower"), flower, lambda: answers(flower, unauthenticated=True)),
+    ]
+
+
+def with_flower_password(settings: Settings, folder: DataFolder) -> Settings:
+    """Return the settings with a password for Flower: the configured one, or a random one kept in the data folder."""
+    password = settings.flower_password or secret(folder.flower / "password")
+    return settings.model_copy(update={"flower_password": password})
+
+
+def answers(url: str, unauthenticated: bool = False) -> bool:
+    """True if the URL answers 2xx, or, with ``unauthenticated``, asks for a password."""
+    try:
+        with _opener.open(url, timeout=2) as response:
+            return bool(200 <= response.status < 300)
+    except HTTPError as error:
+        return unauthenticated and error.code == 401
+    except (URLError, OSError, ValueError):
+        return False

@@ -1,0 +1,151 @@
+"""Drives supervisord: writes its configuration, starts it, asks it over its Unix socket."""
+
+import contextlib
+import http.client
+import os
+import subprocess
+import sys
+import xmlrpc.client
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil  # type: ignore[import-untyped]
+
+from gristmill.stack import processes
+from gristmill.stack.errors import StackFailed
+from gristmill.stack.layout import DataFolder
+from gristmill.stack.program import MARK, Program
+from gristmill.stack.server import tail
+
+_PRIORITY = {"data": 10, "names": 20, "broker": 30, "app": 40}
+
+
+class Supervisor:
+    """The supervisor of one stack. It restarts what ends by itself and stops everything in order when it is told to."""
+
+    def __init__(self, folder: DataFolder, socket: str, mark: str) -> None:
+        self.folder = folder
+        self.socket = Path(socket)
+        self.mark = mark
+        self.log = folder.log("supervisor")
+        self._pid_file = folder.run / "supervisor.pid"
+
+    def configure(self, programs: Sequence[Program]) -> None:
+        """Write supervisord's configuration and the description of each program."""
+        lines = [
+            "[supervisord]",
+            f"logfile={_plain(self.log)}",
+            "logfile_maxbytes=10MB",
+            "logfile_backups=2",
+            f"pidfile={_plain(self._pid_file)}",
+            f"childlogdir={_plain(self.folder.logs)}",
+            "umask=022",
+            *(["user=root"] if os.geteuid() == 0 else []),
+            "[unix_http_server]",
+            f"file={_plain(self.socket)}",
+            "chmod=0700",
+            "[rpcinterface:supervisor]",
+            "supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface",
+        ]
+        for program in programs:
+            command = program.write(self.folder.run / f"{program.name}.json", self.mark)
+            lines += [
+                f"[program:{program.name}]",
+                "command=" + " ".join(f"'{_plain(part)}'" for part in command),
+                # ``up`` starts them one after the other, each when those that it needs answer.
+                "autostart=false",
+                "autorestart=true",
+                "startsecs=1",
+                # The pause grows by a second with each failure in a row; after 50 of them the service is given up.
+                "startretries=50",
+                f"stopsignal={program.stop_signal}",
+                f"stopwaitsecs={int(program.stop_seconds)}",
+                # The program passes an orderly stop on by itself; only what does not end is killed as a group.
+                "stopasgroup=false",
+                "killasgroup=true",
+                "redirect_stderr=true",
+                f"stdout_logfile={_plain(self.folder.log(program.name))}",
+                "stdout_logfile_maxbytes=10MB",
+                "stdout_logfile_backups=3",
+            ]
+        for group, priority in _PRIORITY.items():
+            members = [program.name for program in programs if program.group == group]
+            if members:
+                lines += [f"[group:{group}]", f"programs={','.join(members)}", f"priority={priority}"]
+        (self.folder.run / "supervisord.conf").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    def start(self) -> None:
+        """Start supervisord in the background, detached from this terminal. Raises StackFailed with what it said."""
+        command = [
+            sys.executable,
+            "-P",
+            "-m",
+            "supervisor.supervisord",
+            "-c",
+            str(self.folder.run / "supervisord.conf"),
+        ]
+        environment = {**os.environ, MARK: self.mark}
+        self.socket.unlink(missing_ok=True)
+        # It forks and ends when it listens; its messages so far are on its standard error.
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, env=environment, stdin=subprocess.DEVNULL, cwd="/"
+        )
+        if done.returncode != 0:
+            raise StackFailed(f"supervisord did not start: {(done.stderr or done.stdout).strip()}\n{tail(self.log)}")
+        processes.wait_until(self.alive, 10, f"supervisord does not answer on {self.socket}")
+
+    def pid(self) -> int | None:
+        """Return the process id of the running supervisor, or None."""
+        try:
+            return int(self._call("getPID"))
+        except StackFailed:
+            return None
+
+    def alive(self) -> bool:
+        return self.pid() is not None
+
+    def states(self) -> dict[str, dict[str, Any]]:
+        """Return what supervisord knows of each program, by name; empty when it does not run."""
+        try:
+            return {info["name"]: info for info in self._call("getAllProcessInfo")}
+        except StackFailed:
+            return {}
+
+    def launch(self, program: Program) -> None:
+        """Start the program unless it runs. Does not wait."""
+        with contextlib.suppress(xmlrpc.client.Fault):
+            self._call("startProcess", f"{program.group}:{program.name}", False)
+
+    def shutdown(self, seconds: float) -> None:
+        """Stop every program in order, then supervisord. Raises StackFailed if that takes longer than ``seconds``."""
+        pid = self.pid()
+        if pid is None:
+            return
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process = psutil.Process(pid)
+            self._call("shutdown")
+            processes.wait_until(lambda: not processes.is_alive(process), seconds, "The stack does not stop")
+
+    def _call(self, method: str, *arguments: Any) -> Any:
+        # Imported here: supervisor belongs to an extra, and ``status`` without it should say so in one line.
+        try:
+            from supervisor.xmlrpc import SupervisorTransport  # noqa: PLC0415
+        except ImportError as error:
+            raise StackFailed("The supervisor is not installed: pip install 'gristmill[stack]'") from error
+        transport = SupervisorTransport(None, None, f"unix://{self.socket}")
+        try:
+            proxy = xmlrpc.client.ServerProxy("http://localhost", transport=transport)
+            return getattr(proxy.supervisor, method)(*arguments)
+        except (OSError, http.client.HTTPException, xmlrpc.client.ProtocolError) as error:
+            raise StackFailed(f"supervisord does not answer on {self.socket}: {error}") from error
+        finally:
+            transport.close()
+
+
+def _plain(value: object) -> str:
+    """Return the path as text, if supervisord's configuration can hold it: it has no way to write these characters."""
+    text = str(value)
+    if any(character in text for character in "'\"\n;%"):
+        raise StackFailed(f"The path must not hold quotes, semicolons, percent signs or line breaks: {text!r}")
+    return text
