@@ -52,9 +52,11 @@ class Stack:
             supervisor = self._supervisor(memory) if memory else None
             fresh = memory is None or supervisor is None or not supervisor.alive()
             if fresh:
+                if memory:
+                    # Before the ports are looked at: leftovers still hold them.
+                    self._end_leftovers(memory)
                 memory = self._plan(memory)
                 supervisor = self._supervisor(memory)
-                self._end_leftovers(memory)
             assert memory is not None
             assert supervisor is not None
             try:
@@ -245,12 +247,13 @@ class Stack:
         supervisor.socket.unlink(missing_ok=True)
 
     def _end_leftovers(self, memory: Memory) -> None:
-        """End processes of this stack that no supervisor looks after any more, Postgres last."""
+        """End processes of this stack that no supervisor looks after any more, the servers last."""
         leftovers = processes.marked(memory.id, but_not="postgres")
         if leftovers:
             self._say(f"ending {len(leftovers)} processes that were left over")
         processes.end(leftovers, signal.SIGTERM, 15)
-        self._servers(memory)[0].end_leftover()
+        for server in reversed(self._servers(memory)):
+            server.end_leftover()
 
     def _supervisor(self, memory: Memory) -> Supervisor:
         return Supervisor(self.folder, memory.socket, memory.id)

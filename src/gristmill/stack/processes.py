@@ -46,7 +46,9 @@ def with_argument(pid: int, argument: str) -> psutil.Process | None:
     """Return the living process ``pid``, or None unless ``argument`` is on its command line: pids are reused."""
     with contextlib.suppress(psutil.Error):
         process = psutil.Process(pid)
-        if argument in process.cmdline() and is_alive(process):
+        # Some servers rewrite their command line into one string.
+        words = process.cmdline()
+        if (argument in words or argument in " ".join(words).split()) and is_alive(process):
             return process
     return None
 

@@ -69,6 +69,10 @@ class Server(ABC):
     def ready(self) -> bool:
         """True if the server answers its protocol now."""
 
+    def end_leftover(self) -> None:
+        """End the server if it still runs though its supervisor is gone, and is not recognised by its mark."""
+        return
+
     @property
     def log(self) -> Path:
         """The log of a server that was started alone."""

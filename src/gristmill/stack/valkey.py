@@ -3,10 +3,11 @@
 import contextlib
 import importlib.util
 import shutil
+import signal
 import socket
 from pathlib import Path
 
-from gristmill.stack import ports
+from gristmill.stack import ports, processes
 from gristmill.stack.errors import StackFailed
 from gristmill.stack.program import Program
 from gristmill.stack.server import Server, secret
@@ -15,6 +16,7 @@ _CONFIGURATION = """\
 # Written at every start of the stack.
 bind 127.0.0.1
 port {port}
+pidfile "{folder}/valkey.pid"
 requirepass {password}
 dir "{folder}"
 daemonize no
@@ -72,6 +74,13 @@ class ValkeyServer(Server):
                 answer += part
             return answer.endswith(b"+PONG\r\n")
         return False
+
+    def end_leftover(self) -> None:
+        """Valkey overwrites its environment and with it the mark; its pid file and its address identify it."""
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            pid = int((self.data_dir / "data" / "valkey.pid").read_text())
+            found = processes.with_argument(pid, f"127.0.0.1:{self.port}")
+            processes.end([found] if found else [], signal.SIGTERM, 15)
 
     def wipe(self) -> None:
         """Delete every queue and message, as if the broker's disk had been lost; the server must not run."""
