@@ -6,10 +6,11 @@ from typing import Any
 
 from gristmill.core.errors import Invalid, Place
 from gristmill.datasets import contract_checks as checks
+from gristmill.datasets.alter import alter_contract
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.model import Contract, EmbeddingSpec, FieldSpec, load_contract
 
-__all__ = ["Contract", "EmbeddingSpec", "FieldSpec", "load_contract", "parse_contract"]
+__all__ = ["Contract", "EmbeddingSpec", "FieldSpec", "alter_contract", "load_contract", "parse_contract"]
 
 
 def parse_contract(body: Any, embedders: Mapping[str, int] | None = None, default_embedder: str = "static") -> Contract:

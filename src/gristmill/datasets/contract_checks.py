@@ -89,15 +89,20 @@ def check_contract(contract: Contract) -> Iterator[Place]:
         yield Place("/name", "bad_name", f"{shorten(contract.name)} is not a name: {_NAME_RULE}", field="name")
     if not contract.fields:
         yield Place("/fields", "missing", "A dataset needs at least one field", field="fields")
-    if len(contract.fields) > MAX_FIELDS:
-        reason = f"{len(contract.fields)} fields are too many: a dataset has at most {MAX_FIELDS}"
-        yield Place("/fields", "too_many", reason, field="fields")
+    yield from check_size(contract)
     yield from check_names(contract.fields)
     for index, field in enumerate(contract.fields):
         yield from check_field(field, f"/fields/{index}")
     yield from check_indexed(contract)
     if contract.time_field is not None:
         yield from _check_time_field(contract, contract.time_field)
+
+
+def check_size(contract: Contract) -> Iterator[Place]:
+    """Yield a place if the contract has more fields than a table should have columns."""
+    if len(contract.fields) > MAX_FIELDS:
+        reason = f"{len(contract.fields)} fields are too many: a dataset has at most {MAX_FIELDS}"
+        yield Place("/fields", "too_many", reason, field="fields")
 
 
 def check_names(fields: tuple[FieldSpec, ...]) -> Iterator[Place]:

@@ -25,6 +25,8 @@ LOCK_TIMEOUT_SECONDS = 5
 # A vector stored in the row itself is read twice as fast as one stored out of line, if the row still fits a page.
 MAX_PLAIN_DIMENSIONS = 1900
 _MAX_ROW_BYTES = 8100
+# The comment of a table says which dataset made it, to people and to retries.
+_OWNER = "gristmill dataset "
 # What a row takes before its fields: header, null bitmap of 254 columns, the three system numbers.
 _ROW_OVERHEAD = 24 + 32 + 24
 
@@ -117,6 +119,15 @@ def table_owner(connection: Connection, name: str) -> str | None:
     return None if found is None else str(found)
 
 
+def table_owner_id(connection: Connection, name: str) -> uuid.UUID | None:
+    """Return the id of the dataset that made the table of that name, or None."""
+    comment = table_owner(connection, name) or ""
+    try:
+        return uuid.UUID(comment.removeprefix(_OWNER)) if comment.startswith(_OWNER) else None
+    except ValueError:
+        return None
+
+
 def drop_table(connection: Connection, name: str, dataset_id: uuid.UUID) -> None:
     """Drop the dataset's table if it is there and its own. Raises TableBusy (retryable)."""
     if table_owner(connection, name) == _comment(dataset_id):
@@ -171,7 +182,7 @@ def _quoted(name: str) -> str:
 
 
 def _comment(dataset_id: uuid.UUID) -> str:
-    return f"gristmill dataset {dataset_id}"
+    return f"{_OWNER}{dataset_id}"
 
 
 def _execute(connection: Connection, sql: str) -> None:

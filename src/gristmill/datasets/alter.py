@@ -1,0 +1,166 @@
+"""Changes of a contract: new optional fields and wider limits, so that every stored record stays valid."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from gristmill.core.errors import Invalid, Place
+from gristmill.datasets import contract_checks as checks
+from gristmill.datasets import model
+from gristmill.datasets.describe import shorten
+from gristmill.datasets.model import Contract, FieldSpec
+from gristmill.datasets.types import TYPES
+
+_CHANGEABLE = (
+    "type", "required", "max_length", "minimum", "maximum", "precision", "scale", "max_bytes", "filterable",
+)  # fmt: skip
+_FIXED = ("name", "key", "time_field", "embedding")
+# Digits before the point that an integer may have.
+_INT64_DIGITS = 19
+
+
+def alter_contract(old: Contract, change: Any) -> Contract:
+    """Return ``old`` changed by ``change``: ``{"add_fields": [field, …], "alter_fields": [{"name": …, limits}, …]}``.
+
+    A limit given as null is lifted. Raises Invalid with a Place for every part that is not a widening.
+    """
+    places = list(_check_members(change))
+    if places:
+        raise _refuse(places)
+    added: list[FieldSpec] = []
+    for index, body in enumerate(change.get("add_fields", [])):
+        field = checks.read_field(body, f"/add_fields/{index}")
+        if isinstance(field, list):
+            places += field
+            continue
+        places += _check_added(old, added, field, f"/add_fields/{index}")
+        added.append(field)
+    altered: dict[str, FieldSpec] = {}
+    for index, body in enumerate(change.get("alter_fields", [])):
+        result = _alter_field(old, altered, body, f"/alter_fields/{index}")
+        if isinstance(result, list):
+            places += result
+        else:
+            altered[result.name] = result
+    fields = (*(altered.get(field.name, field) for field in old.fields), *added)
+    # A default such as a filterable text's max_length is filled in as it is at creation.
+    draft = old.model_copy(update={"fields": fields})
+    fields = (*fields[: len(old.fields)], *(checks.with_defaults(field, draft) for field in added))
+    new = model.load_contract(
+        {**old.as_json(), "fields": [f.model_dump(mode="json", exclude_none=True) for f in fields]}
+    )
+    if not places:
+        places += checks.check_size(new)
+        places += checks.check_indexed(new)
+    if places:
+        raise _refuse(places)
+    if new == old:
+        raise Invalid("The change changes nothing: the contract says all of this already")
+    return new
+
+
+def _refuse(places: list[Place]) -> Invalid:
+    return Invalid(f"The change is not valid: {places[0].pointer or '/'}: {places[0].reason}", places)
+
+
+def _check_members(change: Any) -> Iterator[Place]:
+    if not isinstance(change, dict):
+        yield Place("", "wrong_type", f"{shorten(change)} is not a JSON object")
+        return
+    for name, value in change.items():
+        if name in _FIXED:
+            reason = f"{name} cannot be changed: create another dataset and submit the records to it"
+            yield Place(f"/{name}", "fixed", reason, field=name)
+        elif name not in ("add_fields", "alter_fields"):
+            yield Place(f"/{name[:80]}", "unknown_member", f"{shorten(name)} is neither add_fields nor alter_fields")
+        elif not isinstance(value, list):
+            yield Place(f"/{name}", "wrong_type", f"{name} takes a list, not {shorten(value)}")
+    if not change.get("add_fields") and not change.get("alter_fields"):
+        yield Place("", "missing", "There is nothing to change: give add_fields or alter_fields")
+
+
+def _check_added(old: Contract, added: list[FieldSpec], field: FieldSpec, pointer: str) -> Iterator[Place]:
+    if old.has_field(field.name) or any(field.name == other.name for other in added):
+        reason = f"The name {shorten(field.name)} is used by another field already"
+        yield Place(f"{pointer}/name", "duplicate", reason, field=field.name)
+    if field.required:
+        reason = "A field that is added must be optional, as the records that are there have no value for it"
+        yield Place(f"{pointer}/required", "not_a_widening", reason, field=field.name)
+
+
+def _alter_field(old: Contract, altered: dict[str, FieldSpec], body: Any, pointer: str) -> FieldSpec | list[Place]:
+    if not isinstance(body, dict) or not isinstance(body.get("name"), str):
+        return [Place(pointer, "wrong_type", f"{shorten(body)} is not an object with the name of a field")]
+    name = body["name"]
+    if not old.has_field(name):
+        return [checks.unknown_field(f"{pointer}/name", name, old)]
+    if name in altered:
+        return [Place(f"{pointer}/name", "duplicate", f"The change names {shorten(name)} twice", field=name)]
+    before = old.field(name)
+    places = []
+    for member in body:
+        if member in model.FieldSpec.model_fields and member not in ("name", *_CHANGEABLE):
+            reason = f"{member} of a field cannot be changed"
+            places.append(Place(f"{pointer}/{member}", "fixed", reason, field=name))
+    if places:
+        return places
+    merged = {**before.model_dump(mode="json", exclude_none=True), **body}
+    for member in ("required", "filterable"):
+        if merged[member] is None:
+            merged[member] = False
+    after = checks.read_field({key: value for key, value in merged.items() if value is not None}, pointer)
+    if isinstance(after, list):
+        return after
+    if before.type == "integer" and after.type == "decimal":
+        after = checks.with_defaults(after, old)
+    return list(_check_widening(old, before, after, pointer)) or after
+
+
+def _check_widening(old: Contract, before: FieldSpec, after: FieldSpec, pointer: str) -> Iterator[Place]:
+    def place(member: str, reason: str) -> Place:
+        return Place(f"{pointer}/{member}", "not_a_widening", reason, field=before.name)
+
+    if after.type != before.type and (before.type, after.type) != ("integer", "decimal"):
+        yield place("type", f"{before.type} cannot become {after.type}: only integer can become decimal")
+        return
+    if after.required and not before.required:
+        yield place("required", "An optional field cannot become required: records that are there may lack it")
+    if before.required and not after.required and before.name in old.key:
+        yield place("required", "A field of the key stays required")
+    for member, default in (("max_length", model.DEFAULT_MAX_LENGTH), ("max_bytes", model.DEFAULT_MAX_BYTES)):
+        low, high = getattr(before, member) or default, getattr(after, member) or default
+        if high < low:
+            yield place(member, f"{high} is smaller than {low}: a limit can only be widened")
+    yield from _check_digits(before, after, pointer)
+    yield from _check_bounds(before, after, pointer)
+
+
+def _check_digits(before: FieldSpec, after: FieldSpec, pointer: str) -> Iterator[Place]:
+    if after.type != "decimal" or after.precision is None:
+        return
+    whole, scale = after.precision - (after.scale or 0), after.scale or 0
+    if before.type == "integer":
+        need_whole, need_scale = _INT64_DIGITS, 0
+    elif before.precision is None:
+        need_whole = need_scale = model.MAX_DIGITS
+    else:
+        need_whole, need_scale = before.precision - (before.scale or 0), before.scale or 0
+    if whole < need_whole or scale < need_scale:
+        reason = f"{whole} digits before and {scale} after the point are fewer than {need_whole} and {need_scale}"
+        yield Place(f"{pointer}/precision", "not_a_widening", reason, field=before.name)
+
+
+def _check_bounds(before: FieldSpec, after: FieldSpec, pointer: str) -> Iterator[Place]:
+    for member in ("minimum", "maximum"):
+        was, now = getattr(before, member), getattr(after, member)
+        if now is None or now == was:
+            continue
+        if was is not None:
+            low, high = _parsed(after, was), _parsed(after, now)
+            if (high <= low) if member == "minimum" else (high >= low):
+                continue
+        reason = f"{member} {shorten(now)} is narrower than {'none' if was is None else shorten(was)}"
+        yield Place(f"{pointer}/{member}", "not_a_widening", reason, field=before.name)
+
+
+def _parsed(field: FieldSpec, bound: Any) -> Any:
+    return TYPES[field.type].parse(field.without_bounds(), bound)

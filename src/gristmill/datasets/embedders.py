@@ -1,0 +1,61 @@
+"""Embedders as contracts name them: which there are, and whether those of existing datasets are still the same."""
+
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import Connection
+
+from gristmill.core.errors import Conflict, GristmillError
+from gristmill.datasets import repository
+from gristmill.embeddings import registry
+from gristmill.embeddings.errors import EmbedderNotInstalled
+from gristmill.embeddings.port import Description
+
+Describe = Callable[[str], Description]
+
+
+class EmbedderChanged(Conflict):
+    """The vectors of a dataset were made by another version of its embedder: old and new ones do not compare."""
+
+    code = "embedder_changed"
+    title = "The embedder is another one"
+
+
+def known_embedders(body: Any, default: str, describe: Describe = registry.describe) -> dict[str, int]:
+    """Return the dimensions of each installed embedder by its name.
+
+    Raises EmbedderNotInstalled when the contract ``body`` needs one that exists and is not installed: its message
+    names the extra to install, which a list of the installed ones would not.
+    """
+    embedding = body.get("embedding") if isinstance(body, dict) else None
+    wanted = None
+    if isinstance(embedding, dict) and embedding.get("from") is not None:
+        wanted = embedding.get("embedder") or default
+    found = {}
+    for name in registry.names():
+        try:
+            found[name] = describe(name).dimensions
+        except EmbedderNotInstalled:
+            if name == wanted:
+                raise
+    return found
+
+
+def check_embedders(connection: Connection, describe: Describe = registry.describe) -> list[GristmillError]:
+    """Return, for each dataset whose embedder is missing here or is another version, an error that says so."""
+    problems: list[GristmillError] = []
+    for row in repository.list_embedded(connection):
+        try:
+            now = describe(row["embedder_name"])
+        except GristmillError as error:
+            problems.append(error)
+            continue
+        then = Description(row["embedder_name"], row["embedder_version"], row["embedder_dimensions"])
+        if now != then:
+            problems.append(
+                EmbedderChanged(
+                    f"The dataset {row['name']} was embedded by {then.name} {then.version} "
+                    f"({then.dimensions} dimensions) and this installation has {now.version} ({now.dimensions}); their vectors do not compare"
+                )
+            )
+    return problems

@@ -1,0 +1,87 @@
+"""REST: datasets and their contracts."""
+
+import hashlib
+from collections.abc import Callable
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Query
+from fastapi import Request as HttpRequest
+from fastapi.responses import JSONResponse, Response
+from pydantic_core import from_json
+from starlette.concurrency import run_in_threadpool
+
+from gristmill.core.endpoints import needs
+from gristmill.core.errors import Malformed, TooLarge
+from gristmill.datasets.schemas import CHANGE_EXAMPLE, EXAMPLE
+from gristmill.datasets.service import DatasetService
+from gristmill.jobs.endpoints import answer_write, request_of
+from gristmill.jobs.submit import Request
+
+# The largest contract, 250 fields with all their limits, is far smaller.
+MAX_CONTRACT_BYTES = 1024 * 1024
+
+
+def build_router(service: DatasetService) -> APIRouter:
+    """Return the routes under /datasets that are about datasets themselves."""
+    router = APIRouter(prefix="/datasets", tags=["datasets"])
+
+    @router.get("", dependencies=[Depends(needs("read"))])
+    def list_datasets(
+        page_size: Annotated[int, Query(ge=1, le=200)] = 50,
+        page_token: Annotated[str | None, Query(max_length=2000)] = None,
+    ) -> JSONResponse:
+        """List datasets in the order of their names."""
+        return JSONResponse(service.list(page_size, page_token))
+
+    @router.post("", status_code=202, dependencies=[Depends(needs("admin"))], openapi_extra=_body(EXAMPLE))
+    async def create_dataset(http: HttpRequest) -> Response:
+        """Create a dataset from its contract; records may be submitted as soon as this is accepted."""
+        return await _write(http, service.create)
+
+    @router.get("/{dataset}", dependencies=[Depends(needs("read"))])
+    def get_dataset(dataset: str) -> JSONResponse:
+        """Return a dataset: its contract, state, rows, sizes and the state of its index."""
+        return JSONResponse(service.get(dataset))
+
+    @router.patch(
+        "/{dataset}", status_code=202, dependencies=[Depends(needs("admin"))], openapi_extra=_body(CHANGE_EXAMPLE)
+    )
+    async def alter_dataset(http: HttpRequest, dataset: str) -> Response:
+        """Add optional fields, or widen the limits of fields."""
+        return await _write(http, lambda change, request: service.alter(dataset, change, request))
+
+    @router.delete("/{dataset}", status_code=202, dependencies=[Depends(needs("admin"))])
+    async def drop_dataset(http: HttpRequest, dataset: str) -> Response:
+        """Drop a dataset with all its records; its name is free at once."""
+        request = request_of(http, _hash(http, b""))
+        return await answer_write(http, await run_in_threadpool(service.drop, dataset, request))
+
+    return router
+
+
+async def _write(http: HttpRequest, submit: Callable[[Any, Request], UUID]) -> Response:
+    body = bytearray()
+    async for part in http.stream():
+        body += part
+        if len(body) > MAX_CONTRACT_BYTES:
+            raise TooLarge(f"A contract has at most {MAX_CONTRACT_BYTES} bytes")
+    request = request_of(http, _hash(http, bytes(body)))
+    return await answer_write(http, await run_in_threadpool(submit, _parse(bytes(body)), request))
+
+
+def _parse(body: bytes) -> Any:
+    try:
+        return from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        raise Malformed(f"The body is not JSON: {error}") from error
+
+
+def _hash(http: HttpRequest, body: bytes) -> str:
+    """Return a digest of what a request with the same Idempotency-Key must repeat."""
+    return hashlib.sha256(f"{http.method} {http.url.path}\n".encode() + body).hexdigest()
+
+
+def _body(example: dict[str, Any]) -> dict[str, Any]:
+    schema = {"type": "object"}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema, "example": example}}}}

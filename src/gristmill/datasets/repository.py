@@ -1,0 +1,218 @@
+"""SQL of the dataset domain: datasets, versions of their contracts, and the size of their tables."""
+
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import ProgrammingError
+
+from gristmill.core.database import DATA_SCHEMA
+from gristmill.datasets.tables import LIVE_STATES, dataset_versions, datasets
+
+Row = sa.RowMapping
+EXACT_COUNT_ROWS = 5_000_000
+
+_LIVE = datasets.c.state.in_(LIVE_STATES)
+_LIVE_TEXT = sa.text("state IN (" + ", ".join(f"'{state}'" for state in LIVE_STATES) + ")")
+
+# A change whose job failed or was cancelled, or whose job is forgotten, will never be applied: its version fails, the
+# highest of the others becomes visible, and a dataset without its first version has failed as a whole. Cancelling and
+# the loss of workers run no handler, so whoever meets a pending version runs this. One statement, thus atomic anywhere.
+_SETTLE = sa.text("""
+WITH abandoned AS (
+    UPDATE gristmill.dataset_versions AS v SET state = 'failed'
+    WHERE v.dataset_id = :id AND v.state = 'pending' AND NOT EXISTS (
+        SELECT FROM gristmill.jobs AS j WHERE j.id = v.job_id AND j.state NOT IN ('failed', 'cancelled')
+    )
+    RETURNING v.version, (SELECT j.error FROM gristmill.jobs AS j WHERE j.id = v.job_id) AS error
+), shown AS (
+    SELECT version, contract FROM gristmill.dataset_versions
+    WHERE dataset_id = :id AND state <> 'failed' AND version NOT IN (SELECT version FROM abandoned)
+    ORDER BY version DESC LIMIT 1
+)
+UPDATE gristmill.datasets AS d SET
+    version = coalesce((SELECT version FROM shown), d.version),
+    contract = coalesce((SELECT contract FROM shown), d.contract),
+    state = CASE WHEN d.state = 'creating' AND 1 IN (SELECT version FROM abandoned) THEN 'failed' ELSE d.state END,
+    error = (SELECT error FROM abandoned ORDER BY version LIMIT 1)
+WHERE d.id = :id AND EXISTS (SELECT FROM abandoned)
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Rows and bytes of a table. ``exact`` is false when the rows are an estimate."""
+
+    rows: int
+    exact: bool
+    table_bytes: int
+    index_bytes: int
+
+
+_PENDING = (
+    sa.exists()
+    .where(dataset_versions.c.dataset_id == datasets.c.id, dataset_versions.c.state == "pending")
+    .correlate(datasets)
+    .label("pending")
+)
+
+
+def find_live(connection: Connection, name: str, lock: bool = False) -> Row | None:
+    """Return the dataset that holds ``name`` (creating, ready or failed) and whether it has a ``pending`` version.
+
+    lock: keep others from changing it until the transaction ends.
+    """
+    query = sa.select(datasets, _PENDING).where(datasets.c.name == name, _LIVE)
+    return connection.execute(query.with_for_update(of=datasets) if lock else query).mappings().first()
+
+
+def find(connection: Connection, dataset_id: uuid.UUID, lock: bool = False) -> Row | None:
+    query = sa.select(datasets).where(datasets.c.id == dataset_id)
+    return connection.execute(query.with_for_update() if lock else query).mappings().first()
+
+
+def list_live(connection: Connection, after: str, limit: int) -> list[Row]:
+    """Return datasets in the order of their names, those after ``after``."""
+    query = sa.select(datasets, _PENDING).where(_LIVE, datasets.c.name > after).order_by(datasets.c.name).limit(limit)
+    return list(connection.execute(query).mappings())
+
+
+def list_embedded(connection: Connection) -> list[Row]:
+    """Return the datasets whose vectors an embedder makes."""
+    query = sa.select(datasets).where(_LIVE, datasets.c.embedder_name.is_not(None)).order_by(datasets.c.name)
+    return list(connection.execute(query).mappings())
+
+
+def insert_dataset(connection: Connection, values: dict[str, Any]) -> bool:
+    """Insert a dataset in the state ``creating``. False: another one holds the name."""
+    query = insert(datasets).values(state="creating", version=1, **values)
+    query = query.on_conflict_do_nothing(index_elements=["name"], index_where=_LIVE_TEXT)
+    return connection.execute(query.returning(datasets.c.id)).first() is not None
+
+
+def insert_version(connection: Connection, dataset_id: uuid.UUID, contract: dict[str, Any]) -> int:
+    """Insert the next version as pending and return its number."""
+    highest = sa.select(sa.func.coalesce(sa.func.max(dataset_versions.c.version), 0) + 1)
+    number = connection.execute(highest.where(dataset_versions.c.dataset_id == dataset_id)).scalar_one()
+    connection.execute(
+        sa.insert(dataset_versions).values(dataset_id=dataset_id, version=number, contract=contract, state="pending")
+    )
+    return int(number)
+
+
+def find_version(connection: Connection, dataset_id: uuid.UUID, version: int) -> Row | None:
+    query = sa.select(dataset_versions).where(
+        dataset_versions.c.dataset_id == dataset_id, dataset_versions.c.version == version
+    )
+    return connection.execute(query).mappings().first()
+
+
+def find_states(connection: Connection, dataset_id: uuid.UUID, version: int) -> Row | None:
+    """Return a dataset and the state of one of its versions (``version_state``), without the contract."""
+    query = sa.select(
+        datasets.c.id,
+        datasets.c.name,
+        datasets.c.state,
+        datasets.c.error,
+        datasets.c.embedder_version,
+        datasets.c.created_at,
+        dataset_versions.c.version,
+        dataset_versions.c.state.label("version_state"),
+    ).join_from(datasets, dataset_versions, datasets.c.id == dataset_versions.c.dataset_id)
+    query = query.where(datasets.c.id == dataset_id, dataset_versions.c.version == version)
+    return connection.execute(query).mappings().first()
+
+
+def find_applied(connection: Connection, dataset_id: uuid.UUID) -> Row | None:
+    """Return the highest version that the table has."""
+    query = sa.select(dataset_versions).where(
+        dataset_versions.c.dataset_id == dataset_id, dataset_versions.c.state == "applied"
+    )
+    return connection.execute(query.order_by(dataset_versions.c.version.desc()).limit(1)).mappings().first()
+
+
+def has_later_version(connection: Connection, dataset_id: uuid.UUID, version: int) -> bool:
+    """Say whether a version above ``version`` is pending or applied."""
+    query = sa.select(sa.func.count()).where(
+        dataset_versions.c.dataset_id == dataset_id,
+        dataset_versions.c.version > version,
+        dataset_versions.c.state != "failed",
+    )
+    return bool(connection.execute(query).scalar_one())
+
+
+def set_version_state(connection: Connection, dataset_id: uuid.UUID, version: int, state: str) -> None:
+    connection.execute(
+        sa.update(dataset_versions)
+        .where(dataset_versions.c.dataset_id == dataset_id, dataset_versions.c.version == version)
+        .values(state=state)
+    )
+
+
+def set_state(connection: Connection, dataset_id: uuid.UUID, state: str, error: dict[str, Any] | None = None) -> None:
+    """Set the state of a dataset and, unless None, the reason for it; ``dropped`` notes the time too."""
+    values: dict[str, Any] = {"state": state, "error": sa.null() if error is None else error}
+    if state == "dropped":
+        values["dropped_at"] = sa.func.now()
+    connection.execute(sa.update(datasets).where(datasets.c.id == dataset_id).values(**values))
+
+
+def show_version(connection: Connection, dataset_id: uuid.UUID, version: int, contract: dict[str, Any]) -> None:
+    """Make a version the visible one."""
+    connection.execute(
+        sa.update(datasets).where(datasets.c.id == dataset_id).values(version=version, contract=contract)
+    )
+
+
+def set_version_job(connection: Connection, dataset_id: uuid.UUID, version: int, job_id: uuid.UUID) -> None:
+    """Note which job applies a version; in the same transaction as the version and the job."""
+    connection.execute(
+        sa.update(dataset_versions)
+        .where(dataset_versions.c.dataset_id == dataset_id, dataset_versions.c.version == version)
+        .values(job_id=job_id)
+    )
+
+
+def settle(connection: Connection, dataset_id: uuid.UUID) -> None:
+    """Mark versions that will never be applied as failed and show the highest of the others."""
+    connection.execute(_SETTLE, {"id": dataset_id})
+
+
+def release_failed(connection: Connection, name: str) -> None:
+    """Give the name of a failed dataset free; whatever is left of its table goes when the name is created anew."""
+    connection.execute(
+        sa.update(datasets)
+        .where(datasets.c.name == name, datasets.c.state == "failed")
+        .values(state="dropped", dropped_at=sa.func.now())
+    )
+
+
+def measure(connection: Connection, name: str) -> Sizes:
+    """Return rows and bytes of a dataset's table; all zero while there is none.
+
+    Up to five million rows are counted; above that the rows are the planner's estimate.
+    """
+    found = connection.execute(
+        sa.text(
+            "SELECT c.reltuples, pg_table_size(c.oid) AS table_bytes, pg_indexes_size(c.oid) AS index_bytes"
+            " FROM pg_class AS c WHERE c.relnamespace = to_regnamespace(:schema) AND c.relname = :name"
+        ),
+        {"schema": DATA_SCHEMA, "name": name},
+    ).first()
+    if found is None:
+        return Sizes(0, True, 0, 0)
+    estimate, table_bytes, index_bytes = found
+    if estimate > EXACT_COUNT_ROWS:
+        return Sizes(int(estimate), False, table_bytes, index_bytes)
+    try:
+        table = sa.table(name, schema=DATA_SCHEMA)
+        rows = connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
+    except ProgrammingError as error:
+        # 42P01, undefined_table: it was dropped between the two statements.
+        if getattr(error.orig, "pgcode", None) != "42P01":
+            raise
+        return Sizes(0, True, 0, 0)
+    return Sizes(int(rows), True, table_bytes, index_bytes)

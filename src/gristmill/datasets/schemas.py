@@ -1,0 +1,56 @@
+"""The dataset body: what clients see of a dataset."""
+
+from typing import Any
+
+from gristmill.datasets.reader import Dataset
+from gristmill.datasets.repository import Sizes
+from gristmill.datasets.types import TYPES
+
+BASE = "/api/v1/datasets"
+
+EXAMPLE = {
+    "name": "readings",
+    "fields": [
+        {"name": "sensor", "type": "text", "required": True, "max_length": 64},
+        {"name": "at", "type": "timestamp", "required": True},
+        {"name": "value", "type": "float", "minimum": -90, "maximum": 60, "filterable": True},
+        {"name": "note", "type": "text"},
+    ],
+    "key": ["sensor", "at"],
+    "time_field": "at",
+    "embedding": {"from": ["note"], "embedder": "static", "metric": "cosine"},
+}
+CHANGE_EXAMPLE = {
+    "add_fields": [{"name": "unit", "type": "text", "max_length": 8}],
+    "alter_fields": [{"name": "value", "minimum": -120}],
+}
+
+
+def dataset_body(dataset: Dataset, sizes: Sizes, index: dict[str, Any] | None) -> dict[str, Any]:
+    """Return the JSON object of a dataset. ``index`` is the state of its vector index, None without an embedding."""
+    url = f"{BASE}/{dataset.name}"
+    return {
+        "id": str(dataset.id),
+        "name": dataset.name,
+        "state": dataset.state,
+        "version": dataset.version,
+        "change_pending": dataset.version_state == "pending",
+        "contract": dataset.contract.as_json(),
+        "embedder_version": dataset.embedder_version,
+        "rows": sizes.rows,
+        "rows_exact": sizes.exact,
+        "sizes": {
+            "table_bytes": sizes.table_bytes,
+            "index_bytes": sizes.index_bytes,
+            "total_bytes": sizes.table_bytes + sizes.index_bytes,
+        },
+        "index": index,
+        "error": dataset.error,
+        "created_at": TYPES["timestamp"].to_json(dataset.created_at),
+        "links": {
+            "self": url,
+            "records": f"{url}/records",
+            "search": f"{url}/search",
+            "jobs": f"/api/v1/jobs?dataset={dataset.name}",
+        },
+    }

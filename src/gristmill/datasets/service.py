@@ -1,0 +1,165 @@
+"""What clients ask of datasets: create, alter, drop (as exclusive jobs), get and list."""
+
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import Connection
+
+from gristmill.core.database import Database
+from gristmill.core.errors import Invalid, Malformed, Place
+from gristmill.datasets import repository
+from gristmill.datasets.contract import alter_contract, parse_contract
+from gristmill.datasets.embedders import Describe, known_embedders
+from gristmill.datasets.errors import DatasetExists
+from gristmill.datasets.model import Contract
+from gristmill.datasets.reader import Dataset, DatasetReader, scope_of
+from gristmill.datasets.schemas import dataset_body
+from gristmill.embeddings import registry
+from gristmill.jobs.admission import Admission
+from gristmill.jobs.submit import NewChunk, NewJob, Replayed, Request, find_replay, submit
+from gristmill.kit.ids import uuid7
+from gristmill.kit.page_tokens import BadPageToken, decode_page_token, encode_page_token
+
+CREATE, ALTER, DROP = "dataset.create", "dataset.alter", "dataset.drop"
+IndexState = Callable[[Connection, Dataset], dict[str, Any] | None]
+_LIST_QUERY = "datasets"
+
+
+class DatasetService:
+    """index_state says how a dataset's vectors are indexed; the domain that indexes them gives it."""
+
+    def __init__(
+        self,
+        database: Database,
+        admission: Admission,
+        reader: DatasetReader,
+        *,
+        default_embedder: str = "static",
+        describe_embedder: Describe = registry.describe,
+        index_state: IndexState | None = None,
+    ) -> None:
+        self._database = database
+        self._admission = admission
+        self._reader = reader
+        self._default_embedder = default_embedder
+        self._describe = describe_embedder
+        self._index_state = index_state
+
+    def create(self, body: Any, request: Request) -> uuid.UUID:
+        """Check the contract, make the dataset visible and submit the job that creates its table.
+
+        Raises Invalid, DatasetExists, EmbedderNotInstalled.
+        """
+
+        def work(connection: Connection) -> tuple[NewJob, uuid.UUID, int]:
+            embedders = known_embedders(body, self._default_embedder, self._describe)
+            contract = parse_contract(body, embedders, self._default_embedder)
+            dataset_id = uuid7()
+            holder = repository.find_live(connection, contract.name)
+            if holder is not None and holder["pending"]:
+                # Its own creation may have been cancelled meanwhile.
+                repository.settle(connection, holder["id"])
+            repository.release_failed(connection, contract.name)
+            stored = contract.as_json()
+            values = {"id": dataset_id, "name": contract.name, "contract": stored, **self._embedder_of(contract)}
+            if not repository.insert_dataset(connection, values):
+                raise DatasetExists(f"There is a dataset {contract.name} already")
+            version = repository.insert_version(connection, dataset_id, stored)
+            return _job(CREATE, contract.name, dataset_id, version), dataset_id, version
+
+        return self._submit(request, work)
+
+    def alter(self, name: str, change: Any, request: Request) -> uuid.UUID:
+        """Check the change, make the new version visible and submit the job that changes the table.
+
+        Raises Invalid, UnknownDataset, DatasetFailed.
+        """
+
+        def work(connection: Connection) -> tuple[NewJob, uuid.UUID, int]:
+            dataset = self._reader.get(connection, name, lock=True)
+            contract = alter_contract(dataset.contract, change).as_json()
+            version = repository.insert_version(connection, dataset.id, contract)
+            repository.show_version(connection, dataset.id, version, contract)
+            return _job(ALTER, name, dataset.id, version), dataset.id, version
+
+        return self._submit(request, work)
+
+    def drop(self, name: str, request: Request) -> uuid.UUID:
+        """Take the dataset out of sight, which frees its name, and submit the job that drops its table.
+
+        Raises UnknownDataset.
+        """
+
+        def work(connection: Connection) -> tuple[NewJob, uuid.UUID, None]:
+            dataset = self._reader.find(connection, name, lock=True)
+            repository.set_state(connection, dataset.id, "dropping")
+            return _job(DROP, name, dataset.id, dataset.version), dataset.id, None
+
+        return self._submit(request, work)
+
+    def _submit(
+        self, request: Request, work: Callable[[Connection], tuple[NewJob, uuid.UUID, int | None]]
+    ) -> uuid.UUID:
+        """Run ``work`` and submit its job in one transaction, unless the request's key was used: then the first job."""
+        with self._database.autocommit() as connection:
+            first = find_replay(connection, request)
+        if first is not None:
+            return first
+        if request.run_at is not None:
+            reason = "Changes of datasets cannot be put off: records could not wait for a table in an unknown order"
+            raise Invalid(reason, [Place("/query/run_at", "not_applicable", reason, field="run_at")])
+        self._admission.check()
+        try:
+            with self._database.transaction() as connection:
+                job, dataset_id, version = work(connection)
+                job_id = submit(connection, job, request)
+                if version is not None:
+                    repository.set_version_job(connection, dataset_id, version, job_id)
+                return job_id
+        except Replayed as replayed:
+            return replayed.job_id
+
+    def _embedder_of(self, contract: Contract) -> dict[str, Any]:
+        if contract.embedding is None or contract.embedding.embedder is None:
+            return {}
+        name, version, dimensions = self._describe(contract.embedding.embedder)
+        return {"embedder_name": name, "embedder_version": version, "embedder_dimensions": dimensions}
+
+    def get(self, name: str) -> dict[str, Any]:
+        """Return the body of one dataset, its rows counted. Raises UnknownDataset."""
+        with self._database.autocommit() as connection:
+            return self._body(connection, self._reader.find(connection, name))
+
+    def list(self, page_size: int, page_token: str | None) -> dict[str, Any]:
+        """Return a page of dataset bodies by name. Raises Malformed for a bad page token."""
+        after = ""
+        if page_token is not None:
+            try:
+                after = decode_page_token(page_token, _LIST_QUERY)[0]
+                if not isinstance(after, str) or "\0" in after:
+                    raise BadPageToken("the page token is malformed")
+            except (BadPageToken, IndexError) as error:
+                raise Malformed(f"page_token: {error}") from error
+        with self._database.autocommit() as connection:
+            found = self._reader.list(connection, after, page_size + 1)
+            bodies = [self._body(connection, dataset) for dataset in found[:page_size]]
+        token = encode_page_token([found[page_size - 1].name], _LIST_QUERY) if len(found) > page_size else None
+        return {"datasets": bodies, "next_page_token": token}
+
+    def _body(self, connection: Connection, dataset: Dataset) -> dict[str, Any]:
+        index = None
+        if self._index_state is not None and dataset.contract.embedding is not None:
+            index = self._index_state(connection, dataset)
+        return dataset_body(dataset, repository.measure(connection, dataset.name), index)
+
+
+def _job(type_: str, name: str, dataset_id: uuid.UUID, version: int) -> NewJob:
+    return NewJob(
+        type=type_,
+        scope=scope_of(name),
+        exclusive=True,
+        args={"dataset_id": str(dataset_id), "version": version},
+        dataset=name,
+        chunks=[NewChunk(first_record=0, records=0, payload=None)],
+    )

@@ -1,0 +1,120 @@
+"""Handlers of the jobs that create, alter and drop the table of a dataset, each in one transaction.
+
+They are exclusive in the dataset's scope: no other job of the name runs beside them, and they run in order.
+"""
+
+import uuid
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sqlalchemy import Connection
+
+from gristmill.core.database import DATA_SCHEMA
+from gristmill.datasets import ddl, repository
+from gristmill.datasets.errors import ChangeFailed, DatasetFailed, UnknownDataset
+from gristmill.datasets.model import load_contract
+from gristmill.datasets.reader import DROPPED
+from gristmill.datasets.service import ALTER, CREATE, DROP
+from gristmill.jobs.errors import JobDropped
+from gristmill.jobs.handlers import ChunkTask, Outcome, TransactionalHandler
+
+DropHook = Callable[[Connection, uuid.UUID, str], None]
+"""Called with the dataset's id and name in the transaction that drops its table, before the table goes."""
+
+
+class _DatasetHandler(TransactionalHandler):
+    def failed(self, connection: Connection, task: ChunkTask, problem: dict[str, Any]) -> None:
+        """Show at once that the change will not come; the job is in its final state already."""
+        repository.settle(connection, _id(task))
+
+    def dataset(self, connection: Connection, task: ChunkTask) -> repository.Row:
+        """Return the job's dataset, locked. Raises JobDropped if it is being dropped."""
+        row = repository.find(connection, _id(task), lock=True)
+        if row is None:
+            raise UnknownDataset(f"There is no dataset with the id {_id(task)}")
+        if row["state"] in ("dropping", "dropped"):
+            raise JobDropped(DROPPED)
+        return row
+
+
+class CreateHandler(_DatasetHandler):
+    """``dataset.create``: makes the table and the dataset ready."""
+
+    type = CREATE
+
+    def __init__(self, drop_hooks: Sequence[DropHook] = ()) -> None:
+        self._drop_hooks = drop_hooks
+
+    def apply(self, connection: Connection, task: ChunkTask, prepared: Any) -> Outcome:
+        row = self.dataset(connection, task)
+        version = task.args["version"]
+        created = repository.find_version(connection, row["id"], version)
+        assert created is not None
+        contract = load_contract(created["contract"])
+        self._clear(connection, contract.name)
+        ddl.create_table(connection, contract, row["id"])
+        repository.set_version_state(connection, row["id"], version, "applied")
+        repository.set_state(connection, row["id"], "ready")
+        return Outcome(result={"table": f"{DATA_SCHEMA}.{contract.name}"})
+
+    def _clear(self, connection: Connection, name: str) -> None:
+        """Drop the table of an earlier dataset of the name whose drop was cancelled or failed for good.
+
+        This job runs alone in the scope, after every job of that dataset: nobody needs the table any more.
+        """
+        owner = ddl.table_owner_id(connection, name)
+        earlier = None if owner is None else repository.find(connection, owner, lock=True)
+        if earlier is not None and earlier["state"] in ("dropping", "dropped"):
+            _drop(connection, earlier, self._drop_hooks)
+
+
+class AlterHandler(_DatasetHandler):
+    """``dataset.alter``: brings the table from the applied version to the job's."""
+
+    type = ALTER
+
+    def apply(self, connection: Connection, task: ChunkTask, prepared: Any) -> Outcome:
+        row = self.dataset(connection, task)
+        version = task.args["version"]
+        applied = repository.find_applied(connection, row["id"])
+        wanted = repository.find_version(connection, row["id"], version)
+        if applied is None or wanted is None:
+            raise DatasetFailed(f"The dataset {row['name']} was not created, so there is nothing to change")
+        if wanted["state"] == "failed" and repository.has_later_version(connection, row["id"], version):
+            # A retry: the later change was made from a contract without this one.
+            raise ChangeFailed(f"The contract was changed since: version {version} is no longer wanted")
+        ddl.apply_alter(connection, load_contract(applied["contract"]), load_contract(wanted["contract"]))
+        repository.set_version_state(connection, row["id"], version, "applied")
+        if row["version"] <= version:
+            repository.show_version(connection, row["id"], version, wanted["contract"])
+            repository.set_state(connection, row["id"], row["state"])
+        return Outcome(result={"version": version})
+
+
+class DropHandler(_DatasetHandler):
+    """``dataset.drop``: removes the table, having told those who build on it."""
+
+    type = DROP
+
+    def __init__(self, drop_hooks: Sequence[DropHook] = ()) -> None:
+        self._drop_hooks = drop_hooks
+
+    def apply(self, connection: Connection, task: ChunkTask, prepared: Any) -> Outcome:
+        row = repository.find(connection, _id(task), lock=True)
+        if row is not None and row["state"] != "dropped":
+            _drop(connection, row, self._drop_hooks)
+        return Outcome()
+
+    def failed(self, connection: Connection, task: ChunkTask, problem: dict[str, Any]) -> None:
+        """The dataset stays ``dropping``: the job may be retried, and creating the name anew drops the table too."""
+
+
+def _drop(connection: Connection, row: repository.Row, hooks: Sequence[DropHook]) -> None:
+    for hook in hooks:
+        hook(connection, row["id"], row["name"])
+    ddl.drop_table(connection, row["name"], row["id"])
+    repository.set_state(connection, row["id"], "dropped")
+
+
+def _id(task: ChunkTask) -> uuid.UUID:
+    return uuid.UUID(task.args["dataset_id"])
