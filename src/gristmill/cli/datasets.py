@@ -1,0 +1,85 @@
+"""gristmill datasets: list, show, create, alter, drop."""
+
+import json
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from gristmill.cli.exits import UsageError
+from gristmill.cli.session import Session, command, read_text
+from gristmill.cli.waiting import Timeout, WaitOption, report, wait_of
+
+app = typer.Typer(no_args_is_help=True, help="Create, change and drop datasets.")
+
+Name = Annotated[str, typer.Argument(metavar="DATASET", help="Name of the dataset.")]
+Document = Annotated[str, typer.Argument(metavar="FILE", help="JSON file, or - for standard input.")]
+
+
+@command(app, "list")
+def list_datasets(session: Session) -> None:
+    """List the datasets."""
+    session.output.rows(session.client.datasets(), ["name", "state", "version", "row_count"], "there are no datasets")
+
+
+@command(app, "show")
+def show(session: Session, name: Name) -> None:
+    """Show a dataset: contract, state, rows, sizes, index."""
+    dataset = session.client.dataset(name)
+    if session.output.json:
+        session.output.document(dataset)
+        return
+    contract = dataset.get("contract", {})
+    session.output.thing({key: value for key, value in dataset.items() if key != "contract"})
+    session.output.thing({key: value for key, value in contract.items() if key not in ("name", "fields")})
+    session.output.line("")
+    fields = [{**field, "required": field.get("required", False)} for field in contract.get("fields", [])]
+    limits = [name for name in _LIMITS if any(field.get(name) not in (None, False) for field in fields)]
+    session.output.rows(fields, ["name", "type", "required", *limits])
+
+
+@command(app, "create")
+def create(session: Session, file: Document, wait: WaitOption = False, timeout: Timeout = None) -> None:
+    """Create a dataset from its contract. Records may be submitted at once."""
+    contract = _document(file)
+    with session.output.progress("create") as show:
+        job = session.client.create_dataset(contract, wait=wait_of(wait, timeout), on_progress=show)
+    report(session, job)
+
+
+@command(app, "alter")
+def alter(session: Session, name: Name, file: Document, wait: WaitOption = False, timeout: Timeout = None) -> None:
+    """Add fields or widen limits: {"add_fields": […], "alter_fields": […]}."""
+    change = _document(file)
+    with session.output.progress("alter") as show:
+        job = session.client.alter_dataset(name, change, wait=wait_of(wait, timeout), on_progress=show)
+    report(session, job)
+
+
+@command(app, "drop")
+def drop(
+    session: Session,
+    name: Name,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    wait: WaitOption = False,
+    timeout: Timeout = None,
+) -> None:
+    """Drop a dataset with all its records."""
+    if not yes:
+        if not sys.stdin.isatty():
+            raise UsageError(f"dropping {name} deletes its records: give --yes to do it without being asked")
+        if not typer.confirm(f"Drop {name} with all its records?", err=True):
+            raise UsageError("nothing was dropped")
+    with session.output.progress("drop") as show:
+        job = session.client.drop_dataset(name, wait=wait_of(wait, timeout), on_progress=show)
+    report(session, job)
+
+
+_LIMITS = ("max_length", "minimum", "maximum", "precision", "scale", "zone", "dimensions", "max_bytes", "filterable")
+
+
+def _document(file: str) -> Any:
+    try:
+        return json.loads(read_text(file))
+    except ValueError as error:
+        raise UsageError(f"{'standard input' if file == '-' else file} is not JSON in UTF-8: {error}") from error

@@ -1,0 +1,160 @@
+"""Commands that act on this machine: up, down, status, migrate, keys."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from gristmill.cli.session import Session, command
+
+if TYPE_CHECKING:
+    from gristmill.core.config import Settings
+    from gristmill.core.database import Database
+    from gristmill.stack import Stack, StackStatus
+
+keys = typer.Typer(no_args_is_help=True, help="API keys, kept hashed in this host's database.")
+
+
+Scope = Literal["read", "write", "admin"]
+
+
+def add(app: typer.Typer) -> None:
+    """Add the commands to the root."""
+    for name, function in (("up", up), ("down", down), ("status", status), ("migrate", migrate)):
+        command(app, name, rich_help_panel="This machine")(function)
+    app.add_typer(keys, name="keys", rich_help_panel="This machine")
+
+
+def up(
+    session: Session,
+    foreground: Annotated[
+        bool, typer.Option("--foreground", help="Stay until Ctrl-C or SIGTERM, and stop everything then.")
+    ] = False,
+) -> None:
+    """Start Postgres, a broker, dispatcher, API, worker and Flower on this machine."""
+    stack = stack_of(session)
+    show_status(session, stack.up())
+    if foreground:
+        session.output.line("Ctrl-C stops it")
+        stack.follow()
+    else:
+        session.output.line("gristmill down stops it")
+
+
+def down(session: Session) -> None:
+    """Stop everything that `gristmill up` has started; the data stays."""
+    stack_of(session).down()
+    session.output.line("stopped")
+    if session.output.json:
+        session.output.document({"ok": True})
+
+
+def status(session: Session) -> None:
+    """Show the services of this machine; exit with 4 unless all of them run and answer."""
+    found = stack_of(session).status()
+    show_status(session, found)
+    if not found.ok:
+        raise typer.Exit(4)
+
+
+def migrate(session: Session) -> None:
+    """Bring the database's schema to this version."""
+    from gristmill.core.migrate import upgrade
+
+    upgrade(_settings(session).database_url)
+    session.output.line("the schema is up to date")
+    if session.output.json:
+        session.output.document({"ok": True})
+
+
+@command(keys, "create")
+def create_key(
+    session: Session,
+    name: Annotated[str, typer.Argument(help="What the key is called in lists and logs.")],
+    scope: Annotated[Scope, typer.Option(help="Each scope includes the ones before it.")] = "write",
+) -> None:
+    """Create a key and print it. It is shown this one time."""
+    from gristmill.api import keys as store
+
+    with _database(session) as database:
+        token = store.create_key(database, name, scope)
+    if session.output.json:
+        session.output.document({"name": name, "scope": scope, "key": token})
+        return
+    # The key alone goes to standard output, so that a script can catch it.
+    session.output.line(token)
+    session.output.note(f"key {name} with scope {scope}; it cannot be shown again")
+
+
+@command(keys, "list")
+def list_keys(session: Session) -> None:
+    """List the keys: names, scopes, and when they were made, last used and revoked."""
+    from gristmill.api import keys as store
+
+    with _database(session) as database:
+        session.output.rows(store.list_keys(database), empty="there are no keys")
+
+
+@command(keys, "revoke")
+def revoke_key(session: Session, name: Annotated[str, typer.Argument(help="Name of the key.")]) -> None:
+    """Revoke a key; it is refused from now on."""
+    from gristmill.api import keys as store
+
+    with _database(session) as database:
+        store.revoke_key(database, name)
+    session.output.line(f"revoked {name}")
+    if session.output.json:
+        session.output.document({"name": name, "revoked": True})
+
+
+def stack_of(session: Session) -> "Stack":
+    """Return the stack of this machine, telling what it does on standard error."""
+    from gristmill.core.config import load_settings
+    from gristmill.stack import Stack
+
+    return Stack(load_settings(stack_data=session.data), say=session.output.note)
+
+
+def show_status(session: Session, found: "StackStatus") -> None:
+    """Print the services and their addresses."""
+    if session.output.json:
+        session.output.document(found.as_json())
+        return
+    for note in found.notes:
+        session.output.note(note)
+    rows = [
+        {
+            "service": service.name,
+            "state": service.state,
+            "ready": service.ready,
+            "pid": service.pid,
+            "up": None if service.uptime is None else f"{service.uptime:.0f} s",
+            "address": service.url,
+            "log": service.log,
+        }
+        for service in found.services
+    ]
+    session.output.rows(rows, empty="nothing runs here")
+
+
+def _settings(session: Session) -> "Settings":
+    """Return the settings of the stack in the data folder, or those of this host where none was started."""
+    from gristmill.core.config import load_settings
+    from gristmill.stack.layout import DataFolder
+
+    if DataFolder(session.data).remembered() is None:
+        return load_settings()
+    return stack_of(session).settings()
+
+
+@contextmanager
+def _database(session: Session) -> "Iterator[Database]":
+    from gristmill.core.database import Database
+
+    settings = _settings(session)
+    database = Database(settings.database_url, "gristmill-cli", 1, settings.database_statement_timeout)
+    try:
+        yield database
+    finally:
+        database.close()

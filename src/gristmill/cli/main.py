@@ -1,0 +1,55 @@
+"""The command ``gristmill``: puts the groups together.
+
+Exit codes are listed in ``cli/exits.py`` and in the help text.
+"""
+
+from typing import Annotated
+
+import typer
+
+from gristmill import __version__
+from gristmill.cli import datasets, host, jobs, records, search, submit
+from gristmill.cli.session import Session, command
+from gristmill.client import ConnectionFailed
+
+_EPILOG = (
+    "Exit codes: 0 done; 1 the job failed or was cancelled; 2 wrong command line; 3 refused (HTTP 4xx); "
+    "4 not reachable or not able right now (HTTP 429, 5xx); 5 not done within --timeout."
+)
+
+app = typer.Typer(
+    name="gristmill",
+    no_args_is_help=True,
+    help="Batches in over REST; typed, embedded, searchable rows out in Postgres.",
+    epilog=_EPILOG,
+    pretty_exceptions_show_locals=False,
+)
+app.add_typer(datasets.app, name="datasets")
+submit.add(app)
+app.add_typer(jobs.app, name="jobs")
+app.add_typer(records.app, name="records")
+search.add(app)
+host.add(app)
+
+
+@command(app, "version")
+def version(session: Session) -> None:
+    """Show the version of this command and of the server, if one answers."""
+    try:
+        server = session.client.version()
+    except ConnectionFailed:
+        server = None
+    session.output.thing({"gristmill": __version__, "url": session.url, "server": server})
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    show_version: Annotated[bool, typer.Option("--version", help="Show this command's version.")] = False,
+) -> None:
+    if show_version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+if __name__ == "__main__":
+    app()

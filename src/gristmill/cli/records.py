@@ -1,0 +1,90 @@
+"""gristmill records: get, list, latest, patch, delete."""
+
+from itertools import islice
+from typing import Annotated
+
+import typer
+
+from gristmill.cli.exits import UsageError, parse_json
+from gristmill.cli.session import Session, command, key_of
+from gristmill.cli.waiting import Timeout, WaitOption, report, wait_of
+
+app = typer.Typer(no_args_is_help=True, help="Read, change and delete records.")
+
+Dataset = Annotated[str, typer.Argument(metavar="DATASET", help="Name of the dataset.")]
+KeyText = Annotated[str, typer.Argument(metavar="KEY", help="A key of several fields is a JSON array.")]
+Where = Annotated[str | None, typer.Option("--where", metavar="JSON", help="Condition, or @FILE with it.")]
+
+
+@command(app, "get")
+def get(session: Session, dataset: Dataset, key: KeyText) -> None:
+    """Show one record."""
+    session.output.thing(session.client.record(dataset, key_of(key)))
+
+
+@command(app, "list")
+def list_records(
+    session: Session,
+    dataset: Dataset,
+    where: Where = None,
+    start: Annotated[str | None, typer.Option(help="Begin of the time window, included.")] = None,
+    end: Annotated[str | None, typer.Option(help="End of the time window, excluded.")] = None,
+    order: Annotated[str | None, typer.Option(help="Fields, as in: -at,station")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", "-n", min=1, help="Default: 20; all with --json.")] = None,
+) -> None:
+    """List records by condition, time window and order."""
+    most = limit or (None if session.output.json else 20)
+    found = session.client.records(
+        dataset,
+        where=None if where is None else parse_json(where, "--where"),
+        start=start,
+        end=end,
+        order=order,
+        page_size=None if most is None else min(most, 1000),
+    )
+    session.output.rows(islice(found, most), empty="no record matches")
+
+
+@command(app, "latest")
+def latest(session: Session, dataset: Dataset, where: Where = None) -> None:
+    """Show the newest record by the time field."""
+    condition = None if where is None else parse_json(where, "--where")
+    session.output.thing(session.client.latest(dataset, where=condition))
+
+
+@command(app, "patch")
+def patch(
+    session: Session,
+    dataset: Dataset,
+    key: KeyText,
+    changes: Annotated[str, typer.Argument(metavar="JSON", help='As in {"note": "mended"}, or @FILE.')],
+    wait: WaitOption = False,
+    timeout: Timeout = None,
+) -> None:
+    """Change fields of one record."""
+    with session.output.progress("patch") as show:
+        parsed = parse_json(changes, "the change")
+        job = session.client.patch(dataset, key_of(key), parsed, wait=wait_of(wait, timeout), on_progress=show)
+    report(session, job)
+
+
+@command(app, "delete")
+def delete(
+    session: Session,
+    dataset: Dataset,
+    key: Annotated[str | None, typer.Argument(metavar="[KEY]", help="A key of several fields is a JSON array.")] = None,
+    where: Where = None,
+    wait: WaitOption = False,
+    timeout: Timeout = None,
+) -> None:
+    """Delete one record by its key, or all that match --where."""
+    if (key is None) == (where is None):
+        raise UsageError("give the KEY of one record, or --where for all that match")
+    with session.output.progress("delete") as show:
+        waiting = wait_of(wait, timeout)
+        if key is not None:
+            job = session.client.delete(dataset, key_of(key), wait=waiting, on_progress=show)
+        else:
+            condition = parse_json(where or "", "--where")
+            job = session.client.delete_where(dataset, condition, wait=waiting, on_progress=show)
+    report(session, job)

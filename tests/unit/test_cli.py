@@ -1,0 +1,283 @@
+"""The command line against a server that answers from a table: what it sends, prints, and its exit codes."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from typer.testing import CliRunner, Result
+
+from gristmill.cli import session
+from gristmill.cli.main import app
+from gristmill.client import Client, Retry
+
+Run = Callable[..., Result]
+JOB_ID = "01920000-0000-7000-8000-000000000001"
+
+
+class Server:
+    """Answers each call with the next of its route's answers; the last one stays. Keeps the requests."""
+
+    def __init__(self) -> None:
+        self.routes: dict[str, list[Any]] = {}
+        self.requests: list[httpx.Request] = []
+        self.urls: list[str] = []
+        self.keys: list[str | None] = []
+
+    def answer(self, call: str, *answers: Any) -> None:
+        self.routes[call] = list(answers)
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        request.read()
+        self.requests.append(request)
+        answers = self.routes.get(f"{request.method} {request.url.raw_path.decode().partition('?')[0]}")
+        if answers is None:
+            raise httpx.ConnectError("refused")
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        return answer if isinstance(answer, httpx.Response) else httpx.Response(200, json=answer)
+
+    def make_client(self, url: str, api_key: str | None, **_: Any) -> Client:
+        self.urls.append(url)
+        self.keys.append(api_key)
+        return Client(url, api_key, retry=Retry(attempts=1), transport=httpx.MockTransport(self))
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Server:
+    server = Server()
+    monkeypatch.setattr(session, "Client", server.make_client)
+    for name in ("GRISTMILL_URL", "GRISTMILL_API_KEY", "GRISTMILL_STACK_DATA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    return server
+
+
+@pytest.fixture
+def run() -> Run:
+    def call(*arguments: str, stdin: bytes | None = None, env: dict[str, str] | None = None) -> Result:
+        return CliRunner().invoke(app, arguments, input=stdin, env=env)
+
+    return call
+
+
+def job(state: str = "queued", error: Any = None, total: int = 3) -> dict[str, Any]:
+    done = state in ("succeeded", "failed", "cancelled")
+    return {
+        "id": JOB_ID,
+        "type": "records.ingest",
+        "dataset": "weather",
+        "state": state,
+        "done": done,
+        "progress": 1.0 if done else 0.0,
+        "record_counts": {"total": total, "succeeded": total if state == "succeeded" else 0, "superseded": 1},
+        "chunks": {"total": 1},
+        "error": error,
+        "created_at": "2026-01-01T00:00:00Z",
+    }
+
+
+def problem(status: int, **extra: Any) -> httpx.Response:
+    return httpx.Response(status, json={"status": status, "code": "a_code", "detail": "The detail", **extra})
+
+
+def documents(result: Result) -> list[Any]:
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+class TestExitCodes:
+    def test_0_when_the_job_succeeded(self, server: Server, run: Run) -> None:
+        server.answer("POST /api/v1/datasets/weather/records", job("succeeded"))
+        result = run("submit", "weather", "--wait", stdin=b"{}\n")
+        assert result.exit_code == 0
+        assert "succeeded: 3 of 3 records, 1 superseded" in result.stdout
+
+    @pytest.mark.parametrize("state", ["failed", "cancelled"])
+    def test_1_when_the_job_did_not_succeed(self, server: Server, run: Run, state: str) -> None:
+        server.answer(f"GET /api/v1/jobs/{JOB_ID}", job(state, {"detail": "disk full"}))
+        result = run("jobs", "wait", JOB_ID)
+        assert result.exit_code == 1
+        assert "disk full" in result.stderr
+        assert result.stdout == ""
+
+    def test_2_for_a_wrong_command_line(self, server: Server, run: Run, tmp_path: Path) -> None:
+        assert run("submit").exit_code == 2
+        assert run("submit", "weather", "missing.csv").exit_code == 2
+        assert run("submit", "weather", "--timeout", "5", stdin=b"").exit_code == 2
+        assert run("search", "weather", "text", "--like", "key").exit_code == 2
+        assert run("search", "weather", "text", "--where", "{broken").exit_code == 2
+        assert run("records", "delete", "weather").exit_code == 2
+        (tmp_path / "contract.json").write_text("{'single': 1}")
+        assert run("datasets", "create", "contract.json").exit_code == 2
+        assert server.requests == []
+
+    def test_3_when_refused_and_the_places_are_named(self, server: Server, run: Run) -> None:
+        places = [
+            {"pointer": f"/{record}/temp", "code": "too_large", "reason": "99 is over 60", "record": record, "line": 2}
+            for record in range(25)
+        ]
+        server.answer("POST /api/v1/datasets/weather/records", problem(422, errors=places, errors_total=300))
+        result = run("submit", "weather", stdin=b"{}\n")
+        assert result.exit_code == 3
+        assert "line 2, /0/temp: 99 is over 60 [too_large]" in result.stderr
+        assert "… and 280 more" in result.stderr
+
+    def test_4_when_nobody_answers_or_the_server_cannot(self, server: Server, run: Run) -> None:
+        result = run("datasets", "list")
+        assert result.exit_code == 4
+        assert "gristmill up" in result.stderr
+        server.answer("GET /api/v1/datasets", problem(503))
+        assert run("datasets", "list").exit_code == 4
+
+    def test_5_when_the_time_is_over(self, server: Server, run: Run) -> None:
+        server.answer(f"GET /api/v1/jobs/{JOB_ID}", job("running"))
+        result = run("jobs", "wait", JOB_ID, "--timeout", "0.05")
+        assert result.exit_code == 5
+        assert "still running" in result.stderr
+
+
+class TestJson:
+    def test_a_list_is_one_document_per_line(self, server: Server, run: Run) -> None:
+        server.answer("GET /api/v1/jobs", {"jobs": [job(), job("failed")], "next_page_token": None})
+        assert [found["state"] for found in documents(run("jobs", "list", "--json"))] == ["queued", "failed"]
+
+    def test_a_failed_job_is_still_the_answer(self, server: Server, run: Run) -> None:
+        server.answer(f"GET /api/v1/jobs/{JOB_ID}", job("failed", {"detail": "disk full"}))
+        result = run("jobs", "wait", JOB_ID, "--json")
+        assert result.exit_code == 1
+        assert documents(result)[0]["error"] == {"detail": "disk full"}
+
+    def test_a_refusal_leaves_standard_output_empty(self, server: Server, run: Run) -> None:
+        server.answer("GET /api/v1/datasets/none", problem(404))
+        result = run("datasets", "show", "none", "--json")
+        assert (result.exit_code, result.stdout) == (3, "")
+        assert json.loads(result.stderr)["code"] == "a_code"
+
+    def test_an_empty_list_prints_nothing(self, server: Server, run: Run) -> None:
+        server.answer("GET /api/v1/datasets", {"datasets": []})
+        assert run("datasets", "list", "--json").stdout == ""
+
+
+class TestConnection:
+    def test_the_url_comes_from_the_option_then_the_environment_then_the_stack(
+        self, server: Server, run: Run, tmp_path: Path
+    ) -> None:
+        server.answer("GET /api/v1/datasets", {"datasets": []})
+        run("datasets", "list")
+        (tmp_path / ".gristmill").mkdir()
+        (tmp_path / ".gristmill/stack.json").write_text('{"ports": {"api": 4711}, "api_host": "0.0.0.0"}')
+        run("datasets", "list")
+        run("datasets", "list", env={"GRISTMILL_URL": "http://env:1", "GRISTMILL_API_KEY": "k"})
+        run("datasets", "list", "--url", "http://flag:2", env={"GRISTMILL_URL": "http://env:1"})
+        assert server.urls == ["http://127.0.0.1:8000", "http://127.0.0.1:4711", "http://env:1", "http://flag:2"]
+        assert server.keys == [None, None, "k", None]
+
+    @pytest.mark.parametrize("content", ["", "[]", '{"ports": {}}', "{"])
+    def test_a_broken_stack_file_is_no_address(self, tmp_path: Path, content: str) -> None:
+        (tmp_path / "stack.json").write_text(content)
+        assert session.stack_url(str(tmp_path)) is None
+
+
+class TestSubmit:
+    def test_standard_input_is_ndjson_unless_said_otherwise(self, server: Server, run: Run) -> None:
+        server.answer("POST /api/v1/datasets/weather/records", job())
+        result = run("submit", "weather", "-", "--label", "team=a", stdin=b'{"a":1}\n')
+        assert "gristmill jobs wait" in result.stdout
+        run("submit", "weather", "--format", "csv", "--on-conflict", "fail", stdin=b"a\n1\n")
+        first, second = server.requests
+        assert (first.headers["Content-Type"], first.content) == ("application/x-ndjson", b'{"a":1}\n')
+        assert first.url.params["label"] == "team=a"
+        assert (second.headers["Content-Type"], second.url.params["on_conflict"]) == ("text/csv", "fail")
+
+    def test_a_file_is_sent_as_its_suffix_says(self, server: Server, run: Run, tmp_path: Path) -> None:
+        server.answer("POST /api/v1/datasets/weather/records", job())
+        (tmp_path / "data.csv").write_bytes(b"a\n1\n")
+        assert run("submit", "weather", "data.csv", "--json").exit_code == 0
+        assert server.requests[0].headers["Content-Type"] == "text/csv"
+
+    def test_a_dry_run_only_validates(self, server: Server, run: Run) -> None:
+        server.answer("POST /api/v1/datasets/weather/validate", {"valid": True, "records": 1})
+        assert run("submit", "weather", "--dry-run", stdin=b"{}").exit_code == 0
+
+
+class TestTables:
+    def test_piped_tables_are_never_cut(self, server: Server, run: Run) -> None:
+        long = "word " * 200
+        server.answer("GET /api/v1/datasets/notes/records", {"records": [{"id": 1, "note": long, "gone": None}]})
+        result = run("records", "list", "notes")
+        assert long.strip() in result.stdout
+        assert len(result.stdout.splitlines()) == 2
+
+    def test_records_cannot_send_control_characters_to_the_terminal(self, server: Server, run: Run) -> None:
+        server.answer("GET /api/v1/datasets/notes/records/1", {"note": "\x1b[31mred[/b]\u202e", "json": {"a": [1]}})
+        result = run("records", "get", "notes", "1")
+        assert "\\x1b[31mred[/b]\\u202e" in result.stdout
+        assert '{"a": [1]}' in result.stdout
+
+    def test_the_limit_ends_the_paging(self, server: Server, run: Run) -> None:
+        page = {"records": [{"n": 1}, {"n": 2}], "next_page_token": "more"}
+        server.answer("GET /api/v1/datasets/notes/records", page)
+        result = run("records", "list", "notes", "-n", "3", "--json", "--where", '{"n": 1}', "--order", "-n")
+        assert len(documents(result)) == 3
+        assert len(server.requests) == 2
+        assert server.requests[0].url.params["where"] == '{"n":1}'
+
+
+class TestSearch:
+    def test_by_text_with_a_condition_from_a_file(self, server: Server, run: Run, tmp_path: Path) -> None:
+        server.answer(
+            "POST /api/v1/datasets/notes/search",
+            {"hits": [{"record": {"id": 1}, "distance": 0.25}], "complete": False, "plan": "index", "took_ms": 1.5},
+        )
+        (tmp_path / "where.json").write_text('{"id": {"gt": 0}}')
+        result = run("search", "notes", "rain", "-k", "3", "--where", "@where.json")
+        assert json.loads(server.requests[0].content) == {"text": "rain", "k": 3, "where": {"id": {"gt": 0}}}
+        assert "1 hits in 1.5 ms; not complete: index" in result.stderr
+        assert "0.25" in result.stdout
+
+    def test_like_a_record_with_a_key_of_several_fields(self, server: Server, run: Run) -> None:
+        server.answer("POST /api/v1/datasets/notes/search", {"hits": []})
+        run("search", "notes", "--like", '["JFK", 1]')
+        run("search", "notes", "--like", "[not json")
+        assert [json.loads(request.content)["like"] for request in server.requests] == [["JFK", 1], "[not json"]
+
+
+class TestChanges:
+    def test_dropping_without_a_terminal_needs_yes(self, server: Server, run: Run) -> None:
+        server.answer("DELETE /api/v1/datasets/weather", job())
+        assert run("datasets", "drop", "weather").exit_code == 2
+        assert server.requests == []
+        assert run("datasets", "drop", "weather", "--yes").exit_code == 0
+
+    def test_contracts_come_from_files_or_standard_input(self, server: Server, run: Run) -> None:
+        server.answer("POST /api/v1/datasets", job())
+        assert run("datasets", "create", "-", stdin='{"name": "straße"}'.encode()).exit_code == 0
+        assert json.loads(server.requests[0].content) == {"name": "straße"}
+
+    def test_patch_and_delete(self, server: Server, run: Run) -> None:
+        server.answer("PATCH /api/v1/datasets/notes/records/1", job())
+        server.answer("DELETE /api/v1/datasets/notes/records/1", job())
+        server.answer("POST /api/v1/datasets/notes/records/delete", job())
+        assert run("records", "patch", "notes", "1", '{"note": "x"}').exit_code == 0
+        assert run("records", "delete", "notes", "1").exit_code == 0
+        assert run("records", "delete", "notes", "--where", "{}").exit_code == 0
+        assert [json.loads(request.content or b"null") for request in server.requests] == [
+            {"note": "x"},
+            None,
+            {"where": {}},
+        ]
+
+
+def test_version_works_without_a_server(server: Server, run: Run) -> None:
+    result = run("version", "--json")
+    assert result.exit_code == 0
+    assert documents(result)[0]["server"] is None
+    assert run("--version").stdout.strip() == documents(result)[0]["gristmill"]
+
+
+def test_every_command_has_the_common_options_and_help(run: Run) -> None:
+    for words in (["submit"], ["search"], ["datasets", "create"], ["jobs", "retry"], ["records", "latest"], ["up"]):
+        result = run(*words, "--help", env={"COLUMNS": "200"})
+        assert result.exit_code == 0, result.output
+        assert all(option in result.stdout for option in ("--json", "--url", "--api-key"))
