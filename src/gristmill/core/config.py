@@ -77,6 +77,7 @@ class Settings(BaseSettings):
     jobs_resend_after: float = Field(60, gt=0)
     jobs_retention_days: float = Field(30, gt=0)
     jobs_idempotency_hours: float = Field(24, gt=0)
+    jobs_plugins: str = ""
     # [dispatcher]
     dispatcher_window: int = Field(0, ge=0)
     dispatcher_poll: float = Field(1, gt=0, le=60)
@@ -97,6 +98,7 @@ class Settings(BaseSettings):
     search_maintenance_memory_mb: int = Field(512, ge=64)
     search_build_workers: int = Field(1, ge=0, le=16)
     # [flower]
+    flower_host: str = "127.0.0.1"
     flower_port: int = Field(5555, ge=0, le=65535)
     flower_user: str = "gristmill"
     flower_password: str = ""

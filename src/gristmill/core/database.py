@@ -54,7 +54,8 @@ class Database:
     def transaction(self) -> Iterator[Connection]:
         """One transaction: commits at the end of the block, rolls back on any exception.
 
-        Raises DatabaseUnavailable when Postgres cannot be reached or goes away, Contended on deadlocks and lock timeouts.
+        Raises DatabaseUnavailable when Postgres cannot be reached or goes away, Contended on deadlocks and lock
+        timeouts.
         """
         with _unavailable(), self.engine.connect() as connection:
             yield connection
@@ -107,7 +108,7 @@ class Listener:
         return number
 
     def wait(self, timeout: float) -> list[tuple[str, str]]:
-        """Return (channel, payload) pairs, empty after ``timeout`` seconds. Raises DatabaseUnavailable if it is lost."""
+        """Return (channel, payload) pairs, none after ``timeout`` seconds. Raises DatabaseUnavailable if it is lost."""
         if not self._connection.notifies:
             select.select([self._connection], [], [], timeout)
         return self.drain()

@@ -170,7 +170,7 @@ def _moment(name: str, text: str | None) -> datetime | None:
         if value.tzinfo is not None:
             return value.astimezone(UTC)
     except (ValueError, OverflowError):
-        value = None  # type: ignore[assignment]
+        value = None
     raise _bad_query(name, text, "an RFC 3339 time with an offset, such as 2026-01-31T12:00:00Z")
 
 

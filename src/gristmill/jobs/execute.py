@@ -207,6 +207,8 @@ class Executor:
         if settled.finished:
             self._notifier.finished(task.job_id)
             log.info("job.finished", state=settled.job_state, took=round(settled.took, 4))
+        else:
+            self._notifier.due()
         if self._on_settled is not None:
             self._on_settled(task.type, settled.job_state if settled.finished else "", settled.took, outcome)
 

@@ -7,6 +7,7 @@ from gristmill.core.database import Database
 from gristmill.core.logs import get_logger
 from gristmill.jobs.errors import AttemptsExhausted
 from gristmill.jobs.execute import RetryPolicy, problem_of
+from gristmill.jobs.figures import Figures
 from gristmill.jobs.handlers import ChunkTask, Registry
 from gristmill.jobs.notices import Notifier
 from gristmill.jobs.repository import control, dispatch, housekeeping
@@ -23,6 +24,7 @@ class Rescuer:
         database: Database,
         registry: Registry,
         notifier: Notifier,
+        figures: Figures,
         *,
         retry: RetryPolicy,
         resend_after: float,
@@ -32,11 +34,11 @@ class Rescuer:
         self._database = database
         self._registry = registry
         self._notifier = notifier
+        self._figures = figures
         self._retry = retry
         self._resend_after = resend_after
         self._retention_days = retention_days
         self._idempotency_hours = idempotency_hours
-        self.lease_losses = 0
 
     def promote_scheduled(self) -> int:
         """Queue the jobs whose time has come; each takes its number now."""
@@ -79,12 +81,12 @@ class Rescuer:
             row = control.take_expired(connection, job_id, number)
             if row is None:
                 return
-            self.lease_losses += 1
             task = _task(job_id, number, row)
             error = AttemptsExhausted(
                 f"The worker {row['worker']} was lost at attempt {task.attempt} of {task.max_attempts}"
             )
             problem = problem_of(error, task)
+            self._figures.count("lease_losses", task.type)
             log.warning("lease.expired", job=str(job_id), chunk=number, fence=task.fence, worker=row["worker"])
             if row["job_state"] == "cancelling":
                 settled = settling.settle(connection, job_id, number, task.fence, "cancelled")

@@ -157,3 +157,13 @@ processes = sa.Table(
     sa.Column("started_at", _MOMENT, nullable=False, server_default=_NOW),
     sa.Column("beat_at", _MOMENT, nullable=False, server_default=_NOW),
 )
+
+# Counters of all processes, for /metrics; see figures.py.
+counters = sa.Table(
+    "counters",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("labels", sa.Text, primary_key=True),
+    sa.Column("value", sa.Float(53), nullable=False),
+    postgresql_with={**_BUSY, "fillfactor": 50, "autovacuum_vacuum_threshold": 1000},
+)

@@ -96,7 +96,7 @@ def stage_payload(connection: Connection, job_id: uuid.UUID, number: int, payloa
     fields = struct.pack("!i16s", 16, job_id.bytes) + struct.pack("!iiii", 4, number, 4, len(payload))
     data = head + fields + struct.pack("!i", len(payload)) + payload + struct.pack("!h", -1)
     with contextlib.closing(connection.connection.cursor()) as cursor:
-        cursor.copy_expert(  # type: ignore[attr-defined]
+        cursor.copy_expert(
             "COPY gristmill.payloads (job_id, number, bytes, data) FROM STDIN (FORMAT binary)", io.BytesIO(data)
         )
 

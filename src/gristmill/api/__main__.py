@@ -1,0 +1,67 @@
+"""The API process: ``python -m gristmill.api``."""
+
+import sys
+
+import uvicorn
+
+from gristmill.access.keys import KeyRing
+from gristmill.api.app import make_app
+from gristmill.api.gate import LOOPBACK
+from gristmill.bootstrap import Gristmill
+from gristmill.core.config import Settings, load_settings
+from gristmill.core.errors import GristmillError, Unavailable
+from gristmill.core.logs import configure_logs, get_logger
+
+log = get_logger()
+
+
+def main() -> None:
+    """Serve until SIGTERM; open requests are answered first."""
+    settings = load_settings()
+    configure_logs("api", settings.log_level)
+    gristmill = Gristmill(settings, "gristmill-api", pool=settings.database_pool)
+    try:
+        check_access(settings, gristmill)
+        check_stores(gristmill)
+    except GristmillError as error:
+        log.error("api.refused_to_start", reason=error.detail)
+        sys.exit(1)
+    uvicorn.run(
+        make_app(gristmill),
+        host=settings.api_host,
+        port=settings.api_port,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=35,
+        timeout_keep_alive=75,
+        server_header=False,
+        h11_max_incomplete_event_size=64 * 1024,
+    )
+
+
+def check_access(settings: Settings, gristmill: Gristmill) -> None:
+    """Refuse any address but loopback while there is no API key. Raises Unavailable."""
+    if settings.api_host in LOOPBACK:
+        return
+    if not KeyRing(gristmill.database).any_key():
+        raise Unavailable(
+            f"The API will not listen on {settings.api_host} without an API key: "
+            "make one with `gristmill keys create NAME --scope admin`, or listen on 127.0.0.1"
+        )
+
+
+def check_stores(gristmill: Gristmill) -> None:
+    """Refuse a pgvector that corrupts indexes and embedders that are not the datasets' own.
+
+    Without Postgres the API starts all the same and answers 503 until it is there.
+    """
+    try:
+        gristmill.check()
+    except GristmillError as error:
+        if error.code != "database_unavailable":
+            raise
+        log.warning("api.started_without_postgres", reason=error.detail)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""The REST application: routers of all domains under /api/v1, behind the gate."""
+
+import contextlib
+from collections.abc import AsyncIterator
+
+import anyio.to_thread
+from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
+from starlette.types import ASGIApp
+
+from gristmill import __version__
+from gristmill.access.keys import KeyRing
+from gristmill.api import service_endpoints
+from gristmill.api.gate import Gate
+from gristmill.api.problems import install_problem_handlers
+from gristmill.bootstrap import Gristmill
+from gristmill.core.config import Settings
+from gristmill.jobs.waits import Waits
+
+
+def make_app(gristmill: Gristmill) -> ASGIApp:
+    """Return the ASGI application."""
+    settings: Settings = gristmill.settings
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        anyio.to_thread.current_default_thread_limiter().total_tokens = settings.api_threads
+        await app.state.waits.start()
+        yield
+        await app.state.waits.stop()
+
+    # FastAPIOffline serves the documentation's scripts itself: /docs works without a way to the Internet.
+    app: FastAPI = FastAPIOffline(
+        title="Gristmill",
+        version=__version__,
+        summary="Batches in; typed, embedded, searchable rows out.",
+        lifespan=lifespan,
+        redirect_slashes=False,
+    )
+    app.state.jobs = gristmill.jobs
+    app.state.notifier = gristmill.notifier
+    app.state.waits = Waits(gristmill.database)
+    app.state.max_wait = settings.api_max_wait
+    app.state.idempotency_hours = settings.jobs_idempotency_hours
+    app.include_router(service_endpoints.build_router(gristmill.database))
+    for router in gristmill.routers():
+        app.include_router(router, prefix="/api/v1")
+    install_problem_handlers(app)
+    return Gate(app, settings, KeyRing(gristmill.database))

@@ -1,0 +1,99 @@
+"""``/metrics``: figures of this process, and those of all processes that Postgres keeps."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+
+from gristmill.core.database import Database
+from gristmill.jobs.figures import read_figures
+from gristmill.jobs.repository import read
+
+REQUEST_SECONDS = Histogram(
+    "gristmill_request_seconds",
+    "Time from a request's first byte to its answer, waits included.",
+    ["method", "route", "status"],
+    buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+    registry=None,
+)
+# name in the table of counters -> (help, name of the label)
+COUNTERS = {
+    "records_written": ("Records that jobs wrote.", "type"),
+    "records_superseded": ("Records that a newer record of the same key made void.", "type"),
+    "jobs_finished": ("Jobs that finished, by type and state.", "job"),
+    "lease_losses": ("Chunks taken from a worker whose lease had expired.", "type"),
+}
+HISTOGRAMS = {"job_seconds": "Time from a job's submission to its end, by type."}
+
+
+class PostgresCollector:
+    """Reads what Postgres knows at the time of the scrape."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def collect(self) -> Iterable[Metric]:
+        with self._database.autocommit() as connection:
+            chunks = read.chunk_figures(connection)
+            staged = read.sum_staged_bytes(connection)
+            queued = read.count_queued(connection)
+            live = read.live_processes(connection)
+            stored = read_figures(connection)
+        age = GaugeMetricFamily(
+            "gristmill_oldest_due_chunk_seconds",
+            "Age of the oldest chunk that is due and not claimed.",
+            labels=["queue"],
+        )
+        states = GaugeMetricFamily("gristmill_chunks", "Live chunks by queue and state.", labels=["queue", "state"])
+        for queue in ("default", "long"):
+            age.add_metric([queue], max((c[3] for c in chunks if c[0] == queue and c[1] != "running"), default=0.0))
+            for state in ("waiting", "sent", "running"):
+                states.add_metric([queue, state], sum(c[2] for c in chunks if c[:2] == (queue, state)))
+        yield age
+        yield states
+        yield GaugeMetricFamily("gristmill_staged_bytes", "Bytes of payloads in Postgres.", value=staged)
+        yield GaugeMetricFamily("gristmill_unfinished_jobs", "Jobs that have not finished.", value=queued)
+        processes = GaugeMetricFamily(
+            "gristmill_processes", "Dispatchers and workers that are alive.", labels=["kind", "queue"]
+        )
+        for kind, queue, number, _ in live:
+            processes.add_metric([kind, queue], number)
+        yield processes
+        yield from _stored(stored)
+
+
+def _stored(stored: list[tuple[str, str, float]]) -> Iterable[Metric]:
+    by_name: dict[str, list[tuple[str, float]]] = defaultdict(list)
+    for name, label, value in stored:
+        by_name[name].append((label, value))
+    for name, (text, label_name) in COUNTERS.items():
+        counter = CounterMetricFamily(f"gristmill_{name}", text, labels=[label_name])
+        for label, value in by_name[name]:
+            counter.add_metric([label], value)
+        yield counter
+    for name, text in HISTOGRAMS.items():
+        family = HistogramMetricFamily(f"gristmill_{name}", text, labels=["type"])
+        sums = dict(by_name[f"{name}_sum"])
+        for label, count in by_name[f"{name}_count"]:
+            buckets = [
+                (part.rsplit("|", 1)[1], value)
+                for part, value in by_name[f"{name}_bucket"]
+                if part.rsplit("|", 1)[0] == label
+            ]
+            buckets.sort(key=lambda bucket: float(bucket[0]))
+            family.add_metric([label], [*buckets, ("+Inf", count)], sums.get(label, 0.0))
+        yield family
+
+
+def make_registry(database: Database) -> CollectorRegistry:
+    """Return the registry that ``/metrics`` shows."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(REQUEST_SECONDS)
+    registry.register(PostgresCollector(database))
+    return registry
+
+
+def render(registry: CollectorRegistry) -> bytes:
+    """Return the exposition text. Raises DatabaseUnavailable."""
+    return generate_latest(registry)

@@ -1,0 +1,97 @@
+"""The API's translator: every error becomes an RFC 9457 problem, 404s, 405s and defects included."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+
+from gristmill.core.errors import (
+    Forbidden,
+    GristmillError,
+    Internal,
+    Invalid,
+    Malformed,
+    MethodNotAllowed,
+    NotFound,
+    Place,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+    UnsupportedMedia,
+)
+from gristmill.core.logs import get_logger
+
+log = get_logger()
+MEDIA_TYPE = "application/problem+json"
+_BY_STATUS: dict[int, type[GristmillError]] = {
+    400: Malformed,
+    401: Unauthenticated,
+    403: Forbidden,
+    404: NotFound,
+    405: MethodNotAllowed,
+    413: TooLarge,
+    415: UnsupportedMedia,
+    422: Invalid,
+    503: Unavailable,
+}
+
+
+def encode_problem(error: GristmillError, instance: str, request_id: str) -> tuple[int, bytes, dict[str, str]]:
+    """Return status, body and headers of the answer."""
+    body = {**error.problem(), "instance": instance, "request_id": request_id}
+    text = json.dumps(body, ensure_ascii=False, default=str)
+    return error.status, text.encode("utf-8", "replace"), {**error.headers(), "content-type": MEDIA_TYPE}
+
+
+def install_problem_handlers(app: FastAPI) -> None:
+    """Answer every exception of the application with a problem."""
+
+    async def answer(request: Request, error: Exception) -> Response:
+        found = _translate(request, error)
+        request_id = request.scope.get("state", {}).get("request_id", "")
+        status, body, headers = encode_problem(found, request.url.path, request_id)
+        if status >= 500 and not isinstance(found, Unavailable):
+            log.error("request.defect", path=request.url.path, exc_info=error)
+        return Response(body, status, headers)
+
+    for kind in (GristmillError, HTTPException, RequestValidationError, Exception):
+        app.add_exception_handler(kind, answer)
+
+
+def _translate(request: Request, error: Exception) -> GristmillError:
+    if isinstance(error, GristmillError):
+        return error
+    if isinstance(error, RequestValidationError):
+        return _invalid(error.errors())
+    if isinstance(error, HTTPException):
+        if error.status_code == 404:
+            return NotFound(f"There is nothing at {request.url.path[:200]}; the calls are listed at /docs")
+        if error.status_code == 405:
+            allowed = (error.headers or {}).get("Allow", "")
+            found = MethodNotAllowed(
+                f"{request.method} is not possible at {request.url.path[:200]}; possible: {allowed}", allow=allowed
+            )
+            found.headers = lambda: {"Allow": allowed}  # type: ignore[method-assign]
+            return found
+        return _BY_STATUS.get(error.status_code, Internal)(str(error.detail))
+    return Internal("The server made a mistake; its log has the cause under this request_id")
+
+
+def _invalid(errors: Sequence[Mapping[str, Any]]) -> Invalid:
+    places = []
+    for item in errors:
+        location = [str(part) for part in item["loc"]]
+        value = repr(item.get("input"))[:80]
+        places.append(
+            Place(
+                pointer="/" + "/".join(location),
+                code=str(item["type"]),
+                reason=f"{'.'.join(location[1:]) or location[0]}: {item['msg']} (got {value})",
+                field=location[-1],
+            )
+        )
+    return Invalid("; ".join(place.reason for place in places[:3]), places)

@@ -1,0 +1,38 @@
+"""REST: health, readiness, metrics, version."""
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from gristmill import __version__
+from gristmill.api.metrics import make_registry, render
+from gristmill.core.database import Database
+
+
+def build_router(database: Database) -> APIRouter:
+    """Return the routes outside /api/v1."""
+    router = APIRouter(tags=["service"])
+    registry = make_registry(database)
+
+    @router.get("/healthz")
+    async def health() -> JSONResponse:
+        """Say that the process answers; it asks nobody else."""
+        return JSONResponse({"status": "ok"})
+
+    @router.get("/readyz")
+    def ready() -> JSONResponse:
+        """Say whether Postgres answers: that is all that a write or a read needs. Without it 503."""
+        with database.autocommit() as connection:
+            connection.exec_driver_sql("SELECT 1")
+        return JSONResponse({"status": "ready"})
+
+    @router.get("/metrics")
+    def metrics() -> Response:
+        """Figures for Prometheus."""
+        return Response(render(registry), media_type=CONTENT_TYPE_LATEST)
+
+    @router.get("/version")
+    async def version() -> JSONResponse:
+        return JSONResponse({"name": "gristmill", "version": __version__})
+
+    return router

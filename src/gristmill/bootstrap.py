@@ -1,0 +1,116 @@
+"""The only place that picks implementations and wires them; every process starts from here."""
+
+import importlib
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+from fastapi import APIRouter
+
+import gristmill.access.tables
+import gristmill.datasets.tables
+import gristmill.jobs.tables
+import gristmill.search.tables  # noqa: F401 - declares its tables for the migrations
+from gristmill.core.config import Settings, load_settings
+from gristmill.core.database import Database
+from gristmill.jobs import endpoints as job_endpoints
+from gristmill.jobs.admission import Admission
+from gristmill.jobs.execute import Executor, RetryPolicy
+from gristmill.jobs.figures import Figures
+from gristmill.jobs.handlers import Outcome, Registry
+from gristmill.jobs.lease import Heartbeat
+from gristmill.jobs.notices import Notifier
+from gristmill.jobs.rescue import Rescuer
+from gristmill.jobs.service import JobService
+
+
+class Gristmill:
+    """All services of one process. Nothing connects before it is used, so building it is cheap and safe to do."""
+
+    def __init__(self, settings: Settings, name: str, *, pool: int = 4) -> None:
+        self.settings = settings
+        self.database = Database(
+            settings.database_url, name, pool=pool, statement_timeout=settings.database_statement_timeout
+        )
+        self.figures = Figures(self.database)
+        self.notifier = Notifier(self.database)
+        self.jobs = JobService(self.database, self.notifier)
+        self.admission = Admission(
+            self.database,
+            max_queued=settings.jobs_max_queued,
+            max_staged_bytes=settings.jobs_max_staged_bytes,
+        )
+        self.retry_policy = RetryPolicy(settings.jobs_retry_base, settings.jobs_retry_max)
+
+    @cached_property
+    def registry(self) -> Registry:
+        """The handlers of all job types, those of plugins included."""
+        registry = Registry()
+        for name in self.settings.jobs_plugins.split():
+            importlib.import_module(name).register(registry, self)
+        return registry
+
+    def routers(self) -> list[APIRouter]:
+        """The REST routes of all domains, to be mounted under /api/v1."""
+        return [job_endpoints.build_router(self.jobs)]
+
+    def chores(self) -> list[tuple[float, Callable[[], Any]]]:
+        """What the dispatcher does now and then for other domains: (every so many seconds, what)."""
+        return []
+
+    def executor(
+        self,
+        *,
+        draining: Callable[[], bool] = lambda: False,
+        time_limit_error: type[BaseException] = TimeoutError,
+    ) -> Executor:
+        """The engine of one worker process."""
+        settings = self.settings
+        heartbeat = Heartbeat(self.database, lease=settings.jobs_lease, interval=settings.jobs_heartbeat)
+        return Executor(
+            self.database,
+            self.registry,
+            heartbeat,
+            self.notifier,
+            lease=settings.jobs_lease,
+            retry=self.retry_policy,
+            draining=draining,
+            time_limit_error=time_limit_error,
+            on_settled=self._count,
+        )
+
+    def rescuer(self) -> Rescuer:
+        settings = self.settings
+        return Rescuer(
+            self.database,
+            self.registry,
+            self.notifier,
+            self.figures,
+            retry=self.retry_policy,
+            resend_after=settings.jobs_resend_after,
+            retention_days=settings.jobs_retention_days,
+            idempotency_hours=settings.jobs_idempotency_hours,
+        )
+
+    def check(self) -> None:
+        """Raise Unavailable where the stores are not what the code needs: an old pgvector, another embedder."""
+        self.database.check_pgvector()
+
+    def warm_up(self) -> None:
+        """Do in a new worker process what the first job would otherwise wait for."""
+        self.figures.flush_every(2.0)
+
+    def _count(self, type_: str, finished_as: str, took: float, outcome: Outcome) -> None:
+        if outcome.succeeded:
+            self.figures.count("records_written", type_, outcome.succeeded)
+        if outcome.superseded:
+            self.figures.count("records_superseded", type_, outcome.superseded)
+        if finished_as:
+            self.figures.count("jobs_finished", f"{type_}:{finished_as}")
+            self.figures.observe("job_seconds", type_, took)
+
+
+def job_types(settings: Settings | None = None) -> list[str]:
+    """Return every job type, sorted."""
+    gristmill = Gristmill(settings or load_settings(), "gristmill-types")
+    return sorted(handler.type for handler in gristmill.registry)

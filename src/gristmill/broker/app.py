@@ -1,0 +1,70 @@
+"""The Celery application. Every setting that keeps a message from being lost or a worker from hanging is here."""
+
+from typing import Any
+
+from celery import Celery
+from kombu import Exchange, Queue
+
+from gristmill.core.config import Settings
+
+EXCHANGE = Exchange("gristmill", type="direct", durable=True)
+QUEUE_NAMES = ("default", "long")
+
+
+def make_queues(broker_url: str) -> list[Queue]:
+    """Return the durable queues; quorum queues on RabbitMQ, whose type is the only argument that never changes."""
+    arguments = {"x-queue-type": "quorum"} if broker_url.startswith(("amqp", "pyamqp")) else None
+    return [
+        Queue(f"gristmill.{name}", EXCHANGE, routing_key=name, durable=True, queue_arguments=arguments)
+        for name in QUEUE_NAMES
+    ]
+
+
+def make_celery(settings: Settings) -> Celery:
+    """Return the application for this broker; handlers are registered by the worker alone."""
+    rabbit = settings.broker_url.startswith(("amqp", "pyamqp"))
+    app = Celery("gristmill", broker=settings.broker_url, set_as_current=False)
+    longest = max(settings.worker_time_limit, settings.worker_long_time_limit)
+    options: dict[str, Any] = (
+        {"confirm_publish": True, "max_retries": 3, "read_timeout": 30, "write_timeout": 10}
+        if rabbit
+        # Redis has no acknowledgement by connection: a message not acknowledged comes back after this time.
+        else {"visibility_timeout": int(longest) + 300, "socket_timeout": 30, "socket_connect_timeout": 5}
+    )
+    if rabbit:
+        # A read timeout would cut idle consumers off; the heartbeat finds dead connections.
+        del options["read_timeout"]
+    app.conf.update(
+        task_queues=make_queues(settings.broker_url),
+        task_default_queue="gristmill.default",
+        task_default_exchange=EXCHANGE.name,
+        task_default_routing_key="default",
+        task_create_missing_queues=False,
+        task_serializer="json",
+        accept_content=["json"],
+        # A message is acknowledged after the chunk ended; a second delivery finds its dispatch number spent.
+        task_acks_late=True,
+        task_reject_on_worker_lost=True,
+        worker_prefetch_multiplier=1,
+        # There is no result backend: the truth about jobs is in Postgres.
+        task_ignore_result=True,
+        task_store_errors_even_if_ignored=False,
+        broker_transport_options=options,
+        broker_heartbeat=30 if rabbit else 0,
+        broker_connection_timeout=settings.broker_confirm_timeout,
+        broker_connection_retry_on_startup=True,
+        # The default of 100 would end the worker after a long outage; a channel error would end it at once.
+        broker_connection_max_retries=None,
+        broker_channel_error_retry=True,
+        # A chunk whose message is lost goes on: its fence decides, and the redelivered message is dropped.
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        worker_send_task_events=True,
+        task_send_sent_event=True,
+        task_track_started=False,
+        worker_max_tasks_per_child=settings.worker_tasks_per_child,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        timezone="UTC",
+        enable_utc=True,
+    )
+    return app

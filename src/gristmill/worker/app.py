@@ -1,0 +1,93 @@
+"""The worker's Celery application: one task per handler, named after the job type. Flower loads it too."""
+
+import multiprocessing
+import os
+import time
+import uuid
+from typing import Any
+
+from celery import Celery
+from celery.exceptions import SoftTimeLimitExceeded
+from celery.signals import worker_process_init, worker_ready, worker_shutdown, worker_shutting_down
+
+from gristmill.bootstrap import Gristmill, job_types
+from gristmill.broker.app import make_celery
+from gristmill.core.config import load_settings
+from gristmill.core.errors import Unavailable
+from gristmill.core.logs import get_logger
+from gristmill.jobs.execute import Executor
+from gristmill.worker.presence import Presence
+
+log = get_logger()
+settings = load_settings()
+app: Celery = make_celery(settings)
+
+# Shared with the pool's processes by the fork: the time from which chunks are to be given back; 0 while not draining.
+_drain_at = multiprocessing.Value("d", 0.0)
+_executor: Executor | None = None
+_presence: Presence | None = None
+# How long a message waits for Postgres before it is left to the resend.
+CLAIM_PATIENCE = 20.0
+
+
+def run_chunk(job_id: str, number: int, dispatch: int) -> str:
+    """Carry out one chunk; the answer is how it ended and goes to Celery's events only."""
+    assert _executor is not None, "the pool process was not initialised"
+    deadline = time.monotonic() + CLAIM_PATIENCE
+    pause = 0.1
+    while True:
+        try:
+            return _executor.run(uuid.UUID(job_id), number, dispatch)
+        except Unavailable as error:
+            # The claim or the last word could not be written. A claim may simply be tried again; a running chunk is
+            # not claimed twice: then this finds nothing and the lease brings the chunk back.
+            if time.monotonic() > deadline:
+                log.warning("chunk.left", job=job_id, chunk=number, error=error.detail)
+                return "left"
+            time.sleep(pause)
+            pause = min(2.0, pause * 2)
+
+
+def _register(type_: str) -> None:
+    @app.task(name=type_)  # type: ignore[untyped-decorator]
+    def task(job_id: str, number: int, dispatch: int) -> str:
+        return run_chunk(job_id, number, dispatch)
+
+
+for _type in job_types():
+    _register(_type)
+
+
+@worker_process_init.connect  # type: ignore[untyped-decorator]
+def _start_process(**_: Any) -> None:
+    """Build everything anew after the fork: connections, threads and weights do not survive it."""
+    global _executor
+    gristmill = Gristmill(settings, "gristmill-worker")
+    gristmill.warm_up()
+    _executor = gristmill.executor(draining=_is_draining, time_limit_error=SoftTimeLimitExceeded)
+
+
+def _is_draining() -> bool:
+    return bool(0 < _drain_at.value <= time.time())
+
+
+@worker_ready.connect  # type: ignore[untyped-decorator]
+def _announce(sender: Any = None, **_: Any) -> None:
+    global _presence
+    queue = os.environ["GRISTMILL_WORKER_QUEUE"]
+    slots = settings.worker_processes if queue == "default" else settings.worker_long_processes
+    _presence = Presence(settings, queue, slots)
+    _presence.start()
+    log.info("worker.ready", queue=queue, slots=slots)
+
+
+@worker_shutting_down.connect  # type: ignore[untyped-decorator]
+def _drain(**_: Any) -> None:
+    # Runs inside a signal handler: no lock, no log.
+    _drain_at.get_obj().value = time.time() + settings.worker_drain_seconds
+
+
+@worker_shutdown.connect  # type: ignore[untyped-decorator]
+def _leave(**_: Any) -> None:
+    if _presence is not None:
+        _presence.stop()

@@ -1,0 +1,83 @@
+"""The job protocol from submit to done, on real processes, with handlers made for the purpose."""
+
+import uuid
+from typing import Any
+
+import pytest
+from tests.support.system import System, eventually
+
+from gristmill.core.database import Database
+from gristmill.jobs.submit import NewChunk, NewJob, Request, submit_once
+
+
+@pytest.fixture(scope="module")
+def submit(system: System) -> Any:
+    database = Database(system.database_url, "test-submit")
+
+    def do(type_: str, chunks: int = 1, scope: str = "", exclusive: bool = False, **options: Any) -> str:
+        args = options.pop("args", {})
+        max_attempts = options.pop("max_attempts", 5)
+        queue = options.pop("queue", "default")
+        request = Request(principal="test", request_id="r", **options)
+        parts = [NewChunk(n * 10, 10, f"chunk {n}".encode()) for n in range(chunks)]
+        job = NewJob(
+            type=type_, scope=scope or uuid.uuid4().hex, exclusive=exclusive, args=args, dataset=None, chunks=parts,
+            max_attempts=max_attempts, queue=queue,
+        )  # fmt: skip
+        return str(submit_once(database, request, lambda _: job))
+
+    yield do
+    database.close()
+
+
+def effects(system: System, job_id: str) -> list[dict[str, Any]]:
+    return system.query("SELECT * FROM data.effects WHERE job_id = %s ORDER BY number", (job_id,))
+
+
+class TestOutcome:
+    def test_every_chunk_is_applied_once_and_counted(self, system: System, submit: Any) -> None:
+        job_id = submit("test.echo", chunks=7)
+        job = system.finished(job_id)
+        assert (job["state"], job["chunks_done"], job["records_succeeded"]) == ("succeeded", 7, 70)
+        assert [row["payload"] for row in effects(system, job_id)] == [f"chunk {n}" for n in range(7)]
+        assert not system.query("SELECT 1 FROM gristmill.payloads WHERE job_id = %s", (job_id,))
+        assert not system.query("SELECT 1 FROM gristmill.leases WHERE job_id = %s", (job_id,))
+
+    def test_a_failing_chunk_leaves_the_others_and_is_named(self, system: System, submit: Any) -> None:
+        job_id = submit("test.fail", chunks=3, args={"chunk": 1})
+        job = system.finished(job_id)
+        assert (job["state"], job["chunks_done"], job["chunks_failed"]) == ("failed", 2, 1)
+        assert job["error"]["code"] == "conflict"
+        assert job["error"]["chunk"] == 1
+        assert job["error"]["records"] == {"first": 10, "last": 19}
+        assert [row["number"] for row in effects(system, job_id)] == [0, 2]
+
+    def test_a_retryable_error_goes_back_until_it_passes(self, system: System, submit: Any) -> None:
+        job_id = submit("test.fail", args={"retryable": True, "until": 3})
+        assert system.finished(job_id)["state"] == "succeeded"
+        assert [row["attempt"] for row in effects(system, job_id)] == [3]
+
+    def test_an_idempotent_handler_reports_its_result(self, system: System, submit: Any, tmp_path: Any) -> None:
+        job_id = submit("test.outside", args={"folder": str(tmp_path)})
+        assert system.finished(job_id)["result"] == {"fence": 1}
+        assert (tmp_path / f"{job_id}.0").read_text() == "1"
+
+
+class TestOrder:
+    def test_an_exclusive_job_waits_and_later_ones_wait_for_it(
+        self, system: System, submit: Any, tmp_path: Any
+    ) -> None:
+        gate = tmp_path / "gate"
+        scope = uuid.uuid4().hex
+        first = submit("test.wait", scope=scope, args={"file": str(gate)})
+        exclusive = submit("test.echo", scope=scope, exclusive=True)
+        later = submit("test.echo", scope=scope)
+        elsewhere = submit("test.echo")
+        system.finished(elsewhere)
+        eventually(lambda: system.chunk(first)["state"] == "running", "the first job runs")
+        assert system.chunk(exclusive)["state"] == system.chunk(later)["state"] == "waiting"
+        gate.touch()
+        for job_id in (first, exclusive, later):
+            assert system.finished(job_id)["state"] == "succeeded"
+        times = [effects(system, job_id)[0]["at"] for job_id in (first, exclusive, later)]
+        assert times == sorted(times)

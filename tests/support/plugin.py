@@ -1,0 +1,101 @@
+"""Job types for tests of the protocol; loaded by the setting jobs_plugins = tests.support.plugin.
+
+Each writes one row per chunk to ``data.effects``: what was done, and how often.
+"""
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from gristmill.core.errors import Conflict, Unavailable
+from gristmill.jobs.handlers import ChunkTask, IdempotentHandler, Outcome, Registry, TransactionalHandler
+
+EFFECTS = """
+CREATE TABLE IF NOT EXISTS data.effects (
+    job_id uuid, number int, fence int, attempt int, payload text, at timestamptz DEFAULT clock_timestamp())
+"""
+
+
+def _record(connection: Connection, task: ChunkTask) -> None:
+    connection.execute(
+        text("INSERT INTO data.effects (job_id, number, fence, attempt, payload) VALUES (:j, :n, :f, :a, :p)"),
+        {"j": task.job_id, "n": task.number, "f": task.fence, "a": task.attempt, "p": (task.payload or b"").decode()},
+    )
+
+
+class Echo(TransactionalHandler):
+    type = "test.echo"
+
+    def apply(self, connection: Connection, task: ChunkTask, prepared: Any) -> Outcome:
+        _record(connection, task)
+        return Outcome(succeeded=task.records)
+
+
+class Crash(TransactionalHandler):
+    """Kills its own process at every attempt below ``args.until`` (default: at every one)."""
+
+    type = "test.crash"
+
+    def prepare(self, task: ChunkTask) -> None:
+        if task.attempt < task.args.get("until", 1000):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def apply(self, connection: Connection, task: ChunkTask, prepared: Any) -> Outcome:
+        _record(connection, task)
+        return Outcome(succeeded=task.records)
+
+
+class Fail(TransactionalHandler):
+    """Fails for good, or with ``args.retryable`` below attempt ``args.until``, or in chunk ``args.chunk`` only."""
+
+    type = "test.fail"
+
+    def apply(self, connection: Connection, task: ChunkTask, prepared: Any) -> Outcome:
+        _record(connection, task)
+        if task.number == task.args.get("chunk", task.number) and not Path(task.args.get("unless", "/none")).exists():
+            if task.args.get("retryable"):
+                if task.attempt < task.args.get("until", 1000):
+                    raise Unavailable("not now")
+            else:
+                raise Conflict("never")
+        return Outcome(succeeded=task.records)
+
+
+class Wait(TransactionalHandler):
+    """Waits in steps until the file ``args.file`` exists; ``args.deaf``: never looks for a cancel."""
+
+    type = "test.wait"
+
+    def prepare(self, task: ChunkTask) -> None:
+        while not Path(task.args["file"]).exists():
+            if not task.args.get("deaf"):
+                task.check()
+            time.sleep(0.02)
+
+    def apply(self, connection: Connection, task: ChunkTask, prepared: Any) -> Outcome:
+        _record(connection, task)
+        return Outcome(succeeded=task.records)
+
+
+class LongWait(Wait):
+    type = "test.long"
+    queue = "long"
+
+
+class Outside(IdempotentHandler):
+    """An outside effect named by the job: a file that a second attempt overwrites."""
+
+    type = "test.outside"
+
+    def run(self, task: ChunkTask) -> Outcome:
+        Path(task.args["folder"], f"{task.job_id}.{task.number}").write_text(str(task.fence))
+        return Outcome(succeeded=task.records, result={"fence": task.fence})
+
+
+def register(registry: Registry, gristmill: Any) -> None:
+    for handler in (Echo(), Crash(), Fail(), Wait(), LongWait(), Outside()):
+        registry.add(handler)

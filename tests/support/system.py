@@ -1,0 +1,176 @@
+"""A whole Gristmill of real processes on given servers: started, killed and looked at by tests."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import psycopg2
+import psycopg2.extras
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMANDS = {
+    "api": ["-m", "gristmill.api"],
+    "dispatcher": ["-m", "gristmill.dispatcher"],
+    "worker": ["-m", "gristmill.worker", "--queue", "default"],
+    "long": ["-m", "gristmill.worker", "--queue", "long"],
+}
+
+
+def eventually(condition: Callable[[], Any], what: str, seconds: float = 30.0, every: float = 0.02) -> Any:
+    """Return the first true answer of ``condition``; fail, saying ``what``, after ``seconds``."""
+    deadline = time.monotonic() + seconds
+    while True:
+        answer = condition()
+        if answer:
+            return answer
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(every)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class System:
+    """The processes of one installation. ``settings`` are given as in Settings, e.g. ``jobs_lease=5``."""
+
+    def __init__(self, database_url: str, broker_url: str, folder: Path, **settings: Any) -> None:
+        self.database_url = database_url
+        self.broker_url = broker_url
+        self.folder = folder
+        self.port = free_port()
+        self.settings = settings
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        folder.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def environment(self) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("GRISTMILL_")}
+        given = {
+            "database_url": self.database_url,
+            "broker_url": self.broker_url,
+            "api_port": self.port,
+            "jobs_plugins": "tests.support.plugin",
+            "config": str(self.folder / "none.ini"),
+            **self.settings,
+        }
+        named = {f"GRISTMILL_{name.upper()}": str(value) for name, value in given.items()}
+        return {**kept, **named, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}
+
+    def start(self, *names: str) -> "System":
+        """Start processes (all four without names) and wait until each is ready."""
+        for name in names or COMMANDS:
+            assert name not in self.processes, f"{name} runs already"
+            log = (self.folder / f"{name}.log").open("ab")
+            self.processes[name] = subprocess.Popen(
+                [sys.executable, *COMMANDS[name]],
+                cwd=self.folder,
+                env=self.environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        for name in names or COMMANDS:
+            eventually(lambda name=name: self._is_ready(name), f"{name} is ready: {self.log(name)[-3000:]}", 60)
+        return self
+
+    def _is_ready(self, name: str) -> bool:
+        process = self.processes[name]
+        assert process.poll() is None, f"{name} ended with {process.returncode}: {self.log(name)[-3000:]}"
+        if name == "api":
+            with contextlib.suppress(httpx.HTTPError):
+                return httpx.get(f"{self.url}/healthz", timeout=2).status_code == 200
+            return False
+        kind, queue = {"dispatcher": ("dispatcher", None), "worker": ("worker", "default"), "long": ("worker", "long")}[
+            name
+        ]
+        # By its own row: the pid stands at the end of the name.
+        return bool(
+            self.query(
+                "SELECT 1 FROM gristmill.processes WHERE kind = %s AND queue IS NOT DISTINCT FROM %s AND name LIKE %s",
+                (kind, queue, f"%:{process.pid}"),
+            )
+        )
+
+    def log(self, name: str) -> str:
+        path = self.folder / f"{name}.log"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def pids(self, name: str) -> list[int]:
+        """The process and all its descendants."""
+        process = psutil.Process(self.processes[name].pid)
+        return [process.pid, *(child.pid for child in process.children(recursive=True))]
+
+    def kill(self, name: str) -> None:
+        """SIGKILL the process and all its children at once."""
+        for pid in self.pids(name):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.processes.pop(name).wait()
+
+    def pause(self, name: str) -> None:
+        """SIGSTOP the process and its children."""
+        for pid in self.pids(name):
+            os.kill(pid, signal.SIGSTOP)
+
+    def resume(self, name: str) -> None:
+        for pid in self.pids(name):
+            os.kill(pid, signal.SIGCONT)
+
+    def terminate(self, name: str, seconds: float = 60) -> None:
+        """SIGTERM, and wait for an orderly end."""
+        process = self.processes.pop(name)
+        process.terminate()
+        process.wait(seconds)
+
+    def stop(self) -> None:
+        for name in list(self.processes):
+            self.kill(name)
+
+    @contextlib.contextmanager
+    def connect(self) -> Iterator[Any]:
+        """A psycopg2 connection with a transaction of its own, rolled back at the end."""
+        connection = psycopg2.connect(self.database_url, cursor_factory=psycopg2.extras.RealDictCursor)
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+    def query(self, sql: str, parameters: Any = None) -> list[dict[str, Any]]:
+        """Run one statement in a transaction of its own and return its rows."""
+        with self.connect() as connection, connection.cursor() as cursor:
+            cursor.execute(sql, parameters)
+            rows = [dict(row) for row in cursor.fetchall()] if cursor.description else []
+            connection.commit()
+            return rows
+
+    def http(self, **options: Any) -> httpx.Client:
+        return httpx.Client(base_url=self.url, **{"timeout": 60, **options})
+
+    def job(self, job_id: str) -> dict[str, Any]:
+        return self.query("SELECT * FROM gristmill.jobs WHERE id = %s", (job_id,))[0]
+
+    def chunk(self, job_id: str, number: int = 0) -> dict[str, Any]:
+        return self.query("SELECT * FROM gristmill.chunks WHERE job_id = %s AND number = %s", (job_id, number))[0]
+
+    def finished(self, job_id: str, seconds: float = 60) -> dict[str, Any]:
+        """Wait until the job has finished and return its row."""
+        return eventually(
+            lambda: (row := self.job(job_id))["finished_at"] and row, f"job {job_id} has finished", seconds
+        )
