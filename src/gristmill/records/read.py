@@ -33,6 +33,8 @@ MAX_PAGE = 1000
 # A token travels in a URL, and servers refuse those of more than about 64 KiB.
 MAX_TOKEN = 32_000
 
+Record = dict[str, Any]
+
 
 class UnknownRecord(NotFound):
     code = "unknown_record"
@@ -41,7 +43,10 @@ class UnknownRecord(NotFound):
 
 @dataclass(frozen=True, slots=True)
 class PageQuery:
-    """What to list. start, end: inclusive bounds of the time field, as text. where: parsed JSON, None for all records."""
+    """What to list.
+
+    start, end: inclusive bounds of the time field, as text. where: parsed JSON, None for all records.
+    """
 
     start: str | None = None
     end: str | None = None
@@ -58,7 +63,7 @@ class PageQuery:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    records: list[dict[str, Any]]
+    records: list[Record]
     next_page_token: str | None
 
 
@@ -80,7 +85,7 @@ class RecordShape:
         self.columns: list[sa.Column[Any]] = [self.table.c[name] for name in names]
         self._members = list(zip(names, shows, strict=True))
 
-    def to_json(self, row: Sequence[Any]) -> dict[str, Any]:
+    def to_json(self, row: Sequence[Any]) -> Record:
         """Return the record whose values begin ``row``."""
         return {
             name: value if show is None or value is None else show(value)
@@ -88,7 +93,9 @@ class RecordShape:
         }
 
 
-def read_one(connection: Connection, contract: Contract, key: tuple[Any, ...], embedding: bool = False) -> Any:
+def read_one(
+    connection: Connection, contract: Contract, key: tuple[Any, ...], embedding: bool = False
+) -> Record | None:
     """Return the record with this key as JSON, or None."""
     shape = RecordShape(contract, embedding)
     statement = sa.select(*shape.columns).where(key_is(shape.table, contract, key))
@@ -101,9 +108,7 @@ def key_is(table: sa.Table, contract: Contract, key: tuple[Any, ...]) -> sa.Colu
     return sa.and_(*(table.c[name] == value for name, value in zip(contract.key, key, strict=True)))
 
 
-def read_latest(
-    connection: Connection, contract: Contract, count: int, embedding: bool = False
-) -> list[dict[str, Any]]:
+def read_latest(connection: Connection, contract: Contract, count: int, embedding: bool = False) -> list[Record]:
     """Return the newest records, newest first: by the time field, or without one in the order of submission.
 
     Records that have no time are not among them.

@@ -19,11 +19,10 @@ class RecordReads:
 
     def get(self, name: str, key: str, embedding: bool = False) -> dict[str, Any]:
         """Return the record with the key ``key``, as it stands in a URL. Raises UnknownRecord, NoKey, Invalid."""
-        with self._database.autocommit() as connection:
-            with reading(connection, self._datasets, name) as found:
-                contract = found.dataset.contract
-                values = parse_key(contract, key)
-                record = read_one(connection, contract, values, embedding) if found.has_table else None
+        with self._database.autocommit() as connection, reading(connection, self._datasets, name) as found:
+            contract = found.dataset.contract
+            values = parse_key(contract, key)
+            record = read_one(connection, contract, values, embedding) if found.has_table else None
         if record is None:
             raise UnknownRecord(f"The dataset {name} has no record with the key {shorten(key)}")
         return record

@@ -35,8 +35,15 @@ def reading(connection: Connection, datasets: DatasetReader, name: str) -> Itera
         has_table = applied is not None
         if applied is not None:
             dataset = replace(datasets.by_id(connection, dataset.id, applied["version"]), state=dataset.state)
-    try:
+    with dropped_is_unknown(name):
         yield Readable(dataset, has_table)
+
+
+@contextlib.contextmanager
+def dropped_is_unknown(name: str) -> Iterator[None]:
+    """Raise UnknownDataset where a statement within the block finds the dataset's table gone."""
+    try:
+        yield
     except ProgrammingError as error:
         # 42P01, undefined_table: it was dropped in between.
         if getattr(error.orig, "pgcode", None) != "42P01":
