@@ -228,19 +228,34 @@ class TestSearch:
     def test_by_text_with_a_condition_from_a_file(self, server: Server, run: Run, tmp_path: Path) -> None:
         server.answer(
             "POST /api/v1/datasets/notes/search",
-            {"hits": [{"record": {"id": 1}, "distance": 0.25}], "complete": False, "plan": "index", "took_ms": 1.5},
+            {
+                "hits": [{"key": 1, "record": {"id": 1}, "distance": 0.25, "score": 0.75}],
+                "complete": False,
+                "incomplete_because": "too slow",
+                "plan": "segments",
+                "took_ms": 1.52,
+            },
         )
         (tmp_path / "where.json").write_text('{"id": {"gt": 0}}')
         result = run("search", "notes", "rain", "-k", "3", "--where", "@where.json")
         assert json.loads(server.requests[0].content) == {"text": "rain", "k": 3, "where": {"id": {"gt": 0}}}
-        assert "1 hits in 1.5 ms; not complete: index" in result.stderr
-        assert "0.25" in result.stdout
+        assert "1 hits in 1.5 ms, plan: segments; not complete: too slow" in result.stderr
+        assert "0.75" in result.stdout
 
-    def test_like_a_record_with_a_key_of_several_fields(self, server: Server, run: Run) -> None:
-        server.answer("POST /api/v1/datasets/notes/search", {"hits": []})
-        run("search", "notes", "--like", '["JFK", 1]')
-        run("search", "notes", "--like", "[not json")
-        assert [json.loads(request.content)["like"] for request in server.requests] == [["JFK", 1], "[not json"]
+    @pytest.mark.parametrize(
+        ("key", "text", "sent"),
+        [(["id"], "7", 7), (["name"], "7", "7"), (["name"], "[x", "[x"), (["name", "id"], '["JFK", 1]', ["JFK", 1])],
+    )
+    def test_like_sends_the_key_as_the_contract_types_it(
+        self, server: Server, run: Run, key: list[str], text: str, sent: Any
+    ) -> None:
+        fields = [{"name": "id", "type": "integer"}, {"name": "name", "type": "text"}]
+        server.answer("GET /api/v1/datasets/notes", {"contract": {"fields": fields, "key": key}})
+        server.answer(
+            "POST /api/v1/datasets/notes/search", {"hits": [], "complete": True, "plan": "exact", "took_ms": 1}
+        )
+        assert run("search", "notes", "--like", text).exit_code == 0
+        assert json.loads(server.requests[-1].content)["like"] == sent
 
 
 class TestChanges:

@@ -224,9 +224,9 @@ class TestWaiting:
 
 class TestDatasets:
     def test_the_calls_of_a_dataset(self) -> None:
-        server = Server({"datasets": []}, {"name": "a"})
+        server = Server({"datasets": [{"name": "a"}], "next_page_token": "t"}, {"datasets": []}, {"name": "a"})
         client = server.client()
-        assert client.datasets() == []
+        assert list(client.datasets()) == [{"name": "a"}]
         assert client.dataset("a") == {"name": "a"}
         client.create_dataset({"name": "a", "fields": []})
         assert (server.last.method, server.path) == ("POST", "/api/v1/datasets")

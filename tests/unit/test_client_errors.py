@@ -79,12 +79,12 @@ class TestErrors:
     def test_an_answer_that_is_no_problem_object_is_quoted(self) -> None:
         client = client_of(lambda request: httpx.Response(500, text="<h1>Bad proxy</h1>"))
         with pytest.raises(api.ServerError, match="Bad proxy"):
-            client.datasets()
+            client.version()
 
     def test_no_answer_names_the_server_and_the_attempts(self) -> None:
         handler, seen = answers(*[httpx.ConnectError("refused")] * 4)
         with pytest.raises(api.ConnectionFailed, match=r"http://mill\.test after 4 attempts: refused"):
-            client_of(handler).datasets()
+            client_of(handler).version()
         assert len(seen) == 4
 
     def test_a_write_without_an_answer_tells_its_idempotency_key(self) -> None:
@@ -125,17 +125,17 @@ class TestRepeating:
     def test_the_attempts_are_bounded(self) -> None:
         handler, seen = answers(*[problem(503) for _ in range(4)])
         with pytest.raises(api.Unavailable):
-            client_of(handler).datasets()
+            client_of(handler).version()
         assert len(seen) == 4
 
     def test_retry_after_is_waited_for(self) -> None:
         pauses: list[float] = []
         busy = problem(429)
         busy.headers["Retry-After"] = "7"
-        handler, _ = answers(busy, httpx.Response(200, json={"datasets": []}))
+        handler, _ = answers(busy, httpx.Response(200, json={}))
         client = client_of(handler)
         client._transport._sleep = pauses.append
-        assert client.datasets() == []
+        assert client.version() == {}
         assert pauses == [7]
 
     def test_a_retry_after_past_the_limit_is_given_up_at_once(self) -> None:
@@ -143,7 +143,7 @@ class TestRepeating:
         busy.headers["Retry-After"] = "3600"
         handler, seen = answers(busy)
         with pytest.raises(api.Unavailable) as caught:
-            client_of(handler).datasets()
+            client_of(handler).version()
         assert caught.value.retry_after == 3600
         assert len(seen) == 1
 

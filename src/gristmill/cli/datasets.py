@@ -19,7 +19,9 @@ Document = Annotated[str, typer.Argument(metavar="FILE", help="JSON file, or - f
 @command(app, "list")
 def list_datasets(session: Session) -> None:
     """List the datasets."""
-    session.output.rows(session.client.datasets(), ["name", "state", "version", "row_count"], "there are no datasets")
+    session.output.rows(
+        session.client.datasets(), ["name", "state", "version", "rows", "sizes.total_bytes"], "there are no datasets"
+    )
 
 
 @command(app, "show")

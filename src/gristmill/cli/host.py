@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Literal
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -75,7 +76,7 @@ def create_key(
     scope: Annotated[Scope, typer.Option(help="Each scope includes the ones before it.")] = "write",
 ) -> None:
     """Create a key and print it. It is shown this one time."""
-    from gristmill.api import keys as store
+    from gristmill.access import keys as store
 
     with _database(session) as database:
         token = store.create_key(database, name, scope)
@@ -89,17 +90,22 @@ def create_key(
 
 @command(keys, "list")
 def list_keys(session: Session) -> None:
-    """List the keys: names, scopes, and when they were made, last used and revoked."""
-    from gristmill.api import keys as store
+    """List the keys: names, scopes, and when they were made and revoked."""
+    from gristmill.access import keys as store
 
     with _database(session) as database:
-        session.output.rows(store.list_keys(database), empty="there are no keys")
+        found = store.list_keys(database)
+    session.output.rows([_shown(key) for key in found], empty="there are no keys")
+
+
+def _shown(key: dict[str, Any]) -> dict[str, Any]:
+    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in key.items()}
 
 
 @command(keys, "revoke")
 def revoke_key(session: Session, name: Annotated[str, typer.Argument(help="Name of the key.")]) -> None:
     """Revoke a key; it is refused from now on."""
-    from gristmill.api import keys as store
+    from gristmill.access import keys as store
 
     with _database(session) as database:
         store.revoke_key(database, name)

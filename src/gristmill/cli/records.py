@@ -27,8 +27,8 @@ def list_records(
     session: Session,
     dataset: Dataset,
     where: Where = None,
-    start: Annotated[str | None, typer.Option(help="Begin of the time window, included.")] = None,
-    end: Annotated[str | None, typer.Option(help="End of the time window, excluded.")] = None,
+    start: Annotated[str | None, typer.Option(help="Start of the time window, included.")] = None,
+    end: Annotated[str | None, typer.Option(help="End of the time window, included.")] = None,
     order: Annotated[str | None, typer.Option(help="Fields, as in: -at,station")] = None,
     limit: Annotated[int | None, typer.Option("--limit", "-n", min=1, help="Default: 20; all with --json.")] = None,
 ) -> None:
@@ -46,10 +46,11 @@ def list_records(
 
 
 @command(app, "latest")
-def latest(session: Session, dataset: Dataset, where: Where = None) -> None:
-    """Show the newest record by the time field."""
-    condition = None if where is None else parse_json(where, "--where")
-    session.output.thing(session.client.latest(dataset, where=condition))
+def latest(
+    session: Session, dataset: Dataset, n: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000)] = 10
+) -> None:
+    """List the newest records: by the time field, or without one in the order of submission."""
+    session.output.rows(session.client.latest(dataset, n), empty="there are no records")
 
 
 @command(app, "patch")

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from gristmill.cli.exits import UsageError, parse_json
-from gristmill.cli.session import Session, command, key_of
+from gristmill.cli.session import Session, command
 
 
 def add(app: typer.Typer) -> None:
@@ -30,7 +30,7 @@ def search(
     answer = session.client.search(
         dataset,
         text=text,
-        like=None if like is None else key_of(like),
+        like=None if like is None else _key_value(session, dataset, like),
         vector=None if vector is None else parse_json(vector, "--vector"),
         k=k,
         where=None if where is None else parse_json(where, "--where"),
@@ -38,9 +38,17 @@ def search(
     if session.output.json:
         session.output.document(answer)
         return
-    session.output.rows(answer["hits"], empty="no record matches")
-    session.output.note(f"{len(answer['hits'])} hits in {answer.get('took_ms', 0):g} ms{_shortfall(answer)}")
+    hits = answer["hits"]
+    session.output.rows(({"score": round(hit["score"], 4), **hit["record"]} for hit in hits), empty="no record matches")
+    shortfall = "" if answer["complete"] else f"; not complete: {answer['incomplete_because']}"
+    session.output.note(f"{len(hits)} hits in {answer['took_ms']:.1f} ms, plan: {answer['plan']}{shortfall}")
 
 
-def _shortfall(answer: dict[str, Any]) -> str:
-    return "" if answer.get("complete", True) else f"; not complete: {answer.get('plan')}"
+def _key_value(session: Session, dataset: str, text: str) -> Any:
+    """Return a key as JSON has it: the contract tells whether 7 is a number or a text."""
+    contract = session.client.dataset(dataset)["contract"]
+    types = {field["name"]: field["type"] for field in contract["fields"]}
+    key = contract.get("key", [])
+    if len(key) == 1 and types[key[0]] not in ("integer", "boolean"):
+        return text
+    return parse_json(text, "--like")

@@ -1,6 +1,6 @@
 """Calls about datasets."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from gristmill.client._bodies import json_body
@@ -12,13 +12,12 @@ from gristmill.client._transport import Json
 class DatasetCalls(JobCalls):
     """List, show, create, alter and drop datasets."""
 
-    def datasets(self) -> list[Json]:
-        """Return all datasets."""
-        answer: list[Json] = self._transport.call("GET", f"{API}/datasets")["datasets"]
-        return answer
+    def datasets(self) -> Iterator[Json]:
+        """Yield all datasets in the order of their names, page by page as they are asked for."""
+        return self._pages(f"{API}/datasets", {}, "datasets")
 
     def dataset(self, name: str) -> Json:
-        """Return a dataset: contract, version, state, row count, sizes, index. Raises NotFound."""
+        """Return a dataset: contract, version, state, rows, sizes, index. Raises NotFound."""
         answer: Json = self._transport.call("GET", dataset_path(name))
         return answer
 

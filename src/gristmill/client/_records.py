@@ -80,7 +80,7 @@ class RecordCalls(JobCalls):
     ) -> Iterator[Json]:
         """Yield the matching records, page by page as they are asked for.
 
-        start, end: the window of the time field, start included, end excluded.
+        start, end: the window of the time field, both included.
         order: field names, ``-field`` for descending; the key comes last in any case.
         """
         params = {
@@ -92,11 +92,9 @@ class RecordCalls(JobCalls):
         }
         return self._pages(dataset_path(dataset, "records"), params, "records")
 
-    def latest(self, dataset: str, *, where: Where | None = None) -> Json:
-        """Return the newest record by the time field. Raises NotFound if there is none."""
-        answer: Json = self._transport.call(
-            "GET", dataset_path(dataset, "latest"), params={"where": _where_text(where)}
-        )
+    def latest(self, dataset: str, n: int = 10) -> list[Json]:
+        """Return the ``n`` newest records: by the time field, or without one in the order of submission."""
+        answer: list[Json] = self._transport.call("GET", dataset_path(dataset, "latest"), params={"n": n})["records"]
         return answer
 
     def search(
@@ -111,7 +109,9 @@ class RecordCalls(JobCalls):
     ) -> Json:
         """Return the ``k`` records closest to a text, a vector, or the record whose key is ``like``; give one of them.
 
-        The answer has ``hits`` (closest first), ``plan``, ``complete`` and ``took_ms``.
+        like: a key of one field as its value, of several fields as a list.
+        The answer has ``hits`` (closest first, each with ``key``, ``record``, ``distance`` and ``score``), ``plan``,
+        ``complete`` and ``took_ms``.
         """
         body = {"text": text, "vector": vector, "like": like, "where": where}
         given = {name: value for name, value in body.items() if value is not None}
