@@ -1,0 +1,69 @@
+# Everything that people run. A bare Debian with python3, python3-venv, make and git is enough: `make demo`.
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check bench soak up down lock rabbitmq
+
+# The lock is made for Python 3.11; newer ones work where their wheels exist.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+# More arguments for the tool behind a target: make test ARGS="-k submit"
+ARGS ?=
+# auto: RabbitMQ where it is installed, else Valkey. rabbitmq: fail without it.
+GRISTMILL_TEST_BROKER ?= auto
+export GRISTMILL_TEST_BROKER
+
+help: ## Show what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+setup: .venv/installed rabbitmq ## Install everything into .venv, as the lock says; quick when nothing changed
+
+demo: setup ## Start everything, load real data, search it, show the curl lines; the services stay up
+	$(BIN)/gristmill demo $(ARGS)
+
+test: setup ## All tests, on real Postgres and a real broker
+	$(BIN)/python -m pytest -n 2 -m "not soak" $(ARGS)
+
+check: .venv/installed ## Style, types and layers: ruff, mypy, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+bench: setup ## Measure, and print a table with the machine
+	$(BIN)/python -m benchmarks $(ARGS)
+
+soak: setup ## Five minutes of random kills under load; nothing may be lost or doubled
+	$(BIN)/python -m pytest -m soak -s $(ARGS)
+
+up: setup ## Start Postgres, broker, API, workers and Flower on this machine
+	$(BIN)/gristmill up $(ARGS)
+
+down: ## Stop them; no process is left
+	@if [ -x $(BIN)/gristmill ]; then $(BIN)/gristmill down $(ARGS); fi
+
+lock: ## Write requirements.lock anew, after a change of pyproject.toml
+	@# Published files only: wheels that lie about on this machine have other hashes.
+	PIP_FIND_LINKS= PIP_EXTRA_INDEX_URL= PIP_CONFIG_FILE=/dev/null $(BIN)/python -m piptools compile --quiet --upgrade \
+	  --generate-hashes --allow-unsafe --strip-extras --no-header --no-annotate --no-emit-options --no-emit-index-url \
+	  --no-emit-find-links --no-emit-trusted-host --all-extras --output-file requirements.lock pyproject.toml
+	@sed -i '/^#/d' requirements.lock
+
+.venv/installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Gristmill needs Python 3.11 or newer: make PYTHON=/path/to/python3.11"; exit 1; }
+	@[ -x $(BIN)/python ] || { echo "Making .venv"; $(PYTHON) -m venv .venv; }
+	@echo "Installing what requirements.lock lists"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	@# The build backend is in the lock too: nothing is downloaded that has no hash.
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# RabbitMQ is a system package. Gristmill runs a private node of it and never touches the system's own.
+rabbitmq:
+	@if [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || command -v rabbitmq-server >/dev/null; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "Installing rabbitmq-server with apt"; \
+	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends rabbitmq-server; } \
+	    >.venv/apt.log 2>&1 || { tail -3 .venv/apt.log; echo "RabbitMQ could not be installed: Valkey will be the broker"; }; \
+	else \
+	  echo "RabbitMQ is not installed: Valkey will be the broker. For RabbitMQ: sudo apt-get install rabbitmq-server"; \
+	fi
