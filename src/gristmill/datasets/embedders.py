@@ -55,7 +55,8 @@ def check_embedders(connection: Connection, describe: Describe = registry.descri
             problems.append(
                 EmbedderChanged(
                     f"The dataset {row['name']} was embedded by {then.name} {then.version} "
-                    f"({then.dimensions} dimensions) and this installation has {now.version} ({now.dimensions}); their vectors do not compare"
+                    f"({then.dimensions} dimensions), but this installation has {now.version} "
+                    f"({now.dimensions} dimensions): their vectors do not compare"
                 )
             )
     return problems

@@ -229,13 +229,13 @@ def image_schema(field: FieldSpec) -> CoreSchema:
     def decode(text: str) -> bytes:
         # base64 is a third longer than what it holds, so this refuses an oversized image before decoding it.
         if len(text) > (limit + 2) // 3 * 4:
-            raise PydanticCustomError("too_long", f"holds more than {limit} bytes")
+            raise PydanticCustomError("too_large", f"holds more than {limit} bytes")
         try:
             data = base64.b64decode(text.encode("ascii"), validate=True)
         except (binascii.Error, UnicodeEncodeError) as error:
             raise PydanticCustomError("not_base64", "is not base64 (RFC 4648, standard alphabet, padded)") from error
         if len(data) > limit:
-            raise PydanticCustomError("too_long", f"holds more than {limit} bytes")
+            raise PydanticCustomError("too_large", f"holds more than {limit} bytes")
         if not (data.startswith(_IMAGE_STARTS) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP")):
             raise PydanticCustomError("not_an_image", "is not a PNG, JPEG, GIF or WebP image")
         return data

@@ -131,16 +131,18 @@ class _Compiler:
 
     def bind(self, field: FieldSpec, value: Any, pointer: str) -> Any:
         """Return the validated value as a bound parameter; what is wrong with it is noted."""
-        if value is None:
-            reason = f'Nothing compares with null: use {{"{field.name}": {{"null": true}}}}'
-            return self.refuse(pointer, "null", reason, field.name)
+        parsed = None
         # Limits of the field are no limits of a comparison: "at > 2020" is fair though the minimum be 2021.
         plain = FieldSpec(name=field.name, type=field.type, zone=field.zone)
-        try:
-            parsed = TYPES[field.type].parse(plain, value)
-        except ValidationError as error:
-            code, reason = explain(plain, error.errors()[0])
-            return self.refuse(pointer, code, reason, field.name)
+        if value is None:
+            reason = f'Nothing compares with null: use {{"{field.name}": {{"null": true}}}}'
+            self.refuse(pointer, "null", reason, field.name)
+        else:
+            try:
+                parsed = TYPES[field.type].parse(plain, value)
+            except ValidationError as error:
+                code, reason = explain(plain, error.errors()[0])
+                self.refuse(pointer, code, reason, field.name)
         return sa.bindparam(None, parsed, type_=self.table.c[field.name].type, unique=True)
 
 
