@@ -64,6 +64,9 @@ def _parameters(kind: pa.DataType, column: pa.ChunkedArray) -> list[Any]:
     values: list[Any] = column.to_pylist()
     if pa.types.is_fixed_size_binary(kind):
         return [None if value is None else str(uuid.UUID(bytes=value)) for value in values]
+    if pa.types.is_float64(kind):
+        # As a number it would be read as a numeric, which has no negative zero.
+        return [None if value is None else repr(value) for value in values]
     return values
 
 

@@ -30,6 +30,9 @@ Bytes = npt.NDArray[np.uint8]
 
 def copy_table(connection: Any, sql: str, table: pa.Table) -> None:
     """Run ``sql``, a COPY … FROM STDIN (FORMAT binary), with the rows of ``table`` on a SQLAlchemy connection."""
+    if not connection.in_transaction():
+        # SQLAlchemy does not see the statement below; unless a transaction has begun, its commit would do nothing.
+        connection.begin()
     with connection.connection.cursor() as cursor:
         cursor.copy_expert(sql, _Reader(encode_copy(table)), size=1024 * 1024)
 
