@@ -13,15 +13,22 @@ import gristmill.jobs.tables
 import gristmill.search.tables  # noqa: F401 - declares its tables for the migrations
 from gristmill.core.config import Settings, load_settings
 from gristmill.core.database import Database
+from gristmill.datasets import endpoints as dataset_endpoints
+from gristmill.datasets.embedders import check_embedders
+from gristmill.datasets.reader import DatasetReader
+from gristmill.datasets.service import DatasetService
+from gristmill.datasets.tasks import AlterHandler, CreateHandler, DropHandler
 from gristmill.jobs import endpoints as job_endpoints
 from gristmill.jobs.admission import Admission
 from gristmill.jobs.execute import Executor, RetryPolicy
 from gristmill.jobs.figures import Figures
-from gristmill.jobs.handlers import Outcome, Registry
+from gristmill.jobs.handlers import Handler, Outcome, Registry
 from gristmill.jobs.lease import Heartbeat
 from gristmill.jobs.notices import Notifier
 from gristmill.jobs.rescue import Rescuer
 from gristmill.jobs.service import JobService
+from gristmill.records import read_endpoints
+from gristmill.records.read_service import RecordReads
 
 
 class Gristmill:
@@ -40,19 +47,33 @@ class Gristmill:
             max_queued=settings.jobs_max_queued,
             max_staged_bytes=settings.jobs_max_staged_bytes,
         )
+        self.dataset_reader = DatasetReader()
+        self.datasets = DatasetService(
+            self.database, self.admission, self.dataset_reader, default_embedder=settings.embeddings_default
+        )
+        self.record_reads = RecordReads(self.database, self.dataset_reader)
         self.retry_policy = RetryPolicy(settings.jobs_retry_base, settings.jobs_retry_max)
 
     @cached_property
     def registry(self) -> Registry:
         """The handlers of all job types, those of plugins included."""
         registry = Registry()
+        for handler in self._handlers():
+            registry.add(handler)
         for name in self.settings.jobs_plugins.split():
             importlib.import_module(name).register(registry, self)
         return registry
 
     def routers(self) -> list[APIRouter]:
         """The REST routes of all domains, to be mounted under /api/v1."""
-        return [job_endpoints.build_router(self.jobs)]
+        return [
+            job_endpoints.build_router(self.jobs),
+            dataset_endpoints.build_router(self.datasets),
+            read_endpoints.build_router(self.record_reads),
+        ]
+
+    def _handlers(self) -> list[Handler]:
+        return [CreateHandler(), AlterHandler(), DropHandler()]
 
     def chores(self) -> list[tuple[float, Callable[[], Any]]]:
         """What the dispatcher does now and then for other domains: (every so many seconds, what)."""
@@ -95,6 +116,10 @@ class Gristmill:
     def check(self) -> None:
         """Raise Unavailable where the stores are not what the code needs: an old pgvector, another embedder."""
         self.database.check_pgvector()
+        with self.database.autocommit() as connection:
+            problems = check_embedders(connection)
+        if problems:
+            raise problems[0]
 
     def warm_up(self) -> None:
         """Do in a new worker process what the first job would otherwise wait for."""
