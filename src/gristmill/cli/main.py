@@ -9,6 +9,7 @@ import typer
 
 from gristmill import __version__
 from gristmill.cli import datasets, host, jobs, records, search, submit
+from gristmill.cli.demo import command as demo
 from gristmill.cli.session import Session, command
 from gristmill.client import ConnectionFailed
 
@@ -30,6 +31,7 @@ app.add_typer(jobs.app, name="jobs")
 app.add_typer(records.app, name="records")
 search.add(app)
 host.add(app)
+demo.add(app)
 
 
 @command(app, "version")

@@ -57,9 +57,14 @@ class Session:
     def __init__(self, as_json: bool, url: str | None, api_key: str | None, data: str) -> None:
         self.output = Output(as_json)
         self.data = data
+        self.given_url = url
         self.url = url or stack_url(data) or DEFAULT_URL
         self._api_key = api_key
         self._client: Client | None = None
+
+    @property
+    def has_key(self) -> bool:
+        return self._api_key is not None
 
     @property
     def client(self) -> Client:
