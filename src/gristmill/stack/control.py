@@ -206,6 +206,10 @@ class Stack:
         if fresh:
             postgres.ensure_database()
             self._migrate(postgres.url)
+        for service in services:
+            # The API needs no broker: it starts while the broker does.
+            if service.program.name == "api":
+                supervisor.launch(service.program)
         self._await(supervisor, base)
         for service in services:
             supervisor.launch(service.program)

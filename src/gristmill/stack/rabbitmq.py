@@ -32,6 +32,8 @@ disk_free_limit.absolute = 200MB
 log.file = false
 log.console = true
 log.console.level = warning
+# Probes of readiness open a connection and leave; that is not worth a line each.
+log.connection.level = error
 """
 
 

@@ -48,7 +48,12 @@ def application(settings: Settings, folder: DataFolder) -> list[Service]:
     flower = f"http://127.0.0.1:{settings.flower_port}"
     return [
         Service(python("dispatcher", "gristmill.dispatcher")),
-        Service(python("api", "gristmill.api"), api, lambda: answers(f"{api}/readyz")),
+        # It answers open requests first, waiting ones included.
+        Service(
+            python("api", "gristmill.api", stop_seconds=settings.api_max_wait + 10),
+            api,
+            lambda: answers(f"{api}/readyz"),
+        ),
         Service(python("worker", "gristmill.worker", "--queue", "default", stop_seconds=drain)),
         Service(python("worker-long", "gristmill.worker", "--queue", "long", stop_seconds=drain)),
         # Flower wants a password; that it says so is the sign that it is up.
