@@ -20,7 +20,7 @@ def stage(json: bool = False, with_key: bool = False) -> Stage:
 
 class TestData:
     def test_the_contracts_are_valid(self) -> None:
-        assert parse_contract(data.OPERATIONS, embedders={"static": 256}).key == ["service", "operation"]
+        assert parse_contract(data.OPERATIONS, embedders={"static": 256}).key == ("service", "operation")
         assert parse_contract(data.WEATHER).time_field == "at"
 
     def test_the_texts_are_many_unique_and_plain(self, tmp_path: Path) -> None:

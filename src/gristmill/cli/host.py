@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -35,7 +36,8 @@ def up(
 ) -> None:
     """Start Postgres, a broker, dispatcher, API, worker and Flower on this machine."""
     stack = stack_of(session)
-    show_status(session, stack.up())
+    # The notes of the start have been told while it went on.
+    show_status(session, replace(stack.up(), notes=[]))
     if foreground:
         session.output.line("Ctrl-C stops it")
         stack.follow()

@@ -45,7 +45,7 @@ class Output:
         grid = Table.grid(padding=(0, 2))
         for name, member in value.items():
             grid.add_row(Text(name, style="bold"), cell(member))
-        self.console.print(grid)
+        self._print(grid)
 
     def rows(self, items: Iterable[Mapping[str, Any]], columns: Sequence[str] | None = None, empty: str = "") -> None:
         """Print a list: a JSON document per line, or a table with ``columns`` (None: the members of the first item).
@@ -68,7 +68,16 @@ class Output:
             table.add_column(name.rsplit(".", 1)[-1], overflow="fold", no_wrap=not self.console.is_terminal)
         for item in (first, *iterator):
             table.add_row(*(cell(_member(item, name)) for name in names))
-        self.console.print(table)
+        self._print(table)
+
+    def _print(self, table: Table) -> None:
+        if self.console.is_terminal:
+            self.console.print(table)
+            return
+        # Cells are padded to their column's width, which in a pipe would leave blanks at every line's end.
+        with self.console.capture() as captured:
+            self.console.print(table)
+        print("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
     def line(self, text: str) -> None:
         """Print a line for people; nothing with ``json``."""

@@ -1,6 +1,7 @@
 """The command ``gristmill demo``."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import typer
@@ -28,7 +29,7 @@ def demo(session: Session) -> None:
     if session.given_url is None:
         stack = stack_of(session)
         status = stack.up()
-        show_status(session, status)
+        show_status(session, replace(status, notes=[]))
         settings = stack.settings()
         session.url = stack_url(session.data) or session.url
         where.append(
