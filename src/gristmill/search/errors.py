@@ -1,0 +1,23 @@
+"""Errors of the search domain.
+
+GristmillError
+├── Invalid ── NotSearchable              the dataset has no embedding, or none that reads text
+└── IndexBuildInterrupted                 retryable: an index build was cancelled or kept from its locks
+"""
+
+from gristmill.core.errors import GristmillError, Invalid
+
+
+class NotSearchable(Invalid):
+    code = "not_searchable"
+    title = "The dataset cannot be searched like this"
+
+
+class IndexBuildInterrupted(GristmillError):
+    """Somebody needed the table (a change or drop of the dataset), or a long transaction kept the build waiting."""
+
+    code = "index_build_interrupted"
+    kind = "unavailable"
+    status = 503
+    title = "The index build was interrupted"
+    retryable = True

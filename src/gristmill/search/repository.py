@@ -1,0 +1,173 @@
+"""SQL of the segment catalogue. Statements are constants; values are always bound."""
+
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from gristmill.core.database import DATA_SCHEMA
+from gristmill.kit.identifiers import quote
+
+# The lock that a builder holds for as long as its backend lives. Its text differs from every scope of a job, whose
+# locks are made the same way.
+LOCK_KEY = "hashtextextended('gristmill index build ' || %(dataset_id)s, 0)"
+
+_COLUMNS = "id, dataset_id, lo, hi, index_name, state, rows"
+_READY = "SELECT lo, hi FROM gristmill.segments WHERE dataset_id = %(dataset_id)s AND state = 'ready' ORDER BY lo"
+_ALL = f"SELECT {_COLUMNS} FROM gristmill.segments WHERE dataset_id = %(dataset_id)s ORDER BY lo, id"  # noqa: S608 - constants
+_INSERT = f"""
+WITH drawn AS (SELECT nextval(pg_get_serial_sequence('gristmill.segments', 'id')) AS id)
+INSERT INTO gristmill.segments (id, dataset_id, lo, hi, index_name, state, job_id)
+SELECT id, %(dataset_id)s, %(lo)s, %(hi)s, %(table)s || '__seg' || id, 'building', %(job_id)s FROM drawn
+RETURNING {_COLUMNS}
+"""  # noqa: S608 - constants
+_FINISH = """
+UPDATE gristmill.segments SET state = 'ready', rows = %(rows)s, built_at = now()
+WHERE id = %(id)s AND state = 'building'
+"""
+_ABSORB = """
+UPDATE gristmill.segments s SET state = 'dropping' FROM gristmill.segments mine
+WHERE mine.id = %(id)s AND s.dataset_id = mine.dataset_id AND s.id <> mine.id AND s.state = 'ready'
+    AND s.lo >= mine.lo AND s.hi <= mine.hi
+"""
+_GIVE_UP = "UPDATE gristmill.segments SET state = 'dropping' WHERE id = %(id)s AND state = 'building'"
+_DELETE = "DELETE FROM gristmill.segments WHERE id = %(id)s"
+_DELETE_ALL = "DELETE FROM gristmill.segments WHERE dataset_id = %(dataset_id)s"
+_VALID = """
+SELECT i.indisvalid FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+WHERE c.relnamespace = to_regnamespace('data') AND c.relname = %(name)s
+"""
+_LAST_ID = """
+SELECT pg_sequence_last_value(pg_get_serial_sequence(%(table)s, '_id')::regclass)
+"""
+_DATASET = """
+SELECT name, state, contract -> 'embedding' AS embedding FROM gristmill.datasets WHERE id = %(dataset_id)s
+"""
+_SEARCHABLE = """
+SELECT d.id, d.name, coalesce(max(s.hi), 1) AS sealed_to
+FROM gristmill.datasets d LEFT JOIN gristmill.segments s ON s.dataset_id = d.id AND s.state = 'ready'
+WHERE d.state = 'ready' AND d.contract -> 'embedding' IS NOT NULL
+GROUP BY d.id, d.name
+"""
+# The holder of the lock is the builder's own backend; a bigint lock shows up split into two halves.
+_CANCEL = f"""
+SELECT pg_cancel_backend(pid) FROM pg_locks
+WHERE locktype = 'advisory' AND granted AND objsubid = 1 AND pid <> pg_backend_pid()
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    AND ((classid::bigint << 32) | objid::bigint) = {LOCK_KEY}
+"""  # noqa: S608 - constants
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A row of the catalogue: the records with ``lo <= _id < hi``."""
+
+    id: int
+    dataset_id: uuid.UUID
+    lo: int
+    hi: int
+    index_name: str
+    state: str
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Searchable:
+    """A dataset with an embedding, as the builder sees it."""
+
+    name: str
+    state: str
+    metric: str
+    dimensions: int
+
+
+def ready_ranges(connection: Connection, dataset_id: uuid.UUID) -> tuple[tuple[int, int], ...]:
+    """Return (lo, hi) of every ready segment, in order."""
+    rows = connection.exec_driver_sql(_READY, {"dataset_id": str(dataset_id)})
+    return tuple((row[0], row[1]) for row in rows)
+
+
+def all_segments(connection: Connection, dataset_id: uuid.UUID) -> list[Segment]:
+    rows = connection.exec_driver_sql(_ALL, {"dataset_id": str(dataset_id)})
+    return [_segment(row) for row in rows]
+
+
+def insert_building(
+    connection: Connection, dataset_id: uuid.UUID, table: str, lo: int, hi: int, job_id: uuid.UUID
+) -> Segment:
+    """Add a segment in the state ``building``; its index is named after the table and the segment's id."""
+    values = {"dataset_id": str(dataset_id), "table": table, "lo": lo, "hi": hi, "job_id": str(job_id)}
+    return _segment(connection.exec_driver_sql(_INSERT, values).one())
+
+
+def finish(connection: Connection, segment_id: int, rows: int) -> bool:
+    """Make the segment ready in place of those within its range; False if it is gone, with its dataset."""
+    connection.exec_driver_sql(_ABSORB, {"id": segment_id})
+    return bool(connection.exec_driver_sql(_FINISH, {"id": segment_id, "rows": rows}).rowcount)
+
+
+def give_up(connection: Connection, segment_id: int) -> None:
+    """Leave a segment that was not finished, and its index, to be removed by the next build."""
+    connection.exec_driver_sql(_GIVE_UP, {"id": segment_id})
+
+
+def delete(connection: Connection, segment_id: int) -> None:
+    connection.exec_driver_sql(_DELETE, {"id": segment_id})
+
+
+def delete_all(connection: Connection, dataset_id: uuid.UUID) -> None:
+    connection.exec_driver_sql(_DELETE_ALL, {"dataset_id": str(dataset_id)})
+
+
+def cancel_builders(connection: Connection, dataset_id: uuid.UUID) -> int:
+    """Cancel the statement of whoever builds an index of this dataset; return how many that were."""
+    return len(connection.exec_driver_sql(_CANCEL, {"dataset_id": str(dataset_id)}).all())
+
+
+def index_is_valid(connection: Connection, name: str) -> bool | None:
+    """Say whether the index is complete; None if there is none of that name."""
+    found: bool | None = connection.exec_driver_sql(_VALID, {"name": name}).scalar()
+    return found
+
+
+def find_searchable(connection: Connection, dataset_id: uuid.UUID) -> Searchable | None:
+    """Return what the builder needs to know of a dataset; None if there is none, or it has no embedding."""
+    row = connection.exec_driver_sql(_DATASET, {"dataset_id": str(dataset_id)}).first()
+    if row is None or row.embedding is None:
+        return None
+    return Searchable(row.name, row.state, row.embedding["metric"], row.embedding["dimensions"])
+
+
+def searchable_datasets(connection: Connection) -> list[Any]:
+    """Return (id, name, sealed_to) of every ready dataset with an embedding; sealed_to: first _id of the tail."""
+    return list(connection.exec_driver_sql(_SEARCHABLE))
+
+
+def count_records(connection: Connection, table: str, lo: int, hi: int | None = None, limit: int | None = None) -> int:
+    """Count the records with ``lo <= _id < hi``, by the index on ``_id`` alone; stop at ``limit``."""
+    column = sa.column("_id", sa.BigInteger)
+    picked = sa.select(sa.literal(1)).select_from(sa.table(table, column, schema=DATA_SCHEMA)).where(column >= lo)
+    if hi is not None:
+        picked = picked.where(column < hi)
+    counted = picked.limit(limit).subquery()
+    return int(connection.execute(sa.select(sa.func.count()).select_from(counted)).scalar_one())
+
+
+def highest_id(connection: Connection, table: str) -> int:
+    """Return the highest ``_id`` that is visible now; 0 in an empty table."""
+    column = sa.column("_id", sa.BigInteger)
+    highest = sa.select(sa.func.max(column)).select_from(sa.table(table, column, schema=DATA_SCHEMA))
+    return connection.execute(highest).scalar() or 0
+
+
+def last_drawn_id(connection: Connection, table: str) -> int:
+    """Return the last ``_id`` that any transaction has drawn, committed or not; 0 if none was."""
+    qualified = f"{quote(DATA_SCHEMA)}.{quote(table)}"
+    drawn: int | None = connection.exec_driver_sql(_LAST_ID, {"table": qualified}).scalar()
+    return drawn or 0
+
+
+def _segment(row: Any) -> Segment:
+    return Segment(row[0], uuid.UUID(str(row[1])), *row[2:])

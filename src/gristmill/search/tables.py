@@ -1,0 +1,27 @@
+"""The catalogue of segments: which ranges of a dataset's ``_id`` have a vector index of their own."""
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import TIMESTAMP, UUID
+
+from gristmill.core.database import metadata
+from gristmill.datasets.tables import datasets
+
+# building: its index may not be valid yet. ready: searches use it. dropping: replaced; its index is to be removed.
+SEGMENT_STATES = ("building", "ready", "dropping")
+
+segments = sa.Table(
+    "segments",
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(), primary_key=True),
+    sa.Column("dataset_id", UUID(as_uuid=True), sa.ForeignKey(datasets.c.id, ondelete="CASCADE"), nullable=False),
+    sa.Column("lo", sa.BigInteger, nullable=False, comment="first _id of the range"),
+    sa.Column("hi", sa.BigInteger, nullable=False, comment="first _id after the range"),
+    sa.Column("index_name", sa.Text, nullable=False, comment="the partial HNSW index, in the schema of the data"),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("rows", sa.BigInteger, nullable=False, server_default="0", comment="at the time of the build"),
+    sa.Column("job_id", UUID(as_uuid=True), comment="the job that builds or built it"),
+    sa.Column("built_at", TIMESTAMP(timezone=True)),
+    sa.CheckConstraint("state IN ('building', 'ready', 'dropping')", name="state"),
+    sa.CheckConstraint("lo < hi", name="range"),
+)
+sa.Index("ix_segments_dataset", segments.c.dataset_id, segments.c.state, segments.c.lo)

@@ -1,0 +1,433 @@
+"""The life of segments on real Postgres: sealing, merging, leftovers, locks, drops; and which indexes a search uses."""
+
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import psycopg2
+import pytest
+from sqlalchemy import Connection
+
+from gristmill.core.database import Database
+from gristmill.datasets import repository as dataset_repository
+from gristmill.datasets.reader import Dataset
+from gristmill.jobs.errors import JobCancelled, JobDropped
+from gristmill.jobs.handlers import ChunkTask
+from gristmill.kit.ids import uuid7
+from gristmill.search import repository
+from gristmill.search.build import BuildSettings, IndexBuilder, merge_from
+from gristmill.search.errors import IndexBuildInterrupted
+from gristmill.search.repository import Segment
+from gristmill.search.seal import Sealer
+from gristmill.search.session import open_session
+from gristmill.search.tasks import IndexBuildHandler, index_state, release_table
+from gristmill.search.vector import nearest
+from tests.support.stored import make_dataset, store
+
+DIMENSIONS = 16
+BODY = {
+    "name": "things",
+    "fields": [{"name": "id", "type": "integer", "required": True}, {"name": "kind", "type": "text"}],
+    "key": ["id"],
+    "embedding": {"dimensions": DIMENSIONS},
+}
+
+
+@pytest.fixture
+def dataset(database: Database) -> Dataset:
+    return make_dataset(database, BODY)
+
+
+@pytest.fixture
+def builder(database: Database) -> IndexBuilder:
+    return IndexBuilder(database, BuildSettings(memory_mb=64, workers=0, min_rows=100, check_every=0.05))
+
+
+def fill(database: Database, dataset: Dataset, first: int, count: int) -> np.ndarray:
+    """Store records with clustered vectors."""
+    random = np.random.default_rng(first)
+    centres = np.random.default_rng(7).normal(size=(20, DIMENSIONS))
+    vectors = centres[random.integers(0, 20, count)] + random.normal(scale=0.3, size=(count, DIMENSIONS))
+    records = [{"id": first + place, "kind": "ab"[place % 2]} for place in range(count)]
+    store(database, dataset.contract, records, vectors.tolist(), seq=first + 1)
+    return vectors
+
+
+def build(builder: IndexBuilder, dataset: Dataset) -> dict[str, Any]:
+    return builder.build(dataset.id, uuid7(), lambda: None)
+
+
+def segments(database: Database, dataset: Dataset) -> list[Segment]:
+    with database.autocommit() as connection:
+        return repository.all_segments(connection, dataset.id)
+
+
+def indexes(database: Database) -> dict[str, bool]:
+    """Return the vector indexes of all datasets by name, and whether they are valid."""
+    sql = (
+        "SELECT c.relname, i.indisvalid FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid"
+        " JOIN pg_am a ON a.oid = c.relam WHERE a.amname = 'hnsw'"
+    )
+    with database.autocommit() as connection:
+        return {row[0]: row[1] for row in connection.exec_driver_sql(sql)}
+
+
+def wait_until(condition: Any, seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "the condition did not come true in time"
+        time.sleep(0.02)
+
+
+class TestBuild:
+    def test_the_tail_becomes_a_ready_segment_with_a_valid_index(
+        self, database: Database, dataset: Dataset, builder: IndexBuilder
+    ) -> None:
+        fill(database, dataset, 0, 300)
+        done = build(builder, dataset)
+        (segment,) = segments(database, dataset)
+        assert (segment.state, segment.rows, segment.lo, segment.hi) == ("ready", 300, 1, 301)
+        assert indexes(database) == {segment.index_name: True}
+        assert done == {"rows": 300, "adopted": 0, "index": segment.index_name}
+
+    def test_a_tail_that_is_too_small_stays_a_tail(
+        self, database: Database, dataset: Dataset, builder: IndexBuilder
+    ) -> None:
+        fill(database, dataset, 0, 99)
+        assert build(builder, dataset)["rows"] == 0
+        assert segments(database, dataset) == []
+
+    def test_a_segment_takes_in_those_that_are_no_larger(
+        self, database: Database, dataset: Dataset, builder: IndexBuilder
+    ) -> None:
+        for first, count in ((0, 400), (400, 150), (550, 150)):
+            fill(database, dataset, first, count)
+            build(builder, dataset)
+        found = [(s.lo, s.hi, s.rows, s.state) for s in segments(database, dataset)]
+        # The second and the third became one; together they are smaller than the first, which stays.
+        assert found == [(1, 401, 400, "ready"), (401, 701, 300, "ready")]
+        assert len(indexes(database)) == 2
+
+    def test_replaced_records_move_to_the_tail_and_no_graph_is_fed(
+        self, database: Database, dataset: Dataset, builder: IndexBuilder
+    ) -> None:
+        fill(database, dataset, 0, 300)
+        build(builder, dataset)
+        fill(database, dataset, 0, 50)
+        with database.autocommit() as connection:
+            assert index_state(connection, dataset) == {
+                "segments": 1,
+                "sealed_rows": 300,
+                "tail_rows": 50,
+                "building": False,
+            }
+
+    def test_a_valid_leftover_is_adopted(self, database: Database, dataset: Dataset, builder: IndexBuilder) -> None:
+        fill(database, dataset, 0, 300)
+        build(builder, dataset)
+        with database.transaction() as connection:
+            # As if the worker had been killed between the index and the catalogue.
+            connection.exec_driver_sql("UPDATE gristmill.segments SET state = 'building', rows = 0")
+        before = indexes(database)
+        assert build(builder, dataset) == {"rows": 0, "adopted": 1}
+        assert [(s.state, s.rows) for s in segments(database, dataset)] == [("ready", 300)]
+        assert indexes(database) == before
+
+    def test_an_invalid_leftover_is_dropped_and_built_anew(
+        self, database: Database, dataset: Dataset, builder: IndexBuilder
+    ) -> None:
+        fill(database, dataset, 0, 300)
+        build(builder, dataset)
+        (old,) = segments(database, dataset)
+        with database.transaction() as connection:
+            connection.exec_driver_sql("UPDATE gristmill.segments SET state = 'building'")
+            connection.exec_driver_sql(
+                f"UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'data.{old.index_name}'::regclass"
+            )
+        assert build(builder, dataset)["rows"] == 300
+        (new,) = segments(database, dataset)
+        assert new.id != old.id
+        assert indexes(database) == {new.index_name: True}
+
+    def test_a_row_that_commits_late_into_a_sealed_range_is_found_there(
+        self, database: Database, dataset: Dataset, builder: IndexBuilder
+    ) -> None:
+        fill(database, dataset, 0, 300)
+        build(builder, dataset)
+        with database.transaction() as connection:
+            connection.exec_driver_sql("DELETE FROM data.things WHERE id = 5")
+            connection.exec_driver_sql(
+                "INSERT INTO data.things (id, _id, _seq, _ord, _embedding) VALUES (5, 6, 1, 1, %(v)s)",
+                {"v": str([0.001] * DIMENSIONS)},
+            )
+        assert 5 in search_ids(database, dataset, [1.0] * DIMENSIONS, 3)
+
+
+def search_ids(database: Database, dataset: Dataset, vector: list[float], k: int) -> list[int]:
+    with database.transaction() as connection:
+        ranges = repository.ready_ranges(connection, dataset.id)
+        rows = connection.execute(nearest(dataset.contract, ranges), {"query": str(vector), "k": k})
+        return [row.id for row in rows]
+
+
+@pytest.fixture
+def open_snapshot(database: Database) -> Iterator[Any]:
+    """A transaction that CREATE INDEX CONCURRENTLY has to wait for."""
+    connection = database.connect_raw()
+    connection.autocommit = False
+    connection.set_session(isolation_level="REPEATABLE READ")
+    with connection.cursor() as cursor:
+        # Any snapshot holds the build up; a lock on the table would hold up its drop as well.
+        cursor.execute("SELECT count(*) FROM gristmill.datasets")
+    yield connection
+    connection.close()
+
+
+class TestInterruptedBuilds:
+    def test_a_second_builder_waits_for_the_first(
+        self, database: Database, dataset: Dataset, builder: IndexBuilder
+    ) -> None:
+        fill(database, dataset, 0, 300)
+        asked = threading.Event()
+        with open_session(database, dataset.id, lambda: None):
+            second = threading.Thread(target=lambda: builder.build(dataset.id, uuid7(), asked.set))
+            second.start()
+            assert asked.wait(20)
+            assert indexes(database) == {}
+        second.join(30)
+        assert [s.state for s in segments(database, dataset)] == ["ready"]
+
+    def test_cancelling_the_job_cancels_the_statement(
+        self, database: Database, dataset: Dataset, builder: IndexBuilder, open_snapshot: Any
+    ) -> None:
+        fill(database, dataset, 0, 300)
+
+        def check() -> None:
+            if segments(database, dataset) and is_waiting(database):
+                raise JobCancelled("the job is being cancelled")
+
+        with pytest.raises(JobCancelled):
+            builder.build(dataset.id, uuid7(), check)
+        assert not is_waiting(database)
+        open_snapshot.rollback()
+        # The next build removes what is left and seals everything.
+        assert build(builder, dataset)["rows"] == 300
+        assert list(indexes(database).values()) == [True]
+
+    def test_a_drop_cancels_the_build_and_ends_the_job_as_dropped(
+        self, database: Database, dataset: Dataset, builder: IndexBuilder, open_snapshot: Any
+    ) -> None:
+        fill(database, dataset, 0, 300)
+        ended: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                IndexBuildHandler(builder).run(task_of(dataset))
+            except BaseException as error:
+                ended.append(error)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        wait_until(lambda: is_waiting(database))
+        with database.transaction() as connection:
+            dataset_repository.set_state(connection, dataset.id, "dropping")
+        with database.transaction() as connection:
+            release_table(connection, dataset.id, dataset.name)
+            connection.exec_driver_sql("SET LOCAL lock_timeout = '10s'; DROP TABLE data.things")
+        thread.join(30)
+        assert [type(error) for error in ended] == [JobDropped]
+        assert segments(database, dataset) == []
+
+    def test_a_table_that_goes_while_the_build_ends_ends_the_job_as_dropped(
+        self, database: Database, dataset: Dataset, builder: IndexBuilder
+    ) -> None:
+        fill(database, dataset, 0, 300)
+
+        def check() -> None:
+            with database.transaction() as connection:
+                connection.exec_driver_sql("DROP TABLE IF EXISTS data.things")
+
+        # The lock is held by another session at first, so that the check is called before the plan is made.
+        with database.autocommit() as connection:
+            connection.exec_driver_sql(
+                f"SELECT pg_advisory_lock({repository.LOCK_KEY})", {"dataset_id": str(dataset.id)}
+            )
+            timer = threading.Timer(0.3, connection.exec_driver_sql, ["SELECT pg_advisory_unlock_all()"])
+            timer.start()
+            with pytest.raises(JobDropped):
+                builder.build(dataset.id, uuid7(), check)
+            timer.join()
+
+    def test_a_statement_cancelled_by_somebody_else_is_tried_again(
+        self, database: Database, dataset: Dataset, builder: IndexBuilder, open_snapshot: Any
+    ) -> None:
+        fill(database, dataset, 0, 300)
+
+        def check() -> None:
+            if is_waiting(database):
+                with database.autocommit() as connection:
+                    repository.cancel_builders(connection, dataset.id)
+
+        with pytest.raises(IndexBuildInterrupted) as caught:
+            builder.build(dataset.id, uuid7(), check)
+        assert caught.value.retryable
+
+    def test_a_dataset_dropped_before_ends_the_job_at_once(
+        self, database: Database, dataset: Dataset, builder: IndexBuilder
+    ) -> None:
+        with database.transaction() as connection:
+            dataset_repository.set_state(connection, dataset.id, "dropped")
+        with pytest.raises(JobDropped, match="dataset dropped"):
+            IndexBuildHandler(builder).run(task_of(dataset))
+
+    def test_a_killed_client_leaves_nothing_that_the_next_build_cannot_mend(
+        self, database: Database, dataset: Dataset, builder: IndexBuilder, open_snapshot: Any
+    ) -> None:
+        fill(database, dataset, 0, 300)
+        thread = threading.Thread(target=lambda: pytest.raises(Exception, builder.build, dataset.id, uuid7(), _nothing))
+        thread.start()
+        wait_until(lambda: is_waiting(database))
+        with database.autocommit() as connection:
+            connection.exec_driver_sql(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX CONC%%'"
+            )
+        thread.join(30)
+        open_snapshot.rollback()
+        assert build(builder, dataset)["rows"] == 300
+        assert list(indexes(database).values()) == [True]
+
+
+def _nothing() -> None:
+    return None
+
+
+def task_of(dataset: Dataset) -> ChunkTask:
+    return ChunkTask(
+        job_id=uuid7(),
+        type="index.build",
+        seq=1,
+        number=0,
+        attempt=1,
+        max_attempts=5,
+        fence=1,
+        args={"dataset_id": str(dataset.id)},
+        dataset=dataset.name,
+        scope=f"index:{dataset.id}",
+        first_record=0,
+        records=0,
+        payload=None,
+    )
+
+
+def is_waiting(database: Database) -> bool:
+    """Say whether a CREATE INDEX CONCURRENTLY waits for older transactions."""
+    sql = (
+        "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX CONC%%' AND state = 'active'"
+        " AND wait_event_type = 'Lock'"
+    )
+    with database.autocommit() as connection:
+        return bool(connection.exec_driver_sql(sql).scalar())
+
+
+class TestSealer:
+    def test_a_long_tail_is_due_at_once_and_only_one_job_is_unfinished(
+        self, database: Database, dataset: Dataset
+    ) -> None:
+        fill(database, dataset, 0, 300)
+        sealer = Sealer(database, rows=250)
+        assert (sealer.run(), sealer.run()) == (1, 0)
+        with database.autocommit() as connection:
+            job = connection.exec_driver_sql(
+                "SELECT queue, exclusive, scope, dataset FROM gristmill.jobs WHERE type = 'index.build'"
+            ).one()
+        assert tuple(job) == ("long", True, f"index:{dataset.id}", "things")
+
+    def test_a_short_tail_is_due_once_it_has_settled(self, database: Database, dataset: Dataset) -> None:
+        fill(database, dataset, 0, 1200)
+        assert Sealer(database, rows=10_000).run() == 0
+        settled = Sealer(database, rows=10_000, settle_seconds=0)
+        assert settled.run() == 1
+
+    def test_numbers_burnt_by_upserts_do_not_make_a_tail(
+        self, database: Database, dataset: Dataset, builder: IndexBuilder
+    ) -> None:
+        fill(database, dataset, 0, 300)
+        build(builder, dataset)
+        for _ in range(4):
+            fill(database, dataset, 0, 100)
+        assert Sealer(database, rows=250).run() == 0
+
+    def test_a_build_that_sealed_nothing_is_not_submitted_without_end(
+        self, database: Database, dataset: Dataset
+    ) -> None:
+        fill(database, dataset, 0, 300)
+        sealer = Sealer(database, rows=250)
+        submitted = 0
+        for _ in range(10):
+            submitted += sealer.run()
+            with database.transaction() as connection:
+                connection.exec_driver_sql(
+                    "UPDATE gristmill.jobs SET state = 'failed', finished_at = now() WHERE type = 'index.build'"
+                )
+        assert submitted == 2
+
+    def test_a_dropped_table_is_passed_over(self, database: Database, dataset: Dataset) -> None:
+        with database.transaction() as connection:
+            connection.exec_driver_sql("DROP TABLE data.things")
+        assert Sealer(database, rows=250).run() == 0
+
+
+class TestMergeFrom:
+    def segment(self, lo: int, hi: int) -> Segment:
+        return Segment(lo, uuid.UUID(int=1), lo, hi, "name", "ready", hi - lo)
+
+    def test_segments_join_like_the_digits_of_a_binary_counter(self) -> None:
+        ready = [self.segment(1, 401), self.segment(401, 601), self.segment(601, 701)]
+        assert merge_from(ready, [400, 200, 100], 100, 10_000, 701) == 1
+        assert merge_from(ready, [400, 200, 100], 99, 10_000, 701) == 701
+        assert merge_from(ready, [400, 201, 100], 100, 10_000, 701) == 601
+
+    def test_a_graph_that_would_not_fit_the_memory_is_not_made(self) -> None:
+        ready = [self.segment(1, 401), self.segment(401, 601)]
+        assert merge_from(ready, [400, 200], 200, 500, 601) == 401
+
+
+class TestPlan:
+    """The planner has to use each segment's graph, and only the tail may be scanned."""
+
+    def explain(self, connection: Connection, dataset: Dataset, ranges: Any) -> str:
+        statement = nearest(dataset.contract, ranges).compile(dialect=connection.dialect)
+        values = {**statement.params, "query": str([1.0] * DIMENSIONS), "k": 10}
+        return "\n".join(row[0] for row in connection.exec_driver_sql(f"EXPLAIN {statement}", values))
+
+    def test_each_segment_is_walked_through_its_index(
+        self, database: Database, dataset: Dataset, builder: IndexBuilder
+    ) -> None:
+        for first, count in ((0, 3000), (3000, 1500), (4500, 200)):
+            fill(database, dataset, first, count)
+            if count > 1000:
+                build(builder, dataset)
+        with database.transaction() as connection:
+            connection.exec_driver_sql("ANALYZE data.things")
+            plan = self.explain(connection, dataset, repository.ready_ranges(connection, dataset.id))
+        for name in indexes(database):
+            assert f"Index Scan using {name} on things" in plan
+        assert plan.count("things__id") >= 2
+        assert "Seq Scan" not in plan
+
+    def test_without_segments_no_graph_is_used_though_one_be_there(
+        self, database: Database, dataset: Dataset, builder: IndexBuilder
+    ) -> None:
+        fill(database, dataset, 0, 1500)
+        build(builder, dataset)
+        with database.transaction() as connection:
+            plan = self.explain(connection, dataset, ())
+        assert "__seg" not in plan
+
+
+def test_psycopg2_is_the_driver() -> None:
+    # Other drivers prepare statements, whose generic plans could not prove a partial index usable.
+    assert psycopg2.threadsafety == 2
