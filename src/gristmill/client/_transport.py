@@ -14,6 +14,9 @@ from gristmill.client.errors import ConnectionFailed, problem_of, retry_after_of
 
 Json = dict[str, Any]
 
+# The slowest rate at which a server is still thought to be at work on an upload.
+_BYTES_PER_SECOND = 2_000_000
+
 
 class Transport:
     """One server, one API key, one pool of connections. Safe to use from several threads."""
@@ -92,6 +95,8 @@ class Transport:
         if body is not None:
             headers["Content-Type"] = body.content_type
             headers["Content-Length"] = str(body.length)
+            # The answer comes when everything is checked and stored, which takes its time for a large upload.
+            hold += body.length / _BYTES_PER_SECOND
         return self._http.request(
             method,
             self.base_url + path,
