@@ -68,7 +68,7 @@ def statements(contract: Contract, columns: tuple[tuple[str, pa.DataType], ...])
         insert=f"{head} VALUES ",
         row="(" + ", ".join(["%s"] * (len(columns) + 2)) + ")",
         upsert=upsert,
-        create=f"SET LOCAL work_mem = '64MB'; {create}; {clear}",
+        create=f"SET LOCAL work_mem = '64MB'; SET LOCAL statement_timeout = 0; {create}; {clear}",
         copy=f"COPY {stage} ({staged}) FROM STDIN (FORMAT binary)",
         merge=f"{head} {select}{upsert}",
         direct_copy=f"COPY {table} ({targets}) FROM STDIN (FORMAT binary)" if direct else None,

@@ -3,6 +3,7 @@
 The same schema judges JSON text, CSV cells (as the JSON values they stand for) and the changes of a PATCH.
 """
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,7 @@ class Problems:
         if first.line is None and first.record is None:
             where = "the body"
         kind = Malformed if self.malformed else Invalid
-        detail = f"{self.total} {what}, the first in {where}: {first.reason}. Nothing was stored"
+        detail = f"{self.total} {what}, the first in {where}: {first.reason}; nothing was stored"
         raise kind(detail, self.places, self.total)
 
 
@@ -88,26 +89,33 @@ class RecordValidator:
         """Return the record made of the JSON-like values of ``record``. Raises pydantic_core.ValidationError."""
         return self._record.validate_python(record)  # type: ignore[no-any-return]
 
-    def validate_changes(self, changes: Row) -> Row:
-        """Return the canonical values of the changed members of a record. Raises Invalid, also for key fields."""
-        if not isinstance(changes, dict):
-            raise Invalid(f"{shorten(changes)} is not an object of changed fields")
+    def validate_changes(self, raw: bytes, max_depth: int) -> Row:
+        """Return the canonical values of the members in ``raw``, a JSON object of changed fields.
+
+        Raises Malformed, and Invalid for values that the contract refuses, for key fields, and for no change at all.
+        """
         problems = Problems()
-        for name in changes:
-            if name in self.contract.key:
-                reason = f"{name} is a key field and cannot be changed: delete the record and submit it anew"
-                problems.add(Place(f"/{name}", "key_field", reason, field=name))
-        known = {name: self._schemas[name] for name in changes if name in self._schemas}
-        try:
-            valid: Row = SchemaValidator(self._schema(known, partial=True)).validate_python(changes)
-        except ValidationError as error:
-            places, total = self.places(error)
-            problems.add(*places, total=total)
-        if not changes:
-            problems.add(Place("", "empty", "There are no changes: name at least one field"))
-        if problems.total:
-            raise Invalid(f"The changes are not valid: {problems.places[0].reason}", problems.places, problems.total)
-        return valid
+        changes: Row = {}
+        depth = json_depth(raw)
+        if depth > max_depth:
+            problems.add(
+                Place("", "too_deep", f"The body is nested {depth} levels deep: at most {max_depth} are allowed")
+            )
+        else:
+            try:
+                changes = self._changes.validate_json(raw)
+                if not changes:
+                    problems.add(Place("", "empty", "There are no changes: name at least one field"))
+            except ValidationError as error:
+                places, total = self.places(error)
+                problems.add(*places, total=total)
+        problems.raise_if_any()
+        return changes
+
+    @cached_property
+    def _changes(self) -> SchemaValidator:
+        key = self.contract.key
+        return SchemaValidator(self._schema({n: s for n, s in self._schemas.items() if n not in key}, partial=True))
 
     def places(
         self, error: ValidationError, prefix: str = "", record: int | None = None, line: int | None = None
@@ -137,6 +145,9 @@ class RecordValidator:
             known = ", ".join(self._fields)
             reason = f"There is no field {shorten(name)} in {self.contract.name}; its fields are: {known}"
             return Place(pointer, "unknown_field", reason, record, line, shorten_name(name))
+        if item["type"] == "extra_forbidden":
+            reason = f"{name} is a key field and cannot be changed: delete the record and submit it anew"
+            return Place(pointer, "key_field", reason, record, line, name)
         code, reason = explain(field, item)
         inside = "".join(f"/{part}" for part in location[1:] if isinstance(part, int))
         return Place(pointer + inside, code, reason, record, line, name)

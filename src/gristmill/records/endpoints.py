@@ -1,0 +1,137 @@
+"""REST: submit, validate, change and delete records; bodies are streamed to the spool, never held in memory whole."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import JSONResponse, Response
+from starlette.concurrency import run_in_threadpool
+
+from gristmill.core.config import Settings
+from gristmill.core.endpoints import needs
+from gristmill.core.errors import Invalid, Place, TooLarge, UnsupportedMedia
+from gristmill.jobs.endpoints import answer_write, request_of
+from gristmill.records.readers import JSON, media_type
+from gristmill.records.service import RecordWrites
+from gristmill.records.spool import MEMORY_BYTES, BodySpool, Spool
+
+OnError = Annotated[str, Query(description="`reject`: one bad record refuses the batch")]
+# Says nothing about what is written: a client may repeat a request and wait longer for its answer.
+_NOT_IDENTITY = frozenset({"wait"})
+_PATCH_TYPES = (JSON, "application/merge-patch+json")
+
+
+def build_router(service: RecordWrites, settings: Settings, spool: Spool) -> APIRouter:
+    """Return the writing routes under /datasets/{dataset}."""
+    router = APIRouter(prefix="/datasets/{dataset}", tags=["records"], dependencies=[Depends(needs("write"))])
+
+    def limit(kind: str) -> int:
+        return settings.api_max_json_bytes if kind in _PATCH_TYPES else settings.api_max_body_bytes
+
+    @router.post("/records", status_code=202)
+    async def submit_records(
+        http: Request, dataset: str, on_conflict: Literal["replace", "fail"] = "replace", on_error: OnError = "reject"
+    ) -> Response:
+        """Submit records (JSON, NDJSON or CSV): all are validated now, and upserted by a job."""
+        _check_on_error(on_error)
+        kind = media_type(http.headers.get("content-type"))
+        async with _spooled_body(http, spool, limit(kind)) as body:
+            request = request_of(http, body.body_hash)
+            job_id = await run_in_threadpool(service.ingest, dataset, body, kind, on_conflict, request)
+        return await answer_write(http, job_id)
+
+    @router.post("/validate")
+    async def validate_records(http: Request, dataset: str) -> JSONResponse:
+        """Validate records and store nothing."""
+        kind = media_type(http.headers.get("content-type"))
+        async with _spooled_body(http, spool, limit(kind)) as body:
+            return JSONResponse(await run_in_threadpool(service.validate, dataset, body, kind))
+
+    @router.post("/records/delete", status_code=202)
+    async def delete_records(http: Request, dataset: str) -> Response:
+        """Delete the records that a filter finds: `{"where": {...}}`."""
+        _check_json(http)
+        async with _spooled_body(http, spool, limit(JSON)) as body:
+            request = request_of(http, body.body_hash)
+            job_id = await run_in_threadpool(service.delete_where, dataset, _content(body), request)
+        return await answer_write(http, job_id)
+
+    @router.patch("/records/{key:path}", status_code=202)
+    async def change_record(http: Request, dataset: str, key: str) -> Response:
+        """Change the members of a record that the JSON object in the body names."""
+        _check_json(http)
+        async with _spooled_body(http, spool, limit(JSON)) as body:
+            request = request_of(http, body.body_hash)
+            job_id = await run_in_threadpool(service.patch, dataset, key, _content(body), request)
+        return await answer_write(http, job_id)
+
+    @router.delete("/records/{key:path}", status_code=202)
+    async def delete_record(http: Request, dataset: str, key: str) -> Response:
+        """Delete the record with this key; a composite key is a percent-encoded JSON array."""
+        async with _spooled_body(http, spool, limit(JSON)) as body:
+            request = request_of(http, body.body_hash)
+        job_id = await run_in_threadpool(service.delete, dataset, key, request)
+        return await answer_write(http, job_id)
+
+    return router
+
+
+def _content(body: BodySpool) -> bytes:
+    return body.open().read()
+
+
+def _check_json(http: Request) -> None:
+    """Raise UnsupportedMedia unless the body says that it is JSON, or says nothing."""
+    given = http.headers.get("content-type", JSON).split(";")[0].strip().lower()
+    if given not in _PATCH_TYPES:
+        raise UnsupportedMedia(f"The Content-Type {given[:80]!r} is not supported here; valid is: {JSON}")
+
+
+def _check_on_error(on_error: str) -> None:
+    if on_error == "reject":
+        return
+    known = on_error == "quarantine"
+    reason = f"on_error={on_error[:80]!r} is {'not supported yet' if known else 'not valid'}: valid is reject"
+    code = "not_supported" if known else "bad_parameter"
+    raise Invalid(reason, [Place("/query/on_error", code, reason, field="on_error")])
+
+
+@contextlib.asynccontextmanager
+async def _spooled_body(http: Request, spool: Spool, max_bytes: int) -> AsyncIterator[BodySpool]:
+    """Give the whole body, spooled, until the block ends.
+
+    Raises TooLarge (by Content-Length before anything is read, else while it streams in), UnsupportedMedia for a
+    Content-Encoding, Unavailable when the spool is full.
+    """
+    encoding = http.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("", "identity"):
+        raise UnsupportedMedia(f"The Content-Encoding {encoding[:80]!r} is not supported: send the body uncompressed")
+    length = http.headers.get("content-length", "")
+    if length.isdigit() and int(length) > max_bytes:
+        raise TooLarge(f"The body has {int(length)} bytes: at most {max_bytes} are allowed", max_bytes=max_bytes)
+    body = BodySpool(spool, max_bytes, _identity(http))
+    try:
+        waiting: list[bytes] = []
+        size = 0
+        async for block in http.stream():
+            waiting.append(block)
+            size += len(block)
+            if size >= MEMORY_BYTES:
+                await run_in_threadpool(body.write, b"".join(waiting))
+                waiting, size = [], 0
+        # What fits into memory is written without leaving the event loop.
+        if body.size + size <= MEMORY_BYTES:
+            body.write(b"".join(waiting))
+        else:
+            await run_in_threadpool(body.write, b"".join(waiting))
+        yield body
+    finally:
+        body.close()
+
+
+def _identity(http: Request) -> bytes:
+    """Return what, beside the body, must be equal for a request to be a replay of another."""
+    query = sorted((name, value) for name, value in http.query_params.multi_items() if name not in _NOT_IDENTITY)
+    parts = [http.method, http.url.path, repr(query), http.headers.get("content-type", "")]
+    return "\n".join(parts).encode("utf-8", "surrogateescape")

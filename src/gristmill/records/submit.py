@@ -1,0 +1,106 @@
+"""Submitting a write of records: validated outside any transaction, checked for a changed contract inside it."""
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from gristmill.core.database import Database
+from gristmill.core.errors import Contended, Invalid
+from gristmill.datasets.reader import Dataset, DatasetReader
+from gristmill.jobs.admission import Admission
+from gristmill.jobs.errors import Signal
+from gristmill.jobs.submit import NewJob, Replayed, Request, find_replay, submit, unfinished_in_scope
+
+# A contract that changes this often while one request is being validated is changed by a machine gone wild.
+_TRIES = 5
+_REMEMBERED = 1000
+
+
+class _Moved(Signal):
+    """The contract has changed since the request was validated: it is validated again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A validated write. ``release`` frees what its chunks hold; ``check`` looks at the records that are there.
+
+    check: called, in the transaction that submits, only when no unfinished job could still change the records.
+    """
+
+    job: NewJob
+    release: Callable[[], None] = lambda: None
+    check: Callable[[Connection], None] = lambda connection: None
+
+
+class Submitter:
+    """Remembers what each name stood for last, so that a write usually needs one transaction and nothing else."""
+
+    def __init__(self, database: Database, admission: Admission, datasets: DatasetReader) -> None:
+        self._database = database
+        self._admission = admission
+        self._datasets = datasets
+        # May be out of date: every write that relies on it is checked against the truth before it commits.
+        self._seen: dict[str, Dataset] = {}
+
+    def submit(self, name: str, request: Request, size: int, draft: Callable[[Dataset], Draft]) -> uuid.UUID:
+        """Validate by calling ``draft`` for the dataset called ``name``, and submit its job; return the job's id.
+
+        size: bytes that the job will stage, about.
+        Raises what ``draft`` raises, UnknownDataset, DatasetFailed, TooMany, IdempotencyKeyReused.
+        """
+        if request.idempotency_key is not None:
+            with self._database.autocommit() as connection:
+                first = find_replay(connection, request)
+            if first is not None:
+                return first
+        self._admission.check(size)
+        dataset = self._seen.get(name)
+        for _ in range(_TRIES):
+            present = dataset or self.load(name)
+            try:
+                made = draft(present)
+            except Invalid:
+                # The contract that refuses may be an old one.
+                if dataset is None or _same(dataset, self.load(name)):
+                    raise
+                dataset = None
+                continue
+            try:
+                return self._commit(present, made, request)
+            except Replayed as replayed:
+                return replayed.job_id
+            except _Moved:
+                dataset = None
+            finally:
+                made.release()
+        raise Contended(f"The contract of {name} changed {_TRIES} times while the request was validated")
+
+    def load(self, name: str) -> Dataset:
+        """Return the dataset as it is now. Raises UnknownDataset, DatasetFailed."""
+        with self._database.autocommit() as connection:
+            dataset = self._datasets.get(connection, name)
+        if len(self._seen) >= _REMEMBERED:
+            self._seen.clear()
+        self._seen[name] = dataset
+        return dataset
+
+    def _commit(self, dataset: Dataset, draft: Draft, request: Request) -> uuid.UUID:
+        with self._database.transaction() as connection:
+            if draft.job.exclusive and not unfinished_in_scope(connection, draft.job.scope):
+                self._must_be(connection, dataset)
+                draft.check(connection)
+            job_id = submit(connection, draft.job, request)
+            # Asked after the job's number was drawn under the scope's lock: a change of the contract has either
+            # committed before, and is seen here, or gets a later number and comes after these records.
+            self._must_be(connection, dataset)
+        return job_id
+
+    def _must_be(self, connection: Connection, dataset: Dataset) -> None:
+        if not _same(dataset, self._datasets.get(connection, dataset.name)):
+            raise _Moved
+
+
+def _same(one: Dataset, other: Dataset) -> bool:
+    return (one.id, one.version) == (other.id, other.version)
