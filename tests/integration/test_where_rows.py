@@ -136,21 +136,42 @@ def _compare(name: str, operator: str, value: Any, actual: Any) -> bool | None:
     return bool(answers[operator])
 
 
-@settings(max_examples=25)
-@given(rows=st.lists(_row, min_size=5, max_size=30), filters=st.lists(_filter, min_size=20, max_size=20))
-def test_a_filter_selects_what_a_plain_reading_of_it_selects(
-    database: Database, rows: list[dict[str, Any]], filters: list[dict[str, Any]]
-) -> None:
-    dataset_id = uuid.uuid4()
+def _check(database: Database, rows: list[dict[str, Any]], filters: list[dict[str, Any]]) -> None:
     with database.engine.connect() as connection, connection.begin() as transaction:
-        ddl.create_table(connection, CONTRACT, dataset_id)
-        numbered = [{**row, "_id": n, "_seq": 1, "_ord": n} for n, row in enumerate(rows)]
-        connection.execute(sa.insert(TABLE), numbered)
+        ddl.create_table(connection, CONTRACT, uuid.uuid4())
+        connection.execute(sa.insert(TABLE), [{**row, "_id": n, "_seq": 1, "_ord": n} for n, row in enumerate(rows)])
         for where in filters:
             query = sa.select(TABLE.c["_id"]).where(compile_where(where, CONTRACT, TABLE)).order_by(TABLE.c["_id"])
             expected = [n for n, row in enumerate(rows) if _matches(where, row) is True]
             assert list(connection.execute(query).scalars()) == expected, where
         transaction.rollback()
+
+
+def test_every_comparison_with_every_value_selects_what_it_says(database: Database) -> None:
+    blank = dict.fromkeys(_VALUES)
+    rows: list[dict[str, Any]] = [blank]
+    filters: list[dict[str, Any]] = []
+    for name, values in _VALUES.items():
+        rows += [{**blank, name: value} for value in values]
+        filters += [{name: {"null": flag}} for flag in (True, False)]
+        if name == "j":
+            continue
+        shown = [TYPES[CONTRACT.field(name).type].to_json(value) for value in values]
+        operators = ["eq", "ne"] if name == "b" else ["eq", "ne", "lt", "le", "gt", "ge"]
+        operators += ["prefix"] if name == "t" else []
+        conditions = [{operator: value} for operator in operators for value in shown]
+        conditions += [{"in": shown[:2]}, {"in": []}]
+        conditions += [] if name == "b" else [{"between": [low, high]} for low in shown[:3] for high in shown]
+        filters += [{name: condition} for condition in conditions]
+    _check(database, rows, [*filters, *({"not": where} for where in filters)])
+
+
+@settings(max_examples=20)
+@given(rows=st.lists(_row, min_size=5, max_size=30), filters=st.lists(_filter, min_size=20, max_size=20))
+def test_combined_filters_select_what_a_plain_reading_of_them_selects(
+    database: Database, rows: list[dict[str, Any]], filters: list[dict[str, Any]]
+) -> None:
+    _check(database, rows, filters)
 
 
 def test_a_prefix_is_served_by_the_index_of_a_filterable_field(database: Database) -> None:
