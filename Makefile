@@ -41,12 +41,16 @@ up: setup ## Start Postgres, broker, API, workers and Flower on this machine
 down: ## Stop them; no process is left
 	@if [ -x $(BIN)/gristmill ]; then $(BIN)/gristmill down $(ARGS); fi
 
-lock: ## Write requirements.lock anew, after a change of pyproject.toml
-	@# Published files only: wheels that lie about on this machine have other hashes.
-	PIP_FIND_LINKS= PIP_EXTRA_INDEX_URL= PIP_CONFIG_FILE=/dev/null $(BIN)/python -m piptools compile --quiet --upgrade \
-	  --generate-hashes --allow-unsafe --strip-extras --no-header --no-annotate --no-emit-options --no-emit-index-url \
-	  --no-emit-find-links --no-emit-trusted-host --all-extras --output-file requirements.lock pyproject.toml
-	@sed -i '/^#/d' requirements.lock
+# Published files only: wheels that lie about on this machine have other hashes.
+COMPILE := PIP_FIND_LINKS= PIP_EXTRA_INDEX_URL= PIP_CONFIG_FILE=/dev/null $(BIN)/python -m piptools compile --quiet \
+  --generate-hashes --allow-unsafe --strip-extras --no-header --no-annotate --no-emit-options --no-emit-index-url \
+  --no-emit-find-links --no-emit-trusted-host --all-build-deps
+
+lock: ## Write the locks anew, after a change of pyproject.toml; UPGRADE=--upgrade takes newer versions too
+	$(COMPILE) $(UPGRADE) --all-extras --output-file requirements.lock pyproject.toml
+	@# What runs in a container, in the same versions.
+	$(COMPILE) --extra static --constraint requirements.lock --output-file docker/requirements.lock pyproject.toml
+	@sed -i '/^#/d; /^$$/d' requirements.lock docker/requirements.lock
 
 .venv/installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Gristmill needs Python 3.11 or newer: make PYTHON=/path/to/python3.11"; exit 1; }
