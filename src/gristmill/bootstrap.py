@@ -1,5 +1,6 @@
 """The only place that picks implementations and wires them; every process starts from here."""
 
+import contextlib
 import importlib
 from collections.abc import Callable
 from functools import cached_property
@@ -18,6 +19,8 @@ from gristmill.datasets.embedders import check_embedders
 from gristmill.datasets.reader import DatasetReader
 from gristmill.datasets.service import DatasetService
 from gristmill.datasets.tasks import AlterHandler, CreateHandler, DropHandler
+from gristmill.embeddings import registry as embedders
+from gristmill.embeddings.errors import EmbedderNotInstalled
 from gristmill.jobs import endpoints as job_endpoints
 from gristmill.jobs.admission import Admission
 from gristmill.jobs.execute import Executor, RetryPolicy
@@ -27,8 +30,19 @@ from gristmill.jobs.lease import Heartbeat
 from gristmill.jobs.notices import Notifier
 from gristmill.jobs.rescue import Rescuer
 from gristmill.jobs.service import JobService
+from gristmill.records import endpoints as record_endpoints
 from gristmill.records import read_endpoints
+from gristmill.records.enrich import EmbeddingStep
 from gristmill.records.read_service import RecordReads
+from gristmill.records.service import RecordWrites
+from gristmill.records.spool import Spool
+from gristmill.records.submit import Submitter
+from gristmill.records.tasks import build_handlers
+from gristmill.search import endpoints as search_endpoints
+from gristmill.search.build import BuildSettings, IndexBuilder
+from gristmill.search.seal import Sealer
+from gristmill.search.service import SearchService
+from gristmill.search.tasks import IndexBuildHandler, index_state, release_table
 
 
 class Gristmill:
@@ -49,8 +63,16 @@ class Gristmill:
         )
         self.dataset_reader = DatasetReader()
         self.datasets = DatasetService(
-            self.database, self.admission, self.dataset_reader, default_embedder=settings.embeddings_default
+            self.database,
+            self.admission,
+            self.dataset_reader,
+            default_embedder=settings.embeddings_default,
+            index_state=index_state,
         )
+        self.spool = Spool(settings.api_spool_dir, settings.api_max_spool_bytes)
+        submitter = Submitter(self.database, self.admission, self.dataset_reader)
+        self.record_writes = RecordWrites(settings, submitter, self.spool)
+        self.search = SearchService(self.database, self.dataset_reader, embedders.get, ef=settings.search_ef)
         self.record_reads = RecordReads(self.database, self.dataset_reader)
         self.retry_policy = RetryPolicy(settings.jobs_retry_base, settings.jobs_retry_max)
 
@@ -69,15 +91,29 @@ class Gristmill:
         return [
             job_endpoints.build_router(self.jobs),
             dataset_endpoints.build_router(self.datasets),
+            record_endpoints.build_router(self.record_writes, self.settings, self.spool),
             read_endpoints.build_router(self.record_reads),
+            search_endpoints.build_router(self.search),
         ]
 
     def _handlers(self) -> list[Handler]:
-        return [CreateHandler(), AlterHandler(), DropHandler()]
+        settings = self.settings
+        build = BuildSettings(
+            memory_mb=settings.search_maintenance_memory_mb,
+            workers=settings.search_build_workers,
+        )
+        drop_hooks = [release_table]
+        return [
+            CreateHandler(drop_hooks),
+            AlterHandler(),
+            DropHandler(drop_hooks),
+            *build_handlers(self.database, self.dataset_reader, EmbeddingStep(embedders.get)),
+            IndexBuildHandler(IndexBuilder(self.database, build)),
+        ]
 
     def chores(self) -> list[tuple[float, Callable[[], Any]]]:
         """What the dispatcher does now and then for other domains: (every so many seconds, what)."""
-        return []
+        return [(2.0, Sealer(self.database, self.settings.search_seal_rows).run)]
 
     def executor(
         self,
@@ -122,7 +158,9 @@ class Gristmill:
             raise problems[0]
 
     def warm_up(self) -> None:
-        """Do in a new worker process what the first job would otherwise wait for."""
+        """Do in a new worker process what the first job would otherwise wait for: load weights, start threads."""
+        with contextlib.suppress(EmbedderNotInstalled):
+            embedders.get(self.settings.embeddings_default)
         self.figures.flush_every(2.0)
 
     def _count(self, type_: str, finished_as: str, took: float, outcome: Outcome) -> None:

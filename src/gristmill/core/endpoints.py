@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from fastapi import Depends, Request
 
-from gristmill.core.errors import Forbidden
+from gristmill.core.errors import Forbidden, TooLarge
 
 Scope = Literal["read", "write", "admin"]
 # Each scope includes those before it.
@@ -38,3 +38,13 @@ def needs(scope: Scope) -> Callable[..., None]:
             raise Forbidden(f"This call needs a key of scope {scope}; {principal.name} has {principal.scope}")
 
     return check
+
+
+async def read_limited(http: Request, limit: int, what: str) -> bytes:
+    """Return the body of a request. Raises TooLarge as soon as it is longer than ``limit`` bytes."""
+    body = bytearray()
+    async for part in http.stream():
+        body += part
+        if len(body) > limit:
+            raise TooLarge(f"{what} has at most {limit} bytes", limit=limit)
+    return bytes(body)

@@ -11,8 +11,8 @@ from fastapi.responses import JSONResponse, Response
 from pydantic_core import from_json
 from starlette.concurrency import run_in_threadpool
 
-from gristmill.core.endpoints import needs
-from gristmill.core.errors import Malformed, TooLarge
+from gristmill.core.endpoints import needs, read_limited
+from gristmill.core.errors import Malformed
 from gristmill.datasets.schemas import CHANGE_EXAMPLE, EXAMPLE
 from gristmill.datasets.service import DatasetService
 from gristmill.jobs.endpoints import answer_write, request_of
@@ -61,13 +61,9 @@ def build_router(service: DatasetService) -> APIRouter:
 
 
 async def _write(http: HttpRequest, submit: Callable[[Any, Request], UUID]) -> Response:
-    body = bytearray()
-    async for part in http.stream():
-        body += part
-        if len(body) > MAX_CONTRACT_BYTES:
-            raise TooLarge(f"A contract has at most {MAX_CONTRACT_BYTES} bytes")
-    request = request_of(http, _hash(http, bytes(body)))
-    return await answer_write(http, await run_in_threadpool(submit, _parse(bytes(body)), request))
+    body = await read_limited(http, MAX_CONTRACT_BYTES, "A contract")
+    request = request_of(http, _hash(http, body))
+    return await answer_write(http, await run_in_threadpool(submit, _parse(body), request))
 
 
 def _parse(body: bytes) -> Any:

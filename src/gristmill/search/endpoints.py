@@ -4,8 +4,11 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
-from gristmill.core.endpoints import needs
+from gristmill.core.endpoints import needs, read_limited
 from gristmill.search.service import SearchService
+
+# A filter with its 200 conditions and a vector of 2,000 dimensions need far less.
+MAX_SEARCH_BYTES = 1024 * 1024
 
 
 def build_router(service: SearchService) -> APIRouter:
@@ -20,6 +23,7 @@ def build_router(service: SearchService) -> APIRouter:
         `where` (a filter), `include` (`["embedding"]`), `ef` (1 to 1000: more effort, better recall) and `mode`
         (`vector`).
         """
-        return JSONResponse(await run_in_threadpool(service.search, dataset, await http.body()))
+        body = await read_limited(http, MAX_SEARCH_BYTES, "A search")
+        return JSONResponse(await run_in_threadpool(service.search, dataset, body))
 
     return router
