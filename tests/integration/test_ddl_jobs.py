@@ -18,7 +18,7 @@ from gristmill.jobs.repository import dispatch
 from gristmill.jobs.service import JobFilter
 from gristmill.jobs.submit import Request
 
-BODY = {
+BODY: dict[str, Any] = {
     "name": "readings",
     "fields": [{"name": "id", "type": "integer", "required": True}, {"name": "note", "type": "text"}],
     "key": ["id"],

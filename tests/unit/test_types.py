@@ -20,7 +20,7 @@ PNG = "iVBORw0KGgoAAAA="
 UTC = dt.UTC
 
 
-def field(type_: str, **limits: Any) -> FieldSpec:
+def field(type_: Any, **limits: Any) -> FieldSpec:
     return FieldSpec(name="x", type=type_, **limits)
 
 

@@ -106,12 +106,15 @@ def decimal_schema(field: FieldSpec) -> CoreSchema:
     whole = precision - scale if field.precision else MAX_DIGITS
     low, high = (_bound(field, bound) for bound in (field.minimum, field.maximum))
 
+    def fits(number: Decimal) -> bool:
+        _, digits, exponent = number.as_tuple()
+        assert isinstance(exponent, int)
+        return not number or (len(digits) <= precision and -exponent <= scale and len(digits) + exponent <= whole)
+
     def check(value: Any) -> Decimal:
         number = _read_decimal(value)
         # Trailing zeros carry no information, so they do not count against the limits.
-        _, digits, exponent = number.normalize(_WIDE).as_tuple()
-        assert isinstance(exponent, int)
-        if number and (len(digits) > precision or -exponent > scale or len(digits) + exponent > whole):
+        if not fits(number) and not fits(number.normalize(_WIDE)):
             if field.precision:
                 rule = f"has more than {whole} digits before or {scale} after the point"
             else:
@@ -149,6 +152,8 @@ def _canonical(number: Decimal, scale: int) -> Decimal:
     """Return ``number`` without an exponent, without -0 and without zeros beyond ``scale``: as Postgres prints it."""
     exponent = number.as_tuple().exponent
     assert isinstance(exponent, int)
+    if number and -scale <= exponent <= 0:
+        return number
     places = min(max(-exponent, 0), scale)
     fixed = number.quantize(Decimal(1).scaleb(-places), context=_WIDE)
     return fixed if fixed else abs(fixed)
