@@ -98,8 +98,9 @@ def _explain(output: Output, error: Problem) -> None:
 
 def _places(output: Output, places: list[dict[str, Any]], total: int | None) -> None:
     for place in places[:_SHOWN_ERRORS]:
-        where = f"line {place['line']}, {place['pointer']}" if place.get("line") else place.get("pointer", "")
-        output.note(f"  {where}: {place.get('reason', '')} [{place.get('code', '')}]")
+        line = f"line {place['line']}" if place.get("line") else ""
+        where = ", ".join(part for part in (line, place.get("pointer")) if part)
+        output.note(f"  {where}{': ' if where else ''}{place.get('reason', '')} [{place.get('code', '')}]")
     more = (len(places) if total is None else total) - _SHOWN_ERRORS
     if more > 0:
         output.note(f"  … and {more} more")

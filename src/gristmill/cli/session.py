@@ -15,6 +15,7 @@ from gristmill.cli.output import Output
 from gristmill.client import Client, Retry
 
 DEFAULT_URL = "http://127.0.0.1:8000"
+DEFAULT_DATA = ".gristmill"
 # Somebody is looking at the screen: less than two seconds until "not reachable".
 _RETRY = Retry(attempts=4)
 
@@ -47,7 +48,7 @@ _COMMON: dict[str, tuple[Any, Any]] = {
     "as_json": (Json, False),
     "url": (Url, None),
     "api_key": (ApiKey, None),
-    "data": (Data, ".gristmill"),
+    "data": (Data, DEFAULT_DATA),
 }
 
 

@@ -1,5 +1,6 @@
 """The command ``gristmill demo``."""
 
+import shlex
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from gristmill.cli.demo.stage import Stage
 from gristmill.cli.demo.steps import Steps
 from gristmill.cli.exits import FAILED
 from gristmill.cli.host import show_status, stack_of
-from gristmill.cli.session import Session, command, stack_url
+from gristmill.cli.session import DEFAULT_DATA, Session, command, stack_url
 
 
 def add(app: typer.Typer) -> None:
@@ -25,7 +26,8 @@ def demo(session: Session) -> None:
     demo_operations and demo_weather.
     """
     began = time.monotonic()
-    where = ["docs:   {url}/docs", "jobs:   gristmill jobs list"]
+    here = "" if session.data == DEFAULT_DATA else f" --data {shlex.quote(session.data)}"
+    where = ["docs:   {url}/docs", f"jobs:   gristmill jobs list{here}"]
     if session.given_url is None:
         stack = stack_of(session)
         status = stack.up()
@@ -36,7 +38,7 @@ def demo(session: Session) -> None:
             f"Flower: {status.url('flower')} (user {settings.flower_user}, password {settings.flower_password})"
         )
         where += ["figures: {url}/metrics", f"logs:   {stack.folder.logs}"]
-        stop = "make down, or: gristmill down"
+        stop = f"gristmill down{here}" if here else "make down, or: gristmill down"
     else:
         stop = ""
     stage = Stage(session.output, session.url, session.has_key)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rich.rule import Rule
 from rich.text import Text
 
 from gristmill.cli.output import Output
@@ -49,7 +48,7 @@ class Stage:
         self.steps.append(Step(title))
         if not self._output.json:
             self._output.console.print()
-            self._output.console.print(Rule(Text(f"{len(self.steps)}. {title}", style="bold"), align="left"))
+            self._output.console.print(Text(f"{len(self.steps)}. {title}", style="bold"), soft_wrap=True)
         current = self.steps[-1]
         try:
             step()
@@ -69,11 +68,12 @@ class Stage:
     def timed(self, what: str, call: Callable[[], Any]) -> Any:
         """Make a call, add its time to the step's, and print it."""
         began = time.perf_counter()
-        answer = call()
-        seconds = time.perf_counter() - began
-        self.steps[-1].seconds += seconds
-        self.fact(what, f"{seconds * 1000:.1f} ms" if seconds < 1 else f"{seconds:.2f} s")
-        return answer
+        try:
+            return call()
+        finally:
+            seconds = time.perf_counter() - began
+            self.steps[-1].seconds += seconds
+            self.fact(what, f"{seconds * 1000:.1f} ms" if seconds < 1 else f"{seconds:.2f} s")
 
     def fact(self, name: str, value: Any) -> None:
         """Print one figure or finding, and keep it."""
@@ -84,10 +84,6 @@ class Stage:
         """Print rows; nothing with ``--json``."""
         if not self._output.json:
             self._output.rows(rows, columns)
-
-    def document(self, value: Any) -> None:
-        """Print JSON for people to read."""
-        self._output.line(json.dumps(value, indent=2, ensure_ascii=False))
 
     def curl(
         self,

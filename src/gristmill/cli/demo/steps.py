@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from gristmill.client import Client, InvalidRequest, NotFound
 
 _DATASETS = "/api/v1/datasets"
 _TEXTS, _HOURS = "demo_operations", "demo_weather"
-_MEANING = "recognise the people in a photo"
+_MEANING = "recognise faces in a photo"
 
 
 class Steps:
@@ -32,7 +33,7 @@ class Steps:
             "Submit texts: checked in full, queued, embedded by a worker, searchable at commit", self.submit_texts
         )
         stage.run("Search by meaning", self.search)
-        stage.run("Search by meaning within a condition", self.search_where)
+        stage.run("Search by meaning where a condition holds", self.search_where)
         stage.run("Search like a record", self.search_like)
         stage.run("Submit a time series as CSV", self.submit_weather)
         stage.run("Read a window of time", self.window)
@@ -44,7 +45,10 @@ class Steps:
     def create(self) -> None:
         for contract in (OPERATIONS, WEATHER):
             self._drop(str(contract["name"]))
-        self._stage.document(OPERATIONS)
+        fields: Any = OPERATIONS["fields"]
+        self._stage.table(fields, ["name", "type", "required", "max_length", "filterable"])
+        for name in ("key", "embedding"):
+            self._stage.fact(name, json.dumps(OPERATIONS[name]))
         self._stage.curl("POST", f"{_DATASETS}?wait=10", body=OPERATIONS)
         self._stage.timed("until the table is there", lambda: self._client.create_dataset(OPERATIONS, wait=60))
         self._stage.expect(self._client.dataset(_TEXTS)["state"] == "ready", "the dataset is ready")
@@ -60,9 +64,9 @@ class Steps:
         self._stage.expect(hits[0]["record"]["service"] == "rekognition", "face recognition is found first")
 
     def search_where(self) -> None:
-        hits = self._search({"text": _MEANING, "k": 5, "where": {"service": {"in": ["ec2", "s3", "iot"]}}})
+        hits = self._search({"text": _MEANING, "k": 5, "where": {"service": {"ne": "rekognition"}}})
         services = {hit["record"]["service"] for hit in hits}
-        self._stage.expect(services <= {"ec2", "s3", "iot"}, "every hit meets the condition")
+        self._stage.expect("rekognition" not in services, "every hit meets the condition")
 
     def search_like(self) -> None:
         hits = self._search({"like": ["translate", "TranslateText"], "k": 5})
@@ -103,7 +107,7 @@ class Steps:
         path = f"{_DATASETS}/{_HOURS}/records"
         self._stage.curl("POST", path, body=bad)
         try:
-            self._stage.timed("answered in", lambda: self._client.submit(_HOURS, bad))
+            self._stage.timed("answered in", lambda: self._client.submit(_HOURS, _json(bad), format="json"))
         except InvalidRequest as error:
             self._stage.fact("status", error.status)
             self._stage.table(error.errors, ["pointer", "code", "reason"])
@@ -118,7 +122,9 @@ class Steps:
         key = f"demo-{self._client.dataset(_HOURS)['id']}"
         self._stage.curl("POST", path, body=batch, header=f"Idempotency-Key: {key}")
         first, second = (
-            self._stage.timed(name, lambda: self._client.submit(_HOURS, batch, wait=60, idempotency_key=key))
+            self._stage.timed(
+                name, lambda: self._client.submit(_HOURS, _json(batch), format="json", wait=60, idempotency_key=key)
+            )
             for name in ("first", "again")
         )
         self._stage.fact("job", f"{first['id']}, {second['id']}")
@@ -183,6 +189,11 @@ class Steps:
         if len(rows) > 8:
             self._stage.fact("more rows", len(rows) - 8)
         return rows
+
+
+def _json(value: Any) -> BytesIO:
+    """Return the bytes that the curl line sends, so that the server takes both for the same request."""
+    return BytesIO(json.dumps(value, ensure_ascii=False).encode())
 
 
 def _shortened(text: str) -> str:
