@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from gristmill.core.errors import Internal
 from gristmill.datasets.embedders import EmbedderChanged
@@ -20,7 +19,7 @@ EnrichStep = Callable[[Contract, Dataset, pa.Table], Vectors | None]
 
 
 class EmbeddingStep:
-    """Embeds the text fields that the contract names, joined by line ends; nulls are passed over.
+    """Embeds the text fields that the contract names, joined by line ends; null and empty ones are passed over.
 
     get: finds an embedder by its name.
     """
@@ -39,9 +38,8 @@ class EmbeddingStep:
                 f"The vectors of {dataset.name} were made by {embedder.name} {dataset.embedder_version}, and this "
                 f"worker has {embedder.version}; their vectors do not compare"
             )
-        columns = [table.column(name).combine_chunks() for name in embedding.from_]
-        texts = pc.binary_join_element_wise(*columns, "\n", null_handling="skip").to_pylist()
-        vectors = embedder.embed(texts)
+        columns = [table.column(name).to_pylist() for name in embedding.from_]
+        vectors = embedder.embed(["\n".join(filter(None, texts)) for texts in zip(*columns, strict=True)])
         expected = (table.num_rows, embedding.dimensions)
         if vectors.shape != expected:
             raise Internal(f"The embedder {embedder.name} gave vectors of shape {vectors.shape}, not {expected}")
