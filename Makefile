@@ -47,7 +47,8 @@ COMPILE := PIP_FIND_LINKS= PIP_EXTRA_INDEX_URL= PIP_CONFIG_FILE=/dev/null $(BIN)
   --no-emit-find-links --no-emit-trusted-host --all-build-deps
 
 lock: ## Write the locks anew, after a change of pyproject.toml; UPGRADE=--upgrade takes newer versions too
-	$(COMPILE) $(UPGRADE) --all-extras --output-file requirements.lock pyproject.toml
+	@# redis wants async-timeout on Python 3.11.2, which Debian 12 has; the lock may be made with a newer one.
+	echo 'async-timeout>=4.0.3' | $(COMPILE) $(UPGRADE) --all-extras --output-file requirements.lock pyproject.toml -
 	@# What runs in a container, in the same versions.
 	$(COMPILE) --extra static --constraint requirements.lock --output-file docker/requirements.lock pyproject.toml
 	@sed -i '/^#/d; /^$$/d' requirements.lock docker/requirements.lock

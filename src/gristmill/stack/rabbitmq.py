@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import socket
+import subprocess
 from pathlib import Path
 from urllib.parse import quote
 
@@ -127,6 +128,16 @@ class RabbitServer(Server):
     def wipe(self) -> None:
         """Delete every queue and message, as if the broker's disk had been lost; the node must not run."""
         shutil.rmtree(self.data_dir / "mnesia", ignore_errors=True)
+
+    def control(self, *command: str) -> str:
+        """Run ``rabbitmqctl`` on the running node and return what it printed. Raises StackFailed with its message."""
+        script = server_script()
+        environment = {**os.environ, **self._environment()}
+        line = [str(script.with_name("rabbitmqctl")) if script else "rabbitmqctl", *command]
+        done = subprocess.run(line, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise StackFailed(f"rabbitmqctl {' '.join(command)} failed: {done.stderr.strip() or done.stdout.strip()}")
+        return done.stdout
 
     @property
     def _password(self) -> str:

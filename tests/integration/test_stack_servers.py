@@ -1,0 +1,111 @@
+"""One conformance suite for the three servers that a stack runs, and what each adds."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import psycopg2
+import pytest
+
+from gristmill.stack import PostgresServer, RabbitServer, StackFailed, ValkeyServer
+from gristmill.stack.processes import is_alive
+from gristmill.stack.rabbitmq import server_script
+from gristmill.stack.server import Server
+
+KINDS = {"postgres": PostgresServer, "rabbitmq": RabbitServer, "valkey": ValkeyServer}
+
+
+@pytest.fixture(params=list(KINDS))
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
+    if request.param == "rabbitmq" and server_script() is None:
+        pytest.skip("RabbitMQ is not installed")
+    # Root's Postgres runs as a system user, who must be able to enter the folder.
+    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+        folder.chmod(0o755)
+    found: Server = KINDS[request.param](tmp_path / request.param)
+    yield found
+    found.kill()
+
+
+def family(pid: int) -> list[psutil.Process]:
+    process = psutil.Process(pid)
+    return [process, *process.children(recursive=True)]
+
+
+class TestServer:
+    def test_it_answers_survives_a_kill_and_leaves_nothing_after_stop(self, server: Server) -> None:
+        server.start()
+        assert server.ready()
+        first = server.pid
+        server.kill()
+        assert not server.ready()
+        server.start()
+        assert server.ready()
+        assert server.pid != first
+        everything = family(server.pid)
+        server.stop()
+        assert not server.ready()
+        assert [process for process in everything if is_alive(process)] == []
+
+    def test_it_outlives_the_thread_that_started_it(self, server: Server) -> None:
+        thread = threading.Thread(target=server.start)
+        thread.start()
+        thread.join()
+        assert server.ready()
+        assert is_alive(psutil.Process(server.pid))
+
+    def test_a_start_that_fails_quotes_the_log(self, server: Server) -> None:
+        other = type(server)(server.data_dir.with_name("other"), server.port)  # type: ignore[call-arg]
+        server.start()
+        # Only the log may explain: the port answers, but the process that should hold it has ended.
+        other.ready = lambda: False  # type: ignore[method-assign]
+        with pytest.raises(StackFailed, match="Its log"):
+            other.start()
+        assert server.ready()
+
+
+class TestPostgres:
+    def test_what_was_committed_is_on_disk(self, tmp_path: Path) -> None:
+        for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+            folder.chmod(0o755)
+        server = PostgresServer(tmp_path / "postgres")
+        server.start()
+        try:
+            connection = psycopg2.connect(server.url)
+            with connection, connection.cursor() as cursor:
+                for name in ("fsync", "full_page_writes", "synchronous_commit"):
+                    cursor.execute(f"SHOW {name}")
+                    assert cursor.fetchone() == ("on",)
+                cursor.execute(
+                    "CREATE EXTENSION vector; CREATE EXTENSION pg_stat_statements; CREATE TABLE t AS SELECT 1 a"
+                )
+            connection.close()
+            server.kill()
+            server.start()
+            connection = psycopg2.connect(server.url)
+            with connection, connection.cursor() as cursor:
+                cursor.execute("SELECT a FROM t")
+                assert cursor.fetchone() == (1,)
+            connection.close()
+            with pytest.raises(psycopg2.OperationalError, match="password"):
+                psycopg2.connect(server.url.replace(server.url.split(":")[2].split("@")[0], "guessed"))
+        finally:
+            server.kill()
+
+
+@pytest.mark.skipif(server_script() is None, reason="RabbitMQ is not installed")
+class TestRabbit:
+    def test_a_wiped_broker_comes_back_empty_with_the_same_address(self, tmp_path: Path) -> None:
+        server = RabbitServer(tmp_path)
+        server.start()
+        try:
+            url = server.url
+            server.control("add_vhost", "things")
+            server.stop()
+            server.wipe()
+            server.start()
+            assert server.url == url
+            assert "things" not in server.control("list_vhosts")
+        finally:
+            server.kill()

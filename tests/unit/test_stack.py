@@ -1,0 +1,126 @@
+"""The parts of the stack that need no process: ports, memory, configuration, Flower's options."""
+
+import socket
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gristmill.core.config import Settings
+from gristmill.core.errors import Invalid
+from gristmill.stack import StackFailed, flower, ports, services
+from gristmill.stack.layout import DataFolder, Memory
+from gristmill.stack.program import Program
+from gristmill.stack.server import secret
+from gristmill.stack.supervisor import Supervisor
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """A port that somebody listens on."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        yield other.getsockname()[1]
+
+
+class TestPorts:
+    def test_a_free_configured_port_is_taken(self) -> None:
+        port = ports.any_free()
+        assert ports.choose("api_port", port, 8000, None) == port
+
+    def test_zero_means_any_free_one(self) -> None:
+        assert ports.is_free(ports.choose("api_port", 0, 0, None))
+
+    def test_the_port_of_last_time_is_used_again(self) -> None:
+        port = ports.any_free()
+        assert ports.choose("api_port", 0, 0, port) == port
+
+    def test_a_remembered_port_that_is_taken_is_replaced(self, taken: int) -> None:
+        assert ports.choose("stack_postgres_port", 0, 0, taken) != taken
+
+    def test_a_taken_default_moves_on(self, taken: int) -> None:
+        assert ports.choose("api_port", taken, taken, None) > taken
+
+    def test_a_taken_port_that_was_asked_for_is_an_error_that_names_it(self, taken: int) -> None:
+        with pytest.raises(StackFailed, match=f"Port {taken} is taken, but api_port"):
+            ports.choose("api_port", taken, 8000, None)
+
+
+class TestDataFolder:
+    def test_memory_survives_and_a_first_start_has_none(self, tmp_path: Path) -> None:
+        folder = DataFolder(tmp_path / "data")
+        assert folder.remembered() is None
+        folder.create()
+        memory = Memory(ports={"api": 8000}, asked={"api": 0})
+        folder.remember(memory)
+        assert folder.remembered() == memory
+
+    def test_a_long_path_gets_a_socket_elsewhere(self, tmp_path: Path) -> None:
+        folder = DataFolder(tmp_path / ("x" * 120))
+        folder.create()
+        memory = Memory()
+        folder.remember(memory)
+        assert len(memory.socket) < 100
+        Path(memory.socket).parent.rmdir()
+
+    def test_a_broken_memory_is_named(self, tmp_path: Path) -> None:
+        folder = DataFolder(tmp_path)
+        folder.memory_file.write_text("{")
+        with pytest.raises(StackFailed, match=r"stack\.json"):
+            folder.remembered()
+
+    def test_two_commands_at_once_are_refused(self, tmp_path: Path) -> None:
+        folder = DataFolder(tmp_path)
+        folder.create()
+        with folder.locked(), pytest.raises(StackFailed, match="Another command"), folder.locked():
+            pass
+
+
+class TestSecrets:
+    def test_a_secret_is_made_once_and_only_its_owner_reads_it(self, tmp_path: Path) -> None:
+        path = tmp_path / "password"
+        assert secret(path) == secret(path)
+        assert len(secret(path)) == 40
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+    def test_no_secret_reaches_the_command_line_or_a_readable_file(self, tmp_path: Path) -> None:
+        program = Program("api", ("api",), tmp_path, "app", {"GRISTMILL_DATABASE_URL": "postgresql://u:hidden@h/d"})
+        folder = DataFolder(tmp_path)
+        folder.create()
+        Supervisor(folder, str(tmp_path / "s"), "mark").configure([program])
+        assert "hidden" not in (folder.run / "supervisord.conf").read_text()
+        assert stat.S_IMODE((folder.run / "api.json").stat().st_mode) == 0o600
+
+    def test_a_path_that_supervisord_cannot_read_is_refused(self, tmp_path: Path) -> None:
+        folder = DataFolder(tmp_path / "100%")
+        folder.create()
+        with pytest.raises(StackFailed, match="percent"):
+            Supervisor(folder, str(tmp_path / "s"), "mark").configure([])
+
+
+class TestFlower:
+    def test_it_refuses_to_run_without_a_password(self) -> None:
+        with pytest.raises(Invalid, match="password"):
+            flower.variables(Settings(flower_password=""))
+
+    def test_it_keeps_a_bounded_number_of_tasks_behind_a_password(self) -> None:
+        found = flower.variables(Settings(flower_user="ann", flower_password="s3cret"))
+        assert found["FLOWER_BASIC_AUTH"] == "ann:s3cret"
+        assert int(found["FLOWER_MAX_TASKS"]) == 10_000
+
+
+class TestServices:
+    def test_children_see_every_setting(self) -> None:
+        settings = Settings(api_port=8123, api_require_key=True, worker_processes=7)
+        found = services.environment(settings)
+        assert set(found) == {f"GRISTMILL_{name.upper()}" for name in Settings.model_fields}
+        assert found["GRISTMILL_API_PORT"] == "8123"
+        assert found["GRISTMILL_API_REQUIRE_KEY"] == "True"
+
+    def test_flower_gets_a_password_that_stays(self, tmp_path: Path) -> None:
+        folder = DataFolder(tmp_path)
+        first = services.with_flower_password(Settings(flower_password=""), folder)
+        assert first.flower_password
+        assert services.with_flower_password(Settings(flower_password=""), folder) == first
