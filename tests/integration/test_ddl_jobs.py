@@ -240,6 +240,16 @@ class TestDrop:
         assert (body["state"], len(body["contract"]["fields"])) == ("ready", 3)
         assert jobs.execute("SELECT count(x) FROM data.readings").scalar_one() == 0
 
+    def test_a_new_dataset_does_not_count_the_rows_of_the_old_one(self, jobs: Jobs) -> None:
+        jobs.service.create(BODY, ME)
+        jobs.run()
+        jobs.execute("INSERT INTO data.readings (id, _seq, _ord) VALUES (1, 1, 0)")
+        assert jobs.service.get("readings")["rows"] == 1
+        jobs.service.drop("readings", ME)
+        jobs.service.create(BODY, ME)
+        assert jobs.service.get("readings")["rows"] == 0
+        assert jobs.service.list(10, None)["datasets"][0]["sizes"]["total_bytes"] == 0
+
     def test_a_cancelled_drop_s_table_goes_when_the_name_is_created_anew(self, jobs: Jobs) -> None:
         jobs.service.create(BODY, ME)
         jobs.run()

@@ -52,6 +52,9 @@ class Sizes:
     index_bytes: int
 
 
+NOTHING = Sizes(0, True, 0, 0)
+
+
 _PENDING = (
     sa.exists()
     .where(dataset_versions.c.dataset_id == datasets.c.id, dataset_versions.c.state == "pending")
@@ -203,7 +206,7 @@ def measure(connection: Connection, name: str) -> Sizes:
         {"schema": DATA_SCHEMA, "name": name},
     ).first()
     if found is None:
-        return Sizes(0, True, 0, 0)
+        return NOTHING
     estimate, table_bytes, index_bytes = found
     if estimate > EXACT_COUNT_ROWS:
         return Sizes(int(estimate), False, table_bytes, index_bytes)
@@ -214,5 +217,5 @@ def measure(connection: Connection, name: str) -> Sizes:
         # 42P01, undefined_table: it was dropped between the two statements.
         if getattr(error.orig, "pgcode", None) != "42P01":
             raise
-        return Sizes(0, True, 0, 0)
+        return NOTHING
     return Sizes(int(rows), True, table_bytes, index_bytes)

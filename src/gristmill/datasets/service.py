@@ -148,6 +148,9 @@ class DatasetService:
         return {"datasets": bodies, "next_page_token": token}
 
     def _body(self, connection: Connection, dataset: Dataset) -> dict[str, Any]:
+        if dataset.state != "ready":
+            # A table of the name, if there is one, is an earlier dataset's or somebody else's.
+            return dataset_body(dataset, repository.NOTHING, None)
         index = None
         if self._index_state is not None and dataset.contract.embedding is not None:
             index = self._index_state(connection, dataset)
