@@ -44,13 +44,15 @@ down: ## Stop them; no process is left
 # Published files only: wheels that lie about on this machine have other hashes.
 COMPILE := PIP_FIND_LINKS= PIP_EXTRA_INDEX_URL= PIP_CONFIG_FILE=/dev/null $(BIN)/python -m piptools compile --quiet \
   --generate-hashes --allow-unsafe --strip-extras --no-header --no-annotate --no-emit-options --no-emit-index-url \
-  --no-emit-find-links --no-emit-trusted-host --all-build-deps
+  --no-emit-find-links --no-emit-trusted-host
 
 lock: ## Write the locks anew, after a change of pyproject.toml; UPGRADE=--upgrade takes newer versions too
-	@# redis wants async-timeout on Python 3.11.2, which Debian 12 has; the lock may be made with a newer one.
-	echo 'async-timeout>=4.0.3' | $(COMPILE) $(UPGRADE) --all-extras --output-file requirements.lock pyproject.toml -
+	@# The build backend; and what redis wants on Python 3.11.2, which Debian 12 has: the lock may be made with a newer one.
+	printf 'setuptools>=77\nasync-timeout>=4.0.3\n' | \
+	  $(COMPILE) $(UPGRADE) --all-extras --output-file requirements.lock pyproject.toml -
 	@# What runs in a container, in the same versions.
-	$(COMPILE) --extra static --constraint requirements.lock --output-file docker/requirements.lock pyproject.toml
+	echo 'setuptools>=77' | \
+	  $(COMPILE) --extra static --constraint requirements.lock --output-file docker/requirements.lock pyproject.toml -
 	@sed -i '/^#/d; /^$$/d' requirements.lock docker/requirements.lock
 
 .venv/installed: requirements.lock pyproject.toml

@@ -56,6 +56,8 @@ class TestServer:
         assert is_alive(psutil.Process(server.pid))
 
     def test_a_start_that_fails_quotes_the_log(self, server: Server) -> None:
+        if isinstance(server, RabbitServer):
+            pytest.skip("a node looks at its port last: the same code, but a quarter of a minute")
         other = type(server)(server.data_dir.with_name("other"), server.port)  # type: ignore[call-arg]
         server.start()
         # Only the log may explain: the port answers, but the process that should hold it has ended.
