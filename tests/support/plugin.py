@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from celery.exceptions import SoftTimeLimitExceeded
 from sqlalchemy import Connection, text
 
 from gristmill.core.errors import Conflict, Unavailable
@@ -81,6 +82,24 @@ class Wait(TransactionalHandler):
         return Outcome(succeeded=task.records)
 
 
+class Slow(TransactionalHandler):
+    """Waits for the file ``args.file``; ``args.deaf``: goes on waiting when its time limit is announced."""
+
+    type = "test.slow"
+
+    def prepare(self, task: ChunkTask) -> None:
+        while not Path(task.args["file"]).exists():
+            try:
+                time.sleep(0.02)
+            except SoftTimeLimitExceeded:
+                if not task.args.get("deaf"):
+                    raise
+
+    def apply(self, connection: Connection, task: ChunkTask, prepared: Any) -> Outcome:
+        _record(connection, task)
+        return Outcome(succeeded=task.records)
+
+
 class LongWait(Wait):
     type = "test.long"
     queue = "long"
@@ -97,5 +116,5 @@ class Outside(IdempotentHandler):
 
 
 def register(registry: Registry, gristmill: Any) -> None:
-    for handler in (Echo(), Crash(), Fail(), Wait(), LongWait(), Outside()):
+    for handler in (Echo(), Crash(), Fail(), Wait(), Slow(), LongWait(), Outside()):
         registry.add(handler)

@@ -23,16 +23,25 @@ COMMANDS = {
     "worker": ["-m", "gristmill.worker", "--queue", "default"],
     "long": ["-m", "gristmill.worker", "--queue", "long"],
 }
+# How a process shows in the table of processes: (kind, queue).
+_ROWS = {"dispatcher": ("dispatcher", None), "worker": ("worker", "default"), "long": ("worker", "long")}
 
 
-def eventually(condition: Callable[[], Any], what: str, seconds: float = 30.0, every: float = 0.02) -> Any:
+def _kind(name: str) -> str:
+    return name.rstrip("0123456789")
+
+
+def eventually(
+    condition: Callable[[], Any], what: str | Callable[[], str], seconds: float = 30.0, every: float = 0.02
+) -> Any:
     """Return the first true answer of ``condition``; fail, saying ``what``, after ``seconds``."""
     deadline = time.monotonic() + seconds
     while True:
         answer = condition()
         if answer:
             return answer
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds} s: {what if isinstance(what, str) else what()}")
         time.sleep(every)
 
 
@@ -59,7 +68,7 @@ class System:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def environment(self) -> dict[str, str]:
+    def environment(self, **settings: Any) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("GRISTMILL_")}
         given = {
             "database_url": self.database_url,
@@ -68,38 +77,48 @@ class System:
             "jobs_plugins": "tests.support.plugin",
             "config": str(self.folder / "none.ini"),
             **self.settings,
+            **settings,
         }
         named = {f"GRISTMILL_{name.upper()}": str(value) for name, value in given.items()}
         return {**kept, **named, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}
 
-    def start(self, *names: str) -> "System":
-        """Start processes (all four without names) and wait until each is ready."""
+    def start(self, *names: str, **settings: Any) -> "System":
+        """Start processes (all four without names) and wait until each is ready.
+
+        A digit after a name makes one more of the kind: "worker2". ``settings`` count for these processes only.
+        """
+        self.spawn(*(names or COMMANDS), **settings)
         for name in names or COMMANDS:
-            assert name not in self.processes, f"{name} runs already"
-            log = (self.folder / f"{name}.log").open("ab")
-            self.processes[name] = subprocess.Popen(
-                [sys.executable, *COMMANDS[name]],
-                cwd=self.folder,
-                env=self.environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        for name in names or COMMANDS:
-            eventually(lambda name=name: self._is_ready(name), f"{name} is ready: {self.log(name)[-3000:]}", 60)
+            self.wait_ready(name)
         return self
+
+    def spawn(self, *names: str, **settings: Any) -> None:
+        """Start processes without waiting for them."""
+        for name in names:
+            assert name not in self.processes, f"{name} runs already"
+            with (self.folder / f"{name}.log").open("ab") as log:
+                self.processes[name] = subprocess.Popen(
+                    [sys.executable, *COMMANDS[_kind(name)]],
+                    cwd=self.folder,
+                    env=self.environment(**settings),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                )
+
+    def wait_ready(self, name: str) -> None:
+        """Wait until a process that was started can do its work."""
+        eventually(lambda: self._is_ready(name), lambda: f"{name} is ready: {self.log(name)[-3000:]}", 60)
 
     def _is_ready(self, name: str) -> bool:
         process = self.processes[name]
         assert process.poll() is None, f"{name} ended with {process.returncode}: {self.log(name)[-3000:]}"
-        if name == "api":
+        if _kind(name) == "api":
             with contextlib.suppress(httpx.HTTPError):
                 return httpx.get(f"{self.url}/healthz", timeout=2).status_code == 200
             return False
-        kind, queue = {"dispatcher": ("dispatcher", None), "worker": ("worker", "default"), "long": ("worker", "long")}[
-            name
-        ]
+        kind, queue = _ROWS[_kind(name)]
         # By its own row: the pid stands at the end of the name.
         return bool(
             self.query(
