@@ -102,6 +102,7 @@ def system(worker_number: int, tmp_path_factory: pytest.TempPathFactory) -> Iter
         tmp_path_factory.mktemp("system"),
         jobs_resend_after=5,
         jobs_retry_base=0.05,
+        dispatcher_poll=0.1,
     )
     found.start()
     yield found

@@ -132,6 +132,9 @@ def upgrade() -> None:
         sa.Column("created_at", postgresql.TIMESTAMP(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("run_at", postgresql.TIMESTAMP(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("started_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
+        sa.Column(
+            "cancelled_at", postgresql.TIMESTAMP(timezone=True), nullable=True, comment="when cancelling was asked for"
+        ),
         sa.Column("finished_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
         sa.CheckConstraint(
             "(finished_at IS NULL) = (state IN ('scheduled', 'queued', 'running', 'cancelling'))",
@@ -161,7 +164,7 @@ def upgrade() -> None:
         ["id"],
         unique=False,
         schema="gristmill",
-        postgresql_where=sa.text("state = 'cancelling'"),
+        postgresql_where=sa.text("cancelled_at IS NOT NULL AND finished_at IS NULL"),
     )
     op.create_index("ix_jobs_dataset", "jobs", ["dataset", "id"], unique=False, schema="gristmill")
     op.create_index(
@@ -178,7 +181,7 @@ def upgrade() -> None:
         ["scope", "seq"],
         unique=False,
         schema="gristmill",
-        postgresql_where=sa.text("state IN ('scheduled', 'queued', 'running', 'cancelling')"),
+        postgresql_where=sa.text("finished_at IS NULL"),
     )
     op.create_index(
         "ix_jobs_live_exclusive",
@@ -186,7 +189,7 @@ def upgrade() -> None:
         ["scope", "seq"],
         unique=False,
         schema="gristmill",
-        postgresql_where=sa.text("exclusive AND state IN ('scheduled', 'queued', 'running', 'cancelling')"),
+        postgresql_where=sa.text("exclusive AND finished_at IS NULL"),
     )
     op.create_index(
         "ix_jobs_scheduled",
@@ -194,7 +197,7 @@ def upgrade() -> None:
         ["run_at"],
         unique=False,
         schema="gristmill",
-        postgresql_where=sa.text("state = 'scheduled'"),
+        postgresql_where=sa.text("seq IS NULL AND finished_at IS NULL"),
     )
     op.create_index(
         "ix_jobs_scope_exclusive",
@@ -360,26 +363,29 @@ def downgrade() -> None:
     op.drop_table("leases", schema="gristmill")
     op.drop_index("ix_jobs_scope_exclusive", table_name="jobs", schema="gristmill", postgresql_where="exclusive")
     op.drop_index(
-        "ix_jobs_scheduled", table_name="jobs", schema="gristmill", postgresql_where=sa.text("state = 'scheduled'")
+        "ix_jobs_scheduled",
+        table_name="jobs",
+        schema="gristmill",
+        postgresql_where=sa.text("seq IS NULL AND finished_at IS NULL"),
     )
     op.drop_index(
         "ix_jobs_live_exclusive",
         table_name="jobs",
         schema="gristmill",
-        postgresql_where=sa.text("exclusive AND state IN ('scheduled', 'queued', 'running', 'cancelling')"),
+        postgresql_where=sa.text("exclusive AND finished_at IS NULL"),
     )
     op.drop_index(
-        "ix_jobs_live",
-        table_name="jobs",
-        schema="gristmill",
-        postgresql_where=sa.text("state IN ('scheduled', 'queued', 'running', 'cancelling')"),
+        "ix_jobs_live", table_name="jobs", schema="gristmill", postgresql_where=sa.text("finished_at IS NULL")
     )
     op.drop_index(
         "ix_jobs_finished", table_name="jobs", schema="gristmill", postgresql_where=sa.text("finished_at IS NOT NULL")
     )
     op.drop_index("ix_jobs_dataset", table_name="jobs", schema="gristmill")
     op.drop_index(
-        "ix_jobs_cancelling", table_name="jobs", schema="gristmill", postgresql_where=sa.text("state = 'cancelling'")
+        "ix_jobs_cancelling",
+        table_name="jobs",
+        schema="gristmill",
+        postgresql_where=sa.text("cancelled_at IS NOT NULL AND finished_at IS NULL"),
     )
     op.drop_table("jobs", schema="gristmill")
     op.drop_index("ix_idempotency_keys_created_at", table_name="idempotency_keys", schema="gristmill")

@@ -17,8 +17,8 @@ from gristmill.core.errors import Contended, DatabaseUnavailable, Unavailable
 SCHEMA = "gristmill"
 DATA_SCHEMA = "data"
 MIN_PGVECTOR = (0, 8, 4)
-# Serialization failure, deadlock, lock not available.
-CONTENDED = ("40001", "40P01", "55P03")
+# Serialization failure, deadlock, lock not available, statement timeout (a wait for a lock counts as its time).
+CONTENDED = ("40001", "40P01", "55P03", "57014")
 
 metadata = MetaData(
     schema=SCHEMA,
@@ -98,8 +98,9 @@ class Listener:
     """One LISTEN connection. ``wait`` blocks up to a timeout and returns the notifications that came."""
 
     def __init__(self, database: Database, *channels: str) -> None:
+        """Raises DatabaseUnavailable."""
         self._connection = database.connect_raw()
-        with self._connection.cursor() as cursor:
+        with _unavailable(), self._connection.cursor() as cursor:
             for channel in channels:
                 cursor.execute(f'LISTEN "{channel}"')
 
@@ -129,15 +130,16 @@ class Listener:
 
 def is_lost_connection(error: BaseException) -> bool:
     """Say whether ``error`` means that Postgres cannot be reached now, rather than that a statement was wrong."""
-    if isinstance(error, DBAPIError):
-        if error.connection_invalidated:
-            return True
-        code = getattr(error.orig, "pgcode", None)
-        if code is None:
-            return isinstance(error.orig, psycopg2.OperationalError | psycopg2.InterfaceError)
-        # 57P01-57P03: shutting down or starting; 08xxx: connection; 53xxx: out of disk, memory, connections.
-        return bool(code[:2] in ("08", "53") or code in ("57P01", "57P02", "57P03", "25006"))
-    return False
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return True
+    # COPY runs on psycopg2's own cursor, whose errors SQLAlchemy does not wrap.
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    code = getattr(cause, "pgcode", None)
+    if code is None:
+        return isinstance(cause, psycopg2.OperationalError | psycopg2.InterfaceError)
+    # 57P01-57P05: shutting down, starting, or the session was ended; 25P03: it idled in a transaction; 08xxx:
+    # connection; 53xxx: out of disk, memory, connections.
+    return bool(code[:2] in ("08", "53") or code[:4] == "57P0" or code in ("25006", "25P03"))
 
 
 @contextlib.contextmanager
@@ -146,11 +148,12 @@ def _unavailable() -> Iterator[None]:
         yield
     except PoolTimeout as error:
         raise DatabaseUnavailable("All connections to Postgres are in use") from error
-    except DBAPIError as error:
+    except (DBAPIError, psycopg2.Error) as error:
+        cause = error.orig if isinstance(error, DBAPIError) else error
         if is_lost_connection(error):
-            raise DatabaseUnavailable(f"Postgres is not available: {_first_line(error.orig)}") from error
-        if getattr(error.orig, "pgcode", None) in CONTENDED:
-            raise Contended(f"Postgres ended the transaction: {_first_line(error.orig)}") from error
+            raise DatabaseUnavailable(f"Postgres is not available: {_first_line(cause)}") from error
+        if getattr(cause, "pgcode", None) in CONTENDED:
+            raise Contended(f"Postgres ended the transaction: {_first_line(cause)}") from error
         raise
 
 

@@ -46,15 +46,19 @@ def main() -> None:
     thread.start()
     dispatcher = Dispatcher(
         gristmill.database,
-        Publisher(make_celery(settings), settings.broker_confirm_timeout),
+        Publisher(make_celery(settings, confirm=True), settings.broker_confirm_timeout),
         queues=QUEUE_NAMES,
         window=settings.dispatcher_window,
         poll=settings.dispatcher_poll,
         stop=stop,
     )
     log.info("dispatcher.started")
-    dispatcher.run()
-    thread.join()
+    try:
+        dispatcher.run()
+    finally:
+        # A defect ends the whole process, to be started again: upkeep alone would look alive and send nothing.
+        stop.set()
+        thread.join()
     with contextlib.suppress(Unavailable), gristmill.database.transaction() as connection:
         housekeeping.remove_process(connection, name)
     log.info("dispatcher.stopped")

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from gristmill.core.database import Database, Listener
 from gristmill.core.errors import GristmillError, Unavailable
@@ -28,7 +28,6 @@ class Dispatcher:
         window: int,
         poll: float,
         stop: threading.Event,
-        before_publish: Callable[[], None] = lambda: None,
     ) -> None:
         self._database = database
         self._publisher = publisher
@@ -36,7 +35,6 @@ class Dispatcher:
         self._window = window
         self._poll = poll
         self._stop = stop
-        self._before_publish = before_publish
         self._slots: dict[str, int] = {}
         self._slots_at = -60.0
 
@@ -47,10 +45,10 @@ class Dispatcher:
             try:
                 if listener is None:
                     listener = Listener(self._database, DUE, FINISHED)
-                sent = self.pass_once()
+                self.pass_once()
                 self._publisher.beat()
                 # What the window kept back goes out when a chunk ends, which is notified.
-                listener.wait(self._pause(sent))
+                listener.wait(self._poll)
             except Unavailable as error:
                 log.warning("dispatcher.waiting", error=error.detail)
                 if error.code.startswith("database") and listener is not None:
@@ -65,14 +63,16 @@ class Dispatcher:
     def pass_once(self) -> int:
         """Send what is due on every queue, within its window; return the number of messages."""
         self._publisher.open()
-        return sum(self._send_due(queue) for queue in self._queues)
+        with self._database.autocommit() as connection:
+            load = repository.read_load(connection, self._queues)
+        return sum(self._send_due(queue, *load[queue]) for queue in self._queues)
 
-    def _send_due(self, queue: str) -> int:
+    def _send_due(self, queue: str, unclaimed: int, maybe_due: bool) -> int:
         window = self._window or WINDOW_PER_SLOT * self._count_slots(queue)
+        if not maybe_due or unclaimed >= window:
+            return 0
         with self._database.transaction() as connection:
-            free = window - repository.count_unclaimed(connection, queue)
-            messages = repository.mark_sent(connection, queue, free) if free > 0 else []
-        self._before_publish()
+            messages = repository.mark_sent(connection, queue, window - unclaimed)
         for place, message in enumerate(messages):
             try:
                 self._publisher.publish(queue, message)
@@ -92,10 +92,3 @@ class Dispatcher:
             with self._database.autocommit() as connection:
                 self._slots = {name: repository.count_slots(connection, name) for name in self._queues}
         return self._slots.get(queue, 0) or DEFAULT_SLOTS
-
-    def _pause(self, sent: int) -> float:
-        if sent:
-            return 0.05
-        with self._database.autocommit() as connection:
-            due = repository.seconds_until_due(connection)
-        return self._poll if due is None else min(self._poll, max(due, 0.001))

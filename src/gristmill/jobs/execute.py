@@ -7,9 +7,10 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
+from sqlalchemy import Connection
 
 from gristmill.core.database import Database
 from gristmill.core.errors import DatabaseUnavailable, GristmillError, Internal
@@ -23,6 +24,7 @@ from gristmill.jobs.repository import control
 from gristmill.jobs.repository import settle as settling
 
 log = get_logger()
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,14 +169,17 @@ class Executor:
         return settled
 
     def _end(self, task: ChunkTask, state: str, error: dict[str, Any], handler: Handler | None = None) -> str:
-        with self._database.transaction() as connection:
+        def end(connection: Connection) -> settling.Settled | None:
             settled = settling.settle(connection, task.job_id, task.number, task.fence, state, error=error)
-            if settled is None:
-                return "lost"
-            if state == "failed" and handler is not None:
+            if settled is not None and state == "failed" and handler is not None:
                 handler.failed(connection, task, error)
-            if settled.finished and settled.job_state == "cancelled":
+            if settled is not None and settled.finished and settled.job_state == "cancelled":
                 control.drop_payloads(connection, task.job_id)
+            return settled
+
+        settled = self._last_word(end)
+        if settled is None:
+            return "lost"
         self._after(task, settled, Outcome())
         return state
 
@@ -198,10 +203,29 @@ class Executor:
         refund: bool = False,
         error: dict[str, Any] | None = None,
     ) -> str:
-        with self._database.transaction() as connection:
-            settling.put_back(connection, task.job_id, task.number, task.fence, delay=delay, refund=refund, error=error)
+        self._last_word(
+            lambda connection: settling.put_back(
+                connection, task.job_id, task.number, task.fence, delay=delay, refund=refund, error=error
+            )
+        )
         self._notifier.due()
         return ended
+
+    def _last_word(self, say: Callable[[Connection], _T]) -> _T:
+        """Run ``say`` in a transaction, waiting for Postgres as long as the lease would have lasted.
+
+        A chunk that ended because Postgres went away gets its attempt back only if that can be written once it is
+        there again; left to its lease it would lose an attempt to each restart of Postgres.
+        """
+        deadline = time.monotonic() + self._lease
+        while True:
+            try:
+                with self._database.transaction() as connection:
+                    return say(connection)
+            except DatabaseUnavailable:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
 
     def _after(self, task: ChunkTask, settled: settling.Settled, outcome: Outcome) -> None:
         if settled.finished:

@@ -3,9 +3,12 @@
 import uuid
 from typing import Any
 
+from sqlalchemy import Connection
+
 from gristmill.core.database import Database
+from gristmill.core.errors import DatabaseUnavailable
 from gristmill.core.logs import get_logger
-from gristmill.jobs.errors import AttemptsExhausted
+from gristmill.jobs.errors import AttemptsExhausted, UnknownJobType
 from gristmill.jobs.execute import RetryPolicy, problem_of
 from gristmill.jobs.figures import Figures
 from gristmill.jobs.handlers import ChunkTask, Registry
@@ -72,7 +75,13 @@ class Rescuer:
         with self._database.autocommit() as connection:
             expired = control.list_expired(connection)
         for job_id, number in expired:
-            self._rescue(job_id, number)
+            try:
+                self._rescue(job_id, number)
+            except DatabaseUnavailable:
+                raise
+            except Exception:
+                # One chunk that cannot be rescued must not keep the others from it.
+                log.exception("rescue.failed", job=str(job_id), chunk=number)
         return len(expired)
 
     def _rescue(self, job_id: uuid.UUID, number: int) -> None:
@@ -92,12 +101,21 @@ class Rescuer:
                 settled = settling.settle(connection, job_id, number, task.fence, "cancelled")
             elif task.attempt >= task.max_attempts:
                 settled = settling.settle(connection, job_id, number, task.fence, "failed", error=problem)
-                self._registry.get(task.type).failed(connection, task, problem)
+                self._tell_handler(connection, task, problem)
             else:
                 delay = self._retry.delay(task.attempt)
                 settling.put_back(connection, job_id, number, task.fence, delay=delay, error=problem)
+            if settled is not None and settled.job_state == "cancelled":
+                control.drop_payloads(connection, job_id)
         if settled is not None and settled.finished:
             self._notifier.finished(job_id)
+
+    def _tell_handler(self, connection: Connection, task: ChunkTask, problem: dict[str, Any]) -> None:
+        try:
+            handler = self._registry.get(task.type)
+        except UnknownJobType:
+            return  # Whatever handler it had is gone with its code; the chunk still has to end.
+        handler.failed(connection, task, problem)
 
     def prune(self) -> None:
         """Delete what has been kept long enough: finished jobs, idempotency keys, rows of processes long gone."""

@@ -1,6 +1,7 @@
 """A worker of one queue: ``python -m gristmill.worker --queue default|long``."""
 
 import argparse
+import logging
 import os
 import socket
 from typing import Literal
@@ -18,6 +19,7 @@ def main() -> None:
     os.environ["GRISTMILL_WORKER_QUEUE"] = queue
     settings = load_settings()
     configure_logs(f"worker-{queue}", settings.log_level)
+    logging.getLogger("celery").setLevel(logging.WARNING)
     from gristmill.worker.app import app  # noqa: PLC0415 - the logs must be set up before Celery is
 
     default = queue == "default"
@@ -31,7 +33,8 @@ def main() -> None:
             f"--concurrency={settings.worker_processes if default else settings.worker_long_processes}",
             f"--hostname={queue}-{os.getpid()}@{socket.gethostname()}",
             "--pool=prefork",
-            f"--loglevel={settings.log_level}",
+            # Celery would log two lines a chunk; the executor logs what matters, with its fields.
+            "--loglevel=warning",
             "--without-gossip",
             "--without-mingle",
             "--task-events",

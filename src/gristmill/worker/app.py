@@ -20,7 +20,7 @@ from gristmill.worker.presence import Presence
 
 log = get_logger()
 settings = load_settings()
-app: Celery = make_celery(settings)
+app: Celery = make_celery(settings, confirm=False)
 
 # Shared with the pool's processes by the fork: the time from which chunks are to be given back; 0 while not draining.
 _drain_at = multiprocessing.Value("d", 0.0)

@@ -15,6 +15,7 @@ WITH chunk AS (
 ), counted AS (SELECT count(*)::int AS n FROM chunk)
 UPDATE gristmill.jobs j SET
     chunks_cancelled = chunks_cancelled + n,
+    cancelled_at = coalesce(cancelled_at, clock_timestamp()),
     error = coalesce(error, %(reason)s::jsonb),
     state = CASE WHEN chunks_done + chunks_failed + chunks_cancelled + n < chunks_total THEN 'cancelling'
         WHEN chunks_failed > 0 THEN 'failed' ELSE 'cancelled' END,
@@ -24,16 +25,17 @@ FROM counted WHERE j.id = %(id)s AND j.state IN ('scheduled', 'queued', 'running
 RETURNING j.state
 """
 _DROP_PAYLOADS = "DELETE FROM gristmill.payloads WHERE job_id = %(id)s"
-_CANCELLING = "SELECT id FROM gristmill.jobs WHERE state = 'cancelling'"
+_CANCELLING = "SELECT id FROM gristmill.jobs WHERE cancelled_at IS NOT NULL AND finished_at IS NULL"
 _UNFINISHED_IN_SCOPE = """
-SELECT id FROM gristmill.jobs WHERE scope = %(scope)s AND state IN ('scheduled', 'queued', 'running', 'cancelling')
+SELECT id FROM gristmill.jobs WHERE scope = %(scope)s AND finished_at IS NULL
 """
 
 _FOR_RETRY = "SELECT id, seq, scope, exclusive, state, chunks_failed FROM gristmill.jobs WHERE id = %(id)s FOR UPDATE"
 _LATER_STARTED = """
 SELECT l.id FROM gristmill.jobs l
 WHERE l.scope = %(scope)s AND l.seq > %(seq)s AND (l.exclusive OR %(exclusive)s)
-    AND EXISTS (SELECT FROM gristmill.chunks c WHERE c.job_id = l.id AND c.state IN ('sent', 'running', 'done'))
+    AND EXISTS (SELECT FROM gristmill.chunks c
+        WHERE c.job_id = l.id AND c.state IN ('sent', 'running', 'done', 'failed'))
 ORDER BY l.seq LIMIT 1
 """
 _RETRY_CHUNKS = """
@@ -41,12 +43,14 @@ UPDATE gristmill.chunks SET state = 'waiting', attempts = 0, resends = 0, run_at
 WHERE job_id = %(id)s AND state IN ('failed', 'cancelled')
 """
 _RETRY_JOB = """
-UPDATE gristmill.jobs SET state = 'queued', chunks_failed = 0, chunks_cancelled = 0, error = NULL, finished_at = NULL
+UPDATE gristmill.jobs SET state = 'queued', chunks_failed = 0, chunks_cancelled = 0, error = NULL, finished_at = NULL,
+    cancelled_at = NULL
 WHERE id = %(id)s
 """
 
 _DUE_SCHEDULED = """
-SELECT id, scope, exclusive FROM gristmill.jobs WHERE state = 'scheduled' AND run_at <= clock_timestamp()
+SELECT id, scope, exclusive FROM gristmill.jobs
+WHERE seq IS NULL AND finished_at IS NULL AND run_at <= clock_timestamp()
 ORDER BY run_at, id LIMIT 1000
 """
 _LOCK = "SELECT pg_advisory_xact_lock{mode}(hashtextextended(%(scope)s, 0))"
@@ -59,6 +63,10 @@ UPDATE gristmill.chunks c SET seq = job.seq FROM job WHERE c.job_id = job.id
 """
 
 _EXPIRED = "SELECT job_id, number FROM gristmill.leases WHERE expires_at < clock_timestamp() LIMIT 200"
+# Chunk before lease, the order of settling; a chunk that somebody holds is about to end, or comes up again next time.
+_LOCK_CHUNK = """
+SELECT FROM gristmill.chunks WHERE job_id = %(id)s AND number = %(number)s FOR UPDATE SKIP LOCKED
+"""
 _TAKE_EXPIRED = """
 DELETE FROM gristmill.leases WHERE job_id = %(id)s AND number = %(number)s AND expires_at < clock_timestamp()
 RETURNING fence
@@ -128,8 +136,13 @@ def list_expired(connection: Connection) -> list[tuple[uuid.UUID, int]]:
 
 
 def take_expired(connection: Connection, job_id: uuid.UUID, number: int) -> dict[str, Any] | None:
-    """Remove the lease if it is still expired and return its running chunk; None if a beat or the end came first."""
+    """Remove the lease if it is still expired and return its running chunk; None if a beat or the end came first.
+
+    Never waits for the chunk: a frozen worker may hold its row, and the other expired leases must not wait for that.
+    """
     parameters = {"id": str(job_id), "number": number}
+    if connection.exec_driver_sql(_LOCK_CHUNK, parameters).first() is None:
+        return None
     lease = connection.exec_driver_sql(_TAKE_EXPIRED, parameters).first()
     if lease is None:
         return None

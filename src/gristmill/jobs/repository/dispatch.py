@@ -1,6 +1,7 @@
 """SQL of the dispatcher: choosing what is due, marking it sent, and taking that back."""
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
@@ -8,20 +9,18 @@ from sqlalchemy import Connection
 # Dispatchers and retries exclude each other: what a retry checked must still hold when it commits.
 DISPATCH_LOCK = "SELECT pg_advisory_xact_lock(7041, 1)"
 
-_UNFINISHED = "('scheduled', 'queued', 'running', 'cancelling')"
-
 # A plain job waits for unfinished exclusive jobs before it, an exclusive one for every unfinished job before it.
 # Both look-ups are index probes into live jobs only, whatever the length of the history.
-_MARK = f"""
+_MARK = """
 WITH due AS (
     SELECT c.job_id, c.number, j.type
     FROM gristmill.chunks c JOIN gristmill.jobs j ON j.id = c.job_id
     WHERE c.state = 'waiting' AND c.queue = %(queue)s AND c.seq IS NOT NULL AND c.run_at <= clock_timestamp()
         AND j.state IN ('queued', 'running')
         AND NOT EXISTS (SELECT FROM gristmill.jobs e WHERE e.scope = j.scope AND e.exclusive AND e.seq < j.seq
-            AND e.state IN {_UNFINISHED})
+            AND e.finished_at IS NULL)
         AND (NOT j.exclusive OR NOT EXISTS (SELECT FROM gristmill.jobs e WHERE e.scope = j.scope AND e.seq < j.seq
-            AND e.state IN {_UNFINISHED}))
+            AND e.finished_at IS NULL))
     ORDER BY c.priority DESC, c.seq, c.number
     LIMIT %(free)s
     FOR UPDATE OF c SKIP LOCKED
@@ -29,8 +28,14 @@ WITH due AS (
 UPDATE gristmill.chunks c SET state = 'sent', dispatch = dispatch + 1, sent_at = clock_timestamp()
 FROM due WHERE c.job_id = due.job_id AND c.number = due.number
 RETURNING c.job_id, c.number, c.dispatch, due.type, c.priority, c.seq
-"""  # noqa: S608 - the only inserted text is the constant above
-_UNCLAIMED = "SELECT count(*) FROM gristmill.chunks WHERE state = 'sent' AND queue = %(queue)s"
+"""
+# Counting what is sent is bounded by the windows; of what waits only the first is looked for.
+_LOAD = """
+SELECT q, (SELECT count(*) FROM gristmill.chunks WHERE state = 'sent' AND queue = q),
+    EXISTS (SELECT FROM gristmill.chunks WHERE state = 'waiting' AND queue = q AND seq IS NOT NULL
+        AND run_at <= clock_timestamp())
+FROM unnest(%(queues)s) AS q
+"""
 _SLOTS = """
 SELECT coalesce(sum(slots), 0) FROM gristmill.processes
 WHERE kind = 'worker' AND queue = %(queue)s AND beat_at > now() - interval '60 seconds'
@@ -47,12 +52,6 @@ WHERE (job_id, number) IN (
     LIMIT 1000 FOR UPDATE SKIP LOCKED)
 RETURNING job_id, number
 """
-_NEXT_DUE = """
-SELECT least(
-    (SELECT min(run_at) FROM gristmill.jobs WHERE state = 'scheduled'),
-    (SELECT min(run_at) FROM gristmill.chunks WHERE state = 'waiting' AND run_at > clock_timestamp()
-        AND seq IS NOT NULL)) - clock_timestamp()
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +66,10 @@ class Message:
     seq: int
 
 
-def count_unclaimed(connection: Connection, queue: str) -> int:
-    return int(connection.exec_driver_sql(_UNCLAIMED, {"queue": queue}).scalar_one())
+def read_load(connection: Connection, queues: Sequence[str]) -> dict[str, tuple[int, bool]]:
+    """Return, for each queue, how many messages are unclaimed and whether anything else might be due."""
+    rows = connection.exec_driver_sql(_LOAD, {"queues": list(queues)})
+    return {row[0]: (row[1], row[2]) for row in rows}
 
 
 def count_slots(connection: Connection, queue: str) -> int:
@@ -78,8 +79,7 @@ def count_slots(connection: Connection, queue: str) -> int:
 
 def mark_sent(connection: Connection, queue: str, free: int) -> list[Message]:
     """Mark up to ``free`` due chunks as sent under new dispatch numbers, most urgent and then oldest first."""
-    connection.exec_driver_sql(DISPATCH_LOCK)
-    rows = connection.exec_driver_sql(_MARK, {"queue": queue, "free": free})
+    rows = connection.exec_driver_sql(f"{DISPATCH_LOCK};{_MARK}", {"queue": queue, "free": free})
     found = [Message(row[0], row[1], row[2], row[3], row[4], row[5]) for row in rows]
     return sorted(found, key=lambda message: (-message.priority, message.seq, message.number))
 
@@ -94,9 +94,3 @@ def unsend(connection: Connection, message: Message) -> None:
 def resend_unclaimed(connection: Connection, after: float) -> list[tuple[uuid.UUID, int]]:
     """Put chunks back to waiting whose message nobody claimed for ``after`` seconds, twice as long at each resend."""
     return [(row[0], row[1]) for row in connection.exec_driver_sql(_RESEND, {"after": after})]
-
-
-def seconds_until_due(connection: Connection) -> float | None:
-    """Return the time until the next delayed chunk or scheduled job, or None if there is none."""
-    interval = connection.exec_driver_sql(_NEXT_DUE).scalar()
-    return None if interval is None else max(0.0, interval.total_seconds())

@@ -20,7 +20,7 @@ _FILTERS = {
     "created_after": "j.created_at > %(created_after)s",
     "before": "j.id < %(before)s",
 }
-_QUEUED = "SELECT count(*) FROM gristmill.jobs WHERE state IN ('scheduled', 'queued', 'running', 'cancelling')"
+_QUEUED = "SELECT count(*) FROM gristmill.jobs WHERE finished_at IS NULL"
 _STAGED = "SELECT coalesce(sum(bytes), 0)::bigint FROM gristmill.payloads"
 _FIGURES = """
 SELECT queue, state, count(*), coalesce(extract(epoch FROM clock_timestamp()

@@ -31,7 +31,10 @@ WITH chunk AS (
         records_rejected = records_rejected + %(rejected)s,
         records_superseded = records_superseded + %(superseded)s,
         result = CASE WHEN %(result)s::jsonb IS NULL THEN result ELSE coalesce(result, '{{}}') || %(result)s::jsonb END,
-        error = CASE WHEN %(state)s = 'done' THEN error ELSE coalesce(error, %(error)s) END,
+        -- A request to cancel that came too late leaves no trace, and a failure counts for more than that request.
+        error = CASE WHEN %(state)s = 'done' THEN CASE WHEN chunks_done + 1 < chunks_total THEN error END
+            WHEN %(state)s = 'failed' AND error ->> 'code' = 'cancelled' THEN %(error)s
+            ELSE coalesce(error, %(error)s) END,
         state = CASE
             WHEN chunks_done + chunks_failed + chunks_cancelled + 1 < chunks_total THEN state
             WHEN chunks_failed > 0 OR %(state)s = 'failed' THEN 'failed'

@@ -49,8 +49,7 @@ ON CONFLICT (principal, key) DO UPDATE
 RETURNING job_id
 """
 _UNFINISHED = """
-SELECT EXISTS (SELECT FROM gristmill.jobs WHERE scope = %(scope)s
-    AND state IN ('scheduled', 'queued', 'running', 'cancelling'))
+SELECT EXISTS (SELECT FROM gristmill.jobs WHERE scope = %(scope)s AND finished_at IS NULL)
 """
 
 # A payload above this goes by binary COPY: as a parameter it would be doubled by the hex form of bytea.
