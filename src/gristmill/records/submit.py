@@ -12,6 +12,7 @@ from gristmill.datasets.reader import Dataset, DatasetReader
 from gristmill.jobs.admission import Admission
 from gristmill.jobs.errors import Signal
 from gristmill.jobs.submit import NewJob, Replayed, Request, find_replay, submit, unfinished_in_scope
+from gristmill.records.standing import is_visible
 
 # A contract that changes this often while one request is being validated is changed by a machine gone wild.
 _TRIES = 5
@@ -98,7 +99,7 @@ class Submitter:
         return job_id
 
     def _must_be(self, connection: Connection, dataset: Dataset) -> None:
-        if not _same(dataset, self._datasets.get(connection, dataset.name)):
+        if not is_visible(connection, dataset) and not _same(dataset, self._datasets.get(connection, dataset.name)):
             raise _Moved
 
 

@@ -19,12 +19,12 @@ from gristmill.records.enrich import EmbeddingStep, EnrichStep, Vectors
 from gristmill.records.keys import show_key
 from gristmill.records.payload import decode
 from gristmill.records.read import UnknownRecord
+from gristmill.records.standing import is_applied, latest_applied
 from gristmill.records.validate import RecordValidator
 from gristmill.records.write import upsert
 
 INGEST, PATCH, DELETE, DELETE_WHERE = "records.ingest", "records.patch", "records.delete", "records.delete_where"
 
-_APPLIED = "SELECT max(version) FROM gristmill.dataset_versions WHERE dataset_id = %(id)s AND state = 'applied'"
 # What was validated when it was submitted is not refused for its depth by a worker with another setting.
 _ANY_DEPTH = 1_000_000
 
@@ -68,10 +68,11 @@ class Targets:
 
         Raises JobDropped, DatasetFailed, ChangeFailed.
         """
-        dataset_id, version = uuid.UUID(task.args["dataset_id"]), task.args["contract_version"]
-        dataset = self._datasets.writable(connection, dataset_id, version)
-        latest = connection.exec_driver_sql(_APPLIED, {"id": str(dataset_id)}).scalar()
-        return dataset if latest in (None, version) else self._datasets.by_id(connection, dataset_id, int(latest))
+        dataset = self.submitted(task)
+        if is_applied(connection, dataset):
+            return dataset
+        dataset = self._datasets.writable(connection, dataset.id, dataset.version)
+        return self._datasets.by_id(connection, dataset.id, latest_applied(connection, dataset))
 
 
 @dataclass(frozen=True, slots=True)

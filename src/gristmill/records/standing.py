@@ -1,0 +1,42 @@
+"""Whether a dataset still stands as a write was validated against it: one narrow query each, on the hot path.
+
+A yes needs nothing else. At a no the caller asks ``DatasetReader``, which knows every reason and says it.
+"""
+
+from sqlalchemy import Connection
+
+from gristmill.datasets.reader import Dataset
+
+_VISIBLE = """
+SELECT EXISTS (SELECT FROM gristmill.datasets AS d
+    WHERE d.id = %(id)s AND d.version = %(version)s AND d.state IN ('creating', 'ready')
+        AND NOT EXISTS (SELECT FROM gristmill.dataset_versions AS v
+            WHERE v.dataset_id = d.id AND v.state = 'pending'))
+"""
+_APPLIED = """
+SELECT EXISTS (SELECT FROM gristmill.datasets AS d
+    WHERE d.id = %(id)s AND d.state = 'ready'
+        AND (SELECT max(v.version) FROM gristmill.dataset_versions AS v
+            WHERE v.dataset_id = d.id AND v.state = 'applied') = %(version)s)
+"""
+_LATEST = "SELECT max(version) FROM gristmill.dataset_versions WHERE dataset_id = %(id)s AND state = 'applied'"
+
+
+def is_visible(connection: Connection, dataset: Dataset) -> bool:
+    """Say whether clients see exactly this dataset in this version, and no change of it is on its way."""
+    return _ask(connection, _VISIBLE, dataset)
+
+
+def is_applied(connection: Connection, dataset: Dataset) -> bool:
+    """Say whether the dataset is ready and its table has exactly this version of the contract."""
+    return _ask(connection, _APPLIED, dataset)
+
+
+def latest_applied(connection: Connection, dataset: Dataset) -> int:
+    """Return the version of the contract that the table has; that of ``dataset`` must be applied."""
+    return int(connection.exec_driver_sql(_LATEST, {"id": str(dataset.id)}).scalar_one())
+
+
+def _ask(connection: Connection, query: str, dataset: Dataset) -> bool:
+    parameters = {"id": str(dataset.id), "version": dataset.version}
+    return bool(connection.exec_driver_sql(query, parameters).scalar())
