@@ -4,14 +4,17 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import psycopg2
 import pytest
 from sqlalchemy import Connection
+from tests.support.stored import make_dataset, store
 
 from gristmill.core.database import Database
+from gristmill.core.errors import GristmillError
 from gristmill.datasets import repository as dataset_repository
 from gristmill.datasets.reader import Dataset
 from gristmill.jobs.errors import JobCancelled, JobDropped
@@ -25,7 +28,6 @@ from gristmill.search.seal import Sealer
 from gristmill.search.session import open_session
 from gristmill.search.tasks import IndexBuildHandler, index_state, release_table
 from gristmill.search.vector import nearest
-from tests.support.stored import make_dataset, store
 
 DIMENSIONS = 16
 BODY = {
@@ -100,15 +102,15 @@ class TestBuild:
         assert build(builder, dataset)["rows"] == 0
         assert segments(database, dataset) == []
 
-    def test_a_segment_takes_in_those_that_are_no_larger(
+    def test_a_segment_takes_in_those_that_are_not_much_larger(
         self, database: Database, dataset: Dataset, builder: IndexBuilder
     ) -> None:
-        for first, count in ((0, 400), (400, 150), (550, 150)):
+        for first, count in ((0, 700), (700, 150), (850, 150)):
             fill(database, dataset, first, count)
             build(builder, dataset)
         found = [(s.lo, s.hi, s.rows, s.state) for s in segments(database, dataset)]
-        # The second and the third became one; together they are smaller than the first, which stays.
-        assert found == [(1, 401, 400, "ready"), (401, 701, 300, "ready")]
+        # The second and the third became one; together they hold less than half of the first, which stays.
+        assert found == [(1, 701, 700, "ready"), (701, 1001, 300, "ready")]
         assert len(indexes(database)) == 2
 
     def test_replaced_records_move_to_the_tail_and_no_graph_is_fed(
@@ -221,25 +223,19 @@ class TestInterruptedBuilds:
         self, database: Database, dataset: Dataset, builder: IndexBuilder, open_snapshot: Any
     ) -> None:
         fill(database, dataset, 0, 300)
-        ended: list[BaseException] = []
+        with ThreadPoolExecutor(1) as pool:
+            ended = pool.submit(IndexBuildHandler(builder).run, task_of(dataset))
+            wait_until(lambda: is_waiting(database))
+            self.drop(database, dataset)
+            assert isinstance(ended.exception(30), JobDropped)
+        assert segments(database, dataset) == []
 
-        def run() -> None:
-            try:
-                IndexBuildHandler(builder).run(task_of(dataset))
-            except BaseException as error:
-                ended.append(error)
-
-        thread = threading.Thread(target=run)
-        thread.start()
-        wait_until(lambda: is_waiting(database))
+    def drop(self, database: Database, dataset: Dataset) -> None:
         with database.transaction() as connection:
             dataset_repository.set_state(connection, dataset.id, "dropping")
         with database.transaction() as connection:
             release_table(connection, dataset.id, dataset.name)
             connection.exec_driver_sql("SET LOCAL lock_timeout = '10s'; DROP TABLE data.things")
-        thread.join(30)
-        assert [type(error) for error in ended] == [JobDropped]
-        assert segments(database, dataset) == []
 
     def test_a_table_that_goes_while_the_build_ends_ends_the_job_as_dropped(
         self, database: Database, dataset: Dataset, builder: IndexBuilder
@@ -287,21 +283,17 @@ class TestInterruptedBuilds:
         self, database: Database, dataset: Dataset, builder: IndexBuilder, open_snapshot: Any
     ) -> None:
         fill(database, dataset, 0, 300)
-        thread = threading.Thread(target=lambda: pytest.raises(Exception, builder.build, dataset.id, uuid7(), _nothing))
-        thread.start()
-        wait_until(lambda: is_waiting(database))
-        with database.autocommit() as connection:
-            connection.exec_driver_sql(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX CONC%%'"
-            )
-        thread.join(30)
+        with ThreadPoolExecutor(1) as pool:
+            ended = pool.submit(build, builder, dataset)
+            wait_until(lambda: is_waiting(database))
+            with database.autocommit() as connection:
+                connection.exec_driver_sql(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX CONC%%'"
+                )
+            assert isinstance(ended.exception(30), GristmillError)
         open_snapshot.rollback()
         assert build(builder, dataset)["rows"] == 300
         assert list(indexes(database).values()) == [True]
-
-
-def _nothing() -> None:
-    return None
 
 
 def task_of(dataset: Dataset) -> ChunkTask:
@@ -384,11 +376,15 @@ class TestMergeFrom:
     def segment(self, lo: int, hi: int) -> Segment:
         return Segment(lo, uuid.UUID(int=1), lo, hi, "name", "ready", hi - lo)
 
-    def test_segments_join_like_the_digits_of_a_binary_counter(self) -> None:
-        ready = [self.segment(1, 401), self.segment(401, 601), self.segment(601, 701)]
-        assert merge_from(ready, [400, 200, 100], 100, 10_000, 701) == 1
-        assert merge_from(ready, [400, 200, 100], 99, 10_000, 701) == 701
-        assert merge_from(ready, [400, 201, 100], 100, 10_000, 701) == 601
+    def test_segments_join_as_long_as_they_are_at_most_twice_as_large(self) -> None:
+        ready = [self.segment(1, 1201), self.segment(1201, 1601), self.segment(1601, 1801)]
+        assert merge_from(ready, [1200, 400, 200], 200, 10_000, 1801) == 1
+        assert merge_from(ready, [1200, 400, 200], 99, 10_000, 1801) == 1801
+        assert merge_from(ready, [1601, 400, 200], 200, 10_000, 1801) == 1201
+
+    def test_what_counts_is_the_rows_that_are_left(self) -> None:
+        ready = [self.segment(1, 1201), self.segment(1201, 1601)]
+        assert merge_from(ready, [0, 0], 100, 10_000, 1601) == 1
 
     def test_a_graph_that_would_not_fit_the_memory_is_not_made(self) -> None:
         ready = [self.segment(1, 401), self.segment(401, 601)]
@@ -406,7 +402,7 @@ class TestPlan:
     def test_each_segment_is_walked_through_its_index(
         self, database: Database, dataset: Dataset, builder: IndexBuilder
     ) -> None:
-        for first, count in ((0, 3000), (3000, 1500), (4500, 200)):
+        for first, count in ((0, 4000), (4000, 1500), (5500, 200)):
             fill(database, dataset, first, count)
             if count > 1000:
                 build(builder, dataset)

@@ -179,7 +179,8 @@ def _window(contract: Contract, query: PageQuery, table: sa.Table) -> list[sa.Co
     conditions: list[sa.ColumnElement[bool]] = []
     for name, text in given.items():
         value = _moment(field, name, text, places)
-        conditions.append(column >= value if name == "start" else column <= value)
+        if value is not None:
+            conditions.append(column >= value if name == "start" else column <= value)
     if places:
         raise Invalid(f"The window is not valid: {places[0].reason}", places)
     return conditions

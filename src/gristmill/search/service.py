@@ -20,13 +20,21 @@ from gristmill.datasets.reader import Dataset, DatasetReader
 from gristmill.embeddings.port import Embedder
 from gristmill.records.keys import show_key
 from gristmill.records.read import RecordShape, UnknownRecord, key_is
-from gristmill.records.readable import dropped_is_unknown, reading
+from gristmill.records.readable import Readable, dropped_is_unknown, reading
 from gristmill.search.catalogue import Catalogue
 from gristmill.search.schemas import SearchRequest, check_search, read_body
+from gristmill.search.settings import carry_settings, with_settings
 from gristmill.search.vector import Ranges, ef_search, nearest, score_of
 
 # How long the exact pass over a large dataset may take before an answer is given as incomplete.
 EXACT_SECONDS = 10.0
+# A filter or dead rows may use a graph's first candidates up: it then goes on looking. Compiling to machine code and
+# starting parallel workers take longer than the whole search.
+GRAPH_SETTINGS: dict[str, str | int] = {
+    "hnsw.iterative_scan": "relaxed_order",
+    "jit": "off",
+    "max_parallel_workers_per_gather": 0,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +64,7 @@ class SearchService:
         self._catalogue = Catalogue()
         self._ef = ef
         self._exact_seconds = exact_seconds
+        carry_settings(database.engine)
 
     def search(self, name: str, raw: bytes) -> dict[str, Any]:
         """Return the hits of the search in ``raw`` (a JSON body), nearest first, at most k.
@@ -68,16 +77,15 @@ class SearchService:
         """
         started = time.perf_counter()
         body = read_body(raw)
-        with self._database.transaction() as connection, reading(connection, self._datasets, name) as readable:
+        with self._database.autocommit() as connection, reading(connection, self._datasets, name) as readable:
             dataset = readable.dataset
             request = check_search(body, dataset.contract)
             # The record that the others shall be like is its own nearest: one more is fetched to leave it out.
             wanted = request.k + (request.like is not None)
+            vector = self._vector(connection, readable, request)
+            found = Found([], "exact", True)
             if readable.has_table:
-                vector = self._vector(connection, dataset.contract, request)
                 found = self._find(connection, dataset, request, vector, wanted)
-            else:
-                found = Found([], "exact", True)
         if found.plan == "segments" and len(found.rows) < wanted:
             with dropped_is_unknown(name):
                 found = self._find_exactly(dataset.contract, request, vector, wanted, found)
@@ -95,36 +103,38 @@ class SearchService:
     ) -> Found:
         ranges = self._catalogue.ready(connection, dataset.id)
         ef = ef_search(self._ef, wanted, len(ranges)) if request.ef is None else max(request.ef, min(wanted, 1000))
-        connection.exec_driver_sql(
-            # A filter or dead rows may use a graph's first candidates up: it then goes on looking. Compiling to machine
-            # code or starting parallel workers takes longer than the whole search.
-            f"SET LOCAL hnsw.ef_search = {ef:d}; SET LOCAL hnsw.iterative_scan = relaxed_order;"
-            "SET LOCAL jit = off; SET LOCAL max_parallel_workers_per_gather = 0"
+        rows = connection.execute(
+            _statement(dataset.contract, ranges, request),
+            {"query": vector, "k": wanted},
+            execution_options=with_settings({**GRAPH_SETTINGS, "hnsw.ef_search": ef}),
         )
-        rows = connection.execute(_statement(dataset.contract, ranges, request), {"query": vector, "k": wanted})
         return Found(list(rows), "segments" if ranges else "exact", True)
 
     def _find_exactly(
         self, contract: Contract, request: SearchRequest, vector: str, wanted: int, found: Found
     ) -> Found:
-        try:
-            with self._database.transaction() as connection:
-                limit = int(self._exact_seconds * 1000)
-                connection.exec_driver_sql(f"SET LOCAL statement_timeout = {limit:d}; SET LOCAL jit = off")
-                statement = _statement(contract, (), request)
-                rows = list(connection.execute(statement, {"query": vector, "k": wanted}))
-                return Found(rows, "segments, then exact", True)
-        except DBAPIError as error:
-            # 57014, query_canceled: what the graphs gave is still true, but nothing says that it is all.
-            if getattr(error.orig, "pgcode", None) != "57014":
-                raise
-            return Found(found.rows, found.plan, False)
+        with self._database.autocommit() as connection:
+            try:
+                rows = connection.execute(
+                    _statement(contract, (), request),
+                    {"query": vector, "k": wanted},
+                    execution_options=with_settings(
+                        {"jit": "off", "statement_timeout": int(self._exact_seconds * 1000)}
+                    ),
+                )
+            except DBAPIError as error:
+                # 57014, query_canceled: what the graphs gave is still true, but nothing says that it is all.
+                if getattr(error.orig, "pgcode", None) != "57014":
+                    raise
+                return Found(found.rows, found.plan, False)
+            return Found(list(rows), "segments, then exact", True)
 
-    def _vector(self, connection: Connection, contract: Contract, request: SearchRequest) -> str:
+    def _vector(self, connection: Connection, readable: Readable, request: SearchRequest) -> str:
         """Return the vector to search by, as pgvector's text."""
+        contract = readable.dataset.contract
         assert contract.embedding is not None
         if request.like is not None:
-            return _stored_vector(connection, contract, request.like)
+            return _stored_vector(connection, readable, request.like)
         if request.vector is not None:
             return _vector_text(request.vector)
         assert request.text is not None
@@ -172,10 +182,11 @@ def _unfiltered(contract: Contract, ranges: Ranges, embedding: bool) -> sa.Selec
     return nearest(contract, ranges, None, embedding)
 
 
-def _stored_vector(connection: Connection, contract: Contract, key: tuple[Any, ...]) -> str:
+def _stored_vector(connection: Connection, readable: Readable, key: tuple[Any, ...]) -> str:
+    contract = readable.dataset.contract
     table = RecordShape(contract).table
-    column = sa.cast(table.c[EMBEDDING_COLUMN], sa.Text)
-    row = connection.execute(sa.select(column).where(key_is(table, contract, key))).first()
+    statement = sa.select(sa.cast(table.c[EMBEDDING_COLUMN], sa.Text)).where(key_is(table, contract, key))
+    row = connection.execute(statement).first() if readable.has_table else None
     shown = shorten(show_key(contract, key))
     if row is None:
         raise UnknownRecord(f"The dataset {contract.name} has no record with the key {shown}")

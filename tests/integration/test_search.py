@@ -1,0 +1,308 @@
+"""Similarity search on real Postgres: what is found, in which order, and what is refused."""
+
+import json
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.support.stored import make_dataset, store
+
+from gristmill.core.database import Database
+from gristmill.core.errors import Invalid, Malformed
+from gristmill.datasets.errors import UnknownDataset
+from gristmill.datasets.reader import Dataset, DatasetReader
+from gristmill.embeddings import registry
+from gristmill.kit.ids import uuid7
+from gristmill.records.read import UnknownRecord
+from gristmill.search.build import BuildSettings, IndexBuilder
+from gristmill.search.errors import NotSearchable
+from gristmill.search.service import SearchService
+
+FIELDS = [
+    {"name": "id", "type": "integer", "required": True},
+    {"name": "kind", "type": "text"},
+    {"name": "distance", "type": "decimal"},
+]
+PLANE = {"name": "plane", "fields": FIELDS, "key": ["id"], "embedding": {"dimensions": 2}}
+TEXTS = {
+    "name": "texts",
+    "fields": [{"name": "title", "type": "text", "required": True}],
+    "key": ["title"],
+    "embedding": {"from": ["title"], "embedder": "hashing"},
+}
+
+
+@pytest.fixture
+def service(database: Database) -> SearchService:
+    return SearchService(database, DatasetReader(), registry.get)
+
+
+def search(service: SearchService, dataset: str = "plane", **body: Any) -> dict[str, Any]:
+    return service.search(dataset, json.dumps(body).encode())
+
+
+def ids(answer: dict[str, Any]) -> list[int]:
+    return [hit["record"]["id"] for hit in answer["hits"]]
+
+
+def seal(database: Database, dataset: Dataset) -> None:
+    builder = IndexBuilder(database, BuildSettings(memory_mb=64, workers=0, min_rows=1))
+    assert builder.build(dataset.id, uuid7(), lambda: None)["rows"]
+
+
+@pytest.fixture
+def plane(database: Database) -> Dataset:
+    """Six points: the first five one degree apart, the last without a vector."""
+    dataset = make_dataset(database, PLANE)
+    angles = np.radians([0, 1, 2, 3, 4])
+    vectors = [[float(np.cos(angle)), float(np.sin(angle))] for angle in angles]
+    records = [{"id": place, "kind": "ab"[place % 2], "distance": f"{place}.5"} for place in range(6)]
+    store(database, dataset.contract, records, [*vectors, None])
+    return dataset
+
+
+class TestHits:
+    def test_the_nearest_come_first_with_record_distance_and_score(
+        self, service: SearchService, plane: Dataset
+    ) -> None:
+        answer = search(service, vector=[2.0, 0.0], k=2)
+        first, second = answer["hits"]
+        assert first == {
+            "key": 0,
+            "record": {"id": 0, "kind": "a", "distance": "0.5"},
+            "distance": 0.0,
+            "score": 1.0,
+        }
+        assert second["record"]["id"] == 1
+        assert second["distance"] == pytest.approx(1 - np.cos(np.radians(1)), abs=1e-6)
+        assert second["score"] == pytest.approx(np.cos(np.radians(1)))
+        assert (answer["k"], answer["plan"], answer["complete"]) == (2, "exact", True)
+        assert answer["took_ms"] > 0
+
+    @pytest.mark.parametrize(
+        ("metric", "distances", "scores"),
+        [
+            ("l2", [0.0, 1.0], [1.0, 0.5]),
+            ("inner_product", [-6.0, -3.0], [6.0, 3.0]),
+            ("cosine", [0.0, 0.0], [1.0, 1.0]),
+        ],
+    )
+    def test_each_metric_has_its_distance_and_score(
+        self, service: SearchService, database: Database, metric: str, distances: list[float], scores: list[float]
+    ) -> None:
+        dataset = make_dataset(database, {**PLANE, "embedding": {"dimensions": 2, "metric": metric}})
+        store(database, dataset.contract, [{"id": 1}, {"id": 2}], [[1.0, 0.0], [2.0, 0.0]])
+        query = [1.0, 0.0] if metric == "l2" else [3.0, 0.0]
+        answer = search(service, vector=query)
+        assert [hit["distance"] for hit in answer["hits"]] == pytest.approx(distances, abs=1e-6)
+        assert [hit["score"] for hit in answer["hits"]] == pytest.approx(scores, abs=1e-6)
+
+    def test_records_without_a_vector_are_never_hits(self, service: SearchService, plane: Dataset) -> None:
+        answer = search(service, vector=[1.0, 0.0], k=100)
+        assert ids(answer) == [0, 1, 2, 3, 4]
+        assert answer["complete"] is True
+
+    def test_like_leaves_the_record_itself_out(self, service: SearchService, plane: Dataset) -> None:
+        assert ids(search(service, like=2, k=2)) in ([1, 3], [3, 1])
+        assert ids(search(service, like=2, k=10))[-1] in (0, 4)
+        assert len(ids(search(service, like=2, k=10))) == 4
+
+    def test_equal_distances_come_in_the_order_of_storage(self, service: SearchService, database: Database) -> None:
+        dataset = make_dataset(database, PLANE)
+        store(database, dataset.contract, [{"id": 9 - place} for place in range(9)], [[1.0, 1.0]] * 9)
+        assert ids(search(service, vector=[1.0, 1.0], k=4)) == [9, 8, 7, 6]
+
+    def test_a_text_is_embedded_as_the_records_were(self, service: SearchService, database: Database) -> None:
+        dataset = make_dataset(database, TEXTS)
+        titles = ["a red bicycle", "green apples", "red bicycles and cars", "the night sky"]
+        vectors = registry.get("hashing").embed(titles)
+        store(database, dataset.contract, [{"title": title} for title in titles], vectors.tolist())
+        found = [hit["key"] for hit in search(service, "texts", text="red bicycle", k=2)["hits"]]
+        assert found == ["a red bicycle", "red bicycles and cars"]
+
+    def test_the_vector_comes_on_request(self, service: SearchService, plane: Dataset) -> None:
+        answer = search(service, vector=[1.0, 0.0], k=1, include=["embedding"])
+        assert answer["hits"][0]["record"]["_embedding"] == [1.0, 0.0]
+
+    def test_without_a_key_hits_have_none(self, service: SearchService, database: Database) -> None:
+        dataset = make_dataset(database, {**PLANE, "key": []})
+        store(database, dataset.contract, [{"id": 1}], [[1.0, 0.0]])
+        assert "key" not in search(service, vector=[1.0, 0.0])["hits"][0]
+        with pytest.raises(Invalid) as caught:
+            search(service, like=1)
+        assert caught.value.places[0].code == "no_key"
+
+
+class TestFilters:
+    def test_only_matching_records_are_hits(self, service: SearchService, plane: Dataset) -> None:
+        assert ids(search(service, vector=[1.0, 0.0], where={"kind": "b"})) == [1, 3]
+        assert ids(search(service, vector=[1.0, 0.0], where={"distance": {"ge": "3.5"}})) == [3, 4]
+
+    @pytest.mark.promise(6)
+    @pytest.mark.parametrize("matching", [3, 10, 40])
+    def test_a_filtered_search_over_segments_finds_k_if_k_exist(
+        self, service: SearchService, database: Database, matching: int
+    ) -> None:
+        dataset = make_dataset(database, {**PLANE, "embedding": {"dimensions": 8}})
+        random = np.random.default_rng(3)
+        vectors = random.normal(size=(2000, 8))
+        # What matches lies far from the query, beyond thousands of nearer records.
+        rare = np.linspace(0, 1999, matching).astype(int)
+        vectors[:, 0] = np.abs(vectors[:, 0])
+        vectors[rare, 0] = -5.0
+        records = [{"id": n, "kind": "rare" if n in set(rare.tolist()) else "often"} for n in range(2000)]
+        store(database, dataset.contract, records, vectors.tolist())
+        seal(database, dataset)
+        answer = search(service, vector=[1.0, *[0.0] * 7], k=10, where={"kind": "rare"})
+        assert len(answer["hits"]) == min(10, matching)
+        assert answer["complete"] is True
+        assert {hit["record"]["kind"] for hit in answer["hits"]} == {"rare"}
+
+    @pytest.mark.promise(6)
+    def test_fewer_than_k_are_only_given_once_an_exact_pass_has_proven_them(
+        self, service: SearchService, database: Database, plane: Dataset
+    ) -> None:
+        seal(database, plane)
+        answer = search(service, vector=[1.0, 0.0], k=4, where={"kind": "a"})
+        assert ids(answer) == [0, 2, 4]
+        assert (answer["plan"], answer["complete"]) == ("segments, then exact", True)
+
+    @pytest.mark.promise(6)
+    def test_an_exact_pass_that_takes_too_long_is_said(self, database: Database, plane: Dataset) -> None:
+        seal(database, plane)
+        impatient = SearchService(database, DatasetReader(), registry.get, exact_seconds=0.2)
+        with database.transaction() as connection:
+            # The exact pass has to wait for the lock; the search itself has been through by then.
+            locked = threading.Event()
+            first = impatient._find
+
+            def find_then_lock(*arguments: Any) -> Any:
+                found = first(*arguments)
+                if not locked.is_set():
+                    locked.set()
+                    connection.exec_driver_sql("LOCK TABLE data.plane IN ACCESS EXCLUSIVE MODE")
+                return found
+
+            impatient._find = find_then_lock  # type: ignore[method-assign]
+            answer = search(impatient, vector=[1.0, 0.0], k=9)
+        assert ids(answer) == [0, 1, 2, 3, 4]
+        assert answer["complete"] is False
+        assert "0.2 seconds" in answer["incomplete_because"]
+
+
+class TestSegmentsAndTail:
+    def test_recall_over_segments_and_tail(self, service: SearchService, database: Database) -> None:
+        dataset = make_dataset(database, {**PLANE, "embedding": {"dimensions": 24}})
+        random = np.random.default_rng(5)
+        centres = random.normal(size=(50, 24))
+        vectors = centres[random.integers(0, 50, 5000)] + random.normal(scale=0.4, size=(5000, 24))
+        for first, last in ((0, 3000), (3000, 4500), (4500, 5000)):
+            records = [{"id": n, "kind": "a"} for n in range(first, last)]
+            store(database, dataset.contract, records, vectors[first:last].tolist(), seq=first + 1)
+            if last < 5000:
+                seal(database, dataset)
+        unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        found = 0
+        for query in centres:
+            truth = set(np.argsort(-(unit @ query))[:10].tolist())
+            answer = search(SearchService(database, DatasetReader(), registry.get), vector=query.tolist())
+            assert answer["plan"] == "segments"
+            found += len(truth & set(ids(answer)))
+        assert found >= 0.97 * 10 * len(centres)
+
+    @pytest.mark.promise(5)
+    def test_what_is_committed_is_found_at_once_and_what_is_replaced_is_not(
+        self, service: SearchService, database: Database, plane: Dataset
+    ) -> None:
+        seal(database, plane)
+        assert ids(search(service, vector=[0.0, 1.0], k=1)) == [4]
+        store(database, plane.contract, [{"id": 7}, {"id": 4}], [[0.0, 1.0], [-1.0, 0.0]], seq=2)
+        assert ids(search(service, vector=[0.0, 1.0], k=2)) == [7, 3]
+        assert ids(search(service, vector=[-1.0, 0.0], k=1)) == [4]
+
+    def test_a_segment_that_went_since_the_catalogue_was_read_costs_no_record(
+        self, service: SearchService, database: Database, plane: Dataset
+    ) -> None:
+        seal(database, plane)
+        before = ids(search(service, vector=[1.0, 0.0], k=5))
+        with database.transaction() as connection:
+            connection.exec_driver_sql("DROP INDEX data.plane__seg1; DELETE FROM gristmill.segments")
+        after = search(service, vector=[1.0, 0.0], k=5)
+        assert ids(after) == before
+        assert after["plan"] == "segments"
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("body", "pointer", "code"),
+        [
+            ({}, "", "exactly_one"),
+            ({"vector": [1, 0], "like": 1}, "/like", "exactly_one"),
+            ({"vector": [1, 0], "k": 0}, "/k", "out_of_range"),
+            ({"vector": [1, 0], "k": 1001}, "/k", "out_of_range"),
+            ({"vector": [1, 0], "k": True}, "/k", "wrong_type"),
+            ({"vector": [1, 0], "k": 1.0}, "/k", "wrong_type"),
+            ({"vector": [1, 0], "ef": 2000}, "/ef", "out_of_range"),
+            ({"vector": [1]}, "/vector", "wrong_length"),
+            ({"vector": [1, "2"]}, "/vector/1", "wrong_type"),
+            ({"vector": [1, float("nan")]}, "/vector/1", "not_finite"),
+            ({"vector": [1, 1e39]}, "/vector/1", "out_of_range"),
+            ({"vector": [0, 0]}, "/vector", "zero_vector"),
+            ({"vector": "near"}, "/vector", "wrong_type"),
+            ({"text": "red"}, "/text", "no_embedder"),
+            ({"like": "x"}, "/like", "wrong_type"),
+            ({"vector": [1, 0], "where": {"colour": 1}}, "/where/colour", "unknown_field"),
+            ({"vector": [1, 0], "where": {"id": {"eq": "x"}}}, "/where/id/eq", "wrong_type"),
+            ({"vector": [1, 0], "mode": "hybrid"}, "/mode", "unknown_value"),
+            ({"vector": [1, 0], "include": ["all"]}, "/include", "unknown_value"),
+            ({"vector": [1, 0], "limit": 3}, "/limit", "unknown_member"),
+        ],
+    )
+    def test_each_mistake_is_named_with_its_place(
+        self, service: SearchService, plane: Dataset, body: Any, pointer: str, code: str
+    ) -> None:
+        with pytest.raises(Invalid) as caught:
+            search(service, **body)
+        assert [(place.pointer, place.code) for place in caught.value.places] == [(pointer, code)]
+
+    def test_one_answer_names_every_mistake(self, service: SearchService, plane: Dataset) -> None:
+        with pytest.raises(Invalid) as caught:
+            search(service, vector=[1], k=0, where={"colour": 1}, mode="text")
+        assert len(caught.value.places) == 4
+        assert "vector" in caught.value.places[0].reason
+
+    def test_a_body_that_is_no_json_is_malformed(self, service: SearchService, plane: Dataset) -> None:
+        with pytest.raises(Malformed):
+            service.search("plane", b'{"k": ')
+        with pytest.raises(Invalid):
+            service.search("plane", b"[]")
+
+    def test_a_text_with_nothing_to_embed_is_refused(self, service: SearchService, database: Database) -> None:
+        make_dataset(database, TEXTS)
+        with pytest.raises(Invalid) as caught:
+            search(service, "texts", text="  ")
+        assert (caught.value.places[0].pointer, caught.value.places[0].code) == ("/text", "nothing_to_embed")
+
+    def test_a_dataset_without_an_embedding_is_not_searchable(self, service: SearchService, database: Database) -> None:
+        body = {key: value for key, value in PLANE.items() if key != "embedding"}
+        make_dataset(database, body)
+        with pytest.raises(NotSearchable):
+            search(service, vector=[1, 0])
+
+    def test_unknown_names_and_keys_are_not_found(self, service: SearchService, plane: Dataset) -> None:
+        with pytest.raises(UnknownDataset):
+            search(service, "nothing", vector=[1, 0])
+        with pytest.raises(UnknownRecord):
+            search(service, like=99)
+
+    def test_like_a_record_without_a_vector_is_refused(self, service: SearchService, plane: Dataset) -> None:
+        with pytest.raises(Invalid) as caught:
+            search(service, like=5)
+        assert (caught.value.places[0].pointer, caught.value.places[0].code) == ("/like", "no_vector")
+
+    def test_a_dataset_still_being_created_has_no_hits(self, service: SearchService, database: Database) -> None:
+        make_dataset(database, PLANE, ready=False)
+        assert search(service, vector=[1, 0])["hits"] == []
+        with pytest.raises(UnknownRecord):
+            search(service, like=1)
