@@ -8,7 +8,7 @@ from typing import Any
 
 from celery import Celery
 from celery.exceptions import SoftTimeLimitExceeded
-from celery.signals import worker_process_init, worker_ready, worker_shutdown, worker_shutting_down
+from celery.signals import setup_logging, worker_process_init, worker_ready, worker_shutdown, worker_shutting_down
 
 from gristmill.bootstrap import Gristmill, job_types
 from gristmill.broker.app import make_celery
@@ -56,6 +56,12 @@ def _register(type_: str) -> None:
 
 for _type in job_types():
     _register(_type)
+
+
+@setup_logging.connect  # type: ignore[untyped-decorator]
+def _keep_logs(**_: Any) -> None:
+    # Celery would set the level of all loggers, and with it silence what the executor says of each chunk.
+    pass
 
 
 @worker_process_init.connect  # type: ignore[untyped-decorator]
