@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 from tests.support.faults import FaultStack
 from tests.support.system import eventually
 
