@@ -1,0 +1,223 @@
+"""What was accepted reads back equal: every type, nulls among the values, through JSON, NDJSON and CSV."""
+
+import base64
+import itertools
+import json
+import math
+import struct
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.support.rest import Json, Rest
+from tests.support.system import System
+
+pytestmark = pytest.mark.promise(9)
+
+PNG = b"\x89PNG\r\n\x1a\n"
+TYPES: dict[str, Json] = {
+    "text": {},
+    "integer": {},
+    "float": {},
+    "decimal": {},
+    "boolean": {},
+    "timestamp": {},
+    "date": {},
+    "uuid": {},
+    "json": {},
+    "vector": {"dimensions": 3},
+    "image": {},
+}
+CONTRACT = {
+    "fields": [
+        {"name": "id", "type": "integer", "required": True},
+        *({"name": f"f_{name}", "type": name, **limits} for name, limits in TYPES.items()),
+    ],
+    "key": ["id"],
+}
+
+# Every code point but NUL and surrogates, the empty string among them.
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
+DOUBLE = st.floats(allow_nan=False, allow_infinity=False)
+OFFSETS = st.builds(lambda minutes: timezone(timedelta(minutes=minutes)), st.integers(-14 * 60, 14 * 60))
+# A day from both ends, so that no offset leads out of the years 1 to 9999.
+MOMENT = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30, 23, 59, 59, 999999), timezones=OFFSETS)
+NUMBERS = st.integers(-(2**63), 2**63 - 1)
+TREE = st.recursive(
+    st.one_of(st.none(), st.booleans(), NUMBERS, DOUBLE, TEXT),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(TEXT, inner, max_size=3)),
+    max_leaves=4,
+)
+VALUES: dict[str, st.SearchStrategy[Any]] = {
+    "text": TEXT,
+    "integer": NUMBERS,
+    "float": DOUBLE,
+    "decimal": st.builds(
+        lambda digits, places: Decimal(digits).scaleb(-places),
+        st.integers(-(10**38) + 1, 10**38 - 1),
+        st.integers(0, 38),
+    ),
+    "boolean": st.booleans(),
+    "timestamp": MOMENT,
+    "date": st.dates(),
+    "uuid": st.uuids(),
+    "json": TREE,
+    "vector": st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=3, max_size=3),
+    "image": st.binary(max_size=20).map(lambda data: PNG + data),
+}
+ROWS = st.lists(
+    st.fixed_dictionaries({name: st.none() | values for name, values in VALUES.items()}), min_size=1, max_size=12
+)
+LONGEST = "\u00e9" * 65_536
+# What is known to break: beside these every batch has a row of nulls.
+EXTREMES: dict[str, list[Any]] = {
+    "text": ["", " ", '"', ",", "\n", "\r", "\r\n", "a\n\nb", "null", "\\", "\ufeff", "\U0010ffff", "e\u0301", LONGEST],
+    "integer": [2**53 + 1, -(2**53) - 1, 2**63 - 1, -(2**63), 0],
+    "float": [-0.0, 5e-324, 1.7976931348623157e308, 0.1, 1e22, 2.0**53],
+    "decimal": [Decimal(text) for text in ("0", "0.00", "1.50", "9" * 38, "-0." + "0" * 37 + "1", "100")],
+    "boolean": [True, False],
+    "timestamp": [
+        datetime(1, 1, 1, tzinfo=UTC),
+        datetime(9999, 12, 31, 23, 59, 59, 999999, UTC),
+        datetime(1969, 12, 31, 23, 59, 59, 999999, UTC),
+        datetime(2026, 3, 29, 2, 30, 0, 1, timezone(timedelta(hours=5, minutes=45))),
+    ],
+    "date": [datetime(1, 1, 1).date(), datetime(9999, 12, 31).date(), datetime(2024, 2, 29).date()],
+    "uuid": [],
+    "json": [[], {}, "", "null", 0, False, [None], {"": {"a": [1, 2**63, -1.5, "\U0001f33e"]}}, 10**300, 1e300, 0.1],
+    "vector": [[0.0, -0.0, 1.5], [3.4028234663852886e38, -1e-45, 0.1]],
+    "image": [PNG, b"GIF89a" + bytes(range(256)) * 300],
+}  # fmt: skip
+
+
+def as_json(kind: str, value: Any) -> Any:
+    """The JSON that a client sends for a value."""
+    if value is None or kind in ("text", "integer", "float", "boolean", "json", "vector"):
+        return value
+    if kind == "decimal":
+        return format(value, "f")
+    if kind == "image":
+        return base64.b64encode(value).decode()
+    return str(value) if kind == "uuid" else value.isoformat()
+
+
+def as_cell(kind: str, value: Any) -> str:
+    """The CSV cell that a client sends for a value; null is the empty cell without quotes."""
+    if value is None:
+        return ""
+    shown = as_json(kind, value)
+    text = shown if isinstance(shown, str) and kind != "json" else json.dumps(shown, ensure_ascii=False)
+    return '"' + text.replace('"', '""') + '"' if kind in ("text", "json", "vector") else text
+
+
+def same(kind: str, sent: Any, got: Any) -> bool:
+    """Say whether what was read is exactly what was sent, nothing rounded and no type changed."""
+    if sent is None or got is None:
+        return sent is None and got is None
+    if kind == "float":
+        return isinstance(got, float | int) and got == sent and math.copysign(1, got) == math.copysign(1, sent)
+    if kind == "decimal":
+        return isinstance(got, str) and got == format(sent, "f")
+    if kind == "timestamp":
+        return str(got).endswith("Z") and datetime.fromisoformat(got) == sent
+    if kind == "vector":
+        return [float32(value) for value in got] == [float32(value) for value in sent]
+    if kind == "json":
+        return same_tree(sent, got)
+    return type(got) is type(as_json(kind, sent)) and got == as_json(kind, sent)
+
+
+def float32(value: float) -> float:
+    """Round to the nearest 32-bit float, which is what a vector stores."""
+    return float(struct.unpack("f", struct.pack("f", value))[0])
+
+
+def same_tree(sent: Any, got: Any) -> bool:
+    if isinstance(sent, dict):
+        return isinstance(got, dict) and sent.keys() == got.keys() and all(same_tree(sent[k], got[k]) for k in sent)
+    if isinstance(sent, list):
+        return isinstance(got, list) and len(sent) == len(got) and all(map(same_tree, sent, got))
+    if isinstance(sent, float):
+        # jsonb keeps numbers as decimals: 1e300 may come back as its 301 digits, which is the same number.
+        return isinstance(got, float | int) and not isinstance(got, bool) and float(got) == sent
+    return type(sent) is type(got) and sent == got
+
+
+def encode(rows: list[Json], how: str) -> tuple[bytes, str]:
+    """Return body and Content-Type of a request with these rows."""
+    if how == "csv":
+        lines = [",".join(["id", *(f"f_{name}" for name in TYPES)])]
+        lines += [",".join([str(row["id"]), *(as_cell(name, row[name]) for name in TYPES)]) for row in rows]
+        return "\r\n".join(lines).encode(), "text/csv"
+    sent = [{"id": row["id"], **{f"f_{name}": as_json(name, row[name]) for name in TYPES}} for row in rows]
+    if how == "json":
+        return json.dumps(sent).encode(), "application/json"
+    if how == "wrapped":
+        return json.dumps({"records": sent}, ensure_ascii=False).encode(), "application/json"
+    # Absent and null are the same.
+    texts = [{name: value for name, value in row.items() if value is not None} for row in sent]
+    return "\n".join(json.dumps(text, ensure_ascii=False) for text in texts).encode(), "application/x-ndjson"
+
+
+@pytest.fixture(scope="module")
+def rest(system: System) -> Iterator[Rest]:
+    with Rest(system) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def dataset(rest: Rest) -> str:
+    return rest.create(CONTRACT)
+
+
+ids = itertools.count(2**62)
+
+
+def check(rest: Rest, dataset: str, rows: list[Json], how: str) -> None:
+    """Store the rows under new ids in one request and compare every value that comes back."""
+    rows = [{"id": next(ids), **row} for row in rows]
+    body, kind = encode(rows, how)
+    answer = rest.post(dataset, body, headers={"content-type": kind}, params={"wait": 30})
+    assert answer.status_code == 200, answer.text[:2000]
+    counts = answer.json()["record_counts"]
+    assert (answer.json()["state"], counts["succeeded"]) == ("succeeded", len(rows)), answer.text
+    where = json.dumps({"id": {"between": [rows[0]["id"], rows[-1]["id"]]}})
+    found = {record["id"]: record for record in rest.rows(dataset, where=where)}
+    for row in rows:
+        got = found[row["id"]]
+        for name in TYPES:
+            assert same(name, row[name], got[f"f_{name}"]), f"{name}: sent {row[name]!r}, got {got[f'f_{name}']!r}"
+
+
+class TestReadBack:
+    @pytest.mark.parametrize("how", ["json", "wrapped", "ndjson", "csv"])
+    def test_extremes_beside_nulls(self, rest: Rest, dataset: str, how: str) -> None:
+        rows = [
+            {name: (values[at] if at < len(values) else None) for name, values in EXTREMES.items()}
+            for at in range(max(map(len, EXTREMES.values())) + 1)
+        ]
+        check(rest, dataset, rows, how)
+        # Above 200 rows they take the other way into the table.
+        check(rest, dataset, rows[1:] * 16, how)
+
+    @settings(max_examples=40)
+    @given(rows=ROWS, how=st.sampled_from(["json", "wrapped", "ndjson", "csv"]), copies=st.sampled_from([1, 30]))
+    def test_any_value_of_any_type(self, rest: Rest, dataset: str, rows: list[Json], how: str, copies: int) -> None:
+        check(rest, dataset, rows * copies, how)
+
+    def test_one_record_by_key_is_the_same_as_in_a_page(self, rest: Rest, dataset: str) -> None:
+        number = next(ids)
+        record = {
+            "id": number,
+            "f_integer": 2**53 + 1,
+            "f_decimal": "1.10",
+            "f_timestamp": "2026-01-31T12:00:00.000001Z",
+        }
+        rest.store(dataset, [record])
+        expected = {**{f"f_{name}": None for name in TYPES}, **record}
+        assert rest.http.get(rest.record(dataset, str(number))).json() == expected
+        assert rest.rows(dataset, where=json.dumps({"id": number})) == [expected]

@@ -1,0 +1,328 @@
+"""Submission order: whatever order the jobs ran in, the table is what a dict would be after one job at a time.
+
+The jobs go through the real submit, dispatch and worker code. Two workers run at once, get their messages shuffled and
+some of them twice; jobs are made to fail and are retried later.
+"""
+
+import collections
+import itertools
+import json
+import logging
+import os
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+import pytest
+import structlog
+from hypothesis import given, note, settings
+from hypothesis import strategies as st
+from tests.support.servers import add_database
+
+from gristmill.bootstrap import Gristmill
+from gristmill.core.config import Settings
+from gristmill.core.errors import Conflict, Unavailable
+from gristmill.jobs.control import retry_job
+from gristmill.jobs.errors import NotRetryable
+from gristmill.jobs.execute import Executor
+from gristmill.jobs.handlers import ChunkTask
+from gristmill.jobs.repository.dispatch import Message, mark_sent
+from gristmill.jobs.submit import Request
+from gristmill.records import write
+from gristmill.records.errors import KeyExists
+from gristmill.records.read import UnknownRecord
+from gristmill.records.spool import BodySpool
+from gristmill.records.tasks import INGEST
+
+pytestmark = pytest.mark.promise(3)
+
+CHUNK = 3
+REQUEST = Request(principal="test", request_id="order")
+CONTRACT = {
+    "fields": [
+        {"name": "k", "type": "text", "required": True, "max_length": 8},
+        {"name": "v", "type": "integer"},
+        {"name": "w", "type": "text"},
+    ],
+    "key": ["k"],
+}
+Record = dict[str, Any]
+Table = dict[str, Record]
+Chunk = tuple[str, int]
+
+# Few keys, so that most jobs meet the records of others.
+KEYS = st.sampled_from("abcd")
+CHANGE = st.one_of(
+    st.builds(lambda v: {"v": v}, st.integers(0, 9)),
+    st.builds(lambda w: {"w": w}, st.sampled_from([None, "x", "y"])),
+)
+RECORDS = st.lists(
+    st.builds(lambda k, v: {"k": k, "v": v, "w": None}, KEYS, st.integers(0, 9)), min_size=1, max_size=3 * CHUNK
+)
+# How a job's chunks fail at first: not at all, all of them, or one; for good or in a way that is tried again.
+FAULT = st.sampled_from([None] * 6 + ["all", "first", "again"])
+OPERATIONS = st.one_of(
+    st.tuples(st.just("upsert"), RECORDS, FAULT),
+    st.tuples(st.just("upsert"), RECORDS, FAULT),
+    st.tuples(st.just("fail"), st.lists(RECORDS.map(lambda rows: rows[0]), min_size=1, max_size=CHUNK + 1), FAULT),
+    st.tuples(st.just("patch"), KEYS, CHANGE),
+    st.tuples(st.just("delete"), KEYS),
+    st.tuples(st.just("delete_where"), st.integers(0, 9)),
+    st.tuples(st.just("work"), st.integers(1, 6)),
+    st.tuples(st.just("retry"), st.integers(0, 5)),
+)
+
+
+@dataclass
+class Submitted:
+    """A job as the test knows it. ``failing``: the chunks that were made to fail and not retried with success."""
+
+    id: uuid.UUID
+    operation: tuple[Any, ...]
+    failing: set[int] = field(default_factory=set)
+
+    @property
+    def exclusive(self) -> bool:
+        return self.operation[0] != "upsert"
+
+
+class Faults:
+    """Stands between the ingest handler and its work: makes chunks fail that the test has named."""
+
+    def __init__(self) -> None:
+        self.for_good: set[Chunk] = set()
+        self.once: set[Chunk] = set()
+
+    def check(self, task: ChunkTask) -> None:
+        chunk = (str(task.job_id), task.number)
+        if chunk in self.for_good:
+            raise Conflict("failed on purpose")
+        if chunk in self.once:
+            self.once.discard(chunk)
+            raise Unavailable("not now, on purpose")
+
+
+class Mill:
+    """Submitting and two workers, in one process."""
+
+    def __init__(self, url: str) -> None:
+        options = Settings(
+            database_url=url, jobs_chunk_records=CHUNK, jobs_retry_base=0.001, jobs_retry_max=0.001, log_level="error"
+        )
+        self.gristmill = Gristmill(options, "order", pool=4)
+        self.database = self.gristmill.database
+        self.faults = Faults()
+        self.names = (f"t{number}" for number in itertools.count())
+        self._workers = [Gristmill(options, f"order-worker{number}") for number in range(2)]
+        self._idle: collections.deque[Executor] = collections.deque()
+        for worker in self._workers:
+            handler: Any = worker.registry.get(INGEST)
+            prepare = handler.prepare
+            handler.prepare = lambda task, prepare=prepare: (self.faults.check(task), prepare(task))[1]
+            self._idle.append(worker.executor())
+        self._pool = ThreadPoolExecutor(len(self._workers))
+
+    def close(self) -> None:
+        self._pool.shutdown()
+        for one in (self.gristmill, *self._workers):
+            one.database.close()
+
+    def create(self) -> str:
+        name = next(self.names)
+        self.gristmill.datasets.create({**CONTRACT, "name": name}, REQUEST)
+        self.work(Random(0))
+        return name
+
+    def ingest(self, name: str, records: list[Record], on_conflict: Any) -> uuid.UUID:
+        body = BodySpool(self.gristmill.spool, 10**6, b"")
+        body.write(b"\n".join(json.dumps(record).encode() for record in records))
+        return self.gristmill.record_writes.ingest(name, body, "application/x-ndjson", on_conflict, REQUEST)
+
+    def work(self, random: Random, limit: int = 10_000) -> None:
+        """Run due chunks on both workers until there are none, or until ``limit`` were begun."""
+        running: set[Future[str]] = set()
+        while True:
+            messages: list[Message] = []
+            if limit > 0:
+                with self.database.transaction() as connection:
+                    messages = mark_sent(connection, "default", min(limit, random.randint(1, 8)))
+            limit -= len(messages)
+            random.shuffle(messages)
+            for message in messages:
+                # A message that comes twice is one that changes nothing.
+                for _ in range(random.choice([1, 1, 2])):
+                    running.add(self._pool.submit(self._run, message))
+            if not messages and not running and (limit <= 0 or not self._delayed()):
+                return
+            done, running = wait(running, 1, FIRST_COMPLETED) if running else (set(), running)
+            for future in done:
+                future.result()
+
+    def _run(self, message: Message) -> str:
+        executor = self._idle.popleft()
+        try:
+            return executor.run(message.job_id, message.number, message.dispatch)
+        finally:
+            self._idle.append(executor)
+
+    def _delayed(self) -> bool:
+        """Say whether a chunk waits for its next attempt."""
+        with self.database.autocommit() as connection:
+            query = "SELECT EXISTS (SELECT FROM gristmill.chunks WHERE state = 'waiting' AND attempts > 0)"
+            return bool(connection.exec_driver_sql(query).scalar())
+
+    def table(self, name: str) -> Table:
+        with self.database.autocommit() as connection:
+            rows = connection.exec_driver_sql(f"SELECT k, v, w FROM data.{name}").mappings()
+            return {row["k"]: dict(row) for row in rows}
+
+    def states(self, job_id: uuid.UUID) -> list[str]:
+        """The states of the job's chunks, by number."""
+        with self.database.autocommit() as connection:
+            query = "SELECT state FROM gristmill.chunks WHERE job_id = %(id)s ORDER BY number"
+            return [row[0] for row in connection.exec_driver_sql(query, {"id": str(job_id)})]
+
+
+@pytest.fixture(scope="module")
+def mill() -> Iterator[Mill]:
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    found = Mill(add_database(os.environ["GRISTMILL_TEST_POSTGRES"], os.environ["GRISTMILL_TEST_TEMPLATE"]))
+    yield found
+    found.close()
+    structlog.reset_defaults()
+
+
+def chunks_of(records: list[Record]) -> list[list[Record]]:
+    return [records[start : start + CHUNK] for start in range(0, len(records), CHUNK)]
+
+
+def apply(table: Table, job: Submitted) -> list[str]:
+    """Do to ``table`` what the job does; return the states that its chunks must have."""
+    kind, *rest = job.operation
+    if kind in ("upsert", "fail"):
+        before = set(table)
+        states = []
+        for number, records in enumerate(chunks_of(rest[0])):
+            if number in job.failing or (kind == "fail" and before & {record["k"] for record in records}):
+                states.append("failed")
+                continue
+            states.append("done")
+            table.update({record["k"]: record for record in records})
+        return states
+    if kind == "delete_where":
+        for key in [key for key, record in table.items() if record["v"] is not None and record["v"] < rest[0]]:
+            del table[key]
+        return ["done"]
+    if rest[0] not in table:
+        return ["failed"]
+    if kind == "patch":
+        table[rest[0]] = {**table[rest[0]], **rest[1]}
+    else:
+        del table[rest[0]]
+    return ["done"]
+
+
+class History:
+    """One example: what was submitted to one dataset, in order."""
+
+    def __init__(self, mill: Mill, random: Random) -> None:
+        self.mill = mill
+        self.random = random
+        self.name = mill.create()
+        self.jobs: list[Submitted] = []
+
+    def do(self, operation: tuple[Any, ...]) -> None:
+        kind, *rest = operation
+        if kind == "work":
+            self.mill.work(self.random, rest[0])
+        elif kind == "retry":
+            failed = [job for job in self.jobs if self.mill.gristmill.jobs.get(job.id)["state"] == "failed"]
+            if failed:
+                self.retry(failed[rest[0] % len(failed)])
+        else:
+            try:
+                job_id = self.submit(kind, rest)
+            except (KeyExists, UnknownRecord) as refused:
+                # Refused at submit: only when nothing was unfinished, and then the table decides, as it would later.
+                note(f"{operation} refused: {refused.code}")
+                assert "failed" in apply(self.expected(), Submitted(uuid.uuid4(), operation))
+                return
+            self.jobs.append(Submitted(job_id, operation))
+            self.plan_faults(self.jobs[-1])
+
+    def submit(self, kind: str, rest: list[Any]) -> uuid.UUID:
+        writes = self.mill.gristmill.record_writes
+        if kind in ("upsert", "fail"):
+            return self.mill.ingest(self.name, rest[0], "replace" if kind == "upsert" else "fail")
+        if kind == "patch":
+            return writes.patch(self.name, rest[0], json.dumps(rest[1]).encode(), REQUEST)
+        if kind == "delete":
+            return writes.delete(self.name, rest[0], REQUEST)
+        return writes.delete_where(self.name, json.dumps({"where": {"v": {"lt": rest[0]}}}).encode(), REQUEST)
+
+    def plan_faults(self, job: Submitted) -> None:
+        kind, *rest = job.operation
+        if kind not in ("upsert", "fail") or rest[1] is None:
+            return
+        numbers = range(len(chunks_of(rest[0])))
+        named = {(str(job.id), number) for number in (numbers if rest[1] in ("all", "again") else [0])}
+        if rest[1] == "again":
+            self.mill.faults.once |= named
+        else:
+            self.mill.faults.for_good |= named
+            job.failing = {number for _, number in named}
+
+    def retry(self, job: Submitted) -> None:
+        """Retry a failed job; it must be refused exactly when a later job that depends on its outcome has begun."""
+        later = self.jobs[self.jobs.index(job) + 1 :]
+        begun = [other for other in later if job.exclusive or other.exclusive]
+        begun = [other for other in begun if set(self.mill.states(other.id)) - {"waiting", "cancelled"}]
+        try:
+            retry_job(self.mill.database, self.mill.gristmill.notifier, job.id)
+        except NotRetryable:
+            assert begun
+            return
+        assert not begun
+        self.mill.faults.for_good -= {(str(job.id), number) for number in job.failing}
+        job.failing = set()
+
+    def expected(self) -> Table:
+        table: Table = {}
+        for job in self.jobs:
+            apply(table, job)
+        return table
+
+    def check(self) -> None:
+        table: Table = {}
+        for job in self.jobs:
+            expected = apply(table, job)
+            assert self.mill.states(job.id) == expected, f"the chunks of {job.operation}"
+        assert self.mill.table(self.name) == table
+
+
+class TestOrder:
+    @settings(max_examples=int(os.environ.get("GRISTMILL_TEST_ORDER_EXAMPLES", "60")), print_blob=False)
+    @given(
+        operations=st.lists(OPERATIONS, min_size=3, max_size=14),
+        seed=st.integers(0, 2**32),
+        direct=st.booleans(),
+    )
+    def test_the_table_is_that_of_one_job_at_a_time(
+        self, mill: Mill, operations: list[tuple[Any, ...]], seed: int, direct: bool
+    ) -> None:
+        # Both ways of writing, INSERT and COPY with a merge, have comparisons of their own.
+        rows, write.DIRECT_ROWS = write.DIRECT_ROWS, write.DIRECT_ROWS if direct else 0
+        try:
+            history = History(mill, Random(seed))
+            for operation in operations:
+                history.do(operation)
+            mill.work(history.random)
+            for job in [job for job in history.jobs if job.failing]:
+                history.retry(job)
+            mill.work(history.random)
+            history.check()
+        finally:
+            write.DIRECT_ROWS = rows
