@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from gristmill.core.errors import (
     Forbidden,
@@ -71,7 +72,7 @@ def _translate(request: Request, error: Exception) -> GristmillError:
         if error.status_code == 404:
             return NotFound(f"There is nothing at {request.url.path[:200]}; the calls are listed at /docs")
         if error.status_code == 405:
-            allowed = (error.headers or {}).get("Allow", "")
+            allowed = _allowed_methods(request)
             found = MethodNotAllowed(
                 f"{request.method} is not possible at {request.url.path[:200]}; possible: {allowed}", allow=allowed
             )
@@ -79,6 +80,16 @@ def _translate(request: Request, error: Exception) -> GristmillError:
             return found
         return _BY_STATUS.get(error.status_code, Internal)(str(error.detail))
     return Internal("The server made a mistake; its log has the cause under this request_id")
+
+
+def _allowed_methods(request: Request) -> str:
+    """Return every method that the path has; Starlette names only those of the first route that fits."""
+    found: set[str] = set()
+    for method in ("GET", "HEAD", "POST", "PATCH", "PUT", "DELETE"):
+        scope = {**request.scope, "method": method}
+        if any(route.matches(scope)[0] == Match.FULL for route in request.app.routes):
+            found.add(method)
+    return ", ".join(sorted(found))
 
 
 def _invalid(errors: Sequence[Mapping[str, Any]]) -> Invalid:

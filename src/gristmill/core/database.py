@@ -46,9 +46,10 @@ class Database:
             "options": options,
             "keepalives_idle": 30,
         }
-        self.engine: Engine = create_engine(
-            self.url, pool_size=pool, max_overflow=0, pool_timeout=10, connect_args=self._connect_args
-        )
+        options_: dict[str, Any] = {"max_overflow": 0, "pool_timeout": 10, "connect_args": self._connect_args}
+        self.engine: Engine = create_engine(self.url, pool_size=pool, **options_)
+        # A pool of its own: switching one connection to autocommit and back costs two round trips.
+        self._autocommit: Engine = create_engine(self.url, pool_size=pool, isolation_level="AUTOCOMMIT", **options_)
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -64,8 +65,8 @@ class Database:
     @contextlib.contextmanager
     def autocommit(self) -> Iterator[Connection]:
         """A connection whose every statement is its own transaction: one round trip instead of three."""
-        with _unavailable(), self.engine.connect() as connection:
-            yield connection.execution_options(isolation_level="AUTOCOMMIT")
+        with _unavailable(), self._autocommit.connect() as connection:
+            yield connection
 
     def connect_raw(self, **options: Any) -> Any:
         """A psycopg2 connection outside the pool, in autocommit mode: for LISTEN, heartbeats, session locks."""
@@ -80,9 +81,11 @@ class Database:
     def dispose_after_fork(self) -> None:
         """Forget the parent's connections without closing them; call first in a forked child."""
         self.engine.dispose(close=False)
+        self._autocommit.dispose(close=False)
 
     def close(self) -> None:
         self.engine.dispose()
+        self._autocommit.dispose()
 
     def check_pgvector(self) -> None:
         """Raise Unavailable if pgvector is missing or older than 0.8.4 (index corruption and an overflow before it)."""
