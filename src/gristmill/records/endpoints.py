@@ -7,10 +7,11 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
 
 from gristmill.core.config import Settings
 from gristmill.core.endpoints import needs
-from gristmill.core.errors import Invalid, Place, TooLarge, UnsupportedMedia
+from gristmill.core.errors import Invalid, Malformed, Place, TooLarge, UnsupportedMedia
 from gristmill.jobs.endpoints import answer_write, request_of
 from gristmill.records.readers import JSON, media_type
 from gristmill.records.service import RecordWrites
@@ -126,6 +127,8 @@ async def _spooled_body(http: Request, spool: Spool, max_bytes: int) -> AsyncIte
         else:
             await run_in_threadpool(body.write, b"".join(waiting))
         yield body
+    except ClientDisconnect as error:
+        raise Malformed("The connection was closed before the body was complete") from error
     finally:
         body.close()
 

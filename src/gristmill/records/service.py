@@ -24,7 +24,7 @@ from gristmill.records.readers import open_reader
 from gristmill.records.readers.source import Source
 from gristmill.records.spool import BodySpool, Spool, SpooledChunks
 from gristmill.records.submit import Draft, Submitter
-from gristmill.records.validate import Problems, RecordValidator, json_depth
+from gristmill.records.validate import Problems, json_depth, validator_of
 from gristmill.records.write import raise_if_existing
 
 OnConflict = Literal["replace", "fail"]
@@ -41,7 +41,6 @@ class RecordWrites:
         self._settings = settings
         self._submitter = submitter
         self._spool = spool
-        self._validators: dict[tuple[uuid.UUID, int], RecordValidator] = {}
 
     def ingest(
         self, name: str, body: BodySpool, media_type: str, on_conflict: OnConflict, request: Request
@@ -81,7 +80,7 @@ class RecordWrites:
 
         def draft(dataset: Dataset) -> Draft:
             values = parse_key(dataset.contract, key)
-            self._validator(dataset).validate_changes(changes, self._settings.api_max_json_depth)
+            validator_of(dataset.contract).validate_changes(changes, self._settings.api_max_json_depth)
             args = {"key": _key_json(dataset, values)}
             job = self._job(tasks.PATCH, dataset, [NewChunk(0, 1, changes)], args, exclusive=True)
             return Draft(job, check=lambda connection: _must_have(connection, dataset, values))
@@ -120,19 +119,10 @@ class RecordWrites:
             max_attempts=self._settings.jobs_max_attempts,
         )
 
-    def _validator(self, dataset: Dataset) -> RecordValidator:
-        key = (dataset.id, dataset.version)
-        found = self._validators.get(key)
-        if found is None:
-            if len(self._validators) >= 1000:
-                self._validators.clear()
-            found = self._validators[key] = RecordValidator(dataset.contract)
-        return found
-
     def _spooled(self, dataset: Dataset, body: BodySpool, media_type: str) -> SpooledChunks:
         """Return the validated records of ``body`` in chunks, for the caller to close."""
         settings = self._settings
-        source = Source(body.open(), self._validator(dataset), Problems(), settings.api_max_json_depth)
+        source = Source(body.open(), validator_of(dataset.contract), Problems(), settings.api_max_json_depth)
         chunks = SpooledChunks(self._spool)
         try:
             for batch in read_batches(

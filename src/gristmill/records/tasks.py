@@ -20,7 +20,7 @@ from gristmill.records.keys import show_key
 from gristmill.records.payload import decode
 from gristmill.records.read import UnknownRecord
 from gristmill.records.standing import is_applied, latest_applied
-from gristmill.records.validate import RecordValidator
+from gristmill.records.validate import validator_of
 from gristmill.records.write import upsert
 
 INGEST, PATCH, DELETE, DELETE_WHERE = "records.ingest", "records.patch", "records.delete", "records.delete_where"
@@ -120,9 +120,7 @@ class PatchHandler(TransactionalHandler):
     def apply(self, connection: Connection, task: ChunkTask, prepared: Any) -> Outcome:
         dataset = self._targets.present(connection, task)
         contract, key = dataset.contract, _key(dataset.contract, task)
-        changes = RecordValidator(self._targets.submitted(task).contract).validate_changes(
-            task.payload or b"", _ANY_DEPTH
-        )
+        changes = validator_of(self._targets.submitted(task).contract).validate_changes(task.payload or b"", _ANY_DEPTH)
         found = change.patch(
             connection,
             contract,

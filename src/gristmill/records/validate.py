@@ -3,7 +3,7 @@
 The same schema judges JSON text, CSV cells (as the JSON values they stand for) and the changes of a PATCH.
 """
 
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -164,6 +164,12 @@ class RecordValidator:
                 nullable = schemas.with_default_schema(nullable, default=None)
             members[name] = schemas.typed_dict_field(nullable, required=needed and not partial)
         return schemas.typed_dict_schema(members, extra_behavior="forbid")
+
+
+@lru_cache(maxsize=1000)
+def validator_of(contract: Contract) -> RecordValidator:
+    """Return the validator of a contract; making one takes a millisecond, so it is kept."""
+    return RecordValidator(contract)
 
 
 def json_depth(raw: bytes) -> int:
