@@ -1,10 +1,10 @@
 """Shared parts of all endpoints: who asks, and which scope a call needs."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Literal
 
-from fastapi import Depends, Request
+from fastapi import Request
 
 from gristmill.core.errors import Forbidden, TooLarge
 
@@ -25,15 +25,19 @@ LOCAL = Principal("local", "admin")
 
 
 def principal_of(request: Request) -> Principal:
-    """Return the principal that the access middleware has found."""
+    """Return the principal that the gate has found."""
     principal: Principal = request.scope["state"]["principal"]
     return principal
 
 
-def needs(scope: Scope) -> Callable[..., None]:
-    """A dependency that refuses principals whose key has a smaller scope. Raises Forbidden."""
+def needs(scope: Scope) -> Callable[..., Awaitable[None]]:
+    """A dependency that refuses principals whose key has a smaller scope. Raises Forbidden.
 
-    def check(principal: Annotated[Principal, Depends(principal_of)]) -> None:
+    It is async because FastAPI sends every synchronous dependency through the thread pool.
+    """
+
+    async def check(request: Request) -> None:
+        principal = principal_of(request)
         if SCOPES.index(principal.scope) < SCOPES.index(scope):
             raise Forbidden(f"This call needs a key of scope {scope}; {principal.name} has {principal.scope}")
 
