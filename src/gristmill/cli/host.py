@@ -36,13 +36,16 @@ def up(
 ) -> None:
     """Start Postgres, a broker, dispatcher, API, worker and Flower on this machine."""
     stack = stack_of(session)
-    # The notes of the start have been told while it went on.
-    show_status(session, replace(stack.up(), notes=[]))
+
+    def show(found: "StackStatus") -> None:
+        # The notes of the start have been told while it went on.
+        show_status(session, replace(found, notes=[]))
+        session.output.line("Ctrl-C stops it" if foreground else "gristmill down stops it")
+
     if foreground:
-        session.output.line("Ctrl-C stops it")
-        stack.follow()
+        stack.foreground(show)
     else:
-        session.output.line("gristmill down stops it")
+        show(stack.up())
 
 
 def down(session: Session) -> None:

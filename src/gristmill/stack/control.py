@@ -27,6 +27,8 @@ _STATES = {
     "UNKNOWN": "failed",
 }
 _START_SECONDS = 60
+# A child that had to be started more often while it was waited for will not come up.
+_ATTEMPTS = 4
 
 
 class Stack:
@@ -75,20 +77,21 @@ class Stack:
         with self.folder.locked():
             self._stop(self._supervisor(memory), memory)
 
-    def follow(self) -> None:
-        """Block while the stack runs; stop it at Ctrl-C or SIGTERM. For ``up --foreground``."""
-        memory = self.folder.remembered()
-        if memory is None:
-            return
-        supervisor = self._supervisor(memory)
+    def foreground(self, started: Callable[[StackStatus], None]) -> None:
+        """Start everything, call ``started``, stay while it runs; Ctrl-C or SIGTERM at any moment stops all of it."""
         previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
-            while supervisor.alive():
+            started(self.up())
+            memory = self.folder.remembered()
+            while memory and self._supervisor(memory).alive():
                 time.sleep(1)
         except KeyboardInterrupt:
+            # A second Ctrl-C must not interrupt the stop.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
             self.down()
         finally:
             signal.signal(signal.SIGTERM, previous)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def status(self) -> StackStatus:
         """Ask the supervisor and each service that can be asked."""
@@ -114,11 +117,12 @@ class Stack:
         info = states.get(name, {})
         state = _STATES.get(str(info.get("statename", "")), "stopped")
         running = state == "running"
+        pid = int(str(info["pid"])) if running else 0
         return ServiceStatus(
             name=name,
             state=state,
-            ready=running and (service.ready is None or service.ready()),
-            pid=int(str(info["pid"])) if running else None,
+            ready=running and (service.ready is None or service.ready(pid)),
+            pid=pid or None,
             uptime=float(str(info["now"])) - float(str(info["start"])) if running else None,
             url=service.url,
             log=str(self.folder.log(name)),
@@ -188,7 +192,7 @@ class Stack:
             *before, main = server.programs()
             listed += [Service(program) for program in before]
             address = f"127.0.0.1:{server.port}"
-            listed.append(Service(main, address, server.ready))
+            listed.append(Service(main, address, _asking(server)))
         return listed + application(self._settings(memory), self.folder)
 
     def _start(self, supervisor: Supervisor, memory: Memory, fresh: bool) -> None:
@@ -227,15 +231,18 @@ class Stack:
 
     def _await_one(self, supervisor: Supervisor, service: Service) -> None:
         name = service.program.name
+        attempts: set[object] = set()
 
         def settled() -> bool:
-            found = self._describe(service, supervisor.states())
-            return found.ready or found.state == "failed"
+            states = supervisor.states()
+            found = self._describe(service, states)
+            attempts.add(states.get(name, {}).get("pid") or None)
+            if len(attempts - {None}) > _ATTEMPTS or found.state == "failed":
+                raise StackFailed(f"{name} ends again and again")
+            return found.ready
 
         try:
             processes.wait_until(settled, _START_SECONDS, f"{name} does not become ready")
-            if supervisor.states().get(name, {}).get("statename") == "FATAL":
-                raise StackFailed(f"{name} ends again and again")
         except StackFailed as error:
             log = self.folder.log(name)
             raise StackFailed(f"{error.detail}. Its log, {log}, ends:\n{tail(log)}") from error
@@ -265,3 +272,7 @@ class Stack:
     def _note(self, line: str) -> None:
         self._notes.append(line)
         self._say(line)
+
+
+def _asking(server: Server) -> Callable[[int], bool]:
+    return lambda _pid: server.ready()

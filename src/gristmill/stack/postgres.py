@@ -10,10 +10,7 @@ import stat
 import subprocess
 from pathlib import Path
 
-import psycopg2
-from psycopg2 import sql
-
-from gristmill.stack import processes
+from gristmill.stack import processes, repository
 from gristmill.stack.errors import StackFailed
 from gristmill.stack.ports import any_free
 from gristmill.stack.processes import wait_until
@@ -139,10 +136,7 @@ class PostgresServer(Server):
         ]
 
     def ready(self) -> bool:
-        with contextlib.suppress(psycopg2.OperationalError):
-            psycopg2.connect(self.database_url("postgres"), connect_timeout=2).close()
-            return True
-        return False
+        return repository.answers(self.database_url("postgres"))
 
     def start(self) -> None:
         super().start()
@@ -150,15 +144,7 @@ class PostgresServer(Server):
 
     def ensure_database(self, database: str = DATABASE) -> None:
         """Create the database if it is missing; the server must run."""
-        connection = psycopg2.connect(self.database_url("postgres"), connect_timeout=5)
-        connection.autocommit = True
-        try:
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (database,))
-                if cursor.fetchone() is None:
-                    cursor.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(database)))
-        finally:
-            connection.close()
+        repository.ensure_database(self.database_url("postgres"), database)
 
     def end_leftover(self) -> None:
         """End a postmaster that still runs on this cluster; drop a lock file whose process is gone."""

@@ -7,6 +7,7 @@ from urllib.error import HTTPError, URLError
 from urllib.request import ProxyHandler, build_opener
 
 from gristmill.core.config import Settings
+from gristmill.stack import repository
 from gristmill.stack.layout import DataFolder
 from gristmill.stack.program import Program
 from gristmill.stack.server import secret
@@ -20,12 +21,12 @@ class Service:
     """A process with what people and ``up`` want to know about it.
 
     url: where a browser or client reaches it, or None.
-    ready: asks the service itself; None where being up is all that can be asked.
+    ready: asks the service with this process id whether it does its work; None where running is all there is to know.
     """
 
     program: Program
     url: str | None = None
-    ready: Callable[[], bool] | None = None
+    ready: Callable[[int], bool] | None = None
 
 
 def environment(settings: Settings) -> dict[str, str]:
@@ -44,20 +45,23 @@ def application(settings: Settings, folder: DataFolder) -> list[Service]:
         command = (sys.executable, "-P", "-m", *arguments)
         return Program(name, command, folder.path, "app", variables, stop_seconds=stop_seconds)
 
+    def beating(pid: int) -> bool:
+        return repository.is_beating(settings.database_url, pid)
+
     api = f"http://{host}:{settings.api_port}"
     flower = f"http://127.0.0.1:{settings.flower_port}"
     return [
-        Service(python("dispatcher", "gristmill.dispatcher")),
+        Service(python("dispatcher", "gristmill.dispatcher"), ready=beating),
         # It answers open requests first, waiting ones included.
         Service(
             python("api", "gristmill.api", stop_seconds=settings.api_max_wait + 10),
             api,
-            lambda: answers(f"{api}/readyz"),
+            lambda _pid: answers(f"{api}/readyz"),
         ),
-        Service(python("worker", "gristmill.worker", "--queue", "default", stop_seconds=drain)),
-        Service(python("worker-long", "gristmill.worker", "--queue", "long", stop_seconds=drain)),
+        Service(python("worker", "gristmill.worker", "--queue", "default", stop_seconds=drain), ready=beating),
+        Service(python("worker-long", "gristmill.worker", "--queue", "long", stop_seconds=drain), ready=beating),
         # Flower wants a password; that it says so is the sign that it is up.
-        Service(python("flower", "gristmill.stack.flower"), flower, lambda: answers(flower, unauthenticated=True)),
+        Service(python("flower", "gristmill.stack.flower"), flower, lambda _pid: answers(flower, unauthenticated=True)),
     ]
 
 

@@ -1,0 +1,197 @@
+"""A whole stack on this machine: up, status, crashes, down, neighbours, an ordinary user."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+from tests.support.servers import WANTED
+from tests.support.system import eventually
+
+import gristmill
+from gristmill.core.config import Settings
+from gristmill.stack import Stack, StackFailed, StackStatus
+from gristmill.stack.processes import is_alive
+from gristmill.stack.program import MARK
+
+APPLICATION = {"dispatcher", "api", "worker", "worker-long", "flower"}
+
+
+def make(folder: Path, broker: Any = WANTED, **settings: Any) -> Stack:
+    for above in (folder, *folder.parents[:3]):
+        above.mkdir(exist_ok=True)
+        above.chmod(0o755)  # root's Postgres runs as a system user, who must be able to enter
+    return Stack(Settings(stack_data=str(folder), stack_broker=broker, api_port=0, flower_port=0, **settings))
+
+
+def pids(status: StackStatus) -> dict[str, int]:
+    return {service.name: service.pid for service in status.services if service.pid is not None}
+
+
+def alive_of(stack: Stack) -> list[psutil.Process]:
+    """Every living process of the stack: by its mark, or by its data folder on the command line."""
+    memory = stack.folder.remembered()
+    assert memory is not None
+    found = []
+    for process in psutil.process_iter():
+        try:
+            ours = process.environ().get(MARK) == memory.id or str(stack.folder.path) in " ".join(process.cmdline())
+        except psutil.Error:
+            continue
+        if ours and process.pid != os.getpid() and is_alive(process):
+            found.append(process)
+    return found
+
+
+def supervisor_of(stack: Stack) -> int:
+    return int((stack.folder.run / "supervisor.pid").read_text())
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    found = make(tmp_path_factory.mktemp("stack") / "data")
+    found.up()
+    yield found
+    found.down()
+
+
+class TestUp:
+    def test_every_service_runs_and_answers(self, stack: Stack) -> None:
+        status = stack.status()
+        assert status.ok
+        broker = "valkey" if "valkey" in pids(status) else "rabbitmq"
+        assert set(pids(status)) >= {"postgres", broker, *APPLICATION}
+        assert httpx.get(f"{status.url('api')}/readyz").status_code == 200
+        json.dumps(status.as_json())
+
+    def test_flower_asks_for_its_password(self, stack: Stack) -> None:
+        url = str(stack.status().url("flower"))
+        settings = stack.settings()
+        assert httpx.get(url).status_code == 401
+        assert httpx.get(url, auth=(settings.flower_user, settings.flower_password)).status_code == 200
+
+    def test_a_second_up_changes_nothing(self, stack: Stack) -> None:
+        before = pids(stack.status())
+        assert pids(stack.up()) == before
+
+    @pytest.mark.parametrize("name", ["api", "worker", "dispatcher", "postgres"])
+    def test_a_crashed_child_is_restarted(self, stack: Stack, name: str) -> None:
+        before = pids(stack.status())[name]
+        os.kill(before, signal.SIGKILL)
+        eventually(lambda: pids(stack.status()).get(name, before) != before, f"{name} runs again", 30)
+        eventually(lambda: stack.status().ok, "every service answers again", 60)
+
+    @pytest.mark.promise(1)
+    def test_after_a_kill_of_the_supervisor_up_starts_all_anew_on_the_same_ports(self, stack: Stack) -> None:
+        before = stack.status()
+        old = [psutil.Process(pid) for pid in pids(before).values()]
+        os.kill(supervisor_of(stack), signal.SIGKILL)
+        after = stack.up()
+        assert after.ok
+        assert [process for process in old if is_alive(process)] == []
+        assert {service.name: service.url for service in after.services} == {
+            service.name: service.url for service in before.services
+        }
+
+    def test_a_child_does_not_outlive_its_supervisor(self, stack: Stack) -> None:
+        os.kill(supervisor_of(stack), signal.SIGKILL)
+        eventually(lambda: alive_of(stack) == [], "all children have ended by themselves", 40)
+        assert not stack.status().ok
+        assert stack.up().ok
+
+
+class TestDown:
+    def test_a_neighbour_comes_and_goes_and_leaves_nothing(self, stack: Stack, tmp_path: Path) -> None:
+        before = pids(stack.status())
+        neighbour = make(tmp_path / "neighbour")
+        try:
+            status = neighbour.up()
+            assert status.ok
+            ours, theirs = ({s.url for s in found.services if s.url} for found in (stack.status(), status))
+            assert not ours & theirs
+        finally:
+            neighbour.down()
+        assert alive_of(neighbour) == []
+        assert not neighbour.status().running
+        assert pids(stack.status()) == before
+        assert stack.status().ok
+
+    def test_down_without_up_does_nothing(self, tmp_path: Path) -> None:
+        make(tmp_path / "never").down()
+
+    def test_an_up_that_fails_leaves_nothing(self, tmp_path: Path) -> None:
+        failing = make(tmp_path / "failing", "valkey", jobs_plugins="no_such_module")
+        try:
+            with pytest.raises(StackFailed, match="no_such_module"):
+                failing.up()
+            assert alive_of(failing) == []
+        finally:
+            failing.down()
+
+
+SCRIPT = """
+import json, sys
+from gristmill.core.config import Settings
+from gristmill.stack import Stack
+stack = Stack(Settings(stack_data=sys.argv[1], stack_broker=sys.argv[2], api_port=0, flower_port=0))
+show = lambda status: print(json.dumps(status.as_json()), flush=True)
+if sys.argv[3] == "stay":
+    stack.foreground(show)
+else:
+    show(stack.up())
+    stack.down()
+"""
+
+
+class TestForeground:
+    def test_ctrl_c_stops_everything(self, tmp_path: Path) -> None:
+        watched = make(tmp_path / "watched", "valkey")
+        command = [sys.executable, "-c", SCRIPT, str(watched.folder.path), "valkey", "stay"]
+        try:
+            with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as foreground:
+                assert foreground.stdout is not None
+                assert json.loads(foreground.stdout.readline())["ok"]
+                foreground.send_signal(signal.SIGINT)
+                assert foreground.wait(60) == 0
+            assert alive_of(watched) == []
+        finally:
+            watched.down()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the other tests ran as an ordinary user already")
+class TestOrdinaryUser:
+    def test_it_runs_without_root(self, tmp_path: Path) -> None:
+        python = self._python()
+        stack = make(tmp_path / "theirs")
+        shutil.chown(stack.folder.path, "nobody", "nogroup")
+        packages = Path(psutil.__file__).parents[1]
+        environment = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent"}
+        environment["PYTHONPATH"] = f"{Path(gristmill.__file__).parents[1]}:{packages}"
+        command = [*self._as_nobody(), python, "-c", SCRIPT, str(stack.folder.path), WANTED, "down"]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd="/")
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["ok"]
+        assert alive_of(stack) == []
+
+    def _as_nobody(self) -> list[str]:
+        return ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
+
+    def _python(self) -> str:
+        """A Python of the same version that other users can run."""
+        version = f"{sys.version_info.major}.{sys.version_info.minor}"
+        # It must be able to start itself: what setpriv may execute is not what the user may.
+        itself = "subprocess.call([sys.executable, '-V'])"
+        code = f"import subprocess, sys; sys.exit(sys.version[:4] != {version!r} or {itself})"
+        for candidate in (sys.executable, f"/usr/bin/python{version}"):
+            probe = [*self._as_nobody(), candidate, "-c", code]
+            if subprocess.run(probe, check=False, capture_output=True, cwd="/").returncode == 0:
+                return candidate
+        pytest.skip(f"no Python {version} that another user may run")
