@@ -26,7 +26,9 @@ _PRINTABLE = re.compile(r"[\x21-\x7e]{1,255}")
 
 
 def request_of(http: HttpRequest, body_hash: str | None = None) -> Request:
-    """Return what a submission needs to know about its HTTP request. Raises Invalid for bad headers."""
+    """Return what a submission needs to know about its HTTP request. Raises Invalid for bad headers and parameters."""
+    # Checked before anything is queued, though it only counts afterwards.
+    _wait_seconds(http)
     key = http.headers.get("idempotency-key")
     if key is not None and not _PRINTABLE.fullmatch(key):
         raise _bad_header("Idempotency-Key", key, "1 to 255 printable ASCII characters without spaces")
@@ -129,6 +131,7 @@ def build_router(service: JobService) -> APIRouter:
     @router.post("/{job_id}/retry", status_code=202, dependencies=[Depends(needs("write"))])
     async def retry_job(http: HttpRequest, job_id: str) -> Response:
         """Run the failed chunks of a failed job again."""
+        _wait_seconds(http)
         await run_in_threadpool(service.retry, _id(job_id))
         return await answer_write(http, _id(job_id))
 
