@@ -14,6 +14,7 @@ import gristmill.jobs.tables
 import gristmill.search.tables  # noqa: F401 - declares its tables for the migrations
 from gristmill.core.config import Settings, load_settings
 from gristmill.core.database import Database
+from gristmill.core.logs import get_logger
 from gristmill.datasets import endpoints as dataset_endpoints
 from gristmill.datasets.embedders import check_embedders
 from gristmill.datasets.reader import DatasetReader
@@ -43,6 +44,8 @@ from gristmill.search.build import BuildSettings, IndexBuilder
 from gristmill.search.seal import Sealer
 from gristmill.search.service import SearchService
 from gristmill.search.tasks import IndexBuildHandler, index_state, release_table
+
+log = get_logger()
 
 
 class Gristmill:
@@ -150,12 +153,14 @@ class Gristmill:
         )
 
     def check(self) -> None:
-        """Raise Unavailable where the stores are not what the code needs: an old pgvector, another embedder."""
+        """Raise Unavailable for a pgvector that is too old; name the datasets whose embedder is another one here.
+
+        Those datasets refuse new texts, in records and in searches; everything else of them and all others work.
+        """
         self.database.check_pgvector()
         with self.database.autocommit() as connection:
-            problems = check_embedders(connection)
-        if problems:
-            raise problems[0]
+            for problem in check_embedders(connection):
+                log.error("embedder.changed", reason=problem.detail)
 
     def warm_up(self) -> None:
         """Do in a new worker process what the first job would otherwise wait for: load weights, start threads."""

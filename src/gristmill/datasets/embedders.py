@@ -7,6 +7,7 @@ from sqlalchemy import Connection
 
 from gristmill.core.errors import Conflict, GristmillError
 from gristmill.datasets import repository
+from gristmill.datasets.reader import Dataset
 from gristmill.embeddings import registry
 from gristmill.embeddings.errors import EmbedderNotInstalled
 from gristmill.embeddings.port import Description
@@ -60,3 +61,12 @@ def check_embedders(connection: Connection, describe: Describe = registry.descri
                 )
             )
     return problems
+
+
+def require_same(dataset: Dataset, name: str, version: str) -> None:
+    """Raise EmbedderChanged unless the vectors of ``dataset`` were made by this version of its embedder."""
+    if dataset.embedder_version not in (None, version):
+        raise EmbedderChanged(
+            f"The vectors of {dataset.name} were made by {name} {dataset.embedder_version}, and this installation has "
+            f"{version}: their vectors do not compare"
+        )

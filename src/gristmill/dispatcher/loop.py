@@ -62,10 +62,21 @@ class Dispatcher:
 
     def pass_once(self) -> int:
         """Send what is due on every queue, within its window; return the number of messages."""
-        self._publisher.open()
+        if self._publisher.open():
+            self._resend_all()
         with self._database.autocommit() as connection:
             load = repository.read_load(connection, self._queues)
         return sum(self._send_due(queue, *load[queue]) for queue in self._queues)
+
+    def _resend_all(self) -> None:
+        """Send again what was sent and not claimed: over a new connection nobody knows what the broker still has.
+
+        They are few, a window for each queue, and a message that had survived is dropped at its claim.
+        """
+        with self._database.transaction() as connection:
+            resent = repository.resend_unclaimed(connection, after=0)
+        if resent:
+            log.info("dispatcher.resent", chunks=len(resent))
 
     def _send_due(self, queue: str, unclaimed: int, maybe_due: bool) -> int:
         window = self._window or WINDOW_PER_SLOT * self._count_slots(queue)

@@ -29,10 +29,10 @@ class Publisher:
             redis_errors = app.connection_for_write().recoverable_connection_errors
         self._errors = (*BROKER_ERRORS, *redis_errors)
 
-    def open(self) -> None:
-        """Connect and declare the queues. Raises Unavailable within the connection timeout."""
+    def open(self) -> bool:
+        """Connect and declare the queues; True if that had to be done. Raises Unavailable within the timeout."""
         if self._producer is not None:
-            return
+            return False
         try:
             connection = self._app.connection_for_write(connect_timeout=self._timeout)
             self._connection = connection
@@ -43,6 +43,7 @@ class Publisher:
                 queue(channel).declare()
             self._producer = Producer(channel)
             log.info("broker.connected")
+            return True
         except self._errors as error:
             self.close()
             raise Unavailable(f"The broker cannot be reached: {error}") from error

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from gristmill.core.errors import Internal
-from gristmill.datasets.embedders import EmbedderChanged
+from gristmill.datasets.embedders import require_same
 from gristmill.datasets.model import Contract
 from gristmill.datasets.reader import Dataset
 from gristmill.embeddings.port import Embedder
@@ -33,11 +33,7 @@ class EmbeddingStep:
         if embedding is None or embedding.from_ is None or embedding.embedder is None:
             return None
         embedder = self._get(embedding.embedder)
-        if dataset.embedder_version is not None and embedder.version != dataset.embedder_version:
-            raise EmbedderChanged(
-                f"The vectors of {dataset.name} were made by {embedder.name} {dataset.embedder_version}, and this "
-                f"worker has {embedder.version}; their vectors do not compare"
-            )
+        require_same(dataset, embedder.name, embedder.version)
         columns = [table.column(name).to_pylist() for name in embedding.from_]
         vectors = embedder.embed(["\n".join(filter(None, texts)) for texts in zip(*columns, strict=True)])
         expected = (table.num_rows, embedding.dimensions)

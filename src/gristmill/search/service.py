@@ -15,6 +15,7 @@ from gristmill.core.database import Database
 from gristmill.core.errors import Invalid, Place
 from gristmill.datasets.contract import Contract
 from gristmill.datasets.describe import shorten
+from gristmill.datasets.embedders import require_same
 from gristmill.datasets.model import EMBEDDING_COLUMN
 from gristmill.datasets.reader import Dataset, DatasetReader
 from gristmill.embeddings.port import Embedder
@@ -139,7 +140,9 @@ class SearchService:
             return _vector_text(request.vector)
         assert request.text is not None
         assert contract.embedding.embedder is not None
-        vector = self._embedder(contract.embedding.embedder).embed([request.text])[0]
+        embedder = self._embedder(contract.embedding.embedder)
+        require_same(readable.dataset, embedder.name, embedder.version)
+        vector = embedder.embed([request.text])[0]
         if np.isnan(vector).any():
             reason = f"There is nothing in the text {shorten(request.text)} that the embedder knows"
             raise Invalid(reason, [Place("/text", "nothing_to_embed", reason, field="text")])
