@@ -1,0 +1,158 @@
+"""A whole stack of the bench's own, and what scenarios need to drive it and to look into it."""
+
+import contextlib
+import http.client
+import shutil
+import tempfile
+import time
+import xmlrpc.client
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+from supervisor.xmlrpc import SupervisorTransport
+
+from benchmarks import load
+from gristmill.client import Client
+from gristmill.core.config import Settings
+from gristmill.stack import Stack
+
+SMALL = {
+    "name": "bench_small",
+    "fields": [
+        {"name": "id", "type": "text", "required": True, "max_length": 64},
+        {"name": "at", "type": "timestamp", "required": True},
+        {"name": "value", "type": "float"},
+        {"name": "note", "type": "text"},
+    ],
+    "key": ["id"],
+    "time_field": "at",
+}
+_QUIET_SECONDS = 2.0
+
+
+class Bench:
+    """The stack that is measured: RabbitMQ demanded, Flower on, default settings, data in a temporary folder.
+
+    quick: small sizes, to see that everything runs; such figures mean nothing.
+    say: called with each line about the progress.
+    """
+
+    def __init__(self, quick: bool, say: Callable[[str], None], parent: Path | None = None) -> None:
+        self.quick = quick
+        self.say = say
+        self.folder = Path(tempfile.mkdtemp(prefix="gristmill-bench-", dir=parent))
+        self.folder.chmod(0o755)  # root's Postgres runs as a system user, who must be able to enter
+        asked = Settings(stack_data=str(self.folder / "data"), stack_broker="rabbitmq", api_port=0, flower_port=0)
+        self.stack = Stack(asked, say)
+        self.settings = asked
+        self._small_exists = False
+
+    def up(self) -> None:
+        """Start what does not run, and wait until all of it answers."""
+        self.stack.up()
+        self.settings = self.stack.settings()
+        self.client = Client(self.url("api"), timeout=600)
+
+    def close(self) -> None:
+        """Stop everything and delete its data."""
+        self.stack.down()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def size(self, full: int, quick: int) -> int:
+        return quick if self.quick else full
+
+    def url(self, service: str) -> str:
+        found = self.stack.status().url(service)
+        assert found is not None
+        return found
+
+    def pids(self) -> dict[str, int]:
+        """Return the process of each service."""
+        return {service.name: service.pid for service in self.stack.status().services if service.pid is not None}
+
+    def changed_settings(self) -> str:
+        """Return the settings that are not the defaults, ports and paths aside."""
+        own = {"database_url", "broker_url", "api_port", "api_spool_dir", "flower_port", "flower_password"}
+        own |= {"stack_data", "stack_broker"}
+        changed = [
+            f"{name}={getattr(self.settings, name)}"
+            for name, field in Settings.model_fields.items()
+            if name not in own and getattr(self.settings, name) != field.default
+        ]
+        return ", ".join(changed) or "none"
+
+    def small_dataset(self) -> str:
+        """Return the name of a dataset of small records without embedding; it is made at the first call."""
+        name = str(SMALL["name"])
+        if not self._small_exists:
+            self.client.create_dataset(SMALL, wait=True)
+            self._small_exists = True
+        return name
+
+    def small_record(self, number: int | str) -> dict[str, Any]:
+        return {"id": f"record-{number}", "at": "2026-01-01T00:00:00.123456Z", "value": 21.5, "note": "a small record"}
+
+    def post(self, path: str, bodies: list[str], **plan: Any) -> load.Answers:
+        """Send requests below /api/v1; see ``load.Plan``."""
+        return load.drive(load.Plan(self.settings.api_port, f"/api/v1{path}", bodies, **plan))
+
+    @contextlib.contextmanager
+    def connect(self) -> Iterator[Any]:
+        """Give a psycopg2 connection of the bench's own, in autocommit mode."""
+        connection = psycopg2.connect(self.settings.database_url, application_name="benchmarks")
+        connection.autocommit = True
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+    def rows(self, sql: str, parameters: Any = None) -> list[Any]:
+        with self.connect() as connection, connection.cursor() as cursor:
+            cursor.execute(sql, parameters)
+            return cursor.fetchall() if cursor.description else []
+
+    def row(self, sql: str, parameters: Any = None) -> Any:
+        return self.rows(sql, parameters)[0]
+
+    def reset_statements(self) -> None:
+        """Let Postgres count anew what its statements cost; read ``pg_stat_statements`` afterwards."""
+        self.rows("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
+        self.rows("SELECT pg_stat_statements_reset()")
+
+    def drop(self, dataset: str) -> None:
+        """Drop a dataset and wait until it is gone, its index builds too."""
+        self.client.drop_dataset(dataset, wait=True)
+        self.wait_idle()
+
+    def stop_service(self, group: str, name: str) -> None:
+        """Stop one service in order; ``up`` starts it again."""
+        memory = self.stack.folder.remembered()
+        assert memory is not None
+        transport = SupervisorTransport(None, None, f"unix://{memory.socket}")
+        with contextlib.closing(transport):
+            proxy = xmlrpc.client.ServerProxy("http://localhost", transport=transport)
+            try:
+                proxy.supervisor.stopProcess(f"{group}:{name}")
+            except http.client.HTTPException as error:
+                raise RuntimeError(f"the supervisor did not stop {name}: {error!r}") from error
+
+    def wait_idle(self, seconds: float = 900) -> float:
+        """Wait until no job is unfinished, and two seconds more; return the seconds until the last job ended.
+
+        Raises RuntimeError if one failed, or if they do not end within ``seconds``.
+        """
+        began = time.monotonic()
+        while self.row("SELECT count(*) FROM gristmill.jobs WHERE finished_at IS NULL")[0]:
+            if time.monotonic() - began > seconds:
+                raise RuntimeError(f"jobs are unfinished after {seconds:g} s")
+            time.sleep(0.1)
+        took = time.monotonic() - began
+        failed = self.rows(
+            "SELECT id, type, state, error ->> 'detail' FROM gristmill.jobs WHERE state = 'failed' LIMIT 3"
+        )
+        if failed:
+            raise RuntimeError(f"jobs failed: {failed}")
+        time.sleep(_QUIET_SECONDS)
+        return took
