@@ -281,7 +281,7 @@ def small(system: System, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 class TestSize:
-    @pytest.mark.parametrize(("kind", "size"), [(JSON, 2049), (NDJSON, 4097), (CSV, 1_000_000)])
+    @pytest.mark.parametrize(("kind", "size"), [(JSON, 4097), (NDJSON, 4097), (CSV, 1_000_000)])
     def test_a_length_over_the_limit_is_refused_before_the_body_is_read(
         self, small: Rest, name: str, kind: str, size: int
     ) -> None:
@@ -292,7 +292,7 @@ class TestSize:
             answer.begin()
             assert (answer.status, json.loads(answer.read())["code"]) == (413, "too_large")
 
-    @pytest.mark.parametrize(("kind", "size"), [(JSON, 2049), (NDJSON, 5000)])
+    @pytest.mark.parametrize(("kind", "size"), [(JSON, 5000), (NDJSON, 5000)])
     def test_a_stream_without_length_is_refused_when_it_has_gone_over(
         self, small: Rest, name: str, kind: str, size: int
     ) -> None:

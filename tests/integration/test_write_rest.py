@@ -179,7 +179,7 @@ class TestSubmit:
         system = System(database_url, api_max_body_bytes=4096, api_max_json_bytes=2048)
         with system.http:
             name = system.dataset(ONE)
-            assert system.post(name, b" " * 3000, headers={"content-type": "application/json"}).status_code == 413
+            assert system.post(name, b" " * 5000, headers={"content-type": "application/json"}).status_code == 413
             url = f"/api/v1/datasets/{name}/records"
             streamed = system.http.post(url, content=iter([b"\n" * 1000] * 5), headers=NDJSON)
             assert (streamed.status_code, streamed.json()["code"]) == (413, "too_large")

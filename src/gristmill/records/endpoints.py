@@ -27,8 +27,8 @@ def build_router(service: RecordWrites, settings: Settings, spool: Spool) -> API
     """Return the writing routes under /datasets/{dataset}."""
     router = APIRouter(prefix="/datasets/{dataset}", tags=["records"], dependencies=[Depends(needs("write"))])
 
-    def limit(kind: str) -> int:
-        return settings.api_max_json_bytes if kind in _PATCH_TYPES else settings.api_max_body_bytes
+    # Records are read in constant memory, whatever the format; other bodies are read as a whole.
+    most, whole = settings.api_max_body_bytes, settings.api_max_json_bytes
 
     @router.post("/records", status_code=202)
     async def submit_records(
@@ -37,7 +37,7 @@ def build_router(service: RecordWrites, settings: Settings, spool: Spool) -> API
         """Submit records (JSON, NDJSON or CSV): all are validated now, and upserted by a job."""
         _check_on_error(on_error)
         kind = media_type(http.headers.get("content-type"))
-        async with _spooled_body(http, spool, limit(kind)) as body:
+        async with _spooled_body(http, spool, most) as body:
             request = request_of(http, body.body_hash)
             job_id = await run_in_threadpool(service.ingest, dataset, body, kind, on_conflict, request)
         return await answer_write(http, job_id)
@@ -46,14 +46,14 @@ def build_router(service: RecordWrites, settings: Settings, spool: Spool) -> API
     async def validate_records(http: Request, dataset: str) -> JSONResponse:
         """Validate records and store nothing."""
         kind = media_type(http.headers.get("content-type"))
-        async with _spooled_body(http, spool, limit(kind)) as body:
+        async with _spooled_body(http, spool, most) as body:
             return JSONResponse(await run_in_threadpool(service.validate, dataset, body, kind))
 
     @router.post("/records/delete", status_code=202)
     async def delete_records(http: Request, dataset: str) -> Response:
         """Delete the records that a filter finds: `{"where": {...}}`."""
         _check_json(http)
-        async with _spooled_body(http, spool, limit(JSON)) as body:
+        async with _spooled_body(http, spool, whole) as body:
             request = request_of(http, body.body_hash)
             job_id = await run_in_threadpool(service.delete_where, dataset, _content(body), request)
         return await answer_write(http, job_id)
@@ -62,7 +62,7 @@ def build_router(service: RecordWrites, settings: Settings, spool: Spool) -> API
     async def change_record(http: Request, dataset: str, key: str) -> Response:
         """Change the members of a record that the JSON object in the body names."""
         _check_json(http)
-        async with _spooled_body(http, spool, limit(JSON)) as body:
+        async with _spooled_body(http, spool, whole) as body:
             request = request_of(http, body.body_hash)
             job_id = await run_in_threadpool(service.patch, dataset, key, _content(body), request)
         return await answer_write(http, job_id)
@@ -70,7 +70,7 @@ def build_router(service: RecordWrites, settings: Settings, spool: Spool) -> API
     @router.delete("/records/{key:path}", status_code=202)
     async def delete_record(http: Request, dataset: str, key: str) -> Response:
         """Delete the record with this key; a composite key is a percent-encoded JSON array."""
-        async with _spooled_body(http, spool, limit(JSON)) as body:
+        async with _spooled_body(http, spool, whole) as body:
             request = request_of(http, body.body_hash)
         job_id = await run_in_threadpool(service.delete, dataset, key, request)
         return await answer_write(http, job_id)
