@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 from tests.support.stored import make_dataset, store
 
 from gristmill.core.database import Database
@@ -18,6 +19,7 @@ from gristmill.records.read import UnknownRecord
 from gristmill.search.build import BuildSettings, IndexBuilder
 from gristmill.search.errors import NotSearchable
 from gristmill.search.service import SearchService
+from gristmill.search.settings import execute_with
 
 FIELDS = [
     {"name": "id", "type": "integer", "required": True},
@@ -231,6 +233,32 @@ class TestSegmentsAndTail:
         after = search(service, vector=[1.0, 0.0], k=5)
         assert ids(after) == before
         assert after["plan"] == "segments"
+
+
+class TestSettings:
+    def test_settings_reach_the_statement_and_end_with_it(self, database: Database) -> None:
+        query = sa.text("SELECT current_setting('work_mem'), current_setting('jit')")
+        with database.autocommit() as connection:
+            before = connection.execute(query).one()
+            within = execute_with(connection, {"work_mem": "'77kB'", "jit": "off"}, query).one()
+            assert tuple(within) == ("77kB", "off")
+            assert connection.execute(query).one() == before
+
+    def test_more_effort_finds_more(self, database: Database) -> None:
+        dataset = make_dataset(database, {**PLANE, "embedding": {"dimensions": 32}})
+        # Without any structure a graph finds its way badly, so that the effort shows.
+        vectors = np.random.default_rng(1).normal(size=(3000, 32))
+        store(database, dataset.contract, [{"id": n} for n in range(3000)], vectors.tolist())
+        seal(database, dataset)
+        service = SearchService(database, DatasetReader(), registry.get)
+        found = {1: 0, 1000: 0}
+        for query in np.random.default_rng(2).normal(size=(30, 32)):
+            unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+            truth = set(np.argsort(-(unit @ query))[:10].tolist())
+            for ef in found:
+                found[ef] += len(truth & set(ids(search(service, vector=query.tolist(), ef=ef))))
+        assert found[1] < found[1000]
+        assert found[1000] >= 298
 
 
 class TestRefusals:

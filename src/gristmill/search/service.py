@@ -24,7 +24,7 @@ from gristmill.records.read import RecordShape, UnknownRecord, key_is
 from gristmill.records.readable import Readable, dropped_is_unknown, reading
 from gristmill.search.catalogue import Catalogue
 from gristmill.search.schemas import SearchRequest, check_search, read_body
-from gristmill.search.settings import carry_settings, with_settings
+from gristmill.search.settings import execute_with
 from gristmill.search.vector import Ranges, ef_search, nearest, score_of
 
 # How long the exact pass over a large dataset may take before an answer is given as incomplete.
@@ -65,7 +65,6 @@ class SearchService:
         self._catalogue = Catalogue()
         self._ef = ef
         self._exact_seconds = exact_seconds
-        carry_settings(database.engine)
 
     def search(self, name: str, raw: bytes) -> dict[str, Any]:
         """Return the hits of the search in ``raw`` (a JSON body), nearest first, at most k.
@@ -104,10 +103,11 @@ class SearchService:
     ) -> Found:
         ranges = self._catalogue.ready(connection, dataset.id)
         ef = ef_search(self._ef, wanted, len(ranges)) if request.ef is None else max(request.ef, min(wanted, 1000))
-        rows = connection.execute(
+        rows = execute_with(
+            connection,
+            {**GRAPH_SETTINGS, "hnsw.ef_search": ef},
             _statement(dataset.contract, ranges, request),
             {"query": vector, "k": wanted},
-            execution_options=with_settings({**GRAPH_SETTINGS, "hnsw.ef_search": ef}),
         )
         return Found(list(rows), "segments" if ranges else "exact", True)
 
@@ -116,12 +116,11 @@ class SearchService:
     ) -> Found:
         with self._database.autocommit() as connection:
             try:
-                rows = connection.execute(
+                rows = execute_with(
+                    connection,
+                    {"jit": "off", "statement_timeout": int(self._exact_seconds * 1000)},
                     _statement(contract, (), request),
                     {"query": vector, "k": wanted},
-                    execution_options=with_settings(
-                        {"jit": "off", "statement_timeout": int(self._exact_seconds * 1000)}
-                    ),
                 )
             except DBAPIError as error:
                 # 57014, query_canceled: what the graphs gave is still true, but nothing says that it is all.

@@ -1,25 +1,31 @@
 """Planner and index settings of single statements, sent along with them: one round trip to Postgres instead of four."""
 
+import weakref
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Engine, event
+import sqlalchemy as sa
+from sqlalchemy import Connection, CursorResult, Engine, event
+
+Settings = Mapping[str, str | int]
 
 _OPTION = "gristmill_set_local"
+_listening: "weakref.WeakSet[Engine]" = weakref.WeakSet()
 
 
-def carry_settings(engine: Engine) -> None:
-    """Let statements on ``engine`` carry settings; calling it again changes nothing."""
-    if not event.contains(engine, "before_cursor_execute", _prefix):
-        event.listen(engine, "before_cursor_execute", _prefix, retval=True)
+def execute_with(
+    connection: Connection, settings: Settings, statement: sa.Executable, parameters: Mapping[str, Any] | None = None
+) -> CursorResult[Any]:
+    """Execute ``statement`` under ``settings``, whose names and values must be constants.
 
-
-def with_settings(settings: Mapping[str, str | int]) -> dict[str, str]:
-    """Return the execution options of a statement that runs under ``settings`` (names and values are constants).
-
-    Statements sent in one message are one transaction, so the settings end with the statement, in autocommit mode too.
+    Statements sent in one message are one transaction, so on a connection in autocommit mode the settings end with the
+    statement; in a transaction they last until its end.
     """
-    return {_OPTION: "".join(f"SET LOCAL {name} = {value};" for name, value in settings.items())}
+    if connection.engine not in _listening:
+        event.listen(connection.engine, "before_cursor_execute", _prefix, retval=True)
+        _listening.add(connection.engine)
+    carried = "".join(f"SET LOCAL {name} = {value};" for name, value in settings.items())
+    return connection.execute(statement, parameters, execution_options={_OPTION: carried})
 
 
 def _prefix(_connection: Any, _cursor: Any, statement: str, parameters: Any, context: Any, _many: bool) -> Any:
