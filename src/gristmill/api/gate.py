@@ -61,7 +61,9 @@ class Gate:
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
             await send(message)
 
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
+        trace = headers.get(b"traceparent", b"")
+        traced = {"traceparent": trace.decode()} if _REQUEST_ID.fullmatch(trace) else {}
+        with structlog.contextvars.bound_contextvars(request_id=request_id, **traced):
             try:
                 self._check_length(headers)
                 state["principal"] = await self._principal(scope, headers)
