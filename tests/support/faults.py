@@ -168,8 +168,7 @@ class FaultStack:
         with self.system.connect() as connection, connection.cursor() as cursor:
             cursor.execute("SET idle_in_transaction_session_timeout = 0")
             cursor.execute(statement, parameters)
-            yield connection
-            connection.rollback()
+            yield connection  # Closing it rolls back.
 
     def blocked_workers(self, table: str) -> list[dict[str, Any]]:
         """Backends of workers that wait for a lock and have written to ``table`` in their open transaction."""
