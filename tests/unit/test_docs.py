@@ -1,0 +1,43 @@
+"""What the pages say can be followed: links lead somewhere, every promise names tests that carry its mark."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+from gristmill.jobs.handlers import Registry
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+_LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#\s]+)(?:#[^)]*)?\)")
+_PROMISE = re.compile(r"^\| (\d) \| \*\*.*\|(.*)\|$", re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
+def test_every_link_leads_to_a_file(page: Path) -> None:
+    missing = [
+        link for link in _LINK.findall(page.read_text(encoding="utf-8")) if not (page.parent / link).resolve().exists()
+    ]
+    assert not missing
+
+
+def test_the_readme_names_tests_for_all_nine_promises_and_they_carry_the_mark() -> None:
+    rows = dict(_PROMISE.findall((ROOT / "README.md").read_text(encoding="utf-8")))
+    assert sorted(rows) == [str(number) for number in range(1, 10)]
+    for number, cell in rows.items():
+        files = _LINK.findall(cell)
+        assert files, f"promise {number} names no test"
+        for file in files:
+            assert f"mark.promise({number})" in (ROOT / file).read_text(encoding="utf-8"), f"{file}: {number}"
+
+
+def test_the_example_of_a_job_type_can_be_registered() -> None:
+    spec = importlib.util.spec_from_file_location("daily_weather", ROOT / "examples" / "daily_weather.py")
+    assert spec is not None
+    assert spec.loader is not None
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    registry = Registry()
+    example.register(registry, None)
+    assert [handler.type for handler in registry] == ["weather.daily"]
