@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+from tests.support.folders import open_folder
 from tests.support.servers import WANTED
 from tests.support.system import eventually
 
@@ -26,9 +27,6 @@ APPLICATION = {"dispatcher", "api", "worker", "worker-long", "flower"}
 
 
 def make(folder: Path, broker: Any = WANTED, **settings: Any) -> Stack:
-    for above in (folder, *folder.parents[:3]):
-        above.mkdir(exist_ok=True)
-        above.chmod(0o755)  # root's Postgres runs as a system user, who must be able to enter
     return Stack(Settings(stack_data=str(folder), stack_broker=broker, api_port=0, flower_port=0, **settings))
 
 
@@ -55,12 +53,19 @@ def supervisor_of(stack: Stack) -> int:
     return int((stack.folder.run / "supervisor.pid").read_text())
 
 
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with open_folder() as path:
+        yield path
+
+
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    found = make(tmp_path_factory.mktemp("stack") / "data")
-    found.up()
-    yield found
-    found.down()
+def stack() -> Iterator[Stack]:
+    with open_folder() as path:
+        found = make(path / "data")
+        found.up()
+        yield found
+        found.down()
 
 
 class TestUp:
@@ -103,15 +108,15 @@ class TestUp:
 
     def test_a_child_does_not_outlive_its_supervisor(self, stack: Stack) -> None:
         os.kill(supervisor_of(stack), signal.SIGKILL)
-        eventually(lambda: alive_of(stack) == [], "all children have ended by themselves", 40)
+        eventually(lambda: alive_of(stack) == [], lambda: f"all children have ended: {alive_of(stack)}", 60)
         assert not stack.status().ok
         assert stack.up().ok
 
 
 class TestDown:
-    def test_a_neighbour_comes_and_goes_and_leaves_nothing(self, stack: Stack, tmp_path: Path) -> None:
+    def test_a_neighbour_comes_and_goes_and_leaves_nothing(self, stack: Stack, folder: Path) -> None:
         before = pids(stack.status())
-        neighbour = make(tmp_path / "neighbour")
+        neighbour = make(folder / "neighbour")
         try:
             status = neighbour.up()
             assert status.ok
@@ -124,11 +129,11 @@ class TestDown:
         assert pids(stack.status()) == before
         assert stack.status().ok
 
-    def test_down_without_up_does_nothing(self, tmp_path: Path) -> None:
-        make(tmp_path / "never").down()
+    def test_down_without_up_does_nothing(self, folder: Path) -> None:
+        make(folder / "never").down()
 
-    def test_an_up_that_fails_leaves_nothing(self, tmp_path: Path) -> None:
-        failing = make(tmp_path / "failing", "valkey", jobs_plugins="no_such_module")
+    def test_an_up_that_fails_leaves_nothing(self, folder: Path) -> None:
+        failing = make(folder / "failing", "valkey", jobs_plugins="no_such_module")
         try:
             with pytest.raises(StackFailed, match="no_such_module"):
                 failing.up()
@@ -152,8 +157,8 @@ else:
 
 
 class TestForeground:
-    def test_ctrl_c_stops_everything(self, tmp_path: Path) -> None:
-        watched = make(tmp_path / "watched", "valkey")
+    def test_ctrl_c_stops_everything(self, folder: Path) -> None:
+        watched = make(folder / "watched", "valkey")
         command = [sys.executable, "-c", SCRIPT, str(watched.folder.path), "valkey", "stay"]
         try:
             with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as foreground:
@@ -168,9 +173,10 @@ class TestForeground:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="the other tests ran as an ordinary user already")
 class TestOrdinaryUser:
-    def test_it_runs_without_root(self, tmp_path: Path) -> None:
+    def test_it_runs_without_root(self, folder: Path) -> None:
         python = self._python()
-        stack = make(tmp_path / "theirs")
+        stack = make(folder / "theirs")
+        stack.folder.path.mkdir()
         shutil.chown(stack.folder.path, "nobody", "nogroup")
         packages = Path(psutil.__file__).parents[1]
         environment = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent"}

@@ -7,6 +7,7 @@ from pathlib import Path
 import psutil
 import psycopg2
 import pytest
+from tests.support.folders import open_folder
 
 from gristmill.stack import PostgresServer, RabbitServer, StackFailed, ValkeyServer
 from gristmill.stack.processes import is_alive
@@ -16,16 +17,20 @@ from gristmill.stack.server import Server
 KINDS = {"postgres": PostgresServer, "rabbitmq": RabbitServer, "valkey": ValkeyServer}
 
 
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with open_folder() as path:
+        yield path
+
+
 @pytest.fixture(params=list(KINDS))
-def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     if request.param == "rabbitmq" and server_script() is None:
         pytest.skip("RabbitMQ is not installed")
-    # Root's Postgres runs as a system user, who must be able to enter the folder.
-    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        folder.chmod(0o755)
-    found: Server = KINDS[request.param](tmp_path / request.param)
-    yield found
-    found.kill()
+    with open_folder() as folder:
+        found: Server = KINDS[request.param](folder / request.param)
+        yield found
+        found.kill()
 
 
 def family(pid: int) -> list[psutil.Process]:
@@ -68,10 +73,8 @@ class TestServer:
 
 
 class TestPostgres:
-    def test_what_was_committed_is_on_disk(self, tmp_path: Path) -> None:
-        for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-            folder.chmod(0o755)
-        server = PostgresServer(tmp_path / "postgres")
+    def test_what_was_committed_is_on_disk(self, folder: Path) -> None:
+        server = PostgresServer(folder / "postgres")
         server.start()
         try:
             connection = psycopg2.connect(server.url)

@@ -26,7 +26,7 @@ _STATES = {
     "FATAL": "failed",
     "UNKNOWN": "failed",
 }
-_START_SECONDS = 60
+_START_SECONDS = 120
 # A child that had to be started more often while it was waited for will not come up.
 _ATTEMPTS = 4
 
