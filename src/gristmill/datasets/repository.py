@@ -37,7 +37,7 @@ UPDATE gristmill.datasets AS d SET
     version = coalesce((SELECT version FROM shown), d.version),
     contract = coalesce((SELECT contract FROM shown), d.contract),
     state = CASE WHEN d.state = 'creating' AND 1 IN (SELECT version FROM abandoned) THEN 'failed' ELSE d.state END,
-    error = (SELECT error FROM abandoned ORDER BY version LIMIT 1)
+    error = CASE WHEN d.state = 'failed' THEN d.error ELSE (SELECT error FROM abandoned ORDER BY version LIMIT 1) END
 WHERE d.id = :id AND EXISTS (SELECT FROM abandoned)
 """)
 

@@ -79,7 +79,8 @@ class AlterHandler(_DatasetHandler):
         applied = repository.find_applied(connection, row["id"])
         wanted = repository.find_version(connection, row["id"], version)
         if applied is None or wanted is None:
-            raise DatasetFailed(f"The dataset {row['name']} was not created, so there is nothing to change")
+            why = (row["error"] or {}).get("detail", "the reason is not known any more")
+            raise DatasetFailed(f"The dataset {row['name']} was not created, so there is nothing to change: {why}")
         if wanted["state"] == "failed" and repository.has_later_version(connection, row["id"], version):
             # A retry: the later change was made from a contract without this one.
             raise ChangeFailed(f"The contract was changed since: version {version} is no longer wanted")
