@@ -7,7 +7,7 @@ from gristmill.datasets.describe import shorten
 from gristmill.datasets.reader import DatasetReader
 from gristmill.records.keys import parse_key
 from gristmill.records.read import PageQuery, UnknownRecord, read_latest, read_one, read_page
-from gristmill.records.readable import reading
+from gristmill.records.readable import Readables
 
 
 class RecordReads:
@@ -15,11 +15,11 @@ class RecordReads:
 
     def __init__(self, database: Database, datasets: DatasetReader) -> None:
         self._database = database
-        self._datasets = datasets
+        self._datasets = Readables(datasets)
 
     def get(self, name: str, key: str, embedding: bool = False) -> dict[str, Any]:
         """Return the record with the key ``key``, as it stands in a URL. Raises UnknownRecord, NoKey, Invalid."""
-        with self._database.autocommit() as connection, reading(connection, self._datasets, name) as found:
+        with self._database.autocommit() as connection, self._datasets.reading(connection, name) as found:
             contract = found.dataset.contract
             values = parse_key(contract, key)
             record = read_one(connection, contract, values, embedding) if found.has_table else None
@@ -29,13 +29,13 @@ class RecordReads:
 
     def latest(self, name: str, count: int, embedding: bool = False) -> dict[str, Any]:
         """Return ``{"records": [...]}``, newest first."""
-        with self._database.autocommit() as connection, reading(connection, self._datasets, name) as found:
+        with self._database.autocommit() as connection, self._datasets.reading(connection, name) as found:
             contract = found.dataset.contract
             return {"records": read_latest(connection, contract, count, embedding) if found.has_table else []}
 
     def page(self, name: str, query: PageQuery) -> dict[str, Any]:
         """Return ``{"records": [...], "next_page_token": ...}``; the token is null on the last page."""
-        with self._database.autocommit() as connection, reading(connection, self._datasets, name) as found:
+        with self._database.autocommit() as connection, self._datasets.reading(connection, name) as found:
             contract, identity = found.dataset.contract, query.identity(found.dataset.id)
             page = read_page(connection, contract, query, identity, has_table=found.has_table)
         return {"records": page.records, "next_page_token": page.next_page_token}

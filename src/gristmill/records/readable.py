@@ -11,6 +11,9 @@ from gristmill.datasets import repository
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.errors import UnknownDataset
 from gristmill.datasets.reader import Dataset, DatasetReader
+from gristmill.records.standing import is_applied
+
+MAX_KNOWN = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,22 +24,38 @@ class Readable:
     has_table: bool
 
 
-@contextlib.contextmanager
-def reading(connection: Connection, datasets: DatasetReader, name: str) -> Iterator[Readable]:
-    """Yield the dataset called ``name`` to be read within the block.
+class Readables:
+    """Finds datasets to read. Those met before only cost one narrow query, which says that nothing has changed."""
 
-    A change of the contract is visible at once but its columns only exist once its job is done; until then the contract
-    before it is read by. Raises UnknownDataset, also when the dataset is dropped within the block, and DatasetFailed.
-    """
-    dataset = datasets.get(connection, name)
-    has_table = True
-    if dataset.version_state != "applied":
-        applied = repository.find_applied(connection, dataset.id)
-        has_table = applied is not None
-        if applied is not None:
-            dataset = replace(datasets.by_id(connection, dataset.id, applied["version"]), state=dataset.state)
-    with dropped_is_unknown(name):
-        yield Readable(dataset, has_table)
+    def __init__(self, datasets: DatasetReader) -> None:
+        self._datasets = datasets
+        self._known: dict[str, Dataset] = {}
+
+    @contextlib.contextmanager
+    def reading(self, connection: Connection, name: str) -> Iterator[Readable]:
+        """Yield the dataset called ``name`` to be read within the block.
+
+        A change of the contract is visible at once but its columns only exist once its job is done; until then the
+        contract before it is read by. Raises UnknownDataset, also when the dataset is dropped within the block, and
+        DatasetFailed.
+        """
+        with dropped_is_unknown(name):
+            yield self._find(connection, name)
+
+    def _find(self, connection: Connection, name: str) -> Readable:
+        known = self._known.get(name)
+        if known is not None and is_applied(connection, known):
+            return Readable(known, True)
+        dataset = self._datasets.get(connection, name)
+        if dataset.version_state != "applied":
+            applied = repository.find_applied(connection, dataset.id)
+            if applied is None:
+                return Readable(dataset, False)
+            dataset = replace(self._datasets.by_id(connection, dataset.id, applied["version"]), state=dataset.state)
+        if len(self._known) >= MAX_KNOWN:
+            self._known.clear()
+        self._known[name] = dataset
+        return Readable(dataset, True)
 
 
 @contextlib.contextmanager

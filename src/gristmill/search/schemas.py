@@ -1,6 +1,7 @@
 """The body of a search request, read and checked against the contract; one answer names every mistake."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -107,8 +108,7 @@ def _vector(value: Any, contract: Contract, places: list[Place]) -> list[float] 
     dimensions = contract.vector_dimensions or 0
     field = FieldSpec(name=EMBEDDING_COLUMN, type="vector", dimensions=dimensions)
     try:
-        checker = SchemaValidator(embedding_schema(dimensions, contract.embedding.metric))
-        vector: list[float] = checker.validate_python(value)
+        vector: list[float] = _vector_validator(dimensions, contract.embedding.metric).validate_python(value)
         return vector
     except ValidationError as error:
         for item in error.errors()[:100]:
@@ -116,6 +116,11 @@ def _vector(value: Any, contract: Contract, places: list[Place]) -> list[float] 
             path = "".join(f"/{step}" for step in item["loc"])
             places.append(Place(f"/vector{path}", code, reason, field="vector"))
         return None
+
+
+@lru_cache(maxsize=256)
+def _vector_validator(dimensions: int, metric: str) -> SchemaValidator:
+    return SchemaValidator(embedding_schema(dimensions, metric))
 
 
 def _like(value: Any, contract: Contract, places: list[Place]) -> tuple[Any, ...] | None:

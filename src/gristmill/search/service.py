@@ -21,7 +21,7 @@ from gristmill.datasets.reader import Dataset, DatasetReader
 from gristmill.embeddings.port import Embedder
 from gristmill.records.keys import show_key
 from gristmill.records.read import RecordShape, UnknownRecord, key_is
-from gristmill.records.readable import Readable, dropped_is_unknown, reading
+from gristmill.records.readable import Readable, Readables, dropped_is_unknown
 from gristmill.search.catalogue import Catalogue
 from gristmill.search.schemas import SearchRequest, check_search, read_body
 from gristmill.search.settings import execute_with
@@ -60,7 +60,7 @@ class SearchService:
         exact_seconds: float = EXACT_SECONDS,
     ) -> None:
         self._database = database
-        self._datasets = datasets
+        self._datasets = Readables(datasets)
         self._embedder = embedder
         self._catalogue = Catalogue()
         self._ef = ef
@@ -77,7 +77,7 @@ class SearchService:
         """
         started = time.perf_counter()
         body = read_body(raw)
-        with self._database.autocommit() as connection, reading(connection, self._datasets, name) as readable:
+        with self._database.autocommit() as connection, self._datasets.reading(connection, name) as readable:
             dataset = readable.dataset
             request = check_search(body, dataset.contract)
             # The record that the others shall be like is its own nearest: one more is fetched to leave it out.
@@ -136,7 +136,7 @@ class SearchService:
         if request.like is not None:
             return _stored_vector(connection, readable, request.like)
         if request.vector is not None:
-            return _vector_text(request.vector)
+            return str(request.vector)
         assert request.text is not None
         assert contract.embedding.embedder is not None
         embedder = self._embedder(contract.embedding.embedder)
@@ -145,7 +145,7 @@ class SearchService:
         if np.isnan(vector).any():
             reason = f"There is nothing in the text {shorten(request.text)} that the embedder knows"
             raise Invalid(reason, [Place("/text", "nothing_to_embed", reason, field="text")])
-        return _vector_text(vector.tolist())
+        return str(vector.tolist())
 
     def _hits(self, contract: Contract, request: SearchRequest, rows: list[Any]) -> list[dict[str, Any]]:
         assert contract.embedding is not None
@@ -196,7 +196,3 @@ def _stored_vector(connection: Connection, readable: Readable, key: tuple[Any, .
         reason = f"The record {shown} has no vector: there was nothing to embed in it"
         raise Invalid(reason, [Place("/like", "no_vector", reason, field="like")])
     return str(row[0])
-
-
-def _vector_text(values: list[float]) -> str:
-    return f"[{','.join(map(repr, values))}]"

@@ -56,6 +56,11 @@ def release_table(connection: Connection, dataset_id: uuid.UUID, _name: str) -> 
     repository.delete_all(connection, dataset_id)
 
 
+def interrupt_builds(connection: Connection, dataset_id: uuid.UUID, _name: str) -> None:
+    """Cancel the build that runs, for a change of the table that would otherwise wait for it; it is tried again."""
+    repository.cancel_builders(connection, dataset_id)
+
+
 def index_state(connection: Connection, dataset: Dataset) -> dict[str, Any]:
     """Return how much of the dataset has indexes: segments, sealed_rows, tail_rows, building."""
     segments = repository.all_segments(connection, dataset.id)
