@@ -4,7 +4,7 @@ import sys
 
 import uvicorn
 
-from gristmill.access.keys import KeyRing
+from gristmill.access.keys import KeyRing, ensure_key
 from gristmill.api.app import make_app
 from gristmill.api.gate import LOOPBACK
 from gristmill.bootstrap import Gristmill
@@ -21,6 +21,8 @@ def main() -> None:
     configure_logs("api", settings.log_level)
     gristmill = Gristmill(settings, "gristmill-api", pool=settings.database_pool)
     try:
+        if settings.api_bootstrap_key:
+            ensure_key(gristmill.database, "bootstrap", "admin", settings.api_bootstrap_key)
         check_access(settings, gristmill)
         check_stores(gristmill)
     except GristmillError as error:

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import AsyncIterator
 
 import anyio.to_thread
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.types import ASGIApp
 
@@ -15,6 +15,7 @@ from gristmill.api.gate import Gate
 from gristmill.api.problems import install_problem_handlers
 from gristmill.bootstrap import Gristmill
 from gristmill.core.config import Settings
+from gristmill.core.endpoints import known_parameters
 from gristmill.jobs.waits import Waits
 
 
@@ -44,6 +45,6 @@ def make_app(gristmill: Gristmill) -> ASGIApp:
     app.state.idempotency_hours = settings.jobs_idempotency_hours
     app.include_router(service_endpoints.build_router(gristmill.database))
     for router in gristmill.routers():
-        app.include_router(router, prefix="/api/v1")
+        app.include_router(router, prefix="/api/v1", dependencies=[Depends(known_parameters)])
     install_problem_handlers(app)
     return Gate(app, settings, KeyRing(gristmill.database))
