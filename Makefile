@@ -32,8 +32,8 @@ check: .venv/installed ## Style, types and layers: ruff, mypy, import-linter
 bench: setup ## Measure, and print a table with the machine
 	$(BIN)/python -m benchmarks $(ARGS)
 
-soak: setup ## Five minutes of random kills under load; nothing may be lost or doubled
-	$(BIN)/python -m pytest -m soak -s $(ARGS)
+soak: setup ## Five minutes of random kills under load (ARGS=60: a minute); nothing may be lost or doubled
+	$(BIN)/python -m tests.soak $(ARGS)
 
 up: setup ## Start Postgres, broker, API, workers and Flower on this machine
 	$(BIN)/gristmill up $(ARGS)

@@ -2,6 +2,7 @@
 
 import time
 import uuid
+from collections import Counter
 from typing import Any
 
 import httpx
@@ -55,15 +56,20 @@ class Ledger:
 
     def post_until_answered(
         self, client: httpx.Client, records: list[Record], seconds: float = 60, pause: float = 0.1
-    ) -> str:
-        """Submit with an Idempotency-Key, again and again while nobody answers or the answer is "later"."""
+    ) -> tuple[str, int]:
+        """Submit with an Idempotency-Key, again and again while nobody answers or the answer is "later".
+
+        Returns the job's id and how often it was asked for.
+        """
         key = uuid.uuid4().hex
         deadline = time.monotonic() + seconds
+        asked = 0
         while True:
+            asked += 1
             try:
                 answer = client.post(self.url, json=records, headers={"Idempotency-Key": key})
                 if answer.status_code not in (429, 503):
-                    return self.enter(answer, records)
+                    return self.enter(answer, records), asked
                 said = answer.text
             except httpx.HTTPError as error:
                 said = repr(error)
@@ -77,17 +83,19 @@ class Ledger:
 
     def expected(self) -> list[Row]:
         """What the table must hold: the accepted jobs applied one by one in the order of their numbers."""
-        numbers = self.system.query(
+        rows: dict[Any, Row] = {}
+        for job_id, seq in self._jobs():
+            for place, record in enumerate(self.accepted.get(job_id, ())):
+                identity = record["name"] if self.keyed else (seq, place)
+                rows[identity] = (seq, place, record["name"], record["value"])
+        return sorted(rows.values())
+
+    def _jobs(self) -> list[tuple[str, int]]:
+        found = self.system.query(
             "SELECT id::text, seq FROM gristmill.jobs WHERE dataset = %s AND type = 'records.ingest' ORDER BY seq",
             (self.name,),
         )
-        assert {row["id"] for row in numbers} == set(self.accepted), "the jobs are those that were accepted"
-        rows: dict[Any, Row] = {}
-        for row in numbers:
-            for place, record in enumerate(self.accepted[row["id"]]):
-                identity = record["name"] if self.keyed else (row["seq"], place)
-                rows[identity] = (row["seq"], place, record["name"], record["value"])
-        return sorted(rows.values())
+        return [(row["id"], row["seq"]) for row in found]
 
     def settle(self, seconds: float = 120) -> None:
         """Wait until no job of the dataset is unfinished."""
@@ -109,18 +117,34 @@ class Ledger:
     def check(self, seconds: float = 120) -> None:
         """Every accepted job has succeeded, there is no other, and the table holds exactly their records."""
         self.settle(seconds)
-        failed = self.system.query(
-            "SELECT id::text, state, error FROM gristmill.jobs WHERE dataset = %s AND state <> 'succeeded'",
+        assert self.violations() == []
+
+    def violations(self) -> list[str]:
+        """What is wrong once every job has finished; nothing if all promises were kept."""
+        found = []
+        jobs = {job_id for job_id, _ in self._jobs()}
+        if lost := set(self.accepted) - jobs:
+            found.append(f"{len(lost)} accepted jobs are gone: {sorted(lost)[:3]}")
+        if unknown := jobs - set(self.accepted):
+            found.append(f"{len(unknown)} jobs nobody was told of: {sorted(unknown)[:3]}")
+        for job in self.system.query(
+            "SELECT id::text, state, error FROM gristmill.jobs WHERE dataset = %s AND state <> 'succeeded' LIMIT 5",
             (self.name,),
-        )
-        assert not failed
-        assert self.rows() == self.expected()
+        ):
+            found.append(f"job {job['id']} is {job['state']}: {job['error']}")
+        rows, expected = Counter(self.rows()), Counter(self.expected())
+        if missing := expected - rows:
+            found.append(f"{missing.total()} rows are missing: {sorted(missing)[:3]}")
+        if surplus := rows - expected:
+            found.append(f"{surplus.total()} rows are too many or wrong: {sorted(surplus)[:3]}")
         left = self.system.query(
             "SELECT job_id FROM gristmill.payloads WHERE job_id = ANY(%s::uuid[]) UNION ALL "
             "SELECT job_id FROM gristmill.leases WHERE job_id = ANY(%s::uuid[])",
             (list(self.accepted), list(self.accepted)),
         )
-        assert not left, "nothing is left staged or leased"
+        if left:
+            found.append(f"{len(left)} payloads or leases are left over: {[str(row['job_id']) for row in left[:3]]}")
+        return [f"{self.name}: {what}" for what in found]
 
 
 def batch(size: int, prefix: str = "r", value: int = 0) -> list[Record]:

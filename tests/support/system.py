@@ -80,7 +80,7 @@ class System:
             **settings,
         }
         named = {f"GRISTMILL_{name.upper()}": str(value) for name, value in given.items()}
-        return {**kept, **named, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}
+        return {**kept, **named, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}", "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}
 
     def start(self, *names: str, **settings: Any) -> "System":
         """Start processes (all four without names) and wait until each is ready.
@@ -132,9 +132,12 @@ class System:
         return path.read_text(errors="replace") if path.exists() else ""
 
     def pids(self, name: str) -> list[int]:
-        """The process and all its descendants."""
-        process = psutil.Process(self.processes[name].pid)
-        return [process.pid, *(child.pid for child in process.children(recursive=True))]
+        """The process and all its descendants; none if it has ended by itself."""
+        try:
+            process = psutil.Process(self.processes[name].pid)
+            return [process.pid, *(child.pid for child in process.children(recursive=True))]
+        except psutil.NoSuchProcess:
+            return []
 
     def kill(self, name: str) -> None:
         """SIGKILL the process and all its children at once."""
