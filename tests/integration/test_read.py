@@ -3,7 +3,9 @@
 import datetime as dt
 import json
 import os
+import re
 import uuid
+from dataclasses import replace
 from decimal import Decimal
 from functools import cmp_to_key
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy import event
 from tests.support.servers import add_database
 from tests.support.stored import make_dataset, store
 
@@ -255,6 +258,59 @@ class TestPages:
             reads.page("readings", PageQuery())
         with pytest.raises(UnknownDataset):
             reads.page("nothing", PageQuery())
+
+
+class TestPlans:
+    """Pages and the newest records come from an index in its order: nothing is sorted, no table is read in full."""
+
+    def explain(self, database: Database, ask: Any) -> str:
+        """Return the plan of the last statement that ``ask`` makes."""
+        seen: list[str] = []
+
+        def note(_connection: Any, cursor: Any, *_: Any) -> None:
+            seen.append(cursor.query.decode())
+
+        with database.autocommit() as connection:
+            engine = connection.engine
+        event.listen(engine, "after_cursor_execute", note)
+        ask()
+        event.remove(engine, "after_cursor_execute", note)
+        with database.autocommit() as connection:
+            cursor = connection.connection.cursor()
+            cursor.execute("EXPLAIN " + seen[-1])
+            return "\n".join(row[0] for row in cursor.fetchall())
+
+    @pytest.mark.parametrize(
+        ("index", "query"),
+        [
+            ("readings__key", PageQuery(page_size=10)),
+            ("readings__time", PageQuery(page_size=10, start=at(1))),
+            ("readings__time", PageQuery(page_size=10, order="-at", end=at(30))),
+            ("readings__key", PageQuery(page_size=10, order="-sensor,-at")),
+        ],
+    )
+    def test_second_pages_start_where_the_first_ended(
+        self, reads: RecordReads, database: Database, index: str, query: PageQuery
+    ) -> None:
+        self.fill(database)
+        token = reads.page("readings", query)["next_page_token"]
+        plan = self.explain(database, lambda: reads.page("readings", replace(query, page_token=token)))
+        assert f"using {index} on readings" in plan
+        assert "Sort" not in plan
+        assert re.search(r"Index Cond: .*ROW\(", plan)
+
+    def test_the_newest_are_the_end_of_the_time_index(self, reads: RecordReads, database: Database) -> None:
+        self.fill(database)
+        plan = self.explain(database, lambda: reads.latest("readings", 5))
+        assert "Index Scan Backward using readings__time" in plan
+        assert "Sort" not in plan
+
+    def fill(self, database: Database) -> None:
+        dataset = make_dataset(database, READINGS)
+        records = [{"sensor": f"s{n % 50}", "at": f"2026-01-01T{n // 50:02d}:00:00Z"} for n in range(1000)]
+        store(database, dataset.contract, records)
+        with database.transaction() as connection:
+            connection.exec_driver_sql("ANALYZE data.readings")
 
 
 ORDERED = ("an_integer", "a_text", "a_float", "a_decimal", "a_boolean", "a_timestamp", "a_date")
