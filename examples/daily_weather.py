@@ -2,7 +2,7 @@
 
 The module is both the plugin that worker and dispatcher load and the program that submits a job:
 
-    export PYTHONPATH=examples GRISTMILL_JOBS_PLUGINS=daily_weather
+    export PYTHONPATH=$PWD/examples GRISTMILL_JOBS_PLUGINS=daily_weather
     gristmill down && gristmill up && gristmill demo
     GRISTMILL_DATABASE_URL=<the SQL line that the demo prints> python examples/daily_weather.py
     gristmill jobs show <the id that it prints>
@@ -19,10 +19,12 @@ from gristmill.jobs.handlers import ChunkTask, Outcome, Registry, TransactionalH
 from gristmill.jobs.submit import NewChunk, NewJob, Request, submit
 
 TABLE = """
-CREATE TABLE IF NOT EXISTS daily_weather (airport text, day date, temperature float, PRIMARY KEY (airport, day))
+CREATE TABLE IF NOT EXISTS public.daily_weather (
+    airport text, day date, temperature float, PRIMARY KEY (airport, day)
+)
 """
 FILL = """
-INSERT INTO daily_weather
+INSERT INTO public.daily_weather
 SELECT airport, at::date, avg(temperature) FROM data.demo_weather WHERE at >= :since GROUP BY 1, 2
 ON CONFLICT (airport, day) DO UPDATE SET temperature = EXCLUDED.temperature
 """
