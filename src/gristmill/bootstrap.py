@@ -54,7 +54,12 @@ class Gristmill:
     def __init__(self, settings: Settings, name: str, *, pool: int = 4) -> None:
         self.settings = settings
         self.database = Database(
-            settings.database_url, name, pool=pool, statement_timeout=settings.database_statement_timeout
+            settings.database_url,
+            name,
+            pool=pool,
+            statement_timeout=settings.database_statement_timeout,
+            # A frozen worker's chunk can be given to another one only when its transaction has let go of the rows.
+            idle_timeout=settings.jobs_lease,
         )
         self.figures = Figures(self.database)
         self.notifier = Notifier(self.database)

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,19 @@ class TestKilledApi:
         assert ledger.post(batch(3), key) == committed[0]["id"]
         assert stack.system.query(jobs, (ledger.name,)) == committed
         stack.system.start("dispatcher")
+        ledger.check()
+
+
+@pytest.mark.promise(2)
+class TestTwins:
+    def test_requests_with_one_key_at_the_same_moment_make_one_job(self, stack: FaultStack) -> None:
+        ledger = Ledger(stack.system)
+        for _ in range(5):
+            key = uuid.uuid4().hex
+            with ThreadPoolExecutor(8) as pool:
+                jobs = list(pool.map(lambda _, key=key: ledger.post(batch(2), key), range(8)))
+            assert len(set(jobs)) == 1
+        assert len(ledger.accepted) == 5
         ledger.check()
 
 

@@ -49,6 +49,27 @@ class TestKilledWorker:
 
 
 class TestFrozenWorker:
+    def test_inside_its_transaction_holds_nobody_up(self, stack: FaultStack) -> None:
+        ledger = Ledger(stack.system, keyed=True)
+        with stack.locked(LOCK.format(ledger.table)) as table:
+            job_id = ledger.post(batch(3))
+            stack.running(job_id)
+            with stack.locked("SELECT FROM gristmill.jobs WHERE id = %s FOR UPDATE", (job_id,)):
+                table.rollback()
+                eventually(lambda: stack.blocked_workers(ledger.table), "the rows are written")
+                stack.pause("worker")
+        # Nothing blocks the frozen worker's last statement: its transaction now holds the chunk and the rows.
+        held = "SELECT FROM gristmill.chunks WHERE job_id = %s FOR UPDATE SKIP LOCKED"
+        assert not stack.system.query(held, (job_id,)), "the chunk is locked by the frozen worker"
+        stack.system.start("worker2")
+        assert stack.system.finished(job_id)["state"] == "succeeded"
+        done = stack.system.chunk(job_id)
+        assert done["fence"] == 2
+        stack.resume("worker")
+        eventually(lambda: stack.events("worker", "chunk.retried", job=job_id, fence=1), "the first one finds out")
+        assert stack.system.chunk(job_id) == done
+        ledger.check()
+
     def test_beyond_its_lease_is_refused_its_commit(self, stack: FaultStack, tmp_path: Path) -> None:
         gate = tmp_path / "gate"
         job_id = stack.submit("test.wait", args={"file": str(gate), "deaf": True})

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from tests.support.faults import FaultStack
 
 WORKERS = ("worker", "worker2")
+DISPATCHERS = ("dispatcher", "dispatcher2")
 
 
 class Chaos:
@@ -24,7 +25,7 @@ class Chaos:
         # A fault and how often it is chosen among the others.
         self._kinds: list[tuple[str, Callable[[], None], int]] = [
             ("worker killed", self._kill_worker, 5),
-            ("dispatcher killed", lambda: self._kill("dispatcher"), 3),
+            ("dispatcher killed", lambda: self._kill(self._chance.choice(DISPATCHERS)), 3),
             ("api killed", lambda: self._kill("api"), 3),
             ("broker killed, back empty", lambda: self._restart_broker(empty=True), 2),
             ("broker killed, back with its data", lambda: self._restart_broker(empty=False), 1),

@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from tests.soak.chaos import Chaos
+from tests.soak.chaos import DISPATCHERS, WORKERS, Chaos
 from tests.soak.load import CHUNK_RECORDS, Load
 from tests.support.faults import FaultStack
 from tests.support.ledger import Ledger
@@ -33,7 +33,7 @@ def run(stack: FaultStack, seconds: float, seed: int, *, pause: float = 0.05) ->
     seconds: how long; longer if by then some kind of fault has not come up yet. pause: what each client rests
     between two submissions, on average.
     """
-    stack.ensure("worker2")
+    stack.ensure(*WORKERS, *DISPATCHERS)
     ledgers = [Ledger(stack.system), Ledger(stack.system, keyed=True)]
     load, chaos = Load(ledgers, seed, pause=pause), Chaos(stack, seed)
     started = time.monotonic()

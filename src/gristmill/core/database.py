@@ -33,13 +33,19 @@ metadata = MetaData(
 
 
 class Database:
-    """A pool of connections to one Postgres. ``url`` is a libpq URL; ``name`` shows up in pg_stat_activity."""
+    """A pool of connections to one Postgres. ``url`` is a libpq URL; ``name`` shows up in pg_stat_activity.
 
-    def __init__(self, url: str, name: str, pool: int = 10, statement_timeout: float = 30.0) -> None:
+    statement_timeout: seconds. idle_timeout: seconds that a client may be silent within a transaction before Postgres
+    ends it; until then the locks of a client that froze are in everybody's way.
+    """
+
+    def __init__(
+        self, url: str, name: str, pool: int = 10, statement_timeout: float = 30.0, idle_timeout: float = 300.0
+    ) -> None:
         self.url = make_url(url).set(drivername="postgresql+psycopg2")
         self.name = name
         options = f"-c statement_timeout={int(statement_timeout * 1000)} -c client_connection_check_interval=2s"
-        options += " -c timezone=UTC -c idle_in_transaction_session_timeout=300s"
+        options += f" -c timezone=UTC -c idle_in_transaction_session_timeout={int(idle_timeout * 1000)}"
         self._connect_args: dict[str, Any] = {
             "application_name": name,
             "connect_timeout": 5,
