@@ -57,7 +57,7 @@ lock: ## Write the locks anew, after a change of pyproject.toml; UPGRADE=--upgra
 
 .venv/installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Gristmill needs Python 3.11 or newer: make PYTHON=/path/to/python3.11"; exit 1; }
-	@[ -x $(BIN)/python ] || { echo "Making .venv"; $(PYTHON) -m venv .venv; }
+	@[ -x $(BIN)/python ] || { echo "Making .venv and installing what the lock names; the first time this takes a minute or two"; $(PYTHON) -m venv .venv; }
 	@echo "Installing what requirements.lock lists"
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes --requirement requirements.lock
 	@# The build backend is in the lock too: nothing is downloaded that has no hash.

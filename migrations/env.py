@@ -20,6 +20,9 @@ def run() -> None:
     with engine.connect() as connection:
         connection.execute(text("SELECT pg_advisory_lock(7041, 0)"))
         connection.execute(text("SET lock_timeout = '10s'"))
+        # A user called gristmill would otherwise have the system schema as the default one, and a comparison of the
+        # schema would find every table twice.
+        connection.execute(text("SET search_path = public"))
         connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
         connection.commit()
         context.configure(

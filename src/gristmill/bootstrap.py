@@ -169,9 +169,13 @@ class Gristmill:
 
     def warm_up(self) -> None:
         """Do in a new worker process what the first job would otherwise wait for: load weights, start threads."""
+        self.load_embedder()
+        self.figures.flush_every(2.0)
+
+    def load_embedder(self) -> None:
+        """Load the weights of the default embedder, if it is installed."""
         with contextlib.suppress(EmbedderNotInstalled):
             embedders.get(self.settings.embeddings_default)
-        self.figures.flush_every(2.0)
 
     def _count(self, type_: str, finished_as: str, took: float, outcome: Outcome) -> None:
         if outcome.succeeded:

@@ -222,7 +222,7 @@ class TestService:
             "unfinished_jobs",
             'processes{kind="dispatcher",queue=""}',
             'processes{kind="worker",queue="default"}',
-            'jobs_finished_total{job="records.ingest:succeeded"}',
+            'jobs_finished_total{state="succeeded",type="records.ingest"}',
             'job_seconds_count{type="records.ingest"}',
             'request_seconds_count{method="POST",route="/datasets/{dataset}/records",status="200"}',
         ):

@@ -1,5 +1,6 @@
 """The REST application: routers of all domains under /api/v1, behind the gate."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
@@ -27,7 +28,10 @@ def make_app(gristmill: Gristmill) -> ASGIApp:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         anyio.to_thread.current_default_thread_limiter().total_tokens = settings.api_threads
         await app.state.waits.start()
+        # In a thread of its own: the first search would otherwise wait for the embedder's weights.
+        warm_up = asyncio.create_task(asyncio.to_thread(gristmill.load_embedder))
         yield
+        await warm_up
         await app.state.waits.stop()
 
     # FastAPIOffline serves the documentation's scripts itself: /docs works without a way to the Internet.

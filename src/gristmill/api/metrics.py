@@ -17,12 +17,12 @@ REQUEST_SECONDS = Histogram(
     buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
     registry=None,
 )
-# name in the table of counters -> (help, name of the label)
+# name in the table of counters -> (help, names of the labels, whose values are joined by colons)
 COUNTERS = {
-    "records_written": ("Records that jobs wrote.", "type"),
-    "records_superseded": ("Records that a newer record of the same key made void.", "type"),
-    "jobs_finished": ("Jobs that finished, by type and state.", "job"),
-    "lease_losses": ("Chunks taken from a worker whose lease had expired.", "type"),
+    "records_written": ("Records that jobs wrote.", ["type"]),
+    "records_superseded": ("Records that a newer record of the same key made void.", ["type"]),
+    "jobs_finished": ("Jobs that finished, by type and state.", ["type", "state"]),
+    "lease_losses": ("Chunks taken from a worker whose lease had expired.", ["type"]),
 }
 HISTOGRAMS = {"job_seconds": "Time from a job's submission to its end, by type."}
 
@@ -67,10 +67,10 @@ def _stored(stored: list[tuple[str, str, float]]) -> Iterable[Metric]:
     by_name: dict[str, list[tuple[str, float]]] = defaultdict(list)
     for name, label, value in stored:
         by_name[name].append((label, value))
-    for name, (text, label_name) in COUNTERS.items():
-        counter = CounterMetricFamily(f"gristmill_{name}", text, labels=[label_name])
+    for name, (text, label_names) in COUNTERS.items():
+        counter = CounterMetricFamily(f"gristmill_{name}", text, labels=label_names)
         for label, value in by_name[name]:
-            counter.add_metric([label], value)
+            counter.add_metric(label.split(":"), value)
         yield counter
     for name, text in HISTOGRAMS.items():
         family = HistogramMetricFamily(f"gristmill_{name}", text, labels=["type"])

@@ -45,7 +45,8 @@ class Database:
         self.url = make_url(url).set(drivername="postgresql+psycopg2")
         self.name = name
         options = f"-c statement_timeout={int(statement_timeout * 1000)} -c client_connection_check_interval=2s"
-        options += f" -c timezone=UTC -c idle_in_transaction_session_timeout={int(idle_timeout * 1000)}"
+        options += " -c timezone=UTC -c search_path=public"
+        options += f" -c idle_in_transaction_session_timeout={int(idle_timeout * 1000)}"
         self._connect_args: dict[str, Any] = {
             "application_name": name,
             "connect_timeout": 5,
