@@ -495,6 +495,23 @@ class TestParameters:
         problem = refused(post(rest, name, b'[{"k": "a"}]', params={key: value}), 422, "invalid")
         assert place(problem)[0] == f"/query/{key}"
 
+    @pytest.mark.parametrize(
+        ("method", "path", "query"),
+        [
+            ("POST", "/records", "on_conflct=fail"),
+            ("POST", "/validate", "wait=1"),
+            ("GET", "/records", "were={}"),
+            ("GET", "/latest", "page_size=3"),
+            ("GET", "", "wait=1"),
+            ("DELETE", "", "force=true"),
+            ("POST", "/search", "k=3"),
+        ],
+    )
+    def test_a_misspelt_one_is_not_passed_over(self, rest: Rest, name: str, method: str, path: str, query: str) -> None:
+        answer = rest.http.request(method, f"/api/v1/datasets/{name}{path}?{query}")
+        problem = refused(answer, 422, "invalid")
+        assert place(problem) == (f"/query/{query.split('=')[0]}", "unknown_parameter")
+
     @pytest.mark.parametrize("key", ["", "a b", "x" * 256, "é".encode().decode("latin-1")])
     def test_of_the_idempotency_key(self, rest: Rest, name: str, key: str) -> None:
         headers = {"content-type": JSON, "idempotency-key": key.encode("latin-1")}

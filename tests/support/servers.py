@@ -26,7 +26,8 @@ def make_broker(folder: Path, kind: str = WANTED) -> Broker:
 def add_vhost(broker: Broker, name: str) -> str:
     """Return a URL of the broker that nobody else uses."""
     if isinstance(broker, ValkeyServer):
-        return broker.url  # Tests that share a Valkey use databases of their own; see add_database.
+        # Numbered databases are what Valkey has for vhosts: "test0" is number 1.
+        return f"{broker.url.rsplit('/', 1)[0]}/{int(name.removeprefix('test')) + 1}"
     script = server_script()
     assert script is not None
     control = str(script.with_name("rabbitmqctl"))

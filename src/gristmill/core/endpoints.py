@@ -1,12 +1,12 @@
-"""Shared parts of all endpoints: who asks, and which scope a call needs."""
+"""Shared parts of all endpoints: who asks, which scope a call needs, and which parameters it knows."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from fastapi import Request
 
-from gristmill.core.errors import Forbidden, TooLarge
+from gristmill.core.errors import Forbidden, Invalid, Place, TooLarge
 
 Scope = Literal["read", "write", "admin"]
 # Each scope includes those before it.
@@ -42,6 +42,36 @@ def needs(scope: Scope) -> Callable[..., Awaitable[None]]:
             raise Forbidden(f"This call needs a key of scope {scope}; {principal.name} has {principal.scope}")
 
     return check
+
+
+_known: dict[int, frozenset[str]] = {}
+
+
+async def known_parameters(http: Request) -> None:
+    """A dependency that refuses query parameters which the call does not have. Raises Invalid.
+
+    A misspelt on_conflict or where, passed over in silence, would do something else than was asked for.
+    """
+    if not http.query_params:
+        return
+    route = http.scope["route"]
+    known = _known.get(id(route))
+    if known is None:
+        known = _known[id(route)] = frozenset(_parameters(route.dependant))
+    places = []
+    for name in sorted(set(http.query_params) - known):
+        valid = f"the valid ones are: {', '.join(sorted(known))}" if known else "it has none"
+        reason = f"This call has no query parameter {name[:80]!r}; {valid}"
+        places.append(Place(f"/query/{name[:80]}", "unknown_parameter", reason, field=name[:80]))
+    if places:
+        raise Invalid(places[0].reason, places)
+
+
+def _parameters(dependant: Any) -> Iterator[str]:
+    """Yield the names of the query parameters of a call and of everything that it depends on."""
+    yield from (parameter.alias for parameter in dependant.query_params)
+    for inner in dependant.dependencies:
+        yield from _parameters(inner)
 
 
 async def read_limited(http: Request, limit: int, what: str) -> bytes:

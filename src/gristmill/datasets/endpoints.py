@@ -15,7 +15,7 @@ from gristmill.core.endpoints import needs, read_limited
 from gristmill.core.errors import Malformed
 from gristmill.datasets.schemas import CHANGE_EXAMPLE, EXAMPLE
 from gristmill.datasets.service import DatasetService
-from gristmill.jobs.endpoints import answer_write, request_of
+from gristmill.jobs.endpoints import answer_write, request_of, write_options
 from gristmill.jobs.submit import Request
 
 # The largest contract, 250 fields with all their limits, is far smaller.
@@ -25,6 +25,7 @@ MAX_CONTRACT_BYTES = 1024 * 1024
 def build_router(service: DatasetService) -> APIRouter:
     """Return the routes under /datasets that are about datasets themselves."""
     router = APIRouter(prefix="/datasets", tags=["datasets"])
+    admin = [Depends(needs("admin")), Depends(write_options)]
 
     @router.get("", dependencies=[Depends(needs("read"))])
     def list_datasets(
@@ -34,7 +35,7 @@ def build_router(service: DatasetService) -> APIRouter:
         """List datasets in the order of their names."""
         return JSONResponse(service.list(page_size, page_token))
 
-    @router.post("", status_code=202, dependencies=[Depends(needs("admin"))], openapi_extra=_body(EXAMPLE))
+    @router.post("", status_code=202, dependencies=admin, openapi_extra=_body(EXAMPLE))
     async def create_dataset(http: HttpRequest) -> Response:
         """Create a dataset from its contract; records may be submitted as soon as this is accepted."""
         return await _write(http, service.create)
@@ -44,14 +45,12 @@ def build_router(service: DatasetService) -> APIRouter:
         """Return a dataset: its contract, state, rows, sizes and the state of its index."""
         return JSONResponse(service.get(dataset))
 
-    @router.patch(
-        "/{dataset}", status_code=202, dependencies=[Depends(needs("admin"))], openapi_extra=_body(CHANGE_EXAMPLE)
-    )
+    @router.patch("/{dataset}", status_code=202, dependencies=admin, openapi_extra=_body(CHANGE_EXAMPLE))
     async def alter_dataset(http: HttpRequest, dataset: str) -> Response:
         """Add optional fields, or widen the limits of fields."""
         return await _write(http, lambda change, request: service.alter(dataset, change, request))
 
-    @router.delete("/{dataset}", status_code=202, dependencies=[Depends(needs("admin"))])
+    @router.delete("/{dataset}", status_code=202, dependencies=admin)
     async def drop_dataset(http: HttpRequest, dataset: str) -> Response:
         """Drop a dataset with all its records; its name is free at once."""
         request = request_of(http, _hash(http, b""))

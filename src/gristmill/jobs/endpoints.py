@@ -6,7 +6,7 @@ import uuid
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Header, Query
 from fastapi import Request as HttpRequest
 from fastapi.responses import JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
@@ -23,6 +23,17 @@ from gristmill.jobs.waits import Waits
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _PREFER_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*(\d+)", re.IGNORECASE)
 _PRINTABLE = re.compile(r"[\x21-\x7e]{1,255}")
+
+
+async def write_options(
+    wait: Annotated[str | None, Query(description="seconds to wait for the job to end")] = None,
+    priority: Annotated[str | None, Query(description="0 to 9, 9 goes first; 5 without it")] = None,
+    label: Annotated[list[str] | None, Query(description="name=value, at most 20")] = None,
+    run_at: Annotated[str | None, Query(description="RFC 3339 time with offset; not run before it")] = None,
+    idempotency_key: Annotated[str | None, Header(description="the same key and request: the same job")] = None,
+    prefer: Annotated[str | None, Header(description="wait=N, as the parameter wait")] = None,
+) -> None:
+    """A dependency that declares what every write takes; ``request_of`` and ``answer_write`` read and check it."""
 
 
 def request_of(http: HttpRequest, body_hash: str | None = None) -> Request:
@@ -129,7 +140,9 @@ def build_router(service: JobService) -> APIRouter:
         return JSONResponse(body, 200 if body["done"] else 202, {"Location": f"{BASE}/{job_id}"})
 
     @router.post("/{job_id}/retry", status_code=202, dependencies=[Depends(needs("write"))])
-    async def retry_job(http: HttpRequest, job_id: str) -> Response:
+    async def retry_job(
+        http: HttpRequest, job_id: str, wait: Annotated[str | None, Query(description="as for writes")] = None
+    ) -> Response:
         """Run the failed chunks of a failed job again."""
         _wait_seconds(http)
         await run_in_threadpool(service.retry, _id(job_id))

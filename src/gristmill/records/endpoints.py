@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect
 from gristmill.core.config import Settings
 from gristmill.core.endpoints import needs
 from gristmill.core.errors import Invalid, Malformed, Place, TooLarge, UnsupportedMedia
-from gristmill.jobs.endpoints import answer_write, request_of
+from gristmill.jobs.endpoints import answer_write, request_of, write_options
 from gristmill.records.readers import JSON, media_type
 from gristmill.records.service import RecordWrites
 from gristmill.records.spool import MEMORY_BYTES, BodySpool, Spool
@@ -27,10 +27,11 @@ def build_router(service: RecordWrites, settings: Settings, spool: Spool) -> API
     """Return the writing routes under /datasets/{dataset}."""
     router = APIRouter(prefix="/datasets/{dataset}", tags=["records"], dependencies=[Depends(needs("write"))])
 
+    options = [Depends(write_options)]
     # Records are read in constant memory, whatever the format; other bodies are read as a whole.
     most, whole = settings.api_max_body_bytes, settings.api_max_json_bytes
 
-    @router.post("/records", status_code=202)
+    @router.post("/records", status_code=202, dependencies=options)
     async def submit_records(
         http: Request, dataset: str, on_conflict: Literal["replace", "fail"] = "replace", on_error: OnError = "reject"
     ) -> Response:
@@ -49,7 +50,7 @@ def build_router(service: RecordWrites, settings: Settings, spool: Spool) -> API
         async with _spooled_body(http, spool, most) as body:
             return JSONResponse(await run_in_threadpool(service.validate, dataset, body, kind))
 
-    @router.post("/records/delete", status_code=202)
+    @router.post("/records/delete", status_code=202, dependencies=options)
     async def delete_records(http: Request, dataset: str) -> Response:
         """Delete the records that a filter finds: `{"where": {...}}`."""
         _check_json(http)
@@ -58,7 +59,7 @@ def build_router(service: RecordWrites, settings: Settings, spool: Spool) -> API
             job_id = await run_in_threadpool(service.delete_where, dataset, _content(body), request)
         return await answer_write(http, job_id)
 
-    @router.patch("/records/{key:path}", status_code=202)
+    @router.patch("/records/{key:path}", status_code=202, dependencies=options)
     async def change_record(http: Request, dataset: str, key: str) -> Response:
         """Change the members of a record that the JSON object in the body names."""
         _check_json(http)
@@ -67,7 +68,7 @@ def build_router(service: RecordWrites, settings: Settings, spool: Spool) -> API
             job_id = await run_in_threadpool(service.patch, dataset, key, _content(body), request)
         return await answer_write(http, job_id)
 
-    @router.delete("/records/{key:path}", status_code=202)
+    @router.delete("/records/{key:path}", status_code=202, dependencies=options)
     async def delete_record(http: Request, dataset: str, key: str) -> Response:
         """Delete the record with this key; a composite key is a percent-encoded JSON array."""
         async with _spooled_body(http, spool, whole) as body:
