@@ -69,8 +69,9 @@ class Bench:
         return found
 
     def pids(self) -> dict[str, int]:
-        """Return the process of each service."""
-        return {service.name: service.pid for service in self.stack.status().services if service.pid is not None}
+        """Return the process of each service, and of their supervisor."""
+        found = {service.name: service.pid for service in self.stack.status().services if service.pid is not None}
+        return {**found, "supervisor": int((self.stack.folder.run / "supervisor.pid").read_text())}
 
     def changed_settings(self) -> str:
         """Return the settings that are not the defaults, ports and paths aside."""

@@ -8,12 +8,12 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 
 # Kinds as they are shown; whatever a service starts counts for it.
-KINDS = ("api", "dispatcher", "worker", "postgres", "rabbitmq", "flower")
+KINDS = ("api", "dispatcher", "worker", "postgres", "rabbitmq", "flower", "supervisor")
 
 
 def cpu_seconds(pids: Mapping[str, int]) -> dict[str, float]:
     """Return the CPU time that each service has used so far, its children included, dead ones too."""
-    return {kind: sum(map(_used, _tree(pids[kind]))) for kind in KINDS if kind in pids}
+    return {kind: sum(map(_used, _tree(pids, kind))) for kind in KINDS if kind in pids}
 
 
 def machine_busy() -> tuple[float, float]:
@@ -25,21 +25,23 @@ def machine_busy() -> tuple[float, float]:
 def forget_peaks(pids: Mapping[str, int]) -> None:
     """Let the peak of each process' memory begin anew at what it holds now."""
     for kind in pids:
-        for process in _tree(pids[kind]):
+        for process in _tree(pids, kind):
             with contextlib.suppress(OSError):
                 Path(f"/proc/{process.pid}/clear_refs").write_text("5")
 
 
 def peak_mib(pids: Mapping[str, int], kind: str) -> float:
     """Return the highest resident memory, in MiB, that any one process of the service had since ``forget_peaks``."""
-    return max((_peak_kib(process.pid) for process in _tree(pids[kind])), default=0) / 1024
+    return max((_peak_kib(process.pid) for process in _tree(pids, kind)), default=0) / 1024
 
 
-def _tree(pid: int) -> Iterator[psutil.Process]:
+def _tree(pids: Mapping[str, int], kind: str) -> Iterator[psutil.Process]:
     with contextlib.suppress(psutil.NoSuchProcess):
-        root = psutil.Process(pid)
+        root = psutil.Process(pids[kind])
         yield root
-        yield from root.children(recursive=True)
+        # Everything is a child of the supervisor, which counts for the log lines that it writes only.
+        if root.pid != pids.get("supervisor"):
+            yield from root.children(recursive=True)
 
 
 def _used(process: psutil.Process) -> float:
