@@ -63,6 +63,7 @@ class TestFrozenBroker:
         ledger.check()
 
 
+@pytest.mark.promise(8)
 class TestEmptyBroker:
     def test_queued_sent_and_running_jobs_all_succeed_once(self, stack: FaultStack, tmp_path: Path) -> None:
         gate = tmp_path / "gate"
@@ -87,6 +88,7 @@ class TestEmptyBroker:
             assert len(stack.effects(job_id)) == 1
 
 
+@pytest.mark.promise(8)
 class TestUnreachableBroker:
     def test_a_post_answers_202_with_its_port_closed_and_with_a_mute_server_on_it(self, stack: FaultStack) -> None:
         ledger = Ledger(stack.system)

@@ -1,11 +1,11 @@
 """Cancel, retry, drain and schedule, with workers that are busy, killed or leaving."""
 
-import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from tests.support.faults import FaultStack
 from tests.support.system import eventually
 
@@ -73,6 +73,7 @@ class TestCancel:
         assert ask(stack, "0192aaaa-0000-7000-8000-000000000000", "cancel").status_code == 404
 
 
+@pytest.mark.promise(3)
 class TestRetry:
     def test_runs_the_failed_chunks_only_and_keeps_the_number(self, stack: FaultStack, tmp_path: Path) -> None:
         mended = tmp_path / "mended"
@@ -110,6 +111,7 @@ class TestRetry:
         assert stack.system.finished(exclusive)["state"] == "failed"
 
 
+@pytest.mark.promise(1)
 class TestDrain:
     def test_without_time_the_chunk_is_given_back_with_its_attempt(self, stack: FaultStack, tmp_path: Path) -> None:
         stack.system.kill("worker")
@@ -144,6 +146,7 @@ class TestDrain:
         assert stack.system.finished(later)["state"] == "succeeded"
 
 
+@pytest.mark.promise(3)
 class TestSchedule:
     def test_a_scheduled_job_takes_its_number_when_it_is_due(self, stack: FaultStack) -> None:
         due = datetime.now(UTC) + timedelta(seconds=3)
@@ -167,9 +170,3 @@ class TestSchedule:
         stack.system.finished(witness)
         assert stack.system.job(scheduled)["state"] == "cancelled"
         assert not stack.effects(scheduled)
-
-
-def test_time_is_the_clock_of_postgres(stack: FaultStack) -> None:
-    """The tests above compare this machine's clock with Postgres': they run on one machine."""
-    there = stack.system.query("SELECT extract(epoch FROM clock_timestamp())::float AS now")[0]["now"]
-    assert abs(there - time.time()) < 5

@@ -48,6 +48,7 @@ class TestKilledWorker:
             ledger.check()
 
 
+@pytest.mark.promise(8)
 class TestFrozenWorker:
     def test_inside_its_transaction_holds_nobody_up(self, stack: FaultStack) -> None:
         ledger = Ledger(stack.system, keyed=True)
