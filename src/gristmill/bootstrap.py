@@ -43,7 +43,7 @@ from gristmill.search import endpoints as search_endpoints
 from gristmill.search.build import BuildSettings, IndexBuilder
 from gristmill.search.seal import Sealer
 from gristmill.search.service import SearchService
-from gristmill.search.tasks import IndexBuildHandler, index_state, release_table
+from gristmill.search.tasks import IndexBuildHandler, index_state, interrupt_builds, release_table
 
 log = get_logger()
 
@@ -113,7 +113,7 @@ class Gristmill:
         drop_hooks = [release_table]
         return [
             CreateHandler(drop_hooks),
-            AlterHandler(),
+            AlterHandler([interrupt_builds]),
             DropHandler(drop_hooks),
             *build_handlers(self.database, self.dataset_reader, EmbeddingStep(embedders.get)),
             IndexBuildHandler(IndexBuilder(self.database, build)),
@@ -121,7 +121,13 @@ class Gristmill:
 
     def chores(self) -> list[tuple[float, Callable[[], Any]]]:
         """What the dispatcher does now and then for other domains: (every so many seconds, what)."""
-        return [(2.0, Sealer(self.database, self.settings.search_seal_rows).run)]
+        sealer = Sealer(self.database, self.settings.search_seal_rows)
+
+        def seal() -> None:
+            if sealer.run():
+                self.notifier.due()
+
+        return [(2.0, seal)]
 
     def executor(
         self,

@@ -18,8 +18,8 @@ from gristmill.datasets.service import ALTER, CREATE, DROP
 from gristmill.jobs.errors import JobDropped
 from gristmill.jobs.handlers import ChunkTask, Outcome, TransactionalHandler
 
-DropHook = Callable[[Connection, uuid.UUID, str], None]
-"""Called with the dataset's id and name in the transaction that drops its table, before the table goes."""
+TableHook = Callable[[Connection, uuid.UUID, str], None]
+"""Called with the dataset's id and name in the transaction that changes or drops its table, before that is done."""
 
 
 class _DatasetHandler(TransactionalHandler):
@@ -42,7 +42,7 @@ class CreateHandler(_DatasetHandler):
 
     type = CREATE
 
-    def __init__(self, drop_hooks: Sequence[DropHook] = ()) -> None:
+    def __init__(self, drop_hooks: Sequence[TableHook] = ()) -> None:
         self._drop_hooks = drop_hooks
 
     def apply(self, connection: Connection, task: ChunkTask, prepared: Any) -> Outcome:
@@ -73,6 +73,9 @@ class AlterHandler(_DatasetHandler):
 
     type = ALTER
 
+    def __init__(self, alter_hooks: Sequence[TableHook] = ()) -> None:
+        self._alter_hooks = alter_hooks
+
     def apply(self, connection: Connection, task: ChunkTask, prepared: Any) -> Outcome:
         row = self.dataset(connection, task)
         version = task.args["version"]
@@ -84,6 +87,8 @@ class AlterHandler(_DatasetHandler):
         if wanted["state"] == "failed" and repository.has_later_version(connection, row["id"], version):
             # A retry: the later change was made from a contract without this one.
             raise ChangeFailed(f"The contract was changed since: version {version} is no longer wanted")
+        for hook in self._alter_hooks:
+            hook(connection, row["id"], row["name"])
         ddl.apply_alter(connection, load_contract(applied["contract"]), load_contract(wanted["contract"]))
         repository.set_version_state(connection, row["id"], version, "applied")
         if row["version"] <= version:
@@ -97,7 +102,7 @@ class DropHandler(_DatasetHandler):
 
     type = DROP
 
-    def __init__(self, drop_hooks: Sequence[DropHook] = ()) -> None:
+    def __init__(self, drop_hooks: Sequence[TableHook] = ()) -> None:
         self._drop_hooks = drop_hooks
 
     def apply(self, connection: Connection, task: ChunkTask, prepared: Any) -> Outcome:
@@ -110,7 +115,7 @@ class DropHandler(_DatasetHandler):
         """The dataset stays ``dropping``: the job may be retried, and creating the name anew drops the table too."""
 
 
-def _drop(connection: Connection, row: repository.Row, hooks: Sequence[DropHook]) -> None:
+def _drop(connection: Connection, row: repository.Row, hooks: Sequence[TableHook]) -> None:
     for hook in hooks:
         hook(connection, row["id"], row["name"])
     ddl.drop_table(connection, row["name"], row["id"])

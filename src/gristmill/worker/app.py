@@ -21,6 +21,7 @@ from gristmill.worker.presence import Presence
 log = get_logger()
 settings = load_settings()
 app: Celery = make_celery(settings, confirm=False)
+app.conf.worker_consumer = "gristmill.worker.consumer:SteadyConsumer"
 
 # Shared with the pool's processes by the fork: the time from which chunks are to be given back; 0 while not draining.
 _drain_at = multiprocessing.Value("d", 0.0)
