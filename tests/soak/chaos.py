@@ -13,7 +13,7 @@ DISPATCHERS = ("dispatcher", "dispatcher2")
 
 
 class Chaos:
-    """One fault after the other, in a thread of its own, until ``stop``."""
+    """One fault after the other, in a thread of its own, until ``stop``; now and then the next comes at once."""
 
     def __init__(self, stack: FaultStack, seed: int) -> None:
         self._stack = stack
@@ -27,9 +27,9 @@ class Chaos:
             ("worker killed", self._kill_worker, 5),
             ("dispatcher killed", lambda: self._kill(self._chance.choice(DISPATCHERS)), 3),
             ("api killed", lambda: self._kill("api"), 3),
-            ("broker killed, back empty", lambda: self._restart_broker(empty=True), 2),
+            ("broker killed, back empty", lambda: self._restart_broker(empty=True), 1),
             ("broker killed, back with its data", lambda: self._restart_broker(empty=False), 1),
-            ("postmaster killed", self._restart_postgres, 2),
+            ("postmaster killed", self._restart_postgres, 1),
             ("worker frozen beyond its lease", self._freeze_worker, 1),
         ]
 
@@ -57,8 +57,24 @@ class Chaos:
                 place = planned.pop() if planned else self._chance.choices(range(len(names)), weights)[0]
                 acts[place]()
                 self.faults[names[place]] += 1
+                if self._chance.random() < 0.7:
+                    self._see_work()
         except BaseException as error:  # noqa: BLE001 - told to whoever stops this
             self.error = error
+
+    def _see_work(self) -> None:
+        """Wait until some more jobs have finished: a fault tells most about a system that is at work.
+
+        Not for ever, though: what never comes back is found when the books are checked.
+        """
+        deadline = time.monotonic() + 20
+        before = self._finished()
+        while self._finished() < before + 10 and time.monotonic() < deadline and not self._stop.is_set():
+            time.sleep(0.1)
+
+    def _finished(self) -> int:
+        found = self._stack.system.query("SELECT count(*) AS n FROM gristmill.jobs WHERE finished_at IS NOT NULL")
+        return int(found[0]["n"])
 
     def _pause(self) -> None:
         time.sleep(self._chance.uniform(0, 1.5))

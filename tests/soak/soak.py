@@ -9,8 +9,14 @@ from tests.soak.load import CHUNK_RECORDS, Load
 from tests.support.faults import FaultStack
 from tests.support.ledger import Ledger
 
-# An attempt is spent whenever a worker is killed under a chunk; so many kills may well hit one of them five times.
-SETTINGS: dict[str, Any] = {"jobs_chunk_records": CHUNK_RECORDS, "jobs_max_attempts": 50, "jobs_retry_max": 2}
+SETTINGS: dict[str, Any] = {
+    "jobs_chunk_records": CHUNK_RECORDS,
+    # An attempt is spent whenever a worker is killed under a chunk; so many kills may well hit one of them five times.
+    "jobs_max_attempts": 50,
+    "jobs_retry_max": 2,
+    # The clients are held back by 429 as soon as the workers do not keep up, so that the end is never far.
+    "jobs_max_queued": 300,
+}
 
 
 @dataclass
