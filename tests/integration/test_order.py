@@ -21,6 +21,7 @@ import structlog
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
 from tests.support.servers import add_database
+from tests.support.system import eventually
 
 from gristmill.bootstrap import Gristmill
 from gristmill.core.config import Settings
@@ -30,7 +31,7 @@ from gristmill.jobs.errors import NotRetryable
 from gristmill.jobs.execute import Executor
 from gristmill.jobs.handlers import ChunkTask
 from gristmill.jobs.repository.dispatch import Message, mark_sent
-from gristmill.jobs.submit import Request
+from gristmill.jobs.submit import NewChunk, NewJob, Request, submit
 from gristmill.records import write
 from gristmill.records.errors import KeyExists
 from gristmill.records.read import UnknownRecord
@@ -326,3 +327,45 @@ class TestOrder:
             history.check()
         finally:
             write.DIRECT_ROWS = rows
+
+
+class TestNumbers:
+    """No smaller number can appear once a later exclusive job may have begun."""
+
+    @pytest.mark.parametrize(
+        ("first", "second", "waits"), [(False, True, True), (True, False, True), (False, False, False)]
+    )
+    def test_a_number_is_drawn_under_the_lock_of_its_scope(
+        self, mill: Mill, first: bool, second: bool, waits: bool
+    ) -> None:
+        scope = f"numbers {first} {second}"
+        drawn: list[str] = []
+
+        def submit_one(exclusive: bool) -> None:
+            job = NewJob("order.none", scope, exclusive, {}, None, [NewChunk(0, 0, None)], queue="long")
+            with mill.database.transaction() as connection:
+                submit(connection, job, REQUEST)
+            drawn.append("second")
+
+        with ThreadPoolExecutor(1) as pool:
+            with mill.database.transaction() as connection:
+                job = NewJob("order.none", scope, first, {}, None, [NewChunk(0, 0, None)], queue="long")
+                submit(connection, job, REQUEST)
+                future = pool.submit(submit_one, second)
+                if waits:
+                    eventually(lambda: self.is_waiting(mill), "the second submission waits for the first one's commit")
+                    assert not drawn
+                else:
+                    future.result(timeout=10)
+                drawn.append("first")
+            future.result(timeout=10)
+        with mill.database.autocommit() as connection:
+            query = "SELECT exclusive, seq FROM gristmill.jobs WHERE scope = %(scope)s ORDER BY seq"
+            numbers = connection.exec_driver_sql(query, {"scope": scope}).all()
+        assert [row[0] for row in numbers] == [first, second]
+        assert drawn == (["first", "second"] if waits else ["second", "first"])
+
+    def is_waiting(self, mill: Mill) -> bool:
+        with mill.database.autocommit() as connection:
+            query = "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted)"
+            return bool(connection.exec_driver_sql(query).scalar())
