@@ -107,6 +107,7 @@ class FaultStack:
     def kill_postgres(self) -> None:
         """SIGKILL the postmaster; its backends find out by themselves."""
         self.postgres.kill()
+        self._database.close()  # The test's own connections are dead too; the pool makes new ones.
 
     def start_postgres(self) -> None:
         """Start it again, which Postgres refuses while a backend of the killed postmaster is alive."""
