@@ -237,6 +237,7 @@ class TestBodies:
             (b"\n\n", NDJSON, 422, "empty"),
             (b"k,i\na,1,2\n", CSV, 422, "uneven_row"),
             (b"k,i\na\n", CSV, 422, "uneven_row"),
+            (b"k,i\na,007\n", CSV, 422, "wrong_type"),
             (b"k,zz\na,1\n", CSV, 422, "unknown_field"),
             (b"k,k\na,b\n", CSV, 422, "duplicate"),
             (b"i\n1\n", CSV, 422, "missing"),

@@ -32,7 +32,7 @@ def shorten(value: Any) -> str:
     """Return ``value`` as JSON would show it, cut to 80 characters."""
     try:
         # Cut before printing too: a refused value may be as large as the whole body.
-        text = json.dumps(value[: 4 * MAX_SHOWN] if isinstance(value, str) else value, ensure_ascii=True, default=str)
+        text = json.dumps(value[: 4 * MAX_SHOWN] if isinstance(value, str) else value, ensure_ascii=False, default=str)
     except (ValueError, TypeError, RecursionError):
         text = type(value).__name__
     return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 1] + "…"

@@ -23,8 +23,9 @@ from sqlalchemy.dialects import postgresql
 from gristmill.datasets import describe, validation
 from gristmill.datasets.model import FieldSpec
 
-_INTEGER = re.compile(r"-?[0-9]{1,30}")
-_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+# As in JSON: a leading zero is refused rather than lost, as it may be part of a code that is no number.
+_INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,29})")
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
 
 class _Exact:
