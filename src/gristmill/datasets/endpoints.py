@@ -54,7 +54,7 @@ def build_router(service: DatasetService) -> APIRouter:
     async def drop_dataset(http: HttpRequest, dataset: str) -> Response:
         """Drop a dataset with all its records; its name is free at once."""
         request = request_of(http, _hash(http, b""))
-        return await answer_write(http, await run_in_threadpool(service.drop, dataset, request))
+        return await answer_write(http, await run_in_threadpool(service.drop, dataset, request), request)
 
     return router
 
@@ -62,7 +62,7 @@ def build_router(service: DatasetService) -> APIRouter:
 async def _write(http: HttpRequest, submit: Callable[[Any, Request], UUID]) -> Response:
     body = await read_limited(http, MAX_CONTRACT_BYTES, "A contract")
     request = request_of(http, _hash(http, body))
-    return await answer_write(http, await run_in_threadpool(submit, _parse(body), request))
+    return await answer_write(http, await run_in_threadpool(submit, _parse(body), request), request)
 
 
 def _parse(body: bytes) -> Any:

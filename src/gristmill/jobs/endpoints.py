@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from gristmill.core.endpoints import needs, principal_of
 from gristmill.core.errors import Invalid, Place
 from gristmill.jobs.errors import UnknownJob
-from gristmill.jobs.schemas import BASE
+from gristmill.jobs.schemas import BASE, job_body
 from gristmill.jobs.service import JobFilter, JobService
 from gristmill.jobs.states import JobState
 from gristmill.jobs.submit import Request
@@ -57,11 +57,15 @@ def request_of(http: HttpRequest, body_hash: str | None = None) -> Request:
     )
 
 
-async def answer_write(http: HttpRequest, job_id: uuid.UUID) -> Response:
+async def answer_write(http: HttpRequest, job_id: uuid.UUID, request: Request | None = None) -> Response:
     """Answer a write: 202 with the job and its Location, or, having waited for it, 200 with the finished job."""
     http.app.state.notifier.due()
     seconds = _wait_seconds(http)
-    body = await _wait_for(http, job_id, seconds)
+    made = None if request is None else request.receipt.row
+    if made is not None and made["id"] == job_id and not seconds:
+        body = job_body(made)
+    else:
+        body = await _wait_for(http, job_id, seconds)
     headers = {"Location": body["links"]["self"]}
     if seconds and "prefer" in http.headers:
         headers["Preference-Applied"] = f"wait={seconds:g}"

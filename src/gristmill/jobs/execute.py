@@ -64,6 +64,7 @@ class Executor:
         self._draining = draining
         self._time_limit_error = time_limit_error
         self._on_settled = on_settled
+        self._job_ended: str | None = None
         self._worker = f"{socket.gethostname()}:{threading.get_native_id()}"
 
     def run(self, job_id: uuid.UUID, number: int, dispatch: int) -> str:
@@ -79,11 +80,13 @@ class Executor:
             submitted_by=row["submitted_by"], traceparent=row["traceparent"],
         )  # fmt: skip
         started = time.monotonic()
+        self._job_ended = None
         try:
             log.info("chunk.claimed", type=task.type, attempt=task.attempt, waited=round(row["waited"], 4))
             with self._heartbeat.of(job_id, number, task.fence):
                 ended = self._attempt(task, cancelling=row["job_state"] == "cancelling")
-            log.info("chunk.ended", type=task.type, state=ended, seconds=round(time.monotonic() - started, 4))
+            seconds = round(time.monotonic() - started, 4)
+            log.info("chunk.ended", type=task.type, state=ended, seconds=seconds, job_ended=self._job_ended)
             return ended
         finally:
             structlog.contextvars.unbind_contextvars(
@@ -230,7 +233,7 @@ class Executor:
     def _after(self, task: ChunkTask, settled: settling.Settled, outcome: Outcome) -> None:
         if settled.finished:
             self._notifier.finished(task.job_id)
-            log.info("job.finished", state=settled.job_state, took=round(settled.took, 4))
+            self._job_ended = settled.job_state
         else:
             self._notifier.due()
         if self._on_settled is not None:

@@ -39,6 +39,13 @@ class NewJob:
     run_at: datetime | None = None
 
 
+@dataclass(slots=True)
+class Receipt:
+    """The row of the job that a request made last, so that its answer needs no second look."""
+
+    row: dict[str, Any] | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """Who asked for a write, and how. ``body_hash`` covers whatever must be equal for a replay."""
@@ -52,6 +59,7 @@ class Request:
     labels: dict[str, str] = field(default_factory=dict)
     run_at: datetime | None = None
     idempotency_hours: float = 24.0
+    receipt: Receipt = field(default_factory=Receipt, compare=False)
 
 
 class Replayed(Signal):
@@ -139,7 +147,7 @@ def submit(connection: Connection, job: NewJob, request: Request) -> uuid.UUID:
         "records_rejected": job.rejected,
         "run_at": run_at,
     }
-    repository.insert_job(connection, values, staged, inline)
+    request.receipt.row = repository.insert_job(connection, values, staged, inline)
     return job_id
 
 

@@ -41,7 +41,7 @@ def build_router(service: RecordWrites, settings: Settings, spool: Spool) -> API
         async with _spooled_body(http, spool, most) as body:
             request = request_of(http, body.body_hash)
             job_id = await run_in_threadpool(service.ingest, dataset, body, kind, on_conflict, request)
-        return await answer_write(http, job_id)
+        return await answer_write(http, job_id, request)
 
     @router.post("/validate")
     async def validate_records(http: Request, dataset: str) -> JSONResponse:
@@ -57,7 +57,7 @@ def build_router(service: RecordWrites, settings: Settings, spool: Spool) -> API
         async with _spooled_body(http, spool, whole) as body:
             request = request_of(http, body.body_hash)
             job_id = await run_in_threadpool(service.delete_where, dataset, _content(body), request)
-        return await answer_write(http, job_id)
+        return await answer_write(http, job_id, request)
 
     @router.patch("/records/{key:path}", status_code=202, dependencies=options)
     async def change_record(http: Request, dataset: str, key: str) -> Response:
@@ -66,7 +66,7 @@ def build_router(service: RecordWrites, settings: Settings, spool: Spool) -> API
         async with _spooled_body(http, spool, whole) as body:
             request = request_of(http, body.body_hash)
             job_id = await run_in_threadpool(service.patch, dataset, key, _content(body), request)
-        return await answer_write(http, job_id)
+        return await answer_write(http, job_id, request)
 
     @router.delete("/records/{key:path}", status_code=202, dependencies=options)
     async def delete_record(http: Request, dataset: str, key: str) -> Response:
@@ -74,7 +74,7 @@ def build_router(service: RecordWrites, settings: Settings, spool: Spool) -> API
         async with _spooled_body(http, spool, whole) as body:
             request = request_of(http, body.body_hash)
         job_id = await run_in_threadpool(service.delete, dataset, key, request)
-        return await answer_write(http, job_id)
+        return await answer_write(http, job_id, request)
 
     return router
 

@@ -9,10 +9,14 @@ from celery.worker.consumer import Consumer
 # wait for half a minute more after its end, with a worker that has nothing to do.
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 3.0
+# Seconds that events for Flower are gathered before they are sent together.
+EVENTS_EVERY = 0.25
 
 
 class SteadyConsumer(Consumer):  # type: ignore[misc]
-    """Looks for a lost broker every few seconds, for as long as it takes."""
+    """Looks for a lost broker every few seconds, for as long as it takes; sends events in bundles."""
+
+    _flush_is_due = False
 
     def ensure_connected(self, conn: Any) -> Any:
         """Return ``conn`` once it is connected."""
@@ -20,3 +24,16 @@ class SteadyConsumer(Consumer):  # type: ignore[misc]
             conn.ensure_connection, interval_start=FIRST_PAUSE, interval_step=1.0, interval_max=LONGEST_PAUSE
         )
         return super().ensure_connected(conn)
+
+    def on_send_event_buffered(self) -> None:
+        """Send the events gathered so far, but four times a second at most: Celery would at every turn of its loop.
+
+        An event is a message of its own otherwise, and costs the worker, the broker and Flower more than the chunk.
+        """
+        if self.hub is not None and not self._flush_is_due:
+            self._flush_is_due = True
+            self.hub.call_later(EVENTS_EVERY, self._flush)
+
+    def _flush(self) -> None:
+        self._flush_is_due = False
+        self._flush_events()

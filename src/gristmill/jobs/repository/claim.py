@@ -5,9 +5,12 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from gristmill.core.prepared import Prepared, execute
+
 # One statement, one round trip: chunk, lease and job change together or not at all. Only the holder of the current
 # dispatch number gets a row; every other message finds nothing and is dropped.
-_CLAIM = """
+_CLAIM = Prepared(
+    """
 WITH claimed AS (
     UPDATE gristmill.chunks SET state = 'running', fence = fence + 1, attempts = attempts + 1,
         claimed_at = clock_timestamp(), worker = %(worker)s, resends = 0
@@ -27,7 +30,13 @@ SELECT j.type, j.seq, j.args, j.dataset, j.scope, j.state AS job_state, j.max_at
 FROM claimed c
 JOIN gristmill.jobs j ON j.id = c.job_id
 LEFT JOIN gristmill.payloads p ON p.job_id = c.job_id AND p.number = c.number
-"""
+""",
+    job_id="uuid",
+    number="int",
+    dispatch="int",
+    lease="float8",
+    worker="text",
+)
 _BEAT = """
 UPDATE gristmill.leases SET expires_at = clock_timestamp() + %(lease)s * interval '1 second'
 WHERE job_id = %(job_id)s AND number = %(number)s AND fence = %(fence)s
@@ -44,7 +53,7 @@ def claim(
 ) -> dict[str, Any] | None:
     """Take the chunk if the message with this dispatch number is still the one that counts; else return None."""
     parameters = {"job_id": str(job_id), "number": number, "dispatch": dispatch, "lease": lease, "worker": worker}
-    row = connection.exec_driver_sql(_CLAIM, parameters).mappings().first()
+    row = execute(connection, parameters, _CLAIM).mappings().first()
     return None if row is None else dict(row)
 
 

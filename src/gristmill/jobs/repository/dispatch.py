@@ -6,12 +6,19 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
+from gristmill.core.prepared import Prepared, execute
+
 # Dispatchers and retries exclude each other: what a retry checked must still hold when it commits.
 DISPATCH_LOCK = "SELECT pg_advisory_xact_lock(7041, 1)"
 
 # A plain job waits for unfinished exclusive jobs before it, an exclusive one for every unfinished job before it.
 # Both look-ups are index probes into live jobs only, whatever the length of the history.
-_MARK = """
+# This one commit need not reach the disk before the messages go out. A mark that a crash of Postgres undoes is made
+# again under the same dispatch number, and of two messages with one number the claim takes one. No claim outlives the
+# mark that it answers: its own commit, which is flushed, comes later in the same log.
+_LAZILY = "SET LOCAL synchronous_commit = off"
+_MARK = Prepared(
+    """
 WITH due AS (
     SELECT c.job_id, c.number, j.type
     FROM gristmill.chunks c JOIN gristmill.jobs j ON j.id = c.job_id
@@ -28,14 +35,20 @@ WITH due AS (
 UPDATE gristmill.chunks c SET state = 'sent', dispatch = dispatch + 1, sent_at = clock_timestamp()
 FROM due WHERE c.job_id = due.job_id AND c.number = due.number
 RETURNING c.job_id, c.number, c.dispatch, due.type, c.priority, c.seq
-"""
+""",
+    queue="text",
+    free="int",
+)
 # Counting what is sent is bounded by the windows; of what waits only the first is looked for.
-_LOAD = """
+_LOAD = Prepared(
+    """
 SELECT q, (SELECT count(*) FROM gristmill.chunks WHERE state = 'sent' AND queue = q),
     EXISTS (SELECT FROM gristmill.chunks WHERE state = 'waiting' AND queue = q AND seq IS NOT NULL
         AND run_at <= clock_timestamp())
 FROM unnest(%(queues)s) AS q
-"""
+""",
+    queues="text[]",
+)
 _SLOTS = """
 SELECT coalesce(sum(slots), 0) FROM gristmill.processes
 WHERE kind = 'worker' AND queue = %(queue)s AND beat_at > now() - interval '60 seconds'
@@ -68,7 +81,7 @@ class Message:
 
 def read_load(connection: Connection, queues: Sequence[str]) -> dict[str, tuple[int, bool]]:
     """Return, for each queue, how many messages are unclaimed and whether anything else might be due."""
-    rows = connection.exec_driver_sql(_LOAD, {"queues": list(queues)})
+    rows = execute(connection, {"queues": list(queues)}, _LOAD)
     return {row[0]: (row[1], row[2]) for row in rows}
 
 
@@ -79,7 +92,7 @@ def count_slots(connection: Connection, queue: str) -> int:
 
 def mark_sent(connection: Connection, queue: str, free: int) -> list[Message]:
     """Mark up to ``free`` due chunks as sent under new dispatch numbers, most urgent and then oldest first."""
-    rows = connection.exec_driver_sql(f"{DISPATCH_LOCK};{_MARK}", {"queue": queue, "free": free})
+    rows = execute(connection, {"queue": queue, "free": free}, _LAZILY, DISPATCH_LOCK, _MARK)
     found = [Message(row[0], row[1], row[2], row[3], row[4], row[5]) for row in rows]
     return sorted(found, key=lambda message: (-message.priority, message.seq, message.number))
 

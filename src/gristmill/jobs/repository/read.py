@@ -7,10 +7,13 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from gristmill.core.prepared import Prepared, execute
+
 _COLUMNS = """
 SELECT j.*, (SELECT coalesce(max(c.attempts), 0) FROM gristmill.chunks c WHERE c.job_id = j.id) AS attempt
 FROM gristmill.jobs j
 """
+GET_JOB = Prepared(_COLUMNS + "WHERE j.id = %(id)s", id="uuid")
 _ORDER = " ORDER BY j.id DESC LIMIT %(limit)s"
 _FILTERS = {
     "state": "j.state = ANY(%(state)s)",
@@ -34,7 +37,7 @@ WHERE beat_at > now() - interval '60 seconds' GROUP BY 1, 2
 
 
 def get_job(connection: Connection, job_id: uuid.UUID) -> dict[str, Any] | None:
-    row = connection.exec_driver_sql(_COLUMNS + "WHERE j.id = %(id)s", {"id": str(job_id)}).mappings().first()
+    row = execute(connection, {"id": str(job_id)}, GET_JOB).mappings().first()
     return None if row is None else dict(row)
 
 

@@ -11,6 +11,8 @@ from typing import Any
 import psycopg2.extras
 from sqlalchemy import Connection
 
+from gristmill.core.prepared import Prepared, execute
+
 # {condition} and {chunk_set} are constants of this file.
 _SETTLE = """
 WITH chunk AS (
@@ -49,11 +51,25 @@ SELECT job.state, job.finished_at IS NOT NULL AS finished,
     extract(epoch FROM clock_timestamp() - job.created_at)::float AS took
 FROM job
 """
-_DONE = _SETTLE.format(
-    xact="pg_current_xact_id()::text::bigint",
-    condition="AND NOT EXISTS (SELECT FROM gristmill.jobs x WHERE x.id = c.job_id AND x.state = 'cancelling')",
+_TYPES = {
+    "job_id": "uuid",
+    "number": "int",
+    "fence": "int",
+    "state": "text",
+    "succeeded": "bigint",
+    "rejected": "bigint",
+    "superseded": "bigint",
+    "result": "jsonb",
+    "error": "jsonb",
+}
+_DONE = Prepared(
+    _SETTLE.format(
+        xact="pg_current_xact_id()::text::bigint",
+        condition="AND NOT EXISTS (SELECT FROM gristmill.jobs x WHERE x.id = c.job_id AND x.state = 'cancelling')",
+    ),
+    **_TYPES,
 )
-_ENDED = _SETTLE.format(xact="NULL", condition="")
+_ENDED = Prepared(_SETTLE.format(xact="NULL", condition=""), **_TYPES)
 
 _BACK = """
 WITH chunk AS (
@@ -103,7 +119,7 @@ def settle(
         "result": None if result is None else json.dumps(result),
         "error": None if error is None else psycopg2.extras.Json(error),
     }
-    row = connection.exec_driver_sql(_DONE if state == "done" else _ENDED, parameters).first()
+    row = execute(connection, parameters, _DONE if state == "done" else _ENDED).first()
     return None if row is None else Settled(row[0], row[1], row[2])
 
 

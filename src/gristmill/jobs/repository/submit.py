@@ -11,30 +11,66 @@ from typing import Any
 import psycopg2
 from sqlalchemy import Connection
 
-# The number must be drawn while the scope's lock is held, so the statements run in this order in one round trip.
-_LOCK = "SELECT pg_advisory_xact_lock{mode}(hashtextextended(%(scope)s, 0));"
+from gristmill.core.prepared import Prepared, execute
+from gristmill.jobs.repository.read import GET_JOB
+
+# The number must be drawn while the scope's lock is held, so these statements run in this order, in one round trip.
+_LOCK = {
+    exclusive: f"SELECT pg_advisory_xact_lock{mode}(hashtextextended(%(scope)s, 0))"
+    for exclusive, mode in ((True, ""), (False, "_shared"))
+}
 _JOB = """
 INSERT INTO gristmill.jobs (id, seq, type, scope, exclusive, dataset, state, queue, priority, args, labels,
     submitted_by, request_id, traceparent, max_attempts, chunks_total, records_total, records_rejected, run_at)
 VALUES (%(id)s, {seq}, %(type)s, %(scope)s, %(exclusive)s, %(dataset)s, %(state)s, %(queue)s, %(priority)s, %(args)s,
     %(labels)s, %(submitted_by)s, %(request_id)s, %(traceparent)s, %(max_attempts)s, %(chunks_total)s,
-    %(records_total)s, %(records_rejected)s, coalesce(%(run_at)s, now()));
+    %(records_total)s, %(records_rejected)s, coalesce(%(run_at)s, now()))
 """
-_ONE_CHUNK = """
-INSERT INTO gristmill.chunks (job_id, number, state, queue, priority, seq, run_at, first_record, records)
-VALUES (%(id)s, 0, 'waiting', %(queue)s, %(priority)s, {seq}, coalesce(%(run_at)s, now()), %(first)s, %(records)s);
-"""
-_MANY_CHUNKS = """
+_CHUNKS = """
 INSERT INTO gristmill.chunks (job_id, number, state, queue, priority, seq, run_at, first_record, records)
 SELECT %(id)s, c.place - 1, 'waiting', %(queue)s, %(priority)s, {seq}, coalesce(%(run_at)s, now()), c.first, c.records
-FROM unnest(%(first)s::bigint[], %(records)s::bigint[]) WITH ORDINALITY AS c (first, records, place);
+FROM unnest(%(first)s, %(records)s) WITH ORDINALITY AS c (first, records, place)
 """
-_PAYLOAD = """
+_TYPES = {
+    "id": "uuid",
+    "type": "text",
+    "scope": "text",
+    "exclusive": "boolean",
+    "dataset": "text",
+    "state": "text",
+    "queue": "text",
+    "priority": "smallint",
+    "args": "jsonb",
+    "labels": "jsonb",
+    "submitted_by": "text",
+    "request_id": "text",
+    "traceparent": "text",
+    "max_attempts": "smallint",
+    "chunks_total": "int",
+    "records_total": "bigint",
+    "records_rejected": "bigint",
+    "run_at": "timestamptz",
+    "first": "bigint[]",
+    "records": "bigint[]",
+}
+# By whether the job is scheduled: it then has no number yet.
+_INSERT_JOB = {
+    False: Prepared(_JOB.format(seq="nextval('gristmill.job_number')"), **_TYPES),
+    True: Prepared(_JOB.format(seq="NULL"), **_TYPES),
+}
+_INSERT_CHUNKS = {
+    False: Prepared(_CHUNKS.format(seq="currval('gristmill.job_number')"), **_TYPES),
+    True: Prepared(_CHUNKS.format(seq="NULL"), **_TYPES),
+}
+_INSERT_PAYLOAD = Prepared(
+    """
 INSERT INTO gristmill.payloads (job_id, number, bytes, data)
-VALUES (%(id)s, {number}, octet_length(%(payload)s), %(payload)s);
-"""
-_NEXT = "nextval('gristmill.job_number')"
-_SAME = "currval('gristmill.job_number')"
+VALUES (%(id)s, %(number)s, octet_length(%(payload)s), %(payload)s)
+""",
+    id="uuid",
+    number="int",
+    payload="bytea",
+)
 
 _FIND_KEY = """
 SELECT job_id, body_hash FROM gristmill.idempotency_keys
@@ -58,38 +94,34 @@ COPY_FROM_BYTES = 64 * 1024
 
 def insert_job(
     connection: Connection, values: dict[str, Any], chunks: Sequence[tuple[int, int]], payload: bytes | None
-) -> None:
-    """Draw the number and insert the job and its chunks; ``payload`` is chunk 0's when it was not staged before."""
+) -> dict[str, Any]:
+    """Draw the number, insert the job and its chunks, and return the job as ``read.get_job`` would.
+
+    payload: chunk 0's, when it was not staged before.
+    """
     scheduled = values["state"] == "scheduled"
-    seq = "NULL" if scheduled else _SAME
-    sql = "" if scheduled else _LOCK.format(mode="" if values["exclusive"] else "_shared")
-    sql += _JOB.format(seq="NULL" if scheduled else _NEXT)
-    if len(chunks) == 1:
-        sql += _ONE_CHUNK.format(seq=seq)
-        first: Any = chunks[0][0]
-        records: Any = chunks[0][1]
-    else:
-        sql += _MANY_CHUNKS.format(seq=seq)
-        first, records = [c[0] for c in chunks], [c[1] for c in chunks]
+    statements: list[Prepared | str] = [] if scheduled else [_LOCK[values["exclusive"]]]
+    statements += [_INSERT_JOB[scheduled], _INSERT_CHUNKS[scheduled]]
     if payload is not None:
-        sql += _PAYLOAD.format(number=0)
+        statements.append(_INSERT_PAYLOAD)
     parameters = {
         **values,
         "id": str(values["id"]),
         "args": json.dumps(values["args"]),
         "labels": json.dumps(values["labels"]),
-        "first": first,
-        "records": records,
+        "first": [first for first, _ in chunks],
+        "records": [records for _, records in chunks],
+        "number": 0,
         "payload": None if payload is None else psycopg2.Binary(payload),
     }
-    connection.exec_driver_sql(sql, parameters)
+    return dict(execute(connection, parameters, *statements, GET_JOB).mappings().one())
 
 
 def stage_payload(connection: Connection, job_id: uuid.UUID, number: int, payload: bytes) -> None:
     """Insert one payload ahead of its job."""
     if len(payload) < COPY_FROM_BYTES:
         parameters = {"id": str(job_id), "payload": psycopg2.Binary(payload), "number": number}
-        connection.exec_driver_sql(_PAYLOAD.format(number="%(number)s"), parameters)
+        execute(connection, parameters, _INSERT_PAYLOAD)
         return
     head = b"PGCOPY\n\xff\r\n\0" + struct.pack("!ii", 0, 0) + struct.pack("!h", 4)
     fields = struct.pack("!i16s", 16, job_id.bytes) + struct.pack("!iiii", 4, number, 4, len(payload))
