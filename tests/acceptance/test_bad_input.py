@@ -466,7 +466,12 @@ class TestParameters:
     def test_of_the_list_of_jobs(self, rest: Rest, query: str) -> None:
         answer = rest.http.get(f"/api/v1/jobs?{query}")
         problem = refused(answer, *((400, "malformed") if "token=" in query and len(query) < 99 else (422, "invalid")))
-        assert query.split("=")[0] in problem["detail"]
+        assert place(problem)[0].startswith(f"/query/{query.split('=')[0]}")
+
+    def test_of_the_list_of_datasets(self, rest: Rest) -> None:
+        for token in ("abc", "e30", "%00"):
+            problem = refused(rest.http.get(f"/api/v1/datasets?page_token={token}"), 400, "malformed")
+            assert place(problem) == ("/query/page_token", "bad_page_token")
 
     @pytest.mark.parametrize(
         "query",

@@ -328,6 +328,11 @@ class TestJobs:
         assert datetime.fromisoformat(job["started_at"]) >= due
         rest.succeeded(rest.http.delete(rest.record(notes, "later")))
 
+    def test_a_time_in_the_past_is_now(self, rest: Rest, notes: str) -> None:
+        answer = rest.post(notes, [ANIMALS[0]], params={"run_at": "0001-01-01T00:00:00Z", "wait": 30})
+        assert (answer.status_code, answer.json()["state"]) == (200, "succeeded")
+        assert answer.json()["run_at"] == answer.json()["created_at"]
+
     def test_a_job_that_has_not_begun_is_cancelled_for_good(self, rest: Rest, notes: str) -> None:
         tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
         job = rest.post(notes, [{"id": "never"}], params={"run_at": tomorrow}).json()

@@ -140,7 +140,8 @@ class DatasetService:
                 if not isinstance(after, str) or "\0" in after:
                     raise BadPageToken("the page token is malformed")
             except (BadPageToken, IndexError) as error:
-                raise Malformed(f"page_token: {error}") from error
+                place = Place("/query/page_token", "bad_page_token", str(error), field="page_token")
+                raise Malformed(f"page_token: {error}", [place]) from error
         with self._database.autocommit() as connection:
             found = self._reader.list(connection, after, page_size + 1)
             bodies = [self._body(connection, dataset) for dataset in found[:page_size]]

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from gristmill.core.database import Database
-from gristmill.core.errors import Malformed
+from gristmill.core.errors import Malformed, Place
 from gristmill.jobs import control
 from gristmill.jobs.errors import UnknownJob
 from gristmill.jobs.notices import Notifier
@@ -45,7 +45,8 @@ class JobService:
         try:
             before = uuid.UUID(decode_page_token(page_token, query)[0]) if page_token else None
         except (BadPageToken, ValueError, IndexError, TypeError, AttributeError) as error:
-            raise Malformed(f"page_token: {error}") from error
+            place = Place("/query/page_token", "bad_page_token", str(error), field="page_token")
+            raise Malformed(f"page_token: {error}", [place]) from error
         with self._database.autocommit() as connection:
             rows = read.list_jobs(
                 connection,

@@ -127,13 +127,16 @@ def submit(connection: Connection, job: NewJob, request: Request) -> uuid.UUID:
         repository.stage_payload(connection, job_id, 0, inline)
         inline = None
     run_at = request.run_at or job.run_at
+    if run_at is not None and run_at <= datetime.now(UTC):
+        # What lies in the past is due now; counted from then, the age of the queue would say that it stands still.
+        run_at = None
     values = {
         "id": job_id,
         "type": job.type,
         "scope": job.scope,
         "exclusive": job.exclusive,
         "dataset": job.dataset,
-        "state": "scheduled" if run_at is not None and run_at > datetime.now(UTC) else "queued",
+        "state": "queued" if run_at is None else "scheduled",
         "queue": job.queue,
         "priority": request.priority,
         "args": job.args,
