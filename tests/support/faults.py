@@ -30,6 +30,8 @@ SETTINGS = {
     "dispatcher_window": 8,
     "broker_confirm_timeout": 3,
     "worker_processes": 2,
+    # So that a test with many waiting clients has its time on a busy machine.
+    "api_max_wait": 120,
 }
 APPLICATIONS = ("api", "dispatcher", "worker")
 

@@ -80,7 +80,13 @@ class System:
             **settings,
         }
         named = {f"GRISTMILL_{name.upper()}": str(value) for name, value in given.items()}
-        return {**kept, **named, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}", "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}
+        return {
+            **kept,
+            **named,
+            "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}",
+            "PYTHONUNBUFFERED": "1",
+            "OMP_NUM_THREADS": "1",
+        }
 
     def start(self, *names: str, **settings: Any) -> "System":
         """Start processes (all four without names) and wait until each is ready.
