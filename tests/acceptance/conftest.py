@@ -1,10 +1,13 @@
-"""Fixtures of the fault tests: one stack with servers of its own per test worker, mended before each test."""
+"""Fixtures of the tests over REST, and of the fault tests: a stack with servers of its own, mended before each test."""
 
 import os
 from collections.abc import Iterator
 
 import pytest
 from tests.support.faults import FaultStack
+from tests.support.refusals import connection, kept, nothing_is_kept, rest, vectors
+
+__all__ = ["connection", "kept", "nothing_is_kept", "rest", "vectors"]  # fixtures
 
 
 @pytest.fixture(scope="session")

@@ -26,12 +26,6 @@ MIB = 1024 * 1024
 Start = Callable[..., System]
 
 
-@pytest.fixture(scope="module")
-def rest(system: System) -> Iterator[Rest]:
-    with Rest(system) as found:
-        yield found
-
-
 @pytest.fixture
 def start(system: System, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
     """Starts an API with settings of its own on a database, by default the shared one."""

@@ -22,12 +22,6 @@ CONTRACT: Json = {
 }
 
 
-@pytest.fixture(scope="module")
-def rest(system: System) -> Iterator[Rest]:
-    with Rest(system) as found:
-        yield found
-
-
 @pytest.fixture
 def paused(system: System) -> Iterator[System]:
     """The system with its dispatcher asleep: what is submitted stays queued until it is woken."""

@@ -1,7 +1,6 @@
 """Anything may be sent to any route of the OpenAPI document: the answer is never a 500, and every refusal a problem."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
@@ -9,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.rest import Json, Rest
-from tests.support.system import System
 
 pytestmark = pytest.mark.promise(4)
 
@@ -92,12 +90,6 @@ KINDS = st.sampled_from(
 )
 UNICODE = st.text(st.characters(codec="utf-8"), max_size=12)
 VALUES = st.one_of(TREES.map(json.dumps), TEXTS, st.integers(-5, 5).map(str))
-
-
-@pytest.fixture(scope="module")
-def rest(system: System) -> Iterator[Rest]:
-    with Rest(system) as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

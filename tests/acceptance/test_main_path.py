@@ -2,13 +2,12 @@
 
 import json
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from tests.support.rest import Json, Rest, new_name
-from tests.support.system import System, eventually
+from tests.support.system import eventually
 
 READINGS: Json = {
     "fields": [
@@ -39,12 +38,6 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 def moment(minutes: int) -> str:
     return (START + timedelta(minutes=minutes)).isoformat().replace("+00:00", "Z")
-
-
-@pytest.fixture(scope="module")
-def rest(system: System) -> Iterator[Rest]:
-    with Rest(system) as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ import itertools
 import json
 import math
 import struct
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
@@ -14,7 +13,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.rest import Json, Rest
-from tests.support.system import System
 
 pytestmark = pytest.mark.promise(9)
 
@@ -161,12 +159,6 @@ def encode(rows: list[Json], how: str) -> tuple[bytes, str]:
     # Absent and null are the same.
     texts = [{name: value for name, value in row.items() if value is not None} for row in sent]
     return "\n".join(json.dumps(text, ensure_ascii=False) for text in texts).encode(), "application/x-ndjson"
-
-
-@pytest.fixture(scope="module")
-def rest(system: System) -> Iterator[Rest]:
-    with Rest(system) as found:
-        yield found
 
 
 @pytest.fixture(scope="module")
