@@ -241,7 +241,12 @@ class TestService:
         answer = rest.post(name, [{"k": "a"}], headers=headers, params={"wait": 30})
         assert answer.headers["x-request-id"] == request_id
         assert answer.json()["request_id"] == request_id
-        for process, event in (("api", "request.ended"), ("worker", "chunk.claimed"), ("worker", "chunk.ended")):
+        for process, event in (
+            ("api", "request.ended"),
+            ("dispatcher", "chunk.sent"),
+            ("worker", "chunk.claimed"),
+            ("worker", "chunk.ended"),
+        ):
             found = eventually(lambda p=process, e=event: self.logged(rest.system, p, e, request_id), event, 10)
             assert found["traceparent"] == trace, (process, event)
         # What cannot be a header of the log is replaced.

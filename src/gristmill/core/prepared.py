@@ -34,7 +34,9 @@ class Prepared:
         self.execute = f"EXECUTE {self.name}{given}"
 
 
-def execute(connection: Connection, parameters: Mapping[str, Any], *statements: Prepared | str) -> CursorResult[*tuple[Any, ...]]:
+def execute(
+    connection: Connection, parameters: Mapping[str, Any], *statements: Prepared | str
+) -> CursorResult[*tuple[Any, ...]]:
     """Run the statements in one round trip and return the result of the last one. A str is sent as it is."""
     ready: set[str] = connection.info.setdefault(_READY, set())
     for statement in statements:

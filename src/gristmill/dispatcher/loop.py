@@ -105,7 +105,16 @@ class Dispatcher:
                     for unsent in messages[place:]:
                         repository.unsend(connection, unsent)
                 raise
-            log.debug("chunk.sent", job=str(message.job_id), chunk=message.number, dispatch=message.dispatch)
+            log.info(
+                "chunk.sent",
+                job=str(message.job_id),
+                chunk=message.number,
+                dispatch=message.dispatch,
+                type=message.type,
+                submitted_by=message.submitted_by,
+                request_id=message.request_id,
+                traceparent=message.traceparent,
+            )
         return len(messages)
 
     def _count_slots(self, queue: str) -> int:

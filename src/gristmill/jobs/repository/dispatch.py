@@ -20,7 +20,7 @@ _LAZILY = "SET LOCAL synchronous_commit = off"
 _MARK = Prepared(
     """
 WITH due AS (
-    SELECT c.job_id, c.number, j.type
+    SELECT c.job_id, c.number, j.type, j.submitted_by, j.request_id, j.traceparent
     FROM gristmill.chunks c JOIN gristmill.jobs j ON j.id = c.job_id
     WHERE c.state = 'waiting' AND c.queue = %(queue)s AND c.seq IS NOT NULL AND c.run_at <= clock_timestamp()
         AND j.state IN ('queued', 'running')
@@ -34,7 +34,7 @@ WITH due AS (
 )
 UPDATE gristmill.chunks c SET state = 'sent', dispatch = dispatch + 1, sent_at = clock_timestamp()
 FROM due WHERE c.job_id = due.job_id AND c.number = due.number
-RETURNING c.job_id, c.number, c.dispatch, due.type, c.priority, c.seq
+RETURNING c.job_id, c.number, c.dispatch, due.type, c.priority, c.seq, due.submitted_by, due.request_id, due.traceparent
 """,
     queue="text",
     free="int",
@@ -77,6 +77,9 @@ class Message:
     type: str
     priority: int
     seq: int
+    submitted_by: str = ""
+    request_id: str = ""
+    traceparent: str | None = None
 
 
 def read_load(connection: Connection, queues: Sequence[str]) -> dict[str, tuple[int, bool]]:
@@ -93,7 +96,7 @@ def count_slots(connection: Connection, queue: str) -> int:
 def mark_sent(connection: Connection, queue: str, free: int) -> list[Message]:
     """Mark up to ``free`` due chunks as sent under new dispatch numbers, most urgent and then oldest first."""
     rows = execute(connection, {"queue": queue, "free": free}, _LAZILY, DISPATCH_LOCK, _MARK)
-    found = [Message(row[0], row[1], row[2], row[3], row[4], row[5]) for row in rows]
+    found = [Message(*row) for row in rows]
     return sorted(found, key=lambda message: (-message.priority, message.seq, message.number))
 
 
