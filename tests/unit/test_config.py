@@ -9,6 +9,11 @@ from gristmill.core.config import Settings, load_settings
 from gristmill.core.errors import Invalid
 
 ROOT = Path(__file__).resolve().parents[2]
+# Keys whose meaning stands in the comment above the key before them.
+COVERED = (
+    *("port", "retry_max", "chunk_records", "time_limit", "long_processes", "long_soft_time_limit"),
+    *("long_time_limit", "build_workers", "user", "password", "broker_port"),
+)
 
 
 @pytest.fixture
@@ -46,9 +51,7 @@ class TestDocumentation:
                 explained = False
             else:
                 key = line.split("=")[0].strip()
-                # A comment may cover the pair of keys that follows it.
-                assert explained or key in ("port", "retry_max", "chunk_records", "time_limit", "long_processes",
-                    "long_soft_time_limit", "long_time_limit", "build_workers", "user", "password", "broker_port"), key  # fmt: skip
+                assert explained or key in COVERED, key
 
 
 class TestPrecedence:
