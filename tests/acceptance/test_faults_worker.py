@@ -33,11 +33,13 @@ class TestKilledWorker:
             for job_id in jobs:
                 stack.running(job_id)
             # Whoever wants to end these jobs now has to wait; the tables are free again.
-            with stack.locked("SELECT FROM gristmill.jobs WHERE id = ANY(%s::uuid[]) FOR UPDATE", (jobs,)):
+            with stack.locked("SELECT FROM gristmill.jobs WHERE id = ANY(%s::uuid[]) FOR UPDATE", (jobs,)) as ends:
                 tables.rollback()
                 for ledger in (small, large):
-                    held = eventually(lambda ledger=ledger: stack.blocked_workers(ledger.table), "rows are written")
-                    assert "chunks_done" in held[0]["query"], "what waits is the statement that ends the chunk"
+                    eventually(
+                        lambda ledger=ledger: stack.blocked_workers(ledger.table, by=ends),
+                        "the rows are written, and what waits is the statement that ends the chunk",
+                    )
                     assert not ledger.rows(), "the rows are not committed"
                 stack.system.kill("worker")
         stack.system.start("worker2")
@@ -55,9 +57,9 @@ class TestFrozenWorker:
         with stack.locked(LOCK.format(ledger.table)) as table:
             job_id = ledger.post(batch(3))
             stack.running(job_id)
-            with stack.locked("SELECT FROM gristmill.jobs WHERE id = %s FOR UPDATE", (job_id,)):
+            with stack.locked("SELECT FROM gristmill.jobs WHERE id = %s FOR UPDATE", (job_id,)) as end:
                 table.rollback()
-                eventually(lambda: stack.blocked_workers(ledger.table), "the rows are written")
+                eventually(lambda: stack.blocked_workers(ledger.table, by=end), "the rows are written")
                 stack.pause("worker")
         # Nothing blocks the frozen worker's last statement: its transaction now holds the chunk and the rows.
         held = "SELECT FROM gristmill.chunks WHERE job_id = %s FOR UPDATE SKIP LOCKED"

@@ -173,13 +173,14 @@ class FaultStack:
             cursor.execute(statement, parameters)
             yield connection  # Closing it rolls back.
 
-    def blocked_workers(self, table: str) -> list[dict[str, Any]]:
-        """Backends of workers that wait for a lock and have written to ``table`` in their open transaction."""
+    def blocked_workers(self, table: str, by: Any) -> list[dict[str, Any]]:
+        """Backends of workers that wrote to ``table`` and wait for a row that the connection ``by`` has locked."""
         return self.system.query(
-            "SELECT a.pid, a.query FROM pg_stat_activity a JOIN pg_locks l ON l.pid = a.pid "
+            "SELECT a.pid FROM pg_stat_activity a JOIN pg_locks l ON l.pid = a.pid "
             "WHERE a.application_name = 'gristmill-worker' AND a.wait_event_type = 'Lock' "
+            "AND %s = ANY(pg_blocking_pids(a.pid)) "
             "AND l.relation = %s::regclass AND l.mode = 'RowExclusiveLock' AND l.granted",
-            (table,),
+            (by.info.backend_pid, table),
         )
 
     def waiting_for(self, table: str) -> list[dict[str, Any]]:
