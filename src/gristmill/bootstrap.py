@@ -1,6 +1,7 @@
 """The only place that picks implementations and wires them; every process starts from here."""
 
 import contextlib
+import gc
 import importlib
 from collections.abc import Callable
 from functools import cached_property
@@ -176,7 +177,18 @@ class Gristmill:
     def warm_up(self) -> None:
         """Do in a new worker process what the first job would otherwise wait for: load weights, start threads."""
         self.load_embedder()
+        self.settle_memory()
         self.figures.flush_every(2.0)
+
+    @staticmethod
+    def settle_memory() -> None:
+        """Tell the garbage collector that what is loaded by now stays: it would walk through all of it again and again.
+
+        What a request or a chunk makes is freed by reference counts; collections become rare and short.
+        """
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(20_000, 20, 100)
 
     def load_embedder(self) -> None:
         """Load the weights of the default embedder, if it is installed."""

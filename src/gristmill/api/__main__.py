@@ -37,6 +37,8 @@ def main() -> None:
         timeout_graceful_shutdown=35,
         timeout_keep_alive=75,
         server_header=False,
+        # Nothing here depends on a client's address, and headers that anybody may send are not believed.
+        proxy_headers=False,
         h11_max_incomplete_event_size=64 * 1024,
     )
 

@@ -30,6 +30,7 @@ def make_app(gristmill: Gristmill) -> ASGIApp:
         await app.state.waits.start()
         # In a thread of its own: the first search would otherwise wait for the embedder's weights.
         warm_up = asyncio.create_task(asyncio.to_thread(gristmill.load_embedder))
+        gristmill.settle_memory()
         yield
         await warm_up
         await app.state.waits.stop()

@@ -52,6 +52,7 @@ def main() -> None:
         poll=settings.dispatcher_poll,
         stop=stop,
     )
+    gristmill.settle_memory()
     log.info("dispatcher.started")
     try:
         dispatcher.run()

@@ -5,20 +5,28 @@ A yes needs nothing else. At a no the caller asks ``DatasetReader``, which knows
 
 from sqlalchemy import Connection
 
+from gristmill.core.prepared import Prepared, execute
 from gristmill.datasets.reader import Dataset
 
-_VISIBLE = """
+_TYPES = {"id": "uuid", "version": "int"}
+_VISIBLE = Prepared(
+    """
 SELECT EXISTS (SELECT FROM gristmill.datasets AS d
     WHERE d.id = %(id)s AND d.version = %(version)s AND d.state IN ('creating', 'ready')
         AND NOT EXISTS (SELECT FROM gristmill.dataset_versions AS v
             WHERE v.dataset_id = d.id AND v.state = 'pending'))
-"""
-_APPLIED = """
+""",
+    **_TYPES,
+)
+_APPLIED = Prepared(
+    """
 SELECT EXISTS (SELECT FROM gristmill.datasets AS d
     WHERE d.id = %(id)s AND d.state = 'ready'
         AND (SELECT max(v.version) FROM gristmill.dataset_versions AS v
             WHERE v.dataset_id = d.id AND v.state = 'applied') = %(version)s)
-"""
+""",
+    **_TYPES,
+)
 _LATEST = "SELECT max(version) FROM gristmill.dataset_versions WHERE dataset_id = %(id)s AND state = 'applied'"
 
 
@@ -37,6 +45,6 @@ def latest_applied(connection: Connection, dataset: Dataset) -> int:
     return int(connection.exec_driver_sql(_LATEST, {"id": str(dataset.id)}).scalar_one())
 
 
-def _ask(connection: Connection, query: str, dataset: Dataset) -> bool:
+def _ask(connection: Connection, query: Prepared, dataset: Dataset) -> bool:
     parameters = {"id": str(dataset.id), "version": dataset.version}
-    return bool(connection.exec_driver_sql(query, parameters).scalar())
+    return bool(execute(connection, parameters, query).scalar())
