@@ -85,11 +85,6 @@ class Database:
         connection.autocommit = True
         return connection
 
-    def dispose_after_fork(self) -> None:
-        """Forget the parent's connections without closing them; call first in a forked child."""
-        self.engine.dispose(close=False)
-        self._autocommit.dispose(close=False)
-
     def close(self) -> None:
         self.engine.dispose()
         self._autocommit.dispose()

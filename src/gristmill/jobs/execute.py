@@ -16,7 +16,15 @@ from gristmill.core.database import Database
 from gristmill.core.errors import DatabaseUnavailable, GristmillError, Internal
 from gristmill.core.logs import get_logger
 from gristmill.jobs.errors import Drained, JobCancelled, JobDropped, LostChunk, TimeLimitExceeded
-from gristmill.jobs.handlers import ChunkTask, Handler, IdempotentHandler, Outcome, Registry, TransactionalHandler
+from gristmill.jobs.handlers import (
+    ChunkTask,
+    Handler,
+    IdempotentHandler,
+    Outcome,
+    Registry,
+    TransactionalHandler,
+    task_of,
+)
 from gristmill.jobs.lease import Heartbeat
 from gristmill.jobs.notices import Notifier
 from gristmill.jobs.repository import claim as claims
@@ -94,24 +102,8 @@ class Executor:
             )
 
     def _task(self, job_id: uuid.UUID, number: int, row: dict[str, Any]) -> ChunkTask:
-        payload = row["data"]
-        fence = row["fence"]
-        return ChunkTask(
-            job_id=job_id,
-            type=row["type"],
-            seq=row["seq"],
-            number=number,
-            attempt=row["attempts"],
-            max_attempts=row["max_attempts"],
-            fence=fence,
-            args=row["args"],
-            dataset=row["dataset"],
-            scope=row["scope"],
-            first_record=row["first_record"],
-            records=row["records"],
-            payload=None if payload is None else bytes(payload),
-            check=lambda: self._check(job_id, number, fence),
-        )
+        payload = None if row["data"] is None else bytes(row["data"])
+        return task_of(job_id, number, row, payload, lambda: self._check(job_id, number, row["fence"]))
 
     def _check(self, job_id: uuid.UUID, number: int, fence: int) -> None:
         if self._draining():

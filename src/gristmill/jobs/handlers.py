@@ -1,7 +1,7 @@
 """The port for job types: a handler says what a chunk does; a registry finds it by the job's dotted type."""
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -41,6 +41,32 @@ class ChunkTask:
     payload: bytes | None
     check: Callable[[], None] = field(default=lambda: None, repr=False)
     """Call between steps: raises JobCancelled, Drained or LostChunk."""
+
+
+def task_of(
+    job_id: uuid.UUID,
+    number: int,
+    row: Mapping[str, Any],
+    payload: bytes | None = None,
+    check: Callable[[], None] = lambda: None,
+) -> ChunkTask:
+    """Return the task of a running chunk; ``row`` has the columns of its chunk and its job."""
+    return ChunkTask(
+        job_id=job_id,
+        type=row["type"],
+        seq=row["seq"],
+        number=number,
+        attempt=row["attempts"],
+        max_attempts=row["max_attempts"],
+        fence=row["fence"],
+        args=row["args"],
+        dataset=row["dataset"],
+        scope=row["scope"],
+        first_record=row["first_record"],
+        records=row["records"],
+        payload=payload,
+        check=check,
+    )
 
 
 class Handler:

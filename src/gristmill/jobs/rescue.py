@@ -11,7 +11,7 @@ from gristmill.core.logs import get_logger
 from gristmill.jobs.errors import AttemptsExhausted, UnknownJobType
 from gristmill.jobs.execute import RetryPolicy, problem_of
 from gristmill.jobs.figures import Figures
-from gristmill.jobs.handlers import ChunkTask, Registry
+from gristmill.jobs.handlers import ChunkTask, Registry, task_of
 from gristmill.jobs.notices import Notifier
 from gristmill.jobs.repository import control, dispatch, housekeeping
 from gristmill.jobs.repository import settle as settling
@@ -90,7 +90,7 @@ class Rescuer:
             row = control.take_expired(connection, job_id, number)
             if row is None:
                 return
-            task = _task(job_id, number, row)
+            task = task_of(job_id, number, row)
             error = AttemptsExhausted(
                 f"The worker {row['worker']} was lost at attempt {task.attempt} of {task.max_attempts}"
             )
@@ -125,21 +125,3 @@ class Rescuer:
             housekeeping.prune_processes(connection)
         if keys or jobs:
             log.info("retention.pruned", jobs=jobs, idempotency_keys=keys)
-
-
-def _task(job_id: uuid.UUID, number: int, row: dict[str, Any]) -> ChunkTask:
-    return ChunkTask(
-        job_id=job_id,
-        type=row["type"],
-        seq=row["seq"],
-        number=number,
-        attempt=row["attempts"],
-        max_attempts=row["max_attempts"],
-        fence=row["fence"],
-        args=row["args"],
-        dataset=row["dataset"],
-        scope=row["scope"],
-        first_record=row["first_record"],
-        records=row["records"],
-        payload=None,
-    )

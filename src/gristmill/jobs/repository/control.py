@@ -26,9 +26,6 @@ RETURNING j.state
 """
 _DROP_PAYLOADS = "DELETE FROM gristmill.payloads WHERE job_id = %(id)s"
 _CANCELLING = "SELECT id FROM gristmill.jobs WHERE cancelled_at IS NOT NULL AND finished_at IS NULL"
-_UNFINISHED_IN_SCOPE = """
-SELECT id FROM gristmill.jobs WHERE scope = %(scope)s AND finished_at IS NULL
-"""
 
 _FOR_RETRY = "SELECT id, seq, scope, exclusive, state, chunks_failed FROM gristmill.jobs WHERE id = %(id)s FOR UPDATE"
 _LATER_STARTED = """
@@ -94,11 +91,6 @@ def drop_payloads(connection: Connection, job_id: uuid.UUID) -> None:
 
 def list_cancelling(connection: Connection) -> list[uuid.UUID]:
     return [row[0] for row in connection.exec_driver_sql(_CANCELLING)]
-
-
-def list_unfinished(connection: Connection, scope: str) -> list[uuid.UUID]:
-    """Return the ids of the scope's unfinished jobs."""
-    return [row[0] for row in connection.exec_driver_sql(_UNFINISHED_IN_SCOPE, {"scope": scope})]
 
 
 def lock_for_retry(connection: Connection, job_id: uuid.UUID) -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from gristmill.core.prepared import Prepared, execute
 
-# {condition} and {chunk_set} are constants of this file.
+# {xact} and {condition} are constants of this file.
 _SETTLE = """
 WITH chunk AS (
     UPDATE gristmill.chunks c SET state = %(state)s, error = %(error)s, xact = {xact}
