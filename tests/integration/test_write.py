@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -181,6 +182,25 @@ class TestUpsert:
         _write(database, new, [{"k": 1, "v": "1.5", "late": "x"}, {"k": 2, "late": "y"}], 1)
         _write(database, old, [{"k": 1, "v": 7}], 2, target=new)
         assert _rows(database, new, "k, v, late") == [(1, Decimal(7), None), (2, None, "y")]
+
+    def test_places_that_the_payload_names_are_kept_and_decide_who_wins(
+        self, database: Database, keyed: Contract, way: str
+    ) -> None:
+        rows = [{"k": f"gap {way} {n % 2}", "d": "1", "v": n} for n in range(3)]
+        validator = RecordValidator(keyed)
+        table = to_table(keyed, [validator.validate_python(row) for row in rows])
+        table = decode(encode(table.append_column(write.ORD_COLUMN, pa.array([4, 7, 9], pa.int64()))))
+        with database.transaction() as connection:
+            assert upsert(connection, keyed, table, None, 6, 4) == WriteCounts(2, 1)
+        found = [row for row in _rows(database, keyed, "k, v, _ord") if row[0].startswith(f"gap {way}")]
+        assert found == [(f"gap {way} 0", 2, 9), (f"gap {way} 1", 1, 7)]
+        with database.transaction() as connection, pytest.raises(KeyExists) as caught:
+            upsert(connection, keyed, table, None, 7, 4, mode="fail")
+        assert caught.value.extra["record"] == 4
+
+    def test_no_record_at_all_is_nothing_to_write(self, database: Database, keyed: Contract, way: str) -> None:
+        assert _write(database, keyed, [], 1) == WriteCounts(0, 0)
+        assert _write(database, keyed, [], 2, mode="fail") == WriteCounts(0, 0)
 
     @pytest.mark.parametrize("extra", [[], [{"name": "n", "type": "decimal"}]])
     def test_a_dataset_without_a_key_keeps_every_record(self, database: Database, way: str, extra: list[Any]) -> None:

@@ -94,6 +94,9 @@ class IngestHandler(TransactionalHandler):
         table = decode(task.payload or b"")
         dataset = self._targets.submitted(task)
         embeddings = None
+        if table.num_rows == 0:
+            # All records of the batch were rejected.
+            return Prepared(table, None)
         for step in self._steps:
             if table.num_rows > 1000:
                 task.check()

@@ -27,6 +27,8 @@ DIRECT_ROWS = 200
 DIRECT_NUMBERS = 10_000
 # No job has this number, so it excludes nothing.
 NO_JOB = -1
+# A payload's column with each record's place in the job, where the places have gaps; it is no field.
+ORD_COLUMN = "_ord"
 _KEYS_PER_QUERY = 1000
 
 Vectors = np.ndarray[Any, np.dtype[np.float32]]
@@ -54,22 +56,26 @@ def upsert(
 
     contract: that of the table, in its present version; the payload may come from an earlier one.
     embeddings: float32 of shape (records, dimensions), rows of NaN mean null; or None.
-    seq, first_ord: the job's number and the place of the first record in the job.
+    seq, first_ord: the job's number and the place of the first record in the job. The others follow it one by one,
+    unless the payload names each record's place in a column ``_ord``.
     Raises KeyExists under ``mode="fail"`` when a record of another job has one of the keys.
     """
+    if table.num_rows == 0:
+        return WriteCounts(0, 0)
     if mode == "fail" and contract.key:
         raise_if_existing(connection, contract, table, first_ord, own_seq=seq)
+    table, places = _places(table, first_ord)
     if embeddings is not None:
         dimensions = contract.vector_dimensions or embeddings.shape[1]
         table = table.append_column(EMBEDDING_COLUMN, vector_column(embeddings, dimensions))
     shape = tuple((field.name, field.type) for field in table.schema)
     sql = statements(contract, shape)
     if table.num_rows <= DIRECT_ROWS and table.num_rows * _vector_numbers(table) <= DIRECT_NUMBERS:
-        written = _insert(connection, contract, sql, table, seq, first_ord)
+        written = _insert(connection, contract, sql, table, seq, places)
     elif sql.direct_copy is not None:
-        written = _copy(connection, sql.direct_copy, table, seq, first_ord)
+        written = _copy(connection, sql.direct_copy, table, seq, places)
     else:
-        written = _merge(connection, sql, table, seq, first_ord)
+        written = _merge(connection, sql, table, seq, places)
     return WriteCounts(written, table.num_rows - written)
 
 
@@ -81,6 +87,7 @@ def raise_if_existing(
     own_seq: rows that this job wrote do not count.
     """
     head, row, tail = find_existing_sql(contract)
+    table, places = _places(table, first_record)
     keys = keys_of(contract, table)
     parameters = to_parameters(table.select(list(contract.key)))
     for start in range(0, len(keys), _KEYS_PER_QUERY):
@@ -91,7 +98,7 @@ def raise_if_existing(
         query = head + ", ".join([row] * len(part)) + tail
         found = connection.exec_driver_sql(query, (*values, own_seq)).scalar()
         if found is not None:
-            record, shown = first_record + int(found), show_key(contract, keys[int(found)])
+            record, shown = places[int(found)].as_py(), show_key(contract, keys[int(found)])
             detail = f"Record {record}: there is a record with the key {shown!r} already, and on_conflict is fail"
             raise KeyExists(detail, record=record, key=shown)
 
@@ -109,10 +116,17 @@ def keys_of(contract: Contract, table: pa.Table) -> list[Key]:
     return list(zip(*columns, strict=True))
 
 
+def _places(table: pa.Table, first_ord: int) -> tuple[pa.Table, pa.Array]:
+    """Return the columns that are fields, and the place of each record in its job as int64."""
+    if ORD_COLUMN in table.column_names:
+        return table.drop_columns([ORD_COLUMN]), table.column(ORD_COLUMN).combine_chunks()
+    return table, pa.array(np.arange(first_ord, first_ord + table.num_rows, dtype=np.int64))
+
+
 def _insert(
-    connection: Connection, contract: Contract, sql: Statements, table: pa.Table, seq: int, first_ord: int
+    connection: Connection, contract: Contract, sql: Statements, table: pa.Table, seq: int, places: pa.Array
 ) -> int:
-    rows = [(*row, seq, first_ord + place) for place, row in enumerate(to_parameters(table))]
+    rows = [(*row, seq, place) for row, place in zip(to_parameters(table), places.to_pylist(), strict=True)]
     if contract.key:
         # The last record with a key wins. Rows are locked in the order of their keys, as in every other statement.
         last = dict(zip(keys_of(contract, table), rows, strict=True))
@@ -121,20 +135,16 @@ def _insert(
     return connection.exec_driver_sql(query, tuple(value for row in rows for value in row)).rowcount
 
 
-def _merge(connection: Connection, sql: Statements, table: pa.Table, seq: int, first_ord: int) -> int:
+def _merge(connection: Connection, sql: Statements, table: pa.Table, seq: int, places: pa.Array) -> int:
     connection.exec_driver_sql(sql.create)
-    copy_table(connection, sql.copy, table.append_column("_ord", _places(table, first_ord)))
+    copy_table(connection, sql.copy, table.append_column(ORD_COLUMN, places))
     return connection.exec_driver_sql(sql.merge, {"seq": seq}).rowcount
 
 
-def _copy(connection: Connection, copy: str, table: pa.Table, seq: int, first_ord: int) -> int:
+def _copy(connection: Connection, copy: str, table: pa.Table, seq: int, places: pa.Array) -> int:
     numbered = table.append_column("_seq", pa.array(np.full(table.num_rows, seq, np.int64)))
-    copy_table(connection, copy, numbered.append_column("_ord", _places(table, first_ord)))
+    copy_table(connection, copy, numbered.append_column(ORD_COLUMN, places))
     return int(table.num_rows)
-
-
-def _places(table: pa.Table, first_ord: int) -> pa.Array:
-    return pa.array(np.arange(first_ord, first_ord + table.num_rows, dtype=np.int64))
 
 
 def _vector_numbers(table: pa.Table) -> int:
