@@ -12,6 +12,7 @@ from fastapi import APIRouter
 import gristmill.access.tables
 import gristmill.datasets.tables
 import gristmill.jobs.tables
+import gristmill.records.tables
 import gristmill.search.tables  # noqa: F401 - declares its tables for the migrations
 from gristmill.core.config import Settings, load_settings
 from gristmill.core.database import Database

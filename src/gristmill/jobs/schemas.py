@@ -9,9 +9,12 @@ BASE = "/api/v1/jobs"
 
 
 def job_body(row: dict[str, Any]) -> dict[str, Any]:
-    """Return the JSON object for a row of the jobs table (with ``attempt``)."""
+    """Return the JSON object for a row of the jobs table (with ``attempt`` and ``retried_by``)."""
     ended = row["chunks_done"] + row["chunks_failed"] + row["chunks_cancelled"]
     url = f"{BASE}/{row['id']}"
+    links = {"self": url, "cancel": f"{url}/cancel", "retry": f"{url}/retry"}
+    if row["records_rejected"]:
+        links["rejects"] = f"{url}/rejects"
     return {
         "id": str(row["id"]),
         "type": row["type"],
@@ -39,13 +42,14 @@ def job_body(row: dict[str, Any]) -> dict[str, Any]:
         "submitted_by": row["submitted_by"],
         "request_id": row["request_id"],
         "retry_of": None if row["retry_of"] is None else str(row["retry_of"]),
+        "retried_by": [str(job_id) for job_id in row["retried_by"] or ()],
         "error": row["error"],
         "result": row["result"],
         "created_at": moment(row["created_at"]),
         "run_at": moment(row["run_at"]),
         "started_at": moment(row["started_at"]),
         "finished_at": moment(row["finished_at"]),
-        "links": {"self": url, "cancel": f"{url}/cancel", "retry": f"{url}/retry"},
+        "links": links,
     }
 
 

@@ -1,7 +1,8 @@
 """Submitting: one transaction stages the payloads, draws the number last, and is the 202's promise."""
 
+import itertools
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -10,6 +11,7 @@ from sqlalchemy import Connection
 
 from gristmill.core.database import Database
 from gristmill.jobs.errors import IdempotencyKeyReused, Signal
+from gristmill.jobs.repository import payloads
 from gristmill.jobs.repository import submit as repository
 from gristmill.kit.ids import uuid7
 
@@ -25,7 +27,11 @@ class NewChunk:
 
 @dataclass(slots=True)
 class NewJob:
-    """What a domain asks for. ``chunks`` may be a generator: payloads are staged one by one, in constant memory."""
+    """What a domain asks for. ``chunks`` may be a generator: payloads are staged one by one, in constant memory.
+
+    retry_of: the job whose rejects this one brings mended. attach: stores what belongs to the job, in the transaction
+    that submits it and before its number is drawn; it gets the job's id.
+    """
 
     type: str
     scope: str
@@ -37,6 +43,8 @@ class NewJob:
     max_attempts: int = 5
     rejected: int = 0
     run_at: datetime | None = None
+    retry_of: uuid.UUID | None = None
+    attach: Callable[[Connection, uuid.UUID], None] | None = None
 
 
 @dataclass(slots=True)
@@ -108,24 +116,9 @@ def submit(connection: Connection, job: NewJob, request: Request) -> uuid.UUID:
     job_id = uuid7()
     if request.idempotency_key is not None:
         _take_key(connection, request, job_id)
-    staged: list[tuple[int, int]] = []
-    held: NewChunk | None = None
-    # The first chunk is held back: a job of one chunk then goes in with a single round trip.
-    for chunk in job.chunks:
-        if held is not None:
-            repository.stage_payload(connection, job_id, len(staged) - 1, held.payload or b"")
-            held = None
-        if staged:
-            repository.stage_payload(connection, job_id, len(staged), chunk.payload or b"")
-        else:
-            held = chunk
-        staged.append((chunk.first_record, chunk.records))
-    if not staged:
-        raise ValueError("a job needs at least one chunk")
-    inline = held.payload if held is not None else None
-    if inline is not None and len(inline) >= repository.COPY_FROM_BYTES:
-        repository.stage_payload(connection, job_id, 0, inline)
-        inline = None
+    if job.attach is not None:
+        job.attach(connection, job_id)
+    staged, inline = _stage(connection, job_id, job.chunks)
     run_at = request.run_at or job.run_at
     if run_at is not None and run_at <= datetime.now(UTC):
         # What lies in the past is due now; counted from then, the age of the queue would say that it stands still.
@@ -144,6 +137,7 @@ def submit(connection: Connection, job: NewJob, request: Request) -> uuid.UUID:
         "submitted_by": request.principal,
         "request_id": request.request_id,
         "traceparent": request.traceparent,
+        "retry_of": None if job.retry_of is None else str(job.retry_of),
         "max_attempts": job.max_attempts,
         "chunks_total": len(staged),
         "records_total": sum(records for _, records in staged) + job.rejected,
@@ -152,6 +146,31 @@ def submit(connection: Connection, job: NewJob, request: Request) -> uuid.UUID:
     }
     request.receipt.row = repository.insert_job(connection, values, staged, inline)
     return job_id
+
+
+def _stage(
+    connection: Connection, job_id: uuid.UUID, chunks: Iterable[NewChunk]
+) -> tuple[list[tuple[int, int]], bytes | None]:
+    """Stage the payloads; return (first record, records) of each chunk, and the payload that is yet to be inserted.
+
+    One small chunk, or one without payload, goes in with its job: a single round trip.
+    """
+    rest = iter(chunks)
+    first = next(rest, None)
+    if first is None:
+        raise ValueError("a job needs at least one chunk")
+    second = next(rest, None)
+    if second is None and len(first.payload or b"") < payloads.COPY_FROM_BYTES:
+        return [(first.first_record, first.records)], first.payload
+    staged: list[tuple[int, int]] = []
+
+    def read() -> Iterator[bytes]:
+        for chunk in itertools.chain([first], [second] if second is not None else [], rest):
+            staged.append((chunk.first_record, chunk.records))
+            yield chunk.payload or b""
+
+    payloads.stage(connection, job_id, read())
+    return staged, None
 
 
 def unfinished_in_scope(connection: Connection, scope: str) -> bool:

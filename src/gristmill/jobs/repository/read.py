@@ -10,7 +10,9 @@ from sqlalchemy import Connection
 from gristmill.core.prepared import Prepared, execute
 
 _COLUMNS = """
-SELECT j.*, (SELECT coalesce(max(c.attempts), 0) FROM gristmill.chunks c WHERE c.job_id = j.id) AS attempt
+SELECT j.*, (SELECT coalesce(max(c.attempts), 0) FROM gristmill.chunks c WHERE c.job_id = j.id) AS attempt,
+    CASE WHEN j.records_rejected > 0 THEN ARRAY(
+        SELECT r.id FROM gristmill.jobs r WHERE r.retry_of = j.id ORDER BY r.id DESC LIMIT 100) END AS retried_by
 FROM gristmill.jobs j
 """
 GET_JOB = Prepared(_COLUMNS + "WHERE j.id = %(id)s", id="uuid")

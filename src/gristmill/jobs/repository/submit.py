@@ -1,9 +1,6 @@
 """SQL of a submission: idempotency keys, payloads, and the number drawn last under the scope's advisory lock."""
 
-import contextlib
-import io
 import json
-import struct
 import uuid
 from collections.abc import Sequence
 from typing import Any
@@ -21,10 +18,11 @@ _LOCK = {
 }
 _JOB = """
 INSERT INTO gristmill.jobs (id, seq, type, scope, exclusive, dataset, state, queue, priority, args, labels,
-    submitted_by, request_id, traceparent, max_attempts, chunks_total, records_total, records_rejected, run_at)
+    submitted_by, request_id, traceparent, retry_of, max_attempts, chunks_total, records_total, records_rejected,
+    run_at)
 VALUES (%(id)s, {seq}, %(type)s, %(scope)s, %(exclusive)s, %(dataset)s, %(state)s, %(queue)s, %(priority)s, %(args)s,
-    %(labels)s, %(submitted_by)s, %(request_id)s, %(traceparent)s, %(max_attempts)s, %(chunks_total)s,
-    %(records_total)s, %(records_rejected)s, coalesce(%(run_at)s, now()))
+    %(labels)s, %(submitted_by)s, %(request_id)s, %(traceparent)s, %(retry_of)s, %(max_attempts)s,
+    %(chunks_total)s, %(records_total)s, %(records_rejected)s, coalesce(%(run_at)s, now()))
 """
 _CHUNKS = """
 INSERT INTO gristmill.chunks (job_id, number, state, queue, priority, seq, run_at, first_record, records)
@@ -45,6 +43,7 @@ _TYPES = {
     "submitted_by": "text",
     "request_id": "text",
     "traceparent": "text",
+    "retry_of": "uuid",
     "max_attempts": "smallint",
     "chunks_total": "int",
     "records_total": "bigint",
@@ -88,9 +87,6 @@ _UNFINISHED = """
 SELECT EXISTS (SELECT FROM gristmill.jobs WHERE scope = %(scope)s AND finished_at IS NULL)
 """
 
-# A payload above this goes by binary COPY: as a parameter it would be doubled by the hex form of bytea.
-COPY_FROM_BYTES = 64 * 1024
-
 
 def insert_job(
     connection: Connection, values: dict[str, Any], chunks: Sequence[tuple[int, int]], payload: bytes | None
@@ -115,21 +111,6 @@ def insert_job(
         "payload": None if payload is None else psycopg2.Binary(payload),
     }
     return dict(execute(connection, parameters, *statements, GET_JOB).mappings().one())
-
-
-def stage_payload(connection: Connection, job_id: uuid.UUID, number: int, payload: bytes) -> None:
-    """Insert one payload ahead of its job."""
-    if len(payload) < COPY_FROM_BYTES:
-        parameters = {"id": str(job_id), "payload": psycopg2.Binary(payload), "number": number}
-        execute(connection, parameters, _INSERT_PAYLOAD)
-        return
-    head = b"PGCOPY\n\xff\r\n\0" + struct.pack("!ii", 0, 0) + struct.pack("!h", 4)
-    fields = struct.pack("!i16s", 16, job_id.bytes) + struct.pack("!iiii", 4, number, 4, len(payload))
-    data = head + fields + struct.pack("!i", len(payload)) + payload + struct.pack("!h", -1)
-    with contextlib.closing(connection.connection.cursor()) as cursor:
-        cursor.copy_expert(
-            "COPY gristmill.payloads (job_id, number, bytes, data) FROM STDIN (FORMAT binary)", io.BytesIO(data)
-        )
 
 
 def find_key(connection: Connection, principal: str, key: str, hours: float) -> tuple[uuid.UUID, str] | None:
