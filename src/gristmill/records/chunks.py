@@ -3,92 +3,106 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 
 from gristmill.core.errors import Place
 from gristmill.records.columns import to_table
-from gristmill.records.readers.source import Reader, Source
-from gristmill.records.validate import Row
+from gristmill.records.jsonlike import show_row
+from gristmill.records.readers.source import Ords, Reader, Source, Step, refuse
 
 # A payload's limit is that of its uncompressed columns, which no codec can exceed by more than a few headers.
 MAX_PAYLOAD_BYTES = 8 * 1024 * 1024
-# Rows are turned into columns in steps of this many, or of this much text, whichever comes first.
-STEP_ROWS = 1000
-STEP_BYTES = 1024 * 1024
+# The column of a payload that holds the index of each record in its request, where some are missing in between.
+ORD_COLUMN = "_ord"
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The records of one chunk: ``table`` holds the records of the request from ``first_record`` on."""
+    """The records of one chunk.
+
+    first_record: index in the request of the first row. ords: that of every row where records in between were
+    rejected, else None: the rows follow each other.
+    """
 
     first_record: int
     table: pa.Table
+    ords: Ords | None = None
+
+    def payload(self) -> pa.Table:
+        """Return the table to stage: with the column ``_ord`` (int64) where there are ``ords``."""
+        if self.ords is None:
+            return self.table
+        return self.table.append_column(ORD_COLUMN, pa.array(self.ords, pa.int64()))
 
 
 def read_batches(reader: Reader, source: Source, max_bytes: int, max_records: int) -> Iterator[Batch]:
     """Yield the records of a body as batches of at most ``max_records`` records and about ``max_bytes`` bytes.
 
     After the first problem the rest is only validated, and nothing is yielded any more. Raises Invalid (Malformed)
-    with all problems at the end, and when there is no record at all.
+    with all problems at the end, and when there is no record at all. If all records were rejected there is one batch
+    without rows.
     """
-    parts: list[pa.Table] = []
-    first = records = size = 0
-    for step in _read_tables(reader, source, min(STEP_ROWS, max_records)):
-        for table in _fit(step, max_bytes):
-            if parts and (size + table.nbytes > max_bytes or records + table.num_rows > max_records):
-                yield _batch(first, parts)
-                first, parts, records, size = first + records, [], 0, 0
-            parts.append(table)
-            records += table.num_rows
-            size += table.nbytes
-    if not parts and not source.problems.total:
+    parts: list[Step] = []
+    records = size = 0
+    yielded = False
+    for step in reader(source):
+        left = _storable(step, source)
+        while left.table.num_rows and not source.problems.total:
+            fits = _rows_that_fit(left.table, max_bytes - size, max_records - records)
+            if parts and not fits:
+                yield _batch(parts)
+                parts, records, size, yielded = [], 0, 0, True
+                continue
+            # A record that is larger than a batch may be makes a batch of its own.
+            part, left = left.slice(0, max(1, fits)), left.slice(max(1, fits))
+            parts.append(part)
+            records += part.table.num_rows
+            size += part.table.nbytes
+    if not parts and not yielded and not source.problems.total and not source.problems.rejected:
         source.problems.add(Place("", "empty", "The batch holds no record"))
     source.problems.raise_if_any()
-    yield _batch(first, parts)
+    if parts:
+        yield _batch(parts)
+    elif not yielded:
+        yield Batch(0, to_table(source.validator.contract, []))
 
 
-def _batch(first_record: int, parts: list[pa.Table]) -> Batch:
-    table = parts[0] if len(parts) == 1 else pa.concat_tables(parts).combine_chunks()
-    return Batch(first_record, table)
+def _batch(parts: list[Step]) -> Batch:
+    if len(parts) == 1:
+        table, ords = parts[0].table, parts[0].ords
+    else:
+        table = pa.concat_tables([part.table for part in parts]).combine_chunks()
+        ords = np.concatenate([part.ords for part in parts])
+    first = int(ords[0])
+    unbroken = int(ords[-1]) - first == len(ords) - 1
+    return Batch(first, table, None if unbroken else ords)
 
 
-def _read_tables(reader: Reader, source: Source, step_rows: int) -> Iterator[pa.Table]:
-    """Yield the valid records as small tables, until the first problem."""
-    rows: list[Row] = []
-    size = done = 0
-    contract, problems = source.validator.contract, source.problems
-    for row, taken in reader(source):
-        if problems.total:
-            rows = []
-            continue
-        rows.append(row)
-        size += taken
-        if len(rows) >= step_rows or size >= STEP_BYTES:
-            yield from _checked(to_table(contract, rows), done, source)
-            done += len(rows)
-            rows, size = [], 0
-    if rows and not problems.total:
-        yield from _checked(to_table(contract, rows), done, source)
+def _rows_that_fit(table: pa.Table, max_bytes: int, max_rows: int) -> int:
+    """Return how many of the first rows take at most ``max_bytes``, to within a quarter, and ``max_rows``."""
+    rows: int = min(table.num_rows, max_rows)
+    while rows > 0:
+        size: int = table.slice(0, rows).nbytes
+        if size <= max_bytes:
+            return rows
+        # Rows differ in size, so the average is only a guess; it shrinks at least by a quarter.
+        rows = min(rows * max(0, max_bytes) // size, rows * 3 // 4)
+    return 0
 
 
-def _checked(table: pa.Table, first_record: int, source: Source) -> Iterator[pa.Table]:
-    """Yield ``table`` unless one of its records alone is too large for a payload."""
-    if table.nbytes > MAX_PAYLOAD_BYTES:
-        for index in range(table.num_rows):
-            size = table.slice(index, 1).nbytes
-            if size > MAX_PAYLOAD_BYTES:
-                record = first_record + index
-                reason = f"The record takes {size} bytes: at most {MAX_PAYLOAD_BYTES} are allowed"
-                source.problems.add(Place(f"/{record}", "record_too_large", reason, record))
-    if not source.problems.total:
-        yield table
-
-
-def _fit(table: pa.Table, max_bytes: int) -> Iterator[pa.Table]:
-    """Yield ``table`` in halves, until each part fits ``max_bytes`` or is a single record."""
-    if table.nbytes <= max_bytes or table.num_rows == 1:
-        yield table
-        return
-    middle = table.num_rows // 2
-    yield from _fit(table.slice(0, middle), max_bytes)
-    yield from _fit(table.slice(middle), max_bytes)
+def _storable(step: Step, source: Source) -> Step:
+    """Return ``step`` without the records that alone are too large for a payload, which are refused."""
+    table = step.table
+    if table.nbytes <= MAX_PAYLOAD_BYTES:
+        return step
+    keep = np.ones(table.num_rows, np.bool_)
+    for index in range(table.num_rows):
+        size = table.slice(index, 1).nbytes
+        if size > MAX_PAYLOAD_BYTES:
+            record = int(step.ords[index])
+            reason = f"The record takes {size} bytes: at most {MAX_PAYLOAD_BYTES} are allowed"
+            place = Place(f"/{record}", "record_too_large", reason, record)
+            refuse(source, record, None, show_row(source.validator, table, index), [place])
+            keep[index] = False
+    return step if keep.all() else Step(table.filter(pa.array(keep)), step.ords[keep])

@@ -128,7 +128,7 @@ class RecordWrites:
             for batch in read_batches(
                 open_reader(media_type), source, settings.jobs_chunk_bytes, settings.jobs_chunk_records
             ):
-                chunks.add(batch.first_record, batch.table.num_rows, encode(batch.table))
+                chunks.add(batch.first_record, batch.table.num_rows, encode(batch.payload()))
         except BaseException:
             chunks.close()
             raise

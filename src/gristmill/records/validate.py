@@ -24,11 +24,15 @@ MALFORMED = "malformed"
 
 
 class Problems:
-    """What is wrong with a batch: the first 100 places, and the total."""
+    """What is wrong with a batch: the first 100 places, and the total.
+
+    rejected: how many records were given away with their errors, and are no problem of the batch.
+    """
 
     def __init__(self) -> None:
         self.places: list[Place] = []
         self.total = 0
+        self.rejected = 0
         self.malformed = False
 
     def add(self, *places: Place, total: int | None = None) -> None:

@@ -6,6 +6,7 @@ here an unquoted empty cell is null and ``""`` is the empty string.
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import BinaryIO
 
 from pydantic_core import ValidationError
@@ -13,7 +14,8 @@ from pydantic_core import ValidationError
 from gristmill.core.errors import Invalid, Malformed, Place
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.types import TYPES
-from gristmill.records.readers.source import MAX_RECORD_BYTES, Source, malformed, read_lines, skip_bom
+from gristmill.records.readers.rows import Rows
+from gristmill.records.readers.source import MAX_RECORD_BYTES, Source, Step, malformed, read_lines, refuse, skip_bom
 from gristmill.records.validate import Problems, RecordValidator, Row, escape_pointer, shorten_name
 
 _CELL = re.compile(r'(?:"((?:[^"]|"")*)"|([^",]*))(,|$)', re.DOTALL)
@@ -22,25 +24,40 @@ _CELL = re.compile(r'(?:"((?:[^"]|"")*)"|([^",]*))(,|$)', re.DOTALL)
 Cells = list[str | None]
 
 
-def read_csv(source: Source) -> Iterator[tuple[Row, int]]:
+@dataclass(frozen=True, slots=True)
+class CsvRow:
+    """A row of the body. cells: None where the row cannot be split, for the reason ``broken``."""
+
+    line: int
+    raw: bytes
+    cells: Cells | None
+    broken: str = ""
+
+
+def read_csv(source: Source) -> Iterator[Step]:
     """Yield the records of a CSV body."""
     skip_bom(source.file)
-    rows = _read_rows(source.file, source.problems)
-    first = next(rows, None)
+    csv_rows = _read_rows(source.file)
+    first = next(csv_rows, None)
     if first is None:
-        source.problems.raise_if_any()
         raise Invalid("The body is empty: a CSV body starts with a header row", [Place("", "empty", "No header row")])
-    names = _check_header(source.validator, first[1])
-    for record, (line, cells, size) in enumerate(rows):
-        row = None if cells is None else _validate(source, names, cells, record, line)
+    names = _check_header(source.validator, first)
+    rows = Rows(source)
+    for record, csv_row in enumerate(csv_rows):
+        row = _validate(source, names, csv_row, record)
         if row is not None:
-            yield row, size
+            rows.add(record, row, len(csv_row.raw))
+            if rows.full:
+                yield from rows.take()
+    yield from rows.take()
 
 
-def _check_header(validator: RecordValidator, cells: Cells | None) -> list[str]:
-    """Return the names in the header. Raises Invalid for empty, unknown and repeated ones."""
+def _check_header(validator: RecordValidator, row: CsvRow) -> list[str]:
+    """Return the names in the header. Raises Malformed, and Invalid for empty, unknown and repeated names."""
     problems = Problems()
-    names = [name or "" for name in cells or []]
+    if row.cells is None:
+        problems.add(malformed(row.broken, line=row.line))
+    names = [name or "" for name in row.cells or []]
     known = ", ".join(validator.fields)
     for place, name in enumerate(names):
         pointer = f"/{escape_pointer(shorten_name(name))}"
@@ -54,32 +71,41 @@ def _check_header(validator: RecordValidator, cells: Cells | None) -> list[str]:
     return names
 
 
-def _validate(source: Source, names: list[str], cells: Cells, record: int, line: int) -> Row | None:
-    validator, pointer = source.validator, f"/{record}"
+def _validate(source: Source, names: list[str], csv_row: CsvRow, record: int) -> Row | None:
+    """Return the record in a row, or None after refusing it."""
+    validator, line = source.validator, csv_row.line
+    values: Row | Place = _read_values(validator, names, csv_row, record)
+    if isinstance(values, Place):
+        refuse(source, record, line, csv_row.raw, [values])
+        return None
+    try:
+        return validator.validate_python(values)
+    except ValidationError as error:
+        places, total = validator.places(error, f"/{record}", record, line)
+        refuse(source, record, line, csv_row.raw, places, total)
+        return None
+
+
+def _read_values(validator: RecordValidator, names: list[str], csv_row: CsvRow, record: int) -> Row | Place:
+    """Return the JSON-like values of a row, or what is wrong with the row."""
+    cells, line = csv_row.cells, csv_row.line
+    if cells is None:
+        return malformed(csv_row.broken, record, line)
     if len(cells) != len(names):
         reason = f"The row has {len(cells)} cells, the header {len(names)}"
-        source.problems.add(Place(pointer, "uneven_row", reason, record, line))
-        return None
+        return Place(f"/{record}", "uneven_row", reason, record, line)
     values: Row = {}
     for name, cell in zip(names, cells, strict=True):
         field = validator.fields[name]
         try:
             values[name] = None if cell is None else TYPES[field.type].from_text(field, cell)
         except ValueError as error:
-            reason = f"{shorten(cell)}: {error}"
-            source.problems.add(Place(f"{pointer}/{name}", "not_json", reason, record, line, name))
-            return None
-    try:
-        return validator.validate_python(values)
-    except ValidationError as error:
-        places, total = validator.places(error, pointer, record, line)
-        source.problems.add(*places, total=total)
-        return None
+            return Place(f"/{record}/{name}", "not_json", f"{shorten(cell)}: {error}", record, line, name)
+    return values
 
 
-def _read_rows(file: BinaryIO, problems: Problems) -> Iterator[tuple[int, Cells | None, int]]:
-    """Yield (first line, cells, bytes) of each row; the cells are None where the row was reported as a problem."""
-    record = -1  # The header is no record.
+def _read_rows(file: BinaryIO) -> Iterator[CsvRow]:
+    """Yield the rows of the body, the header's included. Raises Malformed where a quote is never closed."""
     lines = read_lines(file)
     for number, raw in lines:
         if raw.count(b'"') % 2:
@@ -87,19 +113,13 @@ def _read_rows(file: BinaryIO, problems: Problems) -> Iterator[tuple[int, Cells 
         raw = raw.rstrip(b"\r\n")
         if not raw:
             continue
-        where = None if record < 0 else record
-        cells: Cells | None = None
         try:
-            cells = _split(raw.decode())
+            yield CsvRow(number, raw, _split(raw.decode()))
         except UnicodeDecodeError as error:
             reason = f"Byte {error.start + 1} of the row, 0x{raw[error.start]:02x}, is not UTF-8"
-            problems.add(malformed(reason, where, number))
+            yield CsvRow(number, raw, None, reason)
         except ValueError as error:
-            problems.add(malformed(str(error), where, number))
-        if record < 0:
-            problems.raise_if_any()
-        yield number, cells, len(raw)
-        record += 1
+            yield CsvRow(number, raw, None, str(error))
 
 
 def _join_quoted(number: int, raw: bytes, lines: Iterator[tuple[int, bytes]]) -> bytes:

@@ -13,10 +13,10 @@ from pydantic_core import ValidationError
 
 from gristmill.core.errors import Invalid, Malformed, Place
 from gristmill.records.readers.ndjson import validate_text
-from gristmill.records.readers.source import MAX_RECORD_BYTES, Source, malformed, skip_bom
+from gristmill.records.readers.rows import Rows
+from gristmill.records.readers.source import BLOCK_BYTES, MAX_RECORD_BYTES, Source, Step, malformed, skip_bom
 from gristmill.records.validate import Row
 
-BLOCK_BYTES = 1024 * 1024
 # Up to this size a body is validated in one call; only when that fails is it cut up to find where it is wrong.
 SHORT_BYTES = 64 * 1024
 _SPACE = b" \t\r\n"
@@ -25,24 +25,30 @@ _CLOSING = re.compile(rb"[ \t\r\n]*\}[ \t\r\n]*")
 _SHAPE = 'The body must be a JSON array of records or an object {"records": [...]}'
 
 
-def read_json(source: Source) -> Iterator[tuple[Row, int]]:
+def read_json(source: Source) -> Iterator[Step]:
     """Yield the records of a JSON body."""
     skip_bom(source.file)
-    rows = _read_short(source)
-    if rows is not None:
-        yield from ((row, 0) for row in rows)
+    rows = Rows(source)
+    short = _read_short(source)
+    if short is not None:
+        for record, row in enumerate(short):
+            rows.add(record, row, 0)
+        yield from rows.take()
         return
     skip_bom(source.file)
     splitter = _Splitter(source.file)
     prefix = splitter.open()
     for record, raw in enumerate(splitter.elements()):
-        row = validate_text(source, raw, f"{prefix}/{record}", record, None)
-        if row is not None:
-            yield row, len(raw)
+        found = validate_text(source, raw, f"{prefix}/{record}", record, None)
+        if found is not None:
+            rows.add(record, found, len(raw))
+            if rows.full:
+                yield from rows.take()
         elif source.problems.malformed:
             # What follows a broken element cannot be told apart any more.
             return
     splitter.close(record_member=bool(prefix))
+    yield from rows.take()
 
 
 def _read_short(source: Source) -> list[Row] | None:

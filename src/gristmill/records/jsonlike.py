@@ -1,0 +1,68 @@
+"""Rows of Arrow columns as the JSON-like values that the precise validation takes, one row at a time.
+
+Nothing is lost on the way: a timestamp of 9 digits becomes a text of 9 digits, for the validation to refuse and show.
+"""
+
+import base64
+import json
+import uuid
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+from pydantic_core import from_json
+
+from gristmill.datasets.model import FieldSpec
+from gristmill.records.validate import RecordValidator, Row
+
+
+def read_row(validator: RecordValidator, table: pa.Table, index: int) -> Row:
+    """Return row ``index`` of ``table``, whose columns are fields, as JSON-like values."""
+    return {
+        name: to_jsonlike(validator.fields[name], table.column(place)[index])
+        for place, name in enumerate(table.column_names)
+    }
+
+
+def show_row(validator: RecordValidator, table: pa.Table, index: int) -> bytes:
+    """Return row ``index`` as a JSON object; what JSON cannot hold is shown as text."""
+    return json.dumps(read_row(validator, table, index), ensure_ascii=False, default=str).encode("utf-8", "replace")
+
+
+def to_jsonlike(field: FieldSpec, scalar: pa.Scalar) -> Any:
+    """Return one value of a column for ``field``. A text in a json field that is no JSON is returned as it is."""
+    kind = scalar.type
+    if not scalar.is_valid:
+        return None
+    if pa.types.is_dictionary(kind):
+        return to_jsonlike(field, scalar.value)
+    if isinstance(scalar, pa.ExtensionScalar):
+        return to_jsonlike(field, scalar.value)
+    if pa.types.is_timestamp(kind):
+        return _timestamp_text(scalar.value, kind.unit) + ("" if kind.tz is None else "Z")
+    if pa.types.is_date64(kind):
+        whole_day = scalar.value % 86_400_000 == 0
+        return (
+            str(np.datetime64(scalar.value, "ms").astype("M8[D]")) if whole_day else _timestamp_text(scalar.value, "ms")
+        )
+    if pa.types.is_date32(kind):
+        return str(np.datetime64(scalar.value, "D"))
+    value = scalar.as_py()
+    if pa.types.is_decimal(kind):
+        return format(value, "f")
+    if field.type == "uuid" and isinstance(value, bytes):
+        return str(uuid.UUID(bytes=value))
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if field.type == "json" and isinstance(value, str):
+        try:
+            return from_json(value, allow_inf_nan=False)
+        except ValueError:
+            return value
+    return value
+
+
+def _timestamp_text(value: int, unit: Literal["s", "ms", "us", "ns"]) -> str:
+    text = str(np.datetime64(value, unit))
+    # Nanoseconds are printed with 9 digits always; zeros at the end are no digits that could be lost.
+    return text[:-3] if unit == "ns" and text.endswith("000") else text
