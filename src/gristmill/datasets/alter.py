@@ -13,7 +13,7 @@ from gristmill.datasets.types import TYPES
 _CHANGEABLE = (
     "type", "required", "max_length", "minimum", "maximum", "precision", "scale", "max_bytes", "filterable",
 )  # fmt: skip
-_FIXED = ("name", "key", "time_field", "embedding")
+_FIXED = ("name", "key", "time_field", "embedding", "text_search")
 # Digits before the point that an integer may have.
 _INT64_DIGITS = 19
 

@@ -8,7 +8,7 @@ from gristmill.core.errors import Invalid, Place
 from gristmill.datasets import contract_checks as checks
 from gristmill.datasets.alter import alter_contract
 from gristmill.datasets.describe import shorten
-from gristmill.datasets.model import Contract, EmbeddingSpec, FieldSpec, load_contract
+from gristmill.datasets.model import Contract, EmbeddingSpec, FieldSpec, TextSearchSpec, load_contract
 
 __all__ = ["Contract", "EmbeddingSpec", "FieldSpec", "alter_contract", "load_contract", "parse_contract"]
 
@@ -31,6 +31,8 @@ def parse_contract(body: Any, embedders: Mapping[str, int] | None = None, defaul
             places += checked
         else:
             contract = contract.model_copy(update={"embedding": checked})
+    if contract.text_search is not None:
+        places += _check_text_search(contract, contract.text_search)
     if places:
         raise refuse(places)
     # Built anew so that no property cached while checking outlives the copies.
@@ -52,7 +54,7 @@ def _check_embedding(
             reason = "An embedder needs from, the list of text fields that it reads"
             places.append(Place(f"{where}/embedder", "not_applicable", reason, field="embedder"))
         return places or embedding
-    places = list(_check_sources(contract, embedding.from_, f"{where}/from"))
+    places = list(_check_sources(contract, embedding.from_, f"{where}/from", "Embedding"))
     name = embedding.embedder or default
     if name not in embedders:
         valid = ", ".join(sorted(embedders)) or "none is installed"
@@ -64,9 +66,16 @@ def _check_embedding(
     return places or embedding.model_copy(update={"embedder": name, "dimensions": embedders[name]})
 
 
-def _check_sources(contract: Contract, names: tuple[str, ...], pointer: str) -> Iterator[Place]:
+def _check_text_search(contract: Contract, spec: TextSearchSpec) -> Iterator[Place]:
+    yield from _check_sources(contract, spec.from_, "/text_search/from", "Searching the words of")
+    if spec.language not in checks.LANGUAGES:
+        reason = f"{shorten(spec.language)} is no language of text search; they are: {', '.join(checks.LANGUAGES)}"
+        yield Place("/text_search/language", "unknown_value", reason, field="language")
+
+
+def _check_sources(contract: Contract, names: tuple[str, ...], pointer: str, purpose: str) -> Iterator[Place]:
     if not names:
-        yield Place(pointer, "missing", "from must name at least one text field, or be left out", field="from")
+        yield Place(pointer, "missing", "from must name at least one text field", field="from")
     types = {field.name: field.type for field in contract.fields}
     for index, name in enumerate(names):
         where = f"{pointer}/{index}"
@@ -75,5 +84,5 @@ def _check_sources(contract: Contract, names: tuple[str, ...], pointer: str) -> 
         elif name not in types:
             yield checks.unknown_field(where, name, contract)
         elif types[name] != "text":
-            reason = f"Embedding a field of type {types[name]} is not supported yet: {name} is no text"
+            reason = f"{purpose} a field of type {types[name]} is not supported: {name} is no text"
             yield Place(where, "not_supported", reason, field=name)

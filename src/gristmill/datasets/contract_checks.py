@@ -22,6 +22,12 @@ MAX_IMAGE_BYTES = 4 * 1024 * 1024
 MAX_KEY_BYTES = 2600
 # Members of a filter beside the names of fields; see where.
 FILTER_WORDS = ("and", "or", "not")
+# The text search configurations that every supported Postgres has.
+LANGUAGES = (
+    "simple", "arabic", "armenian", "basque", "catalan", "danish", "dutch", "english", "finnish", "french", "german",
+    "greek", "hindi", "hungarian", "indonesian", "irish", "italian", "lithuanian", "nepali", "norwegian", "portuguese",
+    "romanian", "russian", "serbian", "spanish", "swedish", "tamil", "turkish", "yiddish",
+)  # fmt: skip
 _LATER = ("parents", "pipeline")
 Model = TypeVar("Model", bound=BaseModel)
 _NAME_RULE = "a lower-case letter, then up to 47 of a-z, 0-9 and _"

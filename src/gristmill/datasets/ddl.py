@@ -12,12 +12,13 @@ from typing import Any
 import sqlalchemy as sa
 from pgvector.sqlalchemy import VECTOR
 from sqlalchemy import Connection
+from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateColumn, CreateIndex
 
 from gristmill.core.database import DATA_SCHEMA
 from gristmill.datasets.errors import TableBusy, TableExists
-from gristmill.datasets.model import EMBEDDING_COLUMN, Contract, FieldSpec
+from gristmill.datasets.model import EMBEDDING_COLUMN, TEXT_COLUMN, Contract, FieldSpec, TextSearchSpec
 from gristmill.datasets.types import TYPES
 from gristmill.kit.identifiers import quote
 
@@ -25,6 +26,8 @@ LOCK_TIMEOUT_SECONDS = 5
 # A vector stored in the row itself is read twice as fast as one stored out of line, if the row still fits a page.
 MAX_PLAIN_DIMENSIONS = 1900
 _MAX_ROW_BYTES = 8100
+# Bytes of text whose words are searched; a character has at most four.
+MAX_WORD_BYTES = 262_144
 # The comment of a table says which dataset made it, to people and to retries.
 _OWNER = "gristmill dataset "
 # What a row takes before its fields: header, null bitmap of 254 columns, the three system numbers.
@@ -40,7 +43,7 @@ _STORAGE = {
 
 @lru_cache(maxsize=512)
 def record_table(contract: Contract) -> sa.Table:
-    """Return the dataset's table: the fields in order, then ``_id``, ``_seq``, ``_ord`` and ``_embedding``."""
+    """Return the dataset's table: the fields in order, then ``_id``, ``_seq``, ``_ord``, ``_embedding``, ``_text``."""
     name = contract.name
     columns = [_column(field) for field in contract.fields]
     columns += [
@@ -50,6 +53,8 @@ def record_table(contract: Contract) -> sa.Table:
     ]
     if contract.embedding is not None:
         columns.append(sa.Column(EMBEDDING_COLUMN, VECTOR(contract.vector_dimensions)))
+    if contract.text_search is not None:
+        columns.append(sa.Column(TEXT_COLUMN, TSVECTOR, sa.Computed(_words(contract.text_search), persisted=True)))
     table = sa.Table(name, sa.MetaData(), *columns, schema=DATA_SCHEMA, postgresql_with=_STORAGE)
     if contract.key:
         table.append_constraint(sa.UniqueConstraint(*(table.c[part] for part in contract.key), name=f"{name}__key"))
@@ -60,6 +65,8 @@ def record_table(contract: Contract) -> sa.Table:
     if contract.time_field is not None:
         sa.Index(f"{name}__time", table.c[contract.time_field], *(table.c[part] for part in order))
     sa.Index(f"{name}__id", table.c["_id"])
+    if contract.text_search is not None:
+        sa.Index(f"{name}__text", table.c[TEXT_COLUMN], postgresql_using="gin")
     for field in contract.fields:
         if field.filterable:
             sa.Index(_filter_index(contract, field), table.c[field.name])
@@ -68,6 +75,20 @@ def record_table(contract: Contract) -> sa.Table:
 
 def _column(field: FieldSpec) -> sa.Column[Any]:
     return sa.Column(field.name, TYPES[field.type].column(field), nullable=not field.required)
+
+
+def _words(spec: TextSearchSpec) -> str:
+    """Return the expression of ``_text``: the words of the fields, one after the other.
+
+    A tsvector is limited to 1 MiB, which words of addresses and hyphens can reach from a quarter of that: of longer
+    texts only the beginning is searched by words, because a record that was accepted must not fail to be stored.
+    """
+    language = f"'{spec.language}'::regconfig"
+    text = " || ' ' || ".join(f"coalesce({quote(name)}, '')" for name in spec.from_)
+    return (
+        f"to_tsvector({language}, CASE WHEN octet_length({text}) <= {MAX_WORD_BYTES} THEN {text}"
+        f" ELSE left({text}, {MAX_WORD_BYTES // 4}) END)"
+    )
 
 
 def _filter_index(contract: Contract, field: FieldSpec) -> str:
@@ -79,6 +100,8 @@ def plain_vectors(contract: Contract) -> list[str]:
     """Return the vector columns to store in the row itself: the embedding first, as long as the row fits a page."""
     sizes = {field.name: 8 + 4 * (field.dimensions or 0) for field in contract.fields if field.type == "vector"}
     free = _MAX_ROW_BYTES - _ROW_OVERHEAD - 24 * (len(contract.fields) - len(sizes)) - 18 * len(sizes)
+    if contract.text_search is not None:
+        free -= 24
     if contract.vector_dimensions is not None:
         sizes = {EMBEDDING_COLUMN: 8 + 4 * contract.vector_dimensions, **sizes}
     chosen = []

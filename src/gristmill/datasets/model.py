@@ -11,6 +11,7 @@ TypeName = Literal[
 ]
 Metric = Literal["cosine", "l2", "inner_product"]
 EMBEDDING_COLUMN = "_embedding"
+TEXT_COLUMN = "_text"
 SYSTEM_COLUMNS = ("_id", "_seq", "_ord")
 
 DEFAULT_MAX_LENGTH = 65_536
@@ -65,6 +66,18 @@ class EmbeddingSpec(BaseModel):
     dimensions: int | None = None
 
 
+class TextSearchSpec(BaseModel):
+    """Which text fields are searched by their words, and how words are reduced to their stems.
+
+    language: the name of a text search configuration of Postgres; ``simple`` takes words as they are.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, populate_by_name=True)
+
+    from_: tuple[str, ...] = Field(alias="from")
+    language: str = "simple"
+
+
 class Contract(BaseModel):
     """A checked contract. Build it with ``contract.parse_contract`` or, from storage, ``load_contract``."""
 
@@ -75,6 +88,7 @@ class Contract(BaseModel):
     key: tuple[str, ...] = ()
     time_field: str | None = None
     embedding: EmbeddingSpec | None = None
+    text_search: TextSearchSpec | None = None
 
     @cached_property
     def _by_name(self) -> dict[str, FieldSpec]:
