@@ -24,6 +24,12 @@ class TestEncodeCopy:
         body = b"".join(bytes(block) for block in encode_copy(table))[19:-2]
         assert body == struct.pack("!hihhff", 1, 12, 2, 0, 1.0, -2.5) + struct.pack("!hi", 1, -1)
 
+    def test_a_half_vector_is_the_same_with_half_floats(self) -> None:
+        numbers = pa.array([1.0, -2.5, 7.0, 65504.0], pa.float16())
+        table = pa.table({"v": pa.FixedSizeListArray.from_arrays(numbers, 2)}).slice(1)
+        body = b"".join(bytes(block) for block in encode_copy(table))[19:-2]
+        assert body == struct.pack("!hihhee", 1, 8, 2, 0, 7.0, 65504.0)
+
     def test_an_unknown_arrow_type_is_refused_by_name(self) -> None:
         table = pa.table({"x": pa.array([1], pa.int8())})
         with pytest.raises(TypeError, match="int8"):

@@ -2,14 +2,14 @@
 
 Source of the format: https://www.postgresql.org/docs/18/sql-copy.html, "Binary Format"; a row is an int16 count of
 fields, then for each an int32 length (-1: null) and the bytes, big-endian. pgvector's vector is int16 dimensions, int16
-zero, big-endian float4s. Each column is turned into Arrow binary arrays, and one ``binary_join_element_wise`` weaves
-them into rows in compiled code.
+zero, big-endian float4s, its halfvec the same with float2s. Each column is turned into Arrow binary arrays, and one
+``binary_join_element_wise`` weaves them into rows in compiled code.
 
 Arrow types and what they become: string text, int64 bigint, float64 double precision, bool boolean, timestamp(us)
-timestamptz, date32 date, fixed_size_binary(16) uuid, fixed_size_list(float32) vector, binary bytea.
+timestamptz, date32 date, fixed_size_binary(16) uuid, fixed_size_list(float32) vector, fixed_size_list(float16)
+halfvec, binary bytea.
 """
 
-import io
 import struct
 from collections.abc import Iterator
 from typing import Any
@@ -18,9 +18,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+from sqlalchemy import Connection
 
-_HEAD = b"PGCOPY\n\xff\r\n\0" + struct.pack("!ii", 0, 0)
-_TAIL = struct.pack("!h", -1)
+from gristmill.core.copy import BINARY_HEAD, BINARY_TAIL, copy_in
+
 _POSTGRES_EPOCH_MICROSECONDS = 946_684_800_000_000  # 2000-01-01 in Unix time
 _POSTGRES_EPOCH_DAYS = 10_957
 BLOCK_BYTES = 8 * 1024 * 1024
@@ -28,23 +29,19 @@ BLOCK_BYTES = 8 * 1024 * 1024
 Bytes = npt.NDArray[np.uint8]
 
 
-def copy_table(connection: Any, sql: str, table: pa.Table) -> None:
+def copy_table(connection: Connection, sql: str, table: pa.Table) -> None:
     """Run ``sql``, a COPY … FROM STDIN (FORMAT binary), with the rows of ``table`` on a SQLAlchemy connection."""
-    if not connection.in_transaction():
-        # SQLAlchemy does not see the statement below; unless a transaction has begun, its commit would do nothing.
-        connection.begin()
-    with connection.connection.cursor() as cursor:
-        cursor.copy_expert(sql, _Reader(encode_copy(table)), size=1024 * 1024)
+    copy_in(connection, sql, encode_copy(table))
 
 
 def encode_copy(table: pa.Table, block_bytes: int = BLOCK_BYTES) -> Iterator[bytes | memoryview]:
     """Yield the COPY data of ``table`` in blocks of about ``block_bytes``; memory stays at a few blocks."""
-    yield _HEAD
+    yield BINARY_HEAD
     rows = max(1, int(table.num_rows * block_bytes / max(1, table.nbytes)))
     for start in range(0, table.num_rows, rows):
         piece = table.slice(start, rows)
         yield _encode_rows([column.combine_chunks() for column in piece.columns])
-    yield _TAIL
+    yield BINARY_TAIL
 
 
 def _encode_rows(columns: list[Any]) -> memoryview:
@@ -67,12 +64,20 @@ def _encode_column(array: pa.Array) -> list[pa.Array]:
         content = array.cast(pa.binary())
         return [_fixed(_bytes(lengths, ">i4"), None), pc.fill_null(content, b"") if valid is not None else content]
     if pa.types.is_fixed_size_list(kind):
-        size = kind.list_size
-        numbers = array.values.slice(array.offset * size, len(array) * size).to_numpy(zero_copy_only=False)
-        head = np.frombuffer(struct.pack("!hh", size, 0), np.uint8)
-        content = np.hstack([np.broadcast_to(head, (len(array), 4)), _bytes(numbers.reshape(-1, size), ">f4")])
-        return [_fixed(_with_length(content), valid)]
+        return [_fixed(_vectors(array), valid)]
     return [_fixed(_with_length(_fixed_content(array)), valid)]
+
+
+def _vectors(array: pa.Array) -> Bytes:
+    """Return vectors with their lengths, shape (rows, width); nulls hold anything."""
+    size, rows = array.type.list_size, len(array)
+    width = 2 if pa.types.is_float16(array.type.value_type) else 4
+    numbers = array.values.slice(array.offset * size, rows * size).to_numpy(zero_copy_only=False)
+    out = np.empty((rows, 8 + width * size), np.uint8)
+    out[:, :8] = np.frombuffer(struct.pack("!ihh", 4 + width * size, size, 0), np.uint8)
+    # Swapped as they are copied: vectors are most of what most datasets have, and every further copy of them shows.
+    out[:, 8:].view(f">f{width}")[...] = numbers.reshape(rows, size)
+    return out
 
 
 def _fixed_content(array: pa.Array) -> Bytes:
@@ -128,21 +133,3 @@ def _fixed(framed: Bytes, valid: npt.NDArray[np.bool_] | None) -> pa.Array:
         offsets = np.zeros(rows + 1, np.int32)
         np.cumsum(np.where(valid, width, 4), out=offsets[1:])
     return pa.BinaryArray.from_buffers(pa.binary(), rows, [None, pa.py_buffer(offsets), pa.py_buffer(data)])
-
-
-class _Reader(io.RawIOBase):
-    """A file to read the blocks from; psycopg2 asks for a size and takes less."""
-
-    def __init__(self, blocks: Iterator[bytes | memoryview]) -> None:
-        self._blocks = blocks
-        self._rest = memoryview(b"")
-
-    def read(self, size: int = -1) -> bytes:
-        while not self._rest:
-            block = next(self._blocks, None)
-            if block is None:
-                return b""
-            self._rest = memoryview(block)
-        size = len(self._rest) if size < 0 else size
-        taken, self._rest = self._rest[:size], self._rest[size:]
-        return bytes(taken)

@@ -1,0 +1,77 @@
+"""COPY through psycopg2, which SQLAlchemy has no words for: blocks in, messages out, errors as they were raised."""
+
+import contextlib
+import struct
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from sqlalchemy import Connection
+
+# Frame of the binary format: https://www.postgresql.org/docs/18/sql-copy.html, "Binary Format".
+BINARY_HEAD = b"PGCOPY\n\xff\r\n\0" + struct.pack("!ii", 0, 0)
+BINARY_TAIL = struct.pack("!h", -1)
+# What psycopg2 asks for at once; more is copied once more on its way, and saves nothing.
+READ_BYTES = 64 * 1024
+
+
+def copy_in(connection: Connection, sql: str, blocks: Iterable[bytes | memoryview]) -> None:
+    """Run ``sql``, a COPY … FROM STDIN, with the data in ``blocks``, which are taken one by one as they are needed.
+
+    What ``blocks`` raises is raised; the COPY is then undone with its transaction.
+    """
+    if not connection.in_transaction():
+        # SQLAlchemy does not see the statement below; unless a transaction has begun, its commit would do nothing.
+        connection.begin()
+    reader = _Reader(iter(blocks))
+    try:
+        with contextlib.closing(connection.connection.cursor()) as cursor:
+            cursor.copy_expert(sql, reader, size=READ_BYTES)
+    except Exception:
+        if reader.error is not None:
+            # Of this Postgres knows no more than that the client gave up.
+            raise reader.error from None
+        raise
+
+
+def copy_out(connection: Connection, sql: str) -> list[bytes]:
+    """Run ``sql``, a COPY … TO STDOUT, and return its data as it came: in text form one row each."""
+    writer = _Writer()
+    with contextlib.closing(connection.connection.cursor()) as cursor:
+        cursor.copy_expert(sql, writer)
+    return writer.messages
+
+
+class _Reader:
+    """A file to read the blocks from; psycopg2 asks for a size and takes less."""
+
+    def __init__(self, blocks: Iterator[bytes | memoryview]) -> None:
+        self._blocks = blocks
+        self._rest = memoryview(b"")
+        self.error: BaseException | None = None
+
+    def read(self, size: int = -1) -> bytes:
+        while not self._rest:
+            try:
+                block = next(self._blocks, None)
+            except BaseException as error:
+                self.error = error
+                raise
+            if block is None:
+                return b""
+            self._rest = memoryview(block)
+        size = len(self._rest) if size < 0 else size
+        taken, self._rest = self._rest[:size], self._rest[size:]
+        return bytes(taken)
+
+    def readline(self, size: int = -1) -> bytes:
+        """Return what ``read`` does: psycopg2 wants to see the method, and does not call it."""
+        return self.read(size)
+
+
+class _Writer:
+    def __init__(self) -> None:
+        self.messages: list[bytes] = []
+
+    def write(self, data: Any) -> int:
+        self.messages.append(data)
+        return len(data)

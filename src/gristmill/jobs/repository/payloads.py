@@ -1,0 +1,39 @@
+"""SQL of payloads that are too large for a parameter: staged by one binary COPY for a job, read back by another."""
+
+import struct
+import uuid
+from collections.abc import Iterable, Iterator
+
+from sqlalchemy import Connection
+
+from gristmill.core.copy import BINARY_HEAD, BINARY_TAIL, copy_in, copy_out
+
+# From here on a payload goes by binary COPY: as a parameter, and as a result, it would be doubled by the hex form of
+# bytea, which psycopg2 then makes and reads in Python's time.
+COPY_FROM_BYTES = 64 * 1024
+
+_STAGE = "COPY gristmill.payloads (job_id, number, bytes, data) FROM STDIN (FORMAT binary)"
+# An int16 count of fields, then each field behind its int32 length.
+_ROW = struct.Struct("!hi16siiiii")
+_FETCH_HEAD = len(BINARY_HEAD) + 2 + 4
+
+
+def stage(connection: Connection, job_id: uuid.UUID, payloads: Iterable[bytes]) -> None:
+    """Insert the payloads of chunk 0, 1, 2 … ahead of their job; one at a time is in memory."""
+
+    def blocks() -> Iterator[bytes]:
+        yield BINARY_HEAD
+        for number, payload in enumerate(payloads):
+            yield _ROW.pack(4, 16, job_id.bytes, 4, number, 4, len(payload), len(payload))
+            yield payload
+        yield BINARY_TAIL
+
+    copy_in(connection, _STAGE, blocks())
+
+
+def fetch(connection: Connection, job_id: uuid.UUID, number: int) -> bytes | None:
+    """Return the payload of a chunk, or None if it has none any more."""
+    # COPY takes no parameters; a UUID and an integer hold nothing that could end their literals.
+    query = f"SELECT data FROM gristmill.payloads WHERE job_id = '{job_id}'::uuid AND number = {number:d}"  # noqa: S608
+    data = b"".join(copy_out(connection, f"COPY ({query}) TO STDOUT (FORMAT binary)")[:1])
+    return data[_FETCH_HEAD:] if len(data) > _FETCH_HEAD else None

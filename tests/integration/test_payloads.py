@@ -1,0 +1,70 @@
+"""Payloads on real Postgres: one COPY stages those of a job, a claim brings the small ones, COPY reads the others."""
+
+import os
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from gristmill.core.database import Database
+from gristmill.jobs.repository import claim, payloads
+from gristmill.jobs.submit import NewChunk, NewJob, Request, submit_once
+
+SMALL, LARGE = b"small", os.urandom(payloads.COPY_FROM_BYTES) + b"\n\\.\n\0"
+
+
+def _submit(database: Database, chunks: Iterator[NewChunk] | list[NewChunk]) -> uuid.UUID:
+    job = NewJob("test.any", uuid.uuid4().hex, False, {}, None, chunks)
+    return submit_once(database, Request("test", "r"), lambda _: job)
+
+
+def _chunks(*parts: bytes | None) -> list[NewChunk]:
+    return [NewChunk(number * 10, 10, part) for number, part in enumerate(parts)]
+
+
+def _claimed(database: Database, job_id: uuid.UUID, number: int) -> tuple[bytes | None, bool]:
+    """Claim the chunk as if a message for it had been sent; return what came with it, and whether more is to come."""
+    with database.autocommit() as connection:
+        connection.exec_driver_sql(
+            "UPDATE gristmill.chunks SET state = 'sent', dispatch = 7 WHERE job_id = %s AND number = %s",
+            (str(job_id), number),
+        )
+        row = claim.claim(connection, job_id, number, 7, 60, "test")
+    assert row is not None
+    return (None if row["data"] is None else bytes(row["data"]), bool(row["large"]))
+
+
+class TestPayloads:
+    @pytest.mark.parametrize("parts", [(SMALL,), (LARGE,), (None,), (SMALL, LARGE), (LARGE, SMALL, b""), (LARGE,) * 3])
+    def test_every_chunk_gets_its_own_bytes_back(self, database: Database, parts: tuple[bytes | None, ...]) -> None:
+        job_id = _submit(database, iter(_chunks(*parts)))
+        for number, part in enumerate(parts):
+            data, large = _claimed(database, job_id, number)
+            with database.autocommit() as connection:
+                fetched = payloads.fetch(connection, job_id, number)
+            assert large == (part == LARGE)
+            assert data == (None if part is None or large else part)
+            assert fetched == (part or None)
+
+    def test_what_is_staged_counts_its_bytes(self, database: Database) -> None:
+        job_id = _submit(database, _chunks(SMALL, LARGE))
+        with database.autocommit() as connection:
+            found = connection.exec_driver_sql(
+                "SELECT number, bytes FROM gristmill.payloads WHERE job_id = %s ORDER BY number", (str(job_id),)
+            )
+            assert [tuple(row) for row in found] == [(0, len(SMALL)), (1, len(LARGE))]
+
+    def test_a_payload_that_cannot_be_read_leaves_nothing_behind_and_its_own_error(self, database: Database) -> None:
+        def broken() -> Iterator[NewChunk]:
+            yield from _chunks(LARGE, LARGE)
+            raise OSError("the disk of the spool is gone")
+
+        with pytest.raises(OSError, match="the spool is gone"):
+            _submit(database, broken())
+        with database.autocommit() as connection:
+            counts = "SELECT (SELECT count(*) FROM gristmill.payloads), (SELECT count(*) FROM gristmill.jobs)"
+            assert tuple(connection.exec_driver_sql(counts).one()) == (0, 0)
+
+    def test_there_is_nothing_to_fetch_once_the_chunk_is_done(self, database: Database) -> None:
+        with database.autocommit() as connection:
+            assert payloads.fetch(connection, uuid.uuid4(), 0) is None
