@@ -4,6 +4,10 @@ from dataclasses import dataclass
 
 from gristmill.core.errors import Place
 
+# What a list of rejects, downloaded as CSV, has beside the fields. It may be sent back with them.
+RAW_COLUMN = "_raw"
+NOTE_COLUMNS = ("_record", "_line", "_errors", RAW_COLUMN)
+
 
 @dataclass(frozen=True, slots=True)
 class Reject:

@@ -16,7 +16,8 @@ from gristmill.datasets.describe import shorten
 from gristmill.datasets.types import TYPES
 from gristmill.records.readers.rows import Rows
 from gristmill.records.readers.source import MAX_RECORD_BYTES, Source, Step, malformed, read_lines, refuse, skip_bom
-from gristmill.records.validate import Problems, RecordValidator, Row, escape_pointer, shorten_name
+from gristmill.records.reject import RAW_COLUMN
+from gristmill.records.validate import Problems, Row, escape_pointer, shorten_name
 
 _CELL = re.compile(r'(?:"((?:[^"]|"")*)"|([^",]*))(,|$)', re.DOTALL)
 
@@ -41,7 +42,9 @@ def read_csv(source: Source) -> Iterator[Step]:
     first = next(csv_rows, None)
     if first is None:
         raise Invalid("The body is empty: a CSV body starts with a header row", [Place("", "empty", "No header row")])
-    names = _check_header(source.validator, first)
+    names = _check_header(source, first)
+    if source.on_header is not None:
+        source.on_header(names)
     rows = Rows(source)
     for record, csv_row in enumerate(csv_rows):
         row = _validate(source, names, csv_row, record)
@@ -52,16 +55,17 @@ def read_csv(source: Source) -> Iterator[Step]:
     yield from rows.take()
 
 
-def _check_header(validator: RecordValidator, row: CsvRow) -> list[str]:
+def _check_header(source: Source, row: CsvRow) -> list[str]:
     """Return the names in the header. Raises Malformed, and Invalid for empty, unknown and repeated names."""
     problems = Problems()
     if row.cells is None:
         problems.add(malformed(row.broken, line=row.line))
     names = [name or "" for name in row.cells or []]
-    known = ", ".join(validator.fields)
+    fields = source.validator.fields
+    known = ", ".join(fields)
     for place, name in enumerate(names):
         pointer = f"/{escape_pointer(shorten_name(name))}"
-        if name not in validator.fields:
+        if name not in fields and name not in source.passed_over:
             reason = f"Column {place + 1} of the header, {shorten(name)}, is not a field; the fields are: {known}"
             problems.add(Place(pointer, "unknown_field", reason, line=1, field=shorten_name(name)))
         elif name in names[:place]:
@@ -74,7 +78,7 @@ def _check_header(validator: RecordValidator, row: CsvRow) -> list[str]:
 def _validate(source: Source, names: list[str], csv_row: CsvRow, record: int) -> Row | None:
     """Return the record in a row, or None after refusing it."""
     validator, line = source.validator, csv_row.line
-    values: Row | Place = _read_values(validator, names, csv_row, record)
+    values: Row | Place = _read_values(source, names, csv_row, record)
     if isinstance(values, Place):
         refuse(source, record, line, csv_row.raw, [values])
         return None
@@ -86,7 +90,7 @@ def _validate(source: Source, names: list[str], csv_row: CsvRow, record: int) ->
         return None
 
 
-def _read_values(validator: RecordValidator, names: list[str], csv_row: CsvRow, record: int) -> Row | Place:
+def _read_values(source: Source, names: list[str], csv_row: CsvRow, record: int) -> Row | Place:
     """Return the JSON-like values of a row, or what is wrong with the row."""
     cells, line = csv_row.cells, csv_row.line
     if cells is None:
@@ -96,7 +100,12 @@ def _read_values(validator: RecordValidator, names: list[str], csv_row: CsvRow, 
         return Place(f"/{record}", "uneven_row", reason, record, line)
     values: Row = {}
     for name, cell in zip(names, cells, strict=True):
-        field = validator.fields[name]
+        if name in source.passed_over:
+            if name == RAW_COLUMN and cell:
+                reason = f"The record was not mended: move what {shorten(cell)} says to its columns and empty {name}"
+                return Place(f"/{record}/{name}", "not_mended", reason, record, line, name)
+            continue
+        field = source.validator.fields[name]
         try:
             values[name] = None if cell is None else TYPES[field.type].from_text(field, cell)
         except ValueError as error:
@@ -114,7 +123,7 @@ def _read_rows(file: BinaryIO) -> Iterator[CsvRow]:
         if not raw:
             continue
         try:
-            yield CsvRow(number, raw, _split(raw.decode()))
+            yield CsvRow(number, raw, split_row(raw.decode()))
         except UnicodeDecodeError as error:
             reason = f"Byte {error.start + 1} of the row, 0x{raw[error.start]:02x}, is not UTF-8"
             yield CsvRow(number, raw, None, reason)
@@ -136,7 +145,7 @@ def _join_quoted(number: int, raw: bytes, lines: Iterator[tuple[int, bytes]]) ->
     raise Malformed(f"Line {number}: {reason}", [malformed(reason, line=number)])
 
 
-def _split(text: str) -> Cells:
+def split_row(text: str) -> Cells:
     """Return the cells of one row. Raises ValueError where a quote stands inside a cell."""
     if '"' not in text:
         return [cell or None for cell in text.split(",")]

@@ -29,6 +29,8 @@ class Source:
     """What a reader gets: the body, the validator, where it reports what is wrong, and the nesting limit of JSON.
 
     rejects: takes the records that are not valid while the others go on; None where one of them refuses the request.
+    on_header: gets the names in the header of a CSV body. passed_over: names of CSV columns that are no fields and are
+    not read, as a downloaded list of rejects has them.
     """
 
     file: BinaryIO
@@ -36,6 +38,8 @@ class Source:
     problems: Problems
     max_depth: int
     rejects: Callable[[Reject], None] | None = None
+    on_header: Callable[[list[str]], None] | None = None
+    passed_over: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
