@@ -8,7 +8,15 @@ from gristmill.core.errors import Invalid, Place
 from gristmill.datasets import contract_checks as checks
 from gristmill.datasets.alter import alter_contract
 from gristmill.datasets.describe import shorten
-from gristmill.datasets.model import Contract, EmbeddingSpec, FieldSpec, TextSearchSpec, load_contract
+from gristmill.datasets.model import (
+    MAX_DIMENSIONS,
+    MAX_HALF_DIMENSIONS,
+    Contract,
+    EmbeddingSpec,
+    FieldSpec,
+    TextSearchSpec,
+    load_contract,
+)
 
 __all__ = ["Contract", "EmbeddingSpec", "FieldSpec", "alter_contract", "load_contract", "parse_contract"]
 
@@ -49,7 +57,8 @@ def _check_embedding(
     """Return the embedding with embedder and dimensions filled in, or what is wrong with it."""
     where = "/embedding"
     if embedding.from_ is None:
-        places = list(checks.check_dimensions(embedding.dimensions, f"{where}/dimensions", "dimensions"))
+        most = MAX_HALF_DIMENSIONS if embedding.storage == "halfvec" else MAX_DIMENSIONS
+        places = list(checks.check_dimensions(embedding.dimensions, f"{where}/dimensions", "dimensions", most))
         if embedding.embedder is not None:
             reason = "An embedder needs from, the list of text fields that it reads"
             places.append(Place(f"{where}/embedder", "not_applicable", reason, field="embedder"))

@@ -160,14 +160,18 @@ def check_field(field: FieldSpec, pointer: str) -> Iterator[Place]:
         yield from _check_bounds(field, pointer)
 
 
-def check_dimensions(dimensions: int | None, pointer: str, name: str) -> Iterator[Place]:
+def check_dimensions(
+    dimensions: int | None, pointer: str, name: str, most: int = limits.MAX_DIMENSIONS
+) -> Iterator[Place]:
     """Yield what is wrong with the length of a vector."""
     if dimensions is None:
         yield Place(pointer, "missing", "dimensions is missing: the length of the vectors", field=name)
     elif dimensions < 1:
-        yield Place(pointer, "out_of_range", f"{dimensions} is not from 1 to {limits.MAX_DIMENSIONS}", field=name)
-    elif dimensions > limits.MAX_DIMENSIONS:
-        reason = f"{shorten(dimensions)}: more than {limits.MAX_DIMENSIONS} dimensions are not supported yet"
+        yield Place(pointer, "out_of_range", f"{dimensions} is not from 1 to {most}", field=name)
+    elif dimensions > most:
+        reason = f"{shorten(dimensions)}: more than {most} dimensions are not supported"
+        if name == "dimensions" and most < dimensions <= limits.MAX_HALF_DIMENSIONS:
+            reason += ' with this storage; "storage": "halfvec" takes up to 4000'
         yield Place(pointer, "not_supported", reason, field=name)
 
 

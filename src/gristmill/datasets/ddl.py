@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
-from pgvector.sqlalchemy import VECTOR
+from pgvector.sqlalchemy import HALFVEC, VECTOR
 from sqlalchemy import Connection
 from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.exc import DBAPIError
@@ -52,7 +52,8 @@ def record_table(contract: Contract) -> sa.Table:
         sa.Column("_ord", sa.BigInteger, nullable=False),
     ]
     if contract.embedding is not None:
-        columns.append(sa.Column(EMBEDDING_COLUMN, VECTOR(contract.vector_dimensions)))
+        kind = HALFVEC if contract.vector_storage == "halfvec" else VECTOR
+        columns.append(sa.Column(EMBEDDING_COLUMN, kind(contract.vector_dimensions)))
     if contract.text_search is not None:
         columns.append(sa.Column(TEXT_COLUMN, TSVECTOR, sa.Computed(_words(contract.text_search), persisted=True)))
     table = sa.Table(name, sa.MetaData(), *columns, schema=DATA_SCHEMA, postgresql_with=_STORAGE)
@@ -103,7 +104,8 @@ def plain_vectors(contract: Contract) -> list[str]:
     if contract.text_search is not None:
         free -= 24
     if contract.vector_dimensions is not None:
-        sizes = {EMBEDDING_COLUMN: 8 + 4 * contract.vector_dimensions, **sizes}
+        width = 2 if contract.vector_storage == "halfvec" else 4
+        sizes = {EMBEDDING_COLUMN: 8 + width * contract.vector_dimensions, **sizes}
     chosen = []
     for name, size in sizes.items():
         if size <= min(free, 8 + 4 * MAX_PLAIN_DIMENSIONS):

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from gristmill.datasets.model import DEFAULT_MAX_BYTES, DEFAULT_MAX_LENGTH, FieldSpec
+from gristmill.datasets.model import DEFAULT_MAX_BYTES, DEFAULT_MAX_LENGTH, FLOAT16_MAX, FieldSpec
 
 MAX_SHOWN = 80
 
@@ -97,6 +97,8 @@ def explain(field: FieldSpec, error: Mapping[str, Any]) -> tuple[str, str]:
     location = error.get("loc", ())
     if field.type == "vector" and location and isinstance(location[-1], int):
         expected = "a finite number that fits a 32-bit float"
+        if error.get("ctx", {}).keys() & {"ge", "le"} and max(map(abs, error["ctx"].values())) == FLOAT16_MAX:
+            expected = "a number from -65504 to 65504, which halfvec holds"
         shown = f"number {location[-1]} of the list, {shown},"
     if kind == "string_pattern_mismatch":
         return _PATTERN_CODES.get(field.type, "invalid"), f"{shown} is not {expected}"

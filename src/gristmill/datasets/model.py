@@ -10,6 +10,7 @@ TypeName = Literal[
     "text", "integer", "float", "decimal", "boolean", "timestamp", "date", "uuid", "json", "vector", "image"
 ]
 Metric = Literal["cosine", "l2", "inner_product"]
+VectorStorage = Literal["vector", "halfvec"]
 EMBEDDING_COLUMN = "_embedding"
 TEXT_COLUMN = "_text"
 SYSTEM_COLUMNS = ("_id", "_seq", "_ord")
@@ -19,7 +20,11 @@ DEFAULT_MAX_LENGTH = 65_536
 DEFAULT_KEY_MAX_LENGTH = 255
 DEFAULT_MAX_BYTES = 1024 * 1024
 MAX_DIGITS = 38
+# The graph of a vector index holds no longer ones, by how their numbers are stored.
 MAX_DIMENSIONS = 2000
+MAX_HALF_DIMENSIONS = 4000
+# The largest number that halfvec holds.
+FLOAT16_MAX = 65504.0
 
 
 class FieldSpec(BaseModel):
@@ -56,6 +61,7 @@ class EmbeddingSpec(BaseModel):
 
     from_: text fields that the embedder reads, or None when clients supply vectors as ``_embedding``.
     embedder: name of the embedder, None exactly when ``from_`` is. dimensions: always set in a checked contract.
+    storage: vector keeps 32-bit floats; halfvec rounds to 16-bit ones, half the size and twice the dimensions.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, populate_by_name=True)
@@ -64,6 +70,7 @@ class EmbeddingSpec(BaseModel):
     embedder: str | None = None
     metric: Metric = "cosine"
     dimensions: int | None = None
+    storage: VectorStorage = "vector"
 
 
 class TextSearchSpec(BaseModel):
@@ -110,6 +117,11 @@ class Contract(BaseModel):
     def vector_dimensions(self) -> int | None:
         """Length of the vectors in ``_embedding``, or None for a dataset without an embedding."""
         return None if self.embedding is None else self.embedding.dimensions
+
+    @property
+    def vector_storage(self) -> VectorStorage:
+        """The type of ``_embedding`` in Postgres."""
+        return "vector" if self.embedding is None else self.embedding.storage
 
     @property
     def takes_vectors(self) -> bool:

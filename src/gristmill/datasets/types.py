@@ -21,7 +21,7 @@ from pydantic_core import CoreSchema, SchemaValidator, from_json
 from sqlalchemy.dialects import postgresql
 
 from gristmill.datasets import describe, validation
-from gristmill.datasets.model import FieldSpec
+from gristmill.datasets.model import FieldSpec, VectorStorage
 
 # As in JSON: a leading zero is refused rather than lost, as it may be part of a code that is no number.
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,29})")
@@ -89,9 +89,9 @@ def _validator(field: FieldSpec) -> SchemaValidator:
     return SchemaValidator(TYPES[field.type].schema(field))
 
 
-def embedding_annotation(dimensions: int, metric: str) -> Any:
+def embedding_annotation(dimensions: int, metric: str, storage: VectorStorage = "vector") -> Any:
     """Return the annotation of vectors that clients supply as ``_embedding``: like vector, and fit for distances."""
-    return Annotated[Any, _Exact(validation.embedding_schema(dimensions, metric))]
+    return Annotated[Any, _Exact(validation.embedding_schema(dimensions, metric, storage))]
 
 
 def dump_json(value: Any) -> str:

@@ -17,13 +17,22 @@ from zoneinfo import ZoneInfo
 from pydantic_core import CoreSchema, PydanticCustomError, SchemaValidator
 from pydantic_core import core_schema as schemas
 
-from gristmill.datasets.model import DEFAULT_MAX_BYTES, DEFAULT_MAX_LENGTH, MAX_DIGITS, FieldSpec
+from gristmill.datasets.model import (
+    DEFAULT_MAX_BYTES,
+    DEFAULT_MAX_LENGTH,
+    FLOAT16_MAX,
+    MAX_DIGITS,
+    FieldSpec,
+    VectorStorage,
+)
 
 INT64 = (-(2**63), 2**63 - 1)
 FLOAT32_MAX = 3.4028234663852886e38
 MAX_JSON_DEPTH = 32
 # Squares of float32 numbers outside this range overflow or vanish, and the distance becomes infinite or NaN.
 NORM_RANGE = (1e-18, 1e18)
+# The smallest number above zero that a 16-bit float names.
+FLOAT16_TINY = 2.0**-24
 
 _TIMESTAMP = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?"
 _OFFSET = r"([Zz]|[+-][0-9]{2}:?[0-9]{2})"
@@ -203,14 +212,25 @@ def _check_json_text(text: Any) -> None:
             raise PydanticCustomError("bad_unicode", "holds half of a surrogate pair") from error
 
 
-def vector_schema(field: FieldSpec) -> CoreSchema:
-    number = schemas.float_schema(strict=True, allow_inf_nan=False, ge=-FLOAT32_MAX, le=FLOAT32_MAX)
+def vector_schema(field: FieldSpec, largest: float = FLOAT32_MAX) -> CoreSchema:
+    number = schemas.float_schema(strict=True, allow_inf_nan=False, ge=-largest, le=largest)
     return schemas.list_schema(number, strict=True, min_length=field.dimensions, max_length=field.dimensions)
 
 
-def embedding_schema(dimensions: int, metric: str) -> CoreSchema:
-    """The schema of a vector that is searched by: its length must be one that distances can be computed with."""
+def embedding_schema(dimensions: int, metric: str, storage: VectorStorage = "vector") -> CoreSchema:
+    """The schema of a vector that is searched by: its length must be one that distances can be computed with.
+
+    storage: halfvec takes what 16-bit floats hold, and for the cosine something that does not round to zero there.
+    """
     low, high = NORM_RANGE
+    half = storage == "halfvec"
+
+    def check_half(values: list[float]) -> list[float]:
+        if metric == "cosine" and max(map(abs, values)) < FLOAT16_TINY:
+            raise PydanticCustomError(
+                "zero_vector", "is a zero vector once it is stored as halfvec, which has no direction to compare"
+            )
+        return check(values)
 
     def check(values: list[float]) -> list[float]:
         norm = math.hypot(*values)
@@ -224,8 +244,9 @@ def embedding_schema(dimensions: int, metric: str) -> CoreSchema:
             )
         return values
 
-    plain = vector_schema(FieldSpec(name="_embedding", type="vector", dimensions=dimensions))
-    return schemas.no_info_after_validator_function(check, plain)
+    field = FieldSpec(name="_embedding", type="vector", dimensions=dimensions)
+    plain = vector_schema(field, FLOAT16_MAX if half else FLOAT32_MAX)
+    return schemas.no_info_after_validator_function(check_half if half else check, plain)
 
 
 def image_schema(field: FieldSpec) -> CoreSchema:
@@ -241,11 +262,16 @@ def image_schema(field: FieldSpec) -> CoreSchema:
             raise PydanticCustomError("not_base64", "is not base64 (RFC 4648, standard alphabet, padded)") from error
         if len(data) > limit:
             raise PydanticCustomError("too_large", f"holds more than {limit} bytes")
-        if not (data.startswith(_IMAGE_STARTS) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP")):
+        if not is_image(data):
             raise PydanticCustomError("not_an_image", "is not a PNG, JPEG, GIF or WebP image")
         return data
 
     return schemas.no_info_after_validator_function(decode, schemas.str_schema(strict=True))
+
+
+def is_image(data: bytes) -> bool:
+    """Say whether ``data`` begins as one of the formats that are taken does; its first 16 bytes are enough."""
+    return data.startswith(_IMAGE_STARTS) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP")
 
 
 def _bound(field: FieldSpec, value: Any) -> Any:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from gristmill.datasets.model import EMBEDDING_COLUMN, Contract, FieldSpec
 from gristmill.datasets.types import TYPES, dump_json
@@ -34,6 +35,28 @@ def vector_column(vectors: Sequence[Any] | np.ndarray[Any, Any], dimensions: int
     null = np.isnan(numbers).any(axis=1)
     mask = pa.array(null) if null.any() else None
     return pa.FixedSizeListArray.from_arrays(pa.array(numbers.reshape(-1)), dimensions, mask=mask)
+
+
+def as_stored(contract: Contract, table: pa.Table) -> pa.Table:
+    """Return the table with ``_embedding`` in the width that the dataset stores: 16-bit floats for halfvec."""
+    if contract.vector_storage != "halfvec" or EMBEDDING_COLUMN not in table.column_names:
+        return table
+    place = table.schema.get_field_index(EMBEDDING_COLUMN)
+    column = table.column(place)
+    if pa.types.is_float16(column.type.value_type):
+        return table
+    return table.set_column(
+        place,
+        EMBEDDING_COLUMN,
+        pa.chunked_array([_half(chunk) for chunk in column.chunks], pa.list_(pa.float16(), column.type.list_size)),
+    )
+
+
+def _half(vectors: pa.FixedSizeListArray) -> pa.FixedSizeListArray:
+    size = vectors.type.list_size
+    numbers = vectors.values.slice(vectors.offset * size, len(vectors) * size).to_numpy(zero_copy_only=False)
+    mask = pc.is_null(vectors) if vectors.null_count else None
+    return pa.FixedSizeListArray.from_arrays(pa.array(numbers.astype(np.float16)), size, mask=mask)
 
 
 def _column(field: FieldSpec, values: list[Any]) -> pa.Array:

@@ -100,7 +100,7 @@ def _staging(columns: tuple[tuple[str, pa.DataType], ...]) -> tuple[str, str]:
 
 def _staging_type(kind: pa.DataType) -> str:
     if pa.types.is_fixed_size_list(kind):
-        return "vector"
+        return "halfvec" if pa.types.is_float16(kind.value_type) else "vector"
     if pa.types.is_timestamp(kind):
         return "timestamptz"
     return _STAGING_TYPES[str(kind)]

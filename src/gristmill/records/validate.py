@@ -71,7 +71,9 @@ class RecordValidator:
         self.has_json = any(field.type == "json" for field in contract.fields)
         if contract.takes_vectors and contract.embedding is not None:
             dimensions = contract.embedding.dimensions or 0
-            self._schemas[EMBEDDING_COLUMN] = embedding_schema(dimensions, contract.embedding.metric)
+            self._schemas[EMBEDDING_COLUMN] = embedding_schema(
+                dimensions, contract.embedding.metric, contract.vector_storage
+            )
             self._fields[EMBEDDING_COLUMN] = _embedding_field(dimensions)
         self._record = SchemaValidator(self._schema(self._schemas))
         self._array = SchemaValidator(schemas.list_schema(self._schema(self._schemas)))

@@ -15,7 +15,7 @@ import pyarrow as pa
 from sqlalchemy import Connection
 
 from gristmill.datasets.model import EMBEDDING_COLUMN, Contract
-from gristmill.records.columns import to_parameters, vector_column
+from gristmill.records.columns import as_stored, to_parameters, vector_column
 from gristmill.records.copy_binary import copy_table
 from gristmill.records.errors import KeyExists
 from gristmill.records.keys import show_key
@@ -64,13 +64,11 @@ def upsert(
         return WriteCounts(0, 0)
     if mode == "fail" and contract.key:
         raise_if_existing(connection, contract, table, first_ord, own_seq=seq)
-    table, places = _places(table, first_ord)
-    if embeddings is not None:
-        dimensions = contract.vector_dimensions or embeddings.shape[1]
-        table = table.append_column(EMBEDDING_COLUMN, vector_column(embeddings, dimensions))
+    table, places = split_places(table, first_ord)
+    table = with_embeddings(contract, table, embeddings)
     shape = tuple((field.name, field.type) for field in table.schema)
     sql = statements(contract, shape)
-    if table.num_rows <= DIRECT_ROWS and table.num_rows * _vector_numbers(table) <= DIRECT_NUMBERS:
+    if table.num_rows <= DIRECT_ROWS and table.num_rows * vector_numbers(table) <= DIRECT_NUMBERS:
         written = _insert(connection, contract, sql, table, seq, places)
     elif sql.direct_copy is not None:
         written = _copy(connection, sql.direct_copy, table, seq, places)
@@ -87,7 +85,7 @@ def raise_if_existing(
     own_seq: rows that this job wrote do not count.
     """
     head, row, tail = find_existing_sql(contract)
-    table, places = _places(table, first_record)
+    table, places = split_places(table, first_record)
     keys = keys_of(contract, table)
     parameters = to_parameters(table.select(list(contract.key)))
     for start in range(0, len(keys), _KEYS_PER_QUERY):
@@ -116,7 +114,15 @@ def keys_of(contract: Contract, table: pa.Table) -> list[Key]:
     return list(zip(*columns, strict=True))
 
 
-def _places(table: pa.Table, first_ord: int) -> tuple[pa.Table, pa.Array]:
+def with_embeddings(contract: Contract, table: pa.Table, embeddings: Vectors | None) -> pa.Table:
+    """Return the table with the vectors as a column of their own, and all vectors as they are stored."""
+    if embeddings is not None:
+        dimensions = contract.vector_dimensions or embeddings.shape[1]
+        table = table.append_column(EMBEDDING_COLUMN, vector_column(embeddings, dimensions))
+    return as_stored(contract, table)
+
+
+def split_places(table: pa.Table, first_ord: int) -> tuple[pa.Table, pa.Array]:
     """Return the columns that are fields, and the place of each record in its job as int64."""
     if ORD_COLUMN in table.column_names:
         return table.drop_columns([ORD_COLUMN]), table.column(ORD_COLUMN).combine_chunks()
@@ -147,6 +153,6 @@ def _copy(connection: Connection, copy: str, table: pa.Table, seq: int, places: 
     return int(table.num_rows)
 
 
-def _vector_numbers(table: pa.Table) -> int:
+def vector_numbers(table: pa.Table) -> int:
     """Return how many numbers of vectors one record has."""
     return sum(field.type.list_size for field in table.schema if pa.types.is_fixed_size_list(field.type))
