@@ -34,8 +34,9 @@ from gristmill.jobs.notices import Notifier
 from gristmill.jobs.rescue import Rescuer
 from gristmill.jobs.service import JobService
 from gristmill.records import endpoints as record_endpoints
-from gristmill.records import read_endpoints
+from gristmill.records import export_endpoints, read_endpoints
 from gristmill.records.enrich import EmbeddingStep
+from gristmill.records.export_service import RecordExports
 from gristmill.records.read_service import RecordReads
 from gristmill.records.service import RecordWrites
 from gristmill.records.spool import Spool
@@ -103,6 +104,7 @@ class Gristmill:
             dataset_endpoints.build_router(self.datasets),
             record_endpoints.build_router(self.record_writes, self.settings, self.spool),
             read_endpoints.build_router(self.record_reads),
+            export_endpoints.build_router(RecordExports(self.database, self.dataset_reader), self.settings),
             search_endpoints.build_router(self.search),
         ]
 

@@ -68,6 +68,7 @@ class Settings(BaseSettings):
     jobs_max_attempts: int = Field(5, ge=1, le=100)
     jobs_max_queued: int = Field(1_000_000, ge=1)
     jobs_max_staged_bytes: int = Field(8192 * MIB, ge=MIB)
+    jobs_max_rejects: int = Field(100_000, ge=0, le=10_000_000)
     jobs_chunk_bytes: int = Field(8 * MIB, ge=1024, le=8 * MIB)
     jobs_chunk_records: int = Field(20_000, ge=1, le=1_000_000)
     jobs_lease: float = Field(60, ge=1)
@@ -81,6 +82,8 @@ class Settings(BaseSettings):
     # [dispatcher]
     dispatcher_window: int = Field(0, ge=0)
     dispatcher_poll: float = Field(1, gt=0, le=60)
+    dispatcher_bundle: int = Field(32, ge=1, le=500)
+    dispatcher_gather: float = Field(0.03, gt=0, le=1)
     # [worker]
     worker_processes: int = Field(2, ge=1, le=256)
     worker_long_processes: int = Field(1, ge=1, le=256)
@@ -92,10 +95,14 @@ class Settings(BaseSettings):
     worker_tasks_per_child: int = Field(10_000, ge=1)
     # [embeddings]
     embeddings_default: str = "static"
+    # [export]
+    export_concurrent: int = Field(16, ge=1, le=1000)
+    export_patience: float = Field(60, ge=0)
+    export_stall: float = Field(300, gt=0)
     # [search]
-    search_seal_rows: int = Field(20_000, ge=1000)
+    search_seal_rows: int = Field(20_000, ge=0)
     search_ef: int = Field(100, ge=10, le=1000)
-    search_maintenance_memory_mb: int = Field(512, ge=64)
+    search_maintenance_memory_mb: int = Field(0, ge=0)
     search_build_workers: int = Field(1, ge=0, le=16)
     # [flower]
     flower_host: str = "127.0.0.1"

@@ -135,7 +135,7 @@ def read_page(
     """
     shape = RecordShape(contract, query.embedding)
     table = shape.table
-    conditions = [*_window(contract, query, table)]
+    conditions = [*window(contract, query, table)]
     default = [Term(contract.time_field)] if conditions and contract.time_field else []
     if query.where is not None:
         conditions.append(compile_where(query.where, contract, table))
@@ -165,7 +165,8 @@ def read_page(
     return Page([shape.to_json(row) for row in rows], token)
 
 
-def _window(contract: Contract, query: PageQuery, table: sa.Table) -> list[sa.ColumnElement[bool]]:
+def window(contract: Contract, query: PageQuery, table: sa.Table) -> list[sa.ColumnElement[bool]]:
+    """Return the conditions of the bounds of ``query``. Raises Invalid, also where there is no time field."""
     given = {name: text for name, text in (("start", query.start), ("end", query.end)) if text is not None}
     if not given:
         return []

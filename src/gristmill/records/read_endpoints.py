@@ -40,7 +40,7 @@ def build_router(service: RecordReads) -> APIRouter:
         include: Include = None,
     ) -> JSONResponse:
         """List records page by page: by key, or by time in a window, unless ``order`` says otherwise."""
-        query = PageQuery(start, end, _read_where(where), order, page_size, page_token, bool(include))
+        query = PageQuery(start, end, read_where(where), order, page_size, page_token, bool(include))
         return JSONResponse(service.page(dataset, query))
 
     @router.get("/records/{key:path}")
@@ -51,7 +51,8 @@ def build_router(service: RecordReads) -> APIRouter:
     return router
 
 
-def _read_where(text: str | None) -> Any:
+def read_where(text: str | None) -> Any:
+    """Return the parsed filter of a query parameter. Raises Malformed."""
     if text is None:
         return None
     try:
