@@ -4,6 +4,7 @@ Nothing is lost on the way: a timestamp of 9 digits becomes a text of 9 digits, 
 """
 
 import base64
+import contextlib
 import json
 import uuid
 from typing import Any, Literal
@@ -17,7 +18,7 @@ from gristmill.records.validate import RecordValidator, Row
 
 
 def read_row(validator: RecordValidator, table: pa.Table, index: int) -> Row:
-    """Return row ``index`` of ``table``, whose columns are fields, as JSON-like values."""
+    """Return row ``index`` of ``table``, whose columns are fields, as JSON-like values; JSON as its text."""
     return {
         name: to_jsonlike(validator.fields[name], table.column(place)[index])
         for place, name in enumerate(table.column_names)
@@ -26,11 +27,17 @@ def read_row(validator: RecordValidator, table: pa.Table, index: int) -> Row:
 
 def show_row(validator: RecordValidator, table: pa.Table, index: int) -> bytes:
     """Return row ``index`` as a JSON object; what JSON cannot hold is shown as text."""
-    return json.dumps(read_row(validator, table, index), ensure_ascii=False, default=str).encode("utf-8", "replace")
+    row = read_row(validator, table, index)
+    for name, value in row.items():
+        if validator.fields[name].type == "json" and value is not None:
+            # What is no JSON is shown as the text that it is.
+            with contextlib.suppress(ValueError):
+                row[name] = from_json(value, allow_inf_nan=False)
+    return json.dumps(row, ensure_ascii=False, default=str).encode("utf-8", "replace")
 
 
 def to_jsonlike(field: FieldSpec, scalar: pa.Scalar) -> Any:
-    """Return one value of a column for ``field``. A text in a json field that is no JSON is returned as it is."""
+    """Return one value of a column for ``field``."""
     kind = scalar.type
     if not scalar.is_valid:
         return None
@@ -54,11 +61,6 @@ def to_jsonlike(field: FieldSpec, scalar: pa.Scalar) -> Any:
         return str(uuid.UUID(bytes=value))
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
-    if field.type == "json" and isinstance(value, str):
-        try:
-            return from_json(value, allow_inf_nan=False)
-        except ValueError:
-            return value
     return value
 
 

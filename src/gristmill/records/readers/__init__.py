@@ -1,9 +1,11 @@
 """Readers: a request body, read as a stream of validated records in constant memory."""
 
 from gristmill.core.errors import UnsupportedMedia
+from gristmill.records.readers.arrow import read_arrow
 from gristmill.records.readers.csv import read_csv
 from gristmill.records.readers.json import read_json
 from gristmill.records.readers.ndjson import read_ndjson
+from gristmill.records.readers.parquet import read_parquet
 from gristmill.records.readers.source import Reader
 
 JSON = "application/json"
@@ -13,6 +15,10 @@ _READERS: dict[str, Reader] = {
     "application/ndjson": read_ndjson,
     "application/jsonl": read_ndjson,
     "text/csv": read_csv,
+    "application/vnd.apache.parquet": read_parquet,
+    "application/x-parquet": read_parquet,
+    "application/parquet": read_parquet,
+    "application/vnd.apache.arrow.stream": read_arrow,
 }
 
 

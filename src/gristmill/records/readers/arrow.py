@@ -1,0 +1,39 @@
+"""Arrow IPC streams, read record batch by record batch."""
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+
+from gristmill.core.errors import Malformed
+from gristmill.records.readers.columnar import read_batch
+from gristmill.records.readers.source import Source, Step, malformed
+from gristmill.records.vectorised import check_schema
+
+
+def read_arrow(source: Source) -> Iterator[Step]:
+    """Yield the records of an Arrow stream. Raises Malformed for what cannot be read, Invalid for a wrong schema."""
+    source.file.seek(0)
+    try:
+        stream = pa.ipc.open_stream(source.file)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise _broken("The body is not an Arrow IPC stream", error) from error
+    source.problems.add(*check_schema(source.validator, stream.schema))
+    source.problems.raise_if_any()
+    record = number = 0
+    while True:
+        try:
+            batch = stream.read_next_batch()
+            batch.validate(full=True)
+        except StopIteration:
+            return
+        except (pa.ArrowException, OSError, ValueError) as error:
+            where = f"Record batch {number} of the Arrow stream, from record {record} on, cannot be read"
+            raise _broken(where, error) from error
+        yield from read_batch(source, pa.Table.from_batches([batch]), record)
+        record += batch.num_rows
+        number += 1
+
+
+def _broken(where: str, error: Exception) -> Malformed:
+    reason = f"{where}: {str(error).splitlines()[0][:300] if str(error) else type(error).__name__}"
+    return Malformed(reason, [malformed(reason)])

@@ -1,0 +1,68 @@
+"""Parquet, read row group by row group in batches of rows, so that memory stays at a few pages for each column."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gristmill.core.errors import Malformed
+from gristmill.records.readers.columnar import PIECE_BYTES, PIECE_ROWS, read_batch
+from gristmill.records.readers.source import Source, Step, malformed
+from gristmill.records.vectorised import check_schema
+
+# How much of a column chunk is read from the body at a time.
+_BUFFER_BYTES = 1024 * 1024
+
+
+def read_parquet(source: Source) -> Iterator[Step]:
+    """Yield the records of a Parquet body. Raises Malformed for what cannot be read, Invalid for a wrong schema."""
+    source.file.seek(0)
+    try:
+        # Texts stay in dictionaries until their size is known: a page may repeat a long one any number of times.
+        schema = pq.ParquetFile(source.file).schema_arrow
+        texts = [name for name in schema.names if _may_be_dictionary(schema.field(name).type)]
+        file = pq.ParquetFile(
+            source.file,
+            read_dictionary=texts,
+            buffer_size=_BUFFER_BYTES,
+            pre_buffer=False,
+            page_checksum_verification=True,
+        )
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise _broken("The body is not a whole Parquet file", error) from error
+    source.problems.add(*check_schema(source.validator, schema))
+    source.problems.raise_if_any()
+    record = 0
+    for group in range(file.metadata.num_row_groups):
+        for batch in _batches(file, group, record):
+            yield from read_batch(source, pa.Table.from_batches([batch]), record)
+            record += batch.num_rows
+
+
+def _batches(file: Any, group: int, record: int) -> Iterator[pa.RecordBatch]:
+    facts = file.metadata.row_group(group)
+    per_row = facts.total_byte_size // max(1, facts.num_rows)
+    rows = max(1, min(PIECE_ROWS, PIECE_BYTES // max(1, per_row)))
+    batches = file.iter_batches(rows, [group], use_threads=False)
+    while True:
+        try:
+            batch = next(batches, None)
+            if batch is None:
+                return
+            # Nothing in the file is trusted: text may not be UTF-8, offsets may lead anywhere.
+            batch.validate(full=True)
+        except (pa.ArrowException, OSError, ValueError) as error:
+            where = f"Row group {group} of the Parquet file cannot be read from record {record} on"
+            raise _broken(where, error) from error
+        record += batch.num_rows
+        yield batch
+
+
+def _may_be_dictionary(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_binary(kind))
+
+
+def _broken(where: str, error: Exception) -> Malformed:
+    reason = f"{where}: {str(error).splitlines()[0][:300] if str(error) else type(error).__name__}"
+    return Malformed(reason, [malformed(reason)])
