@@ -3,7 +3,7 @@
 import ssl
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import httpx
@@ -78,6 +78,37 @@ class Transport:
                     pause = self._retry.delay(attempt, retry_after_of(response))
                 if pause is None:
                     raise problem_of(response)
+            self._sleep(pause)
+
+    def stream(self, path: str, params: Mapping[str, Any], silence: float) -> Iterator[bytes]:
+        """Make one GET and yield its answer as it arrives; repeated only as long as nothing has arrived.
+
+        silence: seconds without a byte after which the answer has broken off.
+        Raises ConnectionFailed, also for an answer that ends too early, or a subclass of Problem.
+        """
+        given = {name: value for name, value in params.items() if value is not None}
+        timeout = httpx.Timeout(self._timeout, read=max(self._timeout, silence))
+        attempt, begun = 0, False
+        while True:
+            attempt += 1
+            try:
+                with self._http.stream("GET", self.base_url + path, params=given, timeout=timeout) as response:
+                    if response.is_success:
+                        begun = True
+                        yield from response.iter_bytes()
+                        return
+                    response.read()
+                    pause = None
+                    if response.status_code in REPEATED_STATUSES:
+                        pause = self._retry.delay(attempt, retry_after_of(response))
+                    if pause is None:
+                        raise problem_of(response)
+            except httpx.TransportError as error:
+                if begun:
+                    raise ConnectionFailed(f"the answer of {self.base_url} broke off: {error}") from error
+                pause = self._retry.delay(attempt)
+                if pause is None:
+                    raise self._no_answer(error, attempt, None) from error
             self._sleep(pause)
 
     def _send(

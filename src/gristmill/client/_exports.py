@@ -1,0 +1,105 @@
+"""Exports: a dataset as a file, streamed."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Any
+
+from gristmill.client._jobs import JobCalls
+from gristmill.client._paths import dataset_path
+from gristmill.client._records import _time_text, _where_text
+
+EXPORT_SUFFIXES = {".csv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson", ".parquet": "parquet"}
+# The server waits for its database for a minute before it gives an export up.
+_SILENCE = 120.0
+
+
+class ExportCalls(JobCalls):
+    """Export a dataset."""
+
+    def export(
+        self,
+        dataset: str,
+        file: str | os.PathLike[str] | IO[bytes],
+        *,
+        format: str | None = None,
+        where: Mapping[str, Any] | None = None,
+        start: datetime | str | None = None,
+        end: datetime | str | None = None,
+        fields: Sequence[str] | None = None,
+        embedding: bool = False,
+    ) -> int:
+        """Write the matching records to ``file`` in constant memory and return its size in bytes.
+
+        file: a path, which is there when the export is complete and not before; or a binary file object.
+        format: "csv", "ndjson" or "parquet"; for a path it is known by the suffix.
+        fields: the fields to export in their order; None for all. embedding: with each record's vector.
+        Raises ConnectionFailed if the answer breaks off: an export cannot be resumed.
+        """
+        options = {"where": where, "start": start, "end": end, "fields": fields, "embedding": embedding}
+        if isinstance(file, (str, os.PathLike)):
+            with _finished_file(Path(file)) as target:
+                return self.export(dataset, target, format=export_format(file, format), **options)  # type: ignore[arg-type]
+        if format is None:
+            raise ValueError(f"a file object needs a format: one of {', '.join(_formats())}")
+        size = 0
+        for piece in self.export_pieces(dataset, format, **options):  # type: ignore[arg-type]
+            file.write(piece)
+            size += len(piece)
+        return size
+
+    def export_pieces(
+        self,
+        dataset: str,
+        format: str,
+        *,
+        where: Mapping[str, Any] | None = None,
+        start: datetime | str | None = None,
+        end: datetime | str | None = None,
+        fields: Sequence[str] | None = None,
+        embedding: bool = False,
+    ) -> Iterator[bytes]:
+        """Yield the bytes of an export as they arrive. Parameters and errors as of ``export``."""
+        params = {
+            "format": export_format("", format),
+            "where": _where_text(where),
+            "start": _time_text(start),
+            "end": _time_text(end),
+            "fields": None if fields is None else ",".join(fields),
+            "include": "embedding" if embedding else None,
+        }
+        return self._transport.stream(dataset_path(dataset, "export"), params, _SILENCE)
+
+
+def export_format(path: str | os.PathLike[str], format: str | None) -> str:
+    """Return ``format`` if it is given and valid, else the one that the file's suffix stands for."""
+    if format is not None:
+        if format not in _formats():
+            raise ValueError(f"unknown format {format!r}; choose one of: {', '.join(_formats())}")
+        return format
+    suffix = Path(path).suffix.lower()
+    if suffix not in EXPORT_SUFFIXES:
+        raise ValueError(
+            f"cannot tell the format of {os.fspath(path)!r} by its suffix {suffix!r} "
+            f"(known: {', '.join(EXPORT_SUFFIXES)}); name the format: {', '.join(_formats())}"
+        )
+    return EXPORT_SUFFIXES[suffix]
+
+
+def _formats() -> list[str]:
+    return list(dict.fromkeys(EXPORT_SUFFIXES.values()))
+
+
+@contextmanager
+def _finished_file(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file beside ``path`` that takes its name at the end of the block, and is removed if that fails."""
+    part = path.with_name(f"{path.name}.part")
+    try:
+        with part.open("wb") as file:
+            yield file
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
