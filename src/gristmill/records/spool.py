@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 from gristmill.core.errors import TooLarge, Unavailable
 from gristmill.jobs.submit import NewChunk
+from gristmill.records.inflate import inflate
 
 # Up to this size a body, or the chunks made of it, are kept in memory.
 MEMORY_BYTES = 1024 * 1024
@@ -116,6 +117,7 @@ class BodySpool:
     """
 
     def __init__(self, spool: Spool, max_bytes: int, identity: bytes) -> None:
+        self._spool = spool
         self._content = SpoolFile(spool)
         self._max_bytes = max_bytes
         self._digest = hashlib.sha256(identity + b"\0")
@@ -138,6 +140,26 @@ class BodySpool:
             raise TooLarge(f"The body is larger than {self._max_bytes} bytes", max_bytes=self._max_bytes)
         self._digest.update(data)
         self._content.write(data)
+
+    def inflate(self, encoding: str) -> None:
+        """Replace the body by what it holds, compressed as ``encoding`` says; the hash stays that of what was sent.
+
+        Raises TooLarge as soon as that is larger than a body may be, Malformed, Unavailable.
+        """
+        inflated = SpoolFile(self._spool)
+        try:
+            for block in inflate(self.open(), encoding):
+                if inflated.size + len(block) > self._max_bytes:
+                    raise TooLarge(
+                        f"The body is larger than {self._max_bytes} bytes once it is inflated",
+                        max_bytes=self._max_bytes,
+                    )
+                inflated.write(block)
+        except BaseException:
+            inflated.close()
+            raise
+        self._content.close()
+        self._content = inflated
 
     def open(self) -> BinaryIO:
         """Return the body from its start."""
