@@ -34,19 +34,23 @@ from gristmill.jobs.notices import Notifier
 from gristmill.jobs.rescue import Rescuer
 from gristmill.jobs.service import JobService
 from gristmill.records import endpoints as record_endpoints
-from gristmill.records import export_endpoints, read_endpoints
+from gristmill.records import export_endpoints, read_endpoints, reject_endpoints
 from gristmill.records.enrich import EmbeddingStep
 from gristmill.records.export_service import RecordExports
 from gristmill.records.read_service import RecordReads
+from gristmill.records.rejects.service import RejectService
+from gristmill.records.rejects.upkeep import RejectUpkeep
 from gristmill.records.service import RecordWrites
 from gristmill.records.spool import Spool
 from gristmill.records.submit import Submitter
 from gristmill.records.tasks import build_handlers
 from gristmill.search import endpoints as search_endpoints
-from gristmill.search.build import BuildSettings, IndexBuilder
+from gristmill.search.build import IndexBuilder
+from gristmill.search.build_settings import BuildSettings
+from gristmill.search.report import index_state
 from gristmill.search.seal import Sealer
 from gristmill.search.service import SearchService
-from gristmill.search.tasks import IndexBuildHandler, index_state, interrupt_builds, release_table
+from gristmill.search.tasks import IndexBuildHandler, IndexRebuildHandler, interrupt_builds, release_table
 
 log = get_logger()
 
@@ -82,7 +86,8 @@ class Gristmill:
         )
         self.spool = Spool(settings.api_spool_dir, settings.api_max_spool_bytes)
         submitter = Submitter(self.database, self.admission, self.dataset_reader)
-        self.record_writes = RecordWrites(settings, submitter, self.spool)
+        self.record_writes = RecordWrites(settings, self.database, submitter, self.spool)
+        self.rejects = RejectService(self.database, self.dataset_reader)
         self.search = SearchService(self.database, self.dataset_reader, embedders.get, ef=settings.search_ef)
         self.record_reads = RecordReads(self.database, self.dataset_reader)
         self.retry_policy = RetryPolicy(settings.jobs_retry_base, settings.jobs_retry_max)
@@ -104,34 +109,39 @@ class Gristmill:
             dataset_endpoints.build_router(self.datasets),
             record_endpoints.build_router(self.record_writes, self.settings, self.spool),
             read_endpoints.build_router(self.record_reads),
+            reject_endpoints.build_router(self.rejects),
             export_endpoints.build_router(RecordExports(self.database, self.dataset_reader), self.settings),
             search_endpoints.build_router(self.search),
         ]
 
     def _handlers(self) -> list[Handler]:
-        settings = self.settings
-        build = BuildSettings(
-            memory_mb=settings.search_maintenance_memory_mb,
-            workers=settings.search_build_workers,
-        )
         drop_hooks = [release_table]
+        builder = IndexBuilder(self.database, self._build_settings())
         return [
             CreateHandler(drop_hooks),
             AlterHandler([interrupt_builds]),
             DropHandler(drop_hooks),
             *build_handlers(self.database, self.dataset_reader, EmbeddingStep(embedders.get)),
-            IndexBuildHandler(IndexBuilder(self.database, build)),
+            IndexBuildHandler(builder),
+            IndexRebuildHandler(builder),
         ]
+
+    def _build_settings(self) -> BuildSettings:
+        return BuildSettings(
+            memory_mb=self.settings.search_maintenance_memory_mb,
+            workers=self.settings.search_build_workers,
+            seal_rows=self.settings.search_seal_rows,
+        )
 
     def chores(self) -> list[tuple[float, Callable[[], Any]]]:
         """What the dispatcher does now and then for other domains: (every so many seconds, what)."""
-        sealer = Sealer(self.database, self.settings.search_seal_rows)
+        sealer = Sealer(self.database, self._build_settings())
 
         def seal() -> None:
             if sealer.run():
                 self.notifier.due()
 
-        return [(2.0, seal)]
+        return [(2.0, seal), (60.0, RejectUpkeep(self.database).run)]
 
     def executor(
         self,

@@ -2,7 +2,6 @@
 
 import threading
 import time
-import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -21,15 +20,19 @@ from gristmill.jobs.errors import JobCancelled, JobDropped
 from gristmill.jobs.handlers import ChunkTask
 from gristmill.kit.ids import uuid7
 from gristmill.search import repository
-from gristmill.search.build import BuildSettings, IndexBuilder, merge_from
+from gristmill.search.build import IndexBuilder
+from gristmill.search.build_settings import BuildSettings
 from gristmill.search.errors import IndexBuildInterrupted
+from gristmill.search.report import index_state
 from gristmill.search.repository import Segment
 from gristmill.search.seal import Sealer
 from gristmill.search.session import open_session
-from gristmill.search.tasks import IndexBuildHandler, index_state, release_table
-from gristmill.search.vector import nearest
+from gristmill.search.statements import Layout, Shape
+from gristmill.search.tasks import IndexBuildHandler, release_table
+from gristmill.search.vector import Ranges
 
 DIMENSIONS = 16
+SEALED_AT_250 = BuildSettings(seal_rows=250, min_rows=100)
 BODY = {
     "name": "things",
     "fields": [{"name": "id", "type": "integer", "required": True}, {"name": "kind", "type": "text"}],
@@ -93,7 +96,7 @@ class TestBuild:
         (segment,) = segments(database, dataset)
         assert (segment.state, segment.rows, segment.lo, segment.hi) == ("ready", 300, 1, 301)
         assert indexes(database) == {segment.index_name: True}
-        assert done == {"rows": 300, "adopted": 0, "index": segment.index_name}
+        assert (done["step"], done["rows"], done["index"]) == ("seal", 300, segment.index_name)
 
     def test_a_tail_that_is_too_small_stays_a_tail(
         self, database: Database, dataset: Dataset, builder: IndexBuilder
@@ -124,7 +127,8 @@ class TestBuild:
                 "segments": 1,
                 "sealed_rows": 300,
                 "tail_rows": 50,
-                "building": False,
+                "hold": False,
+                "building": None,
             }
 
     def test_a_valid_leftover_is_adopted(self, database: Database, dataset: Dataset, builder: IndexBuilder) -> None:
@@ -171,8 +175,13 @@ class TestBuild:
 def search_ids(database: Database, dataset: Dataset, vector: list[float], k: int) -> list[int]:
     with database.transaction() as connection:
         ranges = repository.ready_ranges(connection, dataset.id)
-        rows = connection.execute(nearest(dataset.contract, ranges), {"query": str(vector), "k": k})
-        return [row.id for row in rows]
+        return [row.id for row in connection.exec_driver_sql(*nearest(dataset, ranges, vector, k))]
+
+
+def nearest(dataset: Dataset, ranges: Ranges, vector: list[float], k: int) -> tuple[str, dict[str, Any]]:
+    """Return the statement of a search, and its parameters."""
+    values = {"query": str(vector), "k": k, "limit": k, "size": k}
+    return Layout(dataset.contract).statement(Shape("vector", ranges)), values
 
 
 @pytest.fixture
@@ -329,7 +338,7 @@ class TestSealer:
         self, database: Database, dataset: Dataset
     ) -> None:
         fill(database, dataset, 0, 300)
-        sealer = Sealer(database, rows=250)
+        sealer = Sealer(database, SEALED_AT_250)
         assert (sealer.run(), sealer.run()) == (1, 0)
         with database.autocommit() as connection:
             job = connection.exec_driver_sql(
@@ -339,8 +348,9 @@ class TestSealer:
 
     def test_a_short_tail_is_due_once_it_has_settled(self, database: Database, dataset: Dataset) -> None:
         fill(database, dataset, 0, 1200)
-        assert Sealer(database, rows=10_000).run() == 0
-        settled = Sealer(database, rows=10_000, settle_seconds=0)
+        settings = BuildSettings(seal_rows=10_000)
+        assert Sealer(database, settings).run() == 0
+        settled = Sealer(database, settings, settle_seconds=0)
         assert settled.run() == 1
 
     def test_numbers_burnt_by_upserts_do_not_make_a_tail(
@@ -350,13 +360,13 @@ class TestSealer:
         build(builder, dataset)
         for _ in range(4):
             fill(database, dataset, 0, 100)
-        assert Sealer(database, rows=250).run() == 0
+        assert Sealer(database, SEALED_AT_250).run() == 0
 
     def test_a_build_that_sealed_nothing_is_not_submitted_without_end(
         self, database: Database, dataset: Dataset
     ) -> None:
         fill(database, dataset, 0, 300)
-        sealer = Sealer(database, rows=250)
+        sealer = Sealer(database, SEALED_AT_250)
         submitted = 0
         for _ in range(10):
             submitted += sealer.run()
@@ -369,34 +379,14 @@ class TestSealer:
     def test_a_dropped_table_is_passed_over(self, database: Database, dataset: Dataset) -> None:
         with database.transaction() as connection:
             connection.exec_driver_sql("DROP TABLE data.things")
-        assert Sealer(database, rows=250).run() == 0
-
-
-class TestMergeFrom:
-    def segment(self, lo: int, hi: int) -> Segment:
-        return Segment(lo, uuid.UUID(int=1), lo, hi, "name", "ready", hi - lo)
-
-    def test_segments_join_as_long_as_they_are_at_most_twice_as_large(self) -> None:
-        ready = [self.segment(1, 1201), self.segment(1201, 1601), self.segment(1601, 1801)]
-        assert merge_from(ready, [1200, 400, 200], 200, 10_000, 1801) == 1
-        assert merge_from(ready, [1200, 400, 200], 99, 10_000, 1801) == 1801
-        assert merge_from(ready, [1601, 400, 200], 200, 10_000, 1801) == 1201
-
-    def test_what_counts_is_the_rows_that_are_left(self) -> None:
-        ready = [self.segment(1, 1201), self.segment(1201, 1601)]
-        assert merge_from(ready, [0, 0], 100, 10_000, 1601) == 1
-
-    def test_a_graph_that_would_not_fit_the_memory_is_not_made(self) -> None:
-        ready = [self.segment(1, 401), self.segment(401, 601)]
-        assert merge_from(ready, [400, 200], 200, 500, 601) == 401
+        assert Sealer(database, SEALED_AT_250).run() == 0
 
 
 class TestPlan:
     """The planner has to use each segment's graph, and only the tail may be scanned."""
 
     def explain(self, connection: Connection, dataset: Dataset, ranges: Any) -> str:
-        statement = nearest(dataset.contract, ranges).compile(dialect=connection.dialect)
-        values = {**statement.params, "query": str([1.0] * DIMENSIONS), "k": 10}
+        statement, values = nearest(dataset, ranges, [1.0] * DIMENSIONS, 10)
         return "\n".join(row[0] for row in connection.exec_driver_sql(f"EXPLAIN {statement}", values))
 
     def test_each_segment_is_walked_through_its_index(

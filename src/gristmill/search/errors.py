@@ -3,6 +3,7 @@
 GristmillError
 ├── Invalid ── NotSearchable              the dataset has no embedding, or none that reads text
 └── IndexBuildInterrupted                 retryable: an index build was cancelled or kept from its locks
+    └── OutOfSpace                        Postgres had no disk or memory left for it
 """
 
 from gristmill.core.errors import GristmillError, Invalid
@@ -21,3 +22,7 @@ class IndexBuildInterrupted(GristmillError):
     status = 503
     title = "The index build was interrupted"
     retryable = True
+
+
+class OutOfSpace(IndexBuildInterrupted):
+    """The graph did not fit the shared memory of the machine, or the index its disk."""

@@ -2,6 +2,7 @@
 
 import uuid
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,7 +15,7 @@ from gristmill.kit.identifiers import quote
 # locks are made the same way.
 LOCK_KEY = "hashtextextended('gristmill index build ' || %(dataset_id)s, 0)"
 
-_COLUMNS = "id, dataset_id, lo, hi, index_name, state, rows"
+_COLUMNS = "id, dataset_id, lo, hi, index_name, state, rows, job_id, built_at"
 _READY = "SELECT lo, hi FROM gristmill.segments WHERE dataset_id = %(dataset_id)s AND state = 'ready' ORDER BY lo"
 _ALL = f"SELECT {_COLUMNS} FROM gristmill.segments WHERE dataset_id = %(dataset_id)s ORDER BY lo, id"  # noqa: S608 - constants
 _INSERT = f"""
@@ -24,7 +25,7 @@ SELECT id, %(dataset_id)s, %(lo)s, %(hi)s, %(table)s || '__seg' || id, 'building
 RETURNING {_COLUMNS}
 """  # noqa: S608 - constants
 _FINISH = """
-UPDATE gristmill.segments SET state = 'ready', rows = %(rows)s, built_at = now()
+UPDATE gristmill.segments SET state = %(state)s, rows = %(rows)s, built_at = now()
 WHERE id = %(id)s AND state = 'building'
 """
 _ABSORB = """
@@ -32,7 +33,20 @@ UPDATE gristmill.segments s SET state = 'dropping' FROM gristmill.segments mine
 WHERE mine.id = %(id)s AND s.dataset_id = mine.dataset_id AND s.id <> mine.id AND s.state = 'ready'
     AND s.lo >= mine.lo AND s.hi <= mine.hi
 """
-_GIVE_UP = "UPDATE gristmill.segments SET state = 'dropping' WHERE id = %(id)s AND state = 'building'"
+# A rebuild ends here: everything that it built becomes ready at once, in place of everything that was.
+_REPLACE = """
+UPDATE gristmill.segments SET state = 'dropping'
+WHERE dataset_id = %(dataset_id)s AND state = 'ready' AND lo < %(end)s
+"""
+_SWAP = """
+UPDATE gristmill.segments SET state = 'ready'
+WHERE dataset_id = %(dataset_id)s AND state = 'built' AND job_id = %(job_id)s
+"""
+_RETIRE = """
+UPDATE gristmill.segments SET state = 'dropping'
+WHERE dataset_id = %(dataset_id)s AND state = 'ready' AND lo >= %(lo)s AND hi <= %(hi)s
+"""
+_GIVE_UP = "UPDATE gristmill.segments SET state = 'dropping' WHERE id = %(id)s AND state IN ('building', 'built')"
 _DELETE = "DELETE FROM gristmill.segments WHERE id = %(id)s"
 _DELETE_ALL = "DELETE FROM gristmill.segments WHERE dataset_id = %(dataset_id)s"
 _VALID = """
@@ -42,14 +56,38 @@ WHERE c.relnamespace = to_regnamespace('data') AND c.relname = %(name)s
 _LAST_ID = """
 SELECT pg_sequence_last_value(pg_get_serial_sequence(%(table)s, '_id')::regclass)
 """
+# Indexes of the table that are named like segments, and that no segment knows.
+_ORPHANS = """
+SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+WHERE i.indrelid = to_regclass(%(table)s) AND c.relname ~ '__seg[0-9]+$'
+    AND NOT EXISTS (SELECT FROM gristmill.segments s WHERE s.index_name = c.relname)
+"""
+_LEFTOVERS = "SELECT DISTINCT dataset_id FROM gristmill.segments WHERE state <> 'ready'"
+# Rows that were replaced or deleted since Postgres' statistics began: tells that segments may hold dead ones.
+_CHANGES = """
+SELECT coalesce(n_tup_upd + n_tup_del, 0) FROM pg_stat_user_tables WHERE relid = to_regclass(%(table)s)
+"""
+# Records that jobs of the dataset still have to write.
+_PENDING = """
+SELECT coalesce(sum(records_total - records_succeeded - records_rejected - records_superseded), 0)::bigint
+FROM gristmill.jobs WHERE scope = %(scope)s AND finished_at IS NULL AND state <> 'scheduled'
+"""
+_CACHE_PAGES = "SELECT setting FROM pg_settings WHERE name = 'effective_cache_size'"
+_HELD = "SELECT hold FROM gristmill.index_settings WHERE dataset_id = %(dataset_id)s"
+_SET_HOLD = """
+INSERT INTO gristmill.index_settings (dataset_id, hold, changed_by) VALUES (%(dataset_id)s, %(hold)s, %(principal)s)
+ON CONFLICT (dataset_id) DO UPDATE SET hold = EXCLUDED.hold, changed_by = EXCLUDED.changed_by, changed_at = now()
+"""
 _DATASET = """
 SELECT name, state, contract -> 'embedding' AS embedding FROM gristmill.datasets WHERE id = %(dataset_id)s
 """
 _SEARCHABLE = """
-SELECT d.id, d.name, coalesce(max(s.hi), 1) AS sealed_to
-FROM gristmill.datasets d LEFT JOIN gristmill.segments s ON s.dataset_id = d.id AND s.state = 'ready'
+SELECT d.id, d.name, coalesce(max(s.hi), 1) AS sealed_to, coalesce(sum(s.id), 0)::bigint AS signature,
+    coalesce(h.hold, false) AS hold
+FROM gristmill.datasets d LEFT JOIN gristmill.index_settings h ON h.dataset_id = d.id
+    LEFT JOIN gristmill.segments s ON s.dataset_id = d.id AND s.state = 'ready'
 WHERE d.state = 'ready' AND d.contract -> 'embedding' IS NOT NULL
-GROUP BY d.id, d.name
+GROUP BY d.id, d.name, h.hold
 """
 # The holder of the lock is the builder's own backend; a bigint lock shows up split into two halves.
 _CANCEL = f"""
@@ -71,6 +109,8 @@ class Segment:
     index_name: str
     state: str
     rows: int
+    job_id: uuid.UUID | None = None
+    built_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +121,7 @@ class Searchable:
     state: str
     metric: str
     dimensions: int
+    storage: str = "vector"
 
 
 def ready_ranges(connection: Connection, dataset_id: uuid.UUID) -> tuple[tuple[int, int], ...]:
@@ -105,7 +146,23 @@ def insert_building(
 def finish(connection: Connection, segment_id: int, rows: int) -> bool:
     """Make the segment ready in place of those within its range; False if it is gone, with its dataset."""
     connection.exec_driver_sql(_ABSORB, {"id": segment_id})
-    return bool(connection.exec_driver_sql(_FINISH, {"id": segment_id, "rows": rows}).rowcount)
+    return bool(connection.exec_driver_sql(_FINISH, {"id": segment_id, "rows": rows, "state": "ready"}).rowcount)
+
+
+def finish_part(connection: Connection, segment_id: int, rows: int) -> bool:
+    """Note that the segment's index is complete and waits for the other parts of a rebuild; False if it is gone."""
+    return bool(connection.exec_driver_sql(_FINISH, {"id": segment_id, "rows": rows, "state": "built"}).rowcount)
+
+
+def swap(connection: Connection, dataset_id: uuid.UUID, job_id: uuid.UUID, end: int) -> int:
+    """Make what the job has built ready in place of every segment before ``end``; return how many became ready."""
+    connection.exec_driver_sql(_REPLACE, {"dataset_id": str(dataset_id), "end": end})
+    return connection.exec_driver_sql(_SWAP, {"dataset_id": str(dataset_id), "job_id": str(job_id)}).rowcount
+
+
+def retire(connection: Connection, dataset_id: uuid.UUID, lo: int, hi: int) -> None:
+    """Give up the ready segments within [lo, hi): their records are compared one by one from now on."""
+    connection.exec_driver_sql(_RETIRE, {"dataset_id": str(dataset_id), "lo": lo, "hi": hi})
 
 
 def give_up(connection: Connection, segment_id: int) -> None:
@@ -137,11 +194,17 @@ def find_searchable(connection: Connection, dataset_id: uuid.UUID) -> Searchable
     row = connection.exec_driver_sql(_DATASET, {"dataset_id": str(dataset_id)}).first()
     if row is None or row.embedding is None:
         return None
-    return Searchable(row.name, row.state, row.embedding["metric"], row.embedding["dimensions"])
+    embedding = row.embedding
+    return Searchable(
+        row.name, row.state, embedding["metric"], embedding["dimensions"], embedding.get("storage", "vector")
+    )
 
 
 def searchable_datasets(connection: Connection) -> list[Any]:
-    """Return (id, name, sealed_to) of every ready dataset with an embedding; sealed_to: first _id of the tail."""
+    """Return (id, name, sealed_to, signature, hold) of every ready dataset with an embedding.
+
+    sealed_to: first _id of the tail; signature: changes with every ready segment; hold: its builds are held back.
+    """
     return list(connection.exec_driver_sql(_SEARCHABLE))
 
 
@@ -155,6 +218,49 @@ def count_records(connection: Connection, table: str, lo: int, hi: int | None = 
     return int(connection.execute(sa.select(sa.func.count()).select_from(counted)).scalar_one())
 
 
+def id_after(connection: Connection, table: str, start: int, rows: int) -> int | None:
+    """Return the ``_id`` of the record after the first ``rows`` from ``start`` on; None if there are no more."""
+    column = sa.column("_id", sa.BigInteger)
+    picked = sa.select(column).select_from(sa.table(table, column, schema=DATA_SCHEMA)).where(column >= start)
+    found: int | None = connection.execute(picked.order_by(column).offset(rows).limit(1)).scalar()
+    return found
+
+
+def orphans(connection: Connection, table: str) -> list[str]:
+    """Return the names of indexes that look like segments of the table and that the catalogue does not know."""
+    return [row[0] for row in connection.exec_driver_sql(_ORPHANS, {"table": _qualified(table)})]
+
+
+def leftovers(connection: Connection) -> set[uuid.UUID]:
+    """Return the datasets with segments that are being built, or that wait to be removed."""
+    return {uuid.UUID(str(row[0])) for row in connection.exec_driver_sql(_LEFTOVERS)}
+
+
+def changes(connection: Connection, table: str) -> int:
+    """Return how many records of the table were replaced or deleted, as far as Postgres has counted."""
+    return int(connection.exec_driver_sql(_CHANGES, {"table": _qualified(table)}).scalar() or 0)
+
+
+def pending_records(connection: Connection, scope: str) -> int:
+    """Return how many records the unfinished jobs of a dataset's scope still have to write."""
+    return int(connection.exec_driver_sql(_PENDING, {"scope": scope}).scalar_one())
+
+
+def cache_mb(connection: Connection) -> int:
+    """Return the memory that Postgres is told to have for files, its own and the system's (effective_cache_size)."""
+    return int(connection.exec_driver_sql(_CACHE_PAGES).scalar_one()) * 8 // 1024
+
+
+def is_held(connection: Connection, dataset_id: uuid.UUID) -> bool:
+    """Say whether the dataset's builds are held back."""
+    return bool(connection.exec_driver_sql(_HELD, {"dataset_id": str(dataset_id)}).scalar())
+
+
+def set_hold(connection: Connection, dataset_id: uuid.UUID, hold: bool, principal: str) -> None:
+    values = {"dataset_id": str(dataset_id), "hold": hold, "principal": principal}
+    connection.exec_driver_sql(_SET_HOLD, values)
+
+
 def highest_id(connection: Connection, table: str) -> int:
     """Return the highest ``_id`` that is visible now; 0 in an empty table."""
     column = sa.column("_id", sa.BigInteger)
@@ -164,9 +270,12 @@ def highest_id(connection: Connection, table: str) -> int:
 
 def last_drawn_id(connection: Connection, table: str) -> int:
     """Return the last ``_id`` that any transaction has drawn, committed or not; 0 if none was."""
-    qualified = f"{quote(DATA_SCHEMA)}.{quote(table)}"
-    drawn: int | None = connection.exec_driver_sql(_LAST_ID, {"table": qualified}).scalar()
+    drawn: int | None = connection.exec_driver_sql(_LAST_ID, {"table": _qualified(table)}).scalar()
     return drawn or 0
+
+
+def _qualified(table: str) -> str:
+    return f"{quote(DATA_SCHEMA)}.{quote(table)}"
 
 
 def _segment(row: Any) -> Segment:

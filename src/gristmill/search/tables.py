@@ -6,8 +6,9 @@ from sqlalchemy.dialects.postgresql import TIMESTAMP, UUID
 from gristmill.core.database import metadata
 from gristmill.datasets.tables import datasets
 
-# building: its index may not be valid yet. ready: searches use it. dropping: replaced; its index is to be removed.
-SEGMENT_STATES = ("building", "ready", "dropping")
+# building: its index may not be valid yet. built: a part of a rebuild, which waits for the others. ready: searches use
+# it. dropping: replaced; its index is to be removed.
+SEGMENT_STATES = ("building", "built", "ready", "dropping")
 
 segments = sa.Table(
     "segments",
@@ -21,7 +22,30 @@ segments = sa.Table(
     sa.Column("rows", sa.BigInteger, nullable=False, server_default="0", comment="at the time of the build"),
     sa.Column("job_id", UUID(as_uuid=True), comment="the job that builds or built it"),
     sa.Column("built_at", TIMESTAMP(timezone=True)),
-    sa.CheckConstraint("state IN ('building', 'ready', 'dropping')", name="state"),
+    sa.CheckConstraint("state IN ('building', 'built', 'ready', 'dropping')", name="state"),
     sa.CheckConstraint("lo < hi", name="range"),
 )
 sa.Index("ix_segments_dataset", segments.c.dataset_id, segments.c.state, segments.c.lo)
+
+index_settings = sa.Table(
+    "index_settings",
+    metadata,
+    sa.Column("dataset_id", UUID(as_uuid=True), sa.ForeignKey(datasets.c.id, ondelete="CASCADE"), primary_key=True),
+    sa.Column("hold", sa.Boolean, nullable=False, comment="no builds but those asked for"),
+    sa.Column("changed_by", sa.Text, nullable=False),
+    sa.Column("changed_at", TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.now()),
+)
+
+recall = sa.Table(
+    "recall",
+    metadata,
+    sa.Column("dataset_id", UUID(as_uuid=True), sa.ForeignKey(datasets.c.id, ondelete="CASCADE"), primary_key=True),
+    sa.Column("k", sa.Integer, nullable=False),
+    sa.Column("value", sa.Double, nullable=False, comment="part of the k nearest that a search finds"),
+    sa.Column("samples", sa.Integer, nullable=False, comment="searches compared; 0: all are exact"),
+    sa.Column("segments", sa.BigInteger, nullable=False, comment="sum of the ids of the segments that were measured"),
+    sa.Column("highest", sa.BigInteger, nullable=False, comment="the last _id at the time"),
+    sa.Column("changes", sa.BigInteger, nullable=False, comment="records replaced or deleted at the time"),
+    sa.Column("took_ms", sa.Double, nullable=False),
+    sa.Column("measured_at", TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.now()),
+)

@@ -1,22 +1,23 @@
-"""The job ``index.build``, and what other domains need to know of indexes: drop hook, state."""
+"""The jobs ``index.build`` and ``index.rebuild``, and the hooks of other domains that free a table from builds."""
 
 import uuid
 from typing import Any
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import ProgrammingError
 
-from gristmill.datasets.reader import Dataset
 from gristmill.jobs.handlers import ChunkTask, IdempotentHandler, Outcome
 from gristmill.jobs.submit import NewChunk, NewJob
 from gristmill.search import repository
 from gristmill.search.build import IndexBuilder
 
-INDEX_BUILD = "index.build"
+INDEX_BUILD, INDEX_REBUILD = "index.build", "index.rebuild"
 
 
 class IndexBuildHandler(IdempotentHandler):
-    """Seals the tail of a dataset. Its effects are named by the catalogue; see ``build`` for how they are adopted."""
+    """Does the step that is due for a dataset. args: dataset_id, needed, loading, as ``IndexBuilder.build`` has them.
+
+    Its effects are named by the catalogue; see there for how they are adopted.
+    """
 
     type = INDEX_BUILD
     queue = "long"
@@ -25,17 +26,47 @@ class IndexBuildHandler(IdempotentHandler):
         self._builder = builder
 
     def run(self, task: ChunkTask) -> Outcome:
-        done = self._builder.build(uuid.UUID(task.args["dataset_id"]), task.job_id, task.check)
+        done = self._builder.build(
+            uuid.UUID(task.args["dataset_id"]),
+            task.job_id,
+            task.check,
+            needed=task.args.get("needed"),
+            loading=task.args.get("loading", False),
+            report=task.report,
+        )
         return Outcome(result=done)
 
 
-def index_build(dataset_id: uuid.UUID, name: str) -> NewJob:
-    """Return the job that seals the tail of a dataset."""
+class IndexRebuildHandler(IdempotentHandler):
+    """Builds a dataset's indexes anew. args: dataset_id."""
+
+    type = INDEX_REBUILD
+    queue = "long"
+
+    def __init__(self, builder: IndexBuilder) -> None:
+        self._builder = builder
+
+    def run(self, task: ChunkTask) -> Outcome:
+        dataset_id = uuid.UUID(task.args["dataset_id"])
+        return Outcome(result=self._builder.rebuild(dataset_id, task.job_id, task.check, report=task.report))
+
+
+def index_build(dataset_id: uuid.UUID, name: str, needed: int | None = None, loading: bool = False) -> NewJob:
+    """Return the job that does what is due for a dataset's index."""
+    return _job(INDEX_BUILD, dataset_id, name, needed=needed, loading=loading)
+
+
+def index_rebuild(dataset_id: uuid.UUID, name: str) -> NewJob:
+    """Return the job that builds a dataset's indexes anew."""
+    return _job(INDEX_REBUILD, dataset_id, name)
+
+
+def _job(type_: str, dataset_id: uuid.UUID, name: str, **args: Any) -> NewJob:
     return NewJob(
-        type=INDEX_BUILD,
+        type=type_,
         scope=scope_of(dataset_id),
         exclusive=True,
-        args={"dataset_id": str(dataset_id)},
+        args={"dataset_id": str(dataset_id), **args},
         dataset=name,
         chunks=[NewChunk(first_record=0, records=0, payload=None)],
         queue="long",
@@ -59,22 +90,3 @@ def release_table(connection: Connection, dataset_id: uuid.UUID, _name: str) -> 
 def interrupt_builds(connection: Connection, dataset_id: uuid.UUID, _name: str) -> None:
     """Cancel the build that runs, for a change of the table that would otherwise wait for it; it is tried again."""
     repository.cancel_builders(connection, dataset_id)
-
-
-def index_state(connection: Connection, dataset: Dataset) -> dict[str, Any]:
-    """Return how much of the dataset has indexes: segments, sealed_rows, tail_rows, building."""
-    segments = repository.all_segments(connection, dataset.id)
-    ready = [segment for segment in segments if segment.state == "ready"]
-    try:
-        tail = repository.count_records(connection, dataset.name, ready[-1].hi if ready else 1)
-    except ProgrammingError as error:
-        # 42P01, undefined_table: the dataset is still being created.
-        if getattr(error.orig, "pgcode", None) != "42P01":
-            raise
-        tail = 0
-    return {
-        "segments": len(ready),
-        "sealed_rows": sum(segment.rows for segment in ready),
-        "tail_rows": tail,
-        "building": any(segment.state == "building" for segment in segments),
-    }
