@@ -17,7 +17,7 @@ from gristmill.core.database import Database
 from gristmill.datasets.contract import Contract, parse_contract
 from gristmill.datasets.ddl import apply_alter, create_table
 from gristmill.records import change, write
-from gristmill.records.columns import to_table
+from gristmill.records.columns import ORD_COLUMN, to_table
 from gristmill.records.errors import KeyExists
 from gristmill.records.payload import decode, encode
 from gristmill.records.validate import RecordValidator
@@ -189,7 +189,7 @@ class TestUpsert:
         rows = [{"k": f"gap {way} {n % 2}", "d": "1", "v": n} for n in range(3)]
         validator = RecordValidator(keyed)
         table = to_table(keyed, [validator.validate_python(row) for row in rows])
-        table = decode(encode(table.append_column(write.ORD_COLUMN, pa.array([4, 7, 9], pa.int64()))))
+        table = decode(encode(table.append_column(ORD_COLUMN, pa.array([4, 7, 9], pa.int64()))))
         with database.transaction() as connection:
             assert upsert(connection, keyed, table, None, 6, 4) == WriteCounts(2, 1)
         found = [row for row in _rows(database, keyed, "k, v, _ord") if row[0].startswith(f"gap {way}")]

@@ -24,7 +24,7 @@ class TestPayload:
         table = pa.table(
             {"text": pa.array(["the same words again and again"] * 10_000), "image": pa.array([noise] + [None] * 9_999)}
         )
-        payload = encode(table)
+        payload = bytes(encode(table))
         assert noise in payload
         assert len(payload) < len(noise) + 80_000
         assert decode(payload).equals(table)

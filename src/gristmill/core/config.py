@@ -70,7 +70,7 @@ class Settings(BaseSettings):
     jobs_max_staged_bytes: int = Field(8192 * MIB, ge=MIB)
     jobs_max_rejects: int = Field(100_000, ge=0, le=10_000_000)
     jobs_chunk_bytes: int = Field(8 * MIB, ge=1024, le=8 * MIB)
-    jobs_chunk_records: int = Field(20_000, ge=1, le=1_000_000)
+    jobs_chunk_records: int = Field(10_000, ge=1, le=1_000_000)
     jobs_lease: float = Field(60, ge=1)
     jobs_heartbeat: float = Field(10, gt=0)
     jobs_retry_base: float = Field(1, gt=0)

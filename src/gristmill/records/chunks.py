@@ -7,14 +7,12 @@ import numpy as np
 import pyarrow as pa
 
 from gristmill.core.errors import Place
-from gristmill.records.columns import to_table
+from gristmill.records.columns import ORD_COLUMN, to_table
 from gristmill.records.jsonlike import show_row
 from gristmill.records.readers.source import Ords, Reader, Source, Step, refuse
 
 # A payload's limit is that of its uncompressed columns, which no codec can exceed by more than a few headers.
 MAX_PAYLOAD_BYTES = 8 * 1024 * 1024
-# The column of a payload that holds the index of each record in its request, where some are missing in between.
-ORD_COLUMN = "_ord"
 
 
 @dataclass(frozen=True, slots=True)

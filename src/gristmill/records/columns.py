@@ -12,6 +12,9 @@ from gristmill.datasets.model import EMBEDDING_COLUMN, Contract, FieldSpec
 from gristmill.datasets.types import TYPES, dump_json
 from gristmill.records.validate import Row
 
+# The column of a payload that holds the index of each record in its request, where some are missing in between.
+ORD_COLUMN = "_ord"
+
 
 def to_table(contract: Contract, rows: Sequence[Row]) -> pa.Table:
     """Return validated ``rows`` as a table with one column per field, and ``_embedding`` where clients supply it."""

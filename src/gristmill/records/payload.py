@@ -13,15 +13,22 @@ COMPRESS_FROM_BYTES = 4096
 _HEAD = struct.Struct("!Q")
 
 
-def encode(table: pa.Table) -> bytes:
+def encode(table: pa.Table) -> memoryview:
     """Return ``table`` as bytes; ``decode`` gives an equal table back, column order included."""
     dense = [name for name in table.column_names if _is_incompressible(table.schema.field(name).type)]
     light = [name for name in table.column_names if name not in dense]
     # The first stream is compressed by buffer; its metadata remembers the order of all columns.
     first = table.select(light).replace_schema_metadata({"columns": "\n".join(table.column_names)})
     codec = "zstd" if first.nbytes >= COMPRESS_FROM_BYTES else None
-    head = _write(first, codec)
-    return b"".join((_HEAD.pack(len(head)), head, _write(table.select(dense), None) if dense else b""))
+    head, sink = pa.BufferOutputStream(), pa.BufferOutputStream()
+    _write(head, first, codec)
+    length = head.tell()
+    sink.write(_HEAD.pack(length))
+    sink.write(head.getvalue())
+    if dense:
+        # Straight into the sink: these columns are most of the payload, and are copied this once.
+        _write(sink, table.select(dense), None)
+    return memoryview(sink.getvalue())
 
 
 def decode(payload: bytes | memoryview) -> pa.Table:
@@ -37,11 +44,9 @@ def decode(payload: bytes | memoryview) -> pa.Table:
     return first.select(names).replace_schema_metadata(None)
 
 
-def _write(table: pa.Table, codec: str | None) -> bytes:
-    sink = pa.BufferOutputStream()
+def _write(sink: pa.BufferOutputStream, table: pa.Table, codec: str | None) -> None:
     with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression=codec)) as writer:
         writer.write_table(table)
-    return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]
 
 
 def _is_incompressible(kind: pa.DataType) -> bool:

@@ -185,7 +185,7 @@ class SpooledChunks:
     def records(self) -> int:
         return sum(records for _, records, _, _ in self._index)
 
-    def add(self, first_record: int, records: int, payload: bytes) -> None:
+    def add(self, first_record: int, records: int, payload: bytes | memoryview) -> None:
         """Append a chunk. Raises Unavailable when the spool is full."""
         offset = self._content.size
         self._content.write(payload)

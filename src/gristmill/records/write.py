@@ -15,7 +15,7 @@ import pyarrow as pa
 from sqlalchemy import Connection
 
 from gristmill.datasets.model import EMBEDDING_COLUMN, Contract
-from gristmill.records.columns import as_stored, to_parameters, vector_column
+from gristmill.records.columns import ORD_COLUMN, as_stored, to_parameters, vector_column
 from gristmill.records.copy_binary import copy_table
 from gristmill.records.errors import KeyExists
 from gristmill.records.keys import show_key
@@ -27,8 +27,6 @@ DIRECT_ROWS = 200
 DIRECT_NUMBERS = 10_000
 # No job has this number, so it excludes nothing.
 NO_JOB = -1
-# A payload's column with each record's place in the job, where the places have gaps; it is no field.
-ORD_COLUMN = "_ord"
 _KEYS_PER_QUERY = 1000
 
 Vectors = np.ndarray[Any, np.dtype[np.float32]]
