@@ -1,13 +1,14 @@
-"""``python -m benchmarks [names] [--quick] [--out FILE]``: starts a stack, measures it, prints the table."""
+"""``python -m benchmarks [all | names] [--quick] [--out FILE]``: starts a stack, measures it, prints the table."""
 
 import argparse
 import importlib
 import sys
 import traceback
+from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import SCENARIOS
-from benchmarks.harness import Bench
+from benchmarks import LARGE, SCENARIOS
+from benchmarks.harness import SMALL, Bench
 from benchmarks.machine import describe_machine, describe_versions, read_durability
 from benchmarks.report import Report
 
@@ -15,41 +16,76 @@ from benchmarks.report import Report
 def main() -> int:
     """Return 0 if everything could be run, whatever was measured."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="name", help=f"scenarios (default: all): {', '.join(SCENARIOS)}")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="name",
+        help=f"scenarios, or all; default: all but {', '.join(LARGE)}. There are: {', '.join(SCENARIOS)}",
+    )
     parser.add_argument("--quick", action="store_true", help="small sizes, to see that everything runs")
     parser.add_argument("--out", type=Path, help="the JSON file (default: benchmarks/results/<date>.json)")
+    parser.add_argument("--merge", action="store_true", help="keep what other scenarios have in the JSON file")
     parser.add_argument("--data", type=Path, help="where the temporary data folder is made: the disk that is measured")
+    parser.add_argument("--cache", type=Path, help="where texts and peers are kept (default: ~/.cache/gristmill-bench)")
+    parser.add_argument("--load-rows", type=int, help="rows of load_2m, a multiple of 100,000 (default: 2,000,000)")
+    parser.add_argument("--search-rows", type=int, help="rows of search_1m, a multiple of 100,000 (default: 1,000,000)")
     options = parser.parse_args()
-    unknown = sorted(set(options.names) - set(SCENARIOS))
+    unknown = sorted(set(options.names) - {*SCENARIOS, "all"})
     if unknown:
         parser.error(f"there is no scenario {', '.join(unknown)}; the scenarios are: {', '.join(SCENARIOS)}")
+    wanted = [name for name in SCENARIOS if _wanted(name, options.names)]
+    sizes = {"load_2m": options.load_rows, "search_1m": options.search_rows}
+    rows = {name: count for name, count in sizes.items() if count is not None}
+    if any(count <= 0 or count % 100_000 for count in rows.values()):
+        parser.error("rows are a multiple of 100,000")
     report = Report(options.quick)
-    bench = Bench(options.quick, _say, options.data)
+    out = options.out or Path(__file__).parent / "results" / f"{report.date:%Y-%m-%dT%H%M}.json"
+    if options.merge and out.exists():
+        report.keep(out)
+    bench = Bench(options.quick, _say, options.data, options.cache, rows)
     try:
         report.machine = describe_machine(bench.folder)
         bench.up()
         report.versions = describe_versions(bench)
         report.durability = read_durability(bench)
-        for name in SCENARIOS:
-            if not options.names or name in options.names:
-                _run(name, bench, report)
+        for name in wanted:
+            _run(name, bench, report)
+            # After each of them: whoever stops the bench loses one scenario and not all.
+            report.write(out)
     finally:
         bench.close()
     report.print()
-    out = options.out or Path(__file__).parent / "results" / f"{report.date:%Y-%m-%dT%H%M}.json"
     report.write(out)
     print(f"written to {out}")
     return 1 if report.failed else 0
 
 
+def _wanted(name: str, names: list[str]) -> bool:
+    if not names:
+        return name not in LARGE
+    return name in names or "all" in names
+
+
 def _run(name: str, bench: Bench, report: Report) -> None:
-    _say(name)
+    _say(f"{datetime.now(UTC):%H:%M:%S} {name}")
     try:
         for row in importlib.import_module(f"benchmarks.{name}").run(bench):
             report.add(name, row)
             _say(f"  {row.what.strip()}: {row.measured}")
     except Exception as error:  # noqa: BLE001 - one scenario that fails must not cost the figures of the others
         report.failed[name] = f"{type(error).__name__}: {error}"
+        traceback.print_exc()
+        _tidy(bench)
+
+
+def _tidy(bench: Bench) -> None:
+    """Bring everything up again and drop what a scenario that failed has left, for those that follow."""
+    try:
+        bench.up()
+        for dataset in list(bench.client.datasets()):
+            if dataset["name"] != SMALL["name"]:
+                bench.client.drop_dataset(dataset["name"], wait=True)
+    except Exception:  # noqa: BLE001 - the next scenario will say what is wrong
         traceback.print_exc()
 
 

@@ -2,11 +2,13 @@
 
 import contextlib
 import http.client
+import os
 import shutil
 import tempfile
 import time
 import xmlrpc.client
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ import psycopg2
 from supervisor.xmlrpc import SupervisorTransport
 
 from benchmarks import load
+from benchmarks.corpus import Corpus
+from benchmarks.peers import Peers
 from gristmill.client import Client
 from gristmill.core.config import Settings
 from gristmill.stack import Stack
@@ -37,11 +41,22 @@ class Bench:
 
     quick: small sizes, to see that everything runs; such figures mean nothing.
     say: called with each line about the progress.
+    cache: where texts with vectors, and the environment of the peers, are kept from run to run.
+    rows: sizes that are not the scenario's own, by the name of the scenario.
     """
 
-    def __init__(self, quick: bool, say: Callable[[str], None], parent: Path | None = None) -> None:
+    def __init__(
+        self,
+        quick: bool,
+        say: Callable[[str], None],
+        parent: Path | None = None,
+        cache: Path | None = None,
+        rows: dict[str, int] | None = None,
+    ) -> None:
         self.quick = quick
         self.say = say
+        self.cache = cache or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "gristmill-bench"
+        self.rows_asked = rows or {}
         self.folder = Path(tempfile.mkdtemp(prefix="gristmill-bench-", dir=parent))
         self.folder.chmod(0o755)  # root's Postgres runs as a system user, who must be able to enter
         asked = Settings(stack_data=str(self.folder / "data"), stack_broker="rabbitmq", api_port=0, flower_port=0)
@@ -62,6 +77,38 @@ class Bench:
 
     def size(self, full: int, quick: int) -> int:
         return quick if self.quick else full
+
+    @cached_property
+    def corpus(self) -> Corpus:
+        """Return the rows with vectors; made at the first use, kept for the next run."""
+        self.cache.mkdir(parents=True, exist_ok=True)
+        return Corpus(self.cache, self.say)
+
+    @cached_property
+    def peers(self) -> Peers:
+        """Return the environment of the peers; installed at the first use, kept for the next run."""
+        self.cache.mkdir(parents=True, exist_ok=True)
+        return Peers(self.cache, self.say)
+
+    @contextlib.contextmanager
+    def only_postgres(self) -> Iterator[None]:
+        """Stop everything but Postgres and the broker, which idles, so that what is compared has the machine."""
+        for name in ("flower", "api", "dispatcher", "worker", "worker-long"):
+            self.stop_service("app", name)
+        try:
+            yield
+        finally:
+            self.up()
+
+    def fresh_database(self, name: str) -> str:
+        """Return the URL of an empty database with pgvector, on the same server with the same settings."""
+        self.rows(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        self.rows(f"CREATE DATABASE {name}")
+        url = f"{self.settings.database_url.rsplit('/', 1)[0]}/{name}"
+        with contextlib.closing(psycopg2.connect(url)) as connection:
+            connection.autocommit = True
+            connection.cursor().execute("CREATE EXTENSION vector")
+        return url
 
     def url(self, service: str) -> str:
         found = self.stack.status().url(service)

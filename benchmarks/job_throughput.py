@@ -1,4 +1,4 @@
-"""Small jobs over HTTP for a minute, after 10,000 jobs of history, and what each of them costs in CPU time."""
+"""Small jobs over HTTP for a minute, after 10,000 jobs of history, what each costs, and procrastinate doing the same."""
 
 import json
 import time
@@ -7,10 +7,13 @@ from collections.abc import Iterator
 from benchmarks import usage
 from benchmarks.figures import Row, Times, show
 from benchmarks.harness import Bench
+from benchmarks.peers import PeerUnavailable
 
-TARGET = 150.0
+TARGET = 300.0
 # Eight clients, each with at most eight jobs under way: a backlog never hides that the workers do not keep up.
 CONNECTIONS, WAIT_EVERY = 8, 8
+# Jobs that a worker process of procrastinate carries out at once: each is tried, the best one measured.
+CONCURRENCIES = (5, 10, 30)
 
 
 def run(bench: Bench) -> Iterator[Row]:
@@ -67,6 +70,35 @@ def run(bench: Bench) -> Iterator[Row]:
         ", ".join(f"{kind} {show(value)}" for kind, value in each.items())
         + f"; sum {show(sum(each.values()))}; others kept {show(others / passed)} cores busy",
         values={**{kind: round(value, 3) for kind, value in each.items()}, "others_cores": round(others / passed, 3)},
+    )
+    yield _procrastinate(bench, finished)
+
+
+def _procrastinate(bench: Bench, rate: float) -> Row:
+    """Return the row of the peer: the same records, load generator, numbers of connections and worker processes."""
+    what = "  procrastinate behind a FastAPI endpoint that checks the same record, its job upserts the row"
+    plan = {
+        "workers": bench.settings.worker_processes, "concurrencies": list(CONCURRENCIES),
+        "history": bench.size(10_000, 200), "trial_seconds": bench.size(8, 2), "seconds": bench.size(60, 4),
+        "connections": CONNECTIONS, "wait_every": WAIT_EVERY,
+        "body": json.dumps({"records": [bench.small_record("through-{n}")]}),
+    }  # fmt: skip
+    try:
+        # Installed before anything is stopped for it.
+        assert bench.peers.python
+        url = bench.fresh_database("peer_procrastinate")
+        with bench.only_postgres():
+            found = bench.peers.run("procrastinate", {**plan, "url": url}, bench.folder / "procrastinate.log", 420)
+    except PeerUnavailable as error:
+        return Row(what, f"not measured: {error}", "above it", None, {"unavailable": str(error)})
+    other = found["done_per_second"]
+    return Row(
+        what,
+        f"done {show(other)}/s ({found['concurrency']} at once in each of {plan['workers']} workers); "
+        f"Gristmill {show(rate / other)} times",
+        "above it",
+        rate > other,
+        {**found, "ratio": round(rate / other, 3)},
     )
 
 

@@ -23,9 +23,16 @@ class Report:
         self.durability: dict[str, Any] = {}
         self.rows: dict[str, list[Row]] = {}
         self.failed: dict[str, str] = {}
+        self.dates: dict[str, str] = {}
+        self._kept: dict[str, Any] = {}
 
     def add(self, scenario: str, row: Row) -> None:
         self.rows.setdefault(scenario, []).append(row)
+        self.dates[scenario] = datetime.now(UTC).isoformat(timespec="seconds")
+
+    def keep(self, path: Path) -> None:
+        """Take over from an earlier report what this run does not measure itself."""
+        self._kept = json.loads(path.read_text(encoding="utf-8"))
 
     def print(self) -> None:
         """Print everything; wide enough for a terminal and for a file alike."""
@@ -52,13 +59,16 @@ class Report:
     def write(self, path: Path) -> None:
         """Write the report as JSON."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        document = {
+        document: dict[str, Any] = {
             "date": self.date.isoformat(timespec="seconds"),
             "quick": self.quick,
             "machine": self.machine,
             "versions": self.versions,
             "durability": self.durability,
             "scenarios": {name: [asdict(row) for row in rows] for name, rows in self.rows.items()},
+            "dates": self.dates,
             "failed": self.failed,
         }
+        for member in ("scenarios", "dates"):
+            document[member] = {**self._kept.get(member, {}), **document[member]}
         path.write_text(json.dumps(document, indent=1, ensure_ascii=False, default=str) + "\n", encoding="utf-8")

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 
 # Kinds as they are shown; whatever a service starts counts for it.
-KINDS = ("api", "dispatcher", "worker", "postgres", "rabbitmq", "flower", "supervisor")
+KINDS = ("api", "dispatcher", "worker", "worker-long", "postgres", "rabbitmq", "flower", "supervisor")
 
 
 def cpu_seconds(pids: Mapping[str, int]) -> dict[str, float]:
@@ -32,7 +32,12 @@ def forget_peaks(pids: Mapping[str, int]) -> None:
 
 def peak_mib(pids: Mapping[str, int], kind: str) -> float:
     """Return the highest resident memory, in MiB, that any one process of the service had since ``forget_peaks``."""
-    return max((_peak_kib(process.pid) for process in _tree(pids, kind)), default=0) / 1024
+    return max((_status_kib(process.pid, "VmHWM:") for process in _tree(pids, kind)), default=0) / 1024
+
+
+def private_mib(pids: Mapping[str, int], kind: str) -> float:
+    """Return the resident memory, in MiB, that one process of the service shares with nobody, the largest of them."""
+    return max((_status_kib(process.pid, "RssAnon:") for process in _tree(pids, kind)), default=0) / 1024
 
 
 def _tree(pids: Mapping[str, int], kind: str) -> Iterator[psutil.Process]:
@@ -51,9 +56,9 @@ def _used(process: psutil.Process) -> float:
     return 0.0
 
 
-def _peak_kib(pid: int) -> int:
+def _status_kib(pid: int, name: str) -> int:
     with contextlib.suppress(OSError):
         for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
+            if line.startswith(name):
                 return int(line.split()[1])
     return 0

@@ -1,0 +1,49 @@
+"""The vector index of a dataset as its users steer it: held back, rebuilt, looked at."""
+
+import time
+from typing import Any
+
+import httpx
+
+from benchmarks.harness import Bench
+
+
+def hold(bench: Bench, dataset: str, held: bool) -> None:
+    """Hold index builds of the dataset back, or let them go on."""
+    _call(bench, "PATCH", f"/datasets/{dataset}/index", {"hold": held})
+
+
+def rebuild(bench: Bench, dataset: str) -> dict[str, Any]:
+    """Build the whole index anew, wait for it, and return its job."""
+    job = _call(bench, "POST", f"/datasets/{dataset}/index/rebuild")
+    return bench.client.wait(str(job["id"]))
+
+
+def state(bench: Bench, dataset: str) -> dict[str, Any]:
+    """Return segments, sealed_rows, tail_rows, building and what else the server says about the index."""
+    found: dict[str, Any] = bench.client.dataset(dataset)["index"]
+    return found
+
+
+def wait_sealed(bench: Bench, dataset: str, below: int, seconds: float) -> tuple[dict[str, Any], float | None]:
+    """Wait until the tail is shorter than ``below`` and nothing is being built.
+
+    Returns the state of the index, and the seconds that it took; None if it was not so within ``seconds``.
+    """
+    began = time.monotonic()
+    while True:
+        found = state(bench, dataset)
+        passed = time.monotonic() - began
+        if found["tail_rows"] < below and not found["building"]:
+            return found, passed
+        if passed > seconds:
+            return found, None
+        time.sleep(0.5)
+
+
+def _call(bench: Bench, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    answer = httpx.request(method, f"{bench.url('api')}/api/v1{path}", json=body, timeout=60)
+    if not answer.is_success:
+        raise RuntimeError(f"{method} {path}: {answer.status_code} {answer.text[:500]}")
+    found: dict[str, Any] = answer.json() if answer.content else {}
+    return found

@@ -1,0 +1,74 @@
+"""The peers that store vectors, each run once a bench: they load the rows, then search them.
+
+Postgres peers have a database of their own on the server that Gristmill uses, with its settings: ``fsync``,
+``full_page_writes`` and ``synchronous_commit`` are on for them too. Gristmill's processes are stopped meanwhile.
+"""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.corpus import Corpus, vectors_of
+from benchmarks.harness import Bench
+
+K = 10
+RECALL = 0.98
+# Widths of the search that are tried in this order, until the recall is reached.
+WIDTHS = [20, 40, 60, 80, 100, 130, 160, 200, 300, 400]
+# How often each query is asked for the latency.
+ROUNDS = 2
+_SECONDS = 420
+
+
+@cache
+def chroma(bench: Bench) -> dict[str, Any]:
+    """Return rates and search of Chroma's server. Raises PeerUnavailable."""
+    # Both ways of adding that its docs name; the searches follow the last one.
+    adds = [{"batch": 250, "clients": 2}, {"batch": 0, "clients": 1}]
+    plan = {**_plan(bench), "folder": str(bench.folder), "adds": adds}
+    return _run(bench, "chroma", plan)
+
+
+@cache
+def langchain(bench: Bench) -> dict[str, Any]:
+    """Return rates and search of LangChain's PGVectorStore. Raises PeerUnavailable."""
+    return _run(bench, "langchain", {**_plan(bench), "url": bench.fresh_database("peer_langchain")})
+
+
+@cache
+def orm(bench: Bench) -> dict[str, Any]:
+    """Return the rate of SQLAlchemy's ORM with pgvector. Raises PeerUnavailable."""
+    return _run(bench, "orm", {**_plan(bench), "url": bench.fresh_database("peer_orm")})
+
+
+def rows(bench: Bench) -> int:
+    """Return how many rows Gristmill and the peers load alike."""
+    return bench.size(60_000, 2000)
+
+
+def kth_distances(corpus: Corpus, count: int) -> list[float]:
+    """Return the cosine distance of the k-th nearest of the first ``count`` rows to each query."""
+    vectors, queries = vectors_of(corpus.rows(0, count)), corpus.queries()
+    vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    queries = queries / np.linalg.norm(queries, axis=1, keepdims=True)
+    return [float(value) for value in np.partition(1 - queries @ vectors.T, K - 1, axis=1)[:, K - 1]]
+
+
+def _plan(bench: Bench) -> dict[str, Any]:
+    count, queries = rows(bench), bench.folder / "queries.npy"
+    np.save(queries, bench.corpus.queries())
+    return {
+        "parquet": str(bench.corpus.file(0, count)), "rows": count, "queries": str(queries), "k": K, "efs": WIDTHS,
+        "recall": RECALL, "kth": kth_distances(bench.corpus, count), "rounds": ROUNDS,
+    }  # fmt: skip
+
+
+def _run(bench: Bench, module: str, plan: dict[str, Any]) -> dict[str, Any]:
+    # The environment is installed before anything is stopped for it.
+    log: Path = bench.folder / f"{module}.log"
+    assert bench.peers.python
+    bench.say(f"  {module}: {plan['rows']:,} rows")
+    with bench.only_postgres():
+        return bench.peers.run(module, plan, log, _SECONDS)

@@ -1,0 +1,145 @@
+"""Chroma's server: ``add`` over HTTP, then queries over HTTP at several widths of search.
+
+Plan: {folder, parquet, rows, adds: [{batch, clients}], queries, k, efs, kth, rounds}; batch 0 is the server's own
+``max_batch_size``. queries: a .npy of vectors; kth: the distance of the k-th nearest of each; efs: widths to try in
+this order until the recall is at least ``recall``.
+
+Settings and where they are from:
+- server ``chroma run --path`` (docs: cli/run), its defaults; ``hnsw:space`` cosine, else the defaults of
+  docs/collections/configure: ef_construction 100, max_neighbors 16, ef_search 100;
+- batches as large as ``get_max_batch_size`` allows, by one client (cookbook.chromadb.dev/strategies/batching);
+- batches of 250 by two client processes (docs: production/administration/performance, "Insert Throughput": "2
+  concurrent client processes or threads", "anything between 50 and 250").
+"""
+
+import contextlib
+import json
+import multiprocessing
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import chromadb
+import numpy as np
+import pyarrow.parquet as pq
+
+from benchmarks import load
+from benchmarks.figures import Times
+from benchmarks.peers import environment
+
+_NAME = "bench"
+
+
+def main() -> None:
+    plan = json.load(sys.stdin)
+    found: dict[str, Any] = {"version": chromadb.__version__, "adds": []}
+    for number, add in enumerate(plan["adds"]):
+        folder = Path(plan["folder"]) / f"chroma-{number}"
+        with _server(folder) as port:
+            found["adds"].append({**add, **_add(port, plan, add)})
+            if number == len(plan["adds"]) - 1 and plan.get("queries"):
+                found["search"] = _search(port, plan)
+        shutil.rmtree(folder, ignore_errors=True)
+    print(json.dumps(found))
+
+
+@contextlib.contextmanager
+def _server(folder: Path) -> Iterator[int]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [str(Path(sys.executable).parent / "chroma"), "run", "--path", str(folder), "--port", str(port)]
+    server = subprocess.Popen(
+        [*command, "--host", "127.0.0.1"], stdout=subprocess.DEVNULL, stderr=sys.stderr, env=environment()
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            with contextlib.suppress(Exception):
+                chromadb.HttpClient("127.0.0.1", port).heartbeat()
+                break
+            if time.monotonic() > deadline or server.poll() is not None:
+                raise RuntimeError("Chroma's server did not start")
+            time.sleep(0.2)
+        yield port
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def _add(port: int, plan: dict[str, Any], add: dict[str, int]) -> dict[str, Any]:
+    """Add all rows, and ask until the last one is found: seconds from the first request to that answer."""
+    client = chromadb.HttpClient("127.0.0.1", port)
+    collection = client.create_collection(_NAME, configuration={"hnsw": {"space": "cosine"}})
+    batch = add["batch"] or client.get_max_batch_size()
+    clients, rows = add["clients"], plan["rows"]
+    spawn = multiprocessing.get_context("spawn")
+    ready = spawn.Barrier(clients + 1)
+    share = -(-rows // clients)
+    workers = []
+    for place in range(clients):
+        span = (place * share, min(rows, (place + 1) * share))
+        workers.append(spawn.Process(target=_send, args=(port, plan["parquet"], *span, batch, ready)))
+    for worker in workers:
+        worker.start()
+    ready.wait(120)
+    began = time.perf_counter()
+    for worker in workers:
+        worker.join()
+    added = time.perf_counter() - began
+    if any(worker.exitcode for worker in workers):
+        raise RuntimeError("a client of Chroma failed")
+    last = pq.read_table(plan["parquet"]).slice(rows - 1, 1).to_pylist()[0]
+    while str(last["id"]) not in collection.query(query_embeddings=[last["_embedding"]], n_results=10)["ids"][0]:
+        time.sleep(0.02)
+    seconds = time.perf_counter() - began
+    if collection.count() != rows:
+        raise RuntimeError(f"Chroma holds {collection.count()} of {rows} rows")
+    return {"batch": batch, "seconds": round(seconds, 3), "added_seconds": round(added, 3),
+            "rows_per_second": round(rows / seconds, 1)}  # fmt: skip
+
+
+def _send(port: int, parquet: str, first: int, last: int, batch: int, ready: Any) -> None:
+    table = pq.read_table(parquet).slice(first, last - first)
+    ids = [str(value) for value in table.column("id").to_pylist()]
+    documents = table.column("summary").to_pylist()
+    metadatas = table.select(["name", "section", "size"]).to_pylist()
+    vectors = np.stack(table.column("_embedding").to_numpy())
+    collection = chromadb.HttpClient("127.0.0.1", port).get_collection(_NAME)
+    ready.wait(120)
+    for at in range(0, len(ids), batch):
+        to = at + batch
+        collection.add(
+            ids=ids[at:to], embeddings=vectors[at:to], documents=documents[at:to], metadatas=metadatas[at:to]
+        )
+
+
+def _search(port: int, plan: dict[str, Any]) -> dict[str, Any]:
+    collection = chromadb.HttpClient("127.0.0.1", port).get_collection(_NAME)
+    place = f"/api/v2/tenants/default_tenant/databases/default_database/collections/{collection.id}/query"
+    vectors = np.load(plan["queries"])
+    bodies = [
+        json.dumps({"query_embeddings": [vector.tolist()], "n_results": plan["k"],
+                    "include": ["documents", "metadatas", "distances"]})
+        for vector in vectors
+    ]  # fmt: skip
+    best: dict[str, Any] = {}
+    for ef in plan["efs"]:
+        collection.modify(configuration={"hnsw": {"ef_search": ef}})
+        load.drive(load.Plan(port, place, bodies, requests=len(bodies)))
+        answers = load.drive(load.Plan(port, place, bodies, requests=plan["rounds"] * len(bodies), keep=True))
+        near = [json.loads(body)["distances"][0] for body in answers.bodies[: len(bodies)]]
+        hits = sum(distance <= kth + 1e-5 for row, kth in zip(near, plan["kth"], strict=True) for distance in row)
+        best = {"ef": ef, "recall": round(hits / (plan["k"] * len(bodies)), 5), **Times.of(answers.times).values()}
+        if best["recall"] >= plan["recall"]:
+            break
+    return best
+
+
+if __name__ == "__main__":
+    main()
