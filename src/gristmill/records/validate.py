@@ -181,7 +181,7 @@ def validator_of(contract: Contract) -> RecordValidator:
 def json_depth(raw: bytes) -> int:
     """Return how deep the brackets of ``raw`` nest, those inside strings not counted; no recursion, linear time."""
     opening = raw.count(b"{") + raw.count(b"[")
-    if opening <= 1:
+    if not opening or (opening == 1 and raw.lstrip()[:1] in (b"{", b"[")):
         return opening
     marks = np.frombuffer(raw, np.uint8)
     quotes = np.flatnonzero(marks == ord('"'))

@@ -1,58 +1,35 @@
-"""CSV after RFC 4180, with a header row, read by line so that every error has its line number.
+"""CSV after RFC 4180, with a header row. Rows are read in blocks, and one by one where a block has a mistake in it.
 
 The standard library's reader cannot tell an empty cell from a quoted empty string, and Arrow's gives no line numbers:
 here an unquoted empty cell is null and ``""`` is the empty string.
 """
 
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import BinaryIO
+from functools import partial
 
 from pydantic_core import ValidationError
 
-from gristmill.core.errors import Invalid, Malformed, Place
+from gristmill.core.errors import Invalid, Place
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.types import TYPES
-from gristmill.records.readers.rows import Rows
-from gristmill.records.readers.source import MAX_RECORD_BYTES, Source, Step, malformed, read_lines, refuse, skip_bom
+from gristmill.records.readers.csv_blocks import read_blocks
+from gristmill.records.readers.csv_rows import CsvRow, read_rows
+from gristmill.records.readers.source import Source, Step, malformed, refuse, skip_bom
 from gristmill.records.reject import RAW_COLUMN
 from gristmill.records.validate import Problems, Row, escape_pointer, shorten_name
-
-_CELL = re.compile(r'(?:"((?:[^"]|"")*)"|([^",]*))(,|$)', re.DOTALL)
-
-# A cell is its text, or None when it was empty and not quoted.
-Cells = list[str | None]
-
-
-@dataclass(frozen=True, slots=True)
-class CsvRow:
-    """A row of the body. cells: None where the row cannot be split, for the reason ``broken``."""
-
-    line: int
-    raw: bytes
-    cells: Cells | None
-    broken: str = ""
 
 
 def read_csv(source: Source) -> Iterator[Step]:
     """Yield the records of a CSV body."""
     skip_bom(source.file)
-    csv_rows = _read_rows(source.file)
-    first = next(csv_rows, None)
-    if first is None:
+    header = next(read_rows(source.file), None)
+    if header is None:
         raise Invalid("The body is empty: a CSV body starts with a header row", [Place("", "empty", "No header row")])
-    names = _check_header(source, first)
+    names = _check_header(source, header)
     if source.on_header is not None:
         source.on_header(names)
-    rows = Rows(source)
-    for record, csv_row in enumerate(csv_rows):
-        row = _validate(source, names, csv_row, record)
-        if row is not None:
-            rows.add(record, row, len(csv_row.raw))
-            if rows.full:
-                yield from rows.take()
-    yield from rows.take()
+    before = header.line + header.raw.count(b"\n")
+    yield from read_blocks(source, names, before, partial(_validate, source, names))
 
 
 def _check_header(source: Source, row: CsvRow) -> list[str]:
@@ -111,53 +88,3 @@ def _read_values(source: Source, names: list[str], csv_row: CsvRow, record: int)
         except ValueError as error:
             return Place(f"/{record}/{name}", "not_json", f"{shorten(cell)}: {error}", record, line, name)
     return values
-
-
-def _read_rows(file: BinaryIO) -> Iterator[CsvRow]:
-    """Yield the rows of the body, the header's included. Raises Malformed where a quote is never closed."""
-    lines = read_lines(file)
-    for number, raw in lines:
-        if raw.count(b'"') % 2:
-            raw = _join_quoted(number, raw, lines)
-        raw = raw.rstrip(b"\r\n")
-        if not raw:
-            continue
-        try:
-            yield CsvRow(number, raw, split_row(raw.decode()))
-        except UnicodeDecodeError as error:
-            reason = f"Byte {error.start + 1} of the row, 0x{raw[error.start]:02x}, is not UTF-8"
-            yield CsvRow(number, raw, None, reason)
-        except ValueError as error:
-            yield CsvRow(number, raw, None, str(error))
-
-
-def _join_quoted(number: int, raw: bytes, lines: Iterator[tuple[int, bytes]]) -> bytes:
-    """Return the whole row that starts with ``raw``, whose last quoted cell goes on in the next lines."""
-    parts, size = [raw], len(raw)
-    for _, more in lines:
-        parts.append(more)
-        size += len(more)
-        if size > MAX_RECORD_BYTES:
-            break
-        if more.count(b'"') % 2:
-            return b"".join(parts)
-    reason = "A quote is opened in this row and never closed"
-    raise Malformed(f"Line {number}: {reason}", [malformed(reason, line=number)])
-
-
-def split_row(text: str) -> Cells:
-    """Return the cells of one row. Raises ValueError where a quote stands inside a cell."""
-    if '"' not in text:
-        return [cell or None for cell in text.split(",")]
-    cells: Cells = []
-    position = 0
-    while True:
-        match = _CELL.match(text, position)
-        if match is None:
-            rule = "quote the whole cell, and double the quotes in it"
-            raise ValueError(f"Cell {len(cells) + 1} has a quote in the wrong place: {rule}")
-        quoted, plain, end = match.groups()
-        cells.append(quoted.replace('""', '"') if quoted is not None else plain or None)
-        position = match.end()
-        if not end:
-            return cells

@@ -1,0 +1,152 @@
+"""CSV in blocks of whole rows, parsed by Arrow and judged by the column.
+
+A block with anything odd in it (a quote in the wrong place, rows of different lengths, a byte that is not UTF-8) is
+left to the reader of rows, which names the line and the mistake; so are the single rows of a block that do not fit.
+"""
+
+import io
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.csv as arrow_csv
+
+from gristmill.records.readers.columnar import to_steps
+from gristmill.records.readers.csv_rows import CsvRow, read_rows, split_row
+from gristmill.records.readers.rows import Rows
+from gristmill.records.readers.source import BLOCK_BYTES, MAX_RECORD_BYTES, Source, Step
+from gristmill.records.validate import Row
+
+Validate = Callable[[CsvRow, int], Row | None]
+Places = npt.NDArray[np.int64]
+
+_QUOTE, _NEWLINE = ord('"'), ord("\n")
+# What may stand before a quote that opens a cell, and after one that closes it. A doubled quote closes and opens.
+_MAY_OPEN = np.zeros(256, np.bool_)
+_MAY_OPEN[[ord(","), _NEWLINE, _QUOTE]] = True
+_MAY_CLOSE = np.zeros(256, np.bool_)
+_MAY_CLOSE[[ord(","), _NEWLINE, ord("\r"), _QUOTE]] = True
+
+
+def read_blocks(source: Source, names: list[str], before: int, validate: Validate) -> Iterator[Step]:
+    """Yield the records of the rows that follow the header.
+
+    names: the fields in the header. before: how many lines the header took. validate: returns the record of a row, or
+    refuses it. Raises Malformed where a quote is never closed.
+    """
+    record, pending = 0, b""
+    while True:
+        data = source.file.read(BLOCK_BYTES)
+        block = pending + data
+        if not block:
+            return
+        size = len(block) if not data else _whole_rows(block)
+        if not size and len(block) <= MAX_RECORD_BYTES:
+            pending = block
+            continue
+        # Beyond the longest row that is taken, the reader of rows says what is wrong.
+        rows, pending = block[: size or len(block)], block[size:] if size else b""
+        block_reader = _Block(source, names, rows, before, record, validate)
+        yield from block_reader.steps()
+        record += block_reader.records
+        before += rows.count(b"\n")
+
+
+def _whole_rows(block: bytes) -> int:
+    """Return how many of the first bytes are whole rows: they end with the last newline outside quotes."""
+    if b'"' not in block:
+        return block.rfind(b"\n") + 1
+    newlines, quotes = _find(block, _NEWLINE), _find(block, _QUOTE)
+    outside = newlines[np.searchsorted(quotes, newlines) % 2 == 0]
+    return int(outside[-1]) + 1 if len(outside) else 0
+
+
+class _Block:
+    """Whole rows. ``records`` says how many there are, once ``steps`` has been read."""
+
+    def __init__(
+        self, source: Source, names: list[str], raw: bytes, before: int, first_record: int, validate: Validate
+    ) -> None:
+        self._source, self._names, self._raw = source, names, raw
+        self._before, self._first, self._validate = before, first_record, validate
+        self.records = 0
+
+    def steps(self) -> Iterator[Step]:
+        # Columns that are passed over have rules of their own.
+        by_column = self._source.passed_over.isdisjoint(self._names) and not _is_odd(self._raw)
+        table = _parse(self._raw, self._names) if by_column else None
+        starts = None if table is None else self._starts()
+        if table is None or starts is None or len(starts) != table.num_rows:
+            yield from self._by_row()
+            return
+        self.records = table.num_rows
+        yield from to_steps(self._source, table, self._first, lambda index: self._precise(starts, index), cells=True)
+
+    def _by_row(self) -> Iterator[Step]:
+        rows = Rows(self._source)
+        for csv_row in read_rows(io.BytesIO(self._raw), self._before):
+            record = self._first + self.records
+            self.records += 1
+            row = self._validate(csv_row, record)
+            if row is not None:
+                rows.add(record, row, len(csv_row.raw))
+                if rows.full:
+                    yield from rows.take()
+        yield from rows.take()
+
+    def _starts(self) -> Places:
+        """Return where each row starts; empty lines are no rows."""
+        newlines = _find(self._raw, _NEWLINE)
+        if b'"' in self._raw:
+            newlines = newlines[np.searchsorted(_find(self._raw, _QUOTE), newlines) % 2 == 0]
+        starts: Places = np.concatenate([[0], newlines + 1])
+        starts = starts[starts < len(self._raw)]
+        first = np.frombuffer(self._raw, np.uint8)[starts]
+        # A carriage return stands before a newline, or the block would be odd.
+        rows: Places = starts[(first != _NEWLINE) & (first != ord("\r"))]
+        return rows
+
+    def _precise(self, starts: Places, index: int) -> Row | None:
+        start = int(starts[index])
+        end = int(starts[index + 1]) if index + 1 < len(starts) else len(self._raw)
+        raw = self._raw[start:end].rstrip(b"\r\n")
+        line = self._before + self._raw.count(b"\n", 0, start) + 1
+        return self._validate(CsvRow(line, raw, split_row(raw.decode())), self._first + index)
+
+
+def _is_odd(raw: bytes) -> bool:
+    """Say whether Arrow might see other rows and cells in ``raw`` than the reader of rows does."""
+    if b"\0" in raw or raw.count(b"\r") != raw.count(b"\r\n"):
+        return True
+    if b'"' not in raw:
+        return False
+    quotes = _find(raw, _QUOTE)
+    if len(quotes) % 2:
+        return True
+    data = np.frombuffer(b"\n" + raw + b"\n", np.uint8)
+    opening, closing = quotes[0::2], quotes[1::2]
+    return not (_MAY_OPEN[data[opening]].all() and _MAY_CLOSE[data[closing + 2]].all())
+
+
+def _parse(raw: bytes, names: list[str]) -> pa.Table | None:
+    """Return the cells as columns of text, null where empty and not quoted; None if Arrow refuses the block."""
+    try:
+        return arrow_csv.read_csv(
+            pa.BufferReader(raw),
+            read_options=arrow_csv.ReadOptions(use_threads=False, block_size=len(raw) + 1, column_names=names),
+            parse_options=arrow_csv.ParseOptions(newlines_in_values=b'"' in raw),
+            convert_options=arrow_csv.ConvertOptions(
+                column_types=dict.fromkeys(names, pa.string()),
+                null_values=[""],
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=False,
+            ),
+        )
+    except pa.ArrowInvalid:
+        return None
+
+
+def _find(raw: bytes, byte: int) -> Any:
+    return np.flatnonzero(np.frombuffer(raw, np.uint8) == byte)
