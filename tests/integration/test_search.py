@@ -18,8 +18,9 @@ from gristmill.kit.ids import uuid7
 from gristmill.records.read import UnknownRecord
 from gristmill.search.build import BuildSettings, IndexBuilder
 from gristmill.search.errors import NotSearchable
+from gristmill.search.rank import _Ranking
 from gristmill.search.service import SearchService
-from gristmill.search.settings import execute_with
+from gristmill.search.settings import with_settings
 
 FIELDS = [
     {"name": "id", "type": "integer", "required": True},
@@ -166,27 +167,32 @@ class TestFilters:
         self, service: SearchService, database: Database, plane: Dataset
     ) -> None:
         seal(database, plane)
+        answer = search(service, vector=[1.0, 0.0], k=6)
+        assert ids(answer) == [0, 1, 2, 3, 4]
+        assert (answer["plan"], answer["complete"]) == ("segments, then exact", True)
         answer = search(service, vector=[1.0, 0.0], k=4, where={"kind": "a"})
         assert ids(answer) == [0, 2, 4]
-        assert (answer["plan"], answer["complete"]) == ("segments, then exact", True)
+        assert (answer["plan"], answer["complete"]) == ("filter, then exact", True)
 
     @pytest.mark.promise(6)
-    def test_an_exact_pass_that_takes_too_long_is_said(self, database: Database, plane: Dataset) -> None:
+    def test_an_exact_pass_that_takes_too_long_is_said(
+        self, database: Database, plane: Dataset, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         seal(database, plane)
         impatient = SearchService(database, DatasetReader(), registry.get, exact_seconds=0.2)
         with database.transaction() as connection:
             # The exact pass has to wait for the lock; the search itself has been through by then.
             locked = threading.Event()
-            first = impatient._find
+            first = _Ranking.run
 
-            def find_then_lock(*arguments: Any) -> Any:
-                found = first(*arguments)
+            def run_then_lock(*arguments: Any, **options: Any) -> Any:
+                found = first(*arguments, **options)
                 if not locked.is_set():
                     locked.set()
                     connection.exec_driver_sql("LOCK TABLE data.plane IN ACCESS EXCLUSIVE MODE")
                 return found
 
-            impatient._find = find_then_lock  # type: ignore[method-assign]
+            monkeypatch.setattr(_Ranking, "run", run_then_lock)
             answer = search(impatient, vector=[1.0, 0.0], k=9)
         assert ids(answer) == [0, 1, 2, 3, 4]
         assert answer["complete"] is False
@@ -237,12 +243,12 @@ class TestSegmentsAndTail:
 
 class TestSettings:
     def test_settings_reach_the_statement_and_end_with_it(self, database: Database) -> None:
-        query = sa.text("SELECT current_setting('work_mem'), current_setting('jit')")
+        query = "SELECT current_setting('work_mem'), current_setting('jit')"
         with database.autocommit() as connection:
-            before = connection.execute(query).one()
-            within = execute_with(connection, {"work_mem": "'77kB'", "jit": "off"}, query).one()
+            before = connection.exec_driver_sql(query).one()
+            within = connection.exec_driver_sql(with_settings({"work_mem": "'77kB'", "jit": "off"}, query)).one()
             assert tuple(within) == ("77kB", "off")
-            assert connection.execute(query).one() == before
+            assert connection.exec_driver_sql(query).one() == before
 
     def test_more_effort_finds_more(self, database: Database) -> None:
         dataset = make_dataset(database, {**PLANE, "embedding": {"dimensions": 32}})
@@ -282,7 +288,8 @@ class TestRefusals:
             ({"like": "x"}, "/like", "wrong_type"),
             ({"vector": [1, 0], "where": {"colour": 1}}, "/where/colour", "unknown_field"),
             ({"vector": [1, 0], "where": {"id": {"eq": "x"}}}, "/where/id/eq", "wrong_type"),
-            ({"vector": [1, 0], "mode": "hybrid"}, "/mode", "unknown_value"),
+            ({"vector": [1, 0], "mode": "nearest"}, "/mode", "unknown_value"),
+            ({"vector": [1, 0], "mode": "hybrid"}, "/mode", "no_text_search"),
             ({"vector": [1, 0], "include": ["all"]}, "/include", "unknown_value"),
             ({"vector": [1, 0], "limit": 3}, "/limit", "unknown_member"),
         ],
@@ -296,9 +303,8 @@ class TestRefusals:
 
     def test_one_answer_names_every_mistake(self, service: SearchService, plane: Dataset) -> None:
         with pytest.raises(Invalid) as caught:
-            search(service, vector=[1], k=0, where={"colour": 1}, mode="text")
-        assert len(caught.value.places) == 4
-        assert "vector" in caught.value.places[0].reason
+            search(service, vector=[1], k=0, where={"colour": 1}, max_distance="far")
+        assert [place.pointer for place in caught.value.places] == ["/vector", "/k", "/where/colour", "/max_distance"]
 
     def test_a_body_that_is_no_json_is_malformed(self, service: SearchService, plane: Dataset) -> None:
         with pytest.raises(Malformed):

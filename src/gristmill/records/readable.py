@@ -42,6 +42,13 @@ class Readables:
         with dropped_is_unknown(name):
             yield self._find(connection, name)
 
+    def remembered(self, name: str) -> Dataset | None:
+        """Return the dataset called ``name`` as it was when last met; ``is_applied`` says whether it still is so."""
+        return self._known.get(name)
+
+    def forget(self, name: str) -> None:
+        self._known.pop(name, None)
+
     def _find(self, connection: Connection, name: str) -> Readable:
         known = self._known.get(name)
         if known is not None and is_applied(connection, known):

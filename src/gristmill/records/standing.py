@@ -27,6 +27,19 @@ SELECT EXISTS (SELECT FROM gristmill.datasets AS d
 """,
     **_TYPES,
 )
+# The same question, asked in one message with the statement that relies on the answer: a no is error 22012, division by
+# zero, and ends the message before that statement.
+STILL_APPLIED = Prepared(
+    """
+SELECT 1 / count(*) FROM gristmill.datasets AS d
+WHERE d.id = %(dataset_id)s AND d.state = 'ready'
+    AND (SELECT max(v.version) FROM gristmill.dataset_versions AS v
+        WHERE v.dataset_id = d.id AND v.state = 'applied') = %(dataset_version)s
+""",
+    dataset_id="uuid",
+    dataset_version="int",
+)
+NOT_APPLIED = "22012"
 _LATEST = "SELECT max(version) FROM gristmill.dataset_versions WHERE dataset_id = %(id)s AND state = 'applied'"
 
 

@@ -1,9 +1,8 @@
-"""Similarity search: checks the request, finds the vector, runs the statement, proves or denies completeness."""
+"""Search: checks the request, finds the vectors, has the ranking made, shows the hits."""
 
 import time
+import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -13,42 +12,34 @@ from sqlalchemy.exc import DBAPIError
 
 from gristmill.core.database import Database
 from gristmill.core.errors import Invalid, Place
-from gristmill.datasets.contract import Contract
+from gristmill.datasets.ddl import record_table
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.embedders import require_same
+from gristmill.datasets.errors import UnknownDataset
 from gristmill.datasets.model import EMBEDDING_COLUMN
 from gristmill.datasets.reader import Dataset, DatasetReader
 from gristmill.embeddings.port import Embedder
 from gristmill.records.keys import show_key
-from gristmill.records.read import RecordShape, UnknownRecord, key_is
-from gristmill.records.readable import Readable, Readables, dropped_is_unknown
-from gristmill.search.catalogue import Catalogue
+from gristmill.records.read import UnknownRecord, key_is
+from gristmill.records.readable import Readable, Readables
+from gristmill.records.standing import NOT_APPLIED, is_applied
+from gristmill.search import pages
+from gristmill.search.hits import show_hits
+from gristmill.search.query import Query
+from gristmill.search.rank import EXACT_SECONDS, Found, Ranker, Sought
 from gristmill.search.schemas import SearchRequest, check_search, read_body
-from gristmill.search.settings import execute_with
-from gristmill.search.vector import Ranges, ef_search, nearest, score_of
+from gristmill.search.statements import Layout, condition_of
+from gristmill.search.text import query_of
 
-# How long the exact pass over a large dataset may take before an answer is given as incomplete.
-EXACT_SECONDS = 10.0
-# A filter or dead rows may use a graph's first candidates up: it then goes on looking. Compiling to machine code and
-# starting parallel workers take longer than the whole search.
-GRAPH_SETTINGS: dict[str, str | int] = {
-    "hnsw.iterative_scan": "relaxed_order",
-    "jit": "off",
-    "max_parallel_workers_per_gather": 0,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """Rows of the statement, and how they were found: plan and complete as ``SearchService.search`` describes them."""
-
-    rows: list[Any]
-    plan: str
-    complete: bool
+MAX_LAYOUTS = 1000
+# A statement made for a contract that has just been changed (or for a table that was just dropped) fails: undefined
+# column or table, or the check that is sent with it.
+_OUTDATED = (NOT_APPLIED, "42P01", "42703")
+_ATTEMPTS = 3
 
 
 class SearchService:
-    """Searches by text, by vector, or by likeness to a stored record."""
+    """Searches by text, by vector, by likeness to a stored record, by words, and by both."""
 
     def __init__(
         self,
@@ -62,137 +53,154 @@ class SearchService:
         self._database = database
         self._datasets = Readables(datasets)
         self._embedder = embedder
-        self._catalogue = Catalogue()
-        self._ef = ef
-        self._exact_seconds = exact_seconds
+        self._ranker = Ranker(ef, exact_seconds)
+        self._layouts: dict[tuple[uuid.UUID, int], Layout] = {}
 
     def search(self, name: str, raw: bytes) -> dict[str, Any]:
-        """Return the hits of the search in ``raw`` (a JSON body), nearest first, at most k.
+        """Return the answer to the search in ``raw`` (a JSON body): hits, best first, at most k.
 
         plan: ``exact`` compared every record; ``segments`` walked the graphs of the sealed segments and compared the
-        rest; ``segments, then exact`` found fewer than k that way and compared every record after all.
-        complete: there are k hits, or fewer because no more records match, which an exact pass has proven. False with
-        the reason in ``incomplete_because`` when that pass did not end in time.
-        Raises UnknownDataset, UnknownRecord for ``like``, Malformed, Invalid.
+        rest; ``segments, then exact`` found fewer than k that way and compared every record after all; ``filter, then
+        exact`` read what the filter keeps and compared all of that; ``text`` ranked all that match the words. For mode
+        hybrid `` + text`` is added.
+        complete: there are k hits, or fewer because no more records match, which an exact pass has proven; with a
+        limit of the distance or score: all that are within it are there. Else False, with ``incomplete_because``.
+        Raises UnknownDataset, UnknownRecord for ``like``, Malformed, Invalid, NotSearchable.
         """
         started = time.perf_counter()
         body = read_body(raw)
-        with self._database.autocommit() as connection, self._datasets.reading(connection, name) as readable:
-            dataset = readable.dataset
-            request = check_search(body, dataset.contract)
-            # The record that the others shall be like is its own nearest: one more is fetched to leave it out.
-            wanted = request.k + (request.like is not None)
-            vector = self._vector(connection, readable, request)
-            found = Found([], "exact", True)
+        with self._database.autocommit() as connection:
+            answer = self._answer(connection, name, body)
+        answer["took_ms"] = round((time.perf_counter() - started) * 1000, 3)
+        return answer
+
+    def _answer(self, connection: Connection, name: str, body: Any) -> dict[str, Any]:
+        """Try with what is remembered of the dataset: that it still is so, the statement itself finds out."""
+        for _ in range(_ATTEMPTS):
+            remembered = self._datasets.remembered(name)
+            try:
+                if remembered is not None:
+                    return self._run(connection, Readable(remembered, True), body)
+                with self._datasets.reading(connection, name) as readable:
+                    return self._run(connection, readable, body)
+            except Invalid:
+                # The mistake may be one in the eyes of an older contract only.
+                if remembered is None or is_applied(connection, remembered):
+                    raise
+            except DBAPIError as error:
+                if getattr(error.orig, "pgcode", None) not in _OUTDATED:
+                    raise
+            self._datasets.forget(name)
+        raise UnknownDataset(f"There is no dataset {shorten(name)}")
+
+    def _run(self, connection: Connection, readable: Readable, body: Any) -> dict[str, Any]:
+        dataset = readable.dataset
+        request = check_search(body, dataset.contract)
+        identity = pages.identity(dataset.id, body) if request.page_size is not None else ""
+        last = None if request.page_token is None else pages.decode(request.page_token, identity)
+        where = condition_of(request.where)
+        layout = self._layout(dataset)
+        answers = []
+        for query, vector in zip(request.queries, self._vectors(connection, readable, request), strict=True):
+            found = Found([], 0, 0, "exact")
             if readable.has_table:
-                found = self._find(connection, dataset, request, vector, wanted)
-        if found.plan == "segments" and len(found.rows) < wanted:
-            with dropped_is_unknown(name):
-                found = self._find_exactly(dataset.contract, request, vector, wanted, found)
-        return {
-            "hits": self._hits(dataset.contract, request, found.rows),
+                condition = condition_of(request.where, self._other_than(dataset, query)) if query.like else where
+                sought = Sought(vector, query.text, condition, last)
+                found = self._ranker.rank(connection, dataset, layout, request, where, sought)
+                if request.mode == "text" and not found.rows and last is None:
+                    self._require_words(connection, layout, query)
+            answers.append(self._show(layout, request, found, identity))
+        if request.several:
+            return {"answers": answers}
+        return answers[0]
+
+    def _show(self, layout: Layout, request: SearchRequest, found: Found, identity: str) -> dict[str, Any]:
+        answer: dict[str, Any] = {
+            "hits": show_hits(layout, request, found.rows),
             "k": request.k,
             "plan": found.plan,
-            "complete": found.complete,
-            **({} if found.complete else {"incomplete_because": self._reason()}),
-            "took_ms": round((time.perf_counter() - started) * 1000, 3),
+            "complete": found.incomplete_because is None,
         }
+        if found.incomplete_because is not None:
+            answer["incomplete_because"] = found.incomplete_because
+        if request.page_size is not None:
+            token = None
+            if found.more:
+                id_, place = found.rows[-1][layout.width(request.embedding) :][:2]
+                token = pages.encode(pages.Last(float(place), int(id_)), identity)
+            answer["next_page_token"] = token
+        if request.explain:
+            answer["explain"] = found.details
+        return answer
 
-    def _find(
-        self, connection: Connection, dataset: Dataset, request: SearchRequest, vector: str, wanted: int
-    ) -> Found:
-        ranges = self._catalogue.ready(connection, dataset.id)
-        ef = ef_search(self._ef, wanted, len(ranges)) if request.ef is None else max(request.ef, min(wanted, 1000))
-        rows = execute_with(
-            connection,
-            {**GRAPH_SETTINGS, "hnsw.ef_search": ef},
-            _statement(dataset.contract, ranges, request),
-            {"query": vector, "k": wanted},
-        )
-        return Found(list(rows), "segments" if ranges else "exact", True)
+    def _layout(self, dataset: Dataset) -> Layout:
+        known = self._layouts.get((dataset.id, dataset.version))
+        if known is None:
+            if len(self._layouts) >= MAX_LAYOUTS:
+                self._layouts.clear()
+            known = self._layouts[dataset.id, dataset.version] = Layout(dataset.contract)
+        return known
 
-    def _find_exactly(
-        self, contract: Contract, request: SearchRequest, vector: str, wanted: int, found: Found
-    ) -> Found:
-        with self._database.autocommit() as connection:
-            try:
-                rows = execute_with(
-                    connection,
-                    {"jit": "off", "statement_timeout": int(self._exact_seconds * 1000)},
-                    _statement(contract, (), request),
-                    {"query": vector, "k": wanted},
-                )
-            except DBAPIError as error:
-                # 57014, query_canceled: what the graphs gave is still true, but nothing says that it is all.
-                if getattr(error.orig, "pgcode", None) != "57014":
-                    raise
-                return Found(found.rows, found.plan, False)
-            return Found(list(rows), "segments, then exact", True)
+    def _vectors(self, connection: Connection, readable: Readable, request: SearchRequest) -> list[str | None]:
+        """Return the vector of each query as pgvector's text; all texts are embedded in one go."""
+        if request.mode == "text":
+            return [None] * len(request.queries)
+        texts = [(place, query.text) for place, query in enumerate(request.queries) if _embeds(query)]
+        embedded = dict(zip([place for place, _ in texts], self._embed(readable.dataset, request, texts), strict=True))
+        found: list[str | None] = []
+        for place, query in enumerate(request.queries):
+            if query.like is not None:
+                found.append(_stored_vector(connection, readable, query))
+            else:
+                found.append(embedded[place] if query.vector is None else str(query.vector))
+        return found
 
-    def _vector(self, connection: Connection, readable: Readable, request: SearchRequest) -> str:
-        """Return the vector to search by, as pgvector's text."""
-        contract = readable.dataset.contract
-        assert contract.embedding is not None
-        if request.like is not None:
-            return _stored_vector(connection, readable, request.like)
-        if request.vector is not None:
-            return str(request.vector)
-        assert request.text is not None
-        assert contract.embedding.embedder is not None
-        embedder = self._embedder(contract.embedding.embedder)
-        require_same(readable.dataset, embedder.name, embedder.version)
-        vector = embedder.embed([request.text])[0]
-        if np.isnan(vector).any():
-            reason = f"There is nothing in the text {shorten(request.text)} that the embedder knows"
-            raise Invalid(reason, [Place("/text", "nothing_to_embed", reason, field="text")])
-        return str(vector.tolist())
+    def _embed(self, dataset: Dataset, request: SearchRequest, texts: list[tuple[int, str | None]]) -> list[str]:
+        if not texts:
+            return []
+        assert dataset.contract.embedding is not None
+        assert dataset.contract.embedding.embedder is not None
+        embedder = self._embedder(dataset.contract.embedding.embedder)
+        require_same(dataset, embedder.name, embedder.version)
+        vectors = embedder.embed([text or "" for _, text in texts])
+        places = []
+        for empty in np.flatnonzero(np.isnan(vectors).any(axis=1)):
+            query = request.queries[texts[empty][0]]
+            reason = f"There is nothing in the text {shorten(query.text)} that the embedder knows"
+            places.append(Place(f"{query.pointer}/text", "nothing_to_embed", reason, field="text"))
+        if places:
+            raise Invalid(places[0].reason, places)
+        return [str(vector) for vector in vectors.tolist()]
 
-    def _hits(self, contract: Contract, request: SearchRequest, rows: list[Any]) -> list[dict[str, Any]]:
-        assert contract.embedding is not None
-        shape = RecordShape(contract, request.embedding)
-        places = [shape.names.index(name) for name in contract.key]
-        hits: list[dict[str, Any]] = []
-        for row in rows:
-            key = tuple(row[place] for place in places)
-            if request.like is not None and key == request.like:
-                continue
-            distance = float(row[-1])
-            hit = {
-                "key": show_key(contract, key),
-                "record": shape.to_json(row),
-                "distance": distance,
-                "score": score_of(contract.embedding.metric, distance),
-            }
-            if not contract.key:
-                del hit["key"]
-            hits.append(hit)
-        return hits[: request.k]
+    @staticmethod
+    def _other_than(dataset: Dataset, query: Query) -> sa.ColumnElement[bool] | None:
+        if query.like is None:
+            return None
+        return sa.not_(key_is(record_table(dataset.contract), dataset.contract, query.like))
 
-    def _reason(self) -> str:
-        return f"Comparing every record did not end within {self._exact_seconds:g} seconds: there may be more hits"
+    @staticmethod
+    def _require_words(connection: Connection, layout: Layout, query: Query) -> None:
+        """Raise Invalid if nothing was found because there is nothing to look for."""
+        sql = f"SELECT numnode({query_of(layout.contract)})"
+        if connection.exec_driver_sql(sql, {"text": query.text}).scalar() == 0:
+            reason = f"There is no word in the text {shorten(query.text)} to search by"
+            raise Invalid(reason, [Place(f"{query.pointer}/text", "nothing_to_search", reason, field="text")])
 
 
-def _statement(contract: Contract, ranges: Ranges, request: SearchRequest) -> sa.Select[Any]:
-    if request.where is None:
-        return _unfiltered(contract, ranges, request.embedding)
-    return nearest(contract, ranges, request.where, request.embedding)
+def _embeds(query: Query) -> bool:
+    return query.text is not None and query.vector is None and query.like is None
 
 
-@lru_cache(maxsize=1024)
-def _unfiltered(contract: Contract, ranges: Ranges, embedding: bool) -> sa.Select[Any]:
-    # Building the statement takes longer than everything else that Python does for a search.
-    return nearest(contract, ranges, None, embedding)
-
-
-def _stored_vector(connection: Connection, readable: Readable, key: tuple[Any, ...]) -> str:
+def _stored_vector(connection: Connection, readable: Readable, query: Query) -> str:
+    assert query.like is not None
     contract = readable.dataset.contract
-    table = RecordShape(contract).table
-    statement = sa.select(sa.cast(table.c[EMBEDDING_COLUMN], sa.Text)).where(key_is(table, contract, key))
+    table = record_table(contract)
+    statement = sa.select(sa.cast(table.c[EMBEDDING_COLUMN], sa.Text)).where(key_is(table, contract, query.like))
     row = connection.execute(statement).first() if readable.has_table else None
-    shown = shorten(show_key(contract, key))
+    shown = shorten(show_key(contract, query.like))
     if row is None:
         raise UnknownRecord(f"The dataset {contract.name} has no record with the key {shown}")
     if row[0] is None:
         reason = f"The record {shown} has no vector: there was nothing to embed in it"
-        raise Invalid(reason, [Place("/like", "no_vector", reason, field="like")])
+        raise Invalid(reason, [Place(f"{query.pointer}/like", "no_vector", reason, field="like")])
     return str(row[0])

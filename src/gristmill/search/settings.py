@@ -1,33 +1,29 @@
-"""Planner and index settings of single statements, sent along with them: one round trip to Postgres instead of four."""
+"""Settings of single statements, sent along with them: one round trip to Postgres instead of four.
 
-import weakref
+Statements sent in one message are one transaction, so on a connection in autocommit mode the settings end with the
+statement; in a transaction they last until its end.
+"""
+
 from collections.abc import Mapping
-from typing import Any
-
-import sqlalchemy as sa
-from sqlalchemy import Connection, CursorResult, Engine, event
 
 Settings = Mapping[str, str | int]
 
-_OPTION = "gristmill_set_local"
-_listening: "weakref.WeakSet[Engine]" = weakref.WeakSet()
+# Compiling to machine code and starting parallel workers take longer than the whole search.
+QUICK: Settings = {"jit": "off", "max_parallel_workers_per_gather": 0}
+# Comparing every record of a large table is worth all of that.
+THOROUGH: Settings = {"jit": "off"}
+# A filter or dead rows may use a graph's first candidates up: it then goes on looking, in rounds of ef candidates. It
+# looks at this many rows at most; where those do not hold enough, comparing every record is cheaper than going on.
+MAX_SCAN_TUPLES = 20_000
+GRAPHS: Settings = {
+    **QUICK,
+    "hnsw.iterative_scan": "relaxed_order",
+    "hnsw.max_scan_tuples": MAX_SCAN_TUPLES,
+    # What was visited and not taken is kept, in up to so many times work_mem, for the next round.
+    "hnsw.scan_mem_multiplier": 4,
+}
 
 
-def execute_with(
-    connection: Connection, settings: Settings, statement: sa.Executable, parameters: Mapping[str, Any] | None = None
-) -> CursorResult[Any]:
-    """Execute ``statement`` under ``settings``, whose names and values must be constants.
-
-    Statements sent in one message are one transaction, so on a connection in autocommit mode the settings end with the
-    statement; in a transaction they last until its end.
-    """
-    if connection.engine not in _listening:
-        event.listen(connection.engine, "before_cursor_execute", _prefix, retval=True)
-        _listening.add(connection.engine)
-    carried = "".join(f"SET LOCAL {name} = {value};" for name, value in settings.items())
-    return connection.execute(statement, parameters, execution_options={_OPTION: carried})
-
-
-def _prefix(_connection: Any, _cursor: Any, statement: str, parameters: Any, context: Any, _many: bool) -> Any:
-    carried = context.execution_options.get(_OPTION) if context is not None else None
-    return (f"{carried} {statement}" if carried else statement), parameters
+def with_settings(settings: Settings, sql: str) -> str:
+    """Return ``sql`` to be sent under ``settings``, whose names and values must be constants."""
+    return "".join(f"SET LOCAL {name} = {value};" for name, value in settings.items()) + sql

@@ -1,27 +1,20 @@
-"""The statement of a similarity search: one graph scan per ready segment, everything else exactly, merged and joined.
+"""Ranking by distance: one graph scan per ready segment, everything else compared exactly, merged.
 
-    WITH query AS (the vector), nearest AS (
+    query AS (the vector), nearest AS (
         (SELECT _id, distance WHERE _id >= 1 AND _id < 40001 ORDER BY distance LIMIT k)      -- a segment: HNSW
         UNION ALL (SELECT _id, distance WHERE _id >= 40001 ORDER BY distance + 0 LIMIT k))   -- the tail: exact
-    SELECT the record, distance FROM the k best of nearest JOIN the table
 
 The arms cover every ``_id`` whatever ranges are given: a range whose index is gone is merely scanned, and no record is
-ever missed or found twice.
+ever missed or found twice. What limits the distance stands outside of the arms: within one it would make the graph look
+for as many near records as there are not (36 times slower).
 """
 
 import math
-from collections.abc import Sequence
-from typing import Any
-
-import sqlalchemy as sa
-from pgvector.sqlalchemy import VECTOR
 
 from gristmill.datasets.contract import Contract
-from gristmill.datasets.model import EMBEDDING_COLUMN
-from gristmill.records.read import RecordShape
 
 OPERATORS = {"cosine": "<=>", "l2": "<->", "inner_product": "<#>"}
-OPERATOR_CLASSES = {"cosine": "vector_cosine_ops", "l2": "vector_l2_ops", "inner_product": "vector_ip_ops"}
+_OPERATOR_CLASSES = {"cosine": "cosine_ops", "l2": "l2_ops", "inner_product": "ip_ops"}
 MAX_EF = 1000
 
 Ranges = tuple[tuple[int, int], ...]
@@ -36,6 +29,18 @@ def score_of(metric: str, distance: float) -> float:
     if metric == "cosine":
         return 1.0 - distance
     return 1.0 / (1.0 + distance) if metric == "l2" else -distance
+
+
+def distance_of(metric: str, score: float) -> float:
+    """Return the distance whose score is ``score``: the inverse of ``score_of``.
+
+    l2: a score above 1 is no distance's, so the distance is negative; one of 0 or less is any distance's.
+    """
+    if metric == "cosine":
+        return 1.0 - score
+    if metric == "l2":
+        return math.inf if score <= 0 else 1.0 / score - 1.0
+    return -score
 
 
 def ef_search(ef: int, k: int, segments: int) -> int:
@@ -58,42 +63,36 @@ def gaps(ranges: Ranges) -> list[tuple[int | None, int | None]]:
     return [*found, (start, None)]
 
 
-def nearest(
-    contract: Contract, ranges: Ranges, where: sa.ColumnElement[bool] | None = None, embedding: bool = False
-) -> sa.Select[Any]:
-    """Return the statement; bind ``query`` (text of a vector) and ``k``. Rows: the record's columns, then distance.
+def vector_type(contract: Contract) -> str:
+    return f"{contract.vector_storage}({contract.vector_dimensions:d})"
 
-    ranges: (lo, hi) of the ready segments, sorted and disjoint; () scans everything exactly.
+
+def operator_class(metric: str, storage: str) -> str:
+    """Return the operator class of an index that finds the nearest by ``metric``. storage: vector or halfvec."""
+    return f"{storage}_{_OPERATOR_CLASSES[metric]}"
+
+
+def nearest(contract: Contract, table: str, ranges: Ranges, where: str, limit: str) -> str:
+    """Return two common table expressions: ``query`` (vector) and ``nearest`` (_id, distance).
+
+    The statement binds ``query``, the text of a vector. table: its quoted name. ranges: (lo, hi) of the ready
+    segments, sorted and disjoint; () compares everything. where: a condition, "" for none. limit: rows of each arm.
     """
     assert contract.embedding is not None
-    shape = RecordShape(contract, embedding)
-    table = shape.table
-    vector = table.c[EMBEDDING_COLUMN]
-    k = sa.bindparam("k", type_=sa.Integer)
-    text = sa.bindparam("query", type_=sa.Text)
     # The vector is sent and parsed once; a scalar subquery of it still lets the planner order by the index.
-    query = sa.select(sa.cast(text, VECTOR(contract.vector_dimensions)).label("vector")).cte("query")
-    query = query.prefix_with("MATERIALIZED")
-    operator = OPERATORS[contract.embedding.metric]
-    distance = vector.op(operator, return_type=sa.Float())(sa.select(query.c.vector).scalar_subquery())
-    conditions = [vector.is_not(None), *([] if where is None else [where])]
-
-    def arm(bounds: Sequence[sa.ColumnElement[bool]], order: Sequence[Any]) -> sa.Select[Any]:
-        picked = sa.select(table.c["_id"], distance.label("distance")).where(*bounds, *conditions)
-        return sa.select(picked.order_by(*order).limit(k).subquery())
-
-    arms = [arm(_between(table, lo, hi), [distance]) for lo, hi in ranges]
+    distance = f"(_embedding {OPERATORS[contract.embedding.metric]} (SELECT vector FROM query))"
+    found = f"SELECT _id, {distance} AS distance FROM {table} WHERE _embedding IS NOT NULL"
+    found += f" AND ({where})" if where else ""
+    arms = [f"({found}{_between(lo, hi)} ORDER BY {distance} LIMIT {limit})" for lo, hi in ranges]
     # Adding zero keeps the planner from a graph where an exact answer is meant; ties go to the record stored first.
-    exact = [distance + sa.literal_column("0"), table.c["_id"]]
-    arms += [arm(_between(table, lo, hi), exact) for lo, hi in gaps(ranges)]
-    found = sa.union_all(*arms).cte("nearest").prefix_with("MATERIALIZED")
-    best = sa.select(found).order_by(found.c.distance, found.c["_id"]).limit(k).subquery("best")
-    joined = sa.select(*shape.columns, best.c.distance).join(best, best.c["_id"] == table.c["_id"])
-    return joined.order_by(best.c.distance, best.c["_id"])
+    arms += [f"({found}{_between(lo, hi)} ORDER BY {distance} + 0, _id LIMIT {limit})" for lo, hi in gaps(ranges)]
+    return (
+        f"query AS MATERIALIZED (SELECT %(query)s::{vector_type(contract)} AS vector),"
+        f" nearest AS MATERIALIZED ({' UNION ALL '.join(arms)})"
+    )
 
 
-def _between(table: sa.Table, lo: int | None, hi: int | None) -> list[sa.ColumnElement[bool]]:
+def _between(lo: int | None, hi: int | None) -> str:
     # Written out as constants: the planner proves a partial index usable from them alone.
-    column = table.c["_id"]
-    bounds = [] if lo is None else [column >= sa.literal_column(str(lo))]
-    return bounds if hi is None else [*bounds, column < sa.literal_column(str(hi))]
+    lower = "" if lo is None else f" AND _id >= {lo:d}"
+    return lower if hi is None else f"{lower} AND _id < {hi:d}"
