@@ -45,8 +45,12 @@ from gristmill.records.spool import Spool
 from gristmill.records.submit import Submitter
 from gristmill.records.tasks import build_handlers
 from gristmill.search import endpoints as search_endpoints
+from gristmill.search import index_endpoints
 from gristmill.search.build import IndexBuilder
 from gristmill.search.build_settings import BuildSettings
+from gristmill.search.index_service import IndexService
+from gristmill.search.recall import Effort
+from gristmill.search.recall_job import IndexRecallHandler, RecallKeeper
 from gristmill.search.report import index_state
 from gristmill.search.seal import Sealer
 from gristmill.search.service import SearchService
@@ -89,6 +93,7 @@ class Gristmill:
         self.record_writes = RecordWrites(settings, self.database, submitter, self.spool)
         self.rejects = RejectService(self.database, self.dataset_reader)
         self.search = SearchService(self.database, self.dataset_reader, embedders.get, ef=settings.search_ef)
+        self.indexes = IndexService(self.database, self.dataset_reader, self.admission, self._build_settings())
         self.record_reads = RecordReads(self.database, self.dataset_reader)
         self.retry_policy = RetryPolicy(settings.jobs_retry_base, settings.jobs_retry_max)
 
@@ -112,6 +117,7 @@ class Gristmill:
             reject_endpoints.build_router(self.rejects),
             export_endpoints.build_router(RecordExports(self.database, self.dataset_reader), self.settings),
             search_endpoints.build_router(self.search),
+            index_endpoints.build_router(self.indexes),
         ]
 
     def _handlers(self) -> list[Handler]:
@@ -124,6 +130,7 @@ class Gristmill:
             *build_handlers(self.database, self.dataset_reader, EmbeddingStep(embedders.get)),
             IndexBuildHandler(builder),
             IndexRebuildHandler(builder),
+            IndexRecallHandler(self.database, self.dataset_reader, self._recall_effort()),
         ]
 
     def _build_settings(self) -> BuildSettings:
@@ -133,15 +140,23 @@ class Gristmill:
             seal_rows=self.settings.search_seal_rows,
         )
 
+    def _recall_effort(self) -> Effort:
+        return Effort(self.settings.search_recall_samples, self.settings.search_recall_seconds, self.settings.search_ef)
+
     def chores(self) -> list[tuple[float, Callable[[], Any]]]:
         """What the dispatcher does now and then for other domains: (every so many seconds, what)."""
         sealer = Sealer(self.database, self._build_settings())
+        recall = RecallKeeper(self.database, self.settings.search_recall_samples)
 
         def seal() -> None:
             if sealer.run():
                 self.notifier.due()
 
-        return [(2.0, seal), (60.0, RejectUpkeep(self.database).run)]
+        def sample() -> None:
+            if recall.run():
+                self.notifier.due()
+
+        return [(2.0, seal), (30.0, sample), (60.0, RejectUpkeep(self.database).run)]
 
     def executor(
         self,

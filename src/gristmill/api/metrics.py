@@ -9,6 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from gristmill.core.database import Database
 from gristmill.jobs.figures import read_figures
 from gristmill.jobs.repository import read
+from gristmill.search.recall import read_recalls
 
 REQUEST_SECONDS = Histogram(
     "gristmill_request_seconds",
@@ -40,6 +41,7 @@ class PostgresCollector:
             queued = read.count_queued(connection)
             live = read.live_processes(connection)
             stored = read_figures(connection)
+            recalls = read_recalls(connection)
         age = GaugeMetricFamily(
             "gristmill_oldest_due_chunk_seconds",
             "Age of the oldest chunk that is due and not claimed.",
@@ -60,6 +62,14 @@ class PostgresCollector:
         for kind, queue, number, _ in live:
             processes.add_metric([kind, queue], number)
         yield processes
+        recall = GaugeMetricFamily(
+            "gristmill_search_recall",
+            "Part of the k nearest records that a search through the indexes finds, as last measured.",
+            labels=["dataset", "k"],
+        )
+        for dataset, k, value in recalls:
+            recall.add_metric([dataset, str(k)], value)
+        yield recall
         yield from _stored(stored)
 
 

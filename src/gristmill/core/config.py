@@ -103,6 +103,8 @@ class Settings(BaseSettings):
     search_seal_rows: int = Field(20_000, ge=0)
     search_ef: int = Field(100, ge=10, le=1000)
     search_maintenance_memory_mb: int = Field(0, ge=0)
+    search_recall_samples: int = Field(50, ge=0, le=10_000)
+    search_recall_seconds: float = Field(10, gt=0)
     search_build_workers: int = Field(1, ge=0, le=16)
     # [flower]
     flower_host: str = "127.0.0.1"

@@ -11,6 +11,8 @@ from gristmill.search.repository import Searchable
 
 # Of what Postgres is told to have for files, which as a rule is half of the machine's memory.
 MEMORY_SHARE = 4
+# A tail that nothing is added to is worth a graph from this part of seal_rows on.
+SETTLED_PART = 10
 
 
 @dataclass(frozen=True, slots=True)

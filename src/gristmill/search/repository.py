@@ -72,6 +72,18 @@ _PENDING = """
 SELECT coalesce(sum(records_total - records_succeeded - records_rejected - records_superseded), 0)::bigint
 FROM gristmill.jobs WHERE scope = %(scope)s AND finished_at IS NULL AND state <> 'scheduled'
 """
+_FACTS = """
+SELECT c.relname AS name, pg_relation_size(c.oid) AS bytes, coalesce(
+    (SELECT json_object_agg(option_name, option_value::int) FROM pg_options_to_table(c.reloptions)), '{}') AS parameters
+FROM pg_class c WHERE c.relnamespace = to_regnamespace('data') AND c.relname = ANY(%(names)s)
+"""
+_FAILURES = """
+SELECT j.id, j.type, j.state, e.error ->> 'code' AS code, e.error ->> 'detail' AS detail
+FROM gristmill.jobs j, LATERAL (SELECT coalesce(
+    j.error, (SELECT c.error FROM gristmill.chunks c WHERE c.job_id = j.id AND c.error IS NOT NULL LIMIT 1)) AS error) e
+WHERE j.dataset = %(dataset)s AND j.scope = %(scope)s AND e.error IS NOT NULL
+ORDER BY j.id DESC LIMIT %(limit)s
+"""
 _CACHE_PAGES = "SELECT setting FROM pg_settings WHERE name = 'effective_cache_size'"
 _HELD = "SELECT hold FROM gristmill.index_settings WHERE dataset_id = %(dataset_id)s"
 _SET_HOLD = """
@@ -249,6 +261,20 @@ def pending_records(connection: Connection, scope: str) -> int:
 def cache_mb(connection: Connection) -> int:
     """Return the memory that Postgres is told to have for files, its own and the system's (effective_cache_size)."""
     return int(connection.exec_driver_sql(_CACHE_PAGES).scalar_one()) * 8 // 1024
+
+
+def index_facts(connection: Connection, names: list[str]) -> list[Any]:
+    """Return (name, bytes, parameters) of those of the indexes that exist."""
+    return list(connection.exec_driver_sql(_FACTS, {"names": names}))
+
+
+def failures(connection: Connection, scope: str, dataset: str, limit: int) -> list[dict[str, Any]]:
+    """Return the last jobs of a scope that failed or were tried again, newest first: job, type, state, error, at."""
+    values = {"scope": scope, "dataset": dataset, "limit": limit}
+    return [
+        {"job": str(row.id), "type": row.type, "state": row.state, "code": row.code, "detail": row.detail}
+        for row in connection.exec_driver_sql(_FAILURES, values)
+    ]
 
 
 def is_held(connection: Connection, dataset_id: uuid.UUID) -> bool:

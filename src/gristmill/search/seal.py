@@ -14,7 +14,7 @@ from gristmill.datasets.reader import scope_of as records_of
 from gristmill.jobs.submit import Request, submit, unfinished_in_scope
 from gristmill.kit.ids import uuid7
 from gristmill.search import repository
-from gristmill.search.build_settings import BuildSettings, limits_of
+from gristmill.search.build_settings import SETTLED_PART, BuildSettings, limits_of
 from gristmill.search.policy import next_step
 from gristmill.search.survey import take_survey
 from gristmill.search.tasks import index_build, scope_of
@@ -23,8 +23,6 @@ log = get_logger()
 PRINCIPAL = "gristmill"
 # A dataset that nothing was written to for so long has settled.
 SETTLE_SECONDS = 10.0
-# A settled tail is worth a graph from this part of seal_rows on.
-SETTLED_PART = 10
 # After a build that changed nothing the next one waits, twice as long each time.
 FIRST_PAUSE, LONGEST_PAUSE = 30.0, 3600.0
 # The records of segments are counted when so many were replaced or deleted since, and not more often than this.
