@@ -48,10 +48,7 @@ def to_jsonlike(field: FieldSpec, scalar: pa.Scalar) -> Any:
     if pa.types.is_timestamp(kind):
         return _timestamp_text(scalar.value, kind.unit) + ("" if kind.tz is None else "Z")
     if pa.types.is_date64(kind):
-        whole_day = scalar.value % 86_400_000 == 0
-        return (
-            str(np.datetime64(scalar.value, "ms").astype("M8[D]")) if whole_day else _timestamp_text(scalar.value, "ms")
-        )
+        return str(np.datetime64(scalar.value // 86_400_000, "D"))
     if pa.types.is_date32(kind):
         return str(np.datetime64(scalar.value, "D"))
     value = scalar.as_py()

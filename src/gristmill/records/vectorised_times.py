@@ -48,15 +48,13 @@ def judge_timestamp(field: FieldSpec, array: pa.Array) -> Judged:
 
 
 def judge_date(field: FieldSpec, array: pa.Array) -> Judged:
-    """Takes dates in days or milliseconds (of whole days), and texts."""
+    """Takes dates in days or in milliseconds (of whole days: others are no valid Arrow column), and texts."""
     valid = valid_mask(array)
     good = valid.copy()
     if pa.types.is_string(array.type):
         array, good = _cast_texts(array, f"^{_DATE}$", pa.date32())
     if pa.types.is_date64(array.type):
-        milliseconds = np.frombuffer(array.buffers()[1], np.int64, len(array), array.offset * 8)
-        good &= milliseconds % 86_400_000 == 0
-        days = milliseconds // 86_400_000
+        days = np.frombuffer(array.buffers()[1], np.int64, len(array), array.offset * 8) // 86_400_000
     else:
         days = np.frombuffer(array.buffers()[1], np.int32, len(array), array.offset * 4).astype(np.int64)
     low, high = (None if bound is None else dt.date.fromisoformat(bound) for bound in (field.minimum, field.maximum))
