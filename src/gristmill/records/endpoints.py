@@ -11,13 +11,20 @@ from starlette.requests import ClientDisconnect
 
 from gristmill.core.config import Settings
 from gristmill.core.endpoints import needs
-from gristmill.core.errors import Invalid, Malformed, Place, TooLarge, UnsupportedMedia
+from gristmill.core.errors import Malformed, TooLarge, UnsupportedMedia
 from gristmill.jobs.endpoints import answer_write, request_of, write_options
+from gristmill.records.inflate import content_encoding
 from gristmill.records.readers import JSON, media_type
-from gristmill.records.service import RecordWrites
+from gristmill.records.service import IngestOptions, OnConflict, RecordWrites
 from gristmill.records.spool import MEMORY_BYTES, BodySpool, Spool
 
-OnError = Annotated[str, Query(description="`reject`: one bad record refuses the batch")]
+OnError = Annotated[
+    Literal["reject", "quarantine"],
+    Query(description="`reject`: one bad record refuses the batch; `quarantine`: it is kept aside, the others go on"),
+]
+RetryOf = Annotated[
+    str | None, Query(max_length=100, description="the job whose quarantined records these are, mended")
+]
 # Says nothing about what is written: a client may repeat a request and wait longer for its answer.
 _NOT_IDENTITY = frozenset({"wait"})
 _PATCH_TYPES = (JSON, "application/merge-patch+json")
@@ -27,30 +34,34 @@ def build_router(service: RecordWrites, settings: Settings, spool: Spool) -> API
     """Return the writing routes under /datasets/{dataset}."""
     router = APIRouter(prefix="/datasets/{dataset}", tags=["records"], dependencies=[Depends(needs("write"))])
 
-    options = [Depends(write_options)]
+    write = [Depends(write_options)]
     # Records are read in constant memory, whatever the format; other bodies are read as a whole.
     most, whole = settings.api_max_body_bytes, settings.api_max_json_bytes
 
-    @router.post("/records", status_code=202, dependencies=options)
+    @router.post("/records", status_code=202, dependencies=write)
     async def submit_records(
-        http: Request, dataset: str, on_conflict: Literal["replace", "fail"] = "replace", on_error: OnError = "reject"
+        http: Request,
+        dataset: str,
+        on_conflict: OnConflict = "replace",
+        on_error: OnError = "reject",
+        retry_of: RetryOf = None,
     ) -> Response:
-        """Submit records (JSON, NDJSON or CSV): all are validated now, and upserted by a job."""
-        _check_on_error(on_error)
+        """Submit records, plain or compressed (gzip, zstd): all are validated now, and upserted by a job."""
+        options = IngestOptions(on_conflict, on_error == "quarantine", retry_of)
         kind = media_type(http.headers.get("content-type"))
-        async with _spooled_body(http, spool, most) as body:
+        async with _spooled_body(http, spool, most, compressed=True) as body:
             request = request_of(http, body.body_hash)
-            job_id = await run_in_threadpool(service.ingest, dataset, body, kind, on_conflict, request)
+            job_id = await run_in_threadpool(service.ingest, dataset, body, kind, options, request)
         return await answer_write(http, job_id, request)
 
     @router.post("/validate")
     async def validate_records(http: Request, dataset: str) -> JSONResponse:
         """Validate records and store nothing."""
         kind = media_type(http.headers.get("content-type"))
-        async with _spooled_body(http, spool, most) as body:
+        async with _spooled_body(http, spool, most, compressed=True) as body:
             return JSONResponse(await run_in_threadpool(service.validate, dataset, body, kind))
 
-    @router.post("/records/delete", status_code=202, dependencies=options)
+    @router.post("/records/delete", status_code=202, dependencies=write)
     async def delete_records(http: Request, dataset: str) -> Response:
         """Delete the records that a filter finds: `{"where": {...}}`."""
         _check_json(http)
@@ -59,7 +70,7 @@ def build_router(service: RecordWrites, settings: Settings, spool: Spool) -> API
             job_id = await run_in_threadpool(service.delete_where, dataset, _content(body), request)
         return await answer_write(http, job_id, request)
 
-    @router.patch("/records/{key:path}", status_code=202, dependencies=options)
+    @router.patch("/records/{key:path}", status_code=202, dependencies=write)
     async def change_record(http: Request, dataset: str, key: str) -> Response:
         """Change the members of a record that the JSON object in the body names."""
         _check_json(http)
@@ -68,7 +79,7 @@ def build_router(service: RecordWrites, settings: Settings, spool: Spool) -> API
             job_id = await run_in_threadpool(service.patch, dataset, key, _content(body), request)
         return await answer_write(http, job_id, request)
 
-    @router.delete("/records/{key:path}", status_code=202, dependencies=options)
+    @router.delete("/records/{key:path}", status_code=202, dependencies=write)
     async def delete_record(http: Request, dataset: str, key: str) -> Response:
         """Delete the record with this key; a composite key is a percent-encoded JSON array."""
         async with _spooled_body(http, spool, whole) as body:
@@ -90,25 +101,19 @@ def _check_json(http: Request) -> None:
         raise UnsupportedMedia(f"The Content-Type {given[:80]!r} is not supported here; valid is: {JSON}")
 
 
-def _check_on_error(on_error: str) -> None:
-    if on_error == "reject":
-        return
-    known = on_error == "quarantine"
-    reason = f"on_error={on_error[:80]!r} is {'not supported yet' if known else 'not valid'}: valid is reject"
-    code = "not_supported" if known else "bad_parameter"
-    raise Invalid(reason, [Place("/query/on_error", code, reason, field="on_error")])
-
-
 @contextlib.asynccontextmanager
-async def _spooled_body(http: Request, spool: Spool, max_bytes: int) -> AsyncIterator[BodySpool]:
-    """Give the whole body, spooled, until the block ends.
+async def _spooled_body(
+    http: Request, spool: Spool, max_bytes: int, compressed: bool = False
+) -> AsyncIterator[BodySpool]:
+    """Give the whole body, spooled and inflated, until the block ends. compressed: whether it may be compressed.
 
-    Raises TooLarge (by Content-Length before anything is read, else while it streams in), UnsupportedMedia for a
-    Content-Encoding, Unavailable when the spool is full.
+    Raises TooLarge (by Content-Length before anything is read, else while it streams in or is inflated),
+    UnsupportedMedia for a Content-Encoding, Malformed for a body that cannot be inflated, Unavailable when the spool is
+    full.
     """
-    encoding = http.headers.get("content-encoding", "identity").strip().lower()
-    if encoding not in ("", "identity"):
-        raise UnsupportedMedia(f"The Content-Encoding {encoding[:80]!r} is not supported: send the body uncompressed")
+    encoding = content_encoding(http.headers.get("content-encoding", ""))
+    if encoding is not None and not compressed:
+        raise UnsupportedMedia(f"The Content-Encoding {encoding!r} is not supported here: send the body as it is")
     length = http.headers.get("content-length", "")
     if length.isdigit() and int(length) > max_bytes:
         raise TooLarge(f"The body has {int(length)} bytes: at most {max_bytes} are allowed", max_bytes=max_bytes)
@@ -127,6 +132,8 @@ async def _spooled_body(http: Request, spool: Spool, max_bytes: int) -> AsyncIte
             body.write(b"".join(waiting))
         else:
             await run_in_threadpool(body.write, b"".join(waiting))
+        if encoding is not None:
+            await run_in_threadpool(body.inflate, encoding)
         yield body
     except ClientDisconnect as error:
         raise Malformed("The connection was closed before the body was complete") from error
@@ -138,4 +145,5 @@ def _identity(http: Request) -> bytes:
     """Return what, beside the body, must be equal for a request to be a replay of another."""
     query = sorted((name, value) for name, value in http.query_params.multi_items() if name not in _NOT_IDENTITY)
     parts = [http.method, http.url.path, repr(query), http.headers.get("content-type", "")]
+    parts += [http.headers["content-encoding"]] if "content-encoding" in http.headers else []
     return "\n".join(parts).encode("utf-8", "surrogateescape")

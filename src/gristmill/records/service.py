@@ -1,12 +1,14 @@
 """Writes of records as clients ask for them: what can be refused is refused here, before anything is queued."""
 
 import uuid
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic_core import from_json
 from sqlalchemy import Connection
 
 from gristmill.core.config import Settings
+from gristmill.core.database import Database
 from gristmill.core.errors import Invalid, Malformed, Place
 from gristmill.datasets.ddl import record_table
 from gristmill.datasets.describe import shorten
@@ -17,17 +19,33 @@ from gristmill.jobs.submit import NewChunk, NewJob, Request
 from gristmill.records import tasks
 from gristmill.records.change import Key, has_record
 from gristmill.records.chunks import read_batches
+from gristmill.records.columns import as_stored
 from gristmill.records.keys import NoKey, parse_key, show_key
 from gristmill.records.payload import decode, encode
 from gristmill.records.read import UnknownRecord
 from gristmill.records.readers import open_reader
 from gristmill.records.readers.source import Source
+from gristmill.records.rejects.service import NOTES, attach_rejects, check_retried
+from gristmill.records.rejects.spool import RejectSpool
 from gristmill.records.spool import BodySpool, Spool, SpooledChunks
 from gristmill.records.submit import Draft, Submitter
 from gristmill.records.validate import Problems, json_depth, validator_of
 from gristmill.records.write import raise_if_existing
 
 OnConflict = Literal["replace", "fail"]
+
+
+@dataclass(frozen=True, slots=True)
+class IngestOptions:
+    """How records are taken in.
+
+    quarantine: records that do not fit are kept with their errors, and the others go on. retry_of: the job whose
+    rejects are sent again, mended.
+    """
+
+    on_conflict: OnConflict = "replace"
+    quarantine: bool = False
+    retry_of: str | None = None
 
 
 class RecordWrites:
@@ -37,31 +55,46 @@ class RecordWrites:
     submit a job also TooMany and, for a reused Idempotency-Key, IdempotencyKeyReused.
     """
 
-    def __init__(self, settings: Settings, submitter: Submitter, spool: Spool) -> None:
+    def __init__(self, settings: Settings, database: Database, submitter: Submitter, spool: Spool) -> None:
         self._settings = settings
+        self._database = database
         self._submitter = submitter
         self._spool = spool
 
     def ingest(
-        self, name: str, body: BodySpool, media_type: str, on_conflict: OnConflict, request: Request
+        self, name: str, body: BodySpool, media_type: str, options: IngestOptions, request: Request
     ) -> uuid.UUID:
-        """Upsert the records in ``body``. Raises Unavailable (spool full); under on_conflict=fail KeyExists, NoKey."""
-        fail = on_conflict == "fail"
+        """Upsert the records in ``body``.
+
+        Raises Unavailable (spool full); TooManyRejects; under on_conflict=fail KeyExists, NoKey.
+        """
+        fail = options.on_conflict == "fail"
 
         def draft(dataset: Dataset) -> Draft:
             if fail and not dataset.contract.key:
                 raise NoKey(f"The dataset {name} has no key, so on_conflict=fail has no meaning")
-            chunks = self._spooled(dataset, body, media_type)
+            retry_of = self._retried(dataset, options)
+            rejects = RejectSpool(self._spool, self._settings.jobs_max_rejects) if options.quarantine else None
+            chunks = self._spooled(dataset, body, media_type, rejects, NOTES if retry_of else frozenset())
 
             def check(connection: Connection) -> None:
                 for chunk in chunks:
                     table = decode(chunk.payload or b"")
                     raise_if_existing(connection, dataset.contract, table, chunk.first_record)
 
-            args = {"on_conflict": on_conflict}
-            return Draft(self._job(tasks.INGEST, dataset, chunks, args, exclusive=fail), chunks.close, check)
+            job = self._job(tasks.INGEST, dataset, chunks, {"on_conflict": options.on_conflict}, exclusive=fail)
+            job.retry_of = retry_of
+            if rejects is not None:
+                attach_rejects(job, rejects)
+            return Draft(job, lambda: _close(chunks, rejects), check)
 
         return self._submitter.submit(name, request, body.size, draft)
+
+    def _retried(self, dataset: Dataset, options: IngestOptions) -> uuid.UUID | None:
+        if options.retry_of is None:
+            return None
+        with self._database.autocommit() as connection:
+            return check_retried(connection, dataset, options.retry_of)
 
     def validate(self, name: str, body: BodySpool, media_type: str) -> dict[str, Any]:
         """Validate the records as ``ingest`` would, and store nothing; return how many there are."""
@@ -117,22 +150,50 @@ class RecordWrites:
             dataset=dataset.name,
             chunks=chunks,
             max_attempts=self._settings.jobs_max_attempts,
+            shares=type_ == tasks.INGEST,
         )
 
-    def _spooled(self, dataset: Dataset, body: BodySpool, media_type: str) -> SpooledChunks:
-        """Return the validated records of ``body`` in chunks, for the caller to close."""
+    def _spooled(
+        self,
+        dataset: Dataset,
+        body: BodySpool,
+        media_type: str,
+        rejects: RejectSpool | None = None,
+        passed_over: frozenset[str] = frozenset(),
+    ) -> SpooledChunks:
+        """Return the validated records of ``body`` in chunks, for the caller to close as well as ``rejects``.
+
+        rejects: takes the records that are not valid; they refuse the request without it. passed_over: columns of a
+        CSV body that are not read.
+        """
         settings = self._settings
-        source = Source(body.open(), validator_of(dataset.contract), Problems(), settings.api_max_json_depth)
+        source = Source(
+            body.open(),
+            validator_of(dataset.contract),
+            Problems(),
+            settings.api_max_json_depth,
+            rejects=None if rejects is None else rejects.add,
+            on_header=None if rejects is None else rejects.take_header,
+            passed_over=passed_over,
+        )
         chunks = SpooledChunks(self._spool)
         try:
             for batch in read_batches(
                 open_reader(media_type), source, settings.jobs_chunk_bytes, settings.jobs_chunk_records
             ):
-                chunks.add(batch.first_record, batch.table.num_rows, encode(batch.payload()))
+                chunks.add(
+                    batch.first_record, batch.table.num_rows, encode(as_stored(dataset.contract, batch.payload()))
+                )
         except BaseException:
-            chunks.close()
+            _close(chunks, rejects)
             raise
         return chunks
+
+
+def _close(chunks: SpooledChunks, rejects: RejectSpool | None) -> None:
+    chunks.close()
+    if rejects is not None:
+        rejects.close()
 
 
 def _key_json(dataset: Dataset, values: Key) -> list[Any]:

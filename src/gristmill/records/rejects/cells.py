@@ -1,0 +1,112 @@
+"""Rejects as values: what of a raw record can be told apart, as JSON and as the cells of a CSV row."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic_core import from_json
+
+from gristmill.datasets.model import FieldSpec
+from gristmill.records.readers.csv_rows import Cells, split_row
+from gristmill.records.reject import NOTE_COLUMNS, RAW_COLUMN
+
+# JSON text for which these types have no cell of their own.
+_JSON_TYPES = ("json", "vector")
+
+
+class _Number(str):
+    """A number of a JSON text, as it is written there: no digit is lost on the way to a cell."""
+
+    __slots__ = ()
+
+
+def json_values(raw: bytes) -> bytes | None:
+    """Return ``raw`` as a JSON object on one line, otherwise as it was sent, or None if it is none."""
+    try:
+        value = from_json(raw, allow_inf_nan=False)
+        raw.decode()
+    except ValueError:
+        return None
+    # Between the tokens of a JSON text a line end is as good as a blank, and within them there is none.
+    return raw.strip().replace(b"\r", b" ").replace(b"\n", b" ") if isinstance(value, dict) else None
+
+
+def csv_values(raw: bytes, columns: Sequence[str]) -> dict[str, str | None] | None:
+    """Return the cells of a CSV row by their columns, without notes; None if they cannot be told apart."""
+    cells = _split(raw, columns)
+    if cells is None:
+        return None
+    return {name: cell for name, cell in zip(columns, cells, strict=True) if name not in NOTE_COLUMNS}
+
+
+def csv_cells(raw: bytes, columns: Sequence[str] | None, fields: Mapping[str, FieldSpec]) -> tuple[Cells, str | None]:
+    """Return the cells of ``fields``, in their order, and what of ``raw`` does not fit into them, or None.
+
+    columns: the header of the body if it was CSV.
+    """
+    if columns is not None:
+        cells = _split(raw, columns)
+        if cells is None:
+            return [None] * len(fields), readable(raw)
+        found = dict(zip(columns, cells, strict=True))
+        return [found.get(name) for name in fields], found.get(RAW_COLUMN)
+    try:
+        values = _parse(raw)
+        rest = None if values.keys() <= fields.keys() else readable(raw)
+        return [_cell(field, values.get(name)) for name, field in fields.items()], rest
+    except (ValueError, RecursionError):
+        return [None] * len(fields), readable(raw)
+
+
+def csv_line(cells: Sequence[str | None]) -> bytes:
+    """Return a CSV row with its line end, such that the CSV reader gives the same cells back."""
+    return (",".join(_quoted(cell) for cell in cells) + "\r\n").encode()
+
+
+def readable(raw: bytes) -> str:
+    """Return ``raw`` as text; bytes that are no UTF-8 are written as escapes."""
+    return raw.decode("utf-8", "backslashreplace")
+
+
+def _split(raw: bytes, columns: Sequence[str]) -> Cells | None:
+    try:
+        cells = split_row(raw.decode())
+    except ValueError:
+        return None
+    return cells if len(cells) == len(columns) else None
+
+
+def _quoted(cell: str | None) -> str:
+    if cell is None:
+        return ""
+    if cell and not any(sign in cell for sign in ',"\r\n'):
+        return cell
+    return '"' + cell.replace('"', '""') + '"'
+
+
+def _parse(raw: bytes) -> dict[str, Any]:
+    # Refuses what the standard library lets pass: NaN, and halves of surrogate pairs, which no UTF-8 can hold.
+    from_json(raw, allow_inf_nan=False)
+    value = json.loads(raw.decode(), parse_int=_Number, parse_float=_Number)
+    if not isinstance(value, dict):
+        raise ValueError("not a JSON object")
+    return value
+
+
+def _cell(field: FieldSpec, value: Any) -> str | None:
+    if value is None:
+        return None
+    if field.type not in _JSON_TYPES and isinstance(value, str):
+        return str(value)
+    return _dump(value)
+
+
+def _dump(value: Any) -> str:
+    """Return the JSON text of a value in which numbers are ``_Number``."""
+    if isinstance(value, _Number):
+        return str(value)
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{_dump(name)}:{_dump(item)}" for name, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_dump, value)) + "]"
+    return json.dumps(value, ensure_ascii=False)

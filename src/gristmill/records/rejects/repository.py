@@ -1,0 +1,94 @@
+"""SQL of rejects: stored by COPY, read in short keyset reads bounded in rows and bytes, forgotten after their job."""
+
+import contextlib
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection
+
+from gristmill.records.rejects.spool import COLUMNS, Readable
+
+_COPY = f"COPY gristmill.rejects ({COLUMNS}) FROM STDIN (FORMAT binary)"
+# The first row is given whatever its size; those after it only as long as all of them together stay below the bound.
+# The lengths are known without reading what is stored out of line.
+_PAGE = """
+SELECT record, line, raw, errors, errors_total FROM (
+    SELECT *, sum(octet_length(raw) + octet_length(errors::text)) OVER (ORDER BY record) AS so_far,
+        row_number() OVER (ORDER BY record) AS place
+    FROM (
+        SELECT record, line, raw, errors, errors_total FROM gristmill.rejects
+        WHERE job_id = %(job_id)s AND record > %(after)s ORDER BY record LIMIT %(rows)s
+    ) AS next_ones
+) AS counted
+WHERE so_far <= %(bytes)s OR place = 1 ORDER BY record
+"""
+_JOB = """
+SELECT id, dataset, args, records_rejected FROM gristmill.jobs WHERE id = %(job_id)s
+"""
+# A loose walk over the index: one probe for each job that has rejects.
+_NEXT_JOBS = """
+WITH RECURSIVE walk AS (
+    (SELECT job_id, 1 AS place FROM gristmill.rejects WHERE job_id > %(after)s ORDER BY job_id LIMIT 1)
+    UNION ALL
+    SELECT next.job_id, walk.place + 1 FROM walk, LATERAL (
+        SELECT r.job_id FROM gristmill.rejects r WHERE r.job_id > walk.job_id ORDER BY r.job_id LIMIT 1) AS next
+    WHERE walk.place < %(jobs)s
+)
+SELECT w.job_id, EXISTS (SELECT FROM gristmill.jobs j WHERE j.id = w.job_id) FROM walk w ORDER BY w.job_id
+"""
+_FORGET = """
+DELETE FROM gristmill.rejects WHERE ctid = ANY(ARRAY(
+    SELECT ctid FROM gristmill.rejects WHERE job_id = %(job_id)s LIMIT %(rows)s))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredReject:
+    """A row of the table. errors: places as JSON objects, at most twenty; errors_total counts those there were."""
+
+    record: int
+    line: int | None
+    raw: bytes
+    errors: list[dict[str, Any]]
+    errors_total: int
+
+
+@dataclass(frozen=True, slots=True)
+class RejectingJob:
+    """What is known of the job whose rejects are asked for."""
+
+    id: uuid.UUID
+    dataset: str | None
+    args: dict[str, Any]
+    rejected: int
+
+
+def store(connection: Connection, data: Readable) -> None:
+    """Insert rejects. data: from ``RejectSpool.copy_data``."""
+    with contextlib.closing(connection.connection.cursor()) as cursor:
+        cursor.copy_expert(_COPY, data)
+
+
+def find_job(connection: Connection, job_id: uuid.UUID) -> RejectingJob | None:
+    row = connection.exec_driver_sql(_JOB, {"job_id": str(job_id)}).first()
+    return None if row is None else RejectingJob(*row)
+
+
+def page(connection: Connection, job_id: uuid.UUID, after: int, rows: int, max_bytes: int) -> Sequence[StoredReject]:
+    """Return the rejects after record ``after``: at most ``rows``, and of more than one at most ``max_bytes``."""
+    parameters = {"job_id": str(job_id), "after": after, "rows": rows, "bytes": max_bytes}
+    found = connection.exec_driver_sql(_PAGE, parameters)
+    return [StoredReject(row[0], row[1], bytes(row[2]), row[3], row[4]) for row in found]
+
+
+def next_jobs(connection: Connection, after: uuid.UUID, jobs: int) -> list[tuple[uuid.UUID, bool]]:
+    """Return the ids, after ``after``, of jobs that have rejects, and whether the job itself is still there."""
+    rows = connection.exec_driver_sql(_NEXT_JOBS, {"after": str(after), "jobs": jobs})
+    return [(row[0], row[1]) for row in rows]
+
+
+def forget(connection: Connection, job_id: uuid.UUID, rows: int) -> int:
+    """Delete up to ``rows`` rejects of a job; return how many."""
+    return connection.exec_driver_sql(_FORGET, {"job_id": str(job_id), "rows": rows}).rowcount

@@ -1,0 +1,148 @@
+"""What the REST interface asks of rejects: a page of them, or all of them as one download."""
+
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from sqlalchemy import Connection
+
+from gristmill.core.database import Database
+from gristmill.core.errors import Invalid, Malformed, Place
+from gristmill.datasets.model import FieldSpec
+from gristmill.datasets.reader import Dataset, DatasetReader
+from gristmill.jobs.errors import UnknownJob
+from gristmill.jobs.submit import NewJob
+from gristmill.kit.page_tokens import BadPageToken, decode_page_token, encode_page_token
+from gristmill.records.reject import NOTE_COLUMNS
+from gristmill.records.rejects import repository
+from gristmill.records.rejects.repository import RejectingJob, StoredReject
+from gristmill.records.rejects.show import csv_header, reject_csv, reject_json
+from gristmill.records.rejects.spool import RejectSpool
+from gristmill.records.validate import validator_of
+
+Format = Literal["ndjson", "csv"]
+# What one read takes, and so what a page or a download holds in memory: the first reject alone may be larger.
+ROWS_PER_READ = 500
+BYTES_PER_READ = 4 * 1024 * 1024
+# In the arguments of a job whose body was CSV: its header.
+COLUMNS = "csv_columns"
+# Columns of a downloaded CSV that are not read when it is sent back.
+NOTES = frozenset(NOTE_COLUMNS)
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """All rejects of a job: the name of the file, and its content piece by piece."""
+
+    name: str
+    pieces: Iterator[bytes]
+
+
+class RejectService:
+    def __init__(self, database: Database, datasets: DatasetReader) -> None:
+        self._database = database
+        self._datasets = datasets
+
+    def list(self, job_id: uuid.UUID, page_size: int, page_token: str | None) -> bytes:
+        """Return a page of rejects as JSON text; it ends early when its records are large.
+
+        Raises UnknownJob, Malformed for a bad page token.
+        """
+        query = f"rejects {job_id}"
+        after = -1
+        if page_token is not None:
+            try:
+                (after,) = decode_page_token(page_token, query)
+                if not isinstance(after, int) or not 0 <= after < 2**63:
+                    raise BadPageToken("the page token is malformed")
+            except ValueError as error:
+                place = Place("/query/page_token", "bad_page_token", str(error), field="page_token")
+                raise Malformed(f"page_token: {error}", [place]) from error
+        with self._database.autocommit() as connection:
+            columns = _columns(_job(connection, job_id))
+            found = repository.page(connection, job_id, after, page_size, BYTES_PER_READ)
+            more = bool(found) and bool(repository.page(connection, job_id, found[-1].record, 1, 0))
+        token = b'"%s"' % encode_page_token([found[-1].record], query).encode() if more else b"null"
+        listed = b",".join(reject_json(reject, columns) for reject in found)
+        return b'{"rejects":[%s],"next_page_token":%s}' % (listed, token)
+
+    def download(self, job_id: uuid.UUID, format: Format) -> Download:
+        """Return all rejects in constant memory, whatever their number. Raises UnknownJob."""
+        with self._database.autocommit() as connection:
+            job = _job(connection, job_id)
+            fields = self._fields(connection, job) if format == "csv" else {}
+        pieces = self._csv(job, fields) if format == "csv" else self._ndjson(job)
+        return Download(f"{job.dataset or 'job'}-{job_id}-rejects.{format}", pieces)
+
+    def _ndjson(self, job: RejectingJob) -> Iterator[bytes]:
+        columns = _columns(job)
+        for rejects in self._reads(job.id):
+            yield b"".join(reject_json(reject, columns) + b"\n" for reject in rejects)
+
+    def _csv(self, job: RejectingJob, fields: Mapping[str, FieldSpec]) -> Iterator[bytes]:
+        columns = _columns(job)
+        yield csv_header(fields)
+        for rejects in self._reads(job.id):
+            yield b"".join(reject_csv(reject, columns, fields) for reject in rejects)
+
+    def _reads(self, job_id: uuid.UUID) -> Iterator[Sequence[StoredReject]]:
+        """Yield all rejects of a job. Each read is a short transaction, so a slow client keeps nothing open."""
+        after = -1
+        while True:
+            with self._database.autocommit() as connection:
+                found = repository.page(connection, job_id, after, ROWS_PER_READ, BYTES_PER_READ)
+            if not found:
+                return
+            yield found
+            after = found[-1].record
+
+    def _fields(self, connection: Connection, job: RejectingJob) -> Mapping[str, FieldSpec]:
+        """Return the fields that the records of a job may have; none for a job that brought no records."""
+        if "contract_version" not in job.args:
+            return {}
+        dataset = self._datasets.by_id(connection, uuid.UUID(job.args["dataset_id"]), job.args["contract_version"])
+        return validator_of(dataset.contract).fields
+
+
+def attach_rejects(job: NewJob, rejects: RejectSpool) -> None:
+    """Make the rejects of a request a part of its job: stored in its transaction, counted by it."""
+    if not rejects.count:
+        return
+    job.rejected = rejects.count
+    job.attach = lambda connection, job_id: repository.store(connection, rejects.copy_data(job_id))
+    if rejects.columns is not None:
+        job.args[COLUMNS] = rejects.columns
+
+
+def check_retried(connection: Connection, dataset: Dataset, retry_of: str) -> uuid.UUID:
+    """Return the id of the job whose rejects ``retry_of`` says are sent again, mended.
+
+    Raises Invalid unless it is a job of this dataset that has rejects.
+    """
+    try:
+        job = repository.find_job(connection, uuid.UUID(retry_of))
+    except ValueError:
+        raise _refuse("bad_parameter", f"retry_of={retry_of[:80]!r} is not valid: give the id of a job") from None
+    if job is None:
+        raise _refuse("unknown_job", f"There is no job {retry_of[:80]}")
+    if job.args.get("dataset_id") != str(dataset.id):
+        raise _refuse("other_dataset", f"The job {job.id} did not bring records to {dataset.name}")
+    if not job.rejected:
+        raise _refuse("no_rejects", f"The job {job.id} has no rejects that could be mended")
+    return job.id
+
+
+def _refuse(code: str, reason: str) -> Invalid:
+    return Invalid(reason, [Place("/query/retry_of", code, reason, field="retry_of")])
+
+
+def _job(connection: Connection, job_id: uuid.UUID) -> RejectingJob:
+    job = repository.find_job(connection, job_id)
+    if job is None:
+        raise UnknownJob(f"There is no job {job_id}")
+    return job
+
+
+def _columns(job: RejectingJob) -> Sequence[str] | None:
+    return job.args.get(COLUMNS)

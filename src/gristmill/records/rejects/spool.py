@@ -1,0 +1,128 @@
+"""The rejects of one request: spooled in the form in which COPY takes them, until the transaction of their job."""
+
+import json
+import struct
+import uuid
+from collections.abc import Iterator
+from typing import Protocol
+
+from gristmill.core.errors import MAX_LISTED, Invalid, Place
+from gristmill.records.reject import Reject
+from gristmill.records.spool import Spool, SpoolFile
+
+# A record with hundreds of errors is understood from the first of them.
+MAX_STORED_PLACES = 20
+# Written at once: each write to the spool is flushed.
+_BLOCK_BYTES = 64 * 1024
+COLUMNS = "job_id, record, line, raw, errors, errors_total"
+_HEAD = b"PGCOPY\n\xff\r\n\0" + struct.pack("!ii", 0, 0)
+_END = struct.pack("!h", -1)
+
+
+class TooManyRejects(Invalid):
+    """So many records do not fit that the whole request is refused; ``errors`` are those of the first ones."""
+
+    code = "too_many_rejects"
+    title = "Too many records do not fit"
+
+
+class Readable(Protocol):
+    """What COPY wants of a file."""
+
+    def read(self, size: int = -1, /) -> bytes: ...
+
+
+class RejectSpool:
+    """Takes rejects one by one, at most ``most``; memory does not grow with them.
+
+    columns: the header of a CSV body, by which the cells of its rejects are told apart; None for other formats.
+    """
+
+    def __init__(self, spool: Spool, most: int) -> None:
+        self._content = SpoolFile(spool)
+        self._waiting = bytearray()
+        self._most = most
+        self._first: list[Place] = []
+        self.count = 0
+        self.columns: list[str] | None = None
+
+    def add(self, reject: Reject) -> None:
+        """Keep one. Raises TooManyRejects for one more than ``most``, Unavailable when the spool is full."""
+        if self.count >= self._most:
+            limit = "none may be" if self._most == 0 else f"at most {self._most} may be quarantined"
+            detail = f"More than {self._most} records do not fit the contract: {limit}; nothing was stored"
+            raise TooManyRejects(detail, self._first, limit=self._most)
+        self.count += 1
+        if len(self._first) < MAX_LISTED:
+            self._first.extend(reject.places[: MAX_LISTED - len(self._first)])
+        row = _copy_row(reject)
+        self._waiting += struct.pack("!i", len(row)) + row
+        if len(self._waiting) >= _BLOCK_BYTES:
+            self._flush()
+
+    def take_header(self, names: list[str]) -> None:
+        """Keep the header of a CSV body."""
+        self.columns = names
+
+    def copy_data(self, job_id: uuid.UUID) -> Readable:
+        """Return the rejects as a file for ``COPY … (FORMAT binary)`` of ``COLUMNS``."""
+        self._flush()
+        return _Stream(self._blocks(job_id))
+
+    def close(self) -> None:
+        """Give the place in the spool back; may be called again."""
+        self._content.close()
+        self._waiting = bytearray()
+
+    def _flush(self) -> None:
+        if self._waiting:
+            self._content.write(bytes(self._waiting))
+            self._waiting = bytearray()
+
+    def _blocks(self, job_id: uuid.UUID) -> Iterator[bytes]:
+        # The number of columns and the first of them, which was not known before.
+        start = struct.pack("!hi", 6, 16) + job_id.bytes
+        yield _HEAD
+        file = self._content.file
+        file.seek(0)
+        while size := file.read(4):
+            yield start + file.read(struct.unpack("!i", size)[0])
+        yield _END
+
+
+def _copy_row(reject: Reject) -> bytes:
+    """Return all columns but the job's id, each with its length before it."""
+    places = [place.as_json() for place in reject.places[:MAX_STORED_PLACES]]
+    errors = json.dumps(places, separators=(",", ":")).encode()
+    line = struct.pack("!i", -1) if reject.line is None else struct.pack("!iq", 8, reject.line)
+    parts = [
+        struct.pack("!iq", 8, reject.record),
+        line,
+        struct.pack("!i", len(reject.raw)),
+        reject.raw,
+        struct.pack("!i", len(errors)),
+        errors,
+        struct.pack("!ii", 4, len(reject.places)),
+    ]
+    return b"".join(parts)
+
+
+class _Stream:
+    """A file over blocks of bytes, for reading only."""
+
+    def __init__(self, blocks: Iterator[bytes]) -> None:
+        self._blocks = blocks
+        self._rest = b""
+
+    def read(self, size: int = -1) -> bytes:
+        parts, have = [self._rest], len(self._rest)
+        while size < 0 or have < size:
+            block = next(self._blocks, None)
+            if block is None:
+                break
+            parts.append(block)
+            have += len(block)
+        whole = b"".join(parts)
+        end = len(whole) if size < 0 else size
+        self._rest = whole[end:]
+        return whole[:end]
