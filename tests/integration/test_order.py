@@ -1,7 +1,7 @@
 """Submission order: whatever order the jobs ran in, the table is what a dict would be after one job at a time.
 
 The jobs go through the real submit, dispatch and worker code. Two workers run at once, get their messages shuffled and
-some of them twice; jobs are made to fail and are retried later.
+some of them twice; small jobs share messages and transactions; jobs are made to fail and are retried later.
 """
 
 import collections
@@ -26,6 +26,7 @@ from tests.support.system import eventually
 from gristmill.bootstrap import Gristmill
 from gristmill.core.config import Settings
 from gristmill.core.errors import Conflict, Unavailable
+from gristmill.dispatcher.loop import bundle
 from gristmill.jobs.control import retry_job
 from gristmill.jobs.errors import NotRetryable
 from gristmill.jobs.execute import Executor
@@ -35,6 +36,7 @@ from gristmill.jobs.submit import NewChunk, NewJob, Request, submit
 from gristmill.records import write
 from gristmill.records.errors import KeyExists
 from gristmill.records.read import UnknownRecord
+from gristmill.records.service import IngestOptions
 from gristmill.records.spool import BodySpool
 from gristmill.records.tasks import INGEST
 
@@ -140,7 +142,8 @@ class Mill:
     def ingest(self, name: str, records: list[Record], on_conflict: Any) -> uuid.UUID:
         body = BodySpool(self.gristmill.spool, 10**6, b"")
         body.write(b"\n".join(json.dumps(record).encode() for record in records))
-        return self.gristmill.record_writes.ingest(name, body, "application/x-ndjson", on_conflict, REQUEST)
+        options = IngestOptions(on_conflict=on_conflict)
+        return self.gristmill.record_writes.ingest(name, body, "application/x-ndjson", options, REQUEST)
 
     def work(self, random: Random, limit: int = 10_000) -> None:
         """Run due chunks on both workers until there are none, or until ``limit`` were begun."""
@@ -151,21 +154,22 @@ class Mill:
                 with self.database.transaction() as connection:
                     messages = mark_sent(connection, "default", min(limit, random.randint(1, 8)))
             limit -= len(messages)
-            random.shuffle(messages)
-            for message in messages:
+            bundles = bundle(messages, random.choice([1, 3, 32]), 1)
+            random.shuffle(bundles)
+            for chunks in bundles:
                 # A message that comes twice is one that changes nothing.
                 for _ in range(random.choice([1, 1, 2])):
-                    running.add(self._pool.submit(self._run, message))
+                    running.add(self._pool.submit(self._run, chunks))
             if not messages and not running and (limit <= 0 or not self._delayed()):
                 return
             done, running = wait(running, 1, FIRST_COMPLETED) if running else (set(), running)
             for future in done:
                 future.result()
 
-    def _run(self, message: Message) -> str:
+    def _run(self, chunks: list[Message]) -> str:
         executor = self._idle.popleft()
         try:
-            return executor.run(message.job_id, message.number, message.dispatch)
+            return executor.run_all([(chunk.job_id, chunk.number, chunk.dispatch) for chunk in chunks])
         finally:
             self._idle.append(executor)
 

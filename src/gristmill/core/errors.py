@@ -55,6 +55,8 @@ class GristmillError(Exception):
     status: ClassVar[int] = 500
     title: ClassVar[str] = "Internal error"
     retryable: ClassVar[bool] = False
+    costs_attempt: ClassVar[bool] = True
+    """False for what says nothing about the chunk that met it: it waits for as long as that takes."""
 
     def __init__(self, detail: str, **extra: Any) -> None:
         super().__init__(detail)
@@ -184,6 +186,7 @@ class DatabaseUnavailable(Unavailable):
     """Postgres cannot be reached or is out of resources: no attempt is counted, whatever waits goes on afterwards."""
 
     code = "database_unavailable"
+    costs_attempt = False
 
 
 class Contended(Unavailable):

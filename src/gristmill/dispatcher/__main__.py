@@ -51,6 +51,8 @@ def main() -> None:
         window=settings.dispatcher_window,
         poll=settings.dispatcher_poll,
         stop=stop,
+        most=settings.dispatcher_bundle,
+        gather=settings.dispatcher_gather,
     )
     gristmill.settle_memory()
     log.info("dispatcher.started")

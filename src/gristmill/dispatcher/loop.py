@@ -10,6 +10,7 @@ from gristmill.core.logs import get_logger
 from gristmill.dispatcher.publisher import Publisher
 from gristmill.jobs.notices import DUE, FINISHED
 from gristmill.jobs.repository import dispatch as repository
+from gristmill.jobs.repository.dispatch import Message
 
 log = get_logger()
 WINDOW_PER_SLOT = 4
@@ -17,6 +18,10 @@ WINDOW_PER_SLOT = 4
 # until so much time has gone by, and then serves them all: a window empties more slowly than that.
 LEAST_SECONDS = 0.008
 DEFAULT_SLOTS = 2
+# Records that the chunks of one message have together at most; and a message is not made for fewer chunks while another
+# worker might take some of them.
+BUNDLE_RECORDS = 1000
+LEAST_BUNDLE = 8
 
 
 class Dispatcher:
@@ -31,16 +36,23 @@ class Dispatcher:
         window: int,
         poll: float,
         stop: threading.Event,
+        most: int = 32,
+        gather: float = 0.03,
     ) -> None:
+        """most: chunks that share a message at most. gather: seconds between two passes while chunks do share."""
         self._database = database
         self._publisher = publisher
         self._queues = queues
         self._window = window
         self._poll = poll
+        self._most = most
+        self._gather = gather
         self._stop = stop
         self._slots: dict[str, int] = {}
         self._slots_at = -60.0
         self._passed_at = 0.0
+        self._gathered = False
+        self._waiting = ""
 
     def run(self) -> None:
         """Loop until stopped; a lost Postgres or broker is waited for."""
@@ -51,11 +63,15 @@ class Dispatcher:
                     listener = Listener(self._database, DUE, FINISHED)
                 self._hold_back()
                 self.pass_once()
+                self._waiting = ""
                 self._publisher.beat()
                 # What the window kept back goes out when a chunk ends, which is notified.
                 listener.wait(self._poll)
             except Unavailable as error:
-                log.warning("dispatcher.waiting", error=error.detail)
+                # Once for each outage, not at every try.
+                if self._waiting != error.code:
+                    log.warning("dispatcher.waiting", error=error.detail)
+                self._waiting = error.code
                 if error.code.startswith("database") and listener is not None:
                     listener.close()
                     listener = None
@@ -66,7 +82,8 @@ class Dispatcher:
         self._publisher.close()
 
     def _hold_back(self) -> None:
-        left = self._passed_at + LEAST_SECONDS - time.monotonic()
+        pause = self._gather if self._gathered else LEAST_SECONDS
+        left = self._passed_at + pause - time.monotonic()
         if left > 0:
             self._stop.wait(left)
         self._passed_at = time.monotonic()
@@ -75,6 +92,7 @@ class Dispatcher:
         """Send what is due on every queue, within its window; return the number of messages."""
         if self._publisher.open():
             self._resend_all()
+        self._gathered = False
         with self._database.autocommit() as connection:
             load = repository.read_load(connection, self._queues)
         return sum(self._send_due(queue, *load[queue]) for queue in self._queues)
@@ -89,12 +107,15 @@ class Dispatcher:
         if resent:
             log.info("dispatcher.resent", chunks=len(resent))
 
-    def _send_due(self, queue: str, unclaimed: int, maybe_due: bool) -> int:
-        window = self._window or WINDOW_PER_SLOT * self._count_slots(queue)
+    def _send_due(self, queue: str, unclaimed: float, maybe_due: bool) -> int:
+        slots = self._count_slots(queue)
+        window = self._window or WINDOW_PER_SLOT * slots
         if not maybe_due or unclaimed >= window:
             return 0
         with self._database.transaction() as connection:
-            messages = repository.mark_sent(connection, queue, window - unclaimed)
+            chunks = repository.mark_sent(connection, queue, window - unclaimed)
+        messages = bundle(chunks, self._most, slots)
+        self._gathered = self._gathered or len(messages) < len(chunks)
         for place, message in enumerate(messages):
             try:
                 self._publisher.publish(queue, message)
@@ -103,18 +124,10 @@ class Dispatcher:
                 # dispatch number is spent by the next one and the claim drops it.
                 with self._database.transaction() as connection:
                     for unsent in messages[place:]:
-                        repository.unsend(connection, unsent)
+                        for chunk in unsent:
+                            repository.unsend(connection, chunk)
                 raise
-            log.info(
-                "chunk.sent",
-                job=str(message.job_id),
-                chunk=message.number,
-                dispatch=message.dispatch,
-                type=message.type,
-                submitted_by=message.submitted_by,
-                request_id=message.request_id,
-                traceparent=message.traceparent,
-            )
+            _log_sent(message)
         return len(messages)
 
     def _count_slots(self, queue: str) -> int:
@@ -123,3 +136,46 @@ class Dispatcher:
             with self._database.autocommit() as connection:
                 self._slots = {name: repository.count_slots(connection, name) for name in self._queues}
         return self._slots.get(queue, 0) or DEFAULT_SLOTS
+
+
+def bundle(chunks: Sequence[Message], most: int, slots: int) -> list[list[Message]]:
+    """Return the chunks of each message: those that share go together by type, in their order, up to ``most``.
+
+    They are spread over ``slots`` messages when they are many, so that no worker stands idle beside a full message.
+    """
+    sharing = sum(chunk.shares for chunk in chunks)
+    size = max(1, min(most, max(LEAST_BUNDLE, -(-sharing // max(slots, 1)))))
+    messages: list[list[Message]] = []
+    open_: dict[str, list[Message]] = {}
+    for chunk in chunks:
+        found = open_.get(chunk.type) if chunk.shares else None
+        if found is None or len(found) >= size or sum(one.records for one in found) + chunk.records > BUNDLE_RECORDS:
+            found = []
+            messages.append(found)
+            if chunk.shares:
+                open_[chunk.type] = found
+        found.append(chunk)
+    return messages
+
+
+def _log_sent(message: Sequence[Message]) -> None:
+    first = message[0]
+    if len(message) > 1:
+        log.info(
+            "bundle.sent",
+            type=first.type,
+            jobs=[str(chunk.job_id) for chunk in message],
+            dispatches=[chunk.dispatch for chunk in message],
+            requests=[chunk.request_id for chunk in message],
+        )
+        return
+    log.info(
+        "chunk.sent",
+        job=str(first.job_id),
+        chunk=first.number,
+        dispatch=first.dispatch,
+        type=first.type,
+        submitted_by=first.submitted_by,
+        request_id=first.request_id,
+        traceparent=first.traceparent,
+    )

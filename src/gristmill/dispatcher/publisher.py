@@ -1,6 +1,7 @@
 """Publishing with confirms: a message is sent when the broker says so, and never waits for ever."""
 
 import contextlib
+from collections.abc import Sequence
 
 import kombu.exceptions
 from amqp.exceptions import AMQPError
@@ -48,14 +49,19 @@ class Publisher:
             self.close()
             raise Unavailable(f"The broker cannot be reached: {error}") from error
 
-    def publish(self, queue: str, message: Message) -> None:
-        """Send one message and wait for the confirm. Raises Unavailable; the message may then have arrived or not."""
+    def publish(self, queue: str, chunks: Sequence[Message]) -> None:
+        """Send chunks of one type in one message and wait for the confirm.
+
+        Raises Unavailable; the message may then have arrived or not.
+        """
         self.open()
+        first, others = chunks[0], len(chunks) - 1
+        task_id = f"{first.job_id}.{first.number}.{first.dispatch}"
         try:
             self._app.send_task(
-                message.type,
-                args=(str(message.job_id), message.number, message.dispatch),
-                task_id=f"{message.job_id}.{message.number}.{message.dispatch}",
+                first.type,
+                args=[part for chunk in chunks for part in (str(chunk.job_id), chunk.number, chunk.dispatch)],
+                task_id=f"{task_id}+{others}" if others else task_id,
                 queue=f"gristmill.{queue}",
                 producer=self._producer,
                 retry=False,

@@ -1,20 +1,22 @@
 """Carrying out one chunk: claim, prepare, apply and ``done`` in one commit, or the reason why not."""
 
+import dataclasses
 import random
 import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import structlog
 from sqlalchemy import Connection
 
 from gristmill.core.database import Database
-from gristmill.core.errors import DatabaseUnavailable, GristmillError, Internal
+from gristmill.core.errors import GristmillError, Internal, Unavailable
 from gristmill.core.logs import get_logger
+from gristmill.jobs.bundle import Bundle, done_of
 from gristmill.jobs.errors import Drained, JobCancelled, JobDropped, LostChunk, TimeLimitExceeded
 from gristmill.jobs.handlers import (
     ChunkTask,
@@ -28,7 +30,7 @@ from gristmill.jobs.handlers import (
 from gristmill.jobs.lease import Heartbeat
 from gristmill.jobs.notices import Notifier
 from gristmill.jobs.repository import claim as claims
-from gristmill.jobs.repository import control
+from gristmill.jobs.repository import control, payloads
 from gristmill.jobs.repository import settle as settling
 
 log = get_logger()
@@ -72,27 +74,69 @@ class Executor:
         self._draining = draining
         self._time_limit_error = time_limit_error
         self._on_settled = on_settled
+        self._bundle = Bundle(database, registry, time_limit_error, self._after)
         self._job_ended: str | None = None
+        self._late = False
         self._worker = f"{socket.gethostname()}:{threading.get_native_id()}"
 
     def run(self, job_id: uuid.UUID, number: int, dispatch: int) -> str:
         """Carry out the chunk that the message names; return how it ended, ``dropped`` if the message was stale."""
+        return self.run_all([(job_id, number, dispatch)])
+
+    def run_all(self, addresses: Sequence[claims.Address]) -> str:
+        """Carry out the chunks that the message names, each claimed, fenced and ended by itself; return how.
+
+        Chunks of several jobs share a transaction where their handler can do that. Whatever goes wrong there, they
+        are tried again one by one, so that none suffers from another.
+        """
         with self._database.autocommit() as connection:
-            row = claims.claim(connection, job_id, number, dispatch, self._lease, self._worker)
-        if row is None:
-            log.info("chunk.dropped", job=str(job_id), chunk=number, dispatch=dispatch)
+            rows = claims.claim_all(connection, addresses, self._lease, self._worker)
+        if len(rows) < len(addresses):
+            claimed = {(row["job_id"], row["number"]) for row in rows}
+            for job_id, number, dispatch in addresses:
+                if (job_id, number) not in claimed:
+                    log.info("chunk.dropped", job=str(job_id), chunk=number, dispatch=dispatch)
+        if not rows:
             return "dropped"
-        task = self._task(job_id, number, row)
+        held = [(row["job_id"], row["number"], row["fence"]) for row in rows]
+        with self._heartbeat.of(held):
+            if len(rows) == 1:
+                return self._run_claimed(rows[0])
+            ends = self._run_bundle(rows)
+        return ", ".join(f"{ends.count(end)} {end}" for end in dict.fromkeys(ends))
+
+    def _run_bundle(self, rows: list[dict[str, Any]]) -> list[str]:
+        self._late = False
+        done: set[tuple[uuid.UUID, int]] = set()
+        try:
+            # Those being cancelled end each with its own reason.
+            done = self._bundle.run([self._task(row) for row in rows if row["job_state"] != "cancelling"])
+        except self._time_limit_error:
+            self._late = True
+        return ["done"] * len(done) + [
+            self._run_neighbour(row) for row in rows if (row["job_id"], row["number"]) not in done
+        ]
+
+    def _run_neighbour(self, row: dict[str, Any]) -> str:
+        """Carry out a chunk of a bundle by itself, unless the time of the message is over: it then comes again."""
+        if self._draining():
+            return self._put_back(self._task(row), "drained", refund=True)
+        if self._late:
+            # What took the time cannot be told. An attempt is counted, so that each comes alone the next time.
+            return self._put_back(self._task(row), "retried")
+        return self._run_claimed(row)
+
+    def _run_claimed(self, row: dict[str, Any]) -> str:
+        task = self._task(row)
         structlog.contextvars.bind_contextvars(
-            job=str(job_id), chunk=number, fence=task.fence, request_id=row["request_id"],
+            job=str(task.job_id), chunk=task.number, fence=task.fence, request_id=row["request_id"],
             submitted_by=row["submitted_by"], traceparent=row["traceparent"],
         )  # fmt: skip
         started = time.monotonic()
         self._job_ended = None
         try:
             log.info("chunk.claimed", type=task.type, attempt=task.attempt, waited=round(row["waited"], 4))
-            with self._heartbeat.of(job_id, number, task.fence):
-                ended = self._attempt(task, cancelling=row["job_state"] == "cancelling")
+            ended = self._attempt(task, cancelling=row["job_state"] == "cancelling", large=bool(row["large"]))
             seconds = round(time.monotonic() - started, 4)
             log.info("chunk.ended", type=task.type, state=ended, seconds=seconds, job_ended=self._job_ended)
             return ended
@@ -101,9 +145,23 @@ class Executor:
                 "job", "chunk", "fence", "request_id", "submitted_by", "traceparent"
             )
 
-    def _task(self, job_id: uuid.UUID, number: int, row: dict[str, Any]) -> ChunkTask:
-        payload = None if row["data"] is None else bytes(row["data"])
-        return task_of(job_id, number, row, payload, lambda: self._check(job_id, number, row["fence"]))
+    def _task(self, row: dict[str, Any]) -> ChunkTask:
+        job_id, number, fence = held = row["job_id"], row["number"], row["fence"]
+        return task_of(
+            job_id,
+            number,
+            row,
+            None if row["data"] is None else bytes(row["data"]),
+            check=lambda: self._check(job_id, number, fence),
+            report=lambda fraction: self._heartbeat.report(held, fraction),
+        )
+
+    def _fetch(self, task: ChunkTask) -> bytes:
+        with self._database.autocommit() as connection:
+            payload = payloads.fetch(connection, task.job_id, task.number)
+        if payload is None:
+            raise LostChunk("the payload is gone: another worker has finished the chunk")
+        return payload
 
     def _check(self, job_id: uuid.UUID, number: int, fence: int) -> None:
         if self._draining():
@@ -115,13 +173,13 @@ class Executor:
         if cancelling:
             raise JobCancelled("the job is being cancelled")
 
-    def _attempt(self, task: ChunkTask, cancelling: bool) -> str:
+    def _attempt(self, task: ChunkTask, cancelling: bool, large: bool) -> str:
         handler: Handler | None = None
         try:
             if cancelling:
                 raise JobCancelled("the job was cancelled before its chunk was claimed")
             handler = self._registry.get(task.type)
-            return self._work(handler, task)
+            return self._work(handler, dataclasses.replace(task, payload=self._fetch(task)) if large else task)
         except (JobCancelled, JobDropped) as signal:
             return self._end(task, "cancelled", _reason(signal))
         except Drained:
@@ -130,6 +188,7 @@ class Executor:
             log.warning("chunk.lost")
             return "lost"
         except self._time_limit_error as limit:
+            self._late = True
             problem = TimeLimitExceeded(f"The time limit of the queue was exceeded: {limit}".rstrip(": "))
             return self._failed(handler, task, problem)
         except GristmillError as error:
@@ -153,17 +212,20 @@ class Executor:
         return "done"
 
     def _done(self, connection: Any, task: ChunkTask, outcome: Outcome) -> settling.Settled:
-        settled = settling.settle(
-            connection, task.job_id, task.number, task.fence, "done", succeeded=outcome.succeeded,
-            rejected=outcome.rejected, superseded=outcome.superseded, result=outcome.result,
-        )  # fmt: skip
-        if settled is None:
+        settled = settling.settle_done(connection, [done_of(task, outcome)])
+        if not settled:
             # Raising rolls the rows back: either the fence is old or the job is being cancelled.
             mine, cancelling = claims.look(connection, task.job_id, task.number, task.fence)
             raise JobCancelled("the job is being cancelled") if mine and cancelling else LostChunk("the fence is old")
-        return settled
+        return settled[0]
 
-    def _end(self, task: ChunkTask, state: str, error: dict[str, Any], handler: Handler | None = None) -> str:
+    def _end(
+        self,
+        task: ChunkTask,
+        state: Literal["failed", "cancelled"],
+        error: dict[str, Any],
+        handler: Handler | None = None,
+    ) -> str:
         def end(connection: Connection) -> settling.Settled | None:
             settled = settling.settle(connection, task.job_id, task.number, task.fence, state, error=error)
             if settled is not None and state == "failed" and handler is not None:
@@ -180,8 +242,7 @@ class Executor:
 
     def _failed(self, handler: Handler | None, task: ChunkTask, error: GristmillError) -> str:
         problem = problem_of(error, task)
-        # The loss of Postgres says nothing about the chunk: it costs no attempt.
-        refund = isinstance(error, DatabaseUnavailable)
+        refund = not error.costs_attempt
         if error.retryable and (task.attempt < task.max_attempts or refund):
             delay = self._retry.delay(task.attempt)
             log.warning("chunk.retried", code=error.code, detail=error.detail, delay=round(delay, 2))
@@ -200,7 +261,7 @@ class Executor:
     ) -> str:
         self._last_word(
             lambda connection: settling.put_back(
-                connection, task.job_id, task.number, task.fence, delay=delay, refund=refund, error=error
+                connection, task.job_id, task.number, task.fence, delay=delay, refund=refund, error=error, shown=refund
             )
         )
         self._notifier.due()
@@ -209,16 +270,16 @@ class Executor:
     def _last_word(self, say: Callable[[Connection], _T]) -> _T:
         """Run ``say`` in a transaction, waiting for Postgres as long as the lease would have lasted.
 
-        A chunk that ended because Postgres went away gets its attempt back only if that can be written once it is
-        there again; left to its lease it would lose an attempt to each restart of Postgres.
+        A chunk that ended because Postgres went away, or was full, gets its attempt back only if that can be written
+        once it is there again; left to its lease it would lose an attempt to each restart of Postgres.
         """
         deadline = time.monotonic() + self._lease
         while True:
             try:
                 with self._database.transaction() as connection:
                     return say(connection)
-            except DatabaseUnavailable:
-                if time.monotonic() > deadline:
+            except Unavailable as error:
+                if error.costs_attempt or time.monotonic() > deadline:
                     raise
                 time.sleep(0.2)
 

@@ -1,7 +1,7 @@
 """The port for job types: a handler says what a chunk does; a registry finds it by the job's dotted type."""
 
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -39,8 +39,11 @@ class ChunkTask:
     first_record: int
     records: int
     payload: bytes | None
+    request_id: str = ""
     check: Callable[[], None] = field(default=lambda: None, repr=False)
     """Call between steps: raises JobCancelled, Drained or LostChunk."""
+    report: Callable[[float], None] = field(default=lambda fraction: None, repr=False)
+    """Say what share of the chunk is done, 0 to 1, as often as you like; the job's progress shows it."""
 
 
 def task_of(
@@ -49,6 +52,7 @@ def task_of(
     row: Mapping[str, Any],
     payload: bytes | None = None,
     check: Callable[[], None] = lambda: None,
+    report: Callable[[float], None] = lambda fraction: None,
 ) -> ChunkTask:
     """Return the task of a running chunk; ``row`` has the columns of its chunk and its job."""
     return ChunkTask(
@@ -65,8 +69,14 @@ def task_of(
         first_record=row["first_record"],
         records=row["records"],
         payload=payload,
+        request_id=row.get("request_id", ""),
         check=check,
+        report=report,
     )
+
+
+Pair = tuple[ChunkTask, Any]
+"""A chunk, and what ``prepare`` made of it."""
 
 
 class Handler:
@@ -88,6 +98,21 @@ class TransactionalHandler(Handler):
 
     def apply(self, connection: Connection, task: ChunkTask, prepared: Any) -> Outcome:
         """Write within the chunk's transaction."""
+        raise NotImplementedError
+
+
+class SharingHandler(TransactionalHandler):
+    """A transactional handler that can write small chunks of several jobs in one transaction."""
+
+    def groups(self, pairs: Sequence[Pair]) -> list[list[Pair]]:
+        """Part the chunks, given in the order of their jobs, into those that one transaction can write.
+
+        The table must end as if each had been written by itself, in this order, and so must the counts.
+        """
+        raise NotImplementedError
+
+    def apply_all(self, connection: Connection, group: Sequence[Pair]) -> list[Outcome]:
+        """Write one group within one transaction; return what each chunk did, in the same order."""
         raise NotImplementedError
 
 

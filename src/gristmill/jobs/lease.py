@@ -1,9 +1,10 @@
-"""The heartbeat: a thread that extends the lease of the chunk at hand over a connection of its own."""
+"""The heartbeat: a thread that extends the leases of the chunks at hand over a connection of its own."""
 
 import contextlib
 import threading
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import psycopg2
@@ -14,33 +15,49 @@ from gristmill.core.logs import get_logger
 from gristmill.jobs.repository import claim as claims
 
 log = get_logger()
+# Seconds between two writes of what a handler reports.
+REPORT_EVERY = 1.0
+
+Held = tuple[uuid.UUID, int, int]
+"""Job, chunk number, fence."""
 
 
 class Heartbeat:
-    """Extends one lease every ``interval`` seconds for as long as its block runs. One per worker process."""
+    """Extends leases every ``interval`` seconds for as long as its block runs. One per worker process."""
 
     def __init__(self, database: Database, *, lease: float, interval: float) -> None:
         self._database = database
         self._lease = lease
         self._interval = interval
-        self._current: tuple[uuid.UUID, int, int] | None = None
+        self._current: tuple[Held, ...] = ()
+        self._progress: dict[Held, float] = {}
+        self._reported = False
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._connection: Any = None
 
     @contextlib.contextmanager
-    def of(self, job_id: uuid.UUID, number: int, fence: int) -> Iterator[None]:
-        """Keep the lease of this chunk alive within the block."""
-        self._set((job_id, number, fence))
+    def of(self, chunks: Sequence[Held]) -> Iterator[None]:
+        """Keep the leases of these chunks alive within the block."""
+        self._set(tuple(chunks))
         try:
             yield
         finally:
-            self._set(None)
+            self._set(())
 
-    def _set(self, current: tuple[uuid.UUID, int, int] | None) -> None:
+    def report(self, chunk: Held, fraction: float) -> None:
+        """Write, with one of the next beats, what share of the chunk is done. Costs nothing here."""
+        with self._changed:
+            self._progress[chunk] = min(1.0, max(0.0, fraction))
+            if not self._reported:
+                self._reported = True
+                self._changed.notify()
+
+    def _set(self, current: tuple[Held, ...]) -> None:
         # The thread starts with the first chunk, that is after the fork.
         with self._changed:
             self._current = current
+            self._progress.clear()
             if self._thread is None:
                 self._thread = threading.Thread(target=self._beat_forever, name="heartbeat", daemon=True)
                 self._thread.start()
@@ -48,19 +65,24 @@ class Heartbeat:
     def _beat_forever(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait(self._interval)
-                current = self._current
-            if current is not None:
-                self._beat(current)
+                if not self._reported:
+                    self._changed.wait(self._interval)
+                self._reported = False
+                current, progress = self._current, dict(self._progress)
+            if current:
+                self._beat(current, progress)
+            if progress:
+                time.sleep(min(REPORT_EVERY, self._interval))
 
-    def _beat(self, current: tuple[uuid.UUID, int, int]) -> None:
+    def _beat(self, current: tuple[Held, ...], progress: dict[Held, float]) -> None:
         try:
             if self._connection is None:
                 self._connection = self._database.connect_raw()
             with self._connection.cursor() as cursor:
-                kept = claims.beat(cursor, *current, self._lease)
-            if not kept and self._current == current:
-                log.warning("lease.lost", job=str(current[0]), chunk=current[1], fence=current[2])
+                kept = claims.beat(cursor, current, [progress.get(chunk) for chunk in current], self._lease)
+            if self._current == current:
+                for job_id, number, fence in set(current) - kept:
+                    log.warning("lease.lost", job=str(job_id), chunk=number, fence=fence)
         except (psycopg2.Error, Unavailable) as error:
             # The lease may expire meanwhile; the fence then keeps this attempt from committing.
             log.warning("lease.beat_failed", error=str(error).strip())

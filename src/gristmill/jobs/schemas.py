@@ -9,7 +9,7 @@ BASE = "/api/v1/jobs"
 
 
 def job_body(row: dict[str, Any]) -> dict[str, Any]:
-    """Return the JSON object for a row of the jobs table (with ``attempt`` and ``retried_by``)."""
+    """Return the JSON object for a row of the jobs table (with ``attempt``, ``under_way`` and ``retried_by``)."""
     ended = row["chunks_done"] + row["chunks_failed"] + row["chunks_cancelled"]
     url = f"{BASE}/{row['id']}"
     links = {"self": url, "cancel": f"{url}/cancel", "retry": f"{url}/retry"}
@@ -21,7 +21,7 @@ def job_body(row: dict[str, Any]) -> dict[str, Any]:
         "dataset": row["dataset"],
         "state": row["state"],
         "done": row["state"] in FINISHED_JOB_STATES,
-        "progress": round(ended / row["chunks_total"], 4),
+        "progress": round(min(1.0, (ended + row["under_way"]) / row["chunks_total"]), 4),
         "record_counts": {
             "total": row["records_total"],
             "succeeded": row["records_succeeded"],

@@ -2,7 +2,7 @@
 
 import itertools
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -14,6 +14,9 @@ from gristmill.jobs.errors import IdempotencyKeyReused, Signal
 from gristmill.jobs.repository import payloads
 from gristmill.jobs.repository import submit as repository
 from gristmill.kit.ids import uuid7
+
+# Records above which a chunk travels alone.
+SHARE_RECORDS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,8 @@ class NewJob:
     """What a domain asks for. ``chunks`` may be a generator: payloads are staged one by one, in constant memory.
 
     retry_of: the job whose rejects this one brings mended. attach: stores what belongs to the job, in the transaction
-    that submits it and before its number is drawn; it gets the job's id.
+    that submits it and before its number is drawn; it gets the job's id. shares: the handler can write small chunks
+    of several such jobs together (``SharingHandler``).
     """
 
     type: str
@@ -41,6 +45,7 @@ class NewJob:
     chunks: Iterable[NewChunk]
     queue: str = "default"
     max_attempts: int = 5
+    shares: bool = False
     rejected: int = 0
     run_at: datetime | None = None
     retry_of: uuid.UUID | None = None
@@ -143,9 +148,19 @@ def submit(connection: Connection, job: NewJob, request: Request) -> uuid.UUID:
         "records_total": sum(records for _, records in staged) + job.rejected,
         "records_rejected": job.rejected,
         "run_at": run_at,
+        "shares": may_share(job, staged, inline),
     }
     request.receipt.row = repository.insert_job(connection, values, staged, inline)
     return job_id
+
+
+def may_share(job: NewJob, staged: Sequence[tuple[int, int]], inline: bytes | None) -> bool:
+    """Say whether the job's chunk may go along with others in one message: it is the only one, small, and plain.
+
+    A job with one attempt never shares: the worker may be lost through a neighbour's fault.
+    """
+    small = inline is not None and len(staged) == 1 and staged[0][1] <= SHARE_RECORDS
+    return job.shares and small and not job.exclusive and job.max_attempts > 1
 
 
 def _stage(

@@ -89,6 +89,13 @@ chunks = sa.Table(
     sa.Column("run_at", _MOMENT, nullable=False, server_default=_NOW),
     sa.Column("first_record", sa.BigInteger, nullable=False),
     sa.Column("records", sa.BigInteger, nullable=False),
+    sa.Column(
+        "shares",
+        sa.Boolean,
+        nullable=False,
+        server_default=sa.text("false"),
+        comment="small: may share a message with chunks of other jobs",
+    ),
     sa.Column("dispatch", sa.Integer, nullable=False, server_default="0"),
     sa.Column("resends", sa.Integer, nullable=False, server_default="0"),
     sa.Column("fence", sa.Integer, nullable=False, server_default="0"),
@@ -120,6 +127,9 @@ leases = sa.Table(
     sa.Column("number", sa.Integer, primary_key=True),
     sa.Column("fence", sa.Integer, nullable=False),
     sa.Column("expires_at", _MOMENT, nullable=False),
+    sa.Column(
+        "progress", sa.REAL, nullable=False, server_default="0", comment="share of the chunk that is done, 0 to 1"
+    ),
     postgresql_with={**_BUSY, "fillfactor": 50, "autovacuum_vacuum_threshold": 1000},
 )
 

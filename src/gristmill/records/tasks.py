@@ -13,7 +13,7 @@ from gristmill.core.database import Database
 from gristmill.datasets.model import Contract
 from gristmill.datasets.reader import Dataset, DatasetReader
 from gristmill.datasets.types import TYPES
-from gristmill.jobs.handlers import ChunkTask, Handler, Outcome, TransactionalHandler
+from gristmill.jobs.handlers import ChunkTask, Handler, Outcome, Pair, SharingHandler, TransactionalHandler
 from gristmill.records import change
 from gristmill.records.enrich import EmbeddingStep, EnrichStep, Vectors
 from gristmill.records.keys import show_key
@@ -22,6 +22,7 @@ from gristmill.records.read import UnknownRecord
 from gristmill.records.standing import is_applied, latest_applied
 from gristmill.records.validate import validator_of
 from gristmill.records.write import upsert
+from gristmill.records.write_shared import Part, group_parts, upsert_group
 
 INGEST, PATCH, DELETE, DELETE_WHERE = "records.ingest", "records.patch", "records.delete", "records.delete_where"
 
@@ -81,7 +82,7 @@ class Prepared:
     embeddings: Vectors | None
 
 
-class IngestHandler(TransactionalHandler):
+class IngestHandler(SharingHandler):
     """Upserts a chunk of records. args: dataset_id, contract_version, on_conflict."""
 
     type = INGEST
@@ -109,6 +110,26 @@ class IngestHandler(TransactionalHandler):
         mode: Literal["replace", "fail"] = "fail" if task.args.get("on_conflict") == "fail" else "replace"
         counts = upsert(connection, contract, prepared.table, prepared.embeddings, task.seq, task.first_record, mode)
         return Outcome(succeeded=counts.succeeded, superseded=counts.superseded)
+
+    def groups(self, pairs: Sequence[Pair]) -> list[list[Pair]]:
+        by_target: dict[tuple[Any, ...], list[Pair]] = {}
+        for task, prepared in pairs:
+            key = (task.args["dataset_id"], task.args["contract_version"], task.args.get("on_conflict"))
+            by_target.setdefault(key, []).append((task, prepared))
+        return [
+            [members[place] for place in places]
+            for members in by_target.values()
+            for places in group_parts(self._targets.submitted(members[0][0]).contract, _parts(members))
+        ]
+
+    def apply_all(self, connection: Connection, group: Sequence[Pair]) -> list[Outcome]:
+        contract = self._targets.present(connection, group[0][0]).contract
+        counts = upsert_group(connection, contract, _parts(group))
+        return [Outcome(succeeded=one.succeeded, superseded=one.superseded) for one in counts]
+
+
+def _parts(pairs: Sequence[Pair]) -> list[Part]:
+    return [Part(prepared.table, prepared.embeddings, task.seq, task.first_record) for task, prepared in pairs]
 
 
 class PatchHandler(TransactionalHandler):

@@ -31,19 +31,23 @@ _presence: Presence | None = None
 CLAIM_PATIENCE = 20.0
 
 
-def run_chunk(job_id: str, number: int, dispatch: int) -> str:
-    """Carry out one chunk; the answer is how it ended and goes to Celery's events only."""
+def run_chunks(*parts: Any) -> str:
+    """Carry out the chunks of a message; the answer is how they ended and goes to Celery's events only.
+
+    parts: job id, chunk number and dispatch number, once for each chunk, one after the other.
+    """
     assert _executor is not None, "the pool process was not initialised"
+    chunks = [(uuid.UUID(parts[n]), int(parts[n + 1]), int(parts[n + 2])) for n in range(0, len(parts), 3)]
     deadline = time.monotonic() + CLAIM_PATIENCE
     pause = 0.1
     while True:
         try:
-            return _executor.run(uuid.UUID(job_id), number, dispatch)
+            return _executor.run_all(chunks)
         except Unavailable as error:
             # The claim or the last word could not be written. A claim may simply be tried again; a running chunk is
             # not claimed twice: then this finds nothing and the lease brings the chunk back.
             if time.monotonic() > deadline:
-                log.warning("chunk.left", job=job_id, chunk=number, error=error.detail)
+                log.warning("chunk.left", jobs=[str(job_id) for job_id, _, _ in chunks], error=error.detail)
                 return "left"
             time.sleep(pause)
             pause = min(2.0, pause * 2)
@@ -51,8 +55,8 @@ def run_chunk(job_id: str, number: int, dispatch: int) -> str:
 
 def _register(type_: str) -> None:
     @app.task(name=type_)  # type: ignore[untyped-decorator]
-    def task(job_id: str, number: int, dispatch: int) -> str:
-        return run_chunk(job_id, number, dispatch)
+    def task(*parts: Any) -> str:
+        return run_chunks(*parts)
 
 
 for _type in job_types():

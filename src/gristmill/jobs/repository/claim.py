@@ -1,45 +1,55 @@
-"""SQL of the claim and of the heartbeat."""
+"""SQL of the claim and of the heartbeat. Both take any number of chunks at once; each stands for itself."""
 
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection
 
 from gristmill.core.prepared import Prepared, execute
+from gristmill.jobs.repository.payloads import COPY_FROM_BYTES
 
-# One statement, one round trip: chunk, lease and job change together or not at all. Only the holder of the current
+# One statement, one round trip: chunks, leases and jobs change together or not at all. Only the holder of the current
 # dispatch number gets a row; every other message finds nothing and is dropped.
 _CLAIM = Prepared(
     """
 WITH claimed AS (
-    UPDATE gristmill.chunks SET state = 'running', fence = fence + 1, attempts = attempts + 1,
+    UPDATE gristmill.chunks c SET state = 'running', fence = fence + 1, attempts = attempts + 1,
         claimed_at = clock_timestamp(), worker = %(worker)s, resends = 0
-    WHERE job_id = %(job_id)s AND number = %(number)s AND state = 'sent' AND dispatch = %(dispatch)s
-    RETURNING job_id, number, fence, attempts, first_record, records
+    FROM unnest(%(job_ids)s, %(numbers)s, %(dispatches)s) AS m (job_id, number, dispatch)
+    WHERE c.job_id = m.job_id AND c.number = m.number AND c.state = 'sent' AND c.dispatch = m.dispatch
+    RETURNING c.job_id, c.number, c.fence, c.attempts, c.first_record, c.records
 ), leased AS (
     INSERT INTO gristmill.leases (job_id, number, fence, expires_at)
     SELECT job_id, number, fence, clock_timestamp() + %(lease)s * interval '1 second' FROM claimed
-    ON CONFLICT (job_id, number) DO UPDATE SET fence = EXCLUDED.fence, expires_at = EXCLUDED.expires_at
+    ON CONFLICT (job_id, number) DO UPDATE SET fence = EXCLUDED.fence, expires_at = EXCLUDED.expires_at, progress = 0
 ), started AS (
     UPDATE gristmill.jobs j SET state = 'running', started_at = coalesce(j.started_at, clock_timestamp())
     FROM claimed WHERE j.id = claimed.job_id AND j.state = 'queued'
 )
-SELECT j.type, j.seq, j.args, j.dataset, j.scope, j.state AS job_state, j.max_attempts, j.submitted_by, j.request_id,
-    j.traceparent, j.created_at, c.fence, c.attempts, c.first_record, c.records, p.data,
+SELECT c.job_id, c.number, j.type, j.seq, j.args, j.dataset, j.scope, j.state AS job_state, j.max_attempts,
+    j.submitted_by, j.request_id, j.traceparent, j.created_at, c.fence, c.attempts, c.first_record, c.records,
+    CASE WHEN p.bytes < %(inline)s THEN p.data END AS data, p.bytes >= %(inline)s AS large,
     extract(epoch FROM clock_timestamp() - j.created_at)::float AS waited
 FROM claimed c
 JOIN gristmill.jobs j ON j.id = c.job_id
 LEFT JOIN gristmill.payloads p ON p.job_id = c.job_id AND p.number = c.number
+ORDER BY j.seq, c.number
 """,
-    job_id="uuid",
-    number="int",
-    dispatch="int",
+    job_ids="uuid[]",
+    numbers="int[]",
+    dispatches="int[]",
     lease="float8",
     worker="text",
+    inline="int",
 )
 _BEAT = """
-UPDATE gristmill.leases SET expires_at = clock_timestamp() + %(lease)s * interval '1 second'
-WHERE job_id = %(job_id)s AND number = %(number)s AND fence = %(fence)s
+UPDATE gristmill.leases l SET expires_at = clock_timestamp() + %(lease)s * interval '1 second',
+    progress = coalesce(m.progress, l.progress)
+FROM unnest(%(job_ids)s::uuid[], %(numbers)s::int[], %(fences)s::int[], %(progress)s::real[])
+    AS m (job_id, number, fence, progress)
+WHERE l.job_id = m.job_id AND l.number = m.number AND l.fence = m.fence
+RETURNING l.job_id::text, l.number, l.fence
 """
 _LOOK = """
 SELECT c.state = 'running' AND c.fence = %(fence)s AS mine, j.state = 'cancelling' AS cancelling
@@ -47,20 +57,56 @@ FROM gristmill.chunks c JOIN gristmill.jobs j ON j.id = c.job_id
 WHERE c.job_id = %(job_id)s AND c.number = %(number)s
 """
 
+Address = tuple[uuid.UUID, int, int]
+"""What a message says: job, chunk number, dispatch number."""
+
 
 def claim(
     connection: Connection, job_id: uuid.UUID, number: int, dispatch: int, lease: float, worker: str
 ) -> dict[str, Any] | None:
-    """Take the chunk if the message with this dispatch number is still the one that counts; else return None."""
-    parameters = {"job_id": str(job_id), "number": number, "dispatch": dispatch, "lease": lease, "worker": worker}
-    row = execute(connection, parameters, _CLAIM).mappings().first()
-    return None if row is None else dict(row)
+    """Take one chunk; None if this message is no longer the one that counts. See ``claim_all``."""
+    rows = claim_all(connection, [(job_id, number, dispatch)], lease, worker)
+    return rows[0] if rows else None
 
 
-def beat(cursor: Any, job_id: uuid.UUID, number: int, fence: int, lease: float) -> bool:
-    """Extend the lease on the heartbeat's own psycopg2 cursor; False: the lease is gone or somebody else's."""
-    cursor.execute(_BEAT, {"job_id": str(job_id), "number": number, "fence": fence, "lease": lease})
-    return bool(cursor.rowcount)
+def claim_all(connection: Connection, addresses: Sequence[Address], lease: float, worker: str) -> list[dict[str, Any]]:
+    """Take those chunks for which the message is still the one that counts; return them in the order of their jobs.
+
+    Each is taken by its own dispatch number and has a fence and a lease of its own. Where ``large`` is true the
+    payload is not in ``data``: ``payloads.fetch`` reads it.
+    """
+    parameters = {
+        "job_ids": [str(job_id) for job_id, _, _ in addresses],
+        "numbers": [number for _, number, _ in addresses],
+        "dispatches": [dispatch for _, _, dispatch in addresses],
+        "lease": lease,
+        "worker": worker,
+        "inline": COPY_FROM_BYTES,
+    }
+    return [dict(row) for row in execute(connection, parameters, _CLAIM).mappings()]
+
+
+def beat(
+    cursor: Any,
+    held: Sequence[tuple[uuid.UUID, int, int]],
+    progress: Sequence[float | None],
+    lease: float,
+) -> set[tuple[uuid.UUID, int, int]]:
+    """Extend the leases of these (job, chunk, fence) on the heartbeat's own psycopg2 cursor; return those it still had.
+
+    progress: shares of the chunks that are done, from 0 to 1; None leaves what was written before.
+    """
+    cursor.execute(
+        _BEAT,
+        {
+            "job_ids": [str(job_id) for job_id, _, _ in held],
+            "numbers": [number for _, number, _ in held],
+            "fences": [fence for _, _, fence in held],
+            "progress": list(progress),
+            "lease": lease,
+        },
+    )
+    return {(uuid.UUID(row[0]), row[1], row[2]) for row in cursor.fetchall()}
 
 
 def look(connection: Connection, job_id: uuid.UUID, number: int, fence: int) -> tuple[bool, bool]:

@@ -16,7 +16,7 @@ WITH chunk AS (
 UPDATE gristmill.jobs j SET
     chunks_cancelled = chunks_cancelled + n,
     cancelled_at = coalesce(cancelled_at, clock_timestamp()),
-    error = coalesce(error, %(reason)s::jsonb),
+    error = CASE WHEN error ? 'waiting' THEN %(reason)s::jsonb ELSE coalesce(error, %(reason)s::jsonb) END,
     state = CASE WHEN chunks_done + chunks_failed + chunks_cancelled + n < chunks_total THEN 'cancelling'
         WHEN chunks_failed > 0 THEN 'failed' ELSE 'cancelled' END,
     finished_at = CASE WHEN chunks_done + chunks_failed + chunks_cancelled + n < chunks_total THEN NULL

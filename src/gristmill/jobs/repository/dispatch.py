@@ -11,16 +11,21 @@ from gristmill.core.prepared import Prepared, execute
 # Dispatchers and retries exclude each other: what a retry checked must still hold when it commits.
 DISPATCH_LOCK = "SELECT pg_advisory_xact_lock(7041, 1)"
 
+# So many small chunks count as one message in the window: they mostly travel several in one.
+SHARE = 8
+
 # A plain job waits for unfinished exclusive jobs before it, an exclusive one for every unfinished job before it.
 # Both look-ups are index probes into live jobs only, whatever the length of the history.
 # This one commit need not reach the disk before the messages go out. A mark that a crash of Postgres undoes is made
 # again under the same dispatch number, and of two messages with one number the claim takes one. No claim outlives the
 # mark that it answers: its own commit, which is flushed, comes later in the same log.
 _LAZILY = "SET LOCAL synchronous_commit = off"
+# Of what comes next as much is taken as the window has room for: a small chunk counts 1, any other one SHARE.
 _MARK = Prepared(
     """
-WITH due AS (
-    SELECT c.job_id, c.number, j.type, j.submitted_by, j.request_id, j.traceparent
+WITH next AS (
+    SELECT c.job_id, c.number, c.priority, c.seq, c.records, c.shares AND c.attempts = 0 AS shares, j.type,
+        j.submitted_by, j.request_id, j.traceparent
     FROM gristmill.chunks c JOIN gristmill.jobs j ON j.id = c.job_id
     WHERE c.state = 'waiting' AND c.queue = %(queue)s AND c.seq IS NOT NULL AND c.run_at <= clock_timestamp()
         AND j.state IN ('queued', 'running')
@@ -29,25 +34,35 @@ WITH due AS (
         AND (NOT j.exclusive OR NOT EXISTS (SELECT FROM gristmill.jobs e WHERE e.scope = j.scope AND e.seq < j.seq
             AND e.finished_at IS NULL))
     ORDER BY c.priority DESC, c.seq, c.number
-    LIMIT %(free)s
+    LIMIT %(room)s
+), weighed AS (
+    SELECT *, sum(CASE WHEN shares THEN 1 ELSE %(share)s END) OVER (ORDER BY priority DESC, seq, number) AS weight
+    FROM next
+), due AS (
+    SELECT w.* FROM gristmill.chunks c JOIN weighed w ON w.job_id = c.job_id AND w.number = c.number
+    WHERE w.weight <= %(room)s AND c.state = 'waiting'
     FOR UPDATE OF c SKIP LOCKED
 )
 UPDATE gristmill.chunks c SET state = 'sent', dispatch = dispatch + 1, sent_at = clock_timestamp()
 FROM due WHERE c.job_id = due.job_id AND c.number = due.number
-RETURNING c.job_id, c.number, c.dispatch, due.type, c.priority, c.seq, due.submitted_by, due.request_id, due.traceparent
+RETURNING c.job_id, c.number, c.dispatch, due.type, due.priority, due.seq, due.submitted_by, due.request_id,
+    due.traceparent, due.shares, due.records
 """,
     queue="text",
-    free="int",
+    room="int",
+    share="int",
 )
 # Counting what is sent is bounded by the windows; of what waits only the first is looked for.
 _LOAD = Prepared(
     """
-SELECT q, (SELECT count(*) FROM gristmill.chunks WHERE state = 'sent' AND queue = q),
+SELECT q, (SELECT coalesce(sum(CASE WHEN shares AND attempts = 0 THEN 1 ELSE %(share)s END), 0)
+        FROM gristmill.chunks WHERE state = 'sent' AND queue = q)::float / %(share)s,
     EXISTS (SELECT FROM gristmill.chunks WHERE state = 'waiting' AND queue = q AND seq IS NOT NULL
         AND run_at <= clock_timestamp())
 FROM unnest(%(queues)s) AS q
 """,
     queues="text[]",
+    share="int",
 )
 _SLOTS = """
 SELECT coalesce(sum(slots), 0) FROM gristmill.processes
@@ -69,7 +84,7 @@ RETURNING job_id, number
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What goes to the broker for one chunk: never the data."""
+    """What goes to the broker for one chunk: never the data. ``shares``: others may go along in the same message."""
 
     job_id: uuid.UUID
     number: int
@@ -80,11 +95,13 @@ class Message:
     submitted_by: str = ""
     request_id: str = ""
     traceparent: str | None = None
+    shares: bool = False
+    records: int = 0
 
 
-def read_load(connection: Connection, queues: Sequence[str]) -> dict[str, tuple[int, bool]]:
-    """Return, for each queue, how many messages are unclaimed and whether anything else might be due."""
-    rows = execute(connection, {"queues": list(queues)}, _LOAD)
+def read_load(connection: Connection, queues: Sequence[str]) -> dict[str, tuple[float, bool]]:
+    """Return, for each queue, how many messages are unclaimed, about, and whether anything else might be due."""
+    rows = execute(connection, {"queues": list(queues), "share": SHARE}, _LOAD)
     return {row[0]: (row[1], row[2]) for row in rows}
 
 
@@ -93,9 +110,13 @@ def count_slots(connection: Connection, queue: str) -> int:
     return int(connection.exec_driver_sql(_SLOTS, {"queue": queue}).scalar_one())
 
 
-def mark_sent(connection: Connection, queue: str, free: int) -> list[Message]:
-    """Mark up to ``free`` due chunks as sent under new dispatch numbers, most urgent and then oldest first."""
-    rows = execute(connection, {"queue": queue, "free": free}, _LAZILY, DISPATCH_LOCK, _MARK)
+def mark_sent(connection: Connection, queue: str, free: float) -> list[Message]:
+    """Mark due chunks as sent under new dispatch numbers, most urgent and then oldest first.
+
+    free: so many messages; a chunk that shares is an eighth of one.
+    """
+    parameters = {"queue": queue, "room": int(free * SHARE), "share": SHARE}
+    rows = execute(connection, parameters, _LAZILY, DISPATCH_LOCK, _MARK)
     found = [Message(*row) for row in rows]
     return sorted(found, key=lambda message: (-message.priority, message.seq, message.number))
 

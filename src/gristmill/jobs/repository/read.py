@@ -11,6 +11,7 @@ from gristmill.core.prepared import Prepared, execute
 
 _COLUMNS = """
 SELECT j.*, (SELECT coalesce(max(c.attempts), 0) FROM gristmill.chunks c WHERE c.job_id = j.id) AS attempt,
+    (SELECT coalesce(sum(l.progress), 0) FROM gristmill.leases l WHERE l.job_id = j.id) AS under_way,
     CASE WHEN j.records_rejected > 0 THEN ARRAY(
         SELECT r.id FROM gristmill.jobs r WHERE r.retry_of = j.id ORDER BY r.id DESC LIMIT 100) END AS retried_by
 FROM gristmill.jobs j

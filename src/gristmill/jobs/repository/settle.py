@@ -5,71 +5,90 @@ Counting happens in the job's row: two last chunks that commit together queue up
 
 import json
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import psycopg2.extras
 from sqlalchemy import Connection
 
 from gristmill.core.prepared import Prepared, execute
 
-# {xact} and {condition} are constants of this file.
-_SETTLE = """
+_END = """
 WITH chunk AS (
-    UPDATE gristmill.chunks c SET state = %(state)s, error = %(error)s, xact = {xact}
-    WHERE job_id = %(job_id)s AND number = %(number)s AND fence = %(fence)s AND state = 'running' {condition}
+    UPDATE gristmill.chunks c SET state = %(state)s, error = %(error)s, xact = NULL
+    WHERE job_id = %(job_id)s AND number = %(number)s AND fence = %(fence)s AND state = 'running'
     RETURNING job_id, number
 ), lease AS (
     DELETE FROM gristmill.leases l USING chunk WHERE l.job_id = chunk.job_id AND l.number = chunk.number
-), payload AS (
-    DELETE FROM gristmill.payloads p USING chunk
-    WHERE p.job_id = chunk.job_id AND p.number = chunk.number AND %(state)s = 'done'
 ), job AS (
     UPDATE gristmill.jobs j SET
-        chunks_done = chunks_done + (%(state)s = 'done')::int,
         chunks_failed = chunks_failed + (%(state)s = 'failed')::int,
         chunks_cancelled = chunks_cancelled + (%(state)s = 'cancelled')::int,
-        records_succeeded = records_succeeded + %(succeeded)s,
-        records_rejected = records_rejected + %(rejected)s,
-        records_superseded = records_superseded + %(superseded)s,
-        result = CASE WHEN %(result)s::jsonb IS NULL THEN result ELSE coalesce(result, '{{}}') || %(result)s::jsonb END,
-        -- A request to cancel that came too late leaves no trace, and a failure counts for more than that request.
-        error = CASE WHEN %(state)s = 'done' THEN CASE WHEN chunks_done + 1 < chunks_total THEN error END
-            WHEN %(state)s = 'failed' AND error ->> 'code' = 'cancelled' THEN %(error)s
+        -- A failure counts for more than a request to cancel, and either for more than what was waited for.
+        error = CASE WHEN %(state)s = 'failed' AND error ->> 'code' = 'cancelled' OR error ? 'waiting' THEN %(error)s
             ELSE coalesce(error, %(error)s) END,
         state = CASE
             WHEN chunks_done + chunks_failed + chunks_cancelled + 1 < chunks_total THEN state
             WHEN chunks_failed > 0 OR %(state)s = 'failed' THEN 'failed'
-            WHEN chunks_cancelled > 0 OR %(state)s = 'cancelled' THEN 'cancelled'
+            ELSE 'cancelled' END,
+        finished_at = CASE WHEN chunks_done + chunks_failed + chunks_cancelled + 1 < chunks_total THEN NULL
+            ELSE clock_timestamp() END
+    FROM chunk WHERE j.id = chunk.job_id
+    RETURNING j.id, j.state, j.finished_at, j.created_at
+)
+SELECT job.id, job.state, job.finished_at IS NOT NULL AS finished,
+    extract(epoch FROM clock_timestamp() - job.created_at)::float AS took
+FROM job
+"""
+_ENDED = Prepared(_END, job_id="uuid", number="int", fence="int", state="text", error="jsonb")
+
+# Any number of chunks of as many jobs: each is done only if it still runs under its own fence and is not being
+# cancelled. A request to cancel that came too late leaves no trace.
+_DONE = Prepared(
+    """
+WITH mine AS (
+    SELECT * FROM unnest(%(job_ids)s, %(numbers)s, %(fences)s, %(succeeded)s, %(rejected)s, %(superseded)s, %(results)s)
+        AS m (job_id, number, fence, succeeded, rejected, superseded, result)
+), chunk AS (
+    UPDATE gristmill.chunks c SET state = 'done', error = NULL, xact = pg_current_xact_id()::text::bigint
+    FROM mine m WHERE c.job_id = m.job_id AND c.number = m.number AND c.fence = m.fence AND c.state = 'running'
+        AND NOT EXISTS (SELECT FROM gristmill.jobs x WHERE x.id = c.job_id AND x.state = 'cancelling')
+    RETURNING c.job_id, c.number, m.succeeded, m.rejected, m.superseded, m.result
+), lease AS (
+    DELETE FROM gristmill.leases l USING chunk WHERE l.job_id = chunk.job_id AND l.number = chunk.number
+), payload AS (
+    DELETE FROM gristmill.payloads p USING chunk WHERE p.job_id = chunk.job_id AND p.number = chunk.number
+), job AS (
+    UPDATE gristmill.jobs j SET
+        chunks_done = chunks_done + 1,
+        records_succeeded = records_succeeded + chunk.succeeded,
+        records_rejected = records_rejected + chunk.rejected,
+        records_superseded = records_superseded + chunk.superseded,
+        result = CASE WHEN chunk.result IS NULL THEN j.result ELSE coalesce(j.result, '{}') || chunk.result END,
+        error = CASE WHEN chunks_done + 1 < chunks_total THEN error END,
+        state = CASE
+            WHEN chunks_done + chunks_failed + chunks_cancelled + 1 < chunks_total THEN state
+            WHEN chunks_failed > 0 THEN 'failed'
+            WHEN chunks_cancelled > 0 THEN 'cancelled'
             ELSE 'succeeded' END,
         finished_at = CASE WHEN chunks_done + chunks_failed + chunks_cancelled + 1 < chunks_total THEN NULL
             ELSE clock_timestamp() END
     FROM chunk WHERE j.id = chunk.job_id
-    RETURNING j.id, j.state, j.finished_at, j.created_at, j.exclusive
+    RETURNING j.id, j.state, j.finished_at, j.created_at
 )
-SELECT job.state, job.finished_at IS NOT NULL AS finished,
+SELECT job.id, job.state, job.finished_at IS NOT NULL AS finished,
     extract(epoch FROM clock_timestamp() - job.created_at)::float AS took
 FROM job
-"""
-_TYPES = {
-    "job_id": "uuid",
-    "number": "int",
-    "fence": "int",
-    "state": "text",
-    "succeeded": "bigint",
-    "rejected": "bigint",
-    "superseded": "bigint",
-    "result": "jsonb",
-    "error": "jsonb",
-}
-_DONE = Prepared(
-    _SETTLE.format(
-        xact="pg_current_xact_id()::text::bigint",
-        condition="AND NOT EXISTS (SELECT FROM gristmill.jobs x WHERE x.id = c.job_id AND x.state = 'cancelling')",
-    ),
-    **_TYPES,
+""",
+    job_ids="uuid[]",
+    numbers="int[]",
+    fences="int[]",
+    succeeded="bigint[]",
+    rejected="bigint[]",
+    superseded="bigint[]",
+    results="jsonb[]",
 )
-_ENDED = Prepared(_SETTLE.format(xact="NULL", condition=""), **_TYPES)
 
 _BACK = """
 WITH chunk AS (
@@ -79,6 +98,9 @@ WITH chunk AS (
     RETURNING job_id, number
 ), lease AS (
     DELETE FROM gristmill.leases l USING chunk WHERE l.job_id = chunk.job_id AND l.number = chunk.number
+), job AS (
+    UPDATE gristmill.jobs j SET error = %(error)s::jsonb || '{"waiting": true}'::jsonb
+    FROM chunk WHERE j.id = chunk.job_id AND %(shown)s AND (j.error IS NULL OR j.error ? 'waiting')
 )
 SELECT count(*) FROM chunk
 """
@@ -88,10 +110,43 @@ SELECT count(*) FROM chunk
 class Settled:
     """How the job stands after a chunk ended."""
 
+    job_id: uuid.UUID
     job_state: str
     finished: bool
     took: float
     """Seconds since the job was created."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A chunk that did its work under ``fence``, and the counts of its records. ``result`` is merged into the job's."""
+
+    job_id: uuid.UUID
+    number: int
+    fence: int
+    succeeded: int = 0
+    rejected: int = 0
+    superseded: int = 0
+    result: dict[str, Any] | None = None
+
+
+def settle_done(connection: Connection, done: Sequence[Done]) -> list[Settled]:
+    """End chunks of different jobs as ``done``, in any order.
+
+    Those that no longer run under their fence, or whose job is being cancelled, are left as they are and out of the
+    answer: what they wrote must then be rolled back.
+    """
+    results = [None if one.result is None else json.dumps(one.result) for one in done]
+    parameters = {
+        "job_ids": [str(one.job_id) for one in done],
+        "numbers": [one.number for one in done],
+        "fences": [one.fence for one in done],
+        "succeeded": [one.succeeded for one in done],
+        "rejected": [one.rejected for one in done],
+        "superseded": [one.superseded for one in done],
+        "results": results,
+    }
+    return [Settled(*row) for row in execute(connection, parameters, _DONE)]
 
 
 def settle(
@@ -99,28 +154,20 @@ def settle(
     job_id: uuid.UUID,
     number: int,
     fence: int,
-    state: str,
+    state: Literal["failed", "cancelled"],
     *,
-    succeeded: int = 0,
-    rejected: int = 0,
-    superseded: int = 0,
-    result: dict[str, Any] | None = None,
     error: dict[str, Any] | None = None,
 ) -> Settled | None:
-    """End the chunk as ``state`` if it is still running under ``fence`` (and, for done, not being cancelled)."""
+    """End the chunk as ``state`` if it is still running under ``fence``."""
     parameters = {
         "job_id": str(job_id),
         "number": number,
         "fence": fence,
         "state": state,
-        "succeeded": succeeded,
-        "rejected": rejected,
-        "superseded": superseded,
-        "result": None if result is None else json.dumps(result),
         "error": None if error is None else psycopg2.extras.Json(error),
     }
-    row = execute(connection, parameters, _DONE if state == "done" else _ENDED).first()
-    return None if row is None else Settled(row[0], row[1], row[2])
+    row = execute(connection, parameters, _ENDED).first()
+    return None if row is None else Settled(*row)
 
 
 def put_back(
@@ -132,8 +179,12 @@ def put_back(
     delay: float = 0,
     refund: bool = False,
     error: dict[str, Any] | None = None,
+    shown: bool = False,
 ) -> bool:
-    """Send a running chunk back to waiting; ``refund`` gives the attempt back. False: it was not ours any more."""
+    """Send a running chunk back to waiting; ``refund`` gives the attempt back. False: it was not ours any more.
+
+    shown: the job shows the error, marked ``waiting``, for as long as nothing else happens to it.
+    """
     parameters = {
         "job_id": str(job_id),
         "number": number,
@@ -141,5 +192,6 @@ def put_back(
         "delay": delay,
         "refund": int(refund),
         "error": None if error is None else psycopg2.extras.Json(error),
+        "shown": shown and error is not None,
     }
     return bool(connection.exec_driver_sql(_BACK, parameters).scalar())

@@ -25,8 +25,9 @@ VALUES (%(id)s, {seq}, %(type)s, %(scope)s, %(exclusive)s, %(dataset)s, %(state)
     %(chunks_total)s, %(records_total)s, %(records_rejected)s, coalesce(%(run_at)s, now()))
 """
 _CHUNKS = """
-INSERT INTO gristmill.chunks (job_id, number, state, queue, priority, seq, run_at, first_record, records)
-SELECT %(id)s, c.place - 1, 'waiting', %(queue)s, %(priority)s, {seq}, coalesce(%(run_at)s, now()), c.first, c.records
+INSERT INTO gristmill.chunks (job_id, number, state, queue, priority, seq, run_at, first_record, records, shares)
+SELECT %(id)s, c.place - 1, 'waiting', %(queue)s, %(priority)s, {seq}, coalesce(%(run_at)s, now()), c.first, c.records,
+    %(shares)s
 FROM unnest(%(first)s, %(records)s) WITH ORDINALITY AS c (first, records, place)
 """
 _TYPES = {
@@ -49,6 +50,7 @@ _TYPES = {
     "records_total": "bigint",
     "records_rejected": "bigint",
     "run_at": "timestamptz",
+    "shares": "boolean",
     "first": "bigint[]",
     "records": "bigint[]",
 }
