@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import signal
 import sys
 import traceback
 from datetime import UTC, datetime
@@ -42,6 +43,8 @@ def main() -> int:
     out = options.out or Path(__file__).parent / "results" / f"{report.date:%Y-%m-%dT%H%M}.json"
     if options.merge and out.exists():
         report.keep(out)
+    # Whoever ends the bench gets its stack ended too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     bench = Bench(options.quick, _say, options.data, options.cache, rows)
     try:
         report.machine = describe_machine(bench.folder)

@@ -36,6 +36,11 @@ SMALL = {
 _QUIET_SECONDS = 2.0
 
 
+def cache_folder() -> Path:
+    """Return where texts with vectors, and the environment of the peers, are kept unless another place is named."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "gristmill-bench"
+
+
 class Bench:
     """The stack that is measured: RabbitMQ demanded, Flower on, default settings, data in a temporary folder.
 
@@ -55,7 +60,7 @@ class Bench:
     ) -> None:
         self.quick = quick
         self.say = say
-        self.cache = cache or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "gristmill-bench"
+        self.cache = cache or cache_folder()
         self.rows_asked = rows or {}
         self.folder = Path(tempfile.mkdtemp(prefix="gristmill-bench-", dir=parent))
         self.folder.chmod(0o755)  # root's Postgres runs as a system user, who must be able to enter

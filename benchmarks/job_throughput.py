@@ -1,4 +1,4 @@
-"""Small jobs over HTTP for a minute, after 10,000 jobs of history, what each costs, and procrastinate doing the same."""
+"""Small jobs over HTTP for a minute, after 10,000 jobs of history, what each costs, and procrastinate beside it."""
 
 import json
 import time

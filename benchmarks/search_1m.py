@@ -13,7 +13,7 @@ from benchmarks.corpus import PART
 from benchmarks.exact import Filter
 from benchmarks.figures import Row, show
 from benchmarks.harness import Bench
-from benchmarks.searches import Searched, search, widest_needed
+from benchmarks.searches import Searched, ladder, search
 from benchmarks.uploads import post
 
 NAME = "bench_million"
@@ -54,7 +54,7 @@ def run(bench: Bench) -> Iterator[Row]:
     filters = _filters(bench, rows)
     vectors = [[float(value) for value in vector] for vector in bench.corpus.queries()]
     kth = exact.kth_distances(bench.corpus, rows, K, [None, *(keep for _, _, keep in filters)])
-    tried = widest_needed(bench, NAME, vectors, kth[0].tolist(), K, ROUNDS, TARGET_RECALL, WIDTHS)
+    tried = ladder(bench, NAME, vectors, kth[0].tolist(), K, ROUNDS, TARGET_RECALL, WIDTHS)
     best = tried[-1]
     yield Row(
         f"search over HTTP, k {K}: {rows:,} rows of 256-d, the last {tail:,} unsealed, ef {best.ef or 'default'}",

@@ -50,20 +50,20 @@ def search(
     )
 
 
-def widest_needed(
+def ladder(
     bench: Bench,
     dataset: str,
     vectors: Sequence[list[float]],
     kth: Sequence[float],
     k: int,
     rounds: int,
-    recall: float,
+    enough: float,
     widths: Sequence[int | None],
 ) -> list[Searched]:
-    """Return what each width of ``widths`` gave, in order, up to the first that reaches ``recall``."""
+    """Return what each width of ``widths`` gave, in order, up to the first whose recall is ``enough``."""
     found: list[Searched] = []
     for ef in widths:
         found.append(search(bench, dataset, vectors, kth, k, rounds, ef=ef))
-        if found[-1].recall >= recall:
+        if found[-1].recall >= enough:
             break
     return found

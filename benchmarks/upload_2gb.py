@@ -36,7 +36,7 @@ def run(bench: Bench) -> Iterator[Row]:
             raise RuntimeError(f"{rows} rows were sent; stored {stored}")
         highest = max(watch.peaks.values())
         yield Row(
-            f"{show(load.bytes / 1e9)} GB upload as {path.suffix[1:]}, {rows:,} rows: largest resident memory of a process",
+            f"{show(load.bytes / 1e9)} GB upload as {path.suffix[1:]}, {rows:,} rows: largest resident memory",
             ", ".join(f"{kind} {peak:.0f}" for kind, peak in watch.peaks.items())
             + f" MiB; {load.rate:,.0f} rows/s, {show(load.bytes / 2**20 / load.seconds)} MiB/s",
             f"each < {TARGET_MIB:g} MB",

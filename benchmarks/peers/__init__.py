@@ -33,7 +33,7 @@ class Peers:
 
     @property
     def python(self) -> Path:
-        """Return the interpreter. Raises PeerUnavailable; what failed once is not tried again."""
+        """The interpreter. Raises PeerUnavailable; what failed once is not tried again."""
         if self._broken:
             raise PeerUnavailable(self._broken)
         python = self._venv / "bin" / "python"

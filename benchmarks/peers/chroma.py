@@ -1,8 +1,11 @@
 """Chroma's server: ``add`` over HTTP, then queries over HTTP at several widths of search.
 
-Plan: {folder, parquet, rows, adds: [{batch, clients}], queries, k, efs, kth, rounds}; batch 0 is the server's own
-``max_batch_size``. queries: a .npy of vectors; kth: the distance of the k-th nearest of each; efs: widths to try in
-this order until the recall is at least ``recall``.
+Plan: {folder, parquet, rows, adds: [{batch, clients}], queries, k, efs, kth, rounds, recall, enough}; batch 0 is the
+server's own ``max_batch_size``. queries: a .npy of vectors; kth: the distance of the k-th nearest of each; efs: widths
+to try in this order until the recall is ``enough``; the first that reaches ``recall`` is the answer.
+
+Durability: its log is SQLite with a rollback journal and ``synchronous=FULL`` (20 adds made 200 fsyncs, by strace), so
+what was added is on the disk when it is answered, as with Postgres.
 
 Settings and where they are from:
 - server ``chroma run --path`` (docs: cli/run), its defaults; ``hnsw:space`` cosine, else the defaults of
@@ -129,6 +132,7 @@ def _search(port: int, plan: dict[str, Any]) -> dict[str, Any]:
         for vector in vectors
     ]  # fmt: skip
     best: dict[str, Any] = {}
+    tried = []
     for ef in plan["efs"]:
         collection.modify(configuration={"hnsw": {"ef_search": ef}})
         load.drive(load.Plan(port, place, bodies, requests=len(bodies)))
@@ -136,9 +140,11 @@ def _search(port: int, plan: dict[str, Any]) -> dict[str, Any]:
         near = [json.loads(body)["distances"][0] for body in answers.bodies[: len(bodies)]]
         hits = sum(distance <= kth + 1e-5 for row, kth in zip(near, plan["kth"], strict=True) for distance in row)
         best = {"ef": ef, "recall": round(hits / (plan["k"] * len(bodies)), 5), **Times.of(answers.times).values()}
-        if best["recall"] >= plan["recall"]:
+        tried.append(best)
+        if best["recall"] >= plan["enough"]:
             break
-    return best
+    # The narrowest that reaches the recall; the others are for the plot.
+    return {**next((one for one in tried if one["recall"] >= plan["recall"]), best), "tried": tried}
 
 
 if __name__ == "__main__":
