@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import sqlalchemy as sa
 from tests.support.stored import make_dataset, store
 
 from gristmill.core.database import Database
