@@ -155,7 +155,8 @@ class TestSubmit:
             (b'{"k":"\xff"}', NDJSON, 400),
             (b"[]", {"content-type": "application/xml"}, 415),
             (b"[]", {"content-type": "application/json; charset=utf-16"}, 415),
-            (b"[]", {"content-type": "application/json", "content-encoding": "gzip"}, 415),
+            (b"[]", {"content-type": "application/json", "content-encoding": "br"}, 415),
+            (b"[]", {"content-type": "application/json", "content-encoding": "gzip"}, 400),
             (b"[" * 100_000, {"content-type": "application/json"}, 400),
         ],
     )
