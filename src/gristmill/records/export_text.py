@@ -61,9 +61,13 @@ def _float_json(column: Expression) -> Expression:
     return sa.case((negative_zero, sa.cast("-0.0", JSON)), else_=sa.func.to_json(column))
 
 
+def _vector(column: Expression) -> Expression:
+    # The list is JSON in CSV too, and JSON has no integer -0. Exponents have two digits at least, and none is -00.
+    return sa.func.replace(sa.func.replace(_text(column), "-0,", "-0.0,"), "-0]", "-0.0]")
+
+
 def _vector_json(column: Expression) -> Expression:
-    text = sa.func.replace(sa.func.replace(_text(column), "-0,", "-0.0,"), "-0]", "-0.0]")
-    return sa.cast(text, JSON)
+    return sa.cast(_vector(column), JSON)
 
 
 def _vector_hex(column: Expression) -> Expression:
@@ -85,7 +89,7 @@ class _Vector(sa.types.UserDefinedType[Any]):
 
 
 # Types that are not named are written as Postgres writes them anyway.
-_CELLS: dict[str, Writer] = {"boolean": _text, "timestamp": _timestamp, "image": _base64}
+_CELLS: dict[str, Writer] = {"boolean": _text, "timestamp": _timestamp, "vector": _vector, "image": _base64}
 _MEMBERS: dict[str, Writer] = {
     "float": _float_json,
     "decimal": _text,
