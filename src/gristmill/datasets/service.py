@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from gristmill.core.database import Database
 from gristmill.core.errors import Invalid, Malformed, Place
-from gristmill.datasets import repository
+from gristmill.datasets import repository, sizes
 from gristmill.datasets.contract import alter_contract, parse_contract
 from gristmill.datasets.embedders import Describe, known_embedders
 from gristmill.datasets.errors import DatasetExists
@@ -17,17 +17,20 @@ from gristmill.datasets.reader import Dataset, DatasetReader, scope_of
 from gristmill.datasets.schemas import dataset_body
 from gristmill.embeddings import registry
 from gristmill.jobs.admission import Admission
-from gristmill.jobs.submit import NewChunk, NewJob, Replayed, Request, find_replay, submit
+from gristmill.jobs.submit import NewChunk, NewJob, Request, first_or, submit
 from gristmill.kit.ids import uuid7
 from gristmill.kit.page_tokens import BadPageToken, decode_page_token, encode_page_token
 
 CREATE, ALTER, DROP = "dataset.create", "dataset.alter", "dataset.drop"
-IndexState = Callable[[Connection, Dataset], dict[str, Any] | None]
+State = Callable[[Connection, Dataset], dict[str, Any] | None]
 _LIST_QUERY = "datasets"
 
 
 class DatasetService:
-    """index_state says how a dataset's vectors are indexed; the domain that indexes them gives it."""
+    """index_state says how a dataset's vectors are indexed, retention_state what was deleted for its age.
+
+    The domains that do so give them.
+    """
 
     def __init__(
         self,
@@ -37,7 +40,8 @@ class DatasetService:
         *,
         default_embedder: str = "static",
         describe_embedder: Describe = registry.describe,
-        index_state: IndexState | None = None,
+        index_state: State | None = None,
+        retention_state: State | None = None,
     ) -> None:
         self._database = database
         self._admission = admission
@@ -45,6 +49,7 @@ class DatasetService:
         self._default_embedder = default_embedder
         self._describe = describe_embedder
         self._index_state = index_state
+        self._retention_state = retention_state
 
     def create(self, body: Any, request: Request) -> uuid.UUID:
         """Check the contract, make the dataset visible and submit the job that creates its table.
@@ -102,23 +107,20 @@ class DatasetService:
         self, request: Request, work: Callable[[Connection], tuple[NewJob, uuid.UUID, int | None]]
     ) -> uuid.UUID:
         """Run ``work`` and submit its job in one transaction, unless the request's key was used: then the first job."""
-        with self._database.autocommit() as connection:
-            first = find_replay(connection, request)
-        if first is not None:
-            return first
-        if request.run_at is not None:
-            reason = "Changes of datasets cannot be put off: records could not wait for a table in an unknown order"
-            raise Invalid(reason, [Place("/query/run_at", "not_applicable", reason, field="run_at")])
-        self._admission.check()
-        try:
+
+        def make() -> uuid.UUID:
+            if request.run_at is not None:
+                reason = "Changes of datasets cannot be put off: records could not wait for a table in an unknown order"
+                raise Invalid(reason, [Place("/query/run_at", "not_applicable", reason, field="run_at")])
+            self._admission.check()
             with self._database.transaction() as connection:
                 job, dataset_id, version = work(connection)
                 job_id = submit(connection, job, request)
                 if version is not None:
                     repository.set_version_job(connection, dataset_id, version, job_id)
                 return job_id
-        except Replayed as replayed:
-            return replayed.job_id
+
+        return first_or(self._database, request, make)
 
     def _embedder_of(self, contract: Contract) -> dict[str, Any]:
         if contract.embedding is None or contract.embedding.embedder is None:
@@ -129,7 +131,8 @@ class DatasetService:
     def get(self, name: str) -> dict[str, Any]:
         """Return the body of one dataset, its rows counted. Raises UnknownDataset."""
         with self._database.autocommit() as connection:
-            return self._body(connection, self._reader.find(connection, name))
+            dataset = self._reader.find(connection, name)
+            return self._body(connection, dataset, sizes.measure(connection, dataset.name))
 
     def list(self, page_size: int, page_token: str | None) -> dict[str, Any]:
         """Return a page of dataset bodies by name. Raises Malformed for a bad page token."""
@@ -144,18 +147,21 @@ class DatasetService:
                 raise Malformed(f"page_token: {error}", [place]) from error
         with self._database.autocommit() as connection:
             found = self._reader.list(connection, after, page_size + 1)
-            bodies = [self._body(connection, dataset) for dataset in found[:page_size]]
+            listed = found[:page_size]
+            # Rows are estimated here: to count those of two hundred datasets takes minutes.
+            measured = sizes.estimate(connection, [dataset.name for dataset in listed])
+            bodies = [self._body(connection, dataset, measured.get(dataset.name, sizes.NOTHING)) for dataset in listed]
         token = encode_page_token([found[page_size - 1].name], _LIST_QUERY) if len(found) > page_size else None
         return {"datasets": bodies, "next_page_token": token}
 
-    def _body(self, connection: Connection, dataset: Dataset) -> dict[str, Any]:
+    def _body(self, connection: Connection, dataset: Dataset, measured: sizes.Sizes) -> dict[str, Any]:
         if dataset.state != "ready":
             # A table of the name, if there is one, is an earlier dataset's or somebody else's.
-            return dataset_body(dataset, repository.NOTHING, None)
-        index = None
-        if self._index_state is not None and dataset.contract.embedding is not None:
-            index = self._index_state(connection, dataset)
-        return dataset_body(dataset, repository.measure(connection, dataset.name), index)
+            return dataset_body(dataset, sizes.NOTHING, None, None)
+        contract = dataset.contract
+        index = self._index_state(connection, dataset) if self._index_state and contract.embedding else None
+        retention = self._retention_state(connection, dataset) if self._retention_state and contract.keep else None
+        return dataset_body(dataset, measured, index, retention)
 
 
 def _job(type_: str, name: str, dataset_id: uuid.UUID, version: int) -> NewJob:

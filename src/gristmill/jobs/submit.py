@@ -88,14 +88,26 @@ def submit_once(database: Database, request: Request, work: Callable[[Connection
 
     Raises IdempotencyKeyReused when the key belongs to a request with another body.
     """
+
+    def make() -> uuid.UUID:
+        with database.transaction() as connection:
+            return submit(connection, work(connection), request)
+
+    return first_or(database, request, make)
+
+
+def first_or(database: Database, request: Request, make: Callable[[], uuid.UUID]) -> uuid.UUID:
+    """Return the job that the request's Idempotency-Key made before, or else the one that ``make`` submits.
+
+    A request with the same key that commits while ``make`` runs was first, too. Raises IdempotencyKeyReused.
+    """
     if request.idempotency_key is not None:
         with database.autocommit() as connection:
             first = find_replay(connection, request)
         if first is not None:
             return first
     try:
-        with database.transaction() as connection:
-            return submit(connection, work(connection), request)
+        return make()
     except Replayed as replayed:
         return replayed.job_id
 

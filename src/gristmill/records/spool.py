@@ -110,17 +110,17 @@ class SpoolFile:
 
 
 class BodySpool:
-    """A request body while it streams in: spooled, measured and hashed.
+    """A request body while it streams in: spooled, measured and, where it may be a replay, hashed.
 
     max_bytes: where TooLarge is raised. identity: what else must be equal for a request to be a replay of another
-    (method, path, query, content type).
+    (method, path, query, content type); None where nobody will ask, as hashing is a tenth of taking a body in.
     """
 
-    def __init__(self, spool: Spool, max_bytes: int, identity: bytes) -> None:
+    def __init__(self, spool: Spool, max_bytes: int, identity: bytes | None) -> None:
         self._spool = spool
         self._content = SpoolFile(spool)
         self._max_bytes = max_bytes
-        self._digest = hashlib.sha256(identity + b"\0")
+        self._digest = None if identity is None else hashlib.sha256(identity + b"\0")
 
     @property
     def size(self) -> int:
@@ -131,14 +131,15 @@ class BodySpool:
         return self._content.on_disk
 
     @property
-    def body_hash(self) -> str:
-        return self._digest.hexdigest()
+    def body_hash(self) -> str | None:
+        return None if self._digest is None else self._digest.hexdigest()
 
     def write(self, data: bytes) -> None:
         """Append what arrived. Raises TooLarge, Unavailable."""
         if self.size + len(data) > self._max_bytes:
             raise TooLarge(f"The body is larger than {self._max_bytes} bytes", max_bytes=self._max_bytes)
-        self._digest.update(data)
+        if self._digest is not None:
+            self._digest.update(data)
         self._content.write(data)
 
     def inflate(self, encoding: str) -> None:

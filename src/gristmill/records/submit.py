@@ -11,7 +11,7 @@ from gristmill.core.errors import Contended, Invalid
 from gristmill.datasets.reader import Dataset, DatasetReader
 from gristmill.jobs.admission import Admission
 from gristmill.jobs.errors import Signal
-from gristmill.jobs.submit import NewJob, Replayed, Request, find_replay, submit, unfinished_in_scope
+from gristmill.jobs.submit import NewJob, Request, first_or, submit, unfinished_in_scope
 from gristmill.records.standing import is_visible
 
 # A contract that changes this often while one request is being validated is changed by a machine gone wild.
@@ -51,11 +51,9 @@ class Submitter:
         size: bytes that the job will stage, about.
         Raises what ``draft`` raises, UnknownDataset, DatasetFailed, TooMany, IdempotencyKeyReused.
         """
-        if request.idempotency_key is not None:
-            with self._database.autocommit() as connection:
-                first = find_replay(connection, request)
-            if first is not None:
-                return first
+        return first_or(self._database, request, lambda: self._validated(name, request, size, draft))
+
+    def _validated(self, name: str, request: Request, size: int, draft: Callable[[Dataset], Draft]) -> uuid.UUID:
         self._admission.check(size)
         dataset = self._seen.get(name)
         for _ in range(_TRIES):
@@ -70,13 +68,15 @@ class Submitter:
                 continue
             try:
                 return self._commit(present, made, request)
-            except Replayed as replayed:
-                return replayed.job_id
             except _Moved:
                 dataset = None
             finally:
                 made.release()
         raise Contended(f"The contract of {name} changed {_TRIES} times while the request was validated")
+
+    def seen(self, name: str) -> Dataset | None:
+        """Return what the name stood for last, which may be out of date; None: nobody has asked yet."""
+        return self._seen.get(name)
 
     def load(self, name: str) -> Dataset:
         """Return the dataset as it is now. Raises UnknownDataset, DatasetFailed."""
