@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from gristmill.core.errors import Malformed
+from gristmill.records.readers.arrow_frames import check_frames
 from gristmill.records.readers.columnar import read_batch
 from gristmill.records.readers.source import Source, Step, malformed
 from gristmill.records.vectorised import check_schema
@@ -12,6 +13,7 @@ from gristmill.records.vectorised import check_schema
 
 def read_arrow(source: Source) -> Iterator[Step]:
     """Yield the records of an Arrow stream. Raises Malformed for what cannot be read, Invalid for a wrong schema."""
+    check_frames(source.file)
     source.file.seek(0)
     try:
         stream = pa.ipc.open_stream(source.file)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -73,24 +74,40 @@ def _precise(source: Source, table: pa.Table, first_record: int, index: int) -> 
 
 
 def _pieces(table: pa.Table) -> Iterator[tuple[int, pa.Table]]:
-    """Yield (first row, rows) such that each piece is small, also once its dictionaries are written out.
+    """Yield (first row, rows) such that each piece is small, also once its texts are written out.
 
     One long text in a dictionary may stand in every row: written out at once that would be any amount of memory.
     """
-    count = table.num_rows
-    sizes = np.full(count, table.nbytes / max(1, count))
-    for column in table.columns:
-        if pa.types.is_dictionary(column.type) and _has_bytes(column.type.value_type):
-            lengths = [pc.take(pc.binary_length(chunk.dictionary), chunk.indices) for chunk in column.chunks]
-            sizes += pa.chunked_array(lengths, lengths[0].type).fill_null(0).to_numpy() if lengths else 0
-    ends = np.cumsum(sizes)
-    start = 0
-    while start < count:
-        before = ends[start - 1] if start else 0.0
-        end = max(start + 1, min(int(np.searchsorted(ends, before + PIECE_BYTES)), start + PIECE_ROWS, count))
-        yield start, table.slice(start, end - start)
-        start = end
+    for first in range(0, table.num_rows, PIECE_ROWS):
+        part = table.slice(first, PIECE_ROWS)
+        sizes = np.full(part.num_rows, part.nbytes / part.num_rows)
+        for column in part.columns:
+            sizes += _written_out(column)
+        ends = np.cumsum(sizes)
+        start = 0
+        while start < part.num_rows:
+            before = ends[start - 1] if start else 0.0
+            end = max(start + 1, min(int(np.searchsorted(ends, before + PIECE_BYTES)), part.num_rows))
+            yield first + start, part.slice(start, end - start)
+            start = end
 
 
-def _has_bytes(kind: pa.DataType) -> bool:
-    return storage_type(kind) in (pa.string(), pa.binary())
+def _written_out(column: pa.ChunkedArray) -> Any:
+    """Return how long the texts or bytes in each row are, if rows may share them; else 0."""
+    kind = column.type
+    if pa.types.is_dictionary(kind) and storage_type(kind.value_type) in (pa.string(), pa.binary()):
+        lengths = [pc.take(_lengths(chunk.dictionary), chunk.indices) for chunk in column.chunks]
+    elif pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
+        lengths = [_lengths(chunk) for chunk in column.chunks]
+    else:
+        return 0
+    return pc.fill_null(pa.chunked_array(lengths, lengths[0].type), 0).to_numpy()
+
+
+def _lengths(array: pa.Array) -> pa.Array:
+    if not (pa.types.is_string_view(array.type) or pa.types.is_binary_view(array.type)):
+        return pc.binary_length(array)
+    # A view is 16 bytes, of which the first four are the length; those of nulls may hold anything.
+    views = np.frombuffer(array.buffers()[1], np.int32, 4 * len(array), 16 * array.offset).reshape(-1, 4)
+    mask = array.is_null().to_numpy(zero_copy_only=False) if array.null_count else None
+    return pa.array(views[:, 0].copy(), pa.int32(), mask=mask)

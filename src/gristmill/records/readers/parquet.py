@@ -6,13 +6,17 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gristmill.core.errors import Malformed
+from gristmill.core.errors import Invalid, Malformed, Place
 from gristmill.records.readers.columnar import PIECE_BYTES, PIECE_ROWS, read_batch
+from gristmill.records.readers.parquet_pages import check_group
 from gristmill.records.readers.source import Source, Step, malformed
+from gristmill.records.validate import RecordValidator
 from gristmill.records.vectorised import check_schema
 
 # How much of a column chunk is read from the body at a time.
 _BUFFER_BYTES = 1024 * 1024
+# Numbers in lists that are too long are only read, to be refused one by one, where there are fewer than these.
+_FEW_NUMBERS = 4 * 1024 * 1024
 
 
 def read_parquet(source: Source) -> Iterator[Step]:
@@ -29,21 +33,21 @@ def read_parquet(source: Source) -> Iterator[Step]:
             pre_buffer=False,
             page_checksum_verification=True,
         )
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise _broken("The body is not a whole Parquet file", error) from error
     source.problems.add(*check_schema(source.validator, schema))
     source.problems.raise_if_any()
     record = 0
     for group in range(file.metadata.num_row_groups):
-        for batch in _batches(file, group, record):
+        _check_lists(source.validator, file.metadata.row_group(group), group)
+        size = check_group(source.file, file.metadata, group)
+        rows = max(1, min(PIECE_ROWS, int(PIECE_BYTES / max(1.0, size.bytes_per_row))))
+        for batch in _batches(file, group, rows, record):
             yield from read_batch(source, pa.Table.from_batches([batch]), record)
             record += batch.num_rows
 
 
-def _batches(file: Any, group: int, record: int) -> Iterator[pa.RecordBatch]:
-    facts = file.metadata.row_group(group)
-    per_row = facts.total_byte_size // max(1, facts.num_rows)
-    rows = max(1, min(PIECE_ROWS, PIECE_BYTES // max(1, per_row)))
+def _batches(file: Any, group: int, rows: int, record: int) -> Iterator[pa.RecordBatch]:
     batches = file.iter_batches(rows, [group], use_threads=False)
     while True:
         try:
@@ -57,6 +61,21 @@ def _batches(file: Any, group: int, record: int) -> Iterator[pa.RecordBatch]:
             raise _broken(where, error) from error
         record += batch.num_rows
         yield batch
+
+
+def _check_lists(validator: RecordValidator, facts: Any, group: int) -> None:
+    """Raise Invalid if a row group has more numbers in its vectors than fit its records: a list may be any length."""
+    for number in range(facts.num_columns):
+        chunk = facts.column(number)
+        name = chunk.path_in_schema.split(".")[0]
+        field = validator.fields[name]
+        most = max(_FEW_NUMBERS, facts.num_rows * max(1, field.dimensions or 1))
+        if chunk.num_values > most:
+            reason = (
+                f"Row group {group} has {chunk.num_values} values in the column {name} for {facts.num_rows} records: "
+                f"its vectors have {field.dimensions or 1} numbers each"
+            )
+            raise Invalid(reason, [Place(f"/{name}", "wrong_length", reason, field=name)])
 
 
 def _may_be_dictionary(kind: pa.DataType) -> bool:

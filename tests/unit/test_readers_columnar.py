@@ -1,0 +1,392 @@
+"""Parquet and Arrow streams: equal records from every format, exact refusals, and memory that stays bounded."""
+
+import datetime as dt
+import io
+import json
+import random
+import struct
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from gristmill.core.errors import Invalid, Malformed
+from gristmill.datasets.contract import Contract, parse_contract
+from gristmill.records.chunks import Batch, read_batches
+from gristmill.records.readers import arrow_frames, open_reader, parquet_pages
+from gristmill.records.readers.arrow import read_arrow
+from gristmill.records.readers.parquet import read_parquet
+from gristmill.records.readers.source import Reader, Source
+from gristmill.records.reject import Reject
+from gristmill.records.validate import Problems, RecordValidator
+
+MIB = 1024 * 1024
+CONTRACT = parse_contract(
+    {
+        "name": "things",
+        "fields": [
+            {"name": "id", "type": "integer", "required": True},
+            {"name": "name", "type": "text", "max_length": 10},
+            {"name": "price", "type": "decimal", "precision": 8, "scale": 2},
+            {"name": "at", "type": "timestamp"},
+            {"name": "day", "type": "date"},
+            {"name": "ok", "type": "boolean"},
+            {"name": "size", "type": "float"},
+            {"name": "uid", "type": "uuid"},
+            {"name": "extra", "type": "json"},
+            {"name": "v", "type": "vector", "dimensions": 2},
+        ],
+        "key": ["id"],
+        "embedding": {"dimensions": 3},
+    }
+)
+SMALL = parse_contract({"name": "small", "fields": [{"name": "n", "type": "integer"}, {"name": "t", "type": "text"}]})
+
+
+def as_parquet(table: pa.Table, **options: Any) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(table, sink, **options)
+    return sink.getvalue()
+
+
+def as_stream(table: pa.Table, rows: int = 10_000, compression: str | None = None) -> bytes:
+    sink = io.BytesIO()
+    options = pa.ipc.IpcWriteOptions(compression=compression)
+    with pa.ipc.new_stream(sink, table.schema, options=options) as writer:
+        writer.write_table(table, max_chunksize=rows)
+    return sink.getvalue()
+
+
+WAYS: dict[Reader, Callable[[pa.Table], bytes]] = {read_parquet: as_parquet, read_arrow: as_stream}
+both = pytest.mark.parametrize("reader", WAYS)
+
+
+def read(
+    reader: Reader, body: bytes, contract: Contract = CONTRACT, rejects: list[Reject] | None = None
+) -> list[Batch]:
+    sink = None if rejects is None else rejects.append
+    source = Source(io.BytesIO(body), RecordValidator(contract), Problems(), 32, sink)
+    return list(read_batches(reader, source, 8 * MIB, 20_000))
+
+
+def refusal(reader: Reader, body: bytes, contract: Contract = CONTRACT) -> Invalid:
+    with pytest.raises(Invalid) as caught:
+        read(reader, body, contract)
+    return caught.value
+
+
+RECORDS: list[dict[str, Any]] = [
+    {
+        "id": n * 10**16,
+        "name": None if n % 5 == 0 else 'ä"b,\n'[: n % 6],
+        "price": None if n % 7 == 0 else f"{n}.50",
+        "at": f"2026-01-31T12:00:{n % 60:02d}.{n:06d}Z",
+        "day": None if n % 3 == 0 else "2026-02-28",
+        "ok": n % 2 == 0,
+        "size": None if n % 4 == 0 else n / 7,
+        "uid": f"0192f0c2-7d3a-7000-8000-{n:012d}",
+        "extra": None if n % 6 == 0 else {"a": [n, None, "x"]},
+        "v": [n / 3, -1.0],
+        "_embedding": None if n % 9 == 0 else [1.0, n / 9, 0.1],
+    }
+    for n in range(60)
+]
+
+
+def csv_cell(value: Any) -> str:
+    if value is None:
+        return ""
+    text = value if isinstance(value, str) else json.dumps(value)
+    return '"' + text.replace('"', '""') + '"'
+
+
+def as_columns(records: list[dict[str, Any]]) -> pa.Table:
+    def column(name: str, kind: pa.DataType, convert: Callable[[Any], Any] = lambda value: value) -> pa.Array:
+        return pa.array([None if row[name] is None else convert(row[name]) for row in records], kind)
+
+    return pa.table(
+        {
+            "id": column("id", pa.uint64()),
+            "name": column("name", pa.dictionary(pa.int16(), pa.string())),
+            "price": column("price", pa.decimal128(20, 2), Decimal),
+            "at": column("at", pa.timestamp("us", "Europe/Berlin"), dt.datetime.fromisoformat),
+            "day": column("day", pa.date32(), dt.date.fromisoformat),
+            "ok": column("ok", pa.bool_()),
+            "size": column("size", pa.float64()),
+            "uid": column("uid", pa.large_string()),
+            "extra": column("extra", pa.string(), json.dumps),
+            "v": column("v", pa.list_(pa.float64())),
+            "_embedding": column("_embedding", pa.list_(pa.float64(), 3)),
+        }
+    )
+
+
+class TestFormats:
+    def test_the_same_records_are_equal_in_every_format(self) -> None:
+        names = list(RECORDS[0])
+        lines = [",".join(csv_cell(row[name]) for name in names) for row in RECORDS]
+        table = as_columns(RECORDS)
+        bodies = {
+            "application/json": json.dumps(RECORDS).encode(),
+            "application/x-ndjson": "\n".join(json.dumps(row) for row in RECORDS).encode(),
+            "text/csv": "\n".join([",".join(names), *lines]).encode(),
+            "application/vnd.apache.parquet": as_parquet(table),
+            "application/x-parquet": as_parquet(table, compression="zstd", data_page_version="2.0", row_group_size=7),
+            "application/parquet": as_parquet(table, use_dictionary=False, compression="none"),
+            "application/vnd.apache.arrow.stream": as_stream(table, rows=9, compression="zstd"),
+        }
+        found = {}
+        for kind, body in bodies.items():
+            (batch,) = read(open_reader(kind), body)
+            assert (batch.first_record, batch.ords, batch.table.num_rows) == (0, None, 60)
+            found[kind] = batch.table.combine_chunks()
+        first = found.pop("application/json")
+        assert first.column("id").to_pylist()[-1] == 59 * 10**16
+        for kind, table in found.items():
+            assert table.equals(first), kind
+
+    @both
+    def test_chunks_are_cut_and_records_keep_their_places(self, reader: Reader) -> None:
+        table = pa.table({"n": pa.array(range(50_000)), "t": ["text"] * 50_000})
+        batches = read(reader, WAYS[reader](table), SMALL)
+        assert [batch.first_record for batch in batches] == [0, 20_000, 40_000]
+        assert [n for batch in batches for n in batch.table.column("n").to_pylist()] == list(range(50_000))
+
+    @both
+    def test_an_empty_table_is_refused_as_an_empty_batch(self, reader: Reader) -> None:
+        error = refusal(reader, WAYS[reader](pa.table({"n": pa.array([], pa.int64())})), SMALL)
+        assert error.places[0].code == "empty"
+
+
+class TestMistakes:
+    @both
+    def test_a_wrong_schema_has_one_place_for_each_column(self, reader: Reader) -> None:
+        table = pa.table(
+            {
+                "name": pa.array([1], pa.int32()),
+                "price": pa.array([1.5]),
+                "at": pa.array([dt.datetime(2026, 1, 1)], pa.timestamp("us")),
+                "ok": pa.array(["yes"]),
+                "what": pa.array([1]),
+                "v": pa.array([["a"]]),
+                "size": pa.array([{"a": 1}]),
+            }
+        )
+        error = refusal(reader, WAYS[reader](table))
+        assert type(error) is Invalid
+        found = {place.pointer: (place.code, place.field, place.record) for place in error.places}
+        assert found == {
+            "/name": ("wrong_type", "name", None),
+            "/price": ("wrong_type", "price", None),
+            "/at": ("wrong_type", "at", None),
+            "/ok": ("wrong_type", "ok", None),
+            "/what": ("unknown_field", "what", None),
+            "/v": ("wrong_type", "v", None),
+            "/size": ("wrong_type", "size", None),
+            "/id": ("missing", "id", None),
+            "/_embedding": ("missing", "_embedding", None),
+        }
+        reasons = {place.field: place.reason for place in error.places}
+        for field, shown in (("name", "int32"), ("name", "string"), ("price", "double"), ("price", "decimal128")):
+            assert shown in reasons[field]
+        assert "time zone" in reasons["at"]
+
+    def test_a_union_of_types_is_refused_by_its_column(self) -> None:
+        mixed = pa.UnionArray.from_dense(
+            pa.array([0, 1], pa.int8()), pa.array([0, 0], pa.int32()), [pa.array([1]), pa.array(["a"])]
+        )
+        error = refusal(read_arrow, as_stream(pa.table({"n": mixed})), SMALL)
+        assert (error.places[0].field, error.places[0].code) == ("n", "wrong_type")
+        assert "union" in error.places[0].reason
+
+    @both
+    def test_a_column_twice_is_refused(self, reader: Reader) -> None:
+        table = pa.Table.from_arrays([pa.array([1]), pa.array([2])], ["n", "n"])
+        assert refusal(reader, WAYS[reader](table), SMALL).places[0].code in ("duplicate", "malformed")
+
+    @both
+    def test_values_that_do_not_fit_are_named_and_the_others_go_on(self, reader: Reader) -> None:
+        table = as_columns(RECORDS[:6])
+        ids = pa.array([0, 2**63, 2, 3, None, 5], pa.uint64())
+        moments = pa.array([0, 1000, 1001, 0, 0, 10**18], pa.timestamp("ns", "UTC"))
+        numbers = [[0.0, 0.0, 0.0], [1.0, 0, 0], [1, 1, 1], [1, float("nan"), 1], None, [1, 1, 1]]
+        vectors = pa.array(numbers, pa.list_(pa.float32()))
+        table = table.set_column(0, "id", ids).set_column(3, "at", moments).set_column(10, "_embedding", vectors)
+        rejects: list[Reject] = []
+        (batch,) = read(reader, as_parquet(table) if reader is read_parquet else as_stream(table), CONTRACT, rejects)
+        assert (batch.table.column("id").to_pylist(), batch.ords) == ([5], None)
+        found = [(r.record, r.line, [(p.field, p.code) for p in r.places]) for r in rejects]
+        assert found == [
+            (0, None, [("_embedding", "zero_vector")]),
+            (1, None, [("id", "out_of_range")]),
+            (2, None, [("at", "not_a_timestamp")]),
+            (3, None, [("_embedding", "not_finite")]),
+            (4, None, [("id", "null")]),
+        ]
+        assert "1970-01-01T00:00:00.000001001Z" in rejects[2].places[0].reason
+        assert json.loads(rejects[1].raw)["id"] == 2**63
+
+    @both
+    def test_json_columns_that_hold_no_json_are_named(self, reader: Reader) -> None:
+        contract = parse_contract({"name": "j", "fields": [{"name": "x", "type": "json"}]})
+        error = refusal(reader, WAYS[reader](pa.table({"x": ["{}", "{", '"\\u0000"']})), contract)
+        assert [(p.record, p.code, p.pointer) for p in error.places] == [(1, "not_json", "/1/x"), (2, "nul", "/2/x")]
+
+    @both
+    @pytest.mark.parametrize(
+        "body", [b"", b"x", b"PAR1", b"PAR1" + b"\0" * 40 + b"PAR1", b"ARROW1\0\0", b"\xff" * 64, b'[{"n":1}]']
+    )
+    def test_what_is_another_format_is_malformed(self, reader: Reader, body: bytes) -> None:
+        assert type(refusal(reader, body, SMALL)) is Malformed
+
+    @both
+    def test_a_body_that_is_broken_off_is_malformed_wherever_that_is(self, reader: Reader) -> None:
+        body = WAYS[reader](pa.table({"n": list(range(1000)), "t": [f"text {n}" for n in range(1000)]}))
+        for end in [*range(0, len(body) - 20, len(body) // 40), len(body) - 20]:
+            error = refusal(reader, body[:end], SMALL)
+            assert type(error) is Malformed, end
+            assert error.places[0].code == "malformed"
+
+    def test_a_batch_that_is_broken_off_is_named_with_its_records(self) -> None:
+        body = as_stream(pa.table({"n": list(range(1000)), "t": ["text"] * 1000}), rows=100)
+        assert (
+            "Record batch 9 of the Arrow stream, from record 900 on" in refusal(read_arrow, body[:-100], SMALL).detail
+        )
+
+    def test_a_page_that_is_damaged_is_named_with_its_column(self) -> None:
+        table = pa.table({"n": list(range(5000)), "t": [f"text {n}" for n in range(5000)]})
+        body = bytearray(as_parquet(table, row_group_size=1000, use_dictionary=False))
+        offset = pq.ParquetFile(io.BytesIO(bytes(body))).metadata.row_group(3).column(1).data_page_offset
+        body[offset : offset + 8] = b"\xff" * 8
+        error = refusal(read_parquet, bytes(body), SMALL)
+        assert type(error) is Malformed
+        assert "column t in row group 3" in error.detail
+
+    @both
+    def test_any_damaged_byte_gives_an_answer_and_never_another_error(self, reader: Reader) -> None:
+        table = pa.table({"n": list(range(300)), "t": [f"täxt {n % 7}" for n in range(300)]})
+        whole, dice = WAYS[reader](table), random.Random(7)
+        refused = 0
+        for _ in range(400):
+            body = bytearray(whole)
+            for _ in range(dice.choice([1, 1, 4])):
+                body[dice.randrange(len(body))] = dice.choice([0, 1, 0x7F, 0x80, 0xFF, dice.randrange(256)])
+            try:
+                batches = read(reader, bytes(body), SMALL)
+            except Invalid:
+                refused += 1
+            else:
+                for batch in batches:
+                    batch.table.validate(full=True)
+        assert refused > 40
+
+
+class TestBounds:
+    """A body may be small and what it stands for large."""
+
+    @pytest.mark.promise(7)
+    @pytest.mark.parametrize("kind", [pa.dictionary(pa.int32(), pa.string()), pa.string_view()])
+    def test_one_long_text_in_every_row_is_written_out_piece_by_piece(self, kind: pa.DataType) -> None:
+        contract = parse_contract({"name": "t", "fields": [{"name": "t", "type": "text", "max_length": MIB}]})
+        if pa.types.is_dictionary(kind):
+            column = pa.DictionaryArray.from_arrays(pa.array([0] * 2000, pa.int32()), pa.array(["x" * MIB]))
+        else:
+            one = pa.array(["x" * MIB], pa.string_view())
+            views = one.buffers()[1].to_pybytes()[:16] * 2000
+            column = pa.Array.from_buffers(kind, 2000, [None, pa.py_buffer(views), *one.buffers()[2:]])
+        body = as_stream(pa.table({"t": column}))
+        assert len(body) < 2 * MIB
+        assert _peak(read_arrow, body, contract, most=300) < 60 * MIB
+
+    @pytest.mark.promise(7)
+    def test_a_long_text_in_a_dictionary_page_is_written_out_piece_by_piece(self) -> None:
+        contract = parse_contract({"name": "t", "fields": [{"name": "t", "type": "text", "max_length": MIB}]})
+        column = pa.DictionaryArray.from_arrays(pa.array([0] * 20_000, pa.int32()), pa.array(["x" * (MIB // 2)]))
+        body = as_parquet(pa.table({"t": column}))
+        assert len(body) < 2 * MIB
+        assert _peak(read_parquet, body, contract, most=300) < 60 * MIB
+
+    def test_a_page_that_unpacks_to_too_much_is_refused_before_it_is_read(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(parquet_pages, "MAX_OPEN_BYTES", 4 * MIB)
+        table = pa.table({"n": pa.array(np.zeros(MIB, np.int64))})
+        one_page = {"use_dictionary": False, "compression": "zstd", "data_page_size": 64 * MIB}
+        body = as_parquet(table, **one_page, write_batch_size=MIB, max_rows_per_page=MIB)
+        assert len(body) < MIB
+        before = pa.total_allocated_bytes()
+        error = refusal(read_parquet, body, SMALL)
+        assert (type(error), error.places[0].code) == (Invalid, "pages_too_large")
+        assert "Row group 0" in error.detail
+        assert pa.total_allocated_bytes() < before + MIB
+        assert read(read_parquet, as_parquet(table, use_dictionary=False, data_page_size=MIB), SMALL)
+
+    def test_vectors_that_are_far_too_long_are_refused_before_they_are_read(self) -> None:
+        numbers = pa.array(np.zeros(5 * MIB, np.float32))
+        long = pa.ListArray.from_arrays(pa.array([0, 5 * MIB], pa.int32()), numbers)
+        contract = parse_contract({"name": "v", "fields": [{"name": "v", "type": "vector", "dimensions": 8}]})
+        error = refusal(read_parquet, as_parquet(pa.table({"v": long})), contract)
+        assert (error.places[0].code, error.places[0].field) == ("wrong_length", "v")
+
+    @pytest.mark.parametrize("compression", [None, "zstd", "lz4"])
+    def test_a_record_batch_that_unpacks_to_too_much_is_refused(
+        self, monkeypatch: pytest.MonkeyPatch, compression: str | None
+    ) -> None:
+        monkeypatch.setattr(arrow_frames, "MAX_BATCH_BYTES", 4 * MIB)
+        table = pa.table({"n": np.zeros(MIB, np.int64)})
+        body = as_stream(table, rows=MIB, compression=compression)
+        error = refusal(read_arrow, body, SMALL)
+        assert (type(error), error.places[0].code) == (Invalid, "batch_too_large")
+        assert "max_chunksize" in error.detail
+        assert read(read_arrow, as_stream(table, rows=100_000, compression=compression), SMALL)
+
+    def test_dictionaries_count_together(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(arrow_frames, "MAX_BATCH_BYTES", 64 * 1024)
+        names = [f"t{n}" for n in range(4)]
+        texts = pa.array([f"{n:0100d}" for n in range(300)]).dictionary_encode()
+        contract = parse_contract({"name": "d", "fields": [{"name": name, "type": "text"} for name in names]})
+        assert read(read_arrow, as_stream(pa.table({"t0": texts})), contract)
+        error = refusal(read_arrow, as_stream(pa.table(dict.fromkeys(names, texts))), contract)
+        assert "dictionaries" in error.detail
+
+    def test_a_declared_size_that_is_a_lie_is_no_reason_to_allocate(self) -> None:
+        body = bytearray(as_stream(pa.table({"n": list(range(10_000))}), compression="zstd"))
+        magic = body.index(b"\x28\xb5\x2f\xfd")
+        body[magic - 8 : magic] = struct.pack("<q", 2**40)
+        assert refusal(read_arrow, bytes(body), SMALL).places[0].code == "batch_too_large"
+
+    @pytest.mark.promise(7)
+    @both
+    def test_memory_does_not_grow_with_the_body(self, reader: Reader) -> None:
+        contract = parse_contract(
+            {"name": "e", "fields": [{"name": "n", "type": "integer"}], "embedding": {"dimensions": 64}}
+        )
+        peaks = []
+        for rows in (120_000, 360_000):
+            numbers = np.random.default_rng(1).normal(size=(rows, 64)).astype(np.float32)
+            vectors = pa.FixedSizeListArray.from_arrays(pa.array(numbers.reshape(-1)), 64)
+            table = pa.table({"n": np.arange(rows), "_embedding": vectors})
+            # One row group holds all, as writers do it.
+            body = as_parquet(table, compression="none") if reader is read_parquet else as_stream(table)
+            del numbers, vectors, table
+            peaks.append(_peak(reader, body, contract))
+        assert peaks[1] < peaks[0] + 4 * MIB
+        assert peaks[1] < 48 * MIB
+
+
+def _peak(reader: Reader, body: bytes, contract: Contract, most: int | None = None) -> int:
+    """Return how many bytes Arrow held at most above what it held before, while ``most`` batches were read."""
+    pool = pa.default_memory_pool()
+    pool.release_unused()
+    before, peak = pool.bytes_allocated(), 0
+    source = Source(io.BytesIO(body), RecordValidator(contract), Problems(), 32)
+    for number, batch in enumerate(read_batches(reader, source, 8 * MIB, 20_000)):
+        peak = max(peak, pool.bytes_allocated() - before)
+        if most is not None and number >= most:
+            break
+        del batch
+    return peak
