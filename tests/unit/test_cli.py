@@ -242,6 +242,19 @@ class TestSearch:
         assert "1 hits in 1.5 ms, plan: segments; not complete: too slow" in result.stderr
         assert "0.75" in result.stdout
 
+    def test_options_become_members_of_the_request(self, server: Server, run: Run) -> None:
+        answer = {"hits": [], "complete": True, "plan": "exact", "took_ms": 1}
+        server.answer("POST /api/v1/datasets/notes/search", answer)
+        assert run("search", "notes", "rain", "--mode", "text", "--min-score", "0.5", "--exact").exit_code == 0
+        assert json.loads(server.requests[0].content) == {
+            "text": "rain", "k": 10, "mode": "text", "min_score": 0.5, "exact": True,
+        }  # fmt: skip
+        assert run("search", "notes", "rain", "--mode", "hybrid", "--vector", "[1]", "--ef", "200").exit_code == 0
+        assert json.loads(server.requests[1].content) == {
+            "text": "rain", "k": 10, "mode": "hybrid", "vector": [1], "ef": 200,
+        }  # fmt: skip
+        assert run("search", "notes", "rain", "--mode", "text", "--vector", "[1]").exit_code == 2
+
     @pytest.mark.parametrize(
         ("key", "text", "sent"),
         [(["id"], "7", 7), (["name"], "7", "7"), (["name"], "[x", "[x"), (["name", "id"], '["JFK", 1]', ["JFK", 1])],

@@ -177,6 +177,22 @@ class TestRecords:
         server.client().search("weather", like=["JFK", 1], k=3, where={"n": 1})
         assert server.body == {"like": ["JFK", 1], "k": 3, "where": {"n": 1}}
 
+    def test_several_searches_are_one_call(self) -> None:
+        server = Server({"answers": [{"hits": [1]}, {"hits": []}], "took_ms": 1.5})
+        found = server.client().search_many("weather", [{"text": "rain"}, {"like": 3}], k=2, mode="vector")
+        assert found == [{"hits": [1]}, {"hits": []}]
+        assert server.body == {"queries": [{"text": "rain"}, {"like": 3}], "k": 2, "mode": "vector"}
+
+    def test_pages_of_a_search_are_followed_until_the_last(self) -> None:
+        server = Server(
+            {"hits": [{"key": 1}], "next_page_token": "t2"}, {"hits": [{"key": 2}], "next_page_token": None}
+        )
+        found = server.client().search_pages("weather", text="rain", k=2, page_size=1, max_distance=0.5)
+        assert [hit["key"] for hit in found] == [1, 2]
+        first, second = (json.loads(request.content) for request in server.requests)
+        assert first == {"text": "rain", "k": 2, "page_size": 1, "max_distance": 0.5}
+        assert second == {**first, "page_token": "t2"}
+
     def test_changes_use_the_verbs_of_the_interface(self) -> None:
         server = Server()
         client = server.client()

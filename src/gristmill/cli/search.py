@@ -1,11 +1,18 @@
-"""gristmill search: by text, by vector, or like a record."""
+"""gristmill search: by text, by vector, like a record, or by words."""
 
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
 
 from gristmill.cli.exits import UsageError, parse_json
 from gristmill.cli.session import Session, command
+
+
+class Mode(StrEnum):
+    VECTOR = "vector"
+    TEXT = "text"
+    HYBRID = "hybrid"
 
 
 def add(app: typer.Typer) -> None:
@@ -17,16 +24,24 @@ def search(
     session: Session,
     dataset: Annotated[str, typer.Argument(metavar="DATASET", help="Name of the dataset.")],
     text: Annotated[str | None, typer.Argument(metavar="[TEXT]", help="What to look for, by meaning.")] = None,
-    k: Annotated[int, typer.Option("-k", min=1, help="How many.")] = 10,
+    k: Annotated[int, typer.Option("-k", min=1, max=1000, help="How many.")] = 10,
     where: Annotated[str | None, typer.Option(metavar="JSON", help="Condition, or @FILE with it.")] = None,
     like: Annotated[str | None, typer.Option(metavar="KEY", help="Closest to this record instead.")] = None,
     vector: Annotated[
         str | None, typer.Option(metavar="JSON", help="Closest to this vector instead, or @FILE.")
     ] = None,
+    mode: Annotated[
+        Mode | None, typer.Option(help="By meaning, by words, or by both. The default is what the dataset is made for.")
+    ] = None,
+    max_distance: Annotated[float | None, typer.Option(help="Only hits up to this distance.")] = None,
+    min_score: Annotated[float | None, typer.Option(help="Only hits from this score on.")] = None,
+    exact: Annotated[bool, typer.Option("--exact", help="Compare every record.")] = False,
+    ef: Annotated[int | None, typer.Option(min=1, max=1000, help="Effort: more finds better and takes longer.")] = None,
 ) -> None:
-    """Find the records closest to a text, a vector or another record."""
-    if sum(given is not None for given in (text, like, vector)) != 1:
-        raise UsageError("give one of TEXT, --like and --vector")
+    """Find the records closest to a text, a vector or another record, or those that match words."""
+    given = sum(one is not None for one in (text, like, vector))
+    if given != 1 and not (mode is Mode.HYBRID and text is not None and given == 2):
+        raise UsageError("give one of TEXT, --like and --vector (with --mode hybrid, TEXT and one of the others)")
     answer = session.client.search(
         dataset,
         text=text,
@@ -34,6 +49,11 @@ def search(
         vector=None if vector is None else parse_json(vector, "--vector"),
         k=k,
         where=None if where is None else parse_json(where, "--where"),
+        mode=None if mode is None else mode.value,
+        max_distance=max_distance,
+        min_score=min_score,
+        exact=exact or None,
+        ef=ef,
     )
     if session.output.json:
         session.output.document(answer)

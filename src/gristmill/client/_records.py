@@ -106,17 +106,50 @@ class RecordCalls(JobCalls):
         like: Key | None = None,
         k: int = 10,
         where: Where | None = None,
+        **options: Any,
     ) -> Json:
         """Return the ``k`` records closest to a text, a vector, or the record whose key is ``like``; give one of them.
 
         like: a key of one field as its value, of several fields as a list.
+        options: further members of the request: ``mode`` ("vector", "text" for words, "hybrid"), ``max_distance``,
+            ``min_score``, ``page_size``, ``page_token``, ``exact``, ``ef``, ``include``, ``weights``, ``explain``.
         The answer has ``hits`` (closest first, each with ``key``, ``record``, ``distance`` and ``score``), ``plan``,
-        ``complete`` and ``took_ms``.
+        ``complete`` and ``took_ms``. Raises InvalidRequest naming each member that is wrong.
         """
-        body = {"text": text, "vector": vector, "like": like, "where": where}
+        body = {"text": text, "vector": vector, "like": like, "where": where, **options}
         given = {name: value for name, value in body.items() if value is not None}
         answer: Json = self._transport.call("POST", dataset_path(dataset, "search"), body=json_body({**given, "k": k}))
         return answer
+
+    def search_many(
+        self,
+        dataset: str,
+        queries: Sequence[Mapping[str, Any]],
+        *,
+        k: int = 10,
+        where: Where | None = None,
+        **options: Any,
+    ) -> list[Json]:
+        """Return the answer to each of up to 100 queries in one call.
+
+        queries: ``{"text": …}``, ``{"vector": …}`` or ``{"like": …}`` each.
+        ``k``, ``where`` and ``options`` (see ``search``) count for all of them.
+        """
+        body = {"where": where, **options}
+        given = {name: value for name, value in body.items() if value is not None}
+        sent = json_body({**given, "queries": list(queries), "k": k})
+        answers: list[Json] = self._transport.call("POST", dataset_path(dataset, "search"), body=sent)["answers"]
+        return answers
+
+    def search_pages(self, dataset: str, *, page_size: int = 100, **search: Any) -> Iterator[Json]:
+        """Yield the hits of ``search`` (which see) one by one, page by page as they are asked for: ``k`` in all."""
+        token: str | None = None
+        while True:
+            answer = self.search(dataset, page_size=page_size, page_token=token, **search)
+            yield from answer["hits"]
+            token = answer["next_page_token"]
+            if token is None:
+                return
 
     def patch(
         self,

@@ -243,7 +243,7 @@ def _weights(body: dict[str, Any], mode: Mode, places: list[Place]) -> tuple[flo
             reason = f"{shorten(value)} is not from 0 to {MAX_WEIGHT:g}"
             places.append(Place(f"/weights/{name}", "out_of_range", reason, field=name))
         found.append(1.0 if value is None else value)
-    if sum(found) == 0:
+    if not any(found):
         places.append(Place("/weights", "out_of_range", "One of the weights must be above 0", field="weights"))
     return found[0], found[1]
 

@@ -24,6 +24,6 @@ def matching(contract: Contract, table: str, where: str, limit: str, *, all_rank
     condition = f"{TEXT_COLUMN} @@ {query}" + (f" AND ({where})" if where else "")
     source = f"{table} WHERE {condition}"
     if not all_ranked:
-        source = f"(SELECT _id, {TEXT_COLUMN} FROM {source} LIMIT {RANKED_AT_MOST}) AS some"
+        source = f"(SELECT _id, {TEXT_COLUMN} FROM {source} LIMIT {RANKED_AT_MOST}) AS taken"
     rank = f"ts_rank_cd({TEXT_COLUMN}, {query})::float8"
     return f"SELECT _id, {rank} AS score FROM {source} ORDER BY score DESC, _id LIMIT {limit}"
