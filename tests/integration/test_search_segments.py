@@ -1,16 +1,15 @@
 """The life of segments on real Postgres: sealing, merging, leftovers, locks, drops; and which indexes a search uses."""
 
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import numpy as np
 import psycopg2
 import pytest
 from sqlalchemy import Connection
-from tests.support.stored import make_dataset, store
+from tests.support.indexes import BODY, DIMENSIONS, build, fill, indexes, nearest, search_ids, segments, wait_until
+from tests.support.stored import make_dataset
 
 from gristmill.core.database import Database
 from gristmill.core.errors import GristmillError
@@ -24,21 +23,11 @@ from gristmill.search.build import IndexBuilder
 from gristmill.search.build_settings import BuildSettings
 from gristmill.search.errors import IndexBuildInterrupted
 from gristmill.search.report import index_state
-from gristmill.search.repository import Segment
 from gristmill.search.seal import Sealer
 from gristmill.search.session import open_session
-from gristmill.search.statements import Layout, Shape
 from gristmill.search.tasks import IndexBuildHandler, release_table
-from gristmill.search.vector import Ranges
 
-DIMENSIONS = 16
 SEALED_AT_250 = BuildSettings(seal_rows=250, min_rows=100)
-BODY = {
-    "name": "things",
-    "fields": [{"name": "id", "type": "integer", "required": True}, {"name": "kind", "type": "text"}],
-    "key": ["id"],
-    "embedding": {"dimensions": DIMENSIONS},
-}
 
 
 @pytest.fixture
@@ -49,42 +38,6 @@ def dataset(database: Database) -> Dataset:
 @pytest.fixture
 def builder(database: Database) -> IndexBuilder:
     return IndexBuilder(database, BuildSettings(memory_mb=64, workers=0, min_rows=100, check_every=0.05))
-
-
-def fill(database: Database, dataset: Dataset, first: int, count: int) -> np.ndarray:
-    """Store records with clustered vectors."""
-    random = np.random.default_rng(first)
-    centres = np.random.default_rng(7).normal(size=(20, DIMENSIONS))
-    vectors = centres[random.integers(0, 20, count)] + random.normal(scale=0.3, size=(count, DIMENSIONS))
-    records = [{"id": first + place, "kind": "ab"[place % 2]} for place in range(count)]
-    store(database, dataset.contract, records, vectors.tolist(), seq=first + 1)
-    return vectors
-
-
-def build(builder: IndexBuilder, dataset: Dataset) -> dict[str, Any]:
-    return builder.build(dataset.id, uuid7(), lambda: None)
-
-
-def segments(database: Database, dataset: Dataset) -> list[Segment]:
-    with database.autocommit() as connection:
-        return repository.all_segments(connection, dataset.id)
-
-
-def indexes(database: Database) -> dict[str, bool]:
-    """Return the vector indexes of all datasets by name, and whether they are valid."""
-    sql = (
-        "SELECT c.relname, i.indisvalid FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid"
-        " JOIN pg_am a ON a.oid = c.relam WHERE a.amname = 'hnsw'"
-    )
-    with database.autocommit() as connection:
-        return {row[0]: row[1] for row in connection.exec_driver_sql(sql)}
-
-
-def wait_until(condition: Any, seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true in time"
-        time.sleep(0.02)
 
 
 class TestBuild:
@@ -123,13 +76,8 @@ class TestBuild:
         build(builder, dataset)
         fill(database, dataset, 0, 50)
         with database.autocommit() as connection:
-            assert index_state(connection, dataset) == {
-                "segments": 1,
-                "sealed_rows": 300,
-                "tail_rows": 50,
-                "hold": False,
-                "building": None,
-            }
+            state = index_state(connection, dataset)
+        assert (state["segments"], state["sealed_rows"], state["tail_rows"], state["building"]) == (1, 300, 50, None)
 
     def test_a_valid_leftover_is_adopted(self, database: Database, dataset: Dataset, builder: IndexBuilder) -> None:
         fill(database, dataset, 0, 300)
@@ -170,18 +118,6 @@ class TestBuild:
                 {"v": str([0.001] * DIMENSIONS)},
             )
         assert 5 in search_ids(database, dataset, [1.0] * DIMENSIONS, 3)
-
-
-def search_ids(database: Database, dataset: Dataset, vector: list[float], k: int) -> list[int]:
-    with database.transaction() as connection:
-        ranges = repository.ready_ranges(connection, dataset.id)
-        return [row.id for row in connection.exec_driver_sql(*nearest(dataset, ranges, vector, k))]
-
-
-def nearest(dataset: Dataset, ranges: Ranges, vector: list[float], k: int) -> tuple[str, dict[str, Any]]:
-    """Return the statement of a search, and its parameters."""
-    values = {"query": str(vector), "k": k, "limit": k, "size": k}
-    return Layout(dataset.contract).statement(Shape("vector", ranges)), values
 
 
 @pytest.fixture
