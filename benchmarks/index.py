@@ -25,8 +25,15 @@ def state(bench: Bench, dataset: str) -> dict[str, Any]:
     return found
 
 
-def wait_sealed(bench: Bench, dataset: str, below: int, seconds: float) -> tuple[dict[str, Any], float | None]:
-    """Wait until the tail is shorter than ``below`` and nothing is being built.
+def report(bench: Bench, dataset: str) -> dict[str, Any]:
+    """Return the plan report: each segment, the settings of builds, what is due next and why."""
+    return _call(bench, "GET", f"/datasets/{dataset}/index")
+
+
+def wait_sealed(
+    bench: Bench, dataset: str, below: int, seconds: float, idle: bool = True
+) -> tuple[dict[str, Any], float | None]:
+    """Wait until the tail is shorter than ``below`` and, if ``idle``, nothing is being built.
 
     Returns the state of the index, and the seconds that it took; None if it was not so within ``seconds``.
     """
@@ -34,7 +41,7 @@ def wait_sealed(bench: Bench, dataset: str, below: int, seconds: float) -> tuple
     while True:
         found = state(bench, dataset)
         passed = time.monotonic() - began
-        if found["tail_rows"] < below and not found["building"]:
+        if found["tail_rows"] < below and not (idle and found["building"]):
             return found, passed
         if passed > seconds:
             return found, None

@@ -11,6 +11,7 @@ import itertools
 import json
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -65,13 +66,16 @@ class Answers:
 
 def drive(plan: Plan) -> Answers:
     """Carry the plan out in a process of its own. Raises RuntimeError if any request was not answered with 2xx."""
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.load"],
-        input=json.dumps(asdict(plan)), capture_output=True, text=True, cwd=ROOT, check=False,
-    )  # fmt: skip
-    if done.returncode != 0:
-        raise RuntimeError(f"the load generator failed: {done.stderr.strip()[-1500:]}")
-    answers = Answers(**json.loads(done.stdout))
+    # The answers may be many megabytes: they go through a file, which no reader has to keep up with.
+    with tempfile.TemporaryFile() as out:
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmarks.load"],
+            input=json.dumps(asdict(plan)).encode(), stdout=out, stderr=subprocess.PIPE, cwd=ROOT, check=False,
+        )  # fmt: skip
+        if done.returncode != 0:
+            raise RuntimeError(f"the load generator failed: {done.stderr.decode(errors='replace').strip()[-1500:]}")
+        out.seek(0)
+        answers = Answers(**json.load(out))
     if any(not status.startswith("2") for status in answers.statuses):
         raise RuntimeError(f"{plan.path}: statuses {answers.statuses}; one answer: {answers.complaint}")
     return answers

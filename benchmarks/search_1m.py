@@ -43,12 +43,13 @@ def run(bench: Bench) -> Iterator[Row]:
     found = index.state(bench, NAME)
     if found["tail_rows"] != tail:
         raise RuntimeError(f"{tail} rows should be unsealed: {found}")
-    memory = f"{bench.settings.search_maintenance_memory_mb} MB for a build"
+    plan = index.report(bench, NAME)
+    memory = f"{plan['memory_mb']:,} MB of memory for a build"
     yield Row(
         f"  index over {rows - tail:,} rows: {found['segments']} segments, {memory}",
         f"built in {built:.0f} s, {(rows - tail) / built:,.0f} rows/s; loaded in {loaded:.0f} s",
-        values={"seconds": round(built, 1), "load_seconds": round(loaded, 1), "index": found, "rows": rows,
-                "memory_mb": bench.settings.search_maintenance_memory_mb},
+        values={"seconds": round(built, 1), "load_seconds": round(loaded, 1), "rows": rows,
+                "index": plan},
     )  # fmt: skip
     bench.say("  exact answers, to compare with")
     filters = _filters(bench, rows)
