@@ -12,7 +12,7 @@ from gristmill.cli.session import Session, command
 from gristmill.cli.waiting import Timeout, WaitOption, report, wait_of
 from gristmill.client._bodies import format_of
 
-Format = Literal["json", "ndjson", "csv"]
+Format = Literal["json", "ndjson", "csv", "parquet", "arrow"]
 OnConflict = Literal["replace", "fail"]
 
 
@@ -41,7 +41,7 @@ def submit(
         str | None, typer.Option(help="Submitting again with the same key and records gives the same job.")
     ] = None,
 ) -> None:
-    """Submit a batch of records (JSON, NDJSON or CSV) and print its job."""
+    """Submit a batch of records (JSON, NDJSON, CSV, Parquet, Arrow stream) and print its job."""
     labels = dict(_label(pair) for pair in label or [])
     name = format or ("ndjson" if file == "-" else format_of(file, None))
     with ExitStack() as stack:

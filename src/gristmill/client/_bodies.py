@@ -14,8 +14,21 @@ from pathlib import Path
 from typing import IO, Any, cast
 from uuid import UUID
 
-CONTENT_TYPES = {"json": "application/json", "ndjson": "application/x-ndjson", "csv": "text/csv"}
-SUFFIXES = {".json": "json", ".ndjson": "ndjson", ".jsonl": "ndjson", ".csv": "csv"}
+CONTENT_TYPES = {
+    "json": "application/json",
+    "ndjson": "application/x-ndjson",
+    "csv": "text/csv",
+    "parquet": "application/vnd.apache.parquet",
+    "arrow": "application/vnd.apache.arrow.stream",
+}
+SUFFIXES = {
+    ".json": "json",
+    ".ndjson": "ndjson",
+    ".jsonl": "ndjson",
+    ".csv": "csv",
+    ".parquet": "parquet",
+    ".arrows": "arrow",
+}
 
 Records = Iterable[Mapping[str, Any]] | str | os.PathLike[str] | IO[bytes]
 
@@ -49,7 +62,8 @@ def records_body(records: Records, format: str | None) -> Iterator[Body]:
     """Open records as a body, and close what was opened when done.
 
     records: an iterable of mappings (sent as NDJSON), the path of a file, or a binary file object.
-    format: "json", "ndjson" or "csv"; for a path None means by its suffix. An iterable takes none.
+    format: "json", "ndjson", "csv", "parquet" or "arrow" (an IPC stream); for a path None means by its suffix. An
+    iterable takes none.
     Raises ValueError for an unknown format or suffix, and for a record that JSON cannot hold.
     """
     if isinstance(records, (str, os.PathLike)):

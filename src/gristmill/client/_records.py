@@ -33,7 +33,8 @@ class RecordCalls(JobCalls):
 
         records: mappings (any iterable of them), the path of a file, or a binary file object. Sent in constant memory;
             what can be read only once is copied to a temporary file first, so that it can be sent again.
-        format: "json", "ndjson" or "csv"; for a path it is known by the suffix, mappings go as ndjson.
+        format: "json", "ndjson", "csv", "parquet" or "arrow" (an IPC stream); for a path it is known by the suffix,
+            mappings go as ndjson.
         on_conflict: "replace" (the default of the server) or "fail" where a record with the key exists.
         priority: 0 to 9; 9 goes first.
         labels: what ``jobs(label=...)`` finds the job by.
