@@ -93,6 +93,8 @@ class TestSubmit:
             ("a.NDJSON", "application/x-ndjson"),
             ("a.jsonl", "application/x-ndjson"),
             ("a.csv", "text/csv"),
+            ("a.parquet", "application/vnd.apache.parquet"),
+            ("a.arrows", "application/vnd.apache.arrow.stream"),
         ],
     )
     def test_the_suffix_of_a_file_tells_its_format(self, tmp_path: Path, name: str, content_type: str) -> None:
@@ -104,9 +106,9 @@ class TestSubmit:
         assert server.last.content == b"content"
 
     def test_an_unknown_suffix_or_format_lists_the_known_ones(self, tmp_path: Path) -> None:
-        with pytest.raises(ValueError, match=r"'\.xls' \(known: \.json, \.ndjson, \.jsonl, \.csv\)"):
+        with pytest.raises(ValueError, match=r"'\.xls' \(known: \.json, \.ndjson, \.jsonl, \.csv, \.parquet, \.arrows\)"):
             Server().client().submit("weather", tmp_path / "a.xls")
-        with pytest.raises(ValueError, match="unknown format 'excel'; choose one of: json, ndjson, csv"):
+        with pytest.raises(ValueError, match="unknown format 'excel'; choose one of: json, ndjson, csv, parquet, arrow"):
             Server().client().submit("weather", io.BytesIO(b""), format="excel")
         with pytest.raises(ValueError, match="needs a format"):
             Server().client().submit("weather", io.BytesIO(b""))
