@@ -22,6 +22,10 @@ REQUEST_SECONDS = Histogram(
 COUNTERS = {
     "records_written": ("Records that jobs wrote.", ["type"]),
     "records_superseded": ("Records that a newer record of the same key made void.", ["type"]),
+    "records_expired": (
+        "Records that were deleted because they were older than their dataset keeps them.",
+        ["dataset"],
+    ),
     "jobs_finished": ("Jobs that finished, by type and state.", ["type", "state"]),
     "lease_losses": ("Chunks taken from a worker whose lease had expired.", ["type"]),
 }

@@ -77,6 +77,7 @@ class Settings(BaseSettings):
     jobs_retry_max: float = Field(300, gt=0)
     jobs_resend_after: float = Field(60, gt=0)
     jobs_retention_days: float = Field(30, gt=0)
+    jobs_expire_every: float = Field(300, gt=0)
     jobs_idempotency_hours: float = Field(24, gt=0)
     jobs_plugins: str = ""
     # [dispatcher]

@@ -7,12 +7,14 @@ from gristmill.core.errors import Invalid, Place
 from gristmill.datasets import contract_checks as checks
 from gristmill.datasets import model
 from gristmill.datasets.describe import shorten
+from gristmill.datasets.keep import RULE as KEEP_RULE
 from gristmill.datasets.model import Contract, FieldSpec
 from gristmill.datasets.types import TYPES
 
 _CHANGEABLE = (
     "type", "required", "max_length", "minimum", "maximum", "precision", "scale", "max_bytes", "filterable",
 )  # fmt: skip
+_MEMBERS = ("add_fields", "alter_fields", "keep")
 _FIXED = ("name", "key", "time_field", "embedding", "text_search")
 # Digits before the point that an integer may have.
 _INT64_DIGITS = 19
@@ -21,7 +23,8 @@ _INT64_DIGITS = 19
 def alter_contract(old: Contract, change: Any) -> Contract:
     """Return ``old`` changed by ``change``: ``{"add_fields": [field, …], "alter_fields": [{"name": …, limits}, …]}``.
 
-    A limit given as null is lifted. Raises Invalid with a Place for every part that is not a widening.
+    ``{"keep": "90d"}`` sets how long records are kept, null lets them stay. A limit given as null is lifted.
+    Raises Invalid with a Place for every part that is not a widening.
     """
     places = list(_check_members(change))
     if places:
@@ -46,11 +49,16 @@ def alter_contract(old: Contract, change: Any) -> Contract:
     draft = old.model_copy(update={"fields": fields})
     fields = (*fields[: len(old.fields)], *(checks.with_defaults(field, draft) for field in added))
     new = model.load_contract(
-        {**old.as_json(), "fields": [f.model_dump(mode="json", exclude_none=True) for f in fields]}
+        {
+            **old.as_json(),
+            "fields": [f.model_dump(mode="json", exclude_none=True) for f in fields],
+            "keep": change.get("keep", old.keep),
+        }
     )
     if not places:
         places += checks.check_size(new)
         places += checks.check_indexed(new)
+        places += checks.check_keep(new)
     if places:
         raise _refuse(places)
     if new == old:
@@ -70,12 +78,16 @@ def _check_members(change: Any) -> Iterator[Place]:
         if name in _FIXED:
             reason = f"{name} cannot be changed: create another dataset and submit the records to it"
             yield Place(f"/{name}", "fixed", reason, field=name)
-        elif name not in ("add_fields", "alter_fields"):
-            yield Place(f"/{name[:80]}", "unknown_member", f"{shorten(name)} is neither add_fields nor alter_fields")
+        elif name not in _MEMBERS:
+            reason = f"{shorten(name)} is none of: {', '.join(_MEMBERS)}"
+            yield Place(f"/{name[:80]}", "unknown_member", reason)
+        elif name == "keep":
+            if value is not None and not isinstance(value, str):
+                yield Place("/keep", "wrong_type", f"{shorten(value)}: keep is {KEEP_RULE}, or null", field="keep")
         elif not isinstance(value, list):
             yield Place(f"/{name}", "wrong_type", f"{name} takes a list, not {shorten(value)}")
-    if not change.get("add_fields") and not change.get("alter_fields"):
-        yield Place("", "missing", "There is nothing to change: give add_fields or alter_fields")
+    if not change.get("add_fields") and not change.get("alter_fields") and "keep" not in change:
+        yield Place("", "missing", f"There is nothing to change: give one of {', '.join(_MEMBERS)}")
 
 
 def _check_added(old: Contract, added: list[FieldSpec], field: FieldSpec, pointer: str) -> Iterator[Place]:

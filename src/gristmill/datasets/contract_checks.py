@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from gristmill.core.errors import Place
 from gristmill.datasets import model as limits
 from gristmill.datasets.describe import explain, shorten
+from gristmill.datasets.keep import parse_keep
 from gristmill.datasets.model import Contract, FieldSpec
 from gristmill.datasets.types import TYPES
 from gristmill.kit.identifiers import is_name
@@ -102,6 +103,20 @@ def check_contract(contract: Contract) -> Iterator[Place]:
     yield from check_indexed(contract)
     if contract.time_field is not None:
         yield from _check_time_field(contract, contract.time_field)
+    yield from check_keep(contract)
+
+
+def check_keep(contract: Contract) -> Iterator[Place]:
+    """Yield what is wrong with the time that records are kept."""
+    if contract.keep is None:
+        return
+    try:
+        parse_keep(contract.keep)
+    except ValueError as error:
+        yield Place("/keep", "bad_keep", f"{shorten(contract.keep)}: {error}", field="keep")
+    if contract.time_field is None:
+        reason = "keep needs a time field: records are kept for so long from the time in it on"
+        yield Place("/keep", "no_time_field", reason, field="keep")
 
 
 def check_size(contract: Contract) -> Iterator[Place]:

@@ -94,6 +94,7 @@ class Contract(BaseModel):
     fields: tuple[FieldSpec, ...]
     key: tuple[str, ...] = ()
     time_field: str | None = None
+    keep: str | None = None
     embedding: EmbeddingSpec | None = None
     text_search: TextSearchSpec | None = None
 

@@ -1,19 +1,15 @@
-"""SQL of the dataset domain: datasets, versions of their contracts, and the size of their tables."""
+"""SQL of the dataset domain: datasets and versions of their contracts."""
 
 import uuid
-from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.exc import ProgrammingError
 
-from gristmill.core.database import DATA_SCHEMA
 from gristmill.datasets.tables import LIVE_STATES, dataset_versions, datasets
 
 Row = sa.RowMapping
-EXACT_COUNT_ROWS = 5_000_000
 
 _LIVE = datasets.c.state.in_(LIVE_STATES)
 _LIVE_TEXT = sa.text("state IN (" + ", ".join(f"'{state}'" for state in LIVE_STATES) + ")")
@@ -40,19 +36,6 @@ UPDATE gristmill.datasets AS d SET
     error = CASE WHEN d.state = 'failed' THEN d.error ELSE (SELECT error FROM abandoned ORDER BY version LIMIT 1) END
 WHERE d.id = :id AND EXISTS (SELECT FROM abandoned)
 """)
-
-
-@dataclass(frozen=True, slots=True)
-class Sizes:
-    """Rows and bytes of a table. ``exact`` is false when the rows are an estimate."""
-
-    rows: int
-    exact: bool
-    table_bytes: int
-    index_bytes: int
-
-
-NOTHING = Sizes(0, True, 0, 0)
 
 
 _PENDING = (
@@ -191,31 +174,3 @@ def release_failed(connection: Connection, name: str) -> None:
         .where(datasets.c.name == name, datasets.c.state == "failed")
         .values(state="dropped", dropped_at=sa.func.now())
     )
-
-
-def measure(connection: Connection, name: str) -> Sizes:
-    """Return rows and bytes of a dataset's table; all zero while there is none.
-
-    Up to five million rows are counted; above that the rows are the planner's estimate.
-    """
-    found = connection.execute(
-        sa.text(
-            "SELECT c.reltuples, pg_table_size(c.oid) AS table_bytes, pg_indexes_size(c.oid) AS index_bytes"
-            " FROM pg_class AS c WHERE c.relnamespace = to_regnamespace(:schema) AND c.relname = :name"
-        ),
-        {"schema": DATA_SCHEMA, "name": name},
-    ).first()
-    if found is None:
-        return NOTHING
-    estimate, table_bytes, index_bytes = found
-    if estimate > EXACT_COUNT_ROWS:
-        return Sizes(int(estimate), False, table_bytes, index_bytes)
-    try:
-        table = sa.table(name, schema=DATA_SCHEMA)
-        rows = connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
-    except ProgrammingError as error:
-        # 42P01, undefined_table: it was dropped between the two statements.
-        if getattr(error.orig, "pgcode", None) != "42P01":
-            raise
-        return NOTHING
-    return Sizes(int(rows), True, table_bytes, index_bytes)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from gristmill.datasets.reader import Dataset
-from gristmill.datasets.repository import Sizes
+from gristmill.datasets.sizes import Sizes
 from gristmill.datasets.types import TYPES
 
 BASE = "/api/v1/datasets"
@@ -26,8 +26,14 @@ CHANGE_EXAMPLE = {
 }
 
 
-def dataset_body(dataset: Dataset, sizes: Sizes, index: dict[str, Any] | None) -> dict[str, Any]:
-    """Return the JSON object of a dataset. ``index`` is the state of its vector index, None without an embedding."""
+def dataset_body(
+    dataset: Dataset, sizes: Sizes, index: dict[str, Any] | None, retention: dict[str, Any] | None
+) -> dict[str, Any]:
+    """Return the JSON object of a dataset.
+
+    index: the state of its vector index, None without an embedding. retention: what deletion by age has done, None
+    where the contract has no ``keep``.
+    """
     url = f"{BASE}/{dataset.name}"
     return {
         "id": str(dataset.id),
@@ -39,12 +45,9 @@ def dataset_body(dataset: Dataset, sizes: Sizes, index: dict[str, Any] | None) -
         "embedder_version": dataset.embedder_version,
         "rows": sizes.rows,
         "rows_exact": sizes.exact,
-        "sizes": {
-            "table_bytes": sizes.table_bytes,
-            "index_bytes": sizes.index_bytes,
-            "total_bytes": sizes.table_bytes + sizes.index_bytes,
-        },
+        "sizes": sizes.as_json(),
         "index": index,
+        "retention": retention,
         "error": dataset.error,
         "created_at": TYPES["timestamp"].to_json(dataset.created_at),
         "links": {
