@@ -147,7 +147,7 @@ class TestSearch:
         assert (job["state"], job["dataset"]) == ("succeeded", "books")
         index = rest.get("datasets/books")["index"]
         assert (index["segments"], index["sealed_rows"], index["tail_rows"], index["building"]) == (1, 1205, 0, None)
-        rest.gristmill.search._catalogue._known.clear()
+        rest.gristmill.search._ranker._catalogue._known.clear()
         after = rest.post("datasets/books/search", {"text": "red apples", "k": 3})
         assert (before["plan"], after["plan"]) == ("exact", "segments")
         assert [hit["key"] for hit in after["hits"]] == [hit["key"] for hit in before["hits"]]

@@ -318,6 +318,116 @@ class TestSealer:
         assert Sealer(database, SEALED_AT_250).run() == 0
 
 
+class TestSealerDuringLoads:
+    """A load is told from a trickle by what arrives within the settling time, and by what waits to be written."""
+
+    def submitted(self, database: Database) -> dict[str, Any]:
+        with database.transaction() as connection:
+            args = connection.exec_driver_sql("SELECT args FROM gristmill.jobs WHERE type = 'index.build'").scalar_one()
+            connection.exec_driver_sql("DELETE FROM gristmill.jobs WHERE type = 'index.build'")
+        return dict(args)
+
+    def test_records_that_jobs_still_have_to_write_are_a_load(self, database: Database, dataset: Dataset) -> None:
+        fill(database, dataset, 0, 300)
+        self.ingest_job(database, 249)
+        Sealer(database, SEALED_AT_250).run()
+        assert self.submitted(database)["loading"] is False
+        self.ingest_job(database, 1)
+        Sealer(database, SEALED_AT_250).run()
+        assert self.submitted(database)["loading"] is True
+
+    def ingest_job(self, database: Database, records: int) -> None:
+        with database.transaction() as connection:
+            connection.exec_driver_sql(
+                "INSERT INTO gristmill.jobs (id, seq, type, scope, exclusive, state, queue, priority, args, labels,"
+                " submitted_by, request_id, max_attempts, chunks_total, records_total) VALUES (%(id)s,"
+                " nextval('gristmill.job_number'), 'records.ingest', 'dataset:things', false, 'queued', 'default', 5,"
+                " '{}', '{}', 'test', 'test', 1, 1, %(records)s)",
+                {"id": str(uuid7()), "records": records},
+            )
+
+    def test_records_that_arrive_fast_are_a_load(self, database: Database, dataset: Dataset) -> None:
+        sealer = Sealer(database, SEALED_AT_250, settle_seconds=3600)
+        fill(database, dataset, 0, 10)
+        assert sealer.run() == 0
+        fill(database, dataset, 10, 300)
+        assert sealer.run() == 1
+        assert self.submitted(database)["loading"] is True
+
+    def test_a_load_is_built_alone_and_in_parts(
+        self, database: Database, dataset: Dataset, builder: IndexBuilder
+    ) -> None:
+        small = IndexBuilder(database, BuildSettings(memory_mb=64, workers=1, min_rows=100, seal_rows=100))
+        fill(database, dataset, 0, 400)
+        build(small, dataset)
+        fill(database, dataset, 400, 800)
+        done = build(small, dataset, needed=100, loading=True)
+        assert (done["rows"], [s.rows for s in segments(database, dataset)]) == (500, [400, 500])
+        build(small, dataset, needed=100, loading=True)
+        assert [s.rows for s in segments(database, dataset)] == [400, 500, 300]
+        assert build(small, dataset, needed=100, loading=True)["rows"] == 0
+        # Once it has ended, what was made in haste is merged.
+        assert build(small, dataset, needed=100)["step"] == "merge"
+        assert [s.rows for s in segments(database, dataset)] == [1200]
+
+
+class TestSealerMends:
+    def test_leftovers_of_a_failed_build_are_removed(
+        self, database: Database, dataset: Dataset, builder: IndexBuilder
+    ) -> None:
+        fill(database, dataset, 0, 300)
+        build(builder, dataset)
+        sealer = Sealer(database, SEALED_AT_250)
+        assert sealer.run() == 0
+        with database.transaction() as connection:
+            connection.exec_driver_sql(
+                "INSERT INTO gristmill.segments (dataset_id, lo, hi, index_name, state)"
+                " VALUES (%(id)s, 1, 9, 'things__seg99', 'dropping')",
+                {"id": str(dataset.id)},
+            )
+        assert sealer.run() == 1
+        build(builder, dataset, needed=250)
+        assert [s.state for s in segments(database, dataset)] == ["ready"]
+
+    def test_a_segment_that_died_is_built_anew_without_being_asked(
+        self, database: Database, dataset: Dataset, builder: IndexBuilder
+    ) -> None:
+        fill(database, dataset, 0, 2400)
+        build(builder, dataset)
+        settings = BuildSettings(memory_mb=64, seal_rows=5000, min_rows=100)
+        sealer = Sealer(database, settings)
+        assert sealer.run() == 0
+        with database.transaction() as connection:
+            connection.exec_driver_sql("DELETE FROM data.things WHERE id < 1300")
+        # The sealer goes by what Postgres has counted, and sessions tell it now and then.
+        with database.autocommit() as connection:
+            connection.exec_driver_sql("SELECT pg_stat_force_next_flush()")
+        wait_until(lambda: self.counted(database) >= 1300)
+        sealer._watched.clear()
+        assert sealer.run() == 1
+        done = build(IndexBuilder(database, settings), dataset, needed=500)
+        assert (done["step"], done["rows"]) == ("rebuild", 1100)
+
+    def counted(self, database: Database) -> int:
+        with database.autocommit() as connection:
+            connection.exec_driver_sql("SELECT pg_stat_clear_snapshot()")
+            return repository.changes(connection, "things")
+
+    def test_a_hold_holds_builds_back(self, database: Database, dataset: Dataset) -> None:
+        fill(database, dataset, 0, 300)
+        sealer = Sealer(database, SEALED_AT_250)
+        with database.transaction() as connection:
+            repository.set_hold(connection, dataset.id, True, "test")
+        assert sealer.run() == 0
+        with database.transaction() as connection:
+            repository.set_hold(connection, dataset.id, False, "test")
+        assert sealer.run() == 1
+
+    def test_seal_rows_of_0_builds_nothing(self, database: Database, dataset: Dataset) -> None:
+        fill(database, dataset, 0, 3000)
+        assert Sealer(database, BuildSettings(seal_rows=0), settle_seconds=0).run() == 0
+
+
 class TestPlan:
     """The planner has to use each segment's graph, and only the tail may be scanned."""
 

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from gristmill.core.database import Database
-from gristmill.core.errors import Conflict, Invalid, Malformed, Place
+from gristmill.core.errors import Conflict, Invalid, Place
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.reader import Dataset, DatasetReader
 from gristmill.jobs.admission import Admission
@@ -68,7 +68,8 @@ class IndexService:
 
 def _checked(body: Any) -> bool:
     if not isinstance(body, dict):
-        raise Malformed("The body is not a JSON object", [Place("", "wrong_type", 'Give an object: {"hold": true}')])
+        reason = f"{shorten(body)} is not a JSON object"
+        raise Invalid(reason, [Place("", "wrong_type", reason)])
     places = [
         Place(f"/{name[:80]}", "unknown_member", f"There is no member {shorten(name)} here; the only one is hold")
         for name in body
