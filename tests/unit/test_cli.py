@@ -271,6 +271,35 @@ class TestSearch:
         assert json.loads(server.requests[-1].content)["like"] == sent
 
 
+INDEX_REPORT = {
+    "dataset": "weather",
+    "tail_rows": 7,
+    "segments": [{"index": "weather__seg1", "state": "ready", "first": 1, "last": 9, "rows": 9, "bytes": 8192}],
+    "failures": [{"job": JOB_ID, "state": "failed", "detail": "a lock was not had"}],
+}
+
+
+class TestIndex:
+    def test_show_prints_segments_and_failures(self, server: Server, run: Run) -> None:
+        server.answer("GET /api/v1/datasets/weather/index", INDEX_REPORT)
+        shown = run("index", "show", "weather")
+        assert shown.exit_code == 0
+        assert "weather__seg1" in shown.stdout
+        assert "a lock was not had" in shown.stderr
+        assert json.loads(run("index", "show", "weather", "--json").stdout) == INDEX_REPORT
+
+    @pytest.mark.parametrize(("command", "hold"), [("hold", True), ("release", False)])
+    def test_hold_and_release(self, server: Server, run: Run, command: str, hold: bool) -> None:
+        server.answer("PATCH /api/v1/datasets/weather/index", INDEX_REPORT)
+        assert run("index", command, "weather").exit_code == 0
+        assert json.loads(server.requests[-1].content) == {"hold": hold}
+
+    def test_a_rebuild_is_a_job(self, server: Server, run: Run) -> None:
+        server.answer("POST /api/v1/datasets/weather/index/rebuild", job("succeeded"))
+        shown = run("index", "rebuild", "weather", "--wait", "--json")
+        assert (shown.exit_code, json.loads(shown.stdout)["id"]) == (0, JOB_ID)
+
+
 class TestChanges:
     def test_dropping_without_a_terminal_needs_yes(self, server: Server, run: Run) -> None:
         server.answer("DELETE /api/v1/datasets/weather", job())

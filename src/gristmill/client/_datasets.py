@@ -57,3 +57,25 @@ class DatasetCalls(JobCalls):
     ) -> Json:
         """Drop a dataset with all its records and return the job. The name is free at once."""
         return self._write("DELETE", dataset_path(name), None, wait, on_progress, idempotency_key)
+
+    def index(self, name: str) -> Json:
+        """Return the plan report of a dataset's vector index. Raises NotFound, InvalidRequest without an embedding."""
+        answer: Json = self._transport.call("GET", dataset_path(name, "index"))
+        return answer
+
+    def hold_index(self, name: str, hold: bool = True) -> Json:
+        """Hold a dataset's index builds back, or let them go on; return the plan report."""
+        body = json_body({"hold": hold})
+        answer: Json = self._transport.call("PATCH", dataset_path(name, "index"), body=body)
+        return answer
+
+    def rebuild_index(
+        self,
+        name: str,
+        *,
+        wait: Wait = False,
+        on_progress: Progress | None = None,
+        idempotency_key: str | None = None,
+    ) -> Json:
+        """Build a dataset's indexes anew, while searches go on with the old ones, and return the job."""
+        return self._write("POST", dataset_path(name, "index", "rebuild"), None, wait, on_progress, idempotency_key)

@@ -31,7 +31,8 @@ ON CONFLICT (dataset_id) DO UPDATE SET k = EXCLUDED.k, value = EXCLUDED.value, s
 _ONE = "SELECT value, k, samples, measured_at FROM gristmill.recall WHERE dataset_id = %(dataset_id)s"
 _ALL = """
 SELECT d.name, r.k, r.value FROM gristmill.recall r JOIN gristmill.datasets d ON d.id = r.dataset_id
-WHERE d.state = 'ready' AND r.samples > 0 AND EXISTS (SELECT FROM gristmill.segments s WHERE s.dataset_id = d.id AND s.state = 'ready')
+WHERE d.state = 'ready' AND r.samples > 0
+    AND EXISTS (SELECT FROM gristmill.segments s WHERE s.dataset_id = d.id AND s.state = 'ready')
 ORDER BY d.name
 """
 _MEASURED = """
