@@ -11,7 +11,7 @@ from pydantic_core import SchemaValidator
 from gristmill.core.errors import Conflict, Invalid, Place
 from gristmill.datasets.contract import Contract
 from gristmill.datasets.describe import explain, shorten
-from gristmill.datasets.model import EMBEDDING_COLUMN, FieldSpec
+from gristmill.datasets.model import EMBEDDING_COLUMN, FieldSpec, VectorStorage
 from gristmill.datasets.validation import embedding_schema
 from gristmill.records.keys import check_key
 from gristmill.search.statements import Mode
@@ -92,8 +92,9 @@ def _text(
 def _vector(value: Any, pointer: str, contract: Contract, places: list[Place]) -> list[float] | None:
     assert contract.embedding is not None
     dimensions = contract.vector_dimensions or 0
+    validator = _vector_validator(dimensions, contract.embedding.metric, contract.vector_storage)
     try:
-        vector: list[float] = _vector_validator(dimensions, contract.embedding.metric).validate_python(value)
+        vector: list[float] = validator.validate_python(value)
         return vector
     except ValidationError as error:
         field = FieldSpec(name=EMBEDDING_COLUMN, type="vector", dimensions=dimensions)
@@ -105,8 +106,8 @@ def _vector(value: Any, pointer: str, contract: Contract, places: list[Place]) -
 
 
 @lru_cache(maxsize=256)
-def _vector_validator(dimensions: int, metric: str) -> SchemaValidator:
-    return SchemaValidator(embedding_schema(dimensions, metric))
+def _vector_validator(dimensions: int, metric: str, storage: VectorStorage) -> SchemaValidator:
+    return SchemaValidator(embedding_schema(dimensions, metric, storage))
 
 
 def _like(value: Any, pointer: str, contract: Contract, places: list[Place]) -> tuple[Any, ...] | None:
