@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from gristmill.datasets.model import EMBEDDING_COLUMN
 from gristmill.records.keys import show_key
 from gristmill.search.schemas import SearchRequest
 from gristmill.search.statements import Layout
@@ -22,7 +23,9 @@ def show_hits(layout: Layout, request: SearchRequest, rows: Sequence[Any]) -> li
         hit: dict[str, Any] = {}
         if contract.key:
             hit["key"] = show_key(contract, tuple(row[place] for place in layout.key_places))
-        hit["record"] = layout.record(row, request.embedding)
+        hit["record"] = record = layout.record(row)
+        if request.embedding:
+            record[EMBEDDING_COLUMN] = layout.vector(row)
         place = float(row[width + 1])
         if request.mode == "vector":
             assert contract.embedding is not None

@@ -75,7 +75,7 @@ class Layout:
         self.contract = contract
         self.table = f"{quote(DATA_SCHEMA)}.{quote(contract.name)}"
         self._names = [field.name for field in contract.fields]
-        self._shows = [_show(field.type) for field in contract.fields]
+        self._members = [(field.name, _show(field.type)) for field in contract.fields]
         self.key_places = [self._names.index(name) for name in contract.key]
         # Statements of equal shape are equal: the cache spares making them, with the layout it goes away.
         self.statement = lru_cache(maxsize=256)(self._statement)
@@ -84,17 +84,17 @@ class Layout:
         """Return how many columns of a row are the record's."""
         return len(self._names) + embedding
 
-    def members(self, embedding: bool) -> list[tuple[str, Callable[[Any], Any] | None]]:
-        """Return name and, where psycopg2's value is not JSON's, conversion of every member of a record."""
-        found = list(zip(self._names, self._shows, strict=True))
-        return [*found, (EMBEDDING_COLUMN, _numbers)] if embedding else found
-
-    def record(self, row: Sequence[Any], embedding: bool) -> dict[str, Any]:
-        """Return the record whose values begin ``row``."""
+    def record(self, row: Sequence[Any]) -> dict[str, Any]:
+        """Return the record whose values begin ``row``, as JSON has it."""
         return {
             name: value if show is None or value is None else show(value)
-            for (name, show), value in zip(self.members(embedding), row, strict=False)
+            for (name, show), value in zip(self._members, row, strict=False)
         }
+
+    def vector(self, row: Sequence[Any]) -> list[float] | None:
+        """Return the vector that follows the record where the shape includes it."""
+        shown = row[len(self._names)]
+        return None if shown is None else _numbers(shown)
 
     def _statement(self, shape: Shape) -> str:
         """Return the text. Rows: the record's columns, _id, place, then what ``EXTRAS`` of the mode says, n, within.

@@ -81,11 +81,12 @@ def nearest(contract: Contract, table: str, ranges: Ranges, where: str, limit: s
     assert contract.embedding is not None
     # The vector is sent and parsed once; a scalar subquery of it still lets the planner order by the index.
     distance = f"(_embedding {OPERATORS[contract.embedding.metric]} (SELECT vector FROM query))"
-    found = f"SELECT _id, {distance} AS distance FROM {table} WHERE _embedding IS NOT NULL"
-    found += f" AND ({where})" if where else ""
-    arms = [f"({found}{_between(lo, hi)} ORDER BY {distance} LIMIT {limit})" for lo, hi in ranges]
+    condition = f"FROM {table} WHERE _embedding IS NOT NULL" + (f" AND ({where})" if where else "")
+    walked = f"SELECT _id, {distance} AS distance {condition}"
     # Adding zero keeps the planner from a graph where an exact answer is meant; ties go to the record stored first.
-    arms += [f"({found}{_between(lo, hi)} ORDER BY {distance} + 0, _id LIMIT {limit})" for lo, hi in gaps(ranges)]
+    compared = f"SELECT _id, {distance} + 0 AS distance {condition}"
+    arms = [f"({walked}{_between(lo, hi)} ORDER BY distance LIMIT {limit})" for lo, hi in ranges]
+    arms += [f"({compared}{_between(lo, hi)} ORDER BY distance, _id LIMIT {limit})" for lo, hi in gaps(ranges)]
     return (
         f"query AS MATERIALIZED (SELECT %(query)s::{vector_type(contract)} AS vector),"
         f" nearest AS MATERIALIZED ({' UNION ALL '.join(arms)})"
