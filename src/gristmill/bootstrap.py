@@ -33,13 +33,17 @@ from gristmill.jobs.lease import Heartbeat
 from gristmill.jobs.notices import Notifier
 from gristmill.jobs.rescue import Rescuer
 from gristmill.jobs.service import JobService
+from gristmill.jobs.together import Together
 from gristmill.records import endpoints as record_endpoints
-from gristmill.records import export_endpoints, read_endpoints, reject_endpoints
+from gristmill.records import export_endpoints, ingest_small, read_endpoints, reject_endpoints
+from gristmill.records.analyze import ANALYZE_EVERY, Analyzer
 from gristmill.records.enrich import EmbeddingStep
 from gristmill.records.export_service import RecordExports
+from gristmill.records.ingest_small import SmallIngest
 from gristmill.records.read_service import RecordReads
 from gristmill.records.rejects.service import RejectService
 from gristmill.records.rejects.upkeep import RejectUpkeep
+from gristmill.records.retention import ExpireHandler, Retention, forget_retention, retention_state
 from gristmill.records.service import RecordWrites
 from gristmill.records.spool import Spool
 from gristmill.records.submit import Submitter
@@ -71,6 +75,7 @@ class Gristmill:
             statement_timeout=settings.database_statement_timeout,
             # A frozen worker's chunk can be given to another one only when its transaction has let go of the rows.
             idle_timeout=settings.jobs_lease,
+            tablespace=settings.database_tablespace,
         )
         self.figures = Figures(self.database)
         self.notifier = Notifier(self.database)
@@ -87,9 +92,11 @@ class Gristmill:
             self.dataset_reader,
             default_embedder=settings.embeddings_default,
             index_state=index_state,
+            retention_state=retention_state,
         )
         self.spool = Spool(settings.api_spool_dir, settings.api_max_spool_bytes)
         submitter = Submitter(self.database, self.admission, self.dataset_reader)
+        self._submitter = submitter
         self.record_writes = RecordWrites(settings, self.database, submitter, self.spool)
         self.rejects = RejectService(self.database, self.dataset_reader)
         self.search = SearchService(self.database, self.dataset_reader, embedders.get, ef=settings.search_ef)
@@ -112,7 +119,7 @@ class Gristmill:
         return [
             job_endpoints.build_router(self.jobs),
             dataset_endpoints.build_router(self.datasets),
-            record_endpoints.build_router(self.record_writes, self.settings, self.spool),
+            record_endpoints.build_router(self.record_writes, self.small_ingest, self.settings, self.spool),
             read_endpoints.build_router(self.record_reads),
             reject_endpoints.build_router(self.rejects),
             export_endpoints.build_router(RecordExports(self.database, self.dataset_reader), self.settings),
@@ -120,18 +127,29 @@ class Gristmill:
             index_endpoints.build_router(self.indexes),
         ]
 
+    @cached_property
+    def small_ingest(self) -> SmallIngest:
+        """The short way of small upserts; it belongs to one event loop."""
+        together = Together(self.database, ingest_small.GUARD)
+        return SmallIngest(self.record_writes, self._submitter, self.admission, together)
+
     def _handlers(self) -> list[Handler]:
-        drop_hooks = [release_table]
+        drop_hooks = [release_table, forget_retention]
         builder = IndexBuilder(self.database, self._build_settings())
         return [
             CreateHandler(drop_hooks),
             AlterHandler([interrupt_builds]),
             DropHandler(drop_hooks),
             *build_handlers(self.database, self.dataset_reader, EmbeddingStep(embedders.get)),
+            ExpireHandler(self.database, self._count_expired),
             IndexBuildHandler(builder),
             IndexRebuildHandler(builder),
             IndexRecallHandler(self.database, self.dataset_reader, self._recall_effort()),
         ]
+
+    def _count_expired(self, dataset: str, deleted: int) -> None:
+        if deleted:
+            self.figures.count("records_expired", dataset, deleted)
 
     def _build_settings(self) -> BuildSettings:
         return BuildSettings(
@@ -148,15 +166,23 @@ class Gristmill:
         sealer = Sealer(self.database, self._build_settings())
         recall = RecallKeeper(self.database, self.settings.search_recall_samples)
 
-        def seal() -> None:
-            if sealer.run():
+        retention = Retention(self.database, self.settings.jobs_max_attempts)
+        return [
+            (2.0, self._waking(sealer.run)),
+            (30.0, self._waking(recall.run)),
+            (self.settings.jobs_expire_every, self._waking(retention.run)),
+            (60.0, RejectUpkeep(self.database).run),
+            (ANALYZE_EVERY, Analyzer(self.database).run),
+        ]
+
+    def _waking(self, submit: Callable[[], int]) -> Callable[[], None]:
+        """Return a chore that wakes the dispatcher when ``submit`` has submitted jobs."""
+
+        def do() -> None:
+            if submit():
                 self.notifier.due()
 
-        def sample() -> None:
-            if recall.run():
-                self.notifier.due()
-
-        return [(2.0, seal), (30.0, sample), (60.0, RejectUpkeep(self.database).run)]
+        return do
 
     def executor(
         self,
@@ -198,6 +224,7 @@ class Gristmill:
         Those datasets refuse new texts, in records and in searches; everything else of them and all others work.
         """
         self.database.check_pgvector()
+        self.database.check_tablespace()
         with self.database.autocommit() as connection:
             for problem in check_embedders(connection):
                 log.error("embedder.changed", reason=problem.detail)

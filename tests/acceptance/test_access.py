@@ -218,7 +218,7 @@ class TestService:
             'processes{kind="worker",queue="default"}',
             'jobs_finished_total{state="succeeded",type="records.ingest"}',
             'job_seconds_count{type="records.ingest"}',
-            'request_seconds_count{method="POST",route="/datasets/{dataset}/records",status="200"}',
+            'request_seconds_count{method="POST",route="/api/v1/datasets/{dataset}/records",status="200"}',
         ):
             assert wanted in figures, wanted
         families = rest.http.get("/metrics").text

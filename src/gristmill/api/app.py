@@ -14,6 +14,7 @@ from gristmill.access.keys import KeyRing
 from gristmill.api import service_endpoints
 from gristmill.api.gate import Gate
 from gristmill.api.problems import install_problem_handlers
+from gristmill.api.shortcut import Shortcut
 from gristmill.bootstrap import Gristmill
 from gristmill.core.config import Settings
 from gristmill.core.endpoints import known_parameters
@@ -52,4 +53,5 @@ def make_app(gristmill: Gristmill) -> ASGIApp:
     for router in gristmill.routers():
         app.include_router(router, prefix="/api/v1", dependencies=[Depends(known_parameters)])
     install_problem_handlers(app)
-    return Gate(app, settings, KeyRing(gristmill.database))
+    short = Shortcut(app, gristmill.small_ingest, gristmill.spool, gristmill.notifier)
+    return Gate(short, settings, KeyRing(gristmill.database))

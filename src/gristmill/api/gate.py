@@ -27,6 +27,7 @@ Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 log = get_logger()
+API = "/api/v1"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 # Open to everybody: probes and metrics carry no data of the users'.
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/metrics", "/version", "/docs", "/redoc", "/openapi.json"})
@@ -72,7 +73,7 @@ class Gate:
             else:
                 await self._app(scope, receive, send_with_id)
             seconds = time.perf_counter() - started
-            route = getattr(scope.get("route"), "path", None) or "other"
+            route = _route(scope)
             REQUEST_SECONDS.labels(scope["method"] if route != "other" else "any", route, str(status)).observe(seconds)
             log.info(
                 "request.ended",
@@ -106,6 +107,15 @@ class Gate:
         if found is None:
             raise Unauthenticated("The API key is not valid: it is unknown or was revoked")
         return Principal(f"key:{found[0]}", found[1])  # type: ignore[arg-type]
+
+
+def _route(scope: Scope) -> str:
+    """Return the call as its path is written in the documentation, or ``other``."""
+    path: str = getattr(scope.get("route"), "path", "")
+    if not path:
+        return "other"
+    # The framework names the route within its router.
+    return path if path.startswith(API) or not scope["path"].startswith(API) else API + path
 
 
 def _token(headers: dict[bytes, bytes]) -> str | None:

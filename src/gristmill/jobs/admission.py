@@ -22,6 +22,25 @@ class Admission:
         self._queued = 0
         self._staged = 0
 
+    def admit(self, payload_bytes: int) -> bool:
+        """Count one more job if that can be said without asking Postgres; False: ``check`` must decide."""
+        with self._lock:
+            if (
+                time.monotonic() - self._counted_at > self._max_age
+                or self._queued >= self._max_queued
+                or self._staged + payload_bytes > self._max_staged_bytes
+            ):
+                return False
+            self._queued += 1
+            self._staged += payload_bytes
+            return True
+
+    def give_back(self, payload_bytes: int) -> None:
+        """Take back what ``admit`` counted for a job that was not submitted."""
+        with self._lock:
+            self._queued -= 1
+            self._staged -= payload_bytes
+
     def check(self, payload_bytes: int = 0) -> None:
         """Raise TooMany when one more job, or its payload, would exceed a limit."""
         with self._lock:

@@ -20,6 +20,8 @@ DUE = "gristmill_due"
 FINISHED = "gristmill_finished"
 
 log = get_logger()
+# Seconds between two sendings at least.
+PACE = 0.01
 
 
 class Notifier:
@@ -33,6 +35,7 @@ class Notifier:
         self._due = False
         self._thread: threading.Thread | None = None
         self._connection: Any = None
+        self._sent_at = 0.0
 
     def due(self) -> None:
         """Tell the dispatchers that something may be due."""
@@ -58,11 +61,13 @@ class Notifier:
             with self._condition:
                 while not self._due and not self._finished:
                     self._condition.wait()
-            time.sleep(self._gather)
+            # A wake-up that comes alone goes out at once; when they come one after the other, each waits a little.
+            time.sleep(max(self._gather, self._sent_at + PACE - time.monotonic()))
             with self._condition:
                 due, finished = self._due, self._finished
                 self._due, self._finished = False, set()
             self._send(due, sorted(finished))
+            self._sent_at = time.monotonic()
 
     def _send(self, due: bool, finished: list[str]) -> None:
         try:

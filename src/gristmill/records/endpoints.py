@@ -14,6 +14,7 @@ from gristmill.core.endpoints import needs
 from gristmill.core.errors import Malformed, TooLarge, UnsupportedMedia
 from gristmill.jobs.endpoints import answer_write, request_of, write_options
 from gristmill.records.inflate import content_encoding
+from gristmill.records.ingest_small import SmallIngest
 from gristmill.records.readers import JSON, media_type
 from gristmill.records.service import IngestOptions, OnConflict, RecordWrites
 from gristmill.records.spool import MEMORY_BYTES, BodySpool, Spool
@@ -30,7 +31,7 @@ _NOT_IDENTITY = frozenset({"wait"})
 _PATCH_TYPES = (JSON, "application/merge-patch+json")
 
 
-def build_router(service: RecordWrites, settings: Settings, spool: Spool) -> APIRouter:
+def build_router(service: RecordWrites, small: SmallIngest, settings: Settings, spool: Spool) -> APIRouter:
     """Return the writing routes under /datasets/{dataset}."""
     router = APIRouter(prefix="/datasets/{dataset}", tags=["records"], dependencies=[Depends(needs("write"))])
 
@@ -51,7 +52,9 @@ def build_router(service: RecordWrites, settings: Settings, spool: Spool) -> API
         kind = media_type(http.headers.get("content-type"))
         async with _spooled_body(http, spool, most, compressed=True) as body:
             request = request_of(http, body.body_hash)
-            job_id = await run_in_threadpool(service.ingest, dataset, body, kind, options, request)
+            job_id = await small.submit(dataset, body, kind, options, request)
+            if job_id is None:
+                job_id = await run_in_threadpool(service.ingest, dataset, body, kind, options, request)
         return await answer_write(http, job_id, request)
 
     @router.post("/validate")
@@ -117,7 +120,7 @@ async def _spooled_body(
     length = http.headers.get("content-length", "")
     if length.isdigit() and int(length) > max_bytes:
         raise TooLarge(f"The body has {int(length)} bytes: at most {max_bytes} are allowed", max_bytes=max_bytes)
-    body = BodySpool(spool, max_bytes, _identity(http))
+    body = BodySpool(spool, max_bytes, _identity(http) if "idempotency-key" in http.headers else None)
     try:
         waiting: list[bytes] = []
         size = 0

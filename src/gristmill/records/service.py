@@ -90,6 +90,15 @@ class RecordWrites:
 
         return self._submitter.submit(name, request, body.size, draft)
 
+    def draft_small(self, dataset: Dataset, body: BodySpool, media_type: str) -> NewJob | None:
+        """Return the job that upserts the records in ``body``, if one chunk holds them. Submits nothing."""
+        spooled = self._spooled(dataset, body, media_type)
+        try:
+            chunks = list(spooled) if len(spooled) == 1 else []
+        finally:
+            spooled.close()
+        return self._job(tasks.INGEST, dataset, chunks, {"on_conflict": "replace"}, exclusive=False) if chunks else None
+
     def _retried(self, dataset: Dataset, options: IngestOptions) -> uuid.UUID | None:
         if options.retry_of is None:
             return None

@@ -9,15 +9,14 @@ from gristmill.core.prepared import Prepared, execute
 from gristmill.datasets.reader import Dataset
 
 _TYPES = {"id": "uuid", "version": "int"}
-_VISIBLE = Prepared(
-    """
-SELECT EXISTS (SELECT FROM gristmill.datasets AS d
-    WHERE d.id = %(id)s AND d.version = %(version)s AND d.state IN ('creating', 'ready')
+# A condition for other statements too.
+VISIBLE = """
+EXISTS (SELECT FROM gristmill.datasets AS d
+    WHERE d.id = %(dataset_id)s AND d.version = %(version)s AND d.state IN ('creating', 'ready')
         AND NOT EXISTS (SELECT FROM gristmill.dataset_versions AS v
             WHERE v.dataset_id = d.id AND v.state = 'pending'))
-""",
-    **_TYPES,
-)
+"""
+_VISIBLE = Prepared(f"SELECT {VISIBLE}", dataset_id="uuid", version="int")
 _APPLIED = Prepared(
     """
 SELECT EXISTS (SELECT FROM gristmill.datasets AS d
@@ -59,5 +58,5 @@ def latest_applied(connection: Connection, dataset: Dataset) -> int:
 
 
 def _ask(connection: Connection, query: Prepared, dataset: Dataset) -> bool:
-    parameters = {"id": str(dataset.id), "version": dataset.version}
+    parameters = {"id": str(dataset.id), "dataset_id": str(dataset.id), "version": dataset.version}
     return bool(execute(connection, parameters, query).scalar())

@@ -12,9 +12,19 @@ import numpy as np
 from pydantic_core import ValidationError
 
 from gristmill.core.errors import Invalid, Malformed, Place
-from gristmill.records.readers.ndjson import validate_text
-from gristmill.records.readers.rows import Rows
-from gristmill.records.readers.source import BLOCK_BYTES, MAX_RECORD_BYTES, Source, Step, malformed, skip_bom
+from gristmill.records.columns import to_table
+from gristmill.records.readers.rows import STEP_ROWS
+from gristmill.records.readers.source import (
+    BLOCK_BYTES,
+    LINES_BYTES,
+    MAX_RECORD_BYTES,
+    Source,
+    Step,
+    count_from,
+    malformed,
+    skip_bom,
+)
+from gristmill.records.readers.texts import validate_texts
 from gristmill.records.validate import Row
 
 # Up to this size a body is validated in one call; only when that fails is it cut up to find where it is wrong.
@@ -28,33 +38,47 @@ _SHAPE = 'The body must be a JSON array of records or an object {"records": [...
 def read_json(source: Source) -> Iterator[Step]:
     """Yield the records of a JSON body."""
     skip_bom(source.file)
-    rows = Rows(source)
     short = _read_short(source)
     if short is not None:
-        for record, row in enumerate(short):
-            rows.add(record, row, 0)
-        yield from rows.take()
+        if short:
+            yield Step(to_table(source.validator.contract, short), count_from(0, len(short)))
         return
     skip_bom(source.file)
     splitter = _Splitter(source.file)
     prefix = splitter.open()
-    for record, raw in enumerate(splitter.elements()):
-        found = validate_text(source, raw, f"{prefix}/{record}", record, None)
-        if found is not None:
-            rows.add(record, found, len(raw))
-            if rows.full:
-                yield from rows.take()
-        elif source.problems.malformed:
+    record = 0
+    for texts in _gather(splitter.elements()):
+        yield from validate_texts(source, texts, prefix, record, None)
+        if source.problems.malformed:
             # What follows a broken element cannot be told apart any more.
             return
+        record += len(texts)
     splitter.close(record_member=bool(prefix))
-    yield from rows.take()
+
+
+def _gather(elements: Iterator[bytes]) -> Iterator[list[bytes]]:
+    """Yield the elements in lists of some length."""
+    texts: list[bytes] = []
+    size = 0
+    for text in elements:
+        texts.append(text)
+        size += len(text)
+        if len(texts) >= STEP_ROWS or size >= LINES_BYTES:
+            yield texts
+            texts, size = [], 0
+    if texts:
+        yield texts
 
 
 def _read_short(source: Source) -> list[Row] | None:
     """Return the records of a short array without errors, or None when the long way has to be taken."""
     raw = source.file.read(SHORT_BYTES + 1).strip(_SPACE)
-    if len(raw) > SHORT_BYTES or not raw.startswith(b"[") or source.validator.has_json:
+    if len(raw) > SHORT_BYTES or source.validator.has_json:
+        return None
+    if (opening := _OPENING.match(raw)) is not None and raw.endswith(b"}"):
+        # If this is an array, the body was one within {"records": }.
+        raw = b"[" + raw[opening.end() : -1].rstrip(_SPACE)
+    if not raw.startswith(b"["):
         return None
     try:
         return source.validator.validate_json_array(raw)
@@ -133,7 +157,7 @@ def _broken(record: int, reason: str) -> Malformed:
 
 
 _MARKS = np.zeros(256, np.bool_)
-_MARKS[[ord(mark) for mark in '"[]{},\\']] = True
+_MARKS[[ord(mark) for mark in '"[]{}\\']] = True
 _STEP = np.zeros(256, np.int64)
 _STEP[[ord("["), ord("{")]] = 1
 _STEP[[ord("]"), ord("}")]] = -1
@@ -156,13 +180,30 @@ def _scan(block: bytes, depth: int, in_string: bool, slashes: int) -> tuple[list
     depths = depth + np.cumsum(steps)
     ends = np.flatnonzero(depths < 0)
     last = int(ends[0]) if len(ends) else len(at)
-    comma = (marks[:last] == ord(",")) & ~inside[:last] & (depths[:last] == 0)
-    cuts = at[:last][comma].tolist()
+    cuts = _commas(
+        block, at[: last + 1], np.r_[depth == 0 and not in_string, (depths == 0) & (inside == quote)][: last + 1]
+    )
     trailing = len(block) - len(block.rstrip(b"\\"))
     slashes = (slashes + trailing) if trailing == len(block) else trailing
     open_at_end = bool((int(quote.sum()) + in_string) % 2)
     final = int(depths[-1]) if len(depths) else depth
     return cuts, int(at[last]) if len(ends) else None, final, open_at_end, slashes
+
+
+def _commas(block: bytes, at: Any, between: Any) -> list[int]:
+    """Return the commas before the first mark and after each, up to the next, where ``between`` says so.
+
+    Most commas stand inside elements, so only the few places between elements are looked through.
+    """
+    starts, ends = np.r_[0, at + 1], np.r_[at, len(block)]
+    cuts = []
+    for gap in np.flatnonzero(between).tolist():
+        end = int(ends[gap])
+        comma = block.find(b",", int(starts[gap]), end)
+        while comma >= 0:
+            cuts.append(comma)
+            comma = block.find(b",", comma + 1, end)
+    return cuts
 
 
 def _after_odd_backslashes(at: Any, marks: Any, slashes: int) -> Any:
