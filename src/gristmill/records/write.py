@@ -23,8 +23,9 @@ from gristmill.records.statements import Statements, find_existing_sql, statemen
 
 # Up to here a direct INSERT … VALUES is faster than COPY into a staging table and a second statement.
 DIRECT_ROWS = 200
-# Numbers of vectors travel as text in a direct INSERT, which costs more than COPY from some tens of vectors on.
-DIRECT_NUMBERS = 10_000
+# Numbers of vectors travel as text in a direct INSERT (9 digits, which name each exactly); from some 16 vectors of 256
+# on that costs more than COPY and its second statement.
+DIRECT_NUMBERS = 4_000
 # No job has this number, so it excludes nothing.
 NO_JOB = -1
 _KEYS_PER_QUERY = 1000
