@@ -366,9 +366,28 @@ class TestSealerDuringLoads:
         build(small, dataset, needed=100, loading=True)
         assert [s.rows for s in segments(database, dataset)] == [400, 500, 300]
         assert build(small, dataset, needed=100, loading=True)["rows"] == 0
+        assert self.candidates(database, dataset) == [128, 64, 64]
         # Once it has ended, what was made in haste is merged.
         assert build(small, dataset, needed=100)["step"] == "merge"
         assert [s.rows for s in segments(database, dataset)] == [1200]
+        assert self.candidates(database, dataset) == [128]
+
+    def candidates(self, database: Database, dataset: Dataset) -> list[int]:
+        names = [s.index_name for s in segments(database, dataset)]
+        with database.autocommit() as connection:
+            facts = {
+                fact.name: fact.parameters["ef_construction"] for fact in repository.index_facts(connection, names)
+            }
+        return [facts[name] for name in names]
+
+    def test_what_was_built_in_haste_is_built_anew_in_the_end(self, database: Database, dataset: Dataset) -> None:
+        small = IndexBuilder(database, BuildSettings(memory_mb=64, workers=0, min_rows=100, seal_rows=100))
+        fill(database, dataset, 0, 450)
+        build(small, dataset, needed=100)
+        assert self.candidates(database, dataset) == [64]
+        assert build(small, dataset, needed=100)["why"] == "a segment was built in haste"
+        assert self.candidates(database, dataset) == [128]
+        assert build(small, dataset, needed=100)["rows"] == 0
 
 
 class TestSealerMends:

@@ -1,5 +1,6 @@
 """What is built next: a pure function of the segments, gaps and tail of a dataset."""
 
+import dataclasses
 import itertools
 import math
 import uuid
@@ -108,6 +109,16 @@ class TestMending:
         found = step(survey(40_000, (99, 10_000)))
         assert found is not None
         assert (found.kind, found.lo, found.hi) == ("retire", 40_001, 50_001)
+
+    def test_what_was_built_in_haste_is_built_anew_when_there_is_nothing_else_to_do(self) -> None:
+        found = step(survey(40_000, tail=3000), needed=1000)
+        assert found is not None
+        assert found.hasty
+        hasty = dataclasses.replace(piece(1, 3000), hasty=True)
+        found = step(Survey((hasty,), 3001, 0))
+        assert found is not None
+        assert (found.kind, found.hasty, found.lo, found.hi) == ("rebuild", False, 1, 3001)
+        assert step(Survey((hasty,), 3001, 999), loading=True) is None
 
     def test_a_gap_gets_an_index_if_it_is_worth_one(self) -> None:
         gap = Piece(1001, 2001, 1000, 0, None)

@@ -15,6 +15,7 @@ from gristmill.datasets.reader import DROPPED
 from gristmill.jobs.errors import JobDropped
 from gristmill.search import repository
 from gristmill.search.build_settings import BuildSettings, Limits, limits_of
+from gristmill.search.graph import GraphParameters
 from gristmill.search.making import SegmentMaker
 from gristmill.search.policy import Step, Survey, most_of_tail, next_step
 from gristmill.search.progress import ProgressReport
@@ -72,7 +73,8 @@ class IndexBuilder:
                     repository.retire(connection, dataset_id, step.lo, step.hi)
             else:
                 segment = self._begin(work, dataset_id, job_id, found, step)
-                self._make(work, segment, step.rows, 0 if loading else self._settings.workers)
+                parameters = self._settings.hasty if step.hasty else self._settings.parameters
+                self._make(work, segment, step.rows, parameters, 0 if loading else self._settings.workers)
                 done |= {"index": segment.index_name, "rows": work.maker.finish(work.dataset, segment)}
             work.maker.tidy()
         log.info("segment.ready", dataset=work.dataset.name, **done)
@@ -97,7 +99,7 @@ class IndexBuilder:
                 segment, rows = self._next_part(work, dataset_id, job_id, end, -(-total // parts))
                 if segment is None:
                     break
-                self._make(work, segment, rows, self._settings.workers)
+                self._make(work, segment, rows, self._settings.parameters, self._settings.workers)
                 work.maker.finish_part(work.dataset, segment)
             with self._database.transaction() as connection:
                 built = [s for s in repository.all_segments(connection, dataset_id) if s.state == "built"]
@@ -127,7 +129,7 @@ class IndexBuilder:
 
     def _survey(self, work: _Work, dataset_id: uuid.UUID, needed: int, loading: bool) -> Survey:
         with self._database.autocommit() as connection:
-            found = take_survey(connection, dataset_id, work.dataset.name, longest_tail=needed)
+            found = take_survey(connection, dataset_id, work.dataset.name, self._settings.parameters, needed)
             # Whether the tail holds more than one build takes is all that has to be known of a longer one.
             most = max(most_of_tail(found, work.limits.policy, loading), needed) + 1
             return replace(found, tail=repository.count_records(connection, work.dataset.name, found.start, limit=most))
@@ -155,9 +157,9 @@ class IndexBuilder:
             hi = min(end, repository.id_after(connection, name, lo, rows) or end)
             return repository.insert_building(connection, dataset_id, name, lo, hi, job_id), rows
 
-    def _make(self, work: _Work, segment: Segment, rows: int, workers: int) -> None:
+    def _make(self, work: _Work, segment: Segment, rows: int, parameters: GraphParameters, workers: int) -> None:
         log.info("segment.building", dataset=work.dataset.name, index=segment.index_name, lo=segment.lo, hi=segment.hi)
-        work.maker.make(work.dataset, segment, rows, self._settings.parameters, work.limits.memory_mb, workers)
+        work.maker.make(work.dataset, segment, rows, parameters, work.limits.memory_mb, workers)
 
 
 def _end_of_table(connection: Connection, table: str) -> int:

@@ -20,7 +20,7 @@ class BuildSettings:
     """memory_mb: most memory of a build; 0: a quarter of Postgres' effective_cache_size. workers: helping processes.
 
     seal_rows, min_rows: as in Policy; seal_rows 0: nothing is built but what is asked for. check_every: seconds between
-    two looks at whether a build shall go on.
+    two looks at whether a build shall go on. parameters: of graphs that last; hasty: of those that shall be there soon.
     """
 
     memory_mb: int = 0
@@ -29,6 +29,7 @@ class BuildSettings:
     seal_rows: int = 20_000
     check_every: float = 1.0
     parameters: GraphParameters = field(default_factory=GraphParameters)
+    hasty: GraphParameters = field(default_factory=lambda: GraphParameters(ef_construction=64))
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,8 @@ _LEAST_MB = 64
 class GraphParameters:
     """m: neighbours of a row (twice as many on the lowest level). ef_construction: candidates kept while building.
 
-    With m 16, ef_construction 128 and ef_search 100, 98 % of the true ten nearest of 60,000 package descriptions are
-    found; with ef_construction 64, 97 %.
+    With m 16, ef_construction 128 and ef_search 100, 98.4 % of the true ten nearest of 225,000 texts (package
+    descriptions, glosses) are found; with ef_construction 64, which takes half the time, 97.5 %.
     """
 
     m: int = 16

@@ -32,13 +32,17 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A sealed range, or a gap between two (segment None). live: its records now; built: those of its graph."""
+    """A sealed range, or a gap between two (segment None). live: its records now; built: those of its graph.
+
+    hasty: its graph was built with fewer candidates, to be there soon.
+    """
 
     lo: int
     hi: int
     live: int
     built: int
     segment: Segment | None
+    hasty: bool = False
 
     @property
     def dead_share(self) -> float:
@@ -64,7 +68,7 @@ class Step:
     """What is due: an index over [lo, hi); rows: how many it will hold.
 
     seal: hi is None, the end being that of the tail, or where the first ``cut`` records of it end. retire: the segments
-    within the range are given up, as too few of their records are left.
+    within the range are given up, as too few of their records are left. hasty: what matters is that it is there soon.
     """
 
     kind: Kind
@@ -73,6 +77,7 @@ class Step:
     rows: int
     why: str
     cut: int | None = None
+    hasty: bool = False
 
 
 def next_step(found: Survey, policy: Policy, needed: int, loading: bool = False) -> Step | None:
@@ -95,13 +100,15 @@ def most_of_tail(found: Survey, policy: Policy, loading: bool) -> int:
 def _seal(found: Survey, policy: Policy, needed: int, loading: bool) -> Step:
     most = most_of_tail(found, policy, loading)
     if found.tail > most:
-        return Step("seal", found.start, None, most, f"the tail has more than {most} records", cut=most)
+        return Step("seal", found.start, None, most, f"the tail has more than {most} records", cut=most, hasty=True)
     lo = found.start
-    if not loading and found.tail <= LONGEST_MERGING_TAIL * policy.seal_rows:
+    hasty = loading or found.tail > LONGEST_MERGING_TAIL * policy.seal_rows
+    if not hasty:
         lo = merge_from(found.pieces, found.tail, policy.most_rows, found.start)
     taken = sum(piece.live for piece in found.pieces if piece.lo >= lo)
     why = f"the tail has at least {needed} records"
-    return Step("seal", lo, None, found.tail + taken, f"{why}; takes in {taken} before it" if taken else why)
+    why += f"; takes in {taken} before it" if taken else ""
+    return Step("seal", lo, None, found.tail + taken, why, hasty=hasty)
 
 
 def merge_from(pieces: Sequence[Piece], tail: int, most: int, start: int) -> int:
@@ -120,7 +127,7 @@ def merge_from(pieces: Sequence[Piece], tail: int, most: int, start: int) -> int
 
 
 def _mend(found: Survey, policy: Policy) -> Step | None:
-    """Return the merge that removes most segments, else a segment that is mostly dead or a gap worth a graph."""
+    """Return the merge that removes most segments, else what is mostly dead, has no graph, or was built in haste."""
     merges = list(_merges(found.pieces, policy.most_rows))
     if merges:
         # Of those that remove as many, the cheapest.
@@ -138,6 +145,9 @@ def _mend(found: Survey, policy: Policy) -> Step | None:
                 )
             why = f"{piece.dead_share:.0%} of a segment are dead"
             return Step("rebuild", piece.lo, piece.hi, piece.live, why)
+    for piece in found.pieces:
+        if piece.hasty and piece.live <= policy.most_rows:
+            return Step("rebuild", piece.lo, piece.hi, piece.live, "a segment was built in haste")
     return None
 
 

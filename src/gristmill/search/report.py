@@ -47,7 +47,7 @@ def plan_report(connection: Connection, dataset: Dataset, settings: BuildSetting
     searchable = repository.find_searchable(connection, dataset.id)
     assert searchable is not None
     limits = limits_of(connection, searchable, settings)
-    found = take_survey(connection, dataset.id, dataset.name)
+    found = take_survey(connection, dataset.id, dataset.name, settings.parameters)
     segments = repository.all_segments(connection, dataset.id)
     facts = {row.name: row for row in repository.index_facts(connection, [s.index_name for s in segments])}
     held = repository.is_held(connection, dataset.id)

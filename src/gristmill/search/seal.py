@@ -135,7 +135,7 @@ class Sealer:
             return False
         watched.counted, watched.counted_at = (row.signature, changes), now
         # A tail that is due is the other condition: here it counts as empty.
-        found = take_survey(connection, row.id, row.name, longest_tail=0)
+        found = take_survey(connection, row.id, row.name, self._settings.parameters, longest_tail=0)
         dataset = repository.find_searchable(connection, row.id)
         if dataset is None:
             return False

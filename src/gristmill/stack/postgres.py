@@ -10,6 +10,8 @@ import stat
 import subprocess
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]
+
 from gristmill.stack import processes, repository
 from gristmill.stack.errors import StackFailed
 from gristmill.stack.ports import any_free
@@ -33,8 +35,8 @@ max_connections = 200
 fsync = on
 full_page_writes = on
 synchronous_commit = on
-shared_buffers = '256MB'
-effective_cache_size = '2GB'
+shared_buffers = '{shared_buffers}MB'
+effective_cache_size = '{cache}MB'
 work_mem = '16MB'
 maintenance_work_mem = '256MB'
 max_wal_size = '2GB'
@@ -92,7 +94,9 @@ class PostgresServer(Server):
             self._make_cluster(user)
         shared_memory = shutil.disk_usage("/dev/shm").total if Path("/dev/shm").is_dir() else 0
         # Containers often have 64 MB there, too little for a parallel index build; files of the cluster do as well.
-        configuration = _CONFIGURATION.format(port=self.port, shared_memory="posix" if shared_memory >= GIB else "mmap")
+        configuration = _CONFIGURATION.format(
+            port=self.port, shared_memory="posix" if shared_memory >= GIB else "mmap", **_memory()
+        )
         target = self.cluster / "gristmill.conf"
         target.write_text(configuration, encoding="ascii")
         if user:
@@ -159,6 +163,16 @@ class PostgresServer(Server):
     @property
     def _password(self) -> str:
         return secret(self.data_dir / "password")
+
+
+def _memory() -> dict[str, int]:
+    """Return, in MiB, what Postgres takes for itself and what it may expect the system to keep of its files.
+
+    A walk through a graph touches some thousand pages of an index: those in Postgres' own buffers cost half of what
+    the system's copies do. An index build is given a quarter of the expectation.
+    """
+    total = psutil.virtual_memory().total // 1024**2
+    return {"shared_buffers": max(256, min(total // 8, 8192)), "cache": max(1024, total // 2)}
 
 
 def _system_user() -> str | None:
