@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from gristmill.core.database import Database
 from gristmill.datasets.contract import Contract, parse_contract
-from gristmill.datasets.ddl import apply_alter, create_table
+from gristmill.datasets.ddl import MAX_PLAIN_DIMENSIONS, apply_alter, create_table, plain_vectors
 from gristmill.records import change, write
 from gristmill.records.columns import ORD_COLUMN, to_table
 from gristmill.records.errors import KeyExists
@@ -293,6 +293,23 @@ class TestVectors:
         found = _rows(database, embedded, "k, _embedding::real[]")
         assert found[1] == (2, None)
         assert np.array_equal(np.float32(found[0][1]), np.float32([0.1, 2, 3, 1e15]))
+
+    def test_the_largest_vectors_that_fit_a_page_are_merged_beside_long_texts(
+        self, database: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(write, "DIRECT_ROWS", 0)
+        fields = [{"name": "k", "type": "integer", "required": True}]
+        fields += [{"name": f"t{n}", "type": "text"} for n in range(6)]
+        body = {"fields": fields, "key": ["k"], "embedding": {"dimensions": MAX_PLAIN_DIMENSIONS, "metric": "l2"}}
+        contract = _create(database, body)
+        assert plain_vectors(contract) == ["_embedding"]
+        vector = np.random.default_rng(1).standard_normal(MAX_PLAIN_DIMENSIONS).tolist()
+        noise = np.random.default_rng(2).bytes(15_000).hex()
+        rows = [{"k": k, **{f"t{n}": noise for n in range(6)}, "_embedding": vector} for k in range(3)]
+        assert _write(database, contract, rows, 1).succeeded == 3
+        found = _rows(database, contract, "k, t5, _embedding::real[]")
+        assert [(row[0], row[1]) for row in found] == [(k, noise) for k in range(3)]
+        assert all(np.array_equal(np.float32(row[2]), np.float32(vector)) for row in found)
 
     def test_rows_of_nan_become_null(self, database: Database, way: str) -> None:
         contract = _create(

@@ -4,6 +4,7 @@ Values never become part of the text; names are those of contracts, quoted.
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -11,7 +12,7 @@ import pyarrow as pa
 from sqlalchemy.dialects import postgresql
 
 from gristmill.core.database import DATA_SCHEMA
-from gristmill.datasets.ddl import record_table
+from gristmill.datasets.ddl import plain_vectors, record_table
 from gristmill.datasets.model import EMBEDDING_COLUMN, Contract
 from gristmill.datasets.types import TYPES
 from gristmill.kit.identifiers import quote
@@ -51,7 +52,7 @@ def statements(contract: Contract, columns: tuple[tuple[str, pa.DataType], ...])
     names = [quote(name) for name, _ in columns]
     targets = ", ".join([*names, "_seq", "_ord"])
     upsert = _on_conflict(contract)
-    stage, definition = _staging(columns)
+    stage, definition = _staging(columns, plain_vectors(contract))
     casts = {name: _cast(contract, name) for name, _ in columns}
     selected = ", ".join([*(f"s.{quote(name)}{casts[name]}" for name in casts), "%(seq)s", "s._ord"])
     head = f"INSERT INTO {table} AS t ({targets})"
@@ -91,9 +92,14 @@ def _on_conflict(contract: Contract) -> str:
     )
 
 
-def _staging(columns: tuple[tuple[str, pa.DataType], ...]) -> tuple[str, str]:
-    """Return name and column definitions of the session's staging table; equal shapes share one."""
-    definition = ", ".join([*(f"{quote(name)} {_staging_type(kind)}" for name, kind in columns), "_ord bigint"])
+def _staging(columns: tuple[tuple[str, pa.DataType], ...], plain: Sequence[str]) -> tuple[str, str]:
+    """Return name and column definitions of the session's staging table; equal shapes share one.
+
+    plain: columns to store in the row itself, as the dataset's table does: vectors out of line would be written and
+    read piece by piece.
+    """
+    parts = [f"{quote(name)} {_staging_type(kind)}{' STORAGE PLAIN' * (name in plain)}" for name, kind in columns]
+    definition = ", ".join([*parts, "_ord bigint"])
     digest = hashlib.sha256(definition.encode()).hexdigest()[:24]
     return f"pg_temp.stage_{digest}", definition
 
