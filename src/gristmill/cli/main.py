@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from gristmill import __version__
-from gristmill.cli import datasets, export, host, index, jobs, records, search, submit
+from gristmill.cli import datasets, export, host, index, jobs, records, rejects, search, submit
 from gristmill.cli.demo import command as demo
 from gristmill.cli.session import Session, command
 from gristmill.client import ConnectionFailed
@@ -27,6 +27,7 @@ app = typer.Typer(
 )
 app.add_typer(datasets.app, name="datasets")
 submit.add(app)
+rejects.add(app)
 export.add(app)
 app.add_typer(index.app, name="index")
 app.add_typer(jobs.app, name="jobs")

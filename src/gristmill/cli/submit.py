@@ -31,6 +31,12 @@ def submit(
     on_conflict: Annotated[
         OnConflict | None, typer.Option("--on-conflict", help="Where a record with the key exists.")
     ] = None,
+    quarantine: Annotated[
+        bool, typer.Option("--quarantine", help="Keep records that do not fit aside and let the others go on.")
+    ] = False,
+    retry_of: Annotated[
+        str | None, typer.Option("--retry-of", metavar="JOB", help="These are the rejects of that job, mended.")
+    ] = None,
     wait: WaitOption = False,
     timeout: Timeout = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the records and store nothing.")] = False,
@@ -52,6 +58,8 @@ def submit(
             records = sys.stdin.buffer
         else:
             records = stack.enter_context(Path(file).open("rb"))
+        if dry_run and (quarantine or retry_of):
+            raise UsageError("--dry-run stores nothing, so it takes neither --quarantine nor --retry-of")
         if dry_run:
             session.output.thing(session.client.validate(dataset, records, format=name))
             return
@@ -61,6 +69,8 @@ def submit(
             records,
             format=name,
             on_conflict=on_conflict,
+            on_error="quarantine" if quarantine else None,
+            retry_of=retry_of,
             priority=priority,
             labels=labels,
             run_at=run_at,

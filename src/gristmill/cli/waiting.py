@@ -32,6 +32,9 @@ def report(session: Session, job: dict[str, Any]) -> None:
         session.output.line(f"job {job['id']} {job['state']}{_counts(job)}")
     else:
         session.output.line(f"job {job['id']} {job['state']}; follow it with: gristmill jobs wait {job['id']}")
+    rejected = job["record_counts"].get("rejected")
+    if rejected:
+        session.output.note(f"{rejected} records did not fit; see them with: gristmill rejects {job['id']}")
 
 
 def _counts(job: dict[str, Any]) -> str:

@@ -22,6 +22,8 @@ class RecordCalls(JobCalls):
         *,
         format: str | None = None,
         on_conflict: str | None = None,
+        on_error: str | None = None,
+        retry_of: str | None = None,
         priority: int | None = None,
         labels: Mapping[str, str] | None = None,
         run_at: datetime | str | None = None,
@@ -36,6 +38,9 @@ class RecordCalls(JobCalls):
         format: "json", "ndjson", "csv", "parquet" or "arrow" (an IPC stream); for a path it is known by the suffix,
             mappings go as ndjson.
         on_conflict: "replace" (the default of the server) or "fail" where a record with the key exists.
+        on_error: "reject" (the default of the server) or "quarantine": records that do not fit are kept aside, see
+            ``rejects``, and the others go on.
+        retry_of: the id of the job whose rejects these are, mended.
         priority: 0 to 9; 9 goes first.
         labels: what ``jobs(label=...)`` finds the job by.
         run_at: the earliest time to run, with an offset.
@@ -52,6 +57,8 @@ class RecordCalls(JobCalls):
                 idempotency_key,
                 {
                     "on_conflict": on_conflict,
+                    "on_error": on_error,
+                    "retry_of": retry_of,
                     "priority": priority,
                     "label": [f"{name}={value}" for name, value in (labels or {}).items()] or None,
                     "run_at": _time_text(run_at),

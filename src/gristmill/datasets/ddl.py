@@ -33,11 +33,14 @@ _OWNER = "gristmill dataset "
 # What a row takes before its fields: header, null bitmap of 254 columns, the three system numbers.
 _ROW_OVERHEAD = 24 + 32 + 24
 
-# Upserts move rows to the end (a new _id), so no room is kept on pages; vacuum and statistics follow loads soon.
+# Upserts move rows to the end (a new _id), so no room is kept on pages; vacuum and statistics follow loads soon. Values
+# stored out of line are a table of their own to vacuum, which does not take over the settings of the rows.
 _STORAGE = {
     "autovacuum_vacuum_scale_factor": 0.05,
     "autovacuum_vacuum_insert_scale_factor": 0.1,
     "autovacuum_analyze_scale_factor": 0.02,
+    "toast.autovacuum_vacuum_scale_factor": 0.05,
+    "toast.autovacuum_vacuum_insert_scale_factor": 0.1,
 }
 
 

@@ -1,0 +1,119 @@
+"""Sizes of tables, told apart; statistics that follow loads; storage settings as Postgres has them."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from tests.integration.test_write_rest import NDJSON, System
+from tests.support.system import eventually
+
+from gristmill.records.analyze import LEAST_CHANGES, Analyzer
+
+NOTES: dict[str, Any] = {
+    "fields": [{"name": "k", "type": "integer", "required": True}, {"name": "note", "type": "text"}],
+    "key": ["k"],
+}
+
+
+@pytest.fixture
+def system(database_url: str) -> Iterator[System]:
+    found = System(database_url)
+    with found.http:
+        yield found
+    found.gristmill.database.close()
+
+
+def load(system: System, name: str, first: int, count: int, note: str = "short") -> None:
+    lines = [json.dumps({"k": k, "note": note}) for k in range(first, first + count)]
+    job = system.job(system.post(name, "\n".join(lines).encode(), headers=NDJSON))
+    assert job["state"] == "succeeded"
+    # A backend says what it did up to ten seconds later, or when it ends.
+    system.gristmill.database.close()
+    told = f"SELECT n_tup_ins FROM pg_stat_user_tables WHERE relname = '{name}'"
+    rows = scalar(system, f"SELECT count(*) FROM data.{name}")
+    eventually(lambda: scalar(system, told) == rows, "the backends have told what they did")
+
+
+def scalar(system: System, query: str) -> Any:
+    with system.gristmill.database.transaction() as connection:
+        return connection.exec_driver_sql(query).scalar()
+
+
+class TestSizes:
+    def test_bytes_are_told_apart_and_add_up_to_what_postgres_says(self, system: System) -> None:
+        name = system.dataset({**NOTES, "embedding": {"from": ["note"], "embedder": "hashing"}})
+        # Random enough that compression leaves it too long for a row.
+        long = " ".join(f"{n * 2654435761 % 2**32:x}" for n in range(1500))
+        load(system, name, 0, 50, long)
+        with system.gristmill.database.transaction() as connection:
+            connection.exec_driver_sql(
+                f"CREATE INDEX {name}__seg1 ON data.{name} USING hnsw (_embedding vector_cosine_ops) WHERE _id < 1000"
+            )
+        sizes = system.http.get(f"/api/v1/datasets/{name}").json()["sizes"]
+        parts = ("table_bytes", "toast_bytes", "index_bytes", "vector_index_bytes")
+        assert all(sizes[part] > 0 for part in parts), sizes
+        assert sizes["total_bytes"] == sum(sizes[part] for part in parts)
+        assert sizes["total_bytes"] == scalar(system, f"SELECT pg_total_relation_size('data.{name}')")
+        assert sizes["vector_index_bytes"] == scalar(system, f"SELECT pg_relation_size('data.{name}__seg1')")
+
+    def test_one_dataset_is_counted_and_a_list_is_estimated(self, system: System) -> None:
+        name = system.dataset(NOTES)
+        load(system, name, 0, 1234)
+        one = system.http.get(f"/api/v1/datasets/{name}").json()
+        assert (one["rows"], one["rows_exact"]) == (1234, True)
+        assert Analyzer(system.gristmill.database).run() == name
+        (listed,) = system.http.get("/api/v1/datasets").json()["datasets"]
+        assert (listed["rows"], listed["rows_exact"]) == (1234, False)
+        assert listed["sizes"] == system.http.get(f"/api/v1/datasets/{name}").json()["sizes"]
+
+    def test_a_dataset_without_a_table_has_nothing(self, system: System) -> None:
+        name = system.dataset(NOTES)
+        for body in (
+            system.http.get(f"/api/v1/datasets/{name}").json(),
+            *system.http.get("/api/v1/datasets").json()["datasets"],
+        ):
+            assert (body["rows"], body["sizes"]["total_bytes"]) == (0, 0)
+
+
+class TestAnalyzing:
+    def test_a_loaded_table_is_analysed_once_and_again_when_half_has_changed(self, system: System) -> None:
+        name = system.dataset(NOTES)
+        analyzer = Analyzer(system.gristmill.database)
+        load(system, name, 0, LEAST_CHANGES + 500)
+        assert analyzer.run() == name
+        assert scalar(system, f"SELECT reltuples FROM pg_class WHERE oid = 'data.{name}'::regclass") == 1500
+        assert analyzer.run() is None
+        load(system, name, 10_000, 1000)
+        assert analyzer.run() is None, "a thousand of 2,500 is less than half"
+        load(system, name, 20_000, 1000)
+        assert analyzer.run() == name
+        assert scalar(system, f"SELECT reltuples FROM pg_class WHERE oid = 'data.{name}'::regclass") == 3500
+
+    def test_a_table_that_is_locked_has_its_turn_later(self, system: System) -> None:
+        first, second = system.dataset(NOTES), system.dataset(NOTES)
+        load(system, first, 0, 3000)
+        load(system, second, 0, 2000)
+        analyzer = Analyzer(system.gristmill.database)
+        with system.gristmill.database.transaction() as connection:
+            # What CREATE INDEX CONCURRENTLY holds.
+            connection.exec_driver_sql(f"LOCK TABLE data.{first} IN SHARE UPDATE EXCLUSIVE MODE")
+            assert analyzer.run() is None
+            assert analyzer.run() == second
+        assert analyzer.run() == first
+
+
+class TestStorage:
+    def test_rows_and_values_out_of_line_are_vacuumed_alike(self, system: System) -> None:
+        name = system.dataset(NOTES)
+        system.work()
+        tables = f"FROM pg_class c JOIN pg_class t ON t.oid = c.reltoastrelid WHERE c.oid = 'data.{name}'::regclass"
+        rows = set(scalar(system, f"SELECT c.reloptions {tables}"))
+        assert {"autovacuum_vacuum_scale_factor=0.05", "autovacuum_analyze_scale_factor=0.02"} <= rows
+        out_of_line = set(scalar(system, f"SELECT t.reloptions {tables}"))
+        assert out_of_line == {part for part in rows if part.startswith("autovacuum_vacuum")}
+
+    def test_a_table_without_long_values_takes_the_same_settings(self, system: System) -> None:
+        name = system.dataset({"fields": [{"name": "n", "type": "integer"}]})
+        system.work()
+        assert system.http.get(f"/api/v1/datasets/{name}").json()["state"] == "ready"
