@@ -168,8 +168,8 @@ class PostgresServer(Server):
 def _memory() -> dict[str, int]:
     """Return, in MiB, what Postgres takes for itself and what it may expect the system to keep of its files.
 
-    A walk through a graph touches some thousand pages of an index: those in Postgres' own buffers cost half of what
-    the system's copies do. An index build is given a quarter of the expectation.
+    A walk through a graph touches some thousand pages of an index, which has more than a gigabyte for a million records:
+    those in Postgres' own buffers are had without asking the system. An index build is given a quarter of the second.
     """
     total = psutil.virtual_memory().total // 1024**2
     return {"shared_buffers": max(256, min(total // 8, 8192)), "cache": max(1024, total // 2)}
