@@ -168,7 +168,7 @@ class PostgresServer(Server):
 def _memory() -> dict[str, int]:
     """Return, in MiB, what Postgres takes for itself and what it may expect the system to keep of its files.
 
-    A walk through a graph touches some thousand pages of an index, which has more than a gigabyte for a million records:
+    A walk through a graph touches some thousand pages of an index, which has over a gigabyte for a million records:
     those in Postgres' own buffers are had without asking the system. An index build is given a quarter of the second.
     """
     total = psutil.virtual_memory().total // 1024**2
