@@ -223,8 +223,8 @@ class Gristmill:
 
         Those datasets refuse new texts, in records and in searches; everything else of them and all others work.
         """
-        self.database.check_pgvector()
         self.database.check_tablespace()
+        self.database.check_pgvector()
         with self.database.autocommit() as connection:
             for problem in check_embedders(connection):
                 log.error("embedder.changed", reason=problem.detail)

@@ -49,6 +49,7 @@ class Settings(BaseSettings):
     database_url: str = "postgresql://gristmill@127.0.0.1:5432/gristmill"
     database_pool: int = Field(10, ge=1, le=500)
     database_statement_timeout: float = Field(30, gt=0)
+    database_tablespace: str = Field("", pattern=r"^([A-Za-z_][A-Za-z0-9_]*)?$", max_length=63)
     # [broker]
     broker_url: str = "amqp://guest:guest@127.0.0.1:5672//"
     broker_confirm_timeout: float = Field(5, gt=0)

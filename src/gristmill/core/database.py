@@ -12,13 +12,15 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from gristmill.core.errors import Contended, DatabaseUnavailable, Unavailable
+from gristmill.core.errors import Contended, DatabaseUnavailable, StorageFull, Unavailable
 
 SCHEMA = "gristmill"
 DATA_SCHEMA = "data"
 MIN_PGVECTOR = (0, 8, 4)
 # Serialization failure, deadlock, lock not available, statement timeout (a wait for a lock counts as its time).
 CONTENDED = ("40001", "40P01", "55P03", "57014")
+DISK_FULL = "53100"
+_MAY_CREATE = "SELECT has_tablespace_privilege(oid, 'CREATE') FROM pg_tablespace WHERE spcname = %s"
 
 metadata = MetaData(
     schema=SCHEMA,
@@ -36,17 +38,27 @@ class Database:
     """A pool of connections to one Postgres. ``url`` is a libpq URL; ``name`` shows up in pg_stat_activity.
 
     statement_timeout: seconds. idle_timeout: seconds that a client may be silent within a transaction before Postgres
-    ends it; until then the locks of a client that froze are in everybody's way.
+    ends it; until then the locks of a client that froze are in everybody's way. tablespace: where tables and indexes
+    that these connections make are put; empty for the database's own.
     """
 
     def __init__(
-        self, url: str, name: str, pool: int = 10, statement_timeout: float = 30.0, idle_timeout: float = 300.0
+        self,
+        url: str,
+        name: str,
+        pool: int = 10,
+        statement_timeout: float = 30.0,
+        idle_timeout: float = 300.0,
+        tablespace: str = "",
     ) -> None:
         self.url = make_url(url).set(drivername="postgresql+psycopg2")
         self.name = name
         options = f"-c statement_timeout={int(statement_timeout * 1000)} -c client_connection_check_interval=2s"
         options += " -c timezone=UTC -c search_path=public"
         options += f" -c idle_in_transaction_session_timeout={int(idle_timeout * 1000)}"
+        if tablespace:
+            options += f" -c default_tablespace={tablespace}"
+        self._tablespace = tablespace
         self._connect_args: dict[str, Any] = {
             "application_name": name,
             "connect_timeout": 5,
@@ -97,6 +109,22 @@ class Database:
             raise Unavailable("The extension pgvector is not installed in the database: run the migrations first")
         if tuple(int(part) for part in version.split(".")) < MIN_PGVECTOR:
             raise Unavailable(f"pgvector {version} is too old: 0.8.4 or newer is needed")
+
+    def check_tablespace(self) -> None:
+        """Raise Unavailable if the tablespace cannot be used."""
+        if not self._tablespace:
+            return
+        # A connection without the option: Postgres refuses one that names a tablespace which does not exist.
+        connection = self.connect_raw(options="")
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(_MAY_CREATE, (self._tablespace,))
+                found = cursor.fetchone()
+        finally:
+            connection.close()
+        if found is None or not found[0]:
+            what = "there is no such tablespace" if found is None else "the database user may create nothing in it"
+            raise Unavailable(f"The tablespace {self._tablespace} cannot be used (database_tablespace): {what}")
 
 
 class Listener:
@@ -155,6 +183,8 @@ def _unavailable() -> Iterator[None]:
         raise DatabaseUnavailable("All connections to Postgres are in use") from error
     except (DBAPIError, psycopg2.Error) as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
+        if getattr(cause, "pgcode", None) == DISK_FULL:
+            raise StorageFull(f"Postgres has no room on disk: {_first_line(cause)}") from error
         if is_lost_connection(error):
             raise DatabaseUnavailable(f"Postgres is not available: {_first_line(cause)}") from error
         if getattr(cause, "pgcode", None) in CONTENDED:

@@ -13,6 +13,7 @@
     ├── TooMany               429  carries Retry-After
     ├── Unavailable           503  retryable: a service that should be there is not; carries Retry-After
     │   ├── DatabaseUnavailable    Postgres itself
+    │   │   └── StorageFull        it has no room on disk
     │   └── Contended              a lock was not to be had, or a deadlock was ended
     └── Internal              500  a defect: the cause is logged, never shown
 
@@ -187,6 +188,16 @@ class DatabaseUnavailable(Unavailable):
 
     code = "database_unavailable"
     costs_attempt = False
+
+
+class StorageFull(DatabaseUnavailable):
+    """Postgres has no room on disk for what was to be written: that waits until there is room, without an end."""
+
+    code = "storage_full"
+    title = "No room on disk"
+
+    def __init__(self, detail: str, retry_after: int = 10, **extra: Any) -> None:
+        super().__init__(detail, retry_after, **extra)
 
 
 class Contended(Unavailable):

@@ -34,6 +34,8 @@ from gristmill.jobs.repository import control, payloads
 from gristmill.jobs.repository import settle as settling
 
 log = get_logger()
+# Seconds after which a chunk looks again whether what it waits for (Postgres, room on disk) is there.
+LONGEST_WAIT = 60.0
 _T = TypeVar("_T")
 
 
@@ -244,7 +246,8 @@ class Executor:
         problem = problem_of(error, task)
         refund = not error.costs_attempt
         if error.retryable and (task.attempt < task.max_attempts or refund):
-            delay = self._retry.delay(task.attempt)
+            # The fence counts how often the chunk was claimed, also where the attempt is given back.
+            delay = min(self._retry.delay(task.fence), LONGEST_WAIT) if refund else self._retry.delay(task.attempt)
             log.warning("chunk.retried", code=error.code, detail=error.detail, delay=round(delay, 2))
             return self._put_back(task, "retried", delay=delay, error=problem, refund=refund)
         log.warning("chunk.failed", code=error.code, detail=error.detail)

@@ -3,7 +3,8 @@
 GristmillError
 ├── Invalid ── NotSearchable              the dataset has no embedding, or none that reads text
 └── IndexBuildInterrupted                 retryable: an index build was cancelled or kept from its locks
-    └── OutOfSpace                        Postgres had no disk or memory left for it
+    └── OutOfSpace                        Postgres had no memory left for it
+        └── NoDiskLeft                    no disk, or no shared memory: it waits
 """
 
 from gristmill.core.errors import GristmillError, Invalid
@@ -26,3 +27,9 @@ class IndexBuildInterrupted(GristmillError):
 
 class OutOfSpace(IndexBuildInterrupted):
     """The graph did not fit the shared memory of the machine, or the index its disk."""
+
+
+class NoDiskLeft(OutOfSpace):
+    code = "storage_full"
+    title = "No room on disk"
+    costs_attempt = False

@@ -10,11 +10,11 @@ from typing import Any
 import psycopg2
 from psycopg2 import errors
 
-from gristmill.core.database import Database
+from gristmill.core.database import DISK_FULL, Database
 from gristmill.core.errors import Unavailable
 from gristmill.datasets.reader import DROPPED
 from gristmill.jobs.errors import JobDropped
-from gristmill.search.errors import IndexBuildInterrupted, OutOfSpace
+from gristmill.search.errors import IndexBuildInterrupted, NoDiskLeft, OutOfSpace
 from gristmill.search.repository import LOCK_KEY
 
 # CREATE INDEX CONCURRENTLY waits for every transaction that was there before it. One that stays longer than this is
@@ -106,8 +106,10 @@ def translated() -> Iterator[None]:
         raise JobDropped(DROPPED) from error
     except psycopg2.Error as error:
         reason = (str(error).strip().splitlines() or ["no message"])[0]
-        if error.pgcode in ("53100", "53200"):
-            raise OutOfSpace(f"Postgres had no disk or memory left for the index: {reason}") from error
+        if error.pgcode == DISK_FULL:
+            raise NoDiskLeft(f"Postgres had no disk left for the index: {reason}") from error
+        if error.pgcode == "53200":
+            raise OutOfSpace(f"Postgres had no memory left for the index: {reason}") from error
         if error.pgcode is None:
             raise Unavailable(f"The connection to Postgres was lost: {reason}") from error
         raise IndexBuildInterrupted(f"The index build was interrupted: {reason}") from error

@@ -57,8 +57,9 @@ class Supervisor:
                 "autostart=false",
                 "autorestart=true",
                 "startsecs=1",
-                # The pause grows by a second with each failure in a row; after 50 of them the service is given up.
-                "startretries=50",
+                # The pause grows by a second with each failure in a row; after 1,000 of them, some days, the service is
+                # given up. Postgres, for one, cannot start as long as its disk is full.
+                "startretries=1000",
                 f"stopsignal={program.stop_signal}",
                 f"stopwaitsecs={int(program.stop_seconds)}",
                 # The program passes an orderly stop on by itself; only what does not end is killed as a group.

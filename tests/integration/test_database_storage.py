@@ -1,0 +1,76 @@
+"""Room on disk as the database port sees it: the error of a full disk, and the tablespace of datasets' tables."""
+
+import os
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import Connection
+
+from gristmill.api.app import make_app
+from gristmill.bootstrap import Gristmill
+from gristmill.core.config import Settings
+from gristmill.core.database import Database
+from gristmill.core.errors import DatabaseUnavailable, StorageFull, Unavailable
+
+# What Postgres says when a file cannot grow.
+FULL = "RAISE EXCEPTION USING ERRCODE = 'disk_full', MESSAGE = 'could not extend file: No space left on device'"
+
+
+def fail(connection: Connection) -> None:
+    connection.exec_driver_sql(f"DO $$ BEGIN {FULL}; END $$")
+
+
+class TestFullDisk:
+    def test_it_is_an_error_of_its_own_that_costs_no_attempt(self, database: Database) -> None:
+        for open_connection in (database.transaction, database.autocommit):
+            with pytest.raises(StorageFull, match="No space left on device") as caught, open_connection() as connection:
+                fail(connection)
+            assert isinstance(caught.value, DatabaseUnavailable)
+            assert (caught.value.status, caught.value.code, caught.value.costs_attempt) == (503, "storage_full", False)
+            assert caught.value.headers() == {"Retry-After": "10"}
+
+    def test_a_write_that_cannot_be_stored_is_a_503_problem_and_nothing_is_kept(
+        self, database: Database, database_url: str
+    ) -> None:
+        gristmill = Gristmill(Settings(database_url=database_url, log_level="error"), "test", pool=4)
+        contract = {"name": "notes", "fields": [{"name": "id", "type": "integer"}]}
+        with TestClient(make_app(gristmill), base_url="http://localhost/api/v1/") as http:
+            assert http.post("datasets", json=contract).status_code == 202
+            with database.transaction() as connection:
+                connection.exec_driver_sql(
+                    f"CREATE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {FULL}; END $$"
+                )
+                connection.exec_driver_sql(
+                    "CREATE TRIGGER full_disk BEFORE INSERT ON gristmill.payloads FOR EACH ROW "
+                    "EXECUTE FUNCTION no_room()"
+                )
+            answer = http.post("datasets/notes/records", json=[{"id": 1}], headers={"Idempotency-Key": "k"})
+            assert (answer.status_code, answer.json()["code"]) == (503, "storage_full")
+            assert answer.headers["retry-after"] == "10"
+            jobs = http.get("jobs", params={"type": "records.ingest"}).json()["jobs"]
+            assert jobs == []
+            with database.transaction() as connection:
+                connection.exec_driver_sql("DROP TRIGGER full_disk ON gristmill.payloads")
+            again = http.post("datasets/notes/records", json=[{"id": 1}], headers={"Idempotency-Key": "k"})
+            assert again.status_code == 202
+        gristmill.database.close()
+
+
+class TestTablespace:
+    def test_one_that_is_not_there_is_refused(self, database_url: str) -> None:
+        missing = Database(database_url, "test", tablespace="nowhere")
+        with pytest.raises(Unavailable, match=r"nowhere cannot be used .*: there is no such tablespace"):
+            missing.check_tablespace()
+        missing.close()
+
+    def test_one_that_is_there_is_used_and_none_is_the_databases_own(self, database_url: str) -> None:
+        named = Database(os.environ.get("GRISTMILL_TEST_POSTGRES", database_url), "test", tablespace="pg_default")
+        named.check_tablespace()
+        with named.transaction() as connection:
+            assert connection.exec_driver_sql("SHOW default_tablespace").scalar() == "pg_default"
+        named.close()
+        none = Database(database_url, "test")
+        none.check_tablespace()
+        with none.transaction() as connection:
+            assert connection.exec_driver_sql("SHOW default_tablespace").scalar() == ""
+        none.close()
