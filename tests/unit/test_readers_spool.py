@@ -37,7 +37,7 @@ def batches(file: Any, max_bytes: int = 8 * MIB, max_records: int = 20_000) -> I
 
 
 class Endless(io.RawIOBase):
-    """A body of many lines that is nowhere as a whole."""
+    """A body of many lines that is nowhere as a whole; a block that is read has whole lines."""
 
     def __init__(self, lines: int, line: bytes) -> None:
         self.left, self.line = lines, line
@@ -46,11 +46,12 @@ class Endless(io.RawIOBase):
         return 0
 
     def read(self, size: int = -1) -> bytes:
-        return b"    "
-
-    def readline(self, size: int | None = -1) -> bytes:
-        self.left -= 1
-        return self.line if self.left >= 0 else b""
+        # The start is looked at for a byte order mark before the body is read.
+        if size <= 4:
+            return self.line[:size]
+        count = min(self.left, max(1, size // len(self.line)))
+        self.left -= count
+        return self.line * count
 
 
 class TestChunks:

@@ -105,7 +105,7 @@ def _judge(validator: RecordValidator, field: FieldSpec, array: pa.Array, cells:
 
 def _whole(column: pa.ChunkedArray) -> pa.Array:
     """Return a column as one array of a plain type, without dictionaries and extension types."""
-    array = column.combine_chunks()
+    array = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
     if isinstance(array, pa.ChunkedArray):
         array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], array.type)
     if isinstance(array, pa.ExtensionArray):

@@ -17,6 +17,8 @@ from gristmill.records.validate import MALFORMED, Problems, RecordValidator
 MAX_RECORD_BYTES = 12 * 1024 * 1024
 # Readers take a body in blocks of about this size.
 BLOCK_BYTES = 1024 * 1024
+# JSON texts are validated in lists of about this size.
+LINES_BYTES = 128 * 1024
 
 _BOM = b"\xef\xbb\xbf"
 _OTHER_BOMS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16", b"\x00\x00\xfe\xff": "UTF-32"}
@@ -105,6 +107,28 @@ def read_lines(file: BinaryIO, before: int = 0) -> Iterator[tuple[int, bytes]]:
             reason = f"Line {number} is longer than {MAX_RECORD_BYTES} bytes"
             raise Malformed(reason, [Place("", "too_long", reason, line=number)])
         yield number, line
+
+
+def read_line_blocks(file: BinaryIO) -> Iterator[tuple[int, list[bytes]]]:
+    """Yield (number of the first line, lines without their ends) in lists of some lines.
+
+    Raises Malformed at a line beyond 12 MiB, after the lines before it.
+    """
+    number, pending = 1, b""
+    while True:
+        # The longer a line gets the more is read of it, so that its parts are not joined again and again.
+        data = file.read(max(LINES_BYTES, len(pending)))
+        lines = (pending + data).split(b"\n")
+        # What follows the last line end is the start of the next line.
+        pending = lines.pop() if data else b""
+        if lines:
+            yield number, lines
+            number += len(lines)
+        if len(pending) > MAX_RECORD_BYTES:
+            reason = f"Line {number} is longer than {MAX_RECORD_BYTES} bytes"
+            raise Malformed(reason, [Place("", "too_long", reason, line=number)])
+        if not data:
+            return
 
 
 def malformed(reason: str, record: int | None = None, line: int | None = None) -> Place:

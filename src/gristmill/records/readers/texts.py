@@ -1,0 +1,70 @@
+"""Records as JSON texts, validated in lists: as a whole while all are valid, else one by one to name what is wrong."""
+
+from collections.abc import Iterator, Sequence
+
+from pydantic_core import ValidationError
+
+from gristmill.core.errors import Place
+from gristmill.records.columns import to_table
+from gristmill.records.readers.rows import Rows
+from gristmill.records.readers.source import Source, Step, count_from, refuse
+from gristmill.records.validate import Row, json_depth
+
+
+def validate_texts(
+    source: Source, texts: Sequence[bytes], prefix: str, first_record: int, lines: Sequence[int] | None
+) -> Iterator[Step]:
+    """Yield the valid records among ``texts``; refuse the others.
+
+    prefix: JSON pointer of the list of records. lines: where each text stands in the body, from 1; None for an array,
+    in which nothing that follows a broken element counts.
+    """
+    rows = _validate_all(source, texts)
+    if rows is not None:
+        if rows and not source.problems.total:
+            yield Step(to_table(source.validator.contract, rows), count_from(first_record, len(rows)))
+        return
+    kept = Rows(source)
+    for index, raw in enumerate(texts):
+        record = first_record + index
+        row = _validate(source, raw, f"{prefix}/{record}", record, None if lines is None else lines[index])
+        if row is not None:
+            kept.add(record, row, len(raw))
+            if kept.full:
+                yield from kept.take()
+        elif lines is None and source.problems.malformed:
+            return
+    yield from kept.take()
+
+
+def _validate_all(source: Source, texts: Sequence[bytes]) -> list[Row] | None:
+    """Return all records, or None if something is wrong with one."""
+    validate = source.validator.validate_json
+    if source.validator.has_json and any(_may_be_deep(source, raw) for raw in texts):
+        return None
+    try:
+        return [validate(raw) for raw in texts]
+    except ValidationError:
+        return None
+
+
+def _validate(source: Source, raw: bytes, pointer: str, record: int, line: int | None) -> Row | None:
+    """Return the record in the JSON text ``raw``, or None after refusing it for what is wrong with it."""
+    validator = source.validator
+    if validator.has_json and _may_be_deep(source, raw):
+        depth = json_depth(raw)
+        if depth > source.max_depth:
+            reason = f"The record is nested {depth} levels deep: at most {source.max_depth} are allowed"
+            refuse(source, record, line, raw.strip(), [Place(pointer, "too_deep", reason, record, line)])
+            return None
+    try:
+        return validator.validate_json(raw)
+    except ValidationError as error:
+        places, total = validator.places(error, pointer, record, line)
+        refuse(source, record, line, raw.strip(), places, total)
+        return None
+
+
+def _may_be_deep(source: Source, raw: bytes) -> bool:
+    # Only fields of type json can nest deeper than any limit allows; everything else fails by its type.
+    return raw.count(b"{") + raw.count(b"[") > source.max_depth
