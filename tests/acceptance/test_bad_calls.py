@@ -241,7 +241,21 @@ class TestParameters:
             ({"vector": [1, 2, 3], "k": 0}, "/k"),
             ({"vector": [1, 2, 3], "k": 1001}, "/k"),
             ({"vector": [1, 2, 3], "where": {"zz": 1}}, "/where/zz"),
-            ({"vector": [1, 2, 3], "mode": "hybrid"}, "/mode"),
+            ({"vector": [1, 2, 3], "mode": "nearest"}, "/mode"),
+            ({"vector": [1, 2, 3], "max_distance": "far"}, "/max_distance"),
+            ({"vector": [1, 2, 3], "max_distance": 1, "min_score": 1}, "/min_score"),
+            ({"vector": [1, 2, 3], "weights": {"text": 1}}, "/weights"),
+            ({"vector": [1, 2, 3], "exact": "yes"}, "/exact"),
+            ({"vector": [1, 2, 3], "page_size": 0}, "/page_size"),
+            ({"vector": [1, 2, 3], "page_token": "x"}, "/page_size"),
+            ({"queries": []}, "/queries"),
+            ({"queries": {"vector": [1, 2, 3]}}, "/queries"),
+            ({"queries": [{"vector": [1, 2, 3]}] * 101}, "/queries"),
+            ({"queries": [{"vector": [1, 2, 3]}, {"vector": [1]}]}, "/queries/1/vector"),
+            ({"queries": [{"vector": [1, 2, 3]}, {"k": 1}]}, "/queries/1/k"),
+            ({"queries": [5]}, "/queries/0"),
+            ({"queries": [{"vector": [1, 2, 3]}], "vector": [1, 2, 3]}, "/vector"),
+            ({"queries": [{"vector": [1, 2, 3]}], "page_size": 5}, "/page_size"),
             ({"vector": [1, 2, 3], "limit": 1}, "/limit"),
             ({"text": "a"}, "/text"),
             ({"like": 5}, "/like"),
@@ -250,6 +264,31 @@ class TestParameters:
     def test_of_a_search(self, rest: Rest, vectors: str, body: Json, pointer: str) -> None:
         problem = refused(rest.http.post(f"/api/v1/datasets/{vectors}/search", json=body), 422, "invalid")
         assert pointer in [error["pointer"] for error in problem["errors"]]
+
+    @pytest.mark.parametrize(
+        ("body", "pointer"),
+        [
+            (b'{"vector": [1, NaN, 3]}', "/vector/1"),
+            (b'{"vector": [1, 2, 3], "max_distance": Infinity}', "/max_distance"),
+            (b'{"vector": [1, 2, 3], "min_score": NaN}', "/min_score"),
+        ],
+    )
+    def test_of_numbers_that_are_none(self, rest: Rest, vectors: str, body: bytes, pointer: str) -> None:
+        problem = refused(rest.http.post(f"/api/v1/datasets/{vectors}/search", content=body), 422, "invalid")
+        assert place(problem) == (pointer, "not_finite")
+
+    @pytest.mark.parametrize("token", ["", "x", "e30", "W10", "WyIiLFtdXQ"])
+    def test_of_the_page_token_of_a_search(self, rest: Rest, vectors: str, token: str) -> None:
+        body = {"vector": [1, 2, 3], "page_size": 1, "page_token": token}
+        problem = refused(rest.http.post(f"/api/v1/datasets/{vectors}/search", json=body), 400, "malformed")
+        assert place(problem) == ("/page_token", "bad_page_token")
+
+    @pytest.mark.parametrize("mode", ["text", "hybrid"])
+    def test_words_where_the_contract_has_no_text_search(self, rest: Rest, vectors: str, mode: str) -> None:
+        body = {"text": "a", "mode": mode}
+        problem = refused(rest.http.post(f"/api/v1/datasets/{vectors}/search", json=body), 422, "not_searchable")
+        assert place(problem) == ("/mode", "no_text_search")
+        assert "text_search" in problem["detail"]
 
     @pytest.mark.parametrize("body", [b"", b"{}", b"[]", b'{"where": null}', b'{"where": {"zz": 1}}', b'{"were": {}}'])
     def test_of_a_delete(self, rest: Rest, name: str, body: bytes) -> None:

@@ -27,6 +27,7 @@ CONTRACT: Json = {
     "key": ["k", "n"],
     "time_field": "t",
     "embedding": {"from": ["note"], "embedder": "hashing"},
+    "text_search": {"from": ["note", "k"], "language": "german"},
 }
 CONTRACT["fields"][1]["required"] = True
 
@@ -72,6 +73,14 @@ BODIES = st.one_of(
             "where": TREES,
             "k": SCALARS,
             "include": TREES,
+            "mode": st.one_of(st.sampled_from(["text", "hybrid"]), SCALARS),
+            "queries": st.one_of(TREES, st.lists(st.fixed_dictionaries({"text": TEXTS}), max_size=3)),
+            "max_distance": SCALARS,
+            "min_score": SCALARS,
+            "page_size": SCALARS,
+            "page_token": TEXTS,
+            "weights": TREES,
+            "exact": SCALARS,
             "add_fields": TREES,
             "alter_fields": TREES,
             "name": TEXTS,
@@ -153,6 +162,34 @@ class TestFuzz:
         else:
             answer = rest.http.get(f"/api/v1/datasets/{name}/records", params={"where": json.dumps(where)})
         check(answer, where)
+
+    @settings(max_examples=150)
+    @given(
+        body=st.fixed_dictionaries(
+            {"text": st.one_of(TEXTS, st.sampled_from(["note", "note 1", '"a', "- or", "a:*&!"]))},
+            optional={
+                "mode": st.sampled_from(["vector", "text", "hybrid"]),
+                "k": st.integers(1, 5),
+                "where": st.sampled_from([{"n": {"lt": 3}}, {"f": 0.5}, {"u": {"null": True}}, {}]),
+                "max_distance": st.floats(),
+                "min_score": st.floats(),
+                "page_size": st.integers(1, 3),
+                "weights": st.dictionaries(st.sampled_from(["vector", "text"]), SCALARS),
+                "exact": st.booleans(),
+                "explain": st.booleans(),
+                "vector": TREES,
+                "like": TREES,
+            },
+        ),
+        token=st.one_of(st.none(), TEXTS),
+    )
+    def test_no_search_is_a_500(self, rest: Rest, name: str, body: Json, token: str | None) -> None:
+        path = f"/api/v1/datasets/{name}/search"
+        answer = rest.http.post(path, content=json.dumps(body).encode())
+        check(answer, body)
+        if answer.status_code == 200 and (answer.json().get("next_page_token") or token) and "page_size" in body:
+            following = {**body, "page_token": token or answer.json()["next_page_token"]}
+            check(rest.http.post(path, content=json.dumps(following).encode()), following)
 
     @settings(max_examples=60)
     @given(
