@@ -3,17 +3,27 @@
 import re
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from benchmarks.harness import Bench
 
 _ENTRY = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", re.MULTILINE)
-_STATEMENT = re.compile(r"duration: [\d.]+ ms  (?:statement|execute [^:]*): (.*)", re.DOTALL)
+_STATEMENT = re.compile(r"LOG:  duration: [\d.]+ ms  statement: (.*)", re.DOTALL)
+_PREPARED = re.compile(r"DETAIL:  prepare: (PREPARE (\w+).*)", re.DOTALL)
 
 
-def logged(bench: Bench, act: Callable[[], None], part: str, wanted: int) -> list[str]:
-    """Return the statements that contain ``part``, in order, that Postgres carried out while ``act`` ran.
+@dataclass(frozen=True)
+class Logged:
+    """preparations: the PREPARE of each name that a message executes. messages: as they were sent, in order."""
 
-    Raises RuntimeError if there are not ``wanted`` of them in the log.
+    preparations: list[str]
+    messages: list[str]
+
+
+def logged(bench: Bench, act: Callable[[], None], part: str, wanted: int) -> Logged:
+    """Return the messages with a statement that contains ``part``, prepared or not, that were sent while ``act`` ran.
+
+    Raises RuntimeError if there are fewer than ``wanted`` of them in the log.
     """
     log = next(service for service in bench.stack.status().services if service.name == "postgres").log
     with open(log, encoding="utf-8", errors="replace") as file:
@@ -27,18 +37,30 @@ def logged(bench: Bench, act: Callable[[], None], part: str, wanted: int) -> lis
         text = ""
         while True:
             text += file.read()
-            found = [match for entry in _entries(text) if (match := _STATEMENT.search(entry)) and part in match[1]]
-            if len(found) >= wanted:
-                break
+            found = _read(text, part)
+            if len(found.messages) >= wanted:
+                return found
             if time.monotonic() > deadline:
-                raise RuntimeError(f"{len(found)} of {wanted} statements are in the log")
+                raise RuntimeError(f"{len(found.messages)} of {wanted} statements are in the log")
             time.sleep(0.1)
-    return [match[1].replace("\n\t", "\n").strip() for match in found]
 
 
-def _entries(text: str) -> list[str]:
+def _read(text: str, part: str) -> Logged:
     starts = [match.start() for match in _ENTRY.finditer(text)]
-    return [text[start:end] for start, end in zip(starts, [*starts[1:], len(text)], strict=True)]
+    entries = [
+        text[start:end].replace("\n\t", "\n").strip()
+        for start, end in zip(starts, [*starts[1:], len(text)], strict=True)
+    ]
+    prepared = {match[2]: match[1] for entry in entries if (match := _PREPARED.search(entry))}
+    near = [name for name, sql in prepared.items() if part in sql]
+    sent = [match[1] for entry in entries if (match := _STATEMENT.search(entry))]
+    messages = [
+        message
+        for message in sent
+        if not message.startswith("PREPARE") and (part in message or any(f"EXECUTE {name}" in message for name in near))
+    ]
+    needed = [sql for name, sql in prepared.items() if any(f"EXECUTE {name}" in message for message in messages)]
+    return Logged(needed, messages)
 
 
 def _log_all(bench: Bench, everything: bool) -> None:
