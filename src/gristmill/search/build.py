@@ -90,10 +90,12 @@ class IndexBuilder:
         """
         with self._work(dataset_id, check, report) as work:
             work.maker.tidy(keep=job_id)
-            with self._database.autocommit() as connection:
+            with self._database.transaction() as connection:
+                repository.take_time(connection)
                 end = _end_of_table(connection, work.dataset.name)
                 total = repository.count_records(connection, work.dataset.name, 1, end)
-            work.progress.expect(total)
+                built = [s for s in repository.all_segments(connection, dataset_id) if s.state == "built"]
+            work.progress.expect(total, sum(part.rows for part in built))
             parts = -(-total // max(work.limits.policy.most_rows, 1))
             while total >= self._settings.min_rows:
                 segment, rows = self._next_part(work, dataset_id, job_id, end, -(-total // parts))
@@ -128,7 +130,8 @@ class IndexBuilder:
             yield _Work(maker, dataset, limits, progress)
 
     def _survey(self, work: _Work, dataset_id: uuid.UUID, needed: int, loading: bool) -> Survey:
-        with self._database.autocommit() as connection:
+        with self._database.transaction() as connection:
+            repository.take_time(connection)
             found = take_survey(connection, dataset_id, work.dataset.name, self._settings.parameters, needed)
             # Whether the tail holds more than one build takes is all that has to be known of a longer one.
             most = max(most_of_tail(found, work.limits.policy, loading), needed) + 1
@@ -138,6 +141,7 @@ class IndexBuilder:
         """Enter the segment of a step into the catalogue, before its index exists."""
         name = work.dataset.name
         with self._database.transaction() as connection:
+            repository.take_time(connection)
             hi = step.hi
             if step.cut is not None:
                 hi = repository.id_after(connection, name, found.start, step.cut)
@@ -150,6 +154,7 @@ class IndexBuilder:
         """Enter the next part of a rebuild into the catalogue; None if the parts reach the end."""
         name = work.dataset.name
         with self._database.transaction() as connection:
+            repository.take_time(connection)
             done = [s.hi for s in repository.all_segments(connection, dataset_id) if s.state == "built"]
             lo = max(done, default=1)
             if lo >= end:

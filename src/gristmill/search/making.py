@@ -124,6 +124,7 @@ class SegmentMaker:
 
     def _enter(self, dataset: Searchable, segment: Segment, finish: Callable[[Connection, int, int], bool]) -> int:
         with self._database.transaction() as connection:
+            repository.take_time(connection)
             rows = repository.count_records(connection, dataset.name, segment.lo, segment.hi)
             found = finish(connection, segment.id, rows)
         if not found:

@@ -61,9 +61,9 @@ class ProgressReport:
         self._rows = 0
         self._index: str | None = None
 
-    def expect(self, rows: int) -> None:
-        """Say how many rows all builds of the job will have together."""
-        self._total = max(rows, 1)
+    def expect(self, rows: int, done: int = 0) -> None:
+        """Say how many rows all builds of the job will have together, and how many an earlier attempt has built in."""
+        self._total, self._done = max(rows, 1), done
 
     def begin(self, index_name: str, rows: int) -> None:
         self._index, self._rows = index_name, rows

@@ -258,6 +258,11 @@ def pending_records(connection: Connection, scope: str) -> int:
     return int(connection.exec_driver_sql(_PENDING, {"scope": scope}).scalar_one())
 
 
+def take_time(connection: Connection) -> None:
+    """Lift the time limit of statements for this transaction: counting a very large table takes longer."""
+    connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+
+
 def cache_mb(connection: Connection) -> int:
     """Return the memory that Postgres is told to have for files, its own and the system's (effective_cache_size)."""
     return int(connection.exec_driver_sql(_CACHE_PAGES).scalar_one()) * 8 // 1024
