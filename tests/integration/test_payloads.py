@@ -1,6 +1,7 @@
 """Payloads on real Postgres: one COPY stages those of a job, a claim brings the small ones, COPY reads the others."""
 
 import os
+import time
 import uuid
 from collections.abc import Iterator
 
@@ -8,7 +9,7 @@ import pytest
 
 from gristmill.core.database import Database
 from gristmill.jobs.repository import claim, payloads
-from gristmill.jobs.submit import NewChunk, NewJob, Request, submit_once
+from gristmill.jobs.submit import NewChunk, NewJob, Request, submit, submit_once
 
 SMALL, LARGE = b"small", os.urandom(payloads.COPY_FROM_BYTES) + b"\n\\.\n\0"
 
@@ -64,6 +65,22 @@ class TestPayloads:
         with database.autocommit() as connection:
             counts = "SELECT (SELECT count(*) FROM gristmill.payloads), (SELECT count(*) FROM gristmill.jobs)"
             assert tuple(connection.exec_driver_sql(counts).one()) == (0, 0)
+
+    def test_staging_may_take_longer_than_any_other_statement(self, database_url: str) -> None:
+        impatient = Database(database_url, "test", pool=2, statement_timeout=0.2)
+
+        def slow() -> Iterator[NewChunk]:
+            for chunk in _chunks(LARGE, LARGE, LARGE):
+                time.sleep(0.3)  # The disk that the spool is on is slow.
+                yield chunk
+
+        with impatient.transaction() as connection:
+            submit(connection, NewJob("test.any", "scope", False, {}, None, slow()), Request("test", "r"))
+            left = connection.exec_driver_sql("SHOW statement_timeout").scalar()
+        with impatient.autocommit() as connection:
+            staged = connection.exec_driver_sql("SELECT count(*) FROM gristmill.payloads").scalar()
+        impatient.close()
+        assert (staged, left) == (3, "200ms")
 
     def test_there_is_nothing_to_fetch_once_the_chunk_is_done(self, database: Database) -> None:
         with database.autocommit() as connection:

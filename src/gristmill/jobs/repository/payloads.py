@@ -28,7 +28,10 @@ def stage(connection: Connection, job_id: uuid.UUID, payloads: Iterable[bytes]) 
             yield payload
         yield BINARY_TAIL
 
+    # One statement for an upload of any size. What follows in the transaction is held to the timeout again.
+    connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
     copy_in(connection, _STAGE, blocks())
+    connection.exec_driver_sql("SET LOCAL statement_timeout TO DEFAULT")
 
 
 def fetch(connection: Connection, job_id: uuid.UUID, number: int) -> bytes | None:
