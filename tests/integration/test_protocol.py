@@ -63,6 +63,24 @@ class TestOutcome:
         assert (tmp_path / f"{job_id}.0").read_text() == "1"
 
 
+class TestProgress:
+    def test_a_chunk_that_reports_moves_the_progress_of_its_job(
+        self, system: System, submit: Any, tmp_path: Any
+    ) -> None:
+        gate = tmp_path / "gate"
+        job_id = submit("test.wait", chunks=2, args={"file": str(gate), "report": 0.25})
+        with system.http() as http:
+
+            def progress() -> float:
+                return float(http.get(f"/api/v1/jobs/{job_id}").json()["progress"])
+
+            # Two chunks run, a quarter of each is done.
+            eventually(lambda: progress() == 0.25, lambda: f"a quarter is shown: {progress()}")
+            gate.touch()
+            system.finished(job_id)
+            assert progress() == 1
+
+
 class TestOrder:
     def test_an_exclusive_job_waits_and_later_ones_wait_for_it(
         self, system: System, submit: Any, tmp_path: Any

@@ -131,7 +131,7 @@ class FaultStack:
         parts = [NewChunk(n * 10, 10, f"chunk {n}".encode()) for n in range(chunks)]
         job = NewJob(
             type=type_, scope=scope or uuid.uuid4().hex, exclusive=exclusive, args=args, dataset=None, chunks=parts,
-            max_attempts=max_attempts, queue="default",
+            max_attempts=max_attempts, queue="default", shares=type_ == "test.shared",
         )  # fmt: skip
         request = Request(principal="test", request_id="r", **options)
         return str(submit_once(self._database, request, lambda _: job))

@@ -6,6 +6,7 @@ Each writes one row per chunk to ``data.effects``: what was done, and how often.
 import os
 import signal
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,15 @@ from celery.exceptions import SoftTimeLimitExceeded
 from sqlalchemy import Connection, text
 
 from gristmill.core.errors import Conflict, Unavailable
-from gristmill.jobs.handlers import ChunkTask, IdempotentHandler, Outcome, Registry, TransactionalHandler
+from gristmill.jobs.handlers import (
+    ChunkTask,
+    IdempotentHandler,
+    Outcome,
+    Pair,
+    Registry,
+    SharingHandler,
+    TransactionalHandler,
+)
 
 EFFECTS = """
 CREATE TABLE IF NOT EXISTS data.effects (
@@ -67,12 +76,17 @@ class Fail(TransactionalHandler):
 
 
 class Wait(TransactionalHandler):
-    """Waits in steps until the file ``args.file`` exists; ``args.deaf``: never looks for a cancel."""
+    """Waits in steps until the file ``args.file`` exists; ``args.deaf``: never looks for a cancel.
+
+    ``args.report``: the share of the chunk that it says is done.
+    """
 
     type = "test.wait"
 
     def prepare(self, task: ChunkTask) -> None:
         while not Path(task.args["file"]).exists():
+            if "report" in task.args:
+                task.report(task.args["report"])
             if not task.args.get("deaf"):
                 task.check()
             time.sleep(0.02)
@@ -100,6 +114,26 @@ class Slow(TransactionalHandler):
         return Outcome(succeeded=task.records)
 
 
+class Shared(SharingHandler):
+    """Writes all chunks of a message at once; ``args.kill``: kills its own process at each attempt."""
+
+    type = "test.shared"
+
+    def prepare(self, task: ChunkTask) -> None:
+        if task.args.get("kill"):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def apply(self, connection: Connection, task: ChunkTask, prepared: Any) -> Outcome:
+        _record(connection, task)
+        return Outcome(succeeded=task.records)
+
+    def groups(self, pairs: Sequence[Pair]) -> list[list[Pair]]:
+        return [list(pairs)]
+
+    def apply_all(self, connection: Connection, group: Sequence[Pair]) -> list[Outcome]:
+        return [self.apply(connection, task, prepared) for task, prepared in group]
+
+
 class LongWait(Wait):
     type = "test.long"
     queue = "long"
@@ -116,5 +150,5 @@ class Outside(IdempotentHandler):
 
 
 def register(registry: Registry, gristmill: Any) -> None:
-    for handler in (Echo(), Crash(), Fail(), Wait(), Slow(), LongWait(), Outside()):
+    for handler in (Echo(), Crash(), Fail(), Wait(), Slow(), Shared(), LongWait(), Outside()):
         registry.add(handler)
