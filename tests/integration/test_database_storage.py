@@ -1,6 +1,7 @@
 """Room on disk as the database port sees it: the error of a full disk, and the tablespace of datasets' tables."""
 
 import os
+import uuid
 
 import pytest
 from fastapi.testclient import TestClient
@@ -11,6 +12,8 @@ from gristmill.bootstrap import Gristmill
 from gristmill.core.config import Settings
 from gristmill.core.database import Database
 from gristmill.core.errors import DatabaseUnavailable, StorageFull, Unavailable
+from gristmill.search.errors import NoDiskLeft
+from gristmill.search.session import open_session
 
 # What Postgres says when a file cannot grow.
 FULL = "RAISE EXCEPTION USING ERRCODE = 'disk_full', MESSAGE = 'could not extend file: No space left on device'"
@@ -28,6 +31,11 @@ class TestFullDisk:
             assert isinstance(caught.value, DatabaseUnavailable)
             assert (caught.value.status, caught.value.code, caught.value.costs_attempt) == (503, "storage_full", False)
             assert caught.value.headers() == {"Retry-After": "10"}
+
+    def test_an_index_build_that_meets_it_waits_too(self, database: Database) -> None:
+        with open_session(database, uuid.uuid4(), lambda: None) as session, pytest.raises(NoDiskLeft) as caught:
+            session.run(f"DO $$ BEGIN {FULL}; END $$")
+        assert (caught.value.code, caught.value.costs_attempt, caught.value.retryable) == ("storage_full", False, True)
 
     def test_a_write_that_cannot_be_stored_is_a_503_problem_and_nothing_is_kept(
         self, database: Database, database_url: str

@@ -141,6 +141,17 @@ class TestFormats:
         assert table.column("v").to_pylist() == [row["v"] and [row["v"][0], np.float32(0.1)] for row in rows]
         assert table.column("_embedding").to_pylist() == [row["_embedding"] for row in rows]
 
+    def test_vectors_stored_in_half_the_size_are_exported_as_they_are_read(self, mill: Mill) -> None:
+        mill.create({**VECTORS, "embedding": {"dimensions": 3, "metric": "l2", "storage": "halfvec"}})
+        mill.store("vectors", [{"id": n, "v": [n, 1], "_embedding": [n, 0.1, -0.0]} for n in range(3)])
+        page = mill.http.get("datasets/vectors/records", params={"include": "embedding"}).json()["records"]
+        assert mill.rows("vectors", include="embedding") == page
+        file = io.BytesIO(mill.export("vectors", format="parquet", include="embedding").content)
+        read = pa.parquet.read_table(file).column("_embedding").to_pylist()
+        for one, other in zip(read, page, strict=True):
+            # Reads show 16-bit numbers in as few digits as name a 32-bit one.
+            assert [np.float32(number) for number in one] == [np.float32(number) for number in other["_embedding"]]
+
     @pytest.mark.parametrize("format", ["csv", "ndjson", "parquet"])
     def test_an_empty_dataset_is_a_file_without_records(self, mill: Mill, format: str) -> None:
         mill.create(READINGS)
