@@ -32,6 +32,7 @@ def main() -> int:
     parser.add_argument("--cache", type=Path, help="where texts and peers are kept (default: ~/.cache/gristmill-bench)")
     parser.add_argument("--load-rows", type=int, help="rows of load_2m, a multiple of 100,000 (default: 2,000,000)")
     parser.add_argument("--search-rows", type=int, help="rows of search_1m, a multiple of 100,000 (default: 1,000,000)")
+    parser.add_argument("--seal-seconds", type=int, help="longest wait of load_2m for the tail to be sealed (900)")
     options = parser.parse_args()
     unknown = sorted(set(options.names) - {*SCENARIOS, "all"})
     if unknown:
@@ -41,6 +42,8 @@ def main() -> int:
     rows = {name: count for name, count in sizes.items() if count is not None}
     if any(count <= 0 or count % 100_000 for count in rows.values()):
         parser.error("rows are a multiple of 100,000")
+    if options.seal_seconds is not None:
+        rows["seal_seconds"] = options.seal_seconds
     report = Report(options.quick)
     out = options.out or Path(__file__).parent / "results" / f"{report.date:%Y-%m-%dT%H%M}.json"
     if options.merge and out.exists():
@@ -76,8 +79,8 @@ def _wanted(name: str, names: list[str]) -> bool:
 def _prepare(bench: Bench, wanted: list[str]) -> None:
     """Make the rows that the scenarios will ask for, and the environment of the peers."""
     # load_2m sends some more when all is done; 2 GB as Parquet are 1.8 million.
-    asked = {"load_2m": bench.rows_asked.get("load_2m", 2_000_000) + 100_000,
-             "search_1m": bench.rows_asked.get("search_1m", 1_000_000), "upload_2gb": 2_000_000}  # fmt: skip
+    asked = {"load_2m": bench.asked.get("load_2m", 2_000_000) + 100_000,
+             "search_1m": bench.asked.get("search_1m", 1_000_000), "upload_2gb": 2_000_000}  # fmt: skip
     rows = [asked[name] for name in wanted if name in asked]
     if rows and not bench.quick:
         bench.corpus.parts(max(rows))

@@ -47,7 +47,7 @@ class Bench:
     quick: small sizes, to see that everything runs; such figures mean nothing.
     say: called with each line about the progress.
     cache: where texts with vectors, and the environment of the peers, are kept from run to run.
-    rows: sizes that are not the scenario's own, by the name of the scenario.
+    asked: sizes that are not the scenarios' own: ``load_2m`` and ``search_1m`` rows, ``seal_seconds``.
     """
 
     def __init__(
@@ -56,12 +56,12 @@ class Bench:
         say: Callable[[str], None],
         parent: Path | None = None,
         cache: Path | None = None,
-        rows: dict[str, int] | None = None,
+        asked: dict[str, int] | None = None,
     ) -> None:
         self.quick = quick
         self.say = say
         self.cache = cache or cache_folder()
-        self.rows_asked = rows or {}
+        self.asked = asked or {}
         self.folder = Path(tempfile.mkdtemp(prefix="gristmill-bench-", dir=parent))
         self.folder.chmod(0o755)  # root's Postgres runs as a system user, who must be able to enter
         asked = Settings(stack_data=str(self.folder / "data"), stack_broker="rabbitmq", api_port=0, flower_port=0)

@@ -24,7 +24,7 @@ NAME = "bench_load"
 ROWS, FIRST = 2_000_000, 50_000
 TARGETS = {"held": 0.9, "sealing": 0.6}
 # How long the builds may take after the load until the tail is short.
-SEAL_SECONDS = 900.0
+SEAL_SECONDS = 900
 SHORT_TAIL = 20_000
 # The searches during a load: so many a second, which costs the load a little.
 SEARCHES_PER_SECOND = 4.0
@@ -33,7 +33,7 @@ _POINTS = 200
 
 def run(bench: Bench) -> Iterator[Row]:
     """Yield the rate against that of the first rows with builds held back, then with sealing at its defaults."""
-    wanted = bench.rows_asked.get("load_2m", ROWS) if not bench.quick else 4 * PART // 10
+    wanted = bench.asked.get("load_2m", ROWS) if not bench.quick else 4 * PART // 10
     rows = wanted // PART * PART if not bench.quick else wanted
     bench.say(f"  {rows:,} rows")
     _warm_up(bench)
@@ -85,7 +85,7 @@ def _measure(bench: Bench, way: str, rows: int) -> Iterator[Row]:
         values={"largest_tail": watch.largest_tail, "searches": searches.values() if searches else None},
     )
     if way == "sealing":
-        limit = bench.size(int(SEAL_SECONDS), 60)
+        limit = bench.asked.get("seal_seconds", bench.size(SEAL_SECONDS, 60))
         found, took = index.wait_sealed(bench, NAME, SHORT_TAIL, limit, idle=False)
         said = (
             f"{took:.0f} s" if took is not None else f"not within {limit} s: the tail has {found['tail_rows']:,} rows"

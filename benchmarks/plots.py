@@ -23,8 +23,7 @@ OURS, THEIRS, LIMIT = "#b5541c", "#5b7a8c", "#9a9a92"
 _STYLE = {
     "figure.facecolor": "#fbfaf7", "axes.facecolor": "#fbfaf7", "axes.edgecolor": "#55534e", "text.color": "#222222",
     "axes.labelcolor": "#222222", "xtick.color": "#333333", "ytick.color": "#333333", "axes.spines.top": False,
-    "axes.spines.right": False, "font.size": 10, "axes.titlesize": 11, "axes.titleweight": "bold",
-    "axes.titlelocation": "left", "axes.grid": False, "figure.dpi": 110, "legend.frameon": False,
+    "axes.spines.right": False, "font.size": 10, "axes.grid": False, "figure.dpi": 110, "legend.frameon": False,
 }  # fmt: skip
 
 
@@ -54,7 +53,7 @@ def loading(report: Report) -> Figure | None:
     axes.barh(names, rates, color=colours, height=0.7)
     for place, rate in enumerate(rates):
         axes.annotate(f" {rate:,.0f}", (rate, place), va="center", fontsize=9)
-    axes.set_title("Loading rows with 256-d vectors, rows per second until searchable")
+    _title(figure, "Loading rows with 256-d vectors, rows per second until searchable")
     axes.margins(x=0.12)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     return figure
@@ -91,7 +90,7 @@ def large_load(report: Report) -> Figure | None:
         name = "builds held back" if "held back" in row["what"] else "sealing on"
         upper.plot(seconds, [rows / 1e6 for rows in done], style, color=colour, label=name)
         lower.plot(seconds, [rows / 1e6 for rows in tail], style, color=colour)
-    upper.set_title(f"Loading {loads[0]['values']['rows']:,} rows of 256-d in one go")
+    _title(figure, f"Loading {loads[0]['values']['rows']:,} rows of 256-d in one go")
     upper.set_ylabel("rows, millions")
     upper.legend(loc="lower right")
     lower.set_ylabel("without an index,\nmillions")
@@ -119,7 +118,7 @@ def searching(report: Report) -> Figure | None:
     for name, tried, colour, mark in curves:
         axes.plot([one["recall"] for one in tried], [one["p50_ms"] for one in tried], f"-{mark}", color=colour,
                   label=name, markersize=4)  # fmt: skip
-    axes.set_title("Search, k 10, 60,000 rows of 256-d: recall and median latency")
+    _title(figure, "Search, k 10, 60,000 rows of 256-d: recall and median latency")
     axes.set_xlabel("recall@10")
     axes.set_ylabel("p50, ms")
     axes.set_ylim(bottom=0)
@@ -138,7 +137,7 @@ def jobs(report: Report) -> Figure | None:
     axes.barh(["procrastinate, FastAPI", "Gristmill"], found[::-1], color=[THEIRS, OURS], height=0.6)
     for place, rate in enumerate(found[::-1]):
         axes.annotate(f" {rate:,.0f}", (rate, place), va="center", fontsize=9)
-    axes.set_title("Small jobs over HTTP, submit to done, per second")
+    _title(figure, "Small jobs over HTTP, submit to done, per second")
     axes.margins(x=0.1)
     return figure
 
@@ -149,6 +148,10 @@ def _figure(height: float) -> tuple[Figure, Axes]:
     low = 0.25 / height
     figure.get_layout_engine().set(rect=(0, low, 1, 1 - low))  # type: ignore[union-attr]
     return figure, figure.subplots()
+
+
+def _title(figure: Figure, text: str) -> None:
+    figure.suptitle(text, x=0.01, ha="left", fontsize=11, fontweight="bold")
 
 
 def _rows(report: Report, scenario: str) -> list[dict[str, Any]]:

@@ -84,7 +84,7 @@ def _filtered(what: str, one: Searched, where: dict[str, Any]) -> Row:
 
 
 def _sizes(bench: Bench) -> tuple[int, int]:
-    rows = bench.rows_asked.get("search_1m", ROWS)
+    rows = bench.asked.get("search_1m", ROWS)
     return (20_000, 2000) if bench.quick else (rows, TAIL)
 
 
