@@ -1,4 +1,7 @@
-"""Prints a report as the table of the README: ``python -m benchmarks.report_markdown REPORT.json [--plots FOLDER]``."""
+"""Prints a report as the table of the README, draws its plots, and puts both there:
+
+python -m benchmarks.report_markdown REPORT.json [--plots docs/images] [--readme README.md] [--all]
+"""
 
 import argparse
 import json
@@ -10,18 +13,46 @@ from typing import Any
 from benchmarks.harness import cache_folder
 from benchmarks.peers import ROOT, Peers
 
+BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
+PLOTS = {
+    "loading": "Rows per second until searchable, Gristmill and others",
+    "load-2m": "Two million rows in one go",
+    "search": "Recall and latency of searches",
+    "jobs": "Small jobs per second",
+}
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.report_markdown", description=__doc__)
     parser.add_argument("report", type=Path)
     parser.add_argument("--plots", type=Path, help="draw the plots into this folder too")
     parser.add_argument("--all", action="store_true", help="every row, also those without a target")
+    parser.add_argument(
+        "--readme", type=Path, help="put the table between the marks of this file, and the plots below it"
+    )
     options = parser.parse_args()
-    print(table(json.loads(options.report.read_text(encoding="utf-8")), options.all))
+    text = table(json.loads(options.report.read_text(encoding="utf-8")), options.all)
+    print(text)
     if options.plots:
         peers = Peers(cache_folder(), lambda line: print(line, file=sys.stderr))
         command = [str(peers.python), "-m", "benchmarks.plots", str(options.report.resolve())]
         subprocess.run([*command, str(options.plots.resolve())], cwd=ROOT, check=True, stdout=sys.stderr)
+    if options.readme:
+        drawn = [path for name in PLOTS if options.plots and (path := options.plots / f"{name}.png").exists()]
+        put(options.readme, text, drawn)
+
+
+def put(readme: Path, text: str, plots: list[Path]) -> None:
+    """Replace what stands between the marks. Raises ValueError where there are none."""
+    whole = readme.read_text(encoding="utf-8")
+    before, begin, rest = whole.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"{readme} has no marks {BEGIN} and {END}")
+    folder = readme.resolve().parent
+    pictures = [f"![{PLOTS[path.stem]}]({path.resolve().relative_to(folder)})" for path in plots]
+    shown = "\n\n".join([text, *pictures])
+    readme.write_text(f"{before}{BEGIN}\n{shown}\n{END}{after}", encoding="utf-8")
 
 
 def table(report: dict[str, Any], everything: bool = False) -> str:
