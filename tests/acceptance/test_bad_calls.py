@@ -199,7 +199,7 @@ class TestParameters:
         "query",
         [
             "wait=soon", "wait=-1", "wait=nan", "wait=inf", "priority=10", "priority=high", "label=x", "run_at=later",
-            "on_conflict=merge", "on_error=quarantine", "on_error=x",
+            "on_conflict=merge", "on_error=x", "retry_of=x",
         ],
     )  # fmt: skip
     def test_of_a_write(self, rest: Rest, name: str, query: str) -> None:

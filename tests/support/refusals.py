@@ -31,7 +31,8 @@ CONTRACT: Json = {
 JSON, NDJSON, CSV = "application/json", "application/x-ndjson", "text/csv"
 STORED = """
 SELECT (SELECT count(*) FROM gristmill.jobs) AS jobs, (SELECT count(*) FROM gristmill.chunks) AS chunks,
-    (SELECT count(*) FROM gristmill.payloads) AS payloads, (SELECT count(*) FROM gristmill.idempotency_keys) AS keys,
+    (SELECT count(*) FROM gristmill.payloads) AS payloads, (SELECT count(*) FROM gristmill.rejects) AS rejects,
+    (SELECT count(*) FROM gristmill.idempotency_keys) AS keys,
     (SELECT count(*) FROM gristmill.datasets) AS datasets,
     (SELECT count(*) FROM gristmill.dataset_versions) AS versions"""
 

@@ -72,6 +72,7 @@ class _Block:
         self._source, self._names, self._raw = source, names, raw
         self._before, self._first, self._validate = before, first_record, validate
         self.records = 0
+        self._newlines: Places | None = None
 
     def steps(self) -> Iterator[Step]:
         # Columns that are passed over have rules of their own.
@@ -112,8 +113,13 @@ class _Block:
         start = int(starts[index])
         end = int(starts[index + 1]) if index + 1 < len(starts) else len(self._raw)
         raw = self._raw[start:end].rstrip(b"\r\n")
-        line = self._before + self._raw.count(b"\n", 0, start) + 1
-        return self._validate(CsvRow(line, raw, split_row(raw.decode())), self._first + index)
+        return self._validate(CsvRow(self._line(start), raw, split_row(raw.decode())), self._first + index)
+
+    def _line(self, start: int) -> int:
+        """Return the line in the body at a place in the block; found once for all rows that are refused."""
+        if self._newlines is None:
+            self._newlines = _find(self._raw, _NEWLINE)
+        return self._before + int(np.searchsorted(self._newlines, start)) + 1
 
 
 def _is_odd(raw: bytes) -> bool:
