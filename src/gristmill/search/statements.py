@@ -1,6 +1,6 @@
 """The whole statement of a search: a ranking, cut to the page that is wanted, joined to the records.
 
-Text is put together here rather than by SQLAlchemy, whose compiling took longer than a search. It is made of constants,
+Text is put together here rather than by SQLAlchemy: building and compiling took longer than all else of a search. It is made of constants,
 of names of the contract (quoted) and of conditions that ``compile_where`` made, whose values are bound like all others.
 """
 
