@@ -17,9 +17,10 @@ def read_arrow(source: Source) -> Iterator[Step]:
     source.file.seek(0)
     try:
         stream = pa.ipc.open_stream(source.file)
+        places = check_schema(source.validator, stream.schema)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise _broken("The body is not an Arrow IPC stream", error) from error
-    source.problems.add(*check_schema(source.validator, stream.schema))
+    source.problems.add(*places)
     source.problems.raise_if_any()
     record = number = 0
     while True:

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 
 from gristmill.core.errors import Invalid, Malformed, Place
 from gristmill.records.readers.columnar import PIECE_BYTES, PIECE_ROWS, read_batch
-from gristmill.records.readers.parquet_pages import check_group
+from gristmill.records.readers.parquet_pages import RowGroup, check_group, read_footer
 from gristmill.records.readers.source import Source, Step, malformed
 from gristmill.records.validate import RecordValidator
 from gristmill.records.vectorised import check_schema
@@ -21,6 +21,7 @@ _FEW_NUMBERS = 4 * 1024 * 1024
 
 def read_parquet(source: Source) -> Iterator[Step]:
     """Yield the records of a Parquet body. Raises Malformed for what cannot be read, Invalid for a wrong schema."""
+    groups = read_footer(source.file)
     source.file.seek(0)
     try:
         # Texts stay in dictionaries until their size is known: a page may repeat a long one any number of times.
@@ -38,11 +39,11 @@ def read_parquet(source: Source) -> Iterator[Step]:
     source.problems.add(*check_schema(source.validator, schema))
     source.problems.raise_if_any()
     record = 0
-    for group in range(file.metadata.num_row_groups):
-        _check_lists(source.validator, file.metadata.row_group(group), group)
-        size = check_group(source.file, file.metadata, group)
+    for number, group in enumerate(groups):
+        _check_lists(source.validator, group, number)
+        size = check_group(source.file, group, number)
         rows = max(1, min(PIECE_ROWS, int(PIECE_BYTES / max(1.0, size.bytes_per_row))))
-        for batch in _batches(file, group, rows, record):
+        for batch in _batches(file, number, rows, record):
             yield from read_batch(source, pa.Table.from_batches([batch]), record)
             record += batch.num_rows
 
@@ -63,19 +64,20 @@ def _batches(file: Any, group: int, rows: int, record: int) -> Iterator[pa.Recor
         yield batch
 
 
-def _check_lists(validator: RecordValidator, facts: Any, group: int) -> None:
+def _check_lists(validator: RecordValidator, group: RowGroup, number: int) -> None:
     """Raise Invalid if a row group has more numbers in its vectors than fit its records: a list may be any length."""
-    for number in range(facts.num_columns):
-        chunk = facts.column(number)
-        name = chunk.path_in_schema.split(".")[0]
-        field = validator.fields[name]
-        most = max(_FEW_NUMBERS, facts.num_rows * max(1, field.dimensions or 1))
-        if chunk.num_values > most:
+    for chunk in group.chunks:
+        field = validator.fields.get(chunk.column)
+        if field is None:
+            reason = f"The footer of the Parquet file is damaged: row group {number} has a column {chunk.column[:80]!r}"
+            raise Malformed(reason, [malformed(reason)])
+        most = max(_FEW_NUMBERS, group.rows * (field.dimensions or 1))
+        if chunk.values > most:
             reason = (
-                f"Row group {group} has {chunk.num_values} values in the column {name} for {facts.num_rows} records: "
-                f"its vectors have {field.dimensions or 1} numbers each"
+                f"Row group {number} has {chunk.values} values in the column {field.name} for {group.rows} records: "
+                f"a record has {field.dimensions or 1} there"
             )
-            raise Invalid(reason, [Place(f"/{name}", "wrong_length", reason, field=name)])
+            raise Invalid(reason, [Place(f"/{field.name}", "wrong_length", reason, field=field.name)])
 
 
 def _may_be_dictionary(kind: pa.DataType) -> bool:

@@ -1,11 +1,14 @@
-"""What a Parquet file would need in memory, found out before it is read: its page headers, decoded.
+"""What a Parquet file would need in memory, found out before it is read: its footer and page headers, decoded.
 
 Readers of Parquet unpack one page of each column at a time, into as much memory as the page's header says. The file's
-footer says nothing certain about that, so the headers themselves are walked: a few bytes for each page.
+footer says nothing certain about that, so the headers themselves are walked: a few bytes for each page. The footer is
+decoded here too, as pyarrow's view of it ends the whole process when it meets some kinds of damage.
 
 Source of the format: https://parquet.apache.org/docs/file-format/ and parquet.thrift, in Thrift's compact protocol.
 """
 
+import io
+import struct
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -14,9 +17,28 @@ from gristmill.records.readers.source import malformed
 
 # What the pages that are unpacked at one time may take together. The largest that common writers make have 100 MB.
 MAX_OPEN_BYTES = 256 * 1024 * 1024
+# The footer has some hundred bytes for each column of each row group.
+MAX_FOOTER_BYTES = 8 * 1024 * 1024
 # Longest header of a page; it may hold the page's smallest and largest value.
 _MAX_HEADER = 1024 * 1024
 _FIRST_READ = 512
+_MAGIC = b"PAR1"
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnChunk:
+    """One column of a row group. column: name of the column in the schema. start, size: its packed bytes."""
+
+    column: str
+    values: int
+    start: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class RowGroup:
+    rows: int
+    chunks: tuple[ColumnChunk, ...]
 
 
 @dataclass(slots=True)
@@ -27,39 +49,62 @@ class GroupSize:
     bytes_per_row: float = 0.0
 
 
-def check_group(file: BinaryIO, metadata: Any, group: int) -> GroupSize:
+def read_footer(file: BinaryIO) -> list[RowGroup]:
+    """Return the row groups. Raises Malformed where there is no whole footer, Invalid for one that is too large."""
+    size = file.seek(0, io.SEEK_END)
+    file.seek(max(0, size - 8))
+    tail = file.read(8)
+    file.seek(0)
+    if size < 12 or tail[4:] != _MAGIC or file.read(4) != _MAGIC:
+        raise _broken("The body is not a whole Parquet file: it does not begin and end with PAR1")
+    (length,) = struct.unpack("<I", tail[:4])
+    if length > size - 12:
+        raise _broken("The footer of the Parquet file is longer than the file")
+    if length > MAX_FOOTER_BYTES:
+        reason = f"The footer of the Parquet file has {length} bytes: at most {MAX_FOOTER_BYTES} are allowed"
+        raise Invalid(reason, [Place("", "footer_too_large", reason)])
+    file.seek(size - 8 - length)
+    try:
+        footer, _ = _Compact(file.read(length)).struct_and_length()
+        return [_row_group(group) for group in footer.get(4, [])]
+    except (IndexError, KeyError, TypeError, AttributeError, ValueError) as error:
+        raise _broken(f"The footer of the Parquet file is damaged: {error!r}"[:300]) from error
+
+
+def _row_group(group: dict[int, Any]) -> RowGroup:
+    chunks = []
+    for facts in (column[3] for column in group.get(1, [])):
+        data, dictionary = int(facts[9]), facts.get(11)
+        start = dictionary if dictionary is not None and 0 < dictionary < data else data
+        chunks.append(ColumnChunk(facts[3][0].decode(), int(facts[5]), int(start), int(facts[7])))
+    return RowGroup(int(group[3]), tuple(chunks))
+
+
+def check_group(file: BinaryIO, group: RowGroup, number: int) -> GroupSize:
     """Return the size of a row group. Raises Malformed for pages that are not there, Invalid for too large ones."""
-    facts = metadata.row_group(group)
     size = GroupSize()
-    for number in range(facts.num_columns):
-        chunk = facts.column(number)
-        largest, dictionary, densest = _walk(file, chunk, group)
+    for chunk in group.chunks:
+        largest, dictionary, densest = _walk(file, chunk, number)
         size.open_bytes += largest + dictionary
-        per_row = chunk.num_values / max(1, facts.num_rows)
-        size.bytes_per_row += densest * per_row
+        size.bytes_per_row += densest * chunk.values / max(1, group.rows)
     if size.open_bytes > MAX_OPEN_BYTES:
         reason = (
-            f"Row group {group} of the Parquet file has pages that take {size.open_bytes} bytes at one time: at most "
+            f"Row group {number} of the Parquet file has pages that take {size.open_bytes} bytes at one time: at most "
             f"{MAX_OPEN_BYTES} are allowed. Write it with smaller data pages"
         )
         raise Invalid(reason, [Place("", "pages_too_large", reason)])
     return size
 
 
-def _walk(file: BinaryIO, chunk: Any, group: int) -> tuple[int, int, float]:
+def _walk(file: BinaryIO, chunk: ColumnChunk, group: int) -> tuple[int, int, float]:
     """Return (bytes of the largest page, packed and unpacked; of the dictionary; most bytes a value) of one column."""
-    position = chunk.data_page_offset
-    if chunk.has_dictionary_page and 0 < chunk.dictionary_page_offset < position:
-        position = chunk.dictionary_page_offset
-    end = position + chunk.total_compressed_size
+    position, end = chunk.start, chunk.start + chunk.size
     if position < 0 or end < position:
-        raise _broken(
-            f"The column {chunk.path_in_schema} in row group {group} of the Parquet file stands nowhere in it"
-        )
+        raise _broken(f"The column {chunk.column} in row group {group} of the Parquet file stands nowhere in it")
     largest = dictionary = page = seen = 0
     densest = 0.0
-    while position < end and seen < chunk.num_values:
-        where = f"Page {page} of the column {chunk.path_in_schema} in row group {group} of the Parquet file"
+    while position < end and seen < chunk.values:
+        where = f"Page {page} of the column {chunk.column} in row group {group} of the Parquet file"
         header, length = _read_header(file, position, where)
         unpacked, packed = header.get(2), header.get(3)
         if not isinstance(unpacked, int) or not isinstance(packed, int) or unpacked < 0 or packed < 0:
@@ -112,7 +157,7 @@ class _Compact:
         return found, self._at
 
     def _struct(self, depth: int) -> dict[int, Any]:
-        if depth > 8:
+        if depth > 16:
             raise ValueError("it nests too deep")
         fields: dict[int, Any] = {}
         number = 0
@@ -132,15 +177,15 @@ class _Compact:
             case 4 | 5 | 6:
                 return self._zigzag()
             case 7:
-                return self._skip(8)
+                return self._take(8)
             case 8:
-                return self._skip(self._varint())
+                return self._take(self._varint())
             case 9 | 10:
                 head = self._byte()
                 count = head >> 4 if head >> 4 != 15 else self._varint()
-                for _ in range(count):
-                    self._value(head & 0x0F if head & 0x0F > 2 else 3, depth + 1)
-                return None
+                # In a list a boolean takes a byte; elsewhere it is part of the head.
+                inner = head & 0x0F if head & 0x0F > 2 else 3
+                return [self._value(inner, depth + 1) for _ in range(count)]
             case 12:
                 return self._struct(depth + 1)
         raise ValueError(f"it has a field of the unknown type {kind}")
@@ -150,10 +195,11 @@ class _Compact:
         self._at += 1
         return value
 
-    def _skip(self, size: int) -> None:
+    def _take(self, size: int) -> bytes:
         self._at += size
         if self._at > len(self._raw):
-            raise IndexError
+            raise IndexError("it ends too early")
+        return self._raw[self._at - size : self._at]
 
     def _varint(self) -> int:
         value = shift = 0
