@@ -284,6 +284,25 @@ class TestMistakes:
                     batch.table.validate(full=True)
         assert refused > 40
 
+    def test_no_damage_of_a_footer_ends_the_process(self) -> None:
+        """Statistics of lists that contradict the schema made pyarrow's view of the footer abort."""
+        whole = as_parquet(as_columns(RECORDS), compression="none")
+        (length,) = struct.unpack("<I", whole[-8:-4])
+        answers = set()
+        for place in range(len(whole) - 8 - length, len(whole) - 8, 13):
+            body = bytearray(whole)
+            body[place] = (body[place] + 3) % 256
+            try:
+                read(read_parquet, bytes(body))
+            except Invalid as error:
+                answers.add(type(error))
+        assert answers == {Invalid, Malformed}
+
+    def test_a_footer_that_is_too_large_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(parquet_pages, "MAX_FOOTER_BYTES", 1000)
+        table = pa.table({"n": list(range(100))})
+        assert refusal(read_parquet, as_parquet(table, row_group_size=1), SMALL).places[0].code == "footer_too_large"
+
 
 class TestBounds:
     """A body may be small and what it stands for large."""

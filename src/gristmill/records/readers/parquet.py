@@ -34,9 +34,10 @@ def read_parquet(source: Source) -> Iterator[Step]:
             pre_buffer=False,
             page_checksum_verification=True,
         )
+        places = check_schema(source.validator, schema)
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise _broken("The body is not a whole Parquet file", error) from error
-    source.problems.add(*check_schema(source.validator, schema))
+    source.problems.add(*places)
     source.problems.raise_if_any()
     record = 0
     for number, group in enumerate(groups):
