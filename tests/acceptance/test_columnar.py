@@ -2,6 +2,7 @@
 
 import datetime as dt
 import io
+from collections.abc import Callable
 from decimal import Decimal
 
 import numpy as np
@@ -91,7 +92,7 @@ class TestRefused:
         self, rest: Rest, name: str, headers: dict[str, str], write: object
     ) -> None:
         table = TABLE.set_column(1, "t", pa.array([1] * ROWS)).drop_columns(["k"])
-        problem = refused(rest.post(name, write(table), headers=headers), 422, "invalid")  # type: ignore[operator]
+        problem = refused(rest.post(name, write(table), headers=headers), 422, "invalid")
         assert [(item["pointer"], item["code"]) for item in problem["errors"]] == [
             ("/t", "wrong_type"),
             ("/k", "missing"),
@@ -106,6 +107,22 @@ class TestRefused:
         assert place(problem) == ("/2500/price", "too_many_digits")
         assert "123456789.50" in problem["errors"][0]["reason"]
         assert rest.rows(made) == []
+
+    @pytest.mark.parametrize(("headers", "write"), [(PARQUET, as_parquet), (ARROW, as_stream)])
+    def test_bad_records_are_kept_aside_and_the_others_stored(
+        self, rest: Rest, headers: dict[str, str], write: Callable[[pa.Table], bytes]
+    ) -> None:
+        made = rest.create(CONTRACT)
+        vectors = VECTORS.copy()
+        vectors[[0, 999, 2000]] = np.nan
+        bad = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), 8)
+        body = write(TABLE.set_column(4, "_embedding", bad))
+        job = rest.succeeded(rest.post(made, body, headers=headers, params={"on_error": "quarantine"}))
+        assert (job["record_counts"]["succeeded"], job["record_counts"]["rejected"]) == (ROWS - 3, 3)
+        assert len(rest.rows(made)) == ROWS - 3
+        kept = rest.http.get(f"/api/v1/jobs/{job['id']}/rejects").json()["rejects"]
+        assert [item["record"] for item in kept] == [0, 999, 2000]
+        assert kept[1]["errors"][0]["code"] == "not_finite"
 
     def test_validate_takes_them_too(self, rest: Rest, name: str) -> None:
         answer = rest.http.post(f"/api/v1/datasets/{name}/validate", content=as_stream(TABLE), headers=ARROW)

@@ -7,6 +7,7 @@ import random
 import struct
 from collections.abc import Callable
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ import pytest
 
 from gristmill.core.errors import Invalid, Malformed
 from gristmill.datasets.contract import Contract, parse_contract
+from gristmill.datasets.model import FieldSpec
+from gristmill.datasets.types import TYPES
 from gristmill.records.chunks import Batch, read_batches
 from gristmill.records.readers import arrow_frames, open_reader, parquet_pages
 from gristmill.records.readers.arrow import read_arrow
@@ -23,6 +26,7 @@ from gristmill.records.readers.parquet import read_parquet
 from gristmill.records.readers.source import Reader, Source
 from gristmill.records.reject import Reject
 from gristmill.records.validate import Problems, RecordValidator
+from gristmill.records.vectorised_accepted import is_accepted
 
 MIB = 1024 * 1024
 CONTRACT = parse_contract(
@@ -160,6 +164,34 @@ class TestFormats:
     def test_an_empty_table_is_refused_as_an_empty_batch(self, reader: Reader) -> None:
         error = refusal(reader, WAYS[reader](pa.table({"n": pa.array([], pa.int64())})), SMALL)
         assert error.places[0].code == "empty"
+
+
+class TestDocs:
+    def test_the_column_types_of_every_type_are_in_its_table(self) -> None:
+        page = (Path(__file__).parents[2] / "docs" / "types.md").read_text()
+        table = page.split("## Parquet and Arrow")[1].split("\n- ")[0]
+        rows = {line.split("|")[1].split(",")[0].strip(): line for line in table.splitlines() if line.startswith("| ")}
+        assert rows.keys() - {"type"} == TYPES.keys()
+        accepted = {
+            "text": [pa.string()],
+            "integer": [pa.int8(), pa.uint64()],
+            "float": [pa.float64(), pa.float32(), pa.float16()],
+            "decimal": [pa.decimal128(9, 2), pa.decimal256(9, 2), pa.string()],
+            "boolean": [pa.bool_()],
+            "timestamp": [pa.timestamp("s", "UTC"), pa.string()],
+            "date": [pa.date32(), pa.date64(), pa.string()],
+            "uuid": [pa.binary(16), pa.string()],
+            "json": [pa.string()],
+            "vector": [pa.list_(pa.float32()), pa.list_(pa.float64(), 3), pa.large_list(pa.float16())],
+            "image": [pa.binary(), pa.string()],
+        }
+        for name, kinds in accepted.items():
+            field = FieldSpec(name="x", type=name, dimensions=3 if name == "vector" else None)  # type: ignore[arg-type]
+            for kind in kinds:
+                shown = str(kind).split("<")[0].split("(")[0].split("[")[0]
+                assert is_accepted(field, kind), (name, kind)
+                assert shown in rows[name], (name, kind)
+            assert not is_accepted(field, pa.struct([("a", pa.int64())]))
 
 
 class TestMistakes:
