@@ -4,6 +4,8 @@ import io
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gristmill.core.errors import Malformed
 from gristmill.datasets.contract import parse_contract
@@ -113,3 +115,23 @@ class TestRejects:
         assert places(batches) == [(1, 1)]
         assert (rejects[0].record, rejects[0].places[0].code) == (0, "record_too_large")
         assert json.loads(rejects[0].raw)["extra"] == ["x" * 1_000_000] * 9
+
+    @given(
+        lines=st.lists(
+            st.sampled_from([b'{"id":1}', b'{"id":"x"}', b"", b" ", b'{"id":2,"name":"a b"}\r', b'{"id":']), max_size=20
+        ),
+        ended=st.booleans(),
+        block=st.integers(1, 30),
+    )
+    def test_lines_keep_their_numbers_however_the_body_is_cut(
+        self, lines: list[bytes], ended: bool, block: int
+    ) -> None:
+        body = b"\n".join([b'{"id":0}', *lines]) + (b"\n" if ended else b"")
+        whole = read(read_ndjson, body)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("gristmill.records.readers.source.LINES_BYTES", block)
+            cut = read(read_ndjson, body)
+        assert places(cut[0]) == places(whole[0])
+        assert cut[1] == whole[1]
+        broken = [number for number, line in enumerate(lines, 2) if b'"x"' in line or line == b'{"id":']
+        assert [reject.line for reject in whole[1]] == broken
