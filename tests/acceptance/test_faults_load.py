@@ -79,6 +79,7 @@ class TestSameKeys:
     def test_four_processes_upsert_the_same_keys_in_the_order_of_submission(self, stack: FaultStack) -> None:
         """Small jobs go in by INSERT, large ones by COPY and a second statement, the largest in several chunks."""
         names = [f"k{n}" for n in range(600)]
+        said = stack.postgres.log.stat().st_size
         ledger = Ledger(stack.system, keyed=True)
         stack.system.kill("worker")
         shuffle = random.Random(1)
@@ -95,11 +96,15 @@ class TestSameKeys:
         ledger.check()
         assert len(stack.system.pids("worker2")) >= 5
         chunks = stack.system.query(
-            "SELECT attempts, fence, worker, error FROM gristmill.chunks WHERE job_id = ANY(%s::uuid[])", (jobs,)
+            "SELECT worker, error FROM gristmill.chunks WHERE job_id = ANY(%s::uuid[])", (jobs,)
         )
-        assert {(chunk["attempts"], chunk["fence"], chunk["error"]) for chunk in chunks} == {(1, 1, None)}
         assert len({chunk["worker"] for chunk in chunks}) > 1
-        assert not stack.events("worker2", "chunk.retried")
+        assert not [chunk["error"] for chunk in chunks if chunk["error"]]
+        assert not stack.events("worker2", "chunk.retried", code="contended")
+        # Nor one that was mended by trying again.
+        with stack.postgres.log.open("rb") as log:
+            log.seek(said)
+            assert b"deadlock detected" not in log.read()
 
 
 @contextlib.contextmanager
