@@ -1,0 +1,95 @@
+"""A small POST without options goes past the framework; nobody can tell by the answer."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from tests.integration.test_write_rest import THINGS, System
+
+GOOD = [{"k": "a", "n": 1}]
+# Any header that the short way does not know sends a request the long way.
+LONG = {"x-long": "1"}
+BAD: list[Any] = [
+    b"",
+    b"{",
+    b"[]",
+    b'{"records": [',
+    b'{"records": [{"k": "a", "n": 1}], "more": 1}',
+    [{"k": "a"}],
+    [{"k": "a", "n": "one"}],
+    {"k": "a", "n": 1},
+    [{"k": "a", "n": 1, "unknown": 2}, {"k": 3, "n": 1}],
+]
+
+
+@pytest.fixture
+def system(database_url: str) -> Iterator[System]:
+    found = System(database_url)
+    with found.http:
+        yield found
+    found.gristmill.database.close()
+
+
+def send(system: System, name: str, body: Any, **headers: str) -> Any:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    headers = {"content-type": "application/json", **headers}
+    return system.http.post(f"/api/v1/datasets/{name}/records", content=content, headers=headers)
+
+
+def shown(answer: Any) -> tuple[int, dict[str, Any], dict[str, str]]:
+    """What both ways must answer alike: everything but what names the request, the job and the time."""
+    own = ("id", "request_id", "links", "created_at", "run_at")
+    body = {name: value for name, value in answer.json().items() if name not in own}
+    headers = {name: value for name, value in answer.headers.items() if name in ("content-type", "www-authenticate")}
+    return answer.status_code, body, headers
+
+
+class TestShortcut:
+    @pytest.mark.parametrize("body", [GOOD, {"records": GOOD}, {"records": [*GOOD, {"k": "b", "n": 2, "t": "é"}]}])
+    def test_both_ways_give_the_same_answer_and_the_same_rows(
+        self, system: System, body: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        name = system.dataset({**THINGS, "key": ["k"]})
+        system.work()
+        # The first request makes the name known.
+        long = send(system, name, body, **LONG)
+        system.work()
+        rows = system.rows(name)
+        # Limits whose figures are old would be looked at the long way, which is closed here.
+        system.gristmill.admission.check()
+        monkeypatch.setattr(system.gristmill.record_writes, "ingest", None)
+        short = send(system, name, body)
+        assert shown(short) == shown(long)
+        assert short.headers["location"] == short.json()["links"]["self"]
+        assert short.headers["x-request-id"] == short.json()["request_id"]
+        assert int(short.headers["content-length"]) == len(short.content)
+        job = system.job(short)
+        assert job["state"] == "succeeded"
+        assert system.http.get(short.headers["location"]).json() == job
+        assert system.rows(name) == rows
+
+    @pytest.mark.parametrize("body", BAD)
+    def test_both_ways_refuse_alike(self, system: System, body: Any) -> None:
+        name = system.dataset({**THINGS, "key": ["k"]})
+        system.work()
+        send(system, name, GOOD)
+        system.work()
+        short, long = send(system, name, body), send(system, name, body, **LONG)
+        assert short.status_code in (400, 422)
+        assert shown(short) == shown(long)
+
+    def test_a_dataset_that_nobody_knows_is_refused_alike(self, system: System) -> None:
+        short, long = send(system, "nobody", GOOD), send(system, "nobody", GOOD, **LONG)
+        assert short.status_code == 404
+        assert shown(short) == shown(long)
+
+    def test_metrics_name_the_call_alike(self, system: System) -> None:
+        name = system.dataset({**THINGS, "key": ["k"]})
+        system.work()
+        for headers in (LONG, {}, {}):
+            assert send(system, name, GOOD, **headers).status_code == 202
+        text = system.http.get("/metrics").text
+        calls = [line for line in text.splitlines() if "request_seconds_count" in line and 'status="202"' in line]
+        routes = {line.split('route="')[1].split('"')[0] for line in calls}
+        assert routes == {"/api/v1/datasets", "/api/v1/datasets/{dataset}/records"}
