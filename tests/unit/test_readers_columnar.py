@@ -10,25 +10,22 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tests.support.columnar import SMALL, WAYS, as_parquet, as_stream, both, read, refusal
 
 from gristmill.core.errors import Invalid, Malformed
-from gristmill.datasets.contract import Contract, parse_contract
+from gristmill.datasets.contract import parse_contract
 from gristmill.datasets.model import FieldSpec
 from gristmill.datasets.types import TYPES
-from gristmill.records.chunks import Batch, read_batches
-from gristmill.records.readers import arrow_frames, open_reader, parquet_pages
+from gristmill.records.readers import open_reader, parquet_pages
 from gristmill.records.readers.arrow import read_arrow
 from gristmill.records.readers.parquet import read_parquet
-from gristmill.records.readers.source import Reader, Source
+from gristmill.records.readers.source import Reader
 from gristmill.records.reject import Reject
-from gristmill.records.validate import Problems, RecordValidator
 from gristmill.records.vectorised_accepted import is_accepted
 
-MIB = 1024 * 1024
 CONTRACT = parse_contract(
     {
         "name": "things",
@@ -48,41 +45,6 @@ CONTRACT = parse_contract(
         "embedding": {"dimensions": 3},
     }
 )
-SMALL = parse_contract({"name": "small", "fields": [{"name": "n", "type": "integer"}, {"name": "t", "type": "text"}]})
-
-
-def as_parquet(table: pa.Table, **options: Any) -> bytes:
-    sink = io.BytesIO()
-    pq.write_table(table, sink, **options)
-    return sink.getvalue()
-
-
-def as_stream(table: pa.Table, rows: int = 10_000, compression: str | None = None) -> bytes:
-    sink = io.BytesIO()
-    options = pa.ipc.IpcWriteOptions(compression=compression)
-    with pa.ipc.new_stream(sink, table.schema, options=options) as writer:
-        writer.write_table(table, max_chunksize=rows)
-    return sink.getvalue()
-
-
-WAYS: dict[Reader, Callable[[pa.Table], bytes]] = {read_parquet: as_parquet, read_arrow: as_stream}
-both = pytest.mark.parametrize("reader", WAYS)
-
-
-def read(
-    reader: Reader, body: bytes, contract: Contract = CONTRACT, rejects: list[Reject] | None = None
-) -> list[Batch]:
-    sink = None if rejects is None else rejects.append
-    source = Source(io.BytesIO(body), RecordValidator(contract), Problems(), 32, sink)
-    return list(read_batches(reader, source, 8 * MIB, 20_000))
-
-
-def refusal(reader: Reader, body: bytes, contract: Contract = CONTRACT) -> Invalid:
-    with pytest.raises(Invalid) as caught:
-        read(reader, body, contract)
-    return caught.value
-
-
 RECORDS: list[dict[str, Any]] = [
     {
         "id": n * 10**16,
@@ -145,7 +107,7 @@ class TestFormats:
         }
         found = {}
         for kind, body in bodies.items():
-            (batch,) = read(open_reader(kind), body)
+            (batch,) = read(open_reader(kind), body, CONTRACT)
             assert (batch.first_record, batch.ords, batch.table.num_rows) == (0, None, 60)
             found[kind] = batch.table.combine_chunks()
         first = found.pop("application/json")
@@ -208,7 +170,7 @@ class TestMistakes:
                 "size": pa.array([{"a": 1}]),
             }
         )
-        error = refusal(reader, WAYS[reader](table))
+        error = refusal(reader, WAYS[reader](table), CONTRACT)
         assert type(error) is Invalid
         found = {place.pointer: (place.code, place.field, place.record) for place in error.places}
         assert found == {
@@ -325,7 +287,7 @@ class TestMistakes:
             body = bytearray(whole)
             body[place] = (body[place] + 3) % 256
             try:
-                read(read_parquet, bytes(body))
+                read(read_parquet, bytes(body), CONTRACT)
             except Invalid as error:
                 answers.add(type(error))
         assert answers == {Invalid, Malformed}
@@ -334,110 +296,3 @@ class TestMistakes:
         monkeypatch.setattr(parquet_pages, "MAX_FOOTER_BYTES", 1000)
         table = pa.table({"n": list(range(100))})
         assert refusal(read_parquet, as_parquet(table, row_group_size=1), SMALL).places[0].code == "footer_too_large"
-
-
-class TestBounds:
-    """A body may be small and what it stands for large."""
-
-    @pytest.mark.promise(7)
-    @pytest.mark.parametrize("kind", [pa.dictionary(pa.int32(), pa.string()), pa.string_view()])
-    def test_one_long_text_in_every_row_is_written_out_piece_by_piece(self, kind: pa.DataType) -> None:
-        contract = parse_contract({"name": "t", "fields": [{"name": "t", "type": "text", "max_length": MIB}]})
-        if pa.types.is_dictionary(kind):
-            column = pa.DictionaryArray.from_arrays(pa.array([0] * 2000, pa.int32()), pa.array(["x" * MIB]))
-        else:
-            one = pa.array(["x" * MIB], pa.string_view())
-            views = one.buffers()[1].to_pybytes()[:16] * 2000
-            column = pa.Array.from_buffers(kind, 2000, [None, pa.py_buffer(views), *one.buffers()[2:]])
-        body = as_stream(pa.table({"t": column}))
-        assert len(body) < 2 * MIB
-        assert _peak(read_arrow, body, contract, most=300) < 60 * MIB
-
-    @pytest.mark.promise(7)
-    def test_a_long_text_in_a_dictionary_page_is_written_out_piece_by_piece(self) -> None:
-        contract = parse_contract({"name": "t", "fields": [{"name": "t", "type": "text", "max_length": MIB}]})
-        column = pa.DictionaryArray.from_arrays(pa.array([0] * 20_000, pa.int32()), pa.array(["x" * (MIB // 2)]))
-        body = as_parquet(pa.table({"t": column}))
-        assert len(body) < 2 * MIB
-        assert _peak(read_parquet, body, contract, most=300) < 60 * MIB
-
-    def test_a_page_that_unpacks_to_too_much_is_refused_before_it_is_read(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(parquet_pages, "MAX_OPEN_BYTES", 4 * MIB)
-        table = pa.table({"n": pa.array(np.zeros(MIB, np.int64))})
-        one_page = {"use_dictionary": False, "compression": "zstd", "data_page_size": 64 * MIB}
-        body = as_parquet(table, **one_page, write_batch_size=MIB, max_rows_per_page=MIB)
-        assert len(body) < MIB
-        before = pa.total_allocated_bytes()
-        error = refusal(read_parquet, body, SMALL)
-        assert (type(error), error.places[0].code) == (Invalid, "pages_too_large")
-        assert "Row group 0" in error.detail
-        assert pa.total_allocated_bytes() < before + MIB
-        assert read(read_parquet, as_parquet(table, use_dictionary=False, data_page_size=MIB), SMALL)
-
-    def test_vectors_that_are_far_too_long_are_refused_before_they_are_read(self) -> None:
-        numbers = pa.array(np.zeros(5 * MIB, np.float32))
-        long = pa.ListArray.from_arrays(pa.array([0, 5 * MIB], pa.int32()), numbers)
-        contract = parse_contract({"name": "v", "fields": [{"name": "v", "type": "vector", "dimensions": 8}]})
-        error = refusal(read_parquet, as_parquet(pa.table({"v": long})), contract)
-        assert (error.places[0].code, error.places[0].field) == ("wrong_length", "v")
-
-    @pytest.mark.parametrize("compression", [None, "zstd", "lz4"])
-    def test_a_record_batch_that_unpacks_to_too_much_is_refused(
-        self, monkeypatch: pytest.MonkeyPatch, compression: str | None
-    ) -> None:
-        monkeypatch.setattr(arrow_frames, "MAX_BATCH_BYTES", 4 * MIB)
-        table = pa.table({"n": np.zeros(MIB, np.int64)})
-        body = as_stream(table, rows=MIB, compression=compression)
-        error = refusal(read_arrow, body, SMALL)
-        assert (type(error), error.places[0].code) == (Invalid, "batch_too_large")
-        assert "max_chunksize" in error.detail
-        assert read(read_arrow, as_stream(table, rows=100_000, compression=compression), SMALL)
-
-    def test_dictionaries_count_together(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(arrow_frames, "MAX_BATCH_BYTES", 64 * 1024)
-        names = [f"t{n}" for n in range(4)]
-        texts = pa.array([f"{n:0100d}" for n in range(300)]).dictionary_encode()
-        contract = parse_contract({"name": "d", "fields": [{"name": name, "type": "text"} for name in names]})
-        assert read(read_arrow, as_stream(pa.table({"t0": texts})), contract)
-        error = refusal(read_arrow, as_stream(pa.table(dict.fromkeys(names, texts))), contract)
-        assert "dictionaries" in error.detail
-
-    def test_a_declared_size_that_is_a_lie_is_no_reason_to_allocate(self) -> None:
-        body = bytearray(as_stream(pa.table({"n": list(range(10_000))}), compression="zstd"))
-        magic = body.index(b"\x28\xb5\x2f\xfd")
-        body[magic - 8 : magic] = struct.pack("<q", 2**40)
-        assert refusal(read_arrow, bytes(body), SMALL).places[0].code == "batch_too_large"
-
-    @pytest.mark.promise(7)
-    @both
-    def test_memory_does_not_grow_with_the_body(self, reader: Reader) -> None:
-        contract = parse_contract(
-            {"name": "e", "fields": [{"name": "n", "type": "integer"}], "embedding": {"dimensions": 64}}
-        )
-        peaks = []
-        for rows in (120_000, 360_000):
-            numbers = np.random.default_rng(1).normal(size=(rows, 64)).astype(np.float32)
-            vectors = pa.FixedSizeListArray.from_arrays(pa.array(numbers.reshape(-1)), 64)
-            table = pa.table({"n": np.arange(rows), "_embedding": vectors})
-            # One row group holds all, as writers do it.
-            body = as_parquet(table, compression="none") if reader is read_parquet else as_stream(table)
-            del numbers, vectors, table
-            peaks.append(_peak(reader, body, contract))
-        assert peaks[1] < peaks[0] + 4 * MIB
-        assert peaks[1] < 48 * MIB
-
-
-def _peak(reader: Reader, body: bytes, contract: Contract, most: int | None = None) -> int:
-    """Return how many bytes Arrow held at most above what it held before, while ``most`` batches were read."""
-    pool = pa.default_memory_pool()
-    pool.release_unused()
-    before, peak = pool.bytes_allocated(), 0
-    source = Source(io.BytesIO(body), RecordValidator(contract), Problems(), 32)
-    for number, batch in enumerate(read_batches(reader, source, 8 * MIB, 20_000)):
-        peak = max(peak, pool.bytes_allocated() - before)
-        if most is not None and number >= most:
-            break
-        del batch
-    return peak

@@ -1,0 +1,51 @@
+"""Bodies of Parquet and Arrow for tests of their readers, and the readers called as the API calls them."""
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from gristmill.core.errors import Invalid
+from gristmill.datasets.contract import Contract, parse_contract
+from gristmill.records.chunks import Batch, read_batches
+from gristmill.records.readers.arrow import read_arrow
+from gristmill.records.readers.parquet import read_parquet
+from gristmill.records.readers.source import Reader, Source
+from gristmill.records.reject import Reject
+from gristmill.records.validate import Problems, RecordValidator
+
+MIB = 1024 * 1024
+SMALL = parse_contract({"name": "small", "fields": [{"name": "n", "type": "integer"}, {"name": "t", "type": "text"}]})
+
+
+def as_parquet(table: pa.Table, **options: Any) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(table, sink, **options)
+    return sink.getvalue()
+
+
+def as_stream(table: pa.Table, rows: int = 10_000, compression: str | None = None) -> bytes:
+    sink = io.BytesIO()
+    options = pa.ipc.IpcWriteOptions(compression=compression)
+    with pa.ipc.new_stream(sink, table.schema, options=options) as writer:
+        writer.write_table(table, max_chunksize=rows)
+    return sink.getvalue()
+
+
+WAYS: dict[Reader, Callable[[pa.Table], bytes]] = {read_parquet: as_parquet, read_arrow: as_stream}
+both = pytest.mark.parametrize("reader", WAYS)
+
+
+def read(reader: Reader, body: bytes, contract: Contract, rejects: list[Reject] | None = None) -> list[Batch]:
+    sink = None if rejects is None else rejects.append
+    source = Source(io.BytesIO(body), RecordValidator(contract), Problems(), 32, sink)
+    return list(read_batches(reader, source, 8 * MIB, 20_000))
+
+
+def refusal(reader: Reader, body: bytes, contract: Contract) -> Invalid:
+    with pytest.raises(Invalid) as caught:
+        read(reader, body, contract)
+    return caught.value
