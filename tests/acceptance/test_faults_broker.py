@@ -71,12 +71,12 @@ class TestEmptyBroker:
         running = [stack.submit("test.wait", args={"file": str(gate)}) for _ in range(2)]
         for job_id in running:
             stack.running(job_id)
-        jobs = [ledger.post(batch(2, f"{number}.")) for number in range(15)]
+        jobs = [ledger.post(batch(2, f"{number}.")) for number in range(67)]
 
         def reached() -> bool:
             states = [stack.system.chunk(job_id)["state"] for job_id in jobs]
-            # The window of the dispatcher is eight.
-            return sorted(states) == ["sent"] * 8 + ["waiting"] * 7
+            # The window of the dispatcher is eight messages, and eight small jobs count as one.
+            return sorted(states) == ["sent"] * 64 + ["waiting"] * 3
 
         eventually(reached, lambda: f"some are sent, some wait: {[stack.system.chunk(j)['state'] for j in jobs]}")
         stack.kill_broker()
@@ -103,7 +103,7 @@ class TestUnreachableBroker:
             assert _seconds(lambda: ledger.post(batch(1, "mute"))) < PROMPT
             eventually(
                 # The worker tries too: of so many connections several are the dispatcher's.
-                lambda: len(clients) >= 12,
+                lambda: len(clients) >= 8,
                 "the dispatcher gives up and tries again",
                 120,
             )
