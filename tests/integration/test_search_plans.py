@@ -83,8 +83,17 @@ def explain(
     connection: Connection, dataset: Dataset, shape: Shape, settings: Settings, k: int = 10, **values: Any
 ) -> str:
     sql = with_settings(settings, "EXPLAIN " + Layout(dataset.contract).statement(shape))
-    given = {"query": json.dumps([1.0] * DIMENSIONS), "text": "word0077", "k": k, "limit": k, "size": k, "depth": 100}
-    given |= {"vector_weight": 1, "text_weight": 1, "most": 0.5, "after_place": 0.1, "after_id": 5, **values}
+    given = {
+        "query": json.dumps([1.0] * DIMENSIONS),
+        "text": "word0077",
+        "k": k,
+        "limit": k,
+        "size": k,
+        "depth": 100,
+        "candidates": k,
+    }
+    given |= {"candidates": k, "depth": 100, "vector_weight": 1, "text_weight": 1}
+    given |= {"most": 0.5, "after_place": 0.1, "after_id": 5, **values}
     return "\n".join(row[0] for row in connection.exec_driver_sql(sql, given))
 
 

@@ -84,7 +84,7 @@ def search_ids(
 
 def nearest(dataset: Dataset, ranges: Ranges, vector: list[float], k: int) -> tuple[str, dict[str, Any]]:
     """Return the statement of a search, and its parameters."""
-    values = {"query": str(vector), "k": k, "limit": k, "size": k}
+    values = {"query": str(vector), "k": k, "candidates": k, "limit": k, "size": k}
     return Layout(dataset.contract).statement(Shape("vector", ranges)), values
 
 

@@ -17,7 +17,7 @@ from gristmill.search.selectivity import Estimates
 from gristmill.search.settings import GRAPHS, QUICK, THOROUGH, Settings, with_settings
 from gristmill.search.statements import NOTHING, Condition, Layout, Shape
 from gristmill.search.text import RANKED_AT_MOST
-from gristmill.search.vector import Ranges, ef_search
+from gristmill.search.vector import Ranges, candidates, ef_search
 
 # How long the exact pass over a large dataset may take before an answer is given as incomplete.
 EXACT_SECONDS = 10.0
@@ -150,6 +150,7 @@ class _Ranking:
             "k": request.k,
             "limit": limit,
             "depth": self.depth,
+            "candidates": candidates(self.depth),
             # One more than fits the page tells whether there is another.
             "size": self._size + 1,
             "most": request.most,

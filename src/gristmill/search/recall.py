@@ -116,7 +116,8 @@ def _distances(
 ) -> list[float]:
     """Return the distances of the K nearest, in order, by the statement that searches use."""
     sql = with_settings(settings, layout.statement(Shape("vector", ranges, where=_NOT_ITSELF)))
-    rows = connection.exec_driver_sql(sql, {"query": vector, "k": K, "limit": K, "size": K, "own": own})
+    values = {"query": vector, "k": K, "candidates": K, "limit": K, "size": K, "own": own}
+    rows = connection.exec_driver_sql(sql, values)
     # The last three columns are the distance and two counts; without any record there is a row of nulls.
     return [float(row[-3]) for row in rows if row[-3] is not None]
 

@@ -1,7 +1,8 @@
 """The whole statement of a search: a ranking, cut to the page that is wanted, joined to the records.
 
-Text is put together here rather than by SQLAlchemy: building and compiling took longer than all else of a search. It is made of constants,
-of names of the contract (quoted) and of conditions that ``compile_where`` made, whose values are bound like all others.
+Text is put together here rather than by SQLAlchemy, whose building and compiling took longer than all else of a search.
+It is made of constants, of names of the contract (quoted) and of conditions that ``compile_where`` made, whose values
+are bound like all others.
 """
 
 from collections.abc import Callable, Sequence
@@ -125,10 +126,9 @@ class Layout:
         if shape.mode == "text":
             words = text.matching(self.contract, self.table, shape.where, "%(limit)s", all_ranked=shape.all_ranked)
             return f"ranked AS MATERIALIZED (SELECT _id, -score AS place FROM ({words}) AS words)"
-        depth = "%(depth)s" if shape.mode == "hybrid" else "%(limit)s"
-        nearest = vector.nearest(self.contract, self.table, shape.ranges, shape.where, depth)
+        nearest = vector.nearest(self.contract, self.table, shape.ranges, shape.where, "%(candidates)s")
         if shape.mode == "hybrid":
-            words = text.matching(self.contract, self.table, shape.where, depth, all_ranked=shape.all_ranked)
+            words = text.matching(self.contract, self.table, shape.where, "%(depth)s", all_ranked=shape.all_ranked)
             return f"{nearest}, {hybrid.fused(words)}"
         return (
             f"{nearest}, ranked AS MATERIALIZED (SELECT _id, distance AS place FROM nearest"

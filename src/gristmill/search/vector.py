@@ -48,8 +48,18 @@ def ef_search(ef: int, k: int, segments: int) -> int:
 
     The k nearest are spread over all graphs, so each has to find fewer of them, and the effort can shrink with the
     root of their number. Recall@10 on 60,000 package descriptions: 1 graph at 100 0.984, 2 at 71 0.981, 3 at 58 0.978.
+    Of the last of k, ef = k finds too few: recall@100 is 0.980 at 100 and 0.990 at 200.
     """
-    return min(MAX_EF, max(k, math.ceil(ef / math.sqrt(max(segments, 1))), 40))
+    return min(MAX_EF, max(k, math.ceil(max(ef, 2 * k) / math.sqrt(max(segments, 1))), 40))
+
+
+def candidates(k: int) -> int:
+    """Return how many rows to take from each graph for the k best of all.
+
+    Beyond what ``ef_search`` can be doubled to, a graph is made to go on for another round instead: recall@1000 on
+    60,000 package descriptions is 0.971 with 1,000 candidates and 0.994 with 1,500.
+    """
+    return k if 2 * k <= MAX_EF else k + k // 2
 
 
 def gaps(ranges: Ranges) -> list[tuple[int | None, int | None]]:
