@@ -266,7 +266,9 @@ class TestNeighbours:
     def test_a_dropped_dataset_cancels_each_with_that_reason(self, mill: Mill) -> None:
         others, one = self.submit(mill)
         sent = mill.sent()
-        mill.query("UPDATE gristmill.datasets SET state = 'dropped', dropped_at = now() WHERE name = %(n)s", n=mill.name)
+        mill.query(
+            "UPDATE gristmill.datasets SET state = 'dropped', dropped_at = now() WHERE name = %(n)s", n=mill.name
+        )
         mill.run(sent)
         for job_id in (*others, one):
             assert mill.job(job_id)["state"] == "cancelled"
