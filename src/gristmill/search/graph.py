@@ -9,7 +9,7 @@ from gristmill.search.vector import operator_class
 
 MIB = 1024 * 1024
 # What pgvector allocates for a row beside its vector: the element (about 160 bytes), room for 2 m neighbours of 16
-# bytes on the lowest level and for m on each level above, where one row in m is. pgvector 0.8.6 says that 64 MB are full
+# bytes on the lowest level and for m on each level above, where one row in m is. pgvector 0.8.6 reports 64 MB full
 # after 38,585 rows of 256 dimensions and 54,666 in half precision; this sum says 38,657 and 54,827.
 _ELEMENT = 160
 _NEIGHBOUR = 16
