@@ -38,7 +38,8 @@ def administer(stack: FaultStack, *statements: str) -> None:
 @pytest.fixture
 def tablespace(stack: FaultStack) -> Iterator[SmallDisk]:
     """A tablespace of 4 MiB, in which the worker makes the tables of datasets from now on."""
-    with small_disk(stack.folder / "small", 4) as disk:
+    # Not below pytest's folder, which every session of pytest closes to other users when it starts.
+    with open_folder() as folder, small_disk(folder / "small", 4) as disk:
         administer(stack, f"CREATE TABLESPACE small LOCATION '{disk.path}'")
         stack.system.kill("worker")
         stack.system.start("worker", database_tablespace="small")
