@@ -106,9 +106,13 @@ class TestSubmit:
         assert server.last.content == b"content"
 
     def test_an_unknown_suffix_or_format_lists_the_known_ones(self, tmp_path: Path) -> None:
-        with pytest.raises(ValueError, match=r"'\.xls' \(known: \.json, \.ndjson, \.jsonl, \.csv, \.parquet, \.arrows\)"):
+        with pytest.raises(
+            ValueError, match=r"'\.xls' \(known: \.json, \.ndjson, \.jsonl, \.csv, \.parquet, \.arrows\)"
+        ):
             Server().client().submit("weather", tmp_path / "a.xls")
-        with pytest.raises(ValueError, match="unknown format 'excel'; choose one of: json, ndjson, csv, parquet, arrow"):
+        with pytest.raises(
+            ValueError, match="unknown format 'excel'; choose one of: json, ndjson, csv, parquet, arrow"
+        ):
             Server().client().submit("weather", io.BytesIO(b""), format="excel")
         with pytest.raises(ValueError, match="needs a format"):
             Server().client().submit("weather", io.BytesIO(b""))
