@@ -69,6 +69,7 @@ def _measure(
     shape = {"connections": plan["connections"], "wait_every": plan["wait_every"]}
     try:
         _await_port(port, started[0])
+        _await_workers(connection, plan["workers"], started)
         load.drive(load.Plan(port, "/api/v1/records", [plan["body"]], requests=max(history, 100), **shape))
         _drain(connection)
         before = _done(connection)
@@ -102,6 +103,18 @@ def _await_port(port: int, process: "subprocess.Popen[bytes]") -> None:
             if time.monotonic() > deadline or process.poll() is not None:
                 raise
             time.sleep(0.1)
+
+
+def _await_workers(
+    connection: psycopg.Connection[Any], wanted: int, processes: "list[subprocess.Popen[bytes]]", seconds: float = 60
+) -> None:
+    """Wait until all workers have their heart beating; those of the trial before are gone from the table or stale."""
+    deadline = time.monotonic() + seconds
+    beating = "SELECT count(*) FROM procrastinate_workers WHERE last_heartbeat > now() - interval '15 s'"
+    while (found := connection.execute(beating).fetchone()) is None or found[0] < wanted:
+        if time.monotonic() > deadline or any(process.poll() is not None for process in processes):
+            raise RuntimeError(f"procrastinate's workers did not start: {found}")
+        time.sleep(0.1)
 
 
 def _done(connection: psycopg.Connection[Any]) -> int:
