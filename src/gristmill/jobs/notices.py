@@ -21,7 +21,7 @@ FINISHED = "gristmill_finished"
 
 log = get_logger()
 # Seconds between two sendings at least.
-PACE = 0.02
+PACE = 0.01
 
 
 class Notifier:
