@@ -72,7 +72,9 @@ async def _look() -> None:
             async with (await _connections()).connection() as connection:
                 ended = await (await connection.execute(_ENDED, (list(_waiting),))).fetchall()
             for (job,) in ended:
-                _waiting[job].set()
+                # It may have gone while the statement ran: it was told by the one before.
+                if job in _waiting:
+                    _waiting[job].set()
 
 
 @asynccontextmanager
