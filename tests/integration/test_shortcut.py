@@ -93,3 +93,20 @@ class TestShortcut:
         calls = [line for line in text.splitlines() if "request_seconds_count" in line and 'status="202"' in line]
         routes = {line.split('route="')[1].split('"')[0] for line in calls}
         assert routes == {"/api/v1/datasets", "/api/v1/datasets/{dataset}/records"}
+
+    def test_a_defect_on_the_short_way_is_a_problem_too(self, system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+        name = system.dataset({**THINGS, "key": ["k"]})
+        system.work()
+        send(system, name, GOOD)
+        system.gristmill.admission.check()
+
+        async def broken(*_: Any) -> None:
+            raise RuntimeError("a defect")
+
+        monkeypatch.setattr(system.gristmill.small_ingest, "submit", broken)
+        answer = send(system, name, GOOD)
+        assert answer.status_code == 500
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.json()["code"] == "internal"
+        assert answer.json()["request_id"] == answer.headers["x-request-id"]
+        assert "a defect" not in answer.text

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import threading
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -151,3 +152,52 @@ class TestTogether:
             "SELECT count(*) AS n FROM gristmill.jobs WHERE dataset = %(d)s AND type LIKE 'records%%'", d=api.name
         )
         assert count[0]["n"] == 6
+
+
+class TestWhatStaysOutOfTheEventLoop:
+    def test_records_of_many_fields_go_the_long_way_however_short_their_text(self, api: Api) -> None:
+        wide = f"w{uuid.uuid4().hex[:8]}"
+        fields = [{"name": f"f{number}", "type": "text"} for number in range(200)]
+        api.gristmill.datasets.create({"name": wide, "fields": fields}, request())
+        api.run()
+        body = BodySpool(api.gristmill.spool, 10**6, b"")
+        body.write(b"[" + b",".join([b"{}"] * 100) + b"]")
+        api.gristmill.record_writes.ingest(wide, body, "application/json", IngestOptions(), request())
+        api.gristmill.admission.check()
+        answer = asyncio.run(api.small.submit(wide, body, "application/json", IngestOptions(), request()))
+        assert answer is None
+
+    def test_small_bodies_with_large_payloads_do_not_share(self, api: Api) -> None:
+        name = f"v{uuid.uuid4().hex[:8]}"
+        fields = [{"name": f"v{number}", "type": "vector", "dimensions": 2000} for number in range(2)]
+        api.gristmill.datasets.create({"name": name, "fields": fields}, request())
+        api.run()
+        body = BodySpool(api.gristmill.spool, 10**6, b"")
+        body.write(b"[" + b",".join([b"{}"] * 50) + b"]")
+        api.gristmill.record_writes.ingest(name, body, "application/json", IngestOptions(), request())
+        rows = api.query("SELECT c.shares FROM gristmill.chunks c JOIN gristmill.jobs j ON j.id = c.job_id"
+                         " WHERE j.dataset = %(d)s AND j.type = 'records.ingest'", d=name)  # fmt: skip
+        assert [row["shares"] for row in rows] == [False]
+
+    def test_a_slow_count_of_the_queue_holds_no_small_submission_up(self, api: Api) -> None:
+        admission = api.gristmill.admission
+        admission._counted_at = 0.0
+        holder = api.gristmill.database.connect_raw()
+        holder.autocommit = False
+        counting = threading.Thread(target=admission.check)
+        try:
+            with holder.cursor() as cursor:
+                cursor.execute("LOCK TABLE gristmill.jobs IN ACCESS EXCLUSIVE MODE")
+            counting.start()
+            while not admission._counting.locked():
+                assert counting.is_alive()
+            answers: list[bool] = []
+            asking = threading.Thread(target=lambda: answers.append(admission.admit(1)), daemon=True)
+            asking.start()
+            asking.join(10)
+            assert answers == [False]
+            assert counting.is_alive()
+        finally:
+            holder.close()
+            counting.join(30)
+        assert admission.admit(1)

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 from gristmill.api.gate import API, Application, Message, Receive, Scope, Send
 from gristmill.api.problems import encode_problem
 from gristmill.core.endpoints import SCOPES, Principal
-from gristmill.core.errors import GristmillError
+from gristmill.core.errors import GristmillError, Internal
+from gristmill.core.logs import get_logger
 from gristmill.jobs.notices import Notifier
 from gristmill.jobs.schemas import job_body
 from gristmill.jobs.submit import Request
@@ -21,6 +22,7 @@ from gristmill.records.readers import JSON
 from gristmill.records.service import IngestOptions
 from gristmill.records.spool import BodySpool, Spool
 
+log = get_logger()
 _PATH = re.compile(API + r"/datasets/([^/]+)/records")
 # Headers that say nothing about what is to be done; a request with any other one goes the long way.
 _PLAIN = frozenset(
@@ -60,8 +62,11 @@ class Shortcut:
             return
         try:
             answer = await self._submit(scope, kind, message.get("body", b""))
-        except GristmillError as error:
+        except Exception as error:
             scope["route"] = _ROUTE
+            if not isinstance(error, GristmillError):
+                log.error("request.defect", path=scope["path"], exc_info=error)
+                error = Internal("The server made a mistake; its log has the cause under this request_id")
             status, body, headers = encode_problem(error, scope["path"], scope["state"]["request_id"])
             await _send(send, status, body, headers)
             return

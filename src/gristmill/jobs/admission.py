@@ -18,6 +18,8 @@ class Admission:
         self._max_staged_bytes = max_staged_bytes
         self._max_age = max_age
         self._lock = threading.Lock()
+        # Held while Postgres counts, which may take long; the figures' own lock never is.
+        self._counting = threading.Lock()
         self._counted_at = -max_age - 1
         self._queued = 0
         self._staged = 0
@@ -26,7 +28,7 @@ class Admission:
         """Count one more job if that can be said without asking Postgres; False: ``check`` must decide."""
         with self._lock:
             if (
-                time.monotonic() - self._counted_at > self._max_age
+                self._is_old()
                 or self._queued >= self._max_queued
                 or self._staged + payload_bytes > self._max_staged_bytes
             ):
@@ -34,6 +36,9 @@ class Admission:
             self._queued += 1
             self._staged += payload_bytes
             return True
+
+    def _is_old(self) -> bool:
+        return time.monotonic() - self._counted_at > self._max_age
 
     def give_back(self, payload_bytes: int) -> None:
         """Take back what ``admit`` counted for a job that was not submitted."""
@@ -43,12 +48,13 @@ class Admission:
 
     def check(self, payload_bytes: int = 0) -> None:
         """Raise TooMany when one more job, or its payload, would exceed a limit."""
-        with self._lock:
-            if time.monotonic() - self._counted_at > self._max_age:
+        with self._counting:
+            if self._is_old():
                 with self._database.autocommit() as connection:
-                    self._queued = read.count_queued(connection)
-                    self._staged = read.sum_staged_bytes(connection)
-                self._counted_at = time.monotonic()
+                    queued, staged = read.count_queued(connection), read.sum_staged_bytes(connection)
+                with self._lock:
+                    self._queued, self._staged, self._counted_at = queued, staged, time.monotonic()
+        with self._lock:
             if self._queued >= self._max_queued:
                 raise TooMany(
                     f"{self._queued} jobs are unfinished and the limit is {self._max_queued} (jobs_max_queued)",

@@ -49,7 +49,7 @@ class Bundle:
         started = time.monotonic()
         pairs = [pair for task in tasks if (pair := self._prepare(handler, task)) is not None]
         done: set[Key] = set()
-        for group in handler.groups(pairs):
+        for group in self._groups(handler, pairs):
             if self._write(handler, group):
                 done |= {(task.job_id, task.number) for task, _ in group}
         log.info(
@@ -61,6 +61,15 @@ class Bundle:
             requests=[task.request_id for task in tasks],
         )
         return done
+
+    def _groups(self, handler: SharingHandler, pairs: Sequence[Pair]) -> Sequence[Sequence[Pair]]:
+        try:
+            return list(handler.groups(pairs))
+        except self._time_limit_error:
+            raise
+        except Exception as error:  # noqa: BLE001 - each then runs by itself, and tells what is wrong with it
+            log.info("bundle.parted", jobs=[str(task.job_id) for task, _ in pairs], error=str(error))
+            return []
 
     def _prepare(self, handler: SharingHandler, task: ChunkTask) -> Pair | None:
         try:

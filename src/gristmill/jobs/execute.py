@@ -47,7 +47,8 @@ class RetryPolicy:
     longest: float = 300.0
 
     def delay(self, attempt: int) -> float:
-        ceiling: float = min(self.longest, self.base * 2 ** (attempt - 1))
+        # What waits for a full disk counts on without an end; past this power every ceiling is ``longest``.
+        ceiling: float = min(self.longest, self.base * 2 ** min(attempt - 1, 60))
         return random.uniform(ceiling / 2, ceiling)
 
 
@@ -121,12 +122,19 @@ class Executor:
 
     def _run_neighbour(self, row: dict[str, Any]) -> str:
         """Carry out a chunk of a bundle by itself, unless the time of the message is over: it then comes again."""
-        if self._draining():
-            return self._put_back(self._task(row), "drained", refund=True)
-        if self._late:
-            # What took the time cannot be told. An attempt is counted, so that each comes alone the next time.
-            return self._put_back(self._task(row), "retried")
-        return self._run_claimed(row)
+        try:
+            if self._draining():
+                return self._put_back(self._task(row), "drained", refund=True)
+            if self._late:
+                # What took the time cannot be told. An attempt is counted, so that each comes alone the next time.
+                return self._put_back(self._task(row), "retried")
+            return self._run_claimed(row)
+        except Unavailable as error:
+            # Nothing could be written about this one: its lease brings it back. The others need not wait for theirs.
+            log.warning("chunk.left", job=str(row["job_id"]), chunk=row["number"], error=error.detail)
+            return "left"
+        finally:
+            self._heartbeat.release((row["job_id"], row["number"], row["fence"]))
 
     def _run_claimed(self, row: dict[str, Any]) -> str:
         task = self._task(row)

@@ -31,6 +31,7 @@ class Heartbeat:
         self._interval = interval
         self._current: tuple[Held, ...] = ()
         self._progress: dict[Held, float] = {}
+        self._missed: set[Held] = set()
         self._reported = False
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -44,6 +45,11 @@ class Heartbeat:
             yield
         finally:
             self._set(())
+
+    def release(self, *chunks: Held) -> None:
+        """Leave off these chunks within the block: they have ended before the others."""
+        with self._changed:
+            self._current = tuple(chunk for chunk in self._current if chunk not in chunks)
 
     def report(self, chunk: Held, fraction: float) -> None:
         """Write, with one of the next beats, what share of the chunk is done. Costs nothing here."""
@@ -80,9 +86,11 @@ class Heartbeat:
                 self._connection = self._database.connect_raw()
             with self._connection.cursor() as cursor:
                 kept = claims.beat(cursor, current, [progress.get(chunk) for chunk in current], self._lease)
-            if self._current == current:
-                for job_id, number, fence in set(current) - kept:
-                    log.warning("lease.lost", job=str(job_id), chunk=number, fence=fence)
+            missed = set(current) - kept
+            # One beat may miss the lease of a chunk that is just being ended.
+            for job_id, number, fence in missed & self._missed & set(self._current):
+                log.warning("lease.lost", job=str(job_id), chunk=number, fence=fence)
+            self._missed = missed
         except (psycopg2.Error, Unavailable) as error:
             # The lease may expire meanwhile; the fence then keeps this attempt from committing.
             log.warning("lease.beat_failed", error=str(error).strip())

@@ -171,7 +171,8 @@ def may_share(job: NewJob, staged: Sequence[tuple[int, int]], inline: bytes | No
 
     A job with one attempt never shares: the worker may be lost through a neighbour's fault.
     """
-    small = inline is not None and len(staged) == 1 and staged[0][1] <= SHARE_RECORDS
+    small = inline is not None and len(inline) < payloads.COPY_FROM_BYTES
+    small = small and len(staged) == 1 and staged[0][1] <= SHARE_RECORDS
     return job.shares and small and not job.exclusive and job.max_attempts > 1
 
 

@@ -3,6 +3,7 @@
 import uuid
 
 from gristmill.core.errors import GristmillError
+from gristmill.datasets.model import Contract
 from gristmill.jobs.admission import Admission
 from gristmill.jobs.repository.submit_together import Guard
 from gristmill.jobs.submit import Request, may_share
@@ -13,8 +14,10 @@ from gristmill.records.spool import BodySpool
 from gristmill.records.standing import VISIBLE
 from gristmill.records.submit import Submitter
 
-# Bytes of a body that are checked in the event loop: about a millisecond. More would hold up the other requests.
+# What of a body is checked in the event loop: about a millisecond's work. More would hold up the other requests. Values
+# are what its records have together once absent fields are filled in; each number of a vector is one.
 MOST_BYTES = 16 * 1024
+MOST_VALUES = 5000
 _TEXTS = frozenset({JSON, "application/x-ndjson", "application/ndjson", "application/jsonl"})
 # The dataset is what clients see in the version that the records were checked against.
 GUARD = Guard(VISIBLE, dataset_id="uuid", version="int")
@@ -42,6 +45,8 @@ class SmallIngest:
         dataset = self._submitter.seen(name)
         if dataset is None:
             return None
+        if _values(dataset.contract, body) > MOST_VALUES:
+            return None
         try:
             job = self._writes.draft_small(dataset, body, media_type)
         except GristmillError:
@@ -50,7 +55,8 @@ class SmallIngest:
         chunk = next(iter(job.chunks)) if job is not None else None
         if job is None or chunk is None or not may_share(job, [(chunk.first_record, chunk.records)], chunk.payload):
             return None
-        if not self._admission.admit(body.size):
+        size = max(body.size, len(chunk.payload or b""))
+        if not self._admission.admit(size):
             return None
         guarded = {"dataset_id": str(dataset.id), "version": dataset.version}
         job_id = None
@@ -58,5 +64,13 @@ class SmallIngest:
             job_id = await self._together.submit(job, chunk, request, guarded)
         finally:
             if job_id is None:
-                self._admission.give_back(body.size)
+                self._admission.give_back(size)
         return job_id
+
+
+def _values(contract: Contract, body: BodySpool) -> int:
+    """Return how many values the records in ``body`` have at most."""
+    vectors = sum(field.dimensions or 0 for field in contract.fields)
+    if contract.takes_vectors:
+        vectors += contract.vector_dimensions or 0
+    return body.open().read().count(b"{") * (len(contract.fields) + vectors)

@@ -44,11 +44,17 @@ ORDER BY j.seq, c.number
     inline="int",
 )
 _BEAT = """
+WITH held AS MATERIALIZED (
+    -- Locked rows of chunks that are being settled are passed over: they end, and to wait for them could be a deadlock.
+    SELECT l.job_id, l.number, l.fence, m.progress
+    FROM unnest(%(job_ids)s::uuid[], %(numbers)s::int[], %(fences)s::int[], %(progress)s::real[])
+        AS m (job_id, number, fence, progress)
+    JOIN gristmill.leases l ON l.job_id = m.job_id AND l.number = m.number AND l.fence = m.fence
+    FOR UPDATE OF l SKIP LOCKED
+)
 UPDATE gristmill.leases l SET expires_at = clock_timestamp() + %(lease)s * interval '1 second',
-    progress = coalesce(m.progress, l.progress)
-FROM unnest(%(job_ids)s::uuid[], %(numbers)s::int[], %(fences)s::int[], %(progress)s::real[])
-    AS m (job_id, number, fence, progress)
-WHERE l.job_id = m.job_id AND l.number = m.number AND l.fence = m.fence
+    progress = coalesce(held.progress, l.progress)
+FROM held WHERE l.job_id = held.job_id AND l.number = held.number
 RETURNING l.job_id::text, l.number, l.fence
 """
 _LOOK = """

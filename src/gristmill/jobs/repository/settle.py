@@ -66,7 +66,8 @@ WITH mine AS (
         records_rejected = records_rejected + chunk.rejected,
         records_superseded = records_superseded + chunk.superseded,
         result = CASE WHEN chunk.result IS NULL THEN j.result ELSE coalesce(j.result, '{}') || chunk.result END,
-        error = CASE WHEN chunks_done + 1 < chunks_total THEN error END,
+        -- What a chunk waited for has come; what another one failed of stays until the job has ended.
+        error = CASE WHEN chunks_done + 1 < chunks_total AND NOT coalesce(error ? 'waiting', false) THEN error END,
         state = CASE
             WHEN chunks_done + chunks_failed + chunks_cancelled + 1 < chunks_total THEN state
             WHEN chunks_failed > 0 THEN 'failed'
