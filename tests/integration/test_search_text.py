@@ -126,7 +126,18 @@ class TestWords:
         assert answer["complete"] is False
         assert "narrow the search" in answer["incomplete_because"]
 
-    @pytest.mark.parametrize("words", ["the", "  ", "-", "!&"])
+    @pytest.mark.parametrize("rule", ["-" * 40, "- " * 10_000, "\n----\n" * 30])
+    def test_lines_of_dashes_are_passed_over(self, service: SearchService, notes: None, rule: str) -> None:
+        plain = search(service, "notes", text="red", mode="text")
+        ruled = search(service, "notes", text=f"{rule}red", mode="text")
+        assert ruled["hits"] == plain["hits"] != []
+
+    def test_a_word_that_nests_too_deeply_is_refused(self, service: SearchService, notes: None) -> None:
+        with pytest.raises(Invalid) as caught:
+            search(service, "notes", text="x-" * 32_000 + "y", mode="text")
+        assert (caught.value.places[0].pointer, caught.value.places[0].code) == ("/text", "too_complex")
+
+    @pytest.mark.parametrize("words", ["the", "  ", "-", "!&", "-" * 100])
     def test_a_text_without_words_is_refused(self, service: SearchService, notes: None, words: str) -> None:
         with pytest.raises(Invalid) as caught:
             search(service, "notes", text=words, mode="text")

@@ -36,7 +36,11 @@ def show(session: Session, name: Name) -> None:
     session.output.thing({key: value for key, value in contract.items() if key not in ("name", "fields")})
     session.output.line("")
     fields = [{**field, "required": field.get("required", False)} for field in contract.get("fields", [])]
-    limits = [name for name in _LIMITS if any(field.get(name) not in (None, False) for field in fields)]
+    limits = [
+        name
+        for name in _LIMITS
+        if any(field.get(name) is not None and field.get(name) is not False for field in fields)
+    ]
     session.output.rows(fields, ["name", "type", "required", *limits])
 
 

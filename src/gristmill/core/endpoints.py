@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from fastapi import Request
 
-from gristmill.core.errors import Forbidden, Invalid, Place, TooLarge
+from gristmill.core.errors import Forbidden, Invalid, Place, TooLarge, UnsupportedMedia
 
 Scope = Literal["read", "write", "admin"]
 # Each scope includes those before it.
@@ -75,7 +75,10 @@ def _parameters(dependant: Any) -> Iterator[str]:
 
 
 async def read_limited(http: Request, limit: int, what: str) -> bytes:
-    """Return the body of a request. Raises TooLarge as soon as it is longer than ``limit`` bytes."""
+    """Return the body of a request. Raises TooLarge as soon as it is longer than ``limit`` bytes, UnsupportedMedia."""
+    encoding = http.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("", "identity"):
+        raise UnsupportedMedia(f"{what} is sent as it is: the Content-Encoding {encoding[:80]!r} is for records alone")
     body = bytearray()
     async for part in http.stream():
         body += part

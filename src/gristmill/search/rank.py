@@ -16,7 +16,7 @@ from gristmill.search.schemas import SearchRequest
 from gristmill.search.selectivity import Estimates
 from gristmill.search.settings import GRAPHS, QUICK, THOROUGH, Settings, with_settings
 from gristmill.search.statements import NOTHING, Condition, Layout, Shape
-from gristmill.search.text import RANKED_AT_MOST
+from gristmill.search.text import RANKED_AT_MOST, typed
 from gristmill.search.vector import Ranges, candidates, ef_search
 
 # How long the exact pass over a large dataset may take before an answer is given as incomplete.
@@ -146,7 +146,7 @@ class _Ranking:
             "dataset_id": str(dataset.id),
             "dataset_version": dataset.version,
             "query": sought.vector,
-            "text": sought.text,
+            "text": None if sought.text is None else typed(sought.text),
             "k": request.k,
             "limit": limit,
             "depth": self.depth,

@@ -30,12 +30,14 @@ from gristmill.search.query import Query
 from gristmill.search.rank import EXACT_SECONDS, Found, Ranker, Sought
 from gristmill.search.schemas import SearchRequest, check_search, read_body
 from gristmill.search.statements import Layout, condition_of
-from gristmill.search.text import query_of
+from gristmill.search.text import query_of, typed
 
 MAX_LAYOUTS = 1000
 # A statement made for a contract that has just been changed (or for a table that was just dropped) fails: undefined
 # column or table, or the check that is sent with it.
 _OUTDATED = (NOT_APPLIED, "42P01", "42703")
+# 54000, 54001: a limit of Postgres is exceeded, such as the depth of its stack by a word of many hyphens.
+_TOO_COMPLEX = ("54000", "54001")
 _ATTEMPTS = 3
 
 
@@ -89,7 +91,10 @@ class SearchService:
                 if remembered is None or is_applied(connection, remembered):
                     raise
             except DBAPIError as error:
-                if getattr(error.orig, "pgcode", None) not in _OUTDATED:
+                code = getattr(error.orig, "pgcode", None)
+                if code in _TOO_COMPLEX:
+                    raise _too_complex() from error
+                if code not in _OUTDATED:
                     raise
             self._datasets.forget(name)
         raise UnknownDataset(f"There is no dataset {shorten(name)}")
@@ -183,7 +188,7 @@ class SearchService:
     def _require_words(connection: Connection, layout: Layout, query: Query) -> None:
         """Raise Invalid if nothing was found because there is nothing to look for."""
         sql = f"SELECT numnode({query_of(layout.contract)})"
-        if connection.exec_driver_sql(sql, {"text": query.text}).scalar() == 0:
+        if connection.exec_driver_sql(sql, {"text": typed(query.text or "")}).scalar() == 0:
             reason = f"There is no word in the text {shorten(query.text)} to search by"
             raise Invalid(reason, [Place(f"{query.pointer}/text", "nothing_to_search", reason, field="text")])
 
@@ -191,6 +196,11 @@ class SearchService:
 def _vector_text(vector: list[float]) -> str:
     # JSON is pgvector's text too, and str() takes ten times as long.
     return to_json(vector).decode()
+
+
+def _too_complex() -> Invalid:
+    reason = "The text nests more deeply than Postgres can search for: leave out hyphens and quotes, or part of it"
+    return Invalid(reason, [Place("/text", "too_complex", reason, field="text")])
 
 
 def _embeds(query: Query) -> bool:
@@ -205,7 +215,9 @@ def _stored_vector(connection: Connection, readable: Readable, query: Query) -> 
     row = connection.execute(statement).first() if readable.has_table else None
     shown = shorten(show_key(contract, query.like))
     if row is None:
-        raise UnknownRecord(f"The dataset {contract.name} has no record with the key {shown}")
+        reason = f"The dataset {contract.name} has no record with the key {shown}"
+        place = Place(f"{query.pointer}/like", UnknownRecord.code, reason, field="like")
+        raise UnknownRecord(reason, errors=[place.as_json()], errors_total=1)
     if row[0] is None:
         reason = f"The record {shown} has no vector: there was nothing to embed in it"
         raise Invalid(reason, [Place(f"{query.pointer}/like", "no_vector", reason, field="like")])

@@ -5,11 +5,22 @@ order, ``or`` between words is either, ``-word`` must not occur. Nothing that is
 density (Clarke, Cormack and Tudhope, Relevance ranking for one to three term queries, 2000) as ``ts_rank_cd`` has it.
 """
 
+import re
+
 from gristmill.datasets.contract import Contract
 from gristmill.datasets.model import TEXT_COLUMN
 
 # Ranking reads every record that matches. If that takes too long, so many of them are ranked, and the answer says so.
 RANKED_AT_MOST = 20_000
+
+
+# A line of dashes is a rule between paragraphs and no negation of negations, which Postgres counts to 32 of.
+_RULE = re.compile(r"(?:-\s*){2,}")
+
+
+def typed(text: str) -> str:
+    """Return what was typed as the statement's ``text``."""
+    return _RULE.sub(" ", text)
 
 
 def query_of(contract: Contract) -> str:

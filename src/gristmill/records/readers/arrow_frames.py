@@ -29,6 +29,9 @@ def check_frames(file: BinaryIO) -> None:
         what = f"Record batch {batches} of the Arrow stream, from record {records} on," if messages else "The stream"
         metadata = _read_metadata(file, what, first=not messages)
         if metadata is None:
+            more = size - file.tell()
+            if more:
+                raise _broken(f"{more} bytes follow the end of the Arrow stream: send one stream in a request")
             return
         message = _Table.root(metadata)
         kind, length = message.number(1, "<B"), message.number(3, "<q")
@@ -57,10 +60,14 @@ def check_frames(file: BinaryIO) -> None:
 
 
 def _read_metadata(file: BinaryIO, what: str, first: bool) -> bytes | None:
-    """Return the metadata of the next message, or None at the end of the stream."""
+    """Return the metadata of the next message, or None at the end of the stream.
+
+    The format lets a stream end without its marker. One that was broken off between two batches looks the same, so
+    the marker is asked for.
+    """
     head = file.read(4)
     if not head and not first:
-        return None
+        raise _broken(f"{what} is not there, and neither is the marker of the stream's end: it was broken off")
     if head[:4] == b"ARRO" or head[:4] == b"PAR1":
         name = "an Arrow file (Feather)" if head[:4] == b"ARRO" else "a Parquet file"
         raise _broken(f"The body is {name}: send an Arrow IPC stream, or the Content-Type that it has")

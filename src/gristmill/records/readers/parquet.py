@@ -1,5 +1,6 @@
 """Parquet, read row group by row group in batches of rows, so that memory stays at a few pages for each column."""
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +11,7 @@ from gristmill.core.errors import Invalid, Malformed, Place
 from gristmill.records.readers.columnar import PIECE_BYTES, PIECE_ROWS, read_batch
 from gristmill.records.readers.parquet_pages import RowGroup, check_group, read_footer
 from gristmill.records.readers.source import Source, Step, malformed
-from gristmill.records.validate import RecordValidator
+from gristmill.records.validate import RecordValidator, escape_pointer, shorten_name
 from gristmill.records.vectorised import check_schema
 
 # How much of a column chunk is read from the body at a time.
@@ -26,6 +27,7 @@ def read_parquet(source: Source) -> Iterator[Step]:
     try:
         # Texts stay in dictionaries until their size is known: a page may repeat a long one any number of times.
         schema = pq.ParquetFile(source.file).schema_arrow
+        _check_names(schema.names)
         texts = [name for name in schema.names if _may_be_dictionary(schema.field(name).type)]
         file = pq.ParquetFile(
             source.file,
@@ -47,6 +49,16 @@ def read_parquet(source: Source) -> Iterator[Step]:
         for batch in _batches(file, number, rows, record):
             yield from read_batch(source, pa.Table.from_batches([batch]), record)
             record += batch.num_rows
+
+
+def _check_names(names: list[str]) -> None:
+    repeated = sorted(name for name, count in Counter(names).items() if count > 1)
+    if repeated:
+        shown = [shorten_name(name) for name in repeated]
+        places = [
+            Place(f"/{escape_pointer(n)}", "duplicate", f"The file has the column {n} twice", field=n) for n in shown
+        ]
+        raise Invalid(places[0].reason, places)
 
 
 def _batches(file: Any, group: int, rows: int, record: int) -> Iterator[pa.RecordBatch]:
