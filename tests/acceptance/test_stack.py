@@ -1,5 +1,6 @@
 """A whole stack on this machine: up, status, crashes, down, neighbours, an ordinary user."""
 
+import functools
 import json
 import os
 import shutil
@@ -161,7 +162,9 @@ class TestForeground:
         watched = make(folder / "watched", "valkey")
         command = [sys.executable, "-c", SCRIPT, str(watched.folder.path), "valkey", "stay"]
         try:
-            with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as foreground:
+            # Whoever runs the tests in the background has Ctrl-C ignored, which children inherit.
+            heeding = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+            with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=heeding) as foreground:
                 assert foreground.stdout is not None
                 assert json.loads(foreground.stdout.readline())["ok"]
                 foreground.send_signal(signal.SIGINT)

@@ -2,6 +2,7 @@
 
 import contextlib
 import select
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -68,6 +69,7 @@ class Database:
         options_: dict[str, Any] = {"max_overflow": 0, "pool_timeout": 10, "connect_args": self._connect_args}
         self.engine: Engine = create_engine(self.url, pool_size=pool, **options_)
         # A pool of its own: switching one connection to autocommit and back costs two round trips.
+        self._raw: weakref.WeakSet[Any] = weakref.WeakSet()
         self._autocommit: Engine = create_engine(self.url, pool_size=pool, isolation_level="AUTOCOMMIT", **options_)
 
     @contextlib.contextmanager
@@ -95,11 +97,15 @@ class Database:
         except psycopg2.OperationalError as error:
             raise DatabaseUnavailable(f"Postgres cannot be reached: {str(error).strip().splitlines()[0]}") from error
         connection.autocommit = True
+        self._raw.add(connection)
         return connection
 
     def close(self) -> None:
+        """Close every connection, those of threads that wait for something to do included."""
         self.engine.dispose()
         self._autocommit.dispose()
+        for connection in list(self._raw):
+            connection.close()
 
     def check_pgvector(self) -> None:
         """Raise Unavailable if pgvector is missing or older than 0.8.4 (index corruption and an overflow before it)."""
