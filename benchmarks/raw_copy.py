@@ -41,6 +41,13 @@ def copy(bench: Bench, dataset: str, data: bytes, rows: int, indexed: bool) -> f
     with bench.connect() as connection, connection.cursor() as cursor:
         cursor.execute("DROP TABLE IF EXISTS data.bench_raw")
         cursor.execute(like)
+        # The dataset may have vector indexes by now, which no load of it ever feeds.
+        cursor.execute(
+            "SELECT format('DROP INDEX %s', indexrelid::regclass) FROM pg_index JOIN pg_class c ON c.oid = indexrelid"
+            " JOIN pg_am a ON a.oid = c.relam WHERE indrelid = 'data.bench_raw'::regclass AND a.amname = 'hnsw'"
+        )
+        for (drop,) in cursor.fetchall():
+            cursor.execute(drop)
         file = io.BytesIO(data)
         began = time.perf_counter()
         cursor.copy_expert(f"COPY data.bench_raw ({', '.join(_COLUMNS)}) FROM STDIN (FORMAT binary)", file, 1 << 18)

@@ -205,10 +205,11 @@ class TestSelection:
             ({"format": "xlsx"}, 422, "/query/format", "literal_error"),
             ({"format": "csv", "fields": "note"}, 422, "/query/format", "ambiguous"),
             ({"order": "value"}, 422, "/query/order", "unknown_parameter"),
+            ({"fields": ["id", "value"]}, 422, "/query/fields", "duplicate"),
         ],
     )
     def test_bad_parameters_are_refused_with_their_place(
-        self, mill: Mill, query: dict[str, str], status: int, place: str, code: str
+        self, mill: Mill, query: dict[str, Any], status: int, place: str, code: str
     ) -> None:
         mill.create(READINGS)
         problem = mill.export("readings", status, **query).json()

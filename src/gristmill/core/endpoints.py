@@ -1,8 +1,9 @@
 """Shared parts of all endpoints: who asks, which scope a call needs, and which parameters it knows."""
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin
 
 from fastapi import Request
 
@@ -44,7 +45,8 @@ def needs(scope: Scope) -> Callable[..., Awaitable[None]]:
     return check
 
 
-_known: dict[int, frozenset[str]] = {}
+# By route: the names of its query parameters, and whether each may be repeated.
+_known: dict[int, dict[str, bool]] = {}
 
 
 async def known_parameters(http: Request) -> None:
@@ -57,9 +59,13 @@ async def known_parameters(http: Request) -> None:
     route = http.scope["route"]
     known = _known.get(id(route))
     if known is None:
-        known = _known[id(route)] = frozenset(_parameters(route.dependant))
+        known = _known[id(route)] = dict(_parameters(route.dependant))
     places = []
-    for name in sorted(set(http.query_params) - known):
+    for name, times in _repeated(http).items():
+        if name in known and not known[name]:
+            reason = f"The query parameter {name} is given {times} times: give it once"
+            places.append(Place(f"/query/{name}", "duplicate", reason, field=name))
+    for name in sorted(set(http.query_params) - known.keys()):
         valid = f"the valid ones are: {', '.join(sorted(known))}" if known else "it has none"
         reason = f"This call has no query parameter {name[:80]!r}; {valid}"
         places.append(Place(f"/query/{name[:80]}", "unknown_parameter", reason, field=name[:80]))
@@ -67,9 +73,17 @@ async def known_parameters(http: Request) -> None:
         raise Invalid(places[0].reason, places)
 
 
-def _parameters(dependant: Any) -> Iterator[str]:
-    """Yield the names of the query parameters of a call and of everything that it depends on."""
-    yield from (parameter.alias for parameter in dependant.query_params)
+def _repeated(http: Request) -> dict[str, int]:
+    """Return how often each query parameter is given that is given more than once."""
+    counts = Counter(name for name, _ in http.query_params.multi_items())
+    return {name: count for name, count in counts.items() if count > 1}
+
+
+def _parameters(dependant: Any) -> Iterator[tuple[str, bool]]:
+    """Yield (name, may be repeated) of the query parameters of a call and of everything that it depends on."""
+    for parameter in dependant.query_params:
+        kind = parameter.field_info.annotation
+        yield parameter.alias, any(get_origin(part) is list for part in (kind, *get_args(kind)))
     for inner in dependant.dependencies:
         yield from _parameters(inner)
 

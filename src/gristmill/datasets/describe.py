@@ -91,11 +91,12 @@ def explain(field: FieldSpec, error: Mapping[str, Any]) -> tuple[str, str]:
     kind, value = error["type"], error.get("input")
     if kind == "missing":
         return "missing", f"The required field {field.name} is missing: expected {describe(field)}"
-    if value is None:
+    location = error.get("loc", ())
+    in_vector = field.type == "vector" and bool(location) and isinstance(location[-1], int)
+    if value is None and not in_vector:
         return "null", f"null is not allowed: the field is required and takes {describe(field)}"
     shown, expected = shorten(value), describe(field)
-    location = error.get("loc", ())
-    if field.type == "vector" and location and isinstance(location[-1], int):
+    if in_vector:
         expected = "a finite number that fits a 32-bit float"
         if error.get("ctx", {}).keys() & {"ge", "le"} and max(map(abs, error["ctx"].values())) == FLOAT16_MAX:
             expected = "a number from -65504 to 65504, which halfvec holds"

@@ -56,7 +56,8 @@ def read_footer(file: BinaryIO) -> list[RowGroup]:
     tail = file.read(8)
     file.seek(0)
     if size < 12 or tail[4:] != _MAGIC or file.read(4) != _MAGIC:
-        raise _broken("The body is not a whole Parquet file: it does not begin and end with PAR1")
+        seen = "the body is empty" if size == 0 else "it does not begin and end with PAR1"
+        raise _broken(f"The body is not a whole Parquet file: {seen}")
     (length,) = struct.unpack("<I", tail[:4])
     if length > size - 12:
         raise _broken("The footer of the Parquet file is longer than the file")
@@ -68,7 +69,7 @@ def read_footer(file: BinaryIO) -> list[RowGroup]:
         footer, _ = _Compact(file.read(length)).struct_and_length()
         return [_row_group(group) for group in footer.get(4, [])]
     except (IndexError, KeyError, TypeError, AttributeError, ValueError) as error:
-        raise _broken(f"The footer of the Parquet file is damaged: {error!r}"[:300]) from error
+        raise _broken(f"The footer of the Parquet file is damaged: {error}"[:300]) from error
 
 
 def _row_group(group: dict[int, Any]) -> RowGroup:
