@@ -164,8 +164,9 @@ class _Watch:
 
     def _done(self) -> int:
         return int(self._bench.row(
-            "SELECT coalesce(sum(records_succeeded), 0) FROM gristmill.jobs WHERE dataset = %s AND scope = "
-            "(SELECT scope FROM gristmill.jobs WHERE dataset = %s ORDER BY id DESC LIMIT 1)", (NAME, NAME)
+            "SELECT coalesce(sum(records_succeeded), 0) FROM gristmill.jobs WHERE type = 'records.ingest' AND "
+            "args ->> 'dataset_id' = (SELECT id::text FROM gristmill.datasets WHERE name = %s AND state = 'ready')",
+            (NAME,),
         )[0])  # fmt: skip
 
     def _tail(self, client: httpx.Client, url: str) -> int:

@@ -56,6 +56,7 @@ def loading(report: Report) -> Figure | None:
     _title(figure, "Loading rows with 256-d vectors, rows per second until searchable")
     axes.margins(x=0.12)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axes.locator_params(axis="x", nbins=5)
     return figure
 
 

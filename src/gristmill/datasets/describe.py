@@ -93,7 +93,9 @@ def explain(field: FieldSpec, error: Mapping[str, Any]) -> tuple[str, str]:
         return "missing", f"The required field {field.name} is missing: expected {describe(field)}"
     location = error.get("loc", ())
     in_vector = field.type == "vector" and bool(location) and isinstance(location[-1], int)
-    if value is None and not in_vector:
+    if value is None and in_vector:
+        return "null", f"Number {location[-1]} of the list is null: expected a finite number that fits a 32-bit float"
+    if value is None:
         return "null", f"null is not allowed: the field is required and takes {describe(field)}"
     shown, expected = shorten(value), describe(field)
     if in_vector:
