@@ -279,12 +279,12 @@ class Executor:
         return ended
 
     def _last_word(self, say: Callable[[Connection], _T]) -> _T:
-        """Run ``say`` in a transaction, waiting for Postgres as long as the lease would have lasted.
+        """Run ``say`` in a transaction, waiting for Postgres a minute or as long as the lease would have lasted.
 
         A chunk that ended because Postgres went away, or was full, gets its attempt back only if that can be written
         once it is there again; left to its lease it would lose an attempt to each restart of Postgres.
         """
-        deadline = time.monotonic() + self._lease
+        deadline = time.monotonic() + max(self._lease, LONGEST_WAIT)
         while True:
             try:
                 with self._database.transaction() as connection:

@@ -59,7 +59,12 @@ WITH job AS (
 UPDATE gristmill.chunks c SET seq = job.seq FROM job WHERE c.job_id = job.id
 """
 
-_EXPIRED = "SELECT job_id, number FROM gristmill.leases WHERE expires_at < clock_timestamp() LIMIT 200"
+# No lease could be renewed while Postgres was away: after its start workers get a moment to give their chunks back.
+_EXPIRED = """
+SELECT job_id, number FROM gristmill.leases
+WHERE expires_at < clock_timestamp() AND clock_timestamp() > pg_postmaster_start_time() + interval '3 seconds'
+LIMIT 200
+"""
 # Chunk before lease, the order of settling; a chunk that somebody holds is about to end, or comes up again next time.
 _LOCK_CHUNK = """
 SELECT FROM gristmill.chunks WHERE job_id = %(id)s AND number = %(number)s FOR UPDATE SKIP LOCKED
