@@ -1,11 +1,9 @@
 """Sizes of tables, told apart; statistics that follow loads; storage settings as Postgres has them."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
-import pytest
-from tests.integration.test_write_rest import NDJSON, System
+from tests.support.in_process import NDJSON, InProcess
 from tests.support.system import eventually
 
 from gristmill.records.analyze import LEAST_CHANGES, Analyzer
@@ -16,15 +14,7 @@ NOTES: dict[str, Any] = {
 }
 
 
-@pytest.fixture
-def system(database_url: str) -> Iterator[System]:
-    found = System(database_url)
-    with found.http:
-        yield found
-    found.gristmill.database.close()
-
-
-def load(system: System, name: str, first: int, count: int, note: str = "short") -> None:
+def load(system: InProcess, name: str, first: int, count: int, note: str = "short") -> None:
     lines = [json.dumps({"k": k, "note": note}) for k in range(first, first + count)]
     job = system.job(system.post(name, "\n".join(lines).encode(), headers=NDJSON))
     assert job["state"] == "succeeded"
@@ -35,13 +25,13 @@ def load(system: System, name: str, first: int, count: int, note: str = "short")
     eventually(lambda: scalar(system, told) == rows, "the backends have told what they did")
 
 
-def scalar(system: System, query: str) -> Any:
+def scalar(system: InProcess, query: str) -> Any:
     with system.gristmill.database.transaction() as connection:
         return connection.exec_driver_sql(query).scalar()
 
 
 class TestSizes:
-    def test_bytes_are_told_apart_and_add_up_to_what_postgres_says(self, system: System) -> None:
+    def test_bytes_are_told_apart_and_add_up_to_what_postgres_says(self, system: InProcess) -> None:
         name = system.dataset({**NOTES, "embedding": {"from": ["note"], "embedder": "hashing"}})
         # Random enough that compression leaves it too long for a row.
         long = " ".join(f"{n * 2654435761 % 2**32:x}" for n in range(1500))
@@ -57,7 +47,7 @@ class TestSizes:
         assert sizes["total_bytes"] == scalar(system, f"SELECT pg_total_relation_size('data.{name}')")
         assert sizes["vector_index_bytes"] == scalar(system, f"SELECT pg_relation_size('data.{name}__seg1')")
 
-    def test_one_dataset_is_counted_and_a_list_is_estimated(self, system: System) -> None:
+    def test_one_dataset_is_counted_and_a_list_is_estimated(self, system: InProcess) -> None:
         name = system.dataset(NOTES)
         load(system, name, 0, 1234)
         one = system.http.get(f"/api/v1/datasets/{name}").json()
@@ -67,7 +57,7 @@ class TestSizes:
         assert (listed["rows"], listed["rows_exact"]) == (1234, False)
         assert listed["sizes"] == system.http.get(f"/api/v1/datasets/{name}").json()["sizes"]
 
-    def test_a_dataset_without_a_table_has_nothing(self, system: System) -> None:
+    def test_a_dataset_without_a_table_has_nothing(self, system: InProcess) -> None:
         name = system.dataset(NOTES)
         for body in (
             system.http.get(f"/api/v1/datasets/{name}").json(),
@@ -77,7 +67,7 @@ class TestSizes:
 
 
 class TestAnalyzing:
-    def test_a_loaded_table_is_analysed_once_and_again_when_half_has_changed(self, system: System) -> None:
+    def test_a_loaded_table_is_analysed_once_and_again_when_half_has_changed(self, system: InProcess) -> None:
         name = system.dataset(NOTES)
         analyzer = Analyzer(system.gristmill.database)
         load(system, name, 0, LEAST_CHANGES + 500)
@@ -90,7 +80,7 @@ class TestAnalyzing:
         assert analyzer.run() == name
         assert scalar(system, f"SELECT reltuples FROM pg_class WHERE oid = 'data.{name}'::regclass") == 3500
 
-    def test_a_table_that_is_locked_has_its_turn_later(self, system: System) -> None:
+    def test_a_table_that_is_locked_has_its_turn_later(self, system: InProcess) -> None:
         first, second = system.dataset(NOTES), system.dataset(NOTES)
         system.work()
         with system.gristmill.database.transaction() as connection:
@@ -109,7 +99,7 @@ class TestAnalyzing:
 
 
 class TestStorage:
-    def test_rows_and_values_out_of_line_are_vacuumed_alike(self, system: System) -> None:
+    def test_rows_and_values_out_of_line_are_vacuumed_alike(self, system: InProcess) -> None:
         name = system.dataset(NOTES)
         system.work()
         tables = f"FROM pg_class c JOIN pg_class t ON t.oid = c.reltoastrelid WHERE c.oid = 'data.{name}'::regclass"
@@ -118,7 +108,7 @@ class TestStorage:
         out_of_line = set(scalar(system, f"SELECT t.reloptions {tables}"))
         assert out_of_line == {part for part in rows if part.startswith("autovacuum_vacuum")}
 
-    def test_a_table_without_long_values_takes_the_same_settings(self, system: System) -> None:
+    def test_a_table_without_long_values_takes_the_same_settings(self, system: InProcess) -> None:
         name = system.dataset({"fields": [{"name": "n", "type": "integer"}]})
         system.work()
         assert system.http.get(f"/api/v1/datasets/{name}").json()["state"] == "ready"

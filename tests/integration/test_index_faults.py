@@ -64,12 +64,6 @@ def dataset(database: Database) -> Dataset:
     return make_dataset(database, BODY)
 
 
-@pytest.fixture
-def builder(database: Database) -> IndexBuilder:
-    """Quick: it mends what a slow one left."""
-    return IndexBuilder(database, BuildSettings(memory_mb=64, workers=0, min_rows=100, check_every=0.05))
-
-
 @contextlib.contextmanager
 def child(url: str, dataset: Dataset, what: str = "build", ends_at: str = "") -> Iterator[subprocess.Popen[bytes]]:
     """A process that builds, as a worker does, and kills itself where it would call ``ends_at`` of the repository."""

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-from tests.integration.test_write_rest import CSV, NDJSON, Job, System
+from tests.support.in_process import CSV, NDJSON, InProcess, Job
 
 from gristmill.records.rejects.upkeep import RejectUpkeep
 
@@ -64,36 +64,36 @@ BODIES = {
 
 
 @pytest.fixture
-def system(database_url: str) -> Iterator[System]:
-    found = System(database_url, jobs_max_rejects=1000)
+def system(database_url: str) -> Iterator[InProcess]:
+    found = InProcess(database_url, jobs_max_rejects=1000)
     with found.http:
         yield found
     found.gristmill.database.close()
 
 
-def submit(system: System, name: str, body: bytes, kind: str, **parameters: Any) -> Job:
+def submit(system: InProcess, name: str, body: bytes, kind: str, **parameters: Any) -> Job:
     answer = system.post(name, body, headers={"content-type": kind}, params={**QUARANTINE, **parameters})
     return system.job(answer)
 
 
-def rejects(system: System, job: Job, **parameters: Any) -> list[Job]:
+def rejects(system: InProcess, job: Job, **parameters: Any) -> list[Job]:
     answer = system.http.get(job["links"]["rejects"], params=parameters)
     assert answer.status_code == 200, answer.text
     found: list[Job] = answer.json()["rejects"]
     return found
 
 
-def downloaded(system: System, job: Job) -> list[dict[str, str]]:
+def downloaded(system: InProcess, job: Job) -> list[dict[str, str]]:
     """The rejects as a program reads the CSV."""
     text = system.http.get(job["links"]["rejects"], params={"format": "csv"}).text
     return list(csv.DictReader(io.StringIO(text)))
 
 
-def kept(system: System, name: str) -> list[tuple[str, Any]]:
+def kept(system: InProcess, name: str) -> list[tuple[str, Any]]:
     return [(row["k"], row["n"]) for row in system.rows(name)]
 
 
-def count(system: System, query: str) -> Any:
+def count(system: InProcess, query: str) -> Any:
     with system.gristmill.database.autocommit() as connection:
         return connection.exec_driver_sql(query).scalar_one()
 
@@ -101,7 +101,7 @@ def count(system: System, query: str) -> Any:
 @pytest.mark.promise(4)
 class TestQuarantine:
     @pytest.mark.parametrize("kind", BODIES)
-    def test_good_records_go_on_and_bad_ones_are_kept_with_their_errors(self, system: System, kind: str) -> None:
+    def test_good_records_go_on_and_bad_ones_are_kept_with_their_errors(self, system: InProcess, kind: str) -> None:
         name = system.dataset(PARTS)
         job = submit(system, name, BODIES[kind], kind)
         assert job["state"] == "succeeded"
@@ -118,7 +118,7 @@ class TestQuarantine:
         # The records that went on keep the places that they had in the request.
         assert count(system, f"SELECT array_agg(_ord ORDER BY k) FROM data.{name}") == [0, 2, 4]
 
-    def test_raw_is_what_was_sent_byte_by_byte(self, system: System) -> None:
+    def test_raw_is_what_was_sent_byte_by_byte(self, system: InProcess) -> None:
         name = system.dataset(PARTS)
         lines = [b'{"k":"a", "n": 1e99999,"x":1.10}', b'{"k":"\xff"}', b"{broken", b'{"k": "ok"}', b"[1, 2]"]
         job = submit(system, name, b"\n".join(lines), "application/x-ndjson")
@@ -131,14 +131,14 @@ class TestQuarantine:
         assert b'"x":1.10' in system.http.get(job["links"]["rejects"]).content, "no digit is lost"
         assert kept(system, name) == [("ok", None)]
 
-    def test_a_job_whose_records_are_all_bad_succeeds_with_none(self, system: System) -> None:
+    def test_a_job_whose_records_are_all_bad_succeeds_with_none(self, system: InProcess) -> None:
         name = system.dataset(PARTS)
         job = submit(system, name, b'{"n":1}\n{"n":2}', "application/x-ndjson")
         assert job["state"] == "succeeded"
         assert job["record_counts"] == {"total": 2, "succeeded": 0, "rejected": 2, "superseded": 0}
         assert len(rejects(system, job)) == 2
 
-    def test_a_body_without_errors_leaves_no_rejects(self, system: System) -> None:
+    def test_a_body_without_errors_leaves_no_rejects(self, system: InProcess) -> None:
         name = system.dataset(PARTS)
         job = submit(system, name, b'{"k":"a"}', "application/x-ndjson")
         assert job["record_counts"]["rejected"] == 0
@@ -146,7 +146,7 @@ class TestQuarantine:
         answer = system.http.get(f"{job['links']['self']}/rejects")
         assert answer.json() == {"rejects": [], "next_page_token": None}
 
-    def test_more_rejects_than_allowed_refuse_the_request_and_nothing_is_stored(self, system: System) -> None:
+    def test_more_rejects_than_allowed_refuse_the_request_and_nothing_is_stored(self, system: InProcess) -> None:
         name = system.dataset(PARTS)
         system.work()
         jobs = count(system, "SELECT count(*) FROM gristmill.jobs")
@@ -173,7 +173,7 @@ class TestQuarantine:
         ],
     )
     def test_what_cannot_be_read_refuses_the_whole_request(
-        self, system: System, body: bytes, kind: str, code: str | None
+        self, system: InProcess, body: bytes, kind: str, code: str | None
     ) -> None:
         name = system.dataset(PARTS)
         answer = system.post(name, body, headers={"content-type": kind}, params=QUARANTINE)
@@ -181,21 +181,21 @@ class TestQuarantine:
         assert code is None or answer.json()["errors"][0]["code"] == code
         assert count(system, "SELECT count(*) FROM gristmill.rejects") == 0
 
-    def test_a_conflict_of_keys_stays_an_error_of_the_job(self, system: System) -> None:
+    def test_a_conflict_of_keys_stays_an_error_of_the_job(self, system: InProcess) -> None:
         name = system.dataset(PARTS)
         submit(system, name, b'{"k":"a"}', "application/x-ndjson")
         body = b'{"k":1}\n{"k":"b"}\n{"k":"a"}'
         answer = system.post(name, body, headers=NDJSON, params={**QUARANTINE, "on_conflict": "fail"})
         assert (answer.status_code, answer.json()["code"], answer.json()["record"]) == (409, "key_exists", 2)
 
-    def test_the_same_idempotency_key_stores_the_rejects_once(self, system: System) -> None:
+    def test_the_same_idempotency_key_stores_the_rejects_once(self, system: InProcess) -> None:
         name = system.dataset(PARTS)
         headers = {**NDJSON, "idempotency-key": uuid.uuid4().hex}
         answers = [system.post(name, b'{"k":1}\n{"k":"a"}', headers=headers, params=QUARANTINE) for _ in range(2)]
         assert answers[0].json()["id"] == answers[1].json()["id"]
         assert count(system, "SELECT count(*) FROM gristmill.rejects") == 1
 
-    def test_an_unknown_way_is_refused_and_validate_has_none(self, system: System) -> None:
+    def test_an_unknown_way_is_refused_and_validate_has_none(self, system: InProcess) -> None:
         name = system.dataset(PARTS)
         answer = system.post(name, [], params={"on_error": "skip"})
         assert answer.status_code == 422
@@ -206,7 +206,7 @@ class TestQuarantine:
         assert (answer.status_code, answer.json()["errors"][0]["code"]) == (422, "unknown_parameter")
 
     def test_memory_does_not_grow_with_the_rejects(self, database_url: str) -> None:
-        system = System(database_url)
+        system = InProcess(database_url)
         with system.http:
             name = system.dataset(PARTS)
             line = b'{"k":"%s","n":"no number"}\n' % (b"x" * 10_000)
@@ -223,7 +223,7 @@ class TestQuarantine:
 
 
 class TestReading:
-    def test_pages_give_every_reject_once(self, system: System) -> None:
+    def test_pages_give_every_reject_once(self, system: InProcess) -> None:
         name = system.dataset(PARTS)
         job = submit(system, name, b'{"k":1}\n{"k":"good"}\n' * 25, "application/x-ndjson")
         found, token = [], None
@@ -236,7 +236,7 @@ class TestReading:
                 break
         assert found == list(range(0, 50, 2))
 
-    def test_large_rejects_end_a_page_early_and_none_is_lost(self, system: System) -> None:
+    def test_large_rejects_end_a_page_early_and_none_is_lost(self, system: InProcess) -> None:
         name = system.dataset(PARTS)
         lines = [json.dumps({"k": "x" * 3_000_000, "n": "bad"}) for _ in range(4)]
         job = submit(system, name, "\n".join(lines).encode(), "application/x-ndjson")
@@ -256,7 +256,7 @@ class TestReading:
             ({"pages": 5}, 422, "unknown_parameter"),
         ],
     )
-    def test_bad_queries_are_refused(self, system: System, query: Any, status: int, code: str | None) -> None:
+    def test_bad_queries_are_refused(self, system: InProcess, query: Any, status: int, code: str | None) -> None:
         name = system.dataset(PARTS)
         job = submit(system, name, b'{"k":1}', "application/x-ndjson")
         answer = system.http.get(job["links"]["rejects"], params=query)
@@ -264,13 +264,13 @@ class TestReading:
         assert code is None or answer.json()["errors"][0]["code"] == code
 
     @pytest.mark.parametrize("job_id", ["0192f0c2-7d3a-7000-8000-0123456789ab", "nothing"])
-    def test_an_unknown_job_is_not_found(self, system: System, job_id: str) -> None:
+    def test_an_unknown_job_is_not_found(self, system: InProcess, job_id: str) -> None:
         for query in ({}, {"format": "csv"}, {"format": "ndjson"}):
             answer = system.http.get(f"/api/v1/jobs/{job_id}/rejects", params=query)
             assert (answer.status_code, answer.json()["code"]) == (404, "unknown_job")
 
     @pytest.mark.parametrize("kind", BODIES)
-    def test_the_csv_has_the_fields_and_notes_whatever_the_format_was(self, system: System, kind: str) -> None:
+    def test_the_csv_has_the_fields_and_notes_whatever_the_format_was(self, system: InProcess, kind: str) -> None:
         name = system.dataset(PARTS)
         job = submit(system, name, BODIES[kind], kind)
         answer = system.http.get(job["links"]["rejects"], params={"format": "csv"})
@@ -281,7 +281,7 @@ class TestReading:
         assert first["_errors"].startswith("n: 99 is not")
         assert (second["k"], second["n"], second["_record"], second["_raw"]) == ("", "4", "3", "")
 
-    def test_what_fits_no_column_stands_in_raw(self, system: System) -> None:
+    def test_what_fits_no_column_stands_in_raw(self, system: InProcess) -> None:
         name = system.dataset(PARTS)
         body = b"k,n\na,1,2\n" + b'b"c"d,3\n' + b"\xff,1\n"
         job = submit(system, name, body, "text/csv")
@@ -298,7 +298,7 @@ class TestReading:
 
 class TestSendingAgain:
     @pytest.mark.parametrize("kind", BODIES)
-    def test_a_downloaded_csv_is_mended_and_sent_back_as_it_is(self, system: System, kind: str) -> None:
+    def test_a_downloaded_csv_is_mended_and_sent_back_as_it_is(self, system: InProcess, kind: str) -> None:
         name = system.dataset(PARTS)
         job = submit(system, name, BODIES[kind], kind)
         text = system.http.get(job["links"]["rejects"], params={"format": "csv"}).text
@@ -313,7 +313,7 @@ class TestSendingAgain:
         assert kept(system, name) == [("a", 1), ("b", 9), ("c", 3), ("d", 4), ("e", 5)]
         assert system.http.get(system.key(name, "b")).json()["note"] == 'x, "y"'
 
-    def test_values_can_be_mended_as_json(self, system: System) -> None:
+    def test_values_can_be_mended_as_json(self, system: InProcess) -> None:
         name = system.dataset(PARTS)
         job = submit(system, name, b'{"k":"a","n":11,"j":{"x":[1.10,12345678901234567890123]}}', "application/x-ndjson")
         (reject,) = rejects(system, job)
@@ -322,7 +322,7 @@ class TestSendingAgain:
         assert again["record_counts"]["rejected"] == 0
         assert system.rows(name) == [{"k": "a", "n": 10, "note": None, "j": {"x": [1]}}]
 
-    def test_what_was_not_mended_is_refused_again(self, system: System) -> None:
+    def test_what_was_not_mended_is_refused_again(self, system: InProcess) -> None:
         name = system.dataset({"fields": [{"name": "t", "type": "text"}]})
         job = submit(system, name, b"t\na,b\n", "text/csv")
         text = system.http.get(job["links"]["rejects"], params={"format": "csv"}).content
@@ -333,12 +333,12 @@ class TestSendingAgain:
         # What was in _raw is still there, so nothing is lost on the way round.
         assert system.http.get(again["links"]["rejects"], params={"format": "csv"}).text.endswith(',"a,b"\r\n')
 
-    def test_without_retry_of_the_notes_are_unknown_columns(self, system: System) -> None:
+    def test_without_retry_of_the_notes_are_unknown_columns(self, system: InProcess) -> None:
         name = system.dataset(PARTS)
         answer = system.post(name, b"k,_record\na,1\n", headers=CSV, params=QUARANTINE)
         assert (answer.status_code, answer.json()["errors"][0]["code"]) == (422, "unknown_field")
 
-    def test_only_a_job_of_the_dataset_with_rejects_can_be_named(self, system: System) -> None:
+    def test_only_a_job_of_the_dataset_with_rejects_can_be_named(self, system: InProcess) -> None:
         name, other = system.dataset(PARTS), system.dataset(PARTS)
         good = submit(system, name, b'{"k":"a"}', "application/x-ndjson")
         bad = submit(system, other, b'{"k":1}', "application/x-ndjson")
@@ -350,7 +350,7 @@ class TestSendingAgain:
 
 
 class TestForgetting:
-    def test_rejects_go_with_their_job_and_others_stay(self, system: System) -> None:
+    def test_rejects_go_with_their_job_and_others_stay(self, system: InProcess) -> None:
         name = system.dataset(PARTS)
         old = submit(system, name, b'{"k":1}\n' * 5, "application/x-ndjson")
         young = submit(system, name, b'{"k":1}\n' * 3, "application/x-ndjson")
@@ -367,7 +367,7 @@ class TestForgetting:
         assert len(rejects(system, young)) == 3
 
 
-def test_compressed_bodies_are_quarantined_too(system: System) -> None:
+def test_compressed_bodies_are_quarantined_too(system: InProcess) -> None:
     name = system.dataset(PARTS)
     headers = {**NDJSON, "content-encoding": "gzip"}
     answer = system.post(name, gzip.compress(BODIES["application/x-ndjson"]), headers=headers, params=QUARANTINE)

@@ -1,14 +1,13 @@
 """Deletion by age: what is too old goes, nothing else ever does, and no outcome of jobs changes by it."""
 
 import uuid
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.integration.test_write_rest import Job, System
+from tests.support.in_process import InProcess, Job
 
 from gristmill.jobs.repository.dispatch import mark_sent
 from gristmill.records import retention
@@ -28,24 +27,16 @@ DAYS: dict[str, Any] = {
 }
 
 
-@pytest.fixture
-def system(database_url: str) -> Iterator[System]:
-    found = System(database_url)
-    with found.http:
-        yield found
-    found.gristmill.database.close()
-
-
 def ago(**age: float) -> str:
     return (datetime.now(UTC) - timedelta(**age)).isoformat()
 
 
-def look(system: System) -> int:
+def look(system: InProcess) -> int:
     """What the dispatcher does now and then."""
     return Retention(system.gristmill.database, 5).run()
 
 
-def expire(system: System, name: str) -> Job:
+def expire(system: InProcess, name: str) -> Job:
     """Look, and return the job that it made, finished."""
     assert look(system) == 1
     system.work()
@@ -54,21 +45,21 @@ def expire(system: System, name: str) -> Job:
     return job
 
 
-def jobs(system: System, name: str) -> list[Job]:
+def jobs(system: InProcess, name: str) -> list[Job]:
     found: list[Job] = system.http.get("/api/v1/jobs", params={"type": EXPIRE, "dataset": name}).json()["jobs"]
     return found
 
 
-def keys(system: System, name: str) -> set[str]:
+def keys(system: InProcess, name: str) -> set[str]:
     return {row["k"] for row in system.rows(name)}
 
 
-def store(system: System, name: str, records: list[Job]) -> None:
+def store(system: InProcess, name: str, records: list[Job]) -> None:
     assert system.job(system.post(name, records))["state"] == "succeeded"
 
 
 class TestExpiring:
-    def test_what_is_older_than_kept_goes_and_the_rest_stays(self, system: System) -> None:
+    def test_what_is_older_than_kept_goes_and_the_rest_stays(self, system: InProcess) -> None:
         name = system.dataset(EVENTS)
         ages = {"old": ago(days=31), "edge": ago(days=30, minutes=1), "young": ago(days=29), "later": ago(days=-5)}
         store(system, name, [*({"k": k, "at": at} for k, at in ages.items()), {"k": "timeless"}])
@@ -78,7 +69,7 @@ class TestExpiring:
         assert job["priority"] == 1
         assert keys(system, name) == {"young", "later", "timeless"}
 
-    def test_a_look_at_a_table_without_old_records_makes_no_job(self, system: System) -> None:
+    def test_a_look_at_a_table_without_old_records_makes_no_job(self, system: InProcess) -> None:
         name = system.dataset(EVENTS)
         store(system, name, [{"k": "a", "at": ago(days=1)}])
         assert look(system) == 0
@@ -87,7 +78,7 @@ class TestExpiring:
         assert shown["last_run"] is not None
         assert (shown["keep"], shown["deleted"]) == ("30d", 0)
 
-    def test_the_body_of_the_dataset_tells_what_was_done(self, system: System) -> None:
+    def test_the_body_of_the_dataset_tells_what_was_done(self, system: InProcess) -> None:
         name, other = system.dataset(EVENTS), system.dataset({**EVENTS, "keep": None})
         system.work()
         path = f"/api/v1/datasets/{name}"
@@ -98,7 +89,9 @@ class TestExpiring:
         assert system.http.get(path).json()["retention"]["deleted"] == 6
         assert system.http.get(f"/api/v1/datasets/{other}").json()["retention"] is None
 
-    def test_it_goes_on_in_parts_until_nothing_is_left(self, system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_it_goes_on_in_parts_until_nothing_is_left(
+        self, system: InProcess, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(retention, "ROWS_PER_TRANSACTION", 7)
         name = system.dataset(EVENTS)
         store(system, name, [{"k": f"{n}", "at": ago(days=31 if n % 2 else 1)} for n in range(100)])
@@ -106,7 +99,7 @@ class TestExpiring:
         assert len(keys(system, name)) == 50
 
     def test_a_job_ends_after_its_time_and_the_next_one_goes_on(
-        self, system: System, monkeypatch: pytest.MonkeyPatch
+        self, system: InProcess, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(retention, "ROWS_PER_TRANSACTION", 10)
         monkeypatch.setattr(retention, "SECONDS_PER_JOB", 0.0)
@@ -115,7 +108,7 @@ class TestExpiring:
         assert [expire(system, name)["result"]["deleted"] for _ in range(2)] == [10, 5]
         assert look(system) == 0
 
-    def test_a_day_is_kept_until_its_end_is_too_old(self, system: System) -> None:
+    def test_a_day_is_kept_until_its_end_is_too_old(self, system: InProcess) -> None:
         name = system.dataset(DAYS)
         today = datetime.now(UTC).date()
         store(system, name, [{"day": str(today - timedelta(days=age))} for age in range(6)])
@@ -123,7 +116,7 @@ class TestExpiring:
         found = {date.fromisoformat(row["day"]) for row in system.rows(name)}
         assert found == {today - timedelta(days=age) for age in range(3)}
 
-    def test_the_contract_may_be_changed_and_what_is_pending_does_not_count(self, system: System) -> None:
+    def test_the_contract_may_be_changed_and_what_is_pending_does_not_count(self, system: InProcess) -> None:
         name = system.dataset(EVENTS)
         store(system, name, [{"k": "a", "at": ago(days=10)}, {"k": "b", "at": ago(days=2)}])
         change = system.http.patch(f"/api/v1/datasets/{name}", json={"keep": "1w"})
@@ -141,7 +134,7 @@ class TestExpiring:
         keep=st.sampled_from(["1h", "36h", "2d", "1w"]),
         ages=st.lists(st.integers(0, 400), min_size=1, max_size=30),
     )
-    def test_nothing_younger_than_kept_is_ever_deleted(self, system: System, keep: str, ages: list[int]) -> None:
+    def test_nothing_younger_than_kept_is_ever_deleted(self, system: InProcess, keep: str, ages: list[int]) -> None:
         name = system.dataset({**EVENTS, "keep": keep})
         now = datetime.now(UTC)
         at = {f"{place}": now - timedelta(hours=age) for place, age in enumerate(ages)}
@@ -159,7 +152,7 @@ class TestExpiring:
 
 @pytest.mark.promise(3)
 class TestBesideWrites:
-    def test_a_record_stays_while_an_earlier_job_could_bring_back_what_it_replaced(self, system: System) -> None:
+    def test_a_record_stays_while_an_earlier_job_could_bring_back_what_it_replaced(self, system: InProcess) -> None:
         """In order, the old one replaces the young one and is deleted; with the young one late it must not win."""
         name = system.dataset(EVENTS)
         system.work()
@@ -174,7 +167,7 @@ class TestBesideWrites:
         assert expire(system, name)["result"]["deleted"] == 1
         assert system.rows(name) == []
 
-    def test_what_a_writer_holds_is_left_for_the_next_time(self, system: System) -> None:
+    def test_what_a_writer_holds_is_left_for_the_next_time(self, system: InProcess) -> None:
         name = system.dataset(EVENTS)
         store(system, name, [{"k": k, "at": ago(days=60)} for k in "abc"])
         with system.gristmill.database.transaction() as connection:
@@ -184,7 +177,7 @@ class TestBesideWrites:
         expire(system, name)
         assert keys(system, name) == set()
 
-    def test_exclusive_jobs_of_the_dataset_do_not_wait_for_it(self, system: System) -> None:
+    def test_exclusive_jobs_of_the_dataset_do_not_wait_for_it(self, system: InProcess) -> None:
         name = system.dataset(EVENTS)
         store(system, name, [{"k": "a", "at": ago(days=60)}, {"k": "b", "at": ago(days=1)}])
         assert look(system) == 1
@@ -194,7 +187,7 @@ class TestBesideWrites:
         system.executor.run(expiring.job_id, expiring.number, expiring.dispatch)
         assert system.rows(name) == []
 
-    def test_a_new_dataset_of_the_name_is_left_alone(self, system: System) -> None:
+    def test_a_new_dataset_of_the_name_is_left_alone(self, system: InProcess) -> None:
         name = system.dataset(EVENTS)
         store(system, name, [{"k": "a", "at": ago(days=60)}])
         assert look(system) == 1
@@ -210,13 +203,13 @@ class TestBesideWrites:
         with system.gristmill.database.autocommit() as connection:
             assert connection.exec_driver_sql("SELECT count(*) FROM gristmill.retention").scalar() == 0
 
-    def test_one_job_at_a_time_is_enough(self, system: System) -> None:
+    def test_one_job_at_a_time_is_enough(self, system: InProcess) -> None:
         name = system.dataset(EVENTS)
         store(system, name, [{"k": "a", "at": ago(days=60)}])
         assert [look(system), look(system)] == [1, 0]
         assert len(jobs(system, name)) == 1
 
-    def test_what_was_deleted_is_counted(self, system: System) -> None:
+    def test_what_was_deleted_is_counted(self, system: InProcess) -> None:
         name = system.dataset(EVENTS)
         store(system, name, [{"k": f"{uuid.uuid4()}", "at": ago(days=60)} for _ in range(3)])
         expire(system, name)

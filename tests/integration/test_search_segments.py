@@ -35,11 +35,6 @@ def dataset(database: Database) -> Dataset:
     return make_dataset(database, BODY)
 
 
-@pytest.fixture
-def builder(database: Database) -> IndexBuilder:
-    return IndexBuilder(database, BuildSettings(memory_mb=64, workers=0, min_rows=100, check_every=0.05))
-
-
 class TestBuild:
     def test_the_tail_becomes_a_ready_segment_with_a_valid_index(
         self, database: Database, dataset: Dataset, builder: IndexBuilder

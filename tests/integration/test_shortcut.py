@@ -1,11 +1,11 @@
 """A small POST without options goes past the framework; nobody can tell by the answer."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.integration.test_write_rest import THINGS, System
+from tests.integration.test_write_rest import THINGS
+from tests.support.in_process import InProcess
 
 GOOD = [{"k": "a", "n": 1}]
 # Any header that the short way does not know sends a request the long way.
@@ -23,15 +23,7 @@ BAD: list[Any] = [
 ]
 
 
-@pytest.fixture
-def system(database_url: str) -> Iterator[System]:
-    found = System(database_url)
-    with found.http:
-        yield found
-    found.gristmill.database.close()
-
-
-def send(system: System, name: str, body: Any, **headers: str) -> Any:
+def send(system: InProcess, name: str, body: Any, **headers: str) -> Any:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     headers = {"content-type": "application/json", **headers}
     return system.http.post(f"/api/v1/datasets/{name}/records", content=content, headers=headers)
@@ -48,7 +40,7 @@ def shown(answer: Any) -> tuple[int, dict[str, Any], dict[str, str]]:
 class TestShortcut:
     @pytest.mark.parametrize("body", [GOOD, {"records": GOOD}, {"records": [*GOOD, {"k": "b", "n": 2, "t": "é"}]}])
     def test_both_ways_give_the_same_answer_and_the_same_rows(
-        self, system: System, body: Any, monkeypatch: pytest.MonkeyPatch
+        self, system: InProcess, body: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         name = system.dataset({**THINGS, "key": ["k"]})
         system.work()
@@ -70,7 +62,7 @@ class TestShortcut:
         assert system.rows(name) == rows
 
     @pytest.mark.parametrize("body", BAD)
-    def test_both_ways_refuse_alike(self, system: System, body: Any) -> None:
+    def test_both_ways_refuse_alike(self, system: InProcess, body: Any) -> None:
         name = system.dataset({**THINGS, "key": ["k"]})
         system.work()
         send(system, name, GOOD)
@@ -79,12 +71,12 @@ class TestShortcut:
         assert short.status_code in (400, 422)
         assert shown(short) == shown(long)
 
-    def test_a_dataset_that_nobody_knows_is_refused_alike(self, system: System) -> None:
+    def test_a_dataset_that_nobody_knows_is_refused_alike(self, system: InProcess) -> None:
         short, long = send(system, "nobody", GOOD), send(system, "nobody", GOOD, **LONG)
         assert short.status_code == 404
         assert shown(short) == shown(long)
 
-    def test_metrics_name_the_call_alike(self, system: System) -> None:
+    def test_metrics_name_the_call_alike(self, system: InProcess) -> None:
         name = system.dataset({**THINGS, "key": ["k"]})
         system.work()
 
@@ -101,7 +93,9 @@ class TestShortcut:
         grown = {route: after[route] - before.get(route, 0) for route in after if after[route] != before.get(route)}
         assert grown == {"/api/v1/datasets/{dataset}/records": 3}
 
-    def test_a_defect_on_the_short_way_is_a_problem_too(self, system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_defect_on_the_short_way_is_a_problem_too(
+        self, system: InProcess, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         name = system.dataset({**THINGS, "key": ["k"]})
         system.work()
         send(system, name, GOOD)

@@ -9,9 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.integration.test_write_rest import CSV, NDJSON, System, system
-
-__all__ = ["system"]
+from tests.support.in_process import CSV, NDJSON, InProcess
 
 _FIELDS = {
     "t": "text", "i": "integer", "f": "float", "d": "decimal", "b": "boolean", "ts": "timestamp", "da": "date",
@@ -78,7 +76,7 @@ class TestReadsBackEqual:
     @pytest.mark.promise(9)
     @given(rows=_ROWS)
     @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
-    def test_all_types_through_all_formats(self, system: System, rows: list[dict[str, Any]]) -> None:
+    def test_all_types_through_all_formats(self, system: InProcess, rows: list[dict[str, Any]]) -> None:
         fields: list[dict[str, Any]] = [{"name": name, "type": kind} for name, kind in _FIELDS.items()]
         next(field for field in fields if field["name"] == "v")["dimensions"] = 2
         fields.insert(0, {"name": "n", "type": "integer", "required": True})

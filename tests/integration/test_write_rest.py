@@ -1,86 +1,12 @@
 """Record writes from the REST call to the rows, with the real submit, dispatch and worker code in one process."""
 
-import itertools
 import json
-import urllib.parse
-import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
-from gristmill.api.app import make_app
-from gristmill.bootstrap import Gristmill
-from gristmill.core.config import Settings
-from gristmill.jobs.repository.dispatch import mark_sent
-
-Job = dict[str, Any]
-NDJSON = {"content-type": "application/x-ndjson"}
-CSV = {"content-type": "text/csv"}
-
-
-class System:
-    """The REST interface, and workers that run when they are told to."""
-
-    def __init__(self, database_url: str, **options: Any) -> None:
-        self.gristmill = Gristmill(Settings(database_url=database_url, log_level="error", **options), "test", pool=8)
-        self.http = TestClient(make_app(self.gristmill), base_url="http://localhost")
-        self.executor = self.gristmill.executor()
-        self.names = itertools.count()
-
-    def work(self, limit: int = 1000) -> int:
-        """Run due chunks until there are none; return how many were run."""
-        done = 0
-        while done < limit:
-            with self.gristmill.database.transaction() as connection:
-                messages = mark_sent(connection, "default", min(4, limit - done))
-            if not messages:
-                return done
-            for message in reversed(messages):  # Plain jobs may run in any order.
-                self.executor.run(message.job_id, message.number, message.dispatch)
-            done += len(messages)
-        return done
-
-    def dataset(self, body: Job) -> str:
-        name = f"d{next(self.names)}_{uuid.uuid4().hex[:8]}"
-        answer = self.http.post("/api/v1/datasets", json={**body, "name": name})
-        assert answer.status_code == 202, answer.text
-        return name
-
-    def post(self, name: str, records: Any, path: str = "records", **options: Any) -> Any:
-        if isinstance(records, bytes):
-            return self.http.post(f"/api/v1/datasets/{name}/{path}", content=records, **options)
-        return self.http.post(f"/api/v1/datasets/{name}/{path}", json=records, **options)
-
-    def job(self, answer: Any) -> Job:
-        """Run everything and return the job that the answer accepted."""
-        assert answer.status_code in (200, 202), answer.text
-        self.work()
-        found: Job = self.http.get(answer.json()["links"]["self"]).json()
-        assert found["done"], found
-        return found
-
-    def key(self, name: str, key: Any) -> str:
-        text = key if isinstance(key, str) else json.dumps(key)
-        return f"/api/v1/datasets/{name}/records/{urllib.parse.quote(text, safe='')}"
-
-    def rows(self, name: str) -> list[Job]:
-        answer = self.http.get(f"/api/v1/datasets/{name}/records?page_size=1000")
-        assert answer.status_code == 200, answer.text
-        records: list[Job] = answer.json()["records"]
-        return records
-
-
-@pytest.fixture
-def system(database_url: str) -> Iterator[System]:
-    found = System(database_url)
-    with found.http:
-        yield found
-    found.gristmill.database.close()
-
+from tests.support.in_process import CSV, NDJSON, InProcess
 
 THINGS = {
     "fields": [
@@ -104,7 +30,7 @@ class TestSubmit:
             (b"k,v\na,1\nb,\n", CSV),
         ],
     )
-    def test_every_format_gives_the_same_rows(self, system: System, body: bytes, headers: dict[str, str]) -> None:
+    def test_every_format_gives_the_same_rows(self, system: InProcess, body: bytes, headers: dict[str, str]) -> None:
         name = system.dataset(ONE)
         answer = system.post(name, body, headers=headers)
         assert answer.status_code == 202
@@ -114,7 +40,7 @@ class TestSubmit:
         assert system.rows(name) == [{"k": "a", "v": 1}, {"k": "b", "v": None}]
 
     def test_a_large_body_becomes_many_chunks_and_the_last_duplicate_wins(self, database_url: str) -> None:
-        system = System(database_url, jobs_chunk_records=1000, jobs_chunk_bytes=10_000)
+        system = InProcess(database_url, jobs_chunk_records=1000, jobs_chunk_bytes=10_000)
         with system.http:
             name = system.dataset(ONE)
             lines = [json.dumps({"k": f"k{n % 4000}", "v": n}) for n in range(5000)]
@@ -130,7 +56,7 @@ class TestSubmit:
             assert tuple(found) == (4000, sum(range(1000, 5000)))
         system.gristmill.database.close()
 
-    def test_nothing_of_a_bad_batch_is_stored_or_queued(self, system: System) -> None:
+    def test_nothing_of_a_bad_batch_is_stored_or_queued(self, system: InProcess) -> None:
         name = system.dataset(THINGS)
         system.work()
         answer = system.post(
@@ -161,13 +87,13 @@ class TestSubmit:
         ],
     )
     def test_bad_bodies_have_their_status(
-        self, system: System, body: bytes, headers: dict[str, str], status: int
+        self, system: InProcess, body: bytes, headers: dict[str, str], status: int
     ) -> None:
         name = system.dataset(ONE)
         assert system.post(name, body, headers=headers).status_code == status
         assert system.post(name, body, "validate", headers=headers).status_code == status
 
-    def test_other_refusals(self, system: System) -> None:
+    def test_other_refusals(self, system: InProcess) -> None:
         name = system.dataset(ONE)
         assert system.post("nowhere", [{"k": "a"}]).status_code == 404
         assert system.post(name, [{"k": "a"}], params={"on_conflict": "merge"}).status_code == 422
@@ -176,7 +102,7 @@ class TestSubmit:
         assert system.post(unkeyed, [{"k": "a"}], params={"on_conflict": "fail"}).json()["code"] == "no_key"
 
     def test_oversized_bodies_are_refused_by_length_and_while_streaming(self, database_url: str) -> None:
-        system = System(database_url, api_max_body_bytes=4096, api_max_json_bytes=2048)
+        system = InProcess(database_url, api_max_body_bytes=4096, api_max_json_bytes=2048)
         with system.http:
             name = system.dataset(ONE)
             assert system.post(name, b" " * 5000, headers={"content-type": "application/json"}).status_code == 413
@@ -186,7 +112,7 @@ class TestSubmit:
         system.gristmill.database.close()
 
     def test_a_full_spool_is_503_and_is_free_again_afterwards(self, database_url: str) -> None:
-        system = System(database_url, api_max_spool_bytes=2 * 1024 * 1024)
+        system = InProcess(database_url, api_max_spool_bytes=2 * 1024 * 1024)
         with system.http:
             name = system.dataset(ONE)
             body = b'{"k":"a","v":1}\n' * 200_000
@@ -197,7 +123,7 @@ class TestSubmit:
                 assert system.post(name, body[:1_600_000], headers=NDJSON).status_code == 202
         system.gristmill.database.close()
 
-    def test_validate_counts_and_stores_nothing(self, system: System) -> None:
+    def test_validate_counts_and_stores_nothing(self, system: InProcess) -> None:
         name = system.dataset(ONE)
         system.work()
         answer = system.post(name, [{"k": "a"}, {"k": "b"}], "validate")
@@ -205,7 +131,7 @@ class TestSubmit:
         assert system.post(name, [{"k": 1}], "validate").status_code == 422
         assert (system.work(), system.rows(name)) == (0, [])
 
-    def test_a_json_column_keeps_the_depth_limit(self, system: System) -> None:
+    def test_a_json_column_keeps_the_depth_limit(self, system: InProcess) -> None:
         name = system.dataset({"fields": [{"name": "j", "type": "json"}]})
         for depth, status in ((32, 422), (30, 202), (100_000, 422)):
             value = "[" * depth + "]" * depth
@@ -214,7 +140,7 @@ class TestSubmit:
 
 
 class TestIdempotency:
-    def test_the_same_request_is_the_first_job_whatever_happened_since(self, system: System) -> None:
+    def test_the_same_request_is_the_first_job_whatever_happened_since(self, system: InProcess) -> None:
         name = system.dataset(ONE)
         headers = {"idempotency-key": "one"}
         first = system.post(name, [{"k": "a"}], headers=headers)
@@ -227,7 +153,7 @@ class TestIdempotency:
 
 
 class TestConflict:
-    def test_fail_is_refused_at_submit_when_nothing_is_unfinished(self, system: System) -> None:
+    def test_fail_is_refused_at_submit_when_nothing_is_unfinished(self, system: InProcess) -> None:
         name = system.dataset(ONE)
         system.job(system.post(name, [{"k": "a", "v": 1}]))
         answer = system.post(name, [{"k": "b"}, {"k": "a"}], params={"on_conflict": "fail"})
@@ -235,7 +161,7 @@ class TestConflict:
         assert (answer.json()["record"], answer.json()["key"]) == (1, "a")
         assert system.job(system.post(name, [{"k": "b"}], params={"on_conflict": "fail"}))["state"] == "succeeded"
 
-    def test_fail_is_decided_by_the_job_when_something_is_unfinished(self, system: System) -> None:
+    def test_fail_is_decided_by_the_job_when_something_is_unfinished(self, system: InProcess) -> None:
         name = system.dataset(ONE)
         system.post(name, [{"k": "a", "v": 1}])
         job = system.job(system.post(name, [{"k": "a", "v": 2}], params={"on_conflict": "fail"}))
@@ -244,7 +170,7 @@ class TestConflict:
 
 
 class TestChange:
-    def test_patch_and_delete_a_record_with_a_composite_key(self, system: System) -> None:
+    def test_patch_and_delete_a_record_with_a_composite_key(self, system: InProcess) -> None:
         name = system.dataset(THINGS)
         key = ["a/b ü", 7]
         system.job(system.post(name, [{"k": key[0], "n": key[1], "v": 1, "t": "old"}]))
@@ -266,12 +192,12 @@ class TestChange:
             (b'{"v":' + b"[" * 100_000, 422, "too_deep"),
         ],
     )
-    def test_bad_changes_are_refused(self, system: System, changes: bytes, status: int, code: str) -> None:
+    def test_bad_changes_are_refused(self, system: InProcess, changes: bytes, status: int, code: str) -> None:
         name = system.dataset(THINGS)
         answer = system.http.patch(system.key(name, ["a", 1]), content=changes)
         assert (answer.status_code, answer.json()["errors"][0]["code"]) == (status, code)
 
-    def test_unknown_records_are_404_at_submit_or_fail_the_job(self, system: System) -> None:
+    def test_unknown_records_are_404_at_submit_or_fail_the_job(self, system: InProcess) -> None:
         name = system.dataset(ONE)
         pending = [system.http.patch(system.key(name, "a"), json={"v": 1}), system.http.delete(system.key(name, "a"))]
         for answer in pending:
@@ -283,12 +209,12 @@ class TestChange:
         ):
             assert (answer.status_code, answer.json()["code"]) == (404, "unknown_record")
 
-    def test_a_dataset_without_a_key_has_no_records_by_name(self, system: System) -> None:
+    def test_a_dataset_without_a_key_has_no_records_by_name(self, system: InProcess) -> None:
         name = system.dataset({"fields": ONE["fields"]})
         assert system.http.patch(system.key(name, "a"), json={"v": 1}).json()["code"] == "no_key"
         assert system.http.delete(system.key(name, "a")).status_code == 409
 
-    def test_delete_where_counts_what_it_deleted(self, system: System) -> None:
+    def test_delete_where_counts_what_it_deleted(self, system: InProcess) -> None:
         name = system.dataset(ONE)
         system.job(system.post(name, [{"k": f"{n}", "v": n} for n in range(10)]))
         job = system.job(system.post(name, {"where": {"v": {"ge": 4}}}, "records/delete"))
@@ -298,13 +224,13 @@ class TestChange:
     @pytest.mark.parametrize(
         "body", [{}, {"where": None}, {"where": {"x": 1}}, {"where": {"v": "a"}}, [], {"were": {}}]
     )
-    def test_delete_where_needs_a_valid_filter(self, system: System, body: Any) -> None:
+    def test_delete_where_needs_a_valid_filter(self, system: InProcess, body: Any) -> None:
         name = system.dataset(ONE)
         assert system.post(name, body, "records/delete").status_code == 422
 
 
 class TestLifeOfADataset:
-    def test_records_of_a_dropped_dataset_end_cancelled(self, system: System) -> None:
+    def test_records_of_a_dropped_dataset_end_cancelled(self, system: InProcess) -> None:
         name = system.dataset(ONE)
         system.work()
         queued = system.post(name, [{"k": "a"}])
@@ -312,7 +238,7 @@ class TestLifeOfADataset:
         job = system.job(queued)
         assert (job["state"], job["error"]["detail"]) == ("cancelled", "cancelled: dataset dropped")
 
-    def test_a_name_created_again_is_another_dataset(self, system: System) -> None:
+    def test_a_name_created_again_is_another_dataset(self, system: InProcess) -> None:
         name = system.dataset(ONE)
         old = system.post(name, [{"k": "old"}])
         system.http.delete(f"/api/v1/datasets/{name}")
@@ -323,7 +249,7 @@ class TestLifeOfADataset:
         assert system.job(new)["state"] == "succeeded"
         assert system.rows(name) == [{"other": 1}]
 
-    def test_records_follow_a_contract_that_changes_under_them(self, system: System) -> None:
+    def test_records_follow_a_contract_that_changes_under_them(self, system: InProcess) -> None:
         name = system.dataset(ONE)
         system.work()
         before = system.post(name, [{"k": "a", "v": 1}])
@@ -335,7 +261,7 @@ class TestLifeOfADataset:
 
 
 class TestEmbedding:
-    def test_records_are_embedded_and_a_patch_embeds_anew(self, system: System) -> None:
+    def test_records_are_embedded_and_a_patch_embeds_anew(self, system: InProcess) -> None:
         fields = [{"name": "k", "type": "text", "required": True}, {"name": "t", "type": "text"}]
         name = system.dataset({"fields": fields, "key": ["k"], "embedding": {"from": ["t"], "embedder": "hashing"}})
 
@@ -369,7 +295,7 @@ class TestOrder:
     @given(steps=st.lists(_STEP, min_size=3, max_size=14))
     @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
     def test_the_table_ends_as_a_dict_changed_in_the_order_of_submission(
-        self, system: System, steps: list[Any]
+        self, system: InProcess, steps: list[Any]
     ) -> None:
         name = system.dataset(ONE)
         model: dict[str, Any] = {}
@@ -386,7 +312,7 @@ class TestOrder:
         system.work()
         assert {row["k"]: row["v"] for row in system.rows(name)} == model
 
-    def _submit(self, system: System, name: str, step: str, value: Any) -> Any:
+    def _submit(self, system: InProcess, name: str, step: str, value: Any) -> Any:
         if step in ("upsert", "fail"):
             mode = "fail" if step == "fail" else "replace"
             return system.post(name, [{"k": k, "v": v} for k, v in value], params={"on_conflict": mode})

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 from gristmill import __version__
 from gristmill.access.keys import KeyRing
 from gristmill.api import service_endpoints
-from gristmill.api.gate import Gate
+from gristmill.api.gate import API, Gate
 from gristmill.api.problems import install_problem_handlers
 from gristmill.api.shortcut import Shortcut
 from gristmill.bootstrap import Gristmill
@@ -51,7 +51,7 @@ def make_app(gristmill: Gristmill) -> ASGIApp:
     app.state.idempotency_hours = settings.jobs_idempotency_hours
     app.include_router(service_endpoints.build_router(gristmill.database))
     for router in gristmill.routers():
-        app.include_router(router, prefix="/api/v1", dependencies=[Depends(known_parameters)])
+        app.include_router(router, prefix=API, dependencies=[Depends(known_parameters)])
     install_problem_handlers(app)
     short = Shortcut(app, gristmill.small_ingest, gristmill.spool, gristmill.notifier)
     return Gate(short, settings, KeyRing(gristmill.database))

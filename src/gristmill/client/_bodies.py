@@ -86,19 +86,23 @@ def records_body(records: Records, format: str | None) -> Iterator[Body]:
             yield Body(spool, CONTENT_TYPES["ndjson"])
 
 
-def format_of(path: str | os.PathLike[str], format: str | None) -> str:
-    """Return ``format`` if it is given and valid, else the one that the file's suffix stands for."""
+def format_of(path: str | os.PathLike[str], format: str | None, suffixes: Mapping[str, str] = SUFFIXES) -> str:
+    """Return ``format`` if it is given and valid, else the one that the file's suffix stands for.
+
+    suffixes: the formats there are, by the suffixes of their files.
+    """
+    formats = ", ".join(dict.fromkeys(suffixes.values()))
     if format is not None:
-        if format not in CONTENT_TYPES:
-            raise ValueError(f"unknown format {format!r}; choose one of: {', '.join(CONTENT_TYPES)}")
+        if format not in suffixes.values():
+            raise ValueError(f"unknown format {format!r}; choose one of: {formats}")
         return format
     suffix = Path(path).suffix.lower()
-    if suffix not in SUFFIXES:
+    if suffix not in suffixes:
         raise ValueError(
             f"cannot tell the format of {os.fspath(path)!r} by its suffix {suffix!r} "
-            f"(known: {', '.join(SUFFIXES)}); name the format: {', '.join(CONTENT_TYPES)}"
+            f"(known: {', '.join(suffixes)}); name the format: {formats}"
         )
-    return SUFFIXES[suffix]
+    return suffixes[suffix]
 
 
 def dumps(value: Any) -> bytes:

@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
+from gristmill.client._bodies import format_of
 from gristmill.client._jobs import JobCalls
 from gristmill.client._paths import dataset_path
 from gristmill.client._records import _time_text, _where_text
@@ -41,9 +42,11 @@ class ExportCalls(JobCalls):
         options = {"where": where, "start": start, "end": end, "fields": fields, "embedding": embedding}
         if isinstance(file, (str, os.PathLike)):
             with _finished_file(Path(file)) as target:
-                return self.export(dataset, target, format=export_format(file, format), **options)  # type: ignore[arg-type]
+                return self.export(dataset, target, format=format_of(file, format, EXPORT_SUFFIXES), **options)  # type: ignore[arg-type]
         if format is None:
-            raise ValueError(f"a file object needs a format: one of {', '.join(_formats())}")
+            raise ValueError(
+                f"a file object needs a format: one of {', '.join(dict.fromkeys(EXPORT_SUFFIXES.values()))}"
+            )
         size = 0
         for piece in self.export_pieces(dataset, format, **options):  # type: ignore[arg-type]
             file.write(piece)
@@ -63,7 +66,7 @@ class ExportCalls(JobCalls):
     ) -> Iterator[bytes]:
         """Yield the bytes of an export as they arrive. Parameters and errors as of ``export``."""
         params = {
-            "format": export_format("", format),
+            "format": format_of("", format, EXPORT_SUFFIXES),
             "where": _where_text(where),
             "start": _time_text(start),
             "end": _time_text(end),
@@ -71,25 +74,6 @@ class ExportCalls(JobCalls):
             "include": "embedding" if embedding else None,
         }
         return self._transport.stream(dataset_path(dataset, "export"), params, _SILENCE)
-
-
-def export_format(path: str | os.PathLike[str], format: str | None) -> str:
-    """Return ``format`` if it is given and valid, else the one that the file's suffix stands for."""
-    if format is not None:
-        if format not in _formats():
-            raise ValueError(f"unknown format {format!r}; choose one of: {', '.join(_formats())}")
-        return format
-    suffix = Path(path).suffix.lower()
-    if suffix not in EXPORT_SUFFIXES:
-        raise ValueError(
-            f"cannot tell the format of {os.fspath(path)!r} by its suffix {suffix!r} "
-            f"(known: {', '.join(EXPORT_SUFFIXES)}); name the format: {', '.join(_formats())}"
-        )
-    return EXPORT_SUFFIXES[suffix]
-
-
-def _formats() -> list[str]:
-    return list(dict.fromkeys(EXPORT_SUFFIXES.values()))
 
 
 @contextmanager

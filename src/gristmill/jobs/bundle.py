@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 
 from gristmill.core.database import Database
 from gristmill.core.logs import get_logger
+from gristmill.jobs.errors import UnknownJobType
 from gristmill.jobs.handlers import ChunkTask, Outcome, Pair, Registry, SharingHandler
 from gristmill.jobs.repository import settle as settling
 
@@ -43,8 +44,14 @@ class Bundle:
         tasks: of one type, in the order of their jobs. Raises the error of the time limit, and nothing else: the
         chunks that are not in the answer still run under their fences, and nothing of them was kept.
         """
-        handler = next((found for found in self._registry if tasks and found.type == tasks[0].type), None)
-        if not isinstance(handler, SharingHandler) or len(tasks) < 2:
+        if len(tasks) < 2:
+            return set()
+        try:
+            handler = self._registry.get(tasks[0].type)
+        except UnknownJobType:
+            # Each chunk says so for itself when it is run alone.
+            return set()
+        if not isinstance(handler, SharingHandler):
             return set()
         started = time.monotonic()
         pairs = [pair for task in tasks if (pair := self._prepare(handler, task)) is not None]

@@ -134,13 +134,13 @@ def build_router(service: JobService) -> APIRouter:
     @router.get("/{job_id}", dependencies=[Depends(needs("read"))])
     async def get_job(http: HttpRequest, job_id: str, wait: float | None = None) -> JSONResponse:
         """Return a job; with ``wait`` hold the answer until it has finished, at most that many seconds."""
-        return JSONResponse(await _wait_for(http, _id(job_id), _wait_seconds(http)))
+        return JSONResponse(await _wait_for(http, job_id_of(job_id), _wait_seconds(http)))
 
     @router.post("/{job_id}/cancel", status_code=202, dependencies=[Depends(needs("write"))])
     async def cancel_job(http: HttpRequest, job_id: str) -> Response:
         """Cancel a job: chunks not yet claimed never run, running ones stop at their next step."""
         asked_by = principal_of(http).name
-        body = await run_in_threadpool(service.cancel, _id(job_id), asked_by)
+        body = await run_in_threadpool(service.cancel, job_id_of(job_id), asked_by)
         return JSONResponse(body, 200 if body["done"] else 202, {"Location": f"{BASE}/{job_id}"})
 
     @router.post("/{job_id}/retry", status_code=202, dependencies=[Depends(needs("write"))])
@@ -149,13 +149,14 @@ def build_router(service: JobService) -> APIRouter:
     ) -> Response:
         """Run the failed chunks of a failed job again."""
         _wait_seconds(http)
-        await run_in_threadpool(service.retry, _id(job_id))
-        return await answer_write(http, _id(job_id))
+        await run_in_threadpool(service.retry, job_id_of(job_id))
+        return await answer_write(http, job_id_of(job_id))
 
     return router
 
 
-def _id(text: str) -> uuid.UUID:
+def job_id_of(text: str) -> uuid.UUID:
+    """Return the job's id in a path. Raises UnknownJob for what is no UUID."""
     try:
         return uuid.UUID(text)
     except ValueError:

@@ -1,6 +1,5 @@
 """REST: the rejects of a job, listed and downloaded."""
 
-import uuid
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
@@ -8,7 +7,7 @@ from fastapi.responses import Response, StreamingResponse
 
 from gristmill.core.endpoints import needs
 from gristmill.core.errors import Invalid, Place
-from gristmill.jobs.errors import UnknownJob
+from gristmill.jobs.endpoints import job_id_of
 from gristmill.records.rejects.service import Format, RejectService
 
 _DEFAULT_PAGE = 100
@@ -27,7 +26,7 @@ def build_router(service: RejectService) -> APIRouter:
         format: Annotated[Format | None, Query(description="download all of them as a file instead")] = None,
     ) -> Response:
         """List the records of a job that were quarantined, with their errors; or download them all."""
-        job = _id(job_id)
+        job = job_id_of(job_id)
         if format is None:
             return Response(service.list(job, page_size or _DEFAULT_PAGE, page_token), media_type="application/json")
         for name, value in (("page_size", page_size), ("page_token", page_token)):
@@ -39,10 +38,3 @@ def build_router(service: RejectService) -> APIRouter:
         return StreamingResponse(download.pieces, media_type=_TYPES[format], headers=headers)
 
     return router
-
-
-def _id(text: str) -> uuid.UUID:
-    try:
-        return uuid.UUID(text)
-    except ValueError:
-        raise UnknownJob(f"There is no job {text[:80]!r}: a job id is a UUID") from None

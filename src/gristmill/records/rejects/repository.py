@@ -1,14 +1,14 @@
 """SQL of rejects: stored by COPY, read in short keyset reads bounded in rows and bytes, forgotten after their job."""
 
-import contextlib
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection
 
-from gristmill.records.rejects.spool import COLUMNS, Readable
+from gristmill.core.copy import copy_in
+from gristmill.records.rejects.spool import COLUMNS
 
 _COPY = f"COPY gristmill.rejects ({COLUMNS}) FROM STDIN (FORMAT binary)"
 # The first row is given whatever its size; those after it only as long as all of them together stay below the bound.
@@ -65,10 +65,9 @@ class RejectingJob:
     rejected: int
 
 
-def store(connection: Connection, data: Readable) -> None:
+def store(connection: Connection, data: Iterable[bytes]) -> None:
     """Insert rejects. data: from ``RejectSpool.copy_data``."""
-    with contextlib.closing(connection.connection.cursor()) as cursor:
-        cursor.copy_expert(_COPY, data)
+    copy_in(connection, _COPY, data)
 
 
 def find_job(connection: Connection, job_id: uuid.UUID) -> RejectingJob | None:

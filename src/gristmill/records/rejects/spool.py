@@ -5,8 +5,8 @@ import struct
 import uuid
 from collections.abc import Iterator
 from dataclasses import fields
-from typing import Protocol
 
+from gristmill.core.copy import BINARY_HEAD, BINARY_TAIL
 from gristmill.core.errors import MAX_LISTED, Invalid, Place
 from gristmill.records.reject import Reject
 from gristmill.records.spool import Spool, SpoolFile
@@ -16,9 +16,6 @@ MAX_STORED_PLACES = 20
 # Written at once: each write to the spool is flushed.
 _BLOCK_BYTES = 64 * 1024
 COLUMNS = "job_id, record, line, raw, errors, errors_total"
-_HEAD = b"PGCOPY\n\xff\r\n\0" + struct.pack("!ii", 0, 0)
-_END = struct.pack("!h", -1)
-
 
 _JSON = json.JSONEncoder(separators=(",", ":"))
 _MEMBERS = tuple(field.name for field in fields(Place))
@@ -29,12 +26,6 @@ class TooManyRejects(Invalid):
 
     code = "too_many_rejects"
     title = "Too many records do not fit"
-
-
-class Readable(Protocol):
-    """What COPY wants of a file."""
-
-    def read(self, size: int = -1, /) -> bytes: ...
 
 
 class RejectSpool:
@@ -69,10 +60,17 @@ class RejectSpool:
         """Keep the header of a CSV body."""
         self.columns = names
 
-    def copy_data(self, job_id: uuid.UUID) -> Readable:
-        """Return the rejects as a file for ``COPY … (FORMAT binary)`` of ``COLUMNS``."""
+    def copy_data(self, job_id: uuid.UUID) -> Iterator[bytes]:
+        """Yield what ``COPY … (FORMAT binary)`` of ``COLUMNS`` takes, in blocks of any size."""
         self._flush()
-        return _Stream(self._blocks(job_id))
+        # The number of columns and the first of them, which was not known before.
+        start = struct.pack("!hi", 6, 16) + job_id.bytes
+        yield BINARY_HEAD
+        file = self._content.file
+        file.seek(0)
+        while size := file.read(4):
+            yield start + file.read(struct.unpack("!i", size)[0])
+        yield BINARY_TAIL
 
     def close(self) -> None:
         """Give the place in the spool back; may be called again."""
@@ -83,16 +81,6 @@ class RejectSpool:
         if self._waiting:
             self._content.write(bytes(self._waiting))
             self._waiting = bytearray()
-
-    def _blocks(self, job_id: uuid.UUID) -> Iterator[bytes]:
-        # The number of columns and the first of them, which was not known before.
-        start = struct.pack("!hi", 6, 16) + job_id.bytes
-        yield _HEAD
-        file = self._content.file
-        file.seek(0)
-        while size := file.read(4):
-            yield start + file.read(struct.unpack("!i", size)[0])
-        yield _END
 
 
 def _copy_row(reject: Reject) -> bytes:
@@ -115,24 +103,3 @@ def _place(place: Place) -> dict[str, object]:
     """Return what ``place.as_json`` does, without its deep copy of every value: there may be a million of them."""
     members = ((name, getattr(place, name)) for name in _MEMBERS)
     return {name: value for name, value in members if value is not None}
-
-
-class _Stream:
-    """A file over blocks of bytes, for reading only."""
-
-    def __init__(self, blocks: Iterator[bytes]) -> None:
-        self._blocks = blocks
-        self._rest = b""
-
-    def read(self, size: int = -1) -> bytes:
-        parts, have = [self._rest], len(self._rest)
-        while size < 0 or have < size:
-            block = next(self._blocks, None)
-            if block is None:
-                break
-            parts.append(block)
-            have += len(block)
-        whole = b"".join(parts)
-        end = len(whole) if size < 0 else size
-        self._rest = whole[end:]
-        return whole[:end]

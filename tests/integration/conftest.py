@@ -1,0 +1,25 @@
+"""Fixtures that several integration tests share."""
+
+from collections.abc import Iterator
+
+import pytest
+from tests.support.in_process import InProcess
+
+from gristmill.core.database import Database
+from gristmill.search.build import IndexBuilder
+from gristmill.search.build_settings import BuildSettings
+
+
+@pytest.fixture
+def system(database_url: str) -> Iterator[InProcess]:
+    """Gristmill as one process, on a database of its own."""
+    found = InProcess(database_url)
+    with found.http:
+        yield found
+    found.gristmill.database.close()
+
+
+@pytest.fixture
+def builder(database: Database) -> IndexBuilder:
+    """Builds small segments, and looks often for whoever is in its way."""
+    return IndexBuilder(database, BuildSettings(memory_mb=64, workers=0, min_rows=100, check_every=0.05))
