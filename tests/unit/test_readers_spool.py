@@ -11,6 +11,7 @@ import pytest
 
 from gristmill.core.errors import Invalid, TooLarge, Unavailable
 from gristmill.datasets.contract import parse_contract
+from gristmill.jobs.submit import NewChunk
 from gristmill.records.chunks import Batch, read_batches
 from gristmill.records.payload import decode, encode
 from gristmill.records.readers.ndjson import read_ndjson
@@ -164,7 +165,7 @@ class TestSpooledChunks:
         chunks = SpooledChunks(spool)
         payloads = [bytes([n]) * size for n in range(50)]
         for n, payload in enumerate(payloads):
-            chunks.add(n * 10, 10, payload)
+            chunks.add(NewChunk(n * 10, 10, payload))
         for _ in range(2):
             assert [(chunk.first_record, chunk.records, chunk.payload) for chunk in chunks] == [
                 (n * 10, 10, payload) for n, payload in enumerate(payloads)
@@ -176,6 +177,6 @@ class TestSpooledChunks:
     def test_a_batch_survives_the_way_through_the_spool(self) -> None:
         (batch,) = batches(io.BytesIO(b'{"n":1,"t":"\xc3\xa4"}\n'))
         chunks = SpooledChunks(Spool("", MIB))
-        chunks.add(batch.first_record, 1, encode(batch.table))
+        chunks.add(NewChunk(batch.first_record, 1, encode(batch.table)))
         (chunk,) = chunks
         assert decode(chunk.payload or b"").equals(batch.table)

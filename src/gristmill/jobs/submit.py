@@ -25,7 +25,7 @@ class NewChunk:
 
     first_record: int
     records: int
-    payload: bytes | None
+    payload: bytes | memoryview | None
 
 
 @dataclass(slots=True)
@@ -166,7 +166,7 @@ def submit(connection: Connection, job: NewJob, request: Request) -> uuid.UUID:
     return job_id
 
 
-def may_share(job: NewJob, staged: Sequence[tuple[int, int]], inline: bytes | None) -> bool:
+def may_share(job: NewJob, staged: Sequence[tuple[int, int]], inline: bytes | memoryview | None) -> bool:
     """Say whether the job's chunk may go along with others in one message: it is the only one, small, and plain.
 
     A job with one attempt never shares: the worker may be lost through a neighbour's fault.
@@ -178,7 +178,7 @@ def may_share(job: NewJob, staged: Sequence[tuple[int, int]], inline: bytes | No
 
 def _stage(
     connection: Connection, job_id: uuid.UUID, chunks: Iterable[NewChunk]
-) -> tuple[list[tuple[int, int]], bytes | None]:
+) -> tuple[list[tuple[int, int]], bytes | memoryview | None]:
     """Stage the payloads; return (first record, records) of each chunk, and the payload that is yet to be inserted.
 
     One small chunk, or one without payload, goes in with its job: a single round trip.
@@ -192,7 +192,7 @@ def _stage(
         return [(first.first_record, first.records)], first.payload
     staged: list[tuple[int, int]] = []
 
-    def read() -> Iterator[bytes]:
+    def read() -> Iterator[bytes | memoryview]:
         for chunk in itertools.chain([first], [second] if second is not None else [], rest):
             staged.append((chunk.first_record, chunk.records))
             yield chunk.payload or b""

@@ -1,6 +1,8 @@
 """Writes of records as clients ask for them: what can be refused is refused here, before anything is queued."""
 
+import threading
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,6 +18,7 @@ from gristmill.datasets.reader import Dataset
 from gristmill.datasets.types import TYPES
 from gristmill.datasets.where import compile_where
 from gristmill.jobs.submit import NewChunk, NewJob, Request
+from gristmill.kit.read_ahead import ReadAhead
 from gristmill.records import tasks
 from gristmill.records.change import Key, has_record
 from gristmill.records.chunks import read_batches
@@ -33,6 +36,8 @@ from gristmill.records.validate import Problems, json_depth, validator_of
 from gristmill.records.write import raise_if_existing
 
 OnConflict = Literal["replace", "fail"]
+# Chunks that are ready before Postgres has taken the one before: one, as each may have 8 MiB.
+_CHUNKS_AHEAD = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,8 @@ class RecordWrites:
         self._database = database
         self._submitter = submitter
         self._spool = spool
+        # Those that are read while they are staged hold a connection all that time; others need connections too.
+        self._staging = threading.Semaphore(max(1, settings.database_pool // 2))
 
     def ingest(
         self, name: str, body: BodySpool, media_type: str, options: IngestOptions, request: Request
@@ -74,8 +81,13 @@ class RecordWrites:
             if fail and not dataset.contract.key:
                 raise NoKey(f"The dataset {name} has no key, so on_conflict=fail has no meaning")
             retry_of = self._retried(dataset, options)
+            passed_over = NOTES if retry_of else frozenset()
+            if body.on_disk and not fail and not options.quarantine and self._staging.acquire(blocking=False):
+                made = self._draft_large(dataset, body, media_type, passed_over)
+                made.job.retry_of = retry_of
+                return made
             rejects = RejectSpool(self._spool, self._settings.jobs_max_rejects) if options.quarantine else None
-            chunks = self._spooled(dataset, body, media_type, rejects, NOTES if retry_of else frozenset())
+            chunks = self._spooled(dataset, body, media_type, rejects, passed_over)
 
             def check(connection: Connection) -> None:
                 for chunk in chunks:
@@ -89,6 +101,19 @@ class RecordWrites:
             return Draft(job, lambda: _close(chunks, rejects), check)
 
         return self._submitter.submit(name, request, body.size, draft)
+
+    def _draft_large(self, dataset: Dataset, body: BodySpool, media_type: str, passed_over: frozenset[str]) -> Draft:
+        """Return the upsert of a body that is read while Postgres takes what was read before.
+
+        A record that is not valid raises Invalid while the job is being submitted, which undoes all of that.
+        """
+        chunks = ReadAhead(self._chunks(dataset, body, media_type, passed_over=passed_over), _CHUNKS_AHEAD)
+
+        def release() -> None:
+            chunks.close()
+            self._staging.release()
+
+        return Draft(self._job(tasks.INGEST, dataset, chunks, {"on_conflict": "replace"}, exclusive=False), release)
 
     def draft_small(self, dataset: Dataset, body: BodySpool, media_type: str) -> NewJob | None:
         """Return the job that upserts the records in ``body``, if one chunk holds them. Submits nothing."""
@@ -175,6 +200,24 @@ class RecordWrites:
         rejects: takes the records that are not valid; they refuse the request without it. passed_over: columns of a
         CSV body that are not read.
         """
+        chunks = SpooledChunks(self._spool)
+        try:
+            for chunk in self._chunks(dataset, body, media_type, rejects, passed_over):
+                chunks.add(chunk)
+        except BaseException:
+            _close(chunks, rejects)
+            raise
+        return chunks
+
+    def _chunks(
+        self,
+        dataset: Dataset,
+        body: BodySpool,
+        media_type: str,
+        rejects: RejectSpool | None = None,
+        passed_over: frozenset[str] = frozenset(),
+    ) -> Iterator[NewChunk]:
+        """Yield the validated records of ``body`` as chunks, one in memory at a time; at the end, raise Invalid."""
         settings = self._settings
         source = Source(
             body.open(),
@@ -185,18 +228,10 @@ class RecordWrites:
             on_header=None if rejects is None else rejects.take_header,
             passed_over=passed_over,
         )
-        chunks = SpooledChunks(self._spool)
-        try:
-            for batch in read_batches(
-                open_reader(media_type), source, settings.jobs_chunk_bytes, settings.jobs_chunk_records
-            ):
-                chunks.add(
-                    batch.first_record, batch.table.num_rows, encode(as_stored(dataset.contract, batch.payload()))
-                )
-        except BaseException:
-            _close(chunks, rejects)
-            raise
-        return chunks
+        reader = open_reader(media_type)
+        for batch in read_batches(reader, source, settings.jobs_chunk_bytes, settings.jobs_chunk_records):
+            payload = encode(as_stored(dataset.contract, batch.payload()))
+            yield NewChunk(batch.first_record, batch.table.num_rows, payload)
 
 
 def _close(chunks: SpooledChunks, rejects: RejectSpool | None) -> None:

@@ -186,11 +186,11 @@ class SpooledChunks:
     def records(self) -> int:
         return sum(records for _, records, _, _ in self._index)
 
-    def add(self, first_record: int, records: int, payload: bytes | memoryview) -> None:
+    def add(self, chunk: NewChunk) -> None:
         """Append a chunk. Raises Unavailable when the spool is full."""
-        offset = self._content.size
+        offset, payload = self._content.size, chunk.payload or b""
         self._content.write(payload)
-        self._index.append((first_record, records, offset, len(payload)))
+        self._index.append((chunk.first_record, chunk.records, offset, len(payload)))
 
     def __iter__(self) -> Iterator[NewChunk]:
         for first_record, records, offset, size in self._index:

@@ -17,6 +17,8 @@ from gristmill.records.standing import is_visible
 # A contract that changes this often while one request is being validated is changed by a machine gone wild.
 _TRIES = 5
 _REMEMBERED = 1000
+# From so many bytes on, doing the work twice costs more than asking first whether the contract is still the same.
+_ASK_FIRST_BYTES = 1024 * 1024
 
 
 class _Moved(Signal):
@@ -55,7 +57,8 @@ class Submitter:
 
     def _validated(self, name: str, request: Request, size: int, draft: Callable[[Dataset], Draft]) -> uuid.UUID:
         self._admission.check(size)
-        dataset = self._seen.get(name)
+        large = size >= _ASK_FIRST_BYTES
+        dataset = None if large else self._seen.get(name)
         for _ in range(_TRIES):
             present = dataset or self.load(name)
             try:
@@ -67,7 +70,7 @@ class Submitter:
                 dataset = None
                 continue
             try:
-                return self._commit(present, made, request)
+                return self._commit(present, made, request, large)
             except _Moved:
                 dataset = None
             finally:
@@ -87,8 +90,11 @@ class Submitter:
         self._seen[name] = dataset
         return dataset
 
-    def _commit(self, dataset: Dataset, draft: Draft, request: Request) -> uuid.UUID:
+    def _commit(self, dataset: Dataset, draft: Draft, request: Request, large: bool) -> uuid.UUID:
         with self._database.transaction() as connection:
+            if large:
+                # It may have changed while a long body was read, and staging that would take long again.
+                self._must_be(connection, dataset)
             if draft.job.exclusive and not unfinished_in_scope(connection, draft.job.scope):
                 self._must_be(connection, dataset)
                 draft.check(connection)

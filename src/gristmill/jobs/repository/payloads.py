@@ -18,10 +18,10 @@ _ROW = struct.Struct("!hi16siiiii")
 _FETCH_HEAD = len(BINARY_HEAD) + 2 + 4
 
 
-def stage(connection: Connection, job_id: uuid.UUID, payloads: Iterable[bytes]) -> None:
+def stage(connection: Connection, job_id: uuid.UUID, payloads: Iterable[bytes | memoryview]) -> None:
     """Insert the payloads of chunk 0, 1, 2 … ahead of their job; one at a time is in memory."""
 
-    def blocks() -> Iterator[bytes]:
+    def blocks() -> Iterator[bytes | memoryview]:
         yield BINARY_HEAD
         for number, payload in enumerate(payloads):
             yield _ROW.pack(4, 16, job_id.bytes, 4, number, 4, len(payload), len(payload))

@@ -91,7 +91,10 @@ SELECT EXISTS (SELECT FROM gristmill.jobs WHERE scope = %(scope)s AND finished_a
 
 
 def insert_job(
-    connection: Connection, values: dict[str, Any], chunks: Sequence[tuple[int, int]], payload: bytes | None
+    connection: Connection,
+    values: dict[str, Any],
+    chunks: Sequence[tuple[int, int]],
+    payload: bytes | memoryview | None,
 ) -> dict[str, Any]:
     """Draw the number, insert the job and its chunks, and return the job as ``read.get_job`` would.
 

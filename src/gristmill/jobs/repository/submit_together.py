@@ -70,7 +70,7 @@ class SmallJob:
     traceparent: str | None
     first_record: int
     records: int
-    payload: bytes
+    payload: bytes | memoryview
 
 
 @dataclass(frozen=True, slots=True)
