@@ -5,6 +5,7 @@ import struct
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from tests.support.columnar import MIB, SMALL, as_parquet, as_stream, both, read, refusal
 
@@ -42,6 +43,29 @@ class TestBounds:
         body = as_parquet(pa.table({"t": column}))
         assert len(body) < 2 * MIB
         assert _peak(read_parquet, body, contract, most=300) < 60 * MIB
+
+    @pytest.mark.promise(7)
+    @pytest.mark.parametrize("dictionary", [True, False])
+    def test_a_row_group_of_any_size_takes_no_more_than_a_small_one(self, dictionary: bool) -> None:
+        """Texts that are all different: a dictionary of them would grow with the row group."""
+        contract = parse_contract({"name": "t", "fields": [{"name": "t", "type": "text"}]})
+        column = pa.array([f"{n:06} {'x' * 400}" for n in range(150_000)])
+        body = as_parquet(pa.table({"t": column}), row_group_size=150_000, use_dictionary=dictionary)
+        assert column.nbytes > 55 * MIB
+        assert _peak(read_parquet, body, contract) < 35 * MIB
+
+    @pytest.mark.promise(7)
+    def test_texts_that_begin_as_the_one_before_are_written_out_piece_by_piece(self) -> None:
+        """A page of them is small whatever their beginning is: here 3,000 texts of 100 kB."""
+        contract = parse_contract({"name": "t", "fields": [{"name": "t", "type": "text", "max_length": MIB}]})
+        sink = io.BytesIO()
+        schema = pa.schema([("t", pa.string())])
+        with pq.ParquetWriter(
+            sink, schema, use_dictionary=False, column_encoding={"t": "DELTA_BYTE_ARRAY"}, data_page_size=64 * MIB
+        ) as writer:
+            writer.write_table(pa.table({"t": [f"{'x' * 100_000}{n:05}" for n in range(3000)]}))
+        assert len(sink.getvalue()) < MIB
+        assert _peak(read_parquet, sink.getvalue(), contract) < 60 * MIB
 
     def test_a_page_that_unpacks_to_too_much_is_refused_before_it_is_read(
         self, monkeypatch: pytest.MonkeyPatch

@@ -14,7 +14,7 @@ from gristmill.access.keys import KeyRing
 from gristmill.api import service_endpoints
 from gristmill.api.gate import API, Gate
 from gristmill.api.problems import install_problem_handlers
-from gristmill.api.shortcut import Shortcut
+from gristmill.api.shortcut import RecordsCall, SearchCall, Shortcut
 from gristmill.bootstrap import Gristmill
 from gristmill.core.config import Settings
 from gristmill.core.endpoints import known_parameters
@@ -53,5 +53,6 @@ def make_app(gristmill: Gristmill) -> ASGIApp:
     for router in gristmill.routers():
         app.include_router(router, prefix=API, dependencies=[Depends(known_parameters)])
     install_problem_handlers(app)
-    short = Shortcut(app, gristmill.small_ingest, gristmill.spool, gristmill.notifier)
+    records = RecordsCall(gristmill.small_ingest, gristmill.spool, gristmill.notifier)
+    short = Shortcut(app, [records, SearchCall(gristmill.search)])
     return Gate(short, settings, KeyRing(gristmill.database))

@@ -49,8 +49,10 @@ def read_batches(reader: Reader, source: Source, max_bytes: int, max_records: in
         while left.table.num_rows and not source.problems.total:
             fits = _rows_that_fit(left.table, max_bytes - size, max_records - records)
             if parts and not fits:
-                yield _batch(parts)
-                parts, records, size, yielded = [], 0, 0, True
+                batch, parts, records, size, yielded = _batch(parts), [], 0, 0, True
+                yield batch
+                # Whoever got it may be done with it before there is a next one.
+                del batch
                 continue
             # A record that is larger than a batch may be makes a batch of its own.
             part, left = left.slice(0, max(1, fits)), left.slice(max(1, fits))

@@ -11,6 +11,8 @@ import pyarrow as pa
 # Below this size a codec's frame costs more than it saves.
 COMPRESS_FROM_BYTES = 4096
 _HEAD = struct.Struct("!Q")
+# The marker of a stream's end, and what a message may be filled up with.
+_FRAMING = 64
 
 
 def encode(table: pa.Table) -> memoryview:
@@ -20,15 +22,18 @@ def encode(table: pa.Table) -> memoryview:
     # The first stream is compressed by buffer; its metadata remembers the order of all columns.
     first = table.select(light).replace_schema_metadata({"columns": "\n".join(table.column_names)})
     codec = "zstd" if first.nbytes >= COMPRESS_FROM_BYTES else None
-    head, sink = pa.BufferOutputStream(), pa.BufferOutputStream()
+    head = pa.BufferOutputStream()
     _write(head, first, codec)
-    length = head.tell()
-    sink.write(_HEAD.pack(length))
-    sink.write(head.getvalue())
+    packed = head.getvalue()
+    second = table.select(dense)
+    # Of the size that is needed: a sink that grows as it is written to would copy all of it several times.
+    buffer = pa.allocate_buffer(_HEAD.size + packed.size + (_stream_size(second) if dense else 0))
+    sink = pa.FixedSizeBufferWriter(buffer)
+    sink.write(_HEAD.pack(packed.size))
+    sink.write(packed)
     if dense:
-        # Straight into the sink: these columns are most of the payload, and are copied this once.
-        _write(sink, table.select(dense), None)
-    return memoryview(sink.getvalue())
+        _write(sink, second, None)
+    return memoryview(buffer)[: sink.tell()]
 
 
 def decode(payload: bytes | memoryview) -> pa.Table:
@@ -44,7 +49,13 @@ def decode(payload: bytes | memoryview) -> pa.Table:
     return first.select(names).replace_schema_metadata(None)
 
 
-def _write(sink: pa.BufferOutputStream, table: pa.Table, codec: str | None) -> None:
+def _stream_size(table: pa.Table) -> int:
+    """Return how many bytes ``_write`` writes at most, without a codec."""
+    batches = sum(pa.ipc.get_record_batch_size(batch) for batch in table.to_batches())
+    return int(table.schema.serialize().size + batches + _FRAMING)
+
+
+def _write(sink: pa.NativeFile, table: pa.Table, codec: str | None) -> None:
     with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression=codec)) as writer:
         writer.write_table(table)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import pyarrow as pa
 from pydantic_core import from_json
 from sqlalchemy import Connection
 
@@ -30,7 +31,7 @@ from gristmill.records.readers import open_reader
 from gristmill.records.readers.source import Source
 from gristmill.records.rejects.service import NOTES, attach_rejects, check_retried
 from gristmill.records.rejects.spool import RejectSpool
-from gristmill.records.spool import BodySpool, Spool, SpooledChunks
+from gristmill.records.spool import MEMORY_BYTES, BodySpool, Spool, SpooledChunks
 from gristmill.records.submit import Draft, Submitter
 from gristmill.records.validate import Problems, json_depth, validator_of
 from gristmill.records.write import raise_if_existing
@@ -230,8 +231,14 @@ class RecordWrites:
         )
         reader = open_reader(media_type)
         for batch in read_batches(reader, source, settings.jobs_chunk_bytes, settings.jobs_chunk_records):
+            first_record, records = batch.first_record, batch.table.num_rows
             payload = encode(as_stored(dataset.contract, batch.payload()))
-            yield NewChunk(batch.first_record, batch.table.num_rows, payload)
+            # While the payload is waited for, only it is held.
+            del batch
+            if len(payload) >= MEMORY_BYTES:
+                # What reading took and gave back stays with Arrow otherwise: a tenth of the process, for 0.5 µs a row.
+                pa.default_memory_pool().release_unused()
+            yield NewChunk(first_record, records, payload)
 
 
 def _close(chunks: SpooledChunks, rejects: RejectSpool | None) -> None:

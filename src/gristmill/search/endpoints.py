@@ -1,10 +1,7 @@
 """REST: search."""
 
-from typing import Any
-
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
-from pydantic_core import to_json
 from starlette.concurrency import run_in_threadpool
 
 from gristmill.core.endpoints import needs, read_limited
@@ -18,11 +15,6 @@ def build_router(service: SearchService) -> APIRouter:
     """Return the search route under /datasets/{dataset}."""
     router = APIRouter(prefix="/datasets/{dataset}", tags=["search"], dependencies=[Depends(needs("read"))])
 
-    # The answer is encoded in the thread that made it: nothing but bytes comes back to the event loop.
-    def answer(dataset: str, body: bytes) -> bytes:
-        found: Any = service.search(dataset, body)
-        return to_json(found)
-
     @router.post("/search", response_class=Response)
     async def search(dataset: str, http: Request) -> Response:
         """Return the records nearest to a text, to a vector, or to a stored record, or those that match words.
@@ -34,6 +26,7 @@ def build_router(service: SearchService) -> APIRouter:
         a hybrid search) and `explain`.
         """
         body = await read_limited(http, MAX_SEARCH_BYTES, "A search")
-        return Response(await run_in_threadpool(answer, dataset, body), media_type="application/json")
+        # The answer is encoded in the thread that made it: nothing but bytes comes back to the event loop.
+        return Response(await run_in_threadpool(service.answer, dataset, body), media_type="application/json")
 
     return router

@@ -59,6 +59,10 @@ class SearchService:
         self._ranker = Ranker(ef, exact_seconds)
         self._layouts: dict[tuple[uuid.UUID, int], Layout] = {}
 
+    def answer(self, name: str, raw: bytes) -> bytes:
+        """Return what ``search`` does as JSON text."""
+        return to_json(self.search(name, raw))
+
     def search(self, name: str, raw: bytes) -> dict[str, Any]:
         """Return the answer to the search in ``raw`` (a JSON body): hits, best first, at most k.
 

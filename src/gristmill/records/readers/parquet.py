@@ -1,10 +1,14 @@
-"""Parquet, read row group by row group in batches of rows, so that memory stays at a few pages for each column."""
+"""Parquet, read row group by row group in batches of rows, so that memory stays at a few pages for each column.
+
+However many rows a group has: nothing is kept from one batch to the next but the pages that are open.
+"""
 
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gristmill.core.errors import Invalid, Malformed, Place
@@ -18,6 +22,8 @@ from gristmill.records.vectorised import check_schema
 _BUFFER_BYTES = 1024 * 1024
 # Numbers in lists that are too long are only read, to be refused one by one, where there are fewer than these.
 _FEW_NUMBERS = 4 * 1024 * 1024
+# What texts may take in a batch if each were the longest: a page may repeat a long one any number of times.
+_WRITTEN_OUT_BYTES = 16 * 1024 * 1024
 
 
 def read_parquet(source: Source) -> Iterator[Step]:
@@ -25,28 +31,27 @@ def read_parquet(source: Source) -> Iterator[Step]:
     groups = read_footer(source.file)
     source.file.seek(0)
     try:
-        # Texts stay in dictionaries until their size is known: a page may repeat a long one any number of times.
-        schema = pq.ParquetFile(source.file).schema_arrow
+        file = _open(source, [])
+        schema = file.schema_arrow
         _check_names(schema.names)
-        texts = [name for name in schema.names if _may_be_dictionary(schema.field(name).type)]
-        file = pq.ParquetFile(
-            source.file,
-            read_dictionary=texts,
-            buffer_size=_BUFFER_BYTES,
-            pre_buffer=False,
-            page_checksum_verification=True,
-        )
+        texts = [name for name in schema.names if _is_text(schema.field(name).type)]
+        dictionaries = _open(source, texts)
         places = check_schema(source.validator, schema)
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise _broken("The body is not a whole Parquet file", error) from error
     source.problems.add(*places)
     source.problems.raise_if_any()
+    vectors = sum(4 * (field.dimensions or 0) for field in source.validator.fields.values())
     record = 0
     for number, group in enumerate(groups):
         _check_lists(source.validator, group, number)
         size = check_group(source.file, group, number)
-        rows = max(1, min(PIECE_ROWS, int(PIECE_BYTES / max(1.0, size.bytes_per_row))))
-        for batch in _batches(file, number, rows, record):
+        longest = sum(size.longest.get(name, 0) for name in texts)
+        longest += _longest_in(dictionaries, number, [name for name in texts if name in size.in_dictionary], record)
+        rows = min(
+            PIECE_ROWS, PIECE_BYTES // max(size.bytes_per_row, vectors, 1), _WRITTEN_OUT_BYTES // max(longest, 1)
+        )
+        for batch in _batches(file, number, max(1, int(rows)), record):
             yield from read_batch(source, pa.Table.from_batches([batch]), record)
             record += batch.num_rows
 
@@ -61,8 +66,30 @@ def _check_names(names: list[str]) -> None:
         raise Invalid(places[0].reason, places)
 
 
-def _batches(file: Any, group: int, rows: int, record: int) -> Iterator[pa.RecordBatch]:
-    batches = file.iter_batches(rows, [group], use_threads=False)
+def _open(source: Source, in_dictionaries: list[str]) -> Any:
+    """Return the file, with columns that are read as dictionaries. These grow with their row group: not for long."""
+    return pq.ParquetFile(
+        source.file,
+        read_dictionary=in_dictionaries,
+        buffer_size=_BUFFER_BYTES,
+        pre_buffer=False,
+        page_checksum_verification=True,
+    )
+
+
+def _longest_in(file: Any, group: int, names: list[str], record: int) -> int:
+    """Return how long the longest texts in the dictionaries of the columns ``names`` are together."""
+    # The first record brings the whole dictionary along.
+    batch = next(_batches(file, group, 1, record, names), None) if names else None
+    if batch is None:
+        return 0
+    return sum(pc.max(pc.binary_length(column.dictionary)).as_py() or 0 for column in batch.columns)
+
+
+def _batches(
+    file: Any, group: int, rows: int, record: int, columns: list[str] | None = None
+) -> Iterator[pa.RecordBatch]:
+    batches = file.iter_batches(rows, [group], columns, use_threads=False)
     while True:
         try:
             batch = next(batches, None)
@@ -93,7 +120,7 @@ def _check_lists(validator: RecordValidator, group: RowGroup, number: int) -> No
             raise Invalid(reason, [Place(f"/{field.name}", "wrong_length", reason, field=field.name)])
 
 
-def _may_be_dictionary(kind: pa.DataType) -> bool:
+def _is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_binary(kind))
 
 

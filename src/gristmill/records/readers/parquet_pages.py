@@ -9,7 +9,7 @@ Source of the format: https://parquet.apache.org/docs/file-format/ and parquet.t
 
 import io
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 from gristmill.core.errors import Invalid, Malformed, Place
@@ -23,6 +23,10 @@ MAX_FOOTER_BYTES = 8 * 1024 * 1024
 _MAX_HEADER = 1024 * 1024
 _FIRST_READ = 512
 _MAGIC = b"PAR1"
+# Encodings of pages, as parquet.thrift numbers them.
+_PLAIN_DICTIONARY, _DELTA_BYTES, _DICTIONARY = 2, 7, 8
+# Values are told by those before them, or nobody knows how.
+_BY_OTHERS = frozenset({_DELTA_BYTES, -1})
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +47,17 @@ class RowGroup:
 
 @dataclass(slots=True)
 class GroupSize:
-    """What a row group takes. open_bytes: its largest pages, unpacked. bytes_per_row: at its densest page, unpacked."""
+    """What a row group takes. open_bytes: its largest pages, unpacked. bytes_per_row: at its densest page, unpacked.
+
+    A page may say a long text once and mean it any number of times, by its place in a dictionary or as the beginning of
+    others. in_dictionary: names of the columns that begin with a page of places in a dictionary, which tells how long
+    their texts are. longest: of other columns that may repeat texts, bytes that no text exceeds.
+    """
 
     open_bytes: int = 0
     bytes_per_row: float = 0.0
+    in_dictionary: list[str] = field(default_factory=list)
+    longest: dict[str, int] = field(default_factory=dict)
 
 
 def read_footer(file: BinaryIO) -> list[RowGroup]:
@@ -85,9 +96,13 @@ def check_group(file: BinaryIO, group: RowGroup, number: int) -> GroupSize:
     """Return the size of a row group. Raises Malformed for pages that are not there, Invalid for too large ones."""
     size = GroupSize()
     for chunk in group.chunks:
-        largest, dictionary, densest = _walk(file, chunk, number)
-        size.open_bytes += largest + dictionary
-        size.bytes_per_row += densest * chunk.values / max(1, group.rows)
+        pages = _walk(file, chunk, number)
+        size.open_bytes += pages.largest + pages.dictionary
+        size.bytes_per_row += pages.densest * chunk.values / max(1, group.rows)
+        if pages.encodings[:1] == [_DICTIONARY] and not _BY_OTHERS.intersection(pages.encodings):
+            size.in_dictionary.append(chunk.column)
+        elif pages.dictionary or _BY_OTHERS.intersection(pages.encodings):
+            size.longest[chunk.column] = max(pages.dictionary, pages.largest)
     if size.open_bytes > MAX_OPEN_BYTES:
         reason = (
             f"Row group {number} of the Parquet file has pages that take {size.open_bytes} bytes at one time: at most "
@@ -97,13 +112,25 @@ def check_group(file: BinaryIO, group: RowGroup, number: int) -> GroupSize:
     return size
 
 
-def _walk(file: BinaryIO, chunk: ColumnChunk, group: int) -> tuple[int, int, float]:
-    """Return (bytes of the largest page, packed and unpacked; of the dictionary; most bytes a value) of one column."""
+@dataclass(slots=True)
+class _Pages:
+    """The pages of one column. largest: bytes of one, packed and unpacked. densest: most bytes a value in one.
+
+    dictionary: bytes of the dictionary. encodings: of the pages of values, each that differs from the one before.
+    """
+
+    largest: int = 0
+    dictionary: int = 0
+    densest: float = 0.0
+    encodings: list[int] = field(default_factory=list)
+
+
+def _walk(file: BinaryIO, chunk: ColumnChunk, group: int) -> _Pages:
     position, end = chunk.start, chunk.start + chunk.size
     if position < 0 or end < position:
         raise _broken(f"The column {chunk.column} in row group {group} of the Parquet file stands nowhere in it")
-    largest = dictionary = page = seen = 0
-    densest = 0.0
+    pages = _Pages()
+    page = seen = 0
     while position < end and seen < chunk.values:
         where = f"Page {page} of the column {chunk.column} in row group {group} of the Parquet file"
         header, length = _read_header(file, position, where)
@@ -114,16 +141,25 @@ def _walk(file: BinaryIO, chunk: ColumnChunk, group: int) -> tuple[int, int, flo
         if position > end:
             raise _broken(f"{where} goes on beyond the end of the column: the file is damaged")
         if header.get(1) == 2:
-            dictionary += unpacked
+            pages.dictionary += unpacked
         else:
-            facts = header.get(5) or header.get(8) or {}
-            values = facts.get(1) if isinstance(facts, dict) else None
-            count = values if isinstance(values, int) and values > 0 else 0
+            count, encoding = _values_and_encoding(header)
             seen += count
-            largest = max(largest, unpacked + packed)
-            densest = max(densest, unpacked / max(1, count))
+            pages.largest = max(pages.largest, unpacked + packed)
+            pages.densest = max(pages.densest, unpacked / max(1, count))
+            if pages.encodings[-1:] != [encoding]:
+                pages.encodings.append(encoding)
         page += 1
-    return largest, dictionary, densest
+    return pages
+
+
+def _values_and_encoding(header: dict[int, Any]) -> tuple[int, int]:
+    """Return how many values a page has, and how they are encoded (both ways of dictionaries as one)."""
+    first, second = header.get(5), header.get(8)
+    facts = first if isinstance(first, dict) else second if isinstance(second, dict) else {}
+    values, encoding = facts.get(1), facts.get(2 if isinstance(first, dict) else 4)
+    count = values if isinstance(values, int) and values > 0 else 0
+    return count, _DICTIONARY if encoding == _PLAIN_DICTIONARY else encoding if isinstance(encoding, int) else -1
 
 
 def _read_header(file: BinaryIO, position: int, where: str) -> tuple[dict[int, Any], int]:
