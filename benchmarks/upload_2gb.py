@@ -34,13 +34,15 @@ def run(bench: Bench) -> Iterator[Row]:
         bench.drop(NAME)
         if stored != rows:
             raise RuntimeError(f"{rows} rows were sent; stored {stored}")
-        highest = max(watch.peaks.values())
+        # Shared buffers are in the figure of every process of Postgres that has read or written so much.
+        judged = {**watch.peaks, "postgres": watch.private["postgres"]}
         yield Row(
             f"{show(load.bytes / 1e9)} GB upload as {path.suffix[1:]}, {rows:,} rows: largest resident memory",
-            ", ".join(f"{kind} {peak:.0f}" for kind, peak in watch.peaks.items())
-            + f" MiB; {load.rate:,.0f} rows/s, {show(load.bytes / 2**20 / load.seconds)} MiB/s",
+            ", ".join(f"{kind} {peak:.0f}" for kind, peak in judged.items())
+            + f" MiB (Postgres' without what its processes share); {load.rate:,.0f} rows/s, "
+            f"{show(load.bytes / 2**20 / load.seconds)} MiB/s",
             f"each < {TARGET_MIB:g} MB",
-            highest * 2**20 < TARGET_MIB * 1e6,
+            max(judged.values()) * 2**20 < TARGET_MIB * 1e6,
             {**load.values(), "peak_mib": watch.peaks, "without_shared_mib": watch.private},
         )
 

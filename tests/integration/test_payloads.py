@@ -4,12 +4,14 @@ import os
 import time
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from gristmill.core.database import Database
 from gristmill.jobs.repository import claim, payloads
 from gristmill.jobs.submit import NewChunk, NewJob, Request, submit, submit_once
+from gristmill.kit.ids import uuid7
 
 SMALL, LARGE = b"small", os.urandom(payloads.COPY_FROM_BYTES) + b"\n\\.\n\0"
 
@@ -35,6 +37,12 @@ def _claimed(database: Database, job_id: uuid.UUID, number: int) -> tuple[bytes 
     return (None if row["data"] is None else bytes(row["data"]), bool(row["large"]))
 
 
+def _own_memory_mib(pid: int) -> int:
+    """The memory of a process of Postgres on this machine that it shares with nobody."""
+    (line,) = [text for text in Path(f"/proc/{pid}/status").read_text().splitlines() if text.startswith("RssAnon:")]
+    return int(line.split()[1]) // 1024
+
+
 class TestPayloads:
     @pytest.mark.parametrize("parts", [(SMALL,), (LARGE,), (None,), (SMALL, LARGE), (LARGE, SMALL, b""), (LARGE,) * 3])
     def test_every_chunk_gets_its_own_bytes_back(self, database: Database, parts: tuple[bytes | None, ...]) -> None:
@@ -54,6 +62,24 @@ class TestPayloads:
                 "SELECT number, bytes FROM gristmill.payloads WHERE job_id = %s ORDER BY number", (str(job_id),)
             )
             assert [tuple(row) for row in found] == [(0, len(SMALL)), (1, len(LARGE))]
+
+    @pytest.mark.promise(7)
+    def test_postgres_holds_a_few_payloads_and_not_all_of_them(self, database: Database) -> None:
+        """Of one binary COPY it would hold up to a thousand rows, whatever their size."""
+        data, seen = os.urandom(4 * 1024 * 1024), []
+        with database.engine.connect() as connection:
+            pid = int(connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one())
+
+            def parts() -> Iterator[bytes]:
+                for _ in range(50):
+                    yield data
+                    seen.append(_own_memory_mib(pid))
+
+            payloads.stage(connection, uuid7(), parts())
+            staged = connection.exec_driver_sql("SELECT count(*), sum(bytes) FROM gristmill.payloads").one()
+            connection.rollback()
+        assert tuple(staged) == (50, 50 * len(data))
+        assert max(seen) < 100
 
     def test_a_payload_that_cannot_be_read_leaves_nothing_behind_and_its_own_error(self, database: Database) -> None:
         def broken() -> Iterator[NewChunk]:

@@ -1,4 +1,4 @@
-"""A small POST without options goes past the framework; nobody can tell by the answer."""
+"""A small POST and a search without options go past the framework; nobody can tell by the answer."""
 
 import json
 from typing import Any
@@ -111,3 +111,61 @@ class TestShortcut:
         assert answer.json()["code"] == "internal"
         assert answer.json()["request_id"] == answer.headers["x-request-id"]
         assert "a defect" not in answer.text
+
+
+SEARCHED = {**THINGS, "key": ["k"], "embedding": {"dimensions": 2}}
+SEARCHES: list[Any] = [
+    {"vector": [1, 0]},
+    {"vector": [1, 0], "k": 1, "include": ["embedding"], "explain": True},
+    {"like": "b", "where": {"n": {"lt": 9}}},
+    {"queries": [{"vector": [1, 0]}, {"vector": [0, 1]}], "k": 2},
+    {"vector": [1, 0], "page_size": 1},
+    {"vector": [1, 0], "where": {"t": {"in": ["x" * 100] * 150}}},
+    b"",
+    b"{",
+    {"vector": [1]},
+    {"vector": [1, 0], "k": 0},
+    {"vector": [1, 0], "where": {"unknown": 1}},
+    {"like": "nobody"},
+]
+
+
+class TestSearchShortcut:
+    @pytest.fixture
+    def name(self, system: InProcess) -> str:
+        name = system.dataset(SEARCHED)
+        rows = [{"k": k, "n": n, "_embedding": [n, 1]} for n, k in enumerate("abc")]
+        assert system.job(system.post(name, rows))["state"] == "succeeded"
+        return name
+
+    def ask(self, system: InProcess, name: str, body: Any, **headers: str) -> Any:
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        headers = {"content-type": "application/json", **headers}
+        return system.http.post(f"/api/v1/datasets/{name}/search", content=content, headers=headers)
+
+    @pytest.mark.parametrize("body", SEARCHES)
+    def test_both_ways_answer_alike(self, system: InProcess, name: str, body: Any) -> None:
+        def timeless(answer: Any) -> Any:
+            status, found, headers = shown(answer)
+            return status, {member: value for member, value in found.items() if member != "took_ms"}, headers
+
+        short, long = self.ask(system, name, body), self.ask(system, name, body, **LONG)
+        assert timeless(short) == timeless(long)
+        assert short.status_code == (200 if SEARCHES.index(body) < SEARCHES.index(b"") else long.status_code)
+        assert int(short.headers["content-length"]) == len(short.content)
+
+    def test_the_short_way_is_taken(self, system: InProcess, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Neither a route nor its dependencies see a plain search; one with a query is refused by them."""
+        monkeypatch.setattr("gristmill.core.endpoints.principal_of", None)
+        assert len(self.ask(system, name, {"vector": [1, 0]}).json()["hits"]) == 3
+        with pytest.raises(TypeError):
+            self.ask(system, name, {"vector": [1, 0]}, **LONG)
+
+    def test_a_dataset_that_nobody_knows_is_refused_alike(self, system: InProcess) -> None:
+        short, long = (self.ask(system, "nobody", {"vector": [1, 0]}, **more) for more in ({}, LONG))
+        assert short.status_code == 404
+        assert shown(short) == shown(long)
+
+    def test_a_query_goes_the_long_way(self, system: InProcess, name: str) -> None:
+        answer = system.http.post(f"/api/v1/datasets/{name}/search?kk=3", json={"vector": [1, 0]})
+        assert (answer.status_code, answer.json()["errors"][0]["code"]) == (422, "unknown_parameter")

@@ -2,7 +2,7 @@
 
 import contextlib
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from sqlalchemy import Connection
@@ -12,6 +12,8 @@ BINARY_HEAD = b"PGCOPY\n\xff\r\n\0" + struct.pack("!ii", 0, 0)
 BINARY_TAIL = struct.pack("!h", -1)
 # What psycopg2 asks for at once; more is copied once more on its way, and saves nothing.
 READ_BYTES = 64 * 1024
+# What one statement takes of large rows.
+STATEMENT_BYTES = 32 * 1024 * 1024
 
 
 def copy_in(connection: Connection, sql: str, blocks: Iterable[bytes | memoryview]) -> None:
@@ -31,6 +33,30 @@ def copy_in(connection: Connection, sql: str, blocks: Iterable[bytes | memoryvie
             # Of this Postgres knows no more than that the client gave up.
             raise reader.error from None
         raise
+
+
+def copy_rows(connection: Connection, sql: str, rows: Iterable[Sequence[bytes | memoryview]]) -> None:
+    """Run ``sql``, a COPY … FROM STDIN (FORMAT binary), with rows of any size, each in blocks; no rows: do nothing.
+
+    It is run anew each 32 MiB: of a binary COPY Postgres holds up to a thousand rows in memory before it writes them,
+    as it counts the bytes of those in text form only.
+    """
+    source = iter(rows)
+    row = next(source, None)
+
+    def blocks() -> Iterator[bytes | memoryview]:
+        nonlocal row
+        size = 0
+        yield BINARY_HEAD
+        while row is not None and size < STATEMENT_BYTES:
+            for block in row:
+                size += len(block)
+                yield block
+            row = next(source, None)
+        yield BINARY_TAIL
+
+    while row is not None:
+        copy_in(connection, sql, blocks())
 
 
 def copy_out(connection: Connection, sql: str) -> list[bytes]:

@@ -2,11 +2,11 @@
 
 import struct
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from sqlalchemy import Connection
 
-from gristmill.core.copy import BINARY_HEAD, BINARY_TAIL, copy_in, copy_out
+from gristmill.core.copy import BINARY_HEAD, copy_out, copy_rows
 
 # From here on a payload goes by binary COPY: as a parameter, and as a result, it would be doubled by the hex form of
 # bytea, which psycopg2 then makes and reads in Python's time.
@@ -19,18 +19,14 @@ _FETCH_HEAD = len(BINARY_HEAD) + 2 + 4
 
 
 def stage(connection: Connection, job_id: uuid.UUID, payloads: Iterable[bytes | memoryview]) -> None:
-    """Insert the payloads of chunk 0, 1, 2 … ahead of their job; one at a time is in memory."""
-
-    def blocks() -> Iterator[bytes | memoryview]:
-        yield BINARY_HEAD
-        for number, payload in enumerate(payloads):
-            yield _ROW.pack(4, 16, job_id.bytes, 4, number, 4, len(payload), len(payload))
-            yield payload
-        yield BINARY_TAIL
-
-    # One statement for an upload of any size. What follows in the transaction is held to the timeout again.
+    """Insert the payloads of chunk 0, 1, 2 … ahead of their job; a few of them at a time are in memory."""
+    rows = (
+        (_ROW.pack(4, 16, job_id.bytes, 4, number, 4, len(payload), len(payload)), payload)
+        for number, payload in enumerate(payloads)
+    )
+    # They may wait for what is being read. What follows in the transaction is held to the timeout again.
     connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
-    copy_in(connection, _STAGE, blocks())
+    copy_rows(connection, _STAGE, rows)
     connection.exec_driver_sql("SET LOCAL statement_timeout TO DEFAULT")
 
 

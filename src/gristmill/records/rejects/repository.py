@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from gristmill.core.copy import copy_in
+from gristmill.core.copy import copy_rows
 from gristmill.records.rejects.spool import COLUMNS
 
 _COPY = f"COPY gristmill.rejects ({COLUMNS}) FROM STDIN (FORMAT binary)"
@@ -65,9 +65,9 @@ class RejectingJob:
     rejected: int
 
 
-def store(connection: Connection, data: Iterable[bytes]) -> None:
-    """Insert rejects. data: from ``RejectSpool.copy_data``."""
-    copy_in(connection, _COPY, data)
+def store(connection: Connection, rows: Iterable[Sequence[bytes]]) -> None:
+    """Insert rejects. rows: from ``RejectSpool.copy_data``."""
+    copy_rows(connection, _COPY, rows)
 
 
 def find_job(connection: Connection, job_id: uuid.UUID) -> RejectingJob | None:

@@ -6,7 +6,6 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import fields
 
-from gristmill.core.copy import BINARY_HEAD, BINARY_TAIL
 from gristmill.core.errors import MAX_LISTED, Invalid, Place
 from gristmill.records.reject import Reject
 from gristmill.records.spool import Spool, SpoolFile
@@ -60,17 +59,15 @@ class RejectSpool:
         """Keep the header of a CSV body."""
         self.columns = names
 
-    def copy_data(self, job_id: uuid.UUID) -> Iterator[bytes]:
-        """Yield what ``COPY … (FORMAT binary)`` of ``COLUMNS`` takes, in blocks of any size."""
+    def copy_data(self, job_id: uuid.UUID) -> Iterator[tuple[bytes, bytes]]:
+        """Yield the rows for a ``COPY … (FORMAT binary)`` of ``COLUMNS``."""
         self._flush()
         # The number of columns and the first of them, which was not known before.
         start = struct.pack("!hi", 6, 16) + job_id.bytes
-        yield BINARY_HEAD
         file = self._content.file
         file.seek(0)
         while size := file.read(4):
-            yield start + file.read(struct.unpack("!i", size)[0])
-        yield BINARY_TAIL
+            yield start, file.read(struct.unpack("!i", size)[0])
 
     def close(self) -> None:
         """Give the place in the spool back; may be called again."""
