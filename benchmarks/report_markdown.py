@@ -56,7 +56,7 @@ def put(readme: Path, text: str, plots: list[Path]) -> None:
 
 
 def table(report: dict[str, Any], everything: bool = False) -> str:
-    """Return the figures with a target, and those of peers, as Markdown; all of them with ``everything``."""
+    """Return the figures with a target, and those that are compared, as Markdown; all of them with ``everything``."""
     machine, versions, durability = report["machine"], report["versions"], report["durability"]
     said = ", ".join(f"{name} {version}" for name, version in versions.items())
     lines = [
@@ -72,7 +72,7 @@ def table(report: dict[str, Any], everything: bool = False) -> str:
         lines.insert(0, "**Quick sizes: these figures mean nothing.**\n")
     for rows in report["scenarios"].values():
         for row in rows:
-            if everything or row["target"] or _is_peer(row):
+            if everything or row["target"] or _is_compared(row):
                 met = {True: "met", False: "**missed**", None: ""}[row["met"]]
                 cells = (row["what"].strip(), row["measured"], row["target"], met)
                 lines.append(f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |")
@@ -80,8 +80,10 @@ def table(report: dict[str, Any], everything: bool = False) -> str:
     return "\n".join(lines)
 
 
-def _is_peer(row: dict[str, Any]) -> bool:
-    return any(name in row["what"] for name in ("LangChain", "SQLAlchemy", "Chroma", "procrastinate"))
+def _is_compared(row: dict[str, Any]) -> bool:
+    """Say whether the row is that of a peer, or of a search that peers' searches are to be read beside."""
+    peer = any(name in row["what"] for name in ("LangChain", "SQLAlchemy", "Chroma", "procrastinate"))
+    return peer or "recall" in row["values"]
 
 
 if __name__ == "__main__":
