@@ -83,7 +83,7 @@ def table(report: dict[str, Any], everything: bool = False) -> str:
 def _is_compared(row: dict[str, Any]) -> bool:
     """Say whether the row is that of a peer, or of a search that peers' searches are to be read beside."""
     peer = any(name in row["what"] for name in ("LangChain", "SQLAlchemy", "Chroma", "procrastinate"))
-    return peer or "recall" in row["values"]
+    return peer or "recall" in row.get("values", {})
 
 
 if __name__ == "__main__":
