@@ -11,7 +11,7 @@ from gristmill.search.build_settings import BuildSettings
 
 
 @pytest.fixture
-def system(database_url: str) -> Iterator[InProcess]:
+def app(database_url: str) -> Iterator[InProcess]:
     """Gristmill as one process, on a database of its own."""
     found = InProcess(database_url)
     with found.http:

@@ -76,20 +76,20 @@ class TestReadsBackEqual:
     @pytest.mark.promise(9)
     @given(rows=_ROWS)
     @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
-    def test_all_types_through_all_formats(self, system: InProcess, rows: list[dict[str, Any]]) -> None:
+    def test_all_types_through_all_formats(self, app: InProcess, rows: list[dict[str, Any]]) -> None:
         fields: list[dict[str, Any]] = [{"name": name, "type": kind} for name, kind in _FIELDS.items()]
         next(field for field in fields if field["name"] == "v")["dimensions"] = 2
         fields.insert(0, {"name": "n", "type": "integer", "required": True})
-        name = system.dataset({"fields": fields, "key": ["n"]})
+        name = app.dataset({"fields": fields, "key": ["n"]})
         expected = [{"n": n, **row} for n, row in enumerate(rows)]
         for body, headers in (
             (json.dumps(expected).encode(), {"content-type": "application/json"}),
             ("\n".join(map(json.dumps, expected)).encode(), NDJSON),
             (_csv(expected), CSV),
         ):
-            job = system.job(system.post(name, body, headers=headers))
+            job = app.job(app.post(name, body, headers=headers))
             assert job["state"] == "succeeded", job["error"]
-            found = system.rows(name)
+            found = app.rows(name)
             for row in found:
                 # The shortest text of a float32 is not that of the double; the value is what must be equal.
                 row["v"] = None if row["v"] is None else [float.fromhex(_as_float32(number)) for number in row["v"]]

@@ -30,36 +30,36 @@ class TestSubmit:
             (b"k,v\na,1\nb,\n", CSV),
         ],
     )
-    def test_every_format_gives_the_same_rows(self, system: InProcess, body: bytes, headers: dict[str, str]) -> None:
-        name = system.dataset(ONE)
-        answer = system.post(name, body, headers=headers)
+    def test_every_format_gives_the_same_rows(self, app: InProcess, body: bytes, headers: dict[str, str]) -> None:
+        name = app.dataset(ONE)
+        answer = app.post(name, body, headers=headers)
         assert answer.status_code == 202
         assert answer.json()["links"]["self"] == answer.headers["location"]
-        job = system.job(answer)
+        job = app.job(answer)
         assert (job["state"], job["record_counts"]["succeeded"]) == ("succeeded", 2)
-        assert system.rows(name) == [{"k": "a", "v": 1}, {"k": "b", "v": None}]
+        assert app.rows(name) == [{"k": "a", "v": 1}, {"k": "b", "v": None}]
 
     def test_a_large_body_becomes_many_chunks_and_the_last_duplicate_wins(self, database_url: str) -> None:
-        system = InProcess(database_url, jobs_chunk_records=1000, jobs_chunk_bytes=10_000)
-        with system.http:
-            name = system.dataset(ONE)
+        app = InProcess(database_url, jobs_chunk_records=1000, jobs_chunk_bytes=10_000)
+        with app.http:
+            name = app.dataset(ONE)
             lines = [json.dumps({"k": f"k{n % 4000}", "v": n}) for n in range(5000)]
             # Larger than what stays in memory, so that body and chunks go to disk.
             body = "\n".join(line + " " * 300 for line in lines).encode()
-            answer = system.post(name, body, headers=NDJSON)
+            answer = app.post(name, body, headers=NDJSON)
             assert answer.json()["chunks"]["total"] > 5
-            job = system.job(answer)
+            job = app.job(answer)
             counts = job["record_counts"]
             assert counts["total"] == counts["succeeded"] + counts["superseded"] == 5000
-            with system.gristmill.database.autocommit() as connection:
+            with app.gristmill.database.autocommit() as connection:
                 found = connection.exec_driver_sql(f"SELECT count(*), sum(v) FROM data.{name}").one()
             assert tuple(found) == (4000, sum(range(1000, 5000)))
-        system.gristmill.database.close()
+        app.gristmill.database.close()
 
-    def test_nothing_of_a_bad_batch_is_stored_or_queued(self, system: InProcess) -> None:
-        name = system.dataset(THINGS)
-        system.work()
-        answer = system.post(
+    def test_nothing_of_a_bad_batch_is_stored_or_queued(self, app: InProcess) -> None:
+        name = app.dataset(THINGS)
+        app.work()
+        answer = app.post(
             name, [{"k": "a", "n": 1, "v": 1}, {"k": "b", "n": "2", "x": 1}, {"k": "c", "n": 3, "v": 1001}]
         )
         problem = answer.json()
@@ -68,8 +68,8 @@ class TestSubmit:
             ("/1/n", "wrong_type"), ("/1/x", "unknown_field"), ("/2/v", "out_of_range"),
         ]  # fmt: skip
         assert problem["errors_total"] == 3
-        assert system.work() == 0
-        assert system.rows(name) == []
+        assert app.work() == 0
+        assert app.rows(name) == []
 
     @pytest.mark.parametrize(
         ("body", "headers", "status"),
@@ -87,98 +87,98 @@ class TestSubmit:
         ],
     )
     def test_bad_bodies_have_their_status(
-        self, system: InProcess, body: bytes, headers: dict[str, str], status: int
+        self, app: InProcess, body: bytes, headers: dict[str, str], status: int
     ) -> None:
-        name = system.dataset(ONE)
-        assert system.post(name, body, headers=headers).status_code == status
-        assert system.post(name, body, "validate", headers=headers).status_code == status
+        name = app.dataset(ONE)
+        assert app.post(name, body, headers=headers).status_code == status
+        assert app.post(name, body, "validate", headers=headers).status_code == status
 
-    def test_other_refusals(self, system: InProcess) -> None:
-        name = system.dataset(ONE)
-        assert system.post("nowhere", [{"k": "a"}]).status_code == 404
-        assert system.post(name, [{"k": "a"}], params={"on_conflict": "merge"}).status_code == 422
-        assert system.post(name, [{"k": "a"}], params={"on_error": "skip"}).status_code == 422
-        unkeyed = system.dataset({"fields": ONE["fields"]})
-        assert system.post(unkeyed, [{"k": "a"}], params={"on_conflict": "fail"}).json()["code"] == "no_key"
+    def test_other_refusals(self, app: InProcess) -> None:
+        name = app.dataset(ONE)
+        assert app.post("nowhere", [{"k": "a"}]).status_code == 404
+        assert app.post(name, [{"k": "a"}], params={"on_conflict": "merge"}).status_code == 422
+        assert app.post(name, [{"k": "a"}], params={"on_error": "skip"}).status_code == 422
+        unkeyed = app.dataset({"fields": ONE["fields"]})
+        assert app.post(unkeyed, [{"k": "a"}], params={"on_conflict": "fail"}).json()["code"] == "no_key"
 
     def test_oversized_bodies_are_refused_by_length_and_while_streaming(self, database_url: str) -> None:
-        system = InProcess(database_url, api_max_body_bytes=4096, api_max_json_bytes=2048)
-        with system.http:
-            name = system.dataset(ONE)
-            assert system.post(name, b" " * 5000, headers={"content-type": "application/json"}).status_code == 413
+        app = InProcess(database_url, api_max_body_bytes=4096, api_max_json_bytes=2048)
+        with app.http:
+            name = app.dataset(ONE)
+            assert app.post(name, b" " * 5000, headers={"content-type": "application/json"}).status_code == 413
             url = f"/api/v1/datasets/{name}/records"
-            streamed = system.http.post(url, content=iter([b"\n" * 1000] * 5), headers=NDJSON)
+            streamed = app.http.post(url, content=iter([b"\n" * 1000] * 5), headers=NDJSON)
             assert (streamed.status_code, streamed.json()["code"]) == (413, "too_large")
-        system.gristmill.database.close()
+        app.gristmill.database.close()
 
     def test_a_full_spool_is_503_and_is_free_again_afterwards(self, database_url: str) -> None:
-        system = InProcess(database_url, api_max_spool_bytes=2 * 1024 * 1024)
-        with system.http:
-            name = system.dataset(ONE)
+        app = InProcess(database_url, api_max_spool_bytes=2 * 1024 * 1024)
+        with app.http:
+            name = app.dataset(ONE)
             body = b'{"k":"a","v":1}\n' * 200_000
-            answer = system.post(name, body, headers=NDJSON)
+            answer = app.post(name, body, headers=NDJSON)
             assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
             assert int(answer.headers["retry-after"]) > 0
             for _ in range(3):
-                assert system.post(name, body[:1_600_000], headers=NDJSON).status_code == 202
-        system.gristmill.database.close()
+                assert app.post(name, body[:1_600_000], headers=NDJSON).status_code == 202
+        app.gristmill.database.close()
 
-    def test_validate_counts_and_stores_nothing(self, system: InProcess) -> None:
-        name = system.dataset(ONE)
-        system.work()
-        answer = system.post(name, [{"k": "a"}, {"k": "b"}], "validate")
+    def test_validate_counts_and_stores_nothing(self, app: InProcess) -> None:
+        name = app.dataset(ONE)
+        app.work()
+        answer = app.post(name, [{"k": "a"}, {"k": "b"}], "validate")
         assert (answer.status_code, answer.json()["records"]) == (200, 2)
-        assert system.post(name, [{"k": 1}], "validate").status_code == 422
-        assert (system.work(), system.rows(name)) == (0, [])
+        assert app.post(name, [{"k": 1}], "validate").status_code == 422
+        assert (app.work(), app.rows(name)) == (0, [])
 
-    def test_a_json_column_keeps_the_depth_limit(self, system: InProcess) -> None:
-        name = system.dataset({"fields": [{"name": "j", "type": "json"}]})
+    def test_a_json_column_keeps_the_depth_limit(self, app: InProcess) -> None:
+        name = app.dataset({"fields": [{"name": "j", "type": "json"}]})
         for depth, status in ((32, 422), (30, 202), (100_000, 422)):
             value = "[" * depth + "]" * depth
-            answer = system.post(name, f'{{"j":{value}}}\n'.encode(), headers=NDJSON)
+            answer = app.post(name, f'{{"j":{value}}}\n'.encode(), headers=NDJSON)
             assert answer.status_code == status, (depth, answer.text)
 
 
 class TestIdempotency:
-    def test_the_same_request_is_the_first_job_whatever_happened_since(self, system: InProcess) -> None:
-        name = system.dataset(ONE)
+    def test_the_same_request_is_the_first_job_whatever_happened_since(self, app: InProcess) -> None:
+        name = app.dataset(ONE)
         headers = {"idempotency-key": "one"}
-        first = system.post(name, [{"k": "a"}], headers=headers)
-        again = system.post(name, [{"k": "a"}], headers=headers, params={"wait": 0})
+        first = app.post(name, [{"k": "a"}], headers=headers)
+        again = app.post(name, [{"k": "a"}], headers=headers, params={"wait": 0})
         assert first.json()["id"] == again.json()["id"]
-        system.job(system.http.delete(f"/api/v1/datasets/{name}"))
-        assert system.post(name, [{"k": "a"}], headers=headers).json()["id"] == first.json()["id"]
-        other = system.post(name, [{"k": "b"}], headers=headers)
+        app.job(app.http.delete(f"/api/v1/datasets/{name}"))
+        assert app.post(name, [{"k": "a"}], headers=headers).json()["id"] == first.json()["id"]
+        other = app.post(name, [{"k": "b"}], headers=headers)
         assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
 
 
 class TestConflict:
-    def test_fail_is_refused_at_submit_when_nothing_is_unfinished(self, system: InProcess) -> None:
-        name = system.dataset(ONE)
-        system.job(system.post(name, [{"k": "a", "v": 1}]))
-        answer = system.post(name, [{"k": "b"}, {"k": "a"}], params={"on_conflict": "fail"})
+    def test_fail_is_refused_at_submit_when_nothing_is_unfinished(self, app: InProcess) -> None:
+        name = app.dataset(ONE)
+        app.job(app.post(name, [{"k": "a", "v": 1}]))
+        answer = app.post(name, [{"k": "b"}, {"k": "a"}], params={"on_conflict": "fail"})
         assert (answer.status_code, answer.json()["code"]) == (409, "key_exists")
         assert (answer.json()["record"], answer.json()["key"]) == (1, "a")
-        assert system.job(system.post(name, [{"k": "b"}], params={"on_conflict": "fail"}))["state"] == "succeeded"
+        assert app.job(app.post(name, [{"k": "b"}], params={"on_conflict": "fail"}))["state"] == "succeeded"
 
-    def test_fail_is_decided_by_the_job_when_something_is_unfinished(self, system: InProcess) -> None:
-        name = system.dataset(ONE)
-        system.post(name, [{"k": "a", "v": 1}])
-        job = system.job(system.post(name, [{"k": "a", "v": 2}], params={"on_conflict": "fail"}))
+    def test_fail_is_decided_by_the_job_when_something_is_unfinished(self, app: InProcess) -> None:
+        name = app.dataset(ONE)
+        app.post(name, [{"k": "a", "v": 1}])
+        job = app.job(app.post(name, [{"k": "a", "v": 2}], params={"on_conflict": "fail"}))
         assert (job["state"], job["error"]["code"]) == ("failed", "key_exists")
-        assert system.rows(name) == [{"k": "a", "v": 1}]
+        assert app.rows(name) == [{"k": "a", "v": 1}]
 
 
 class TestChange:
-    def test_patch_and_delete_a_record_with_a_composite_key(self, system: InProcess) -> None:
-        name = system.dataset(THINGS)
+    def test_patch_and_delete_a_record_with_a_composite_key(self, app: InProcess) -> None:
+        name = app.dataset(THINGS)
         key = ["a/b ü", 7]
-        system.job(system.post(name, [{"k": key[0], "n": key[1], "v": 1, "t": "old"}]))
-        assert system.job(system.http.patch(system.key(name, key), json={"v": 2}))["state"] == "succeeded"
-        assert system.rows(name) == [{"k": "a/b ü", "n": 7, "v": 2, "t": "old"}]
-        job = system.job(system.http.delete(system.key(name, key)))
+        app.job(app.post(name, [{"k": key[0], "n": key[1], "v": 1, "t": "old"}]))
+        assert app.job(app.http.patch(app.key(name, key), json={"v": 2}))["state"] == "succeeded"
+        assert app.rows(name) == [{"k": "a/b ü", "n": 7, "v": 2, "t": "old"}]
+        job = app.job(app.http.delete(app.key(name, key)))
         assert (job["state"], job["result"]) == ("succeeded", {"deleted": 1})
-        assert system.rows(name) == []
+        assert app.rows(name) == []
 
     @pytest.mark.parametrize(
         ("changes", "status", "code"),
@@ -192,90 +192,90 @@ class TestChange:
             (b'{"v":' + b"[" * 100_000, 422, "too_deep"),
         ],
     )
-    def test_bad_changes_are_refused(self, system: InProcess, changes: bytes, status: int, code: str) -> None:
-        name = system.dataset(THINGS)
-        answer = system.http.patch(system.key(name, ["a", 1]), content=changes)
+    def test_bad_changes_are_refused(self, app: InProcess, changes: bytes, status: int, code: str) -> None:
+        name = app.dataset(THINGS)
+        answer = app.http.patch(app.key(name, ["a", 1]), content=changes)
         assert (answer.status_code, answer.json()["errors"][0]["code"]) == (status, code)
 
-    def test_unknown_records_are_404_at_submit_or_fail_the_job(self, system: InProcess) -> None:
-        name = system.dataset(ONE)
-        pending = [system.http.patch(system.key(name, "a"), json={"v": 1}), system.http.delete(system.key(name, "a"))]
+    def test_unknown_records_are_404_at_submit_or_fail_the_job(self, app: InProcess) -> None:
+        name = app.dataset(ONE)
+        pending = [app.http.patch(app.key(name, "a"), json={"v": 1}), app.http.delete(app.key(name, "a"))]
         for answer in pending:
-            job = system.job(answer)
+            job = app.job(answer)
             assert (job["state"], job["error"]["code"]) == ("failed", "unknown_record")
         for answer in (
-            system.http.patch(system.key(name, "a"), json={"v": 1}),
-            system.http.delete(system.key(name, "a")),
+            app.http.patch(app.key(name, "a"), json={"v": 1}),
+            app.http.delete(app.key(name, "a")),
         ):
             assert (answer.status_code, answer.json()["code"]) == (404, "unknown_record")
 
-    def test_a_dataset_without_a_key_has_no_records_by_name(self, system: InProcess) -> None:
-        name = system.dataset({"fields": ONE["fields"]})
-        assert system.http.patch(system.key(name, "a"), json={"v": 1}).json()["code"] == "no_key"
-        assert system.http.delete(system.key(name, "a")).status_code == 409
+    def test_a_dataset_without_a_key_has_no_records_by_name(self, app: InProcess) -> None:
+        name = app.dataset({"fields": ONE["fields"]})
+        assert app.http.patch(app.key(name, "a"), json={"v": 1}).json()["code"] == "no_key"
+        assert app.http.delete(app.key(name, "a")).status_code == 409
 
-    def test_delete_where_counts_what_it_deleted(self, system: InProcess) -> None:
-        name = system.dataset(ONE)
-        system.job(system.post(name, [{"k": f"{n}", "v": n} for n in range(10)]))
-        job = system.job(system.post(name, {"where": {"v": {"ge": 4}}}, "records/delete"))
+    def test_delete_where_counts_what_it_deleted(self, app: InProcess) -> None:
+        name = app.dataset(ONE)
+        app.job(app.post(name, [{"k": f"{n}", "v": n} for n in range(10)]))
+        job = app.job(app.post(name, {"where": {"v": {"ge": 4}}}, "records/delete"))
         assert job["result"] == {"deleted": 6}
-        assert [row["v"] for row in system.rows(name)] == [0, 1, 2, 3]
+        assert [row["v"] for row in app.rows(name)] == [0, 1, 2, 3]
 
     @pytest.mark.parametrize(
         "body", [{}, {"where": None}, {"where": {"x": 1}}, {"where": {"v": "a"}}, [], {"were": {}}]
     )
-    def test_delete_where_needs_a_valid_filter(self, system: InProcess, body: Any) -> None:
-        name = system.dataset(ONE)
-        assert system.post(name, body, "records/delete").status_code == 422
+    def test_delete_where_needs_a_valid_filter(self, app: InProcess, body: Any) -> None:
+        name = app.dataset(ONE)
+        assert app.post(name, body, "records/delete").status_code == 422
 
 
 class TestLifeOfADataset:
-    def test_records_of_a_dropped_dataset_end_cancelled(self, system: InProcess) -> None:
-        name = system.dataset(ONE)
-        system.work()
-        queued = system.post(name, [{"k": "a"}])
-        system.http.delete(f"/api/v1/datasets/{name}")
-        job = system.job(queued)
+    def test_records_of_a_dropped_dataset_end_cancelled(self, app: InProcess) -> None:
+        name = app.dataset(ONE)
+        app.work()
+        queued = app.post(name, [{"k": "a"}])
+        app.http.delete(f"/api/v1/datasets/{name}")
+        job = app.job(queued)
         assert (job["state"], job["error"]["detail"]) == ("cancelled", "cancelled: dataset dropped")
 
-    def test_a_name_created_again_is_another_dataset(self, system: InProcess) -> None:
-        name = system.dataset(ONE)
-        old = system.post(name, [{"k": "old"}])
-        system.http.delete(f"/api/v1/datasets/{name}")
+    def test_a_name_created_again_is_another_dataset(self, app: InProcess) -> None:
+        name = app.dataset(ONE)
+        old = app.post(name, [{"k": "old"}])
+        app.http.delete(f"/api/v1/datasets/{name}")
         other = {"fields": [{"name": "other", "type": "integer", "required": True}], "key": ["other"], "name": name}
-        assert system.http.post("/api/v1/datasets", json=other).status_code == 202
-        new = system.post(name, [{"other": 1}])
-        assert system.job(old)["state"] == "cancelled"
-        assert system.job(new)["state"] == "succeeded"
-        assert system.rows(name) == [{"other": 1}]
+        assert app.http.post("/api/v1/datasets", json=other).status_code == 202
+        new = app.post(name, [{"other": 1}])
+        assert app.job(old)["state"] == "cancelled"
+        assert app.job(new)["state"] == "succeeded"
+        assert app.rows(name) == [{"other": 1}]
 
-    def test_records_follow_a_contract_that_changes_under_them(self, system: InProcess) -> None:
-        name = system.dataset(ONE)
-        system.work()
-        before = system.post(name, [{"k": "a", "v": 1}])
+    def test_records_follow_a_contract_that_changes_under_them(self, app: InProcess) -> None:
+        name = app.dataset(ONE)
+        app.work()
+        before = app.post(name, [{"k": "a", "v": 1}])
         change = {"add_fields": [{"name": "late", "type": "text"}]}
-        assert system.http.patch(f"/api/v1/datasets/{name}", json=change).status_code == 202
-        after = system.post(name, [{"k": "b", "late": "x"}])
-        assert {system.job(before)["state"], system.job(after)["state"]} == {"succeeded"}
-        assert system.rows(name) == [{"k": "a", "v": 1, "late": None}, {"k": "b", "v": None, "late": "x"}]
+        assert app.http.patch(f"/api/v1/datasets/{name}", json=change).status_code == 202
+        after = app.post(name, [{"k": "b", "late": "x"}])
+        assert {app.job(before)["state"], app.job(after)["state"]} == {"succeeded"}
+        assert app.rows(name) == [{"k": "a", "v": 1, "late": None}, {"k": "b", "v": None, "late": "x"}]
 
 
 class TestEmbedding:
-    def test_records_are_embedded_and_a_patch_embeds_anew(self, system: InProcess) -> None:
+    def test_records_are_embedded_and_a_patch_embeds_anew(self, app: InProcess) -> None:
         fields = [{"name": "k", "type": "text", "required": True}, {"name": "t", "type": "text"}]
-        name = system.dataset({"fields": fields, "key": ["k"], "embedding": {"from": ["t"], "embedder": "hashing"}})
+        name = app.dataset({"fields": fields, "key": ["k"], "embedding": {"from": ["t"], "embedder": "hashing"}})
 
         def vectors() -> list[Any]:
-            with system.gristmill.database.autocommit() as connection:
+            with app.gristmill.database.autocommit() as connection:
                 query = f"SELECT k, _embedding::text FROM data.{name} ORDER BY k"
                 return list(connection.exec_driver_sql(query).all())
 
-        system.job(system.post(name, [{"k": "a", "t": "a red fox"}, {"k": "b"}, {"k": "c", "t": "a red fox"}]))
+        app.job(app.post(name, [{"k": "a", "t": "a red fox"}, {"k": "b"}, {"k": "c", "t": "a red fox"}]))
         before = vectors()
         assert before[0][1] == before[2][1] is not None
         assert before[1][1] is None
-        system.job(system.http.patch(system.key(name, "b"), json={"t": "a red fox"}))
-        system.job(system.http.patch(system.key(name, "c"), json={"t": None}))
+        app.job(app.http.patch(app.key(name, "b"), json={"t": "a red fox"}))
+        app.job(app.http.patch(app.key(name, "c"), json={"t": None}))
         assert vectors() == [("a", before[0][1]), ("b", before[0][1]), ("c", None)]
 
 
@@ -295,32 +295,32 @@ class TestOrder:
     @given(steps=st.lists(_STEP, min_size=3, max_size=14))
     @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
     def test_the_table_ends_as_a_dict_changed_in_the_order_of_submission(
-        self, system: InProcess, steps: list[Any]
+        self, app: InProcess, steps: list[Any]
     ) -> None:
-        name = system.dataset(ONE)
+        name = app.dataset(ONE)
         model: dict[str, Any] = {}
         for step, value in steps:
             if step == "work":
-                system.work(limit=value)
+                app.work(limit=value)
                 continue
-            answer = self._submit(system, name, step, value)
+            answer = self._submit(app, name, step, value)
             expected = self._apply(model, step, value)
             if answer.status_code != 202:
                 # Refused at submit exactly when the model refuses it too.
                 assert answer.status_code in (404, 409), answer.text
                 assert not expected
-        system.work()
-        assert {row["k"]: row["v"] for row in system.rows(name)} == model
+        app.work()
+        assert {row["k"]: row["v"] for row in app.rows(name)} == model
 
-    def _submit(self, system: InProcess, name: str, step: str, value: Any) -> Any:
+    def _submit(self, app: InProcess, name: str, step: str, value: Any) -> Any:
         if step in ("upsert", "fail"):
             mode = "fail" if step == "fail" else "replace"
-            return system.post(name, [{"k": k, "v": v} for k, v in value], params={"on_conflict": mode})
+            return app.post(name, [{"k": k, "v": v} for k, v in value], params={"on_conflict": mode})
         if step == "patch":
-            return system.http.patch(system.key(name, value[0]), json={"v": value[1]})
+            return app.http.patch(app.key(name, value[0]), json={"v": value[1]})
         if step == "delete":
-            return system.http.delete(system.key(name, value))
-        return system.post(name, {"where": {"v": {"lt": value}}}, "records/delete")
+            return app.http.delete(app.key(name, value))
+        return app.post(name, {"where": {"v": {"lt": value}}}, "records/delete")
 
     def _apply(self, model: dict[str, Any], step: str, value: Any) -> bool:
         """Apply the step to the model; return whether it was possible."""
