@@ -37,9 +37,12 @@ class TestBounds:
         assert _peak(read_arrow, body, contract, most=300) < 60 * MIB
 
     @pytest.mark.promise(7)
-    def test_a_long_text_in_a_dictionary_page_is_written_out_piece_by_piece(self) -> None:
+    @pytest.mark.parametrize("nulls", [0, 100])
+    def test_a_long_text_in_a_dictionary_page_is_written_out_piece_by_piece(self, nulls: int) -> None:
+        """Also where the record that the dictionary is looked up with has no text."""
         contract = parse_contract({"name": "t", "fields": [{"name": "t", "type": "text", "max_length": MIB}]})
-        column = pa.DictionaryArray.from_arrays(pa.array([0] * 20_000, pa.int32()), pa.array(["x" * (MIB // 2)]))
+        places = pa.array([None] * nulls + [0] * 20_000, pa.int32())
+        column = pa.DictionaryArray.from_arrays(places, pa.array(["x" * (MIB // 2)]))
         body = as_parquet(pa.table({"t": column}))
         assert len(body) < 2 * MIB
         assert _peak(read_parquet, body, contract, most=300) < 60 * MIB

@@ -68,8 +68,8 @@ class Database:
         }
         options_: dict[str, Any] = {"max_overflow": 0, "pool_timeout": 10, "connect_args": self._connect_args}
         self.engine: Engine = create_engine(self.url, pool_size=pool, **options_)
-        # A pool of its own: switching one connection to autocommit and back costs two round trips.
         self._raw: weakref.WeakSet[Any] = weakref.WeakSet()
+        # A pool of its own: switching one connection to autocommit and back costs two round trips.
         self._autocommit: Engine = create_engine(self.url, pool_size=pool, isolation_level="AUTOCOMMIT", **options_)
 
     @contextlib.contextmanager

@@ -88,7 +88,7 @@ class RecordWrites:
                 made.job.retry_of = retry_of
                 return made
             rejects = RejectSpool(self._spool, self._settings.jobs_max_rejects) if options.quarantine else None
-            chunks = self._spooled(dataset, body, media_type, rejects, passed_over)
+            chunks = self._spooled(self._chunks(dataset, body, media_type, rejects, passed_over), rejects)
 
             def check(connection: Connection) -> None:
                 for chunk in chunks:
@@ -118,7 +118,7 @@ class RecordWrites:
 
     def draft_small(self, dataset: Dataset, body: BodySpool, media_type: str) -> NewJob | None:
         """Return the job that upserts the records in ``body``, if one chunk holds them. Submits nothing."""
-        spooled = self._spooled(dataset, body, media_type)
+        spooled = self._spooled(self._chunks(dataset, body, media_type))
         try:
             chunks = list(spooled) if len(spooled) == 1 else []
         finally:
@@ -134,7 +134,7 @@ class RecordWrites:
     def validate(self, name: str, body: BodySpool, media_type: str) -> dict[str, Any]:
         """Validate the records as ``ingest`` would, and store nothing; return how many there are."""
         dataset = self._submitter.load(name)
-        chunks = self._spooled(dataset, body, media_type)
+        chunks = self._spooled(self._chunks(dataset, body, media_type))
         try:
             return {"valid": True, "dataset": name, "version": dataset.version, "records": chunks.records}
         finally:
@@ -188,22 +188,11 @@ class RecordWrites:
             shares=type_ == tasks.INGEST,
         )
 
-    def _spooled(
-        self,
-        dataset: Dataset,
-        body: BodySpool,
-        media_type: str,
-        rejects: RejectSpool | None = None,
-        passed_over: frozenset[str] = frozenset(),
-    ) -> SpooledChunks:
-        """Return the validated records of ``body`` in chunks, for the caller to close as well as ``rejects``.
-
-        rejects: takes the records that are not valid; they refuse the request without it. passed_over: columns of a
-        CSV body that are not read.
-        """
+    def _spooled(self, read: Iterator[NewChunk], rejects: RejectSpool | None = None) -> SpooledChunks:
+        """Return all that is read, for the caller to close as well as ``rejects``, which come up meanwhile."""
         chunks = SpooledChunks(self._spool)
         try:
-            for chunk in self._chunks(dataset, body, media_type, rejects, passed_over):
+            for chunk in read:
                 chunks.add(chunk)
         except BaseException:
             _close(chunks, rejects)
@@ -218,7 +207,11 @@ class RecordWrites:
         rejects: RejectSpool | None = None,
         passed_over: frozenset[str] = frozenset(),
     ) -> Iterator[NewChunk]:
-        """Yield the validated records of ``body`` as chunks, one in memory at a time; at the end, raise Invalid."""
+        """Yield the validated records of ``body`` as chunks, one in memory at a time; at the end, raise Invalid.
+
+        rejects: takes the records that are not valid; they refuse the request without it. passed_over: columns of a
+        CSV body that are not read.
+        """
         settings = self._settings
         source = Source(
             body.open(),

@@ -92,11 +92,11 @@ class Submitter:
 
     def _commit(self, dataset: Dataset, draft: Draft, request: Request, large: bool) -> uuid.UUID:
         with self._database.transaction() as connection:
-            if large:
+            checked = draft.job.exclusive and not unfinished_in_scope(connection, draft.job.scope)
+            if large or checked:
                 # It may have changed while a long body was read, and staging that would take long again.
                 self._must_be(connection, dataset)
-            if draft.job.exclusive and not unfinished_in_scope(connection, draft.job.scope):
-                self._must_be(connection, dataset)
+            if checked:
                 draft.check(connection)
             job_id = submit(connection, draft.job, request)
             # Asked after the job's number was drawn under the scope's lock: a change of the contract has either
