@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-from gristmill.bootstrap import Gristmill
+from gristmill.bootstrap.services import Gristmill
 from gristmill.core.config import load_settings
 from gristmill.jobs.handlers import ChunkTask, Outcome, Registry, TransactionalHandler
 from gristmill.jobs.submit import NewChunk, NewJob, Request, submit

@@ -6,8 +6,8 @@ import pytest
 from tests.support.in_process import InProcess
 
 from gristmill.core.database import Database
-from gristmill.search.build import IndexBuilder
-from gristmill.search.build_settings import BuildSettings
+from gristmill.search.index.builder import IndexBuilder
+from gristmill.search.index.settings import BuildSettings
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.support.servers import add_database
 
-from gristmill.bootstrap import Gristmill
+from gristmill.bootstrap.services import Gristmill
 from gristmill.core.config import Settings
 from gristmill.core.errors import Conflict, Unavailable
 from gristmill.dispatcher.loop import bundle
@@ -17,9 +17,9 @@ from gristmill.jobs.control import cancel_job
 from gristmill.jobs.handlers import ChunkTask
 from gristmill.jobs.repository.dispatch import Message, mark_sent, unsend
 from gristmill.jobs.submit import Request
-from gristmill.records.service import IngestOptions
+from gristmill.records.apply.tasks import INGEST
+from gristmill.records.ingest.service import IngestOptions
 from gristmill.records.spool import BodySpool
-from gristmill.records.tasks import INGEST
 
 pytestmark = pytest.mark.promise(2)
 

@@ -8,12 +8,12 @@ from fastapi.testclient import TestClient
 from sqlalchemy import Connection
 
 from gristmill.api.app import make_app
-from gristmill.bootstrap import Gristmill
+from gristmill.bootstrap.services import Gristmill
 from gristmill.core.config import Settings
 from gristmill.core.database import Database
 from gristmill.core.errors import DatabaseUnavailable, StorageFull, Unavailable
 from gristmill.search.errors import NoDiskLeft
-from gristmill.search.session import open_session
+from gristmill.search.index.session import open_session
 
 # What Postgres says when a file cannot grow.
 FULL = "RAISE EXCEPTION USING ERRCODE = 'disk_full', MESSAGE = 'could not extend file: No space left on device'"

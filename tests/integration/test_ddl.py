@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from gristmill.core.database import Database
 from gristmill.datasets import ddl
-from gristmill.datasets.contract import alter_contract, parse_contract
+from gristmill.datasets.contract_parser import alter_contract, parse_contract
 from gristmill.datasets.errors import TableBusy, TableExists
 from gristmill.datasets.types import TYPES
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from gristmill.bootstrap import Gristmill
+from gristmill.bootstrap.services import Gristmill
 from gristmill.core.config import Settings
 from gristmill.core.database import Database
 from gristmill.core.errors import Invalid, Malformed

@@ -12,13 +12,13 @@ import pytest
 from fastapi.testclient import TestClient
 
 from gristmill.api.app import make_app
-from gristmill.bootstrap import Gristmill
+from gristmill.bootstrap.services import Gristmill
 from gristmill.core.config import Settings
 from gristmill.core.errors import NotFound
 from gristmill.jobs.repository.dispatch import mark_sent
-from gristmill.records import export_scan
-from gristmill.records.export_scan import ExportQuery
-from gristmill.records.export_service import ContractChanged, Export, RecordExports
+from gristmill.records.export import scan
+from gristmill.records.export.scan import ExportQuery
+from gristmill.records.export.service import ContractChanged, Export, RecordExports
 
 READINGS = {
     "name": "readings",
@@ -102,7 +102,7 @@ def mill(database_url: str) -> Iterator[Mill]:
 
 @pytest.fixture
 def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(export_scan, "PAGE_ROWS", 10)
+    monkeypatch.setattr(scan, "PAGE_ROWS", 10)
 
 
 def rest_of(export: Export) -> list[Row]:
@@ -128,8 +128,8 @@ class TestFormats:
     def test_parquet_has_typed_columns_and_bounded_row_groups(
         self, mill: Mill, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(export_scan, "PAGE_ROWS", 10)
-        monkeypatch.setattr("gristmill.records.export_formats.GROUP_ROWS", 20)
+        monkeypatch.setattr(scan, "PAGE_ROWS", 10)
+        monkeypatch.setattr("gristmill.records.export.formats.GROUP_ROWS", 20)
         mill.create(VECTORS)
         rows = [{"id": n, "v": [n, 0.1] if n % 3 else None, "_embedding": [n, 1, 2]} for n in range(45)]
         mill.store("vectors", rows)
@@ -180,8 +180,8 @@ class TestSelection:
     def test_a_filter_that_matches_too_rarely_is_answered_range_by_range(
         self, mill: Mill, small_pages: None, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(export_scan, "SCANNED_ROWS", 7000)
-        monkeypatch.setattr("gristmill.records.export_service.SEARCH_SECONDS", 0.001)
+        monkeypatch.setattr(scan, "SCANNED_ROWS", 7000)
+        monkeypatch.setattr("gristmill.records.export.service.SEARCH_SECONDS", 0.001)
         mill.create(EVENTS)
         with mill.gristmill.database.transaction() as connection:
             connection.exec_driver_sql(
@@ -223,7 +223,7 @@ class TestPages:
     def test_a_page_ends_by_bytes_and_one_large_record_is_a_page(
         self, mill: Mill, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(export_scan, "PAGE_BYTES", 10_000)
+        monkeypatch.setattr(scan, "PAGE_BYTES", 10_000)
         mill.create(EVENTS)
         mill.store("events", [{"n": n, "note": "x" * size} for n, size in enumerate([3000, 3000, 3000, 30_000, 5])])
         export = mill.open("events")

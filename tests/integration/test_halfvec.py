@@ -11,15 +11,16 @@ from pydantic_core import ValidationError
 
 from gristmill.core.database import Database
 from gristmill.core.errors import Invalid
-from gristmill.datasets.contract import Contract, parse_contract
+from gristmill.datasets.contract_parser import Contract, parse_contract
 from gristmill.datasets.ddl import create_table, plain_vectors
 from gristmill.datasets.describe import explain
-from gristmill.records import change, write
+from gristmill.records.apply import upsert as write
+from gristmill.records.apply.upsert import upsert
+from gristmill.records.changes import repository
 from gristmill.records.columns import as_stored, to_table
 from gristmill.records.payload import decode, encode
-from gristmill.records.read import read_one
-from gristmill.records.validate import validator_of
-from gristmill.records.write import upsert
+from gristmill.records.read.pages import read_one
+from gristmill.records.validation.rows import validator_of
 
 _FIELDS = [{"name": "k", "type": "integer", "required": True}]
 _numbers = st.floats(-65504, 65504, width=32)
@@ -100,7 +101,7 @@ class TestReading:
         _write(database, contract, [[1, 2, 3]])
         changes = validator_of(contract).validate_changes(b'{"_embedding": [0.1, 0, 1]}', 32)
         with database.transaction() as connection:
-            assert change.patch(connection, contract, (0,), changes, 9, None)
+            assert repository.patch(connection, contract, (0,), changes, 9, None)
         assert _stored(database, contract) == [_rounded([0.1, 0, 1])]
 
 

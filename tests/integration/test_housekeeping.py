@@ -6,7 +6,7 @@ from typing import Any
 from tests.support.in_process import NDJSON, InProcess
 from tests.support.system import eventually
 
-from gristmill.records.analyze import LEAST_CHANGES, Analyzer
+from gristmill.datasets.statistics import LEAST_CHANGES, Analyzer
 
 NOTES: dict[str, Any] = {
     "fields": [{"name": "k", "type": "integer", "required": True}, {"name": "note", "type": "text"}],

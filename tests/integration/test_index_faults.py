@@ -27,12 +27,12 @@ from tests.support.stored import make_dataset
 
 from gristmill.core.database import Database
 from gristmill.core.errors import GristmillError
-from gristmill.datasets.reader import Dataset
+from gristmill.datasets.lookup import Dataset
 from gristmill.jobs.errors import JobCancelled
 from gristmill.kit.ids import uuid7
-from gristmill.search.build import IndexBuilder
-from gristmill.search.build_settings import BuildSettings
-from gristmill.search.graph import GraphParameters
+from gristmill.search.index.builder import IndexBuilder
+from gristmill.search.index.graph import GraphParameters
+from gristmill.search.index.settings import BuildSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 # So many candidates that the graph of some thousand rows takes seconds.

@@ -22,11 +22,11 @@ from tests.support.indexes import (
 from tests.support.stored import make_dataset
 
 from gristmill.core.database import Database
-from gristmill.datasets.reader import Dataset
+from gristmill.datasets.lookup import Dataset
 from gristmill.jobs.errors import JobCancelled
 from gristmill.kit.ids import uuid7
-from gristmill.search.build import IndexBuilder
-from gristmill.search.build_settings import BuildSettings
+from gristmill.search.index.builder import IndexBuilder
+from gristmill.search.index.settings import BuildSettings
 
 SETTINGS = BuildSettings(memory_mb=64, workers=0, min_rows=100, check_every=0.05)
 # Room for some thousand rows of these vectors in a graph.

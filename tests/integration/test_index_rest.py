@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from tests.integration.test_read_rest import BOOKS, Rest
 
-from gristmill.search.build_settings import BuildSettings
-from gristmill.search.recall_job import RecallKeeper
-from gristmill.search.seal import Sealer
+from gristmill.search.index.scheduler import Sealer
+from gristmill.search.index.settings import BuildSettings
+from gristmill.search.recall.tasks import RecallKeeper
 
 INDEX = "datasets/books/index"
 

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from tests.support.servers import add_database
 from tests.support.system import eventually
 
-from gristmill.bootstrap import Gristmill
+from gristmill.bootstrap.services import Gristmill
 from gristmill.core.config import Settings
 from gristmill.core.errors import Conflict, Unavailable
 from gristmill.dispatcher.loop import bundle
@@ -33,12 +33,12 @@ from gristmill.jobs.execute import Executor
 from gristmill.jobs.handlers import ChunkTask
 from gristmill.jobs.repository.dispatch import Message, mark_sent
 from gristmill.jobs.submit import NewChunk, NewJob, Request, submit
-from gristmill.records import write
+from gristmill.records.apply import upsert
+from gristmill.records.apply.tasks import INGEST
 from gristmill.records.errors import KeyExists
-from gristmill.records.read import UnknownRecord
-from gristmill.records.service import IngestOptions
+from gristmill.records.ingest.service import IngestOptions
+from gristmill.records.read.pages import UnknownRecord
 from gristmill.records.spool import BodySpool
-from gristmill.records.tasks import INGEST
 
 pytestmark = pytest.mark.promise(3)
 
@@ -319,7 +319,7 @@ class TestOrder:
         self, mill: Mill, operations: list[tuple[Any, ...]], seed: int, direct: bool
     ) -> None:
         # Both ways of writing, INSERT and COPY with a merge, have comparisons of their own.
-        rows, write.DIRECT_ROWS = write.DIRECT_ROWS, write.DIRECT_ROWS if direct else 0
+        rows, upsert.DIRECT_ROWS = upsert.DIRECT_ROWS, upsert.DIRECT_ROWS if direct else 0
         try:
             history = History(mill, Random(seed))
             for operation in operations:
@@ -330,7 +330,7 @@ class TestOrder:
             mill.work(history.random)
             history.check()
         finally:
-            write.DIRECT_ROWS = rows
+            upsert.DIRECT_ROWS = rows
 
 
 class TestNumbers:

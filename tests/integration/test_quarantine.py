@@ -15,7 +15,7 @@ import pyarrow.parquet
 import pytest
 from tests.support.in_process import CSV, NDJSON, InProcess, Job
 
-from gristmill.records.rejects.upkeep import RejectUpkeep
+from gristmill.records.rejects.cleanup import RejectUpkeep
 
 PARTS = {
     "fields": [

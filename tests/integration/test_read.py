@@ -20,10 +20,10 @@ from tests.support.stored import make_dataset, store
 from gristmill.core.database import Database
 from gristmill.core.errors import Conflict, Invalid, Malformed
 from gristmill.datasets.errors import UnknownDataset
-from gristmill.datasets.reader import Dataset, DatasetReader
-from gristmill.kit.page_tokens import encode_page_token
-from gristmill.records.read import PageQuery, UnknownRecord
-from gristmill.records.read_service import RecordReads
+from gristmill.datasets.lookup import Dataset, DatasetReader
+from gristmill.kit.pagination import encode_page_token
+from gristmill.records.read.pages import PageQuery, UnknownRecord
+from gristmill.records.read.service import RecordReads
 
 READINGS = {
     "name": "readings",

@@ -9,11 +9,11 @@ import pytest
 from fastapi.testclient import TestClient
 
 from gristmill.api.app import make_app
-from gristmill.bootstrap import Gristmill
+from gristmill.bootstrap.services import Gristmill
 from gristmill.core.config import Settings
 from gristmill.jobs.repository.dispatch import mark_sent
-from gristmill.search.build_settings import BuildSettings
-from gristmill.search.seal import Sealer
+from gristmill.search.index.scheduler import Sealer
+from gristmill.search.index.settings import BuildSettings
 
 BOOKS = {
     "name": "books",

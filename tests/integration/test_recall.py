@@ -7,15 +7,15 @@ import pytest
 from tests.support.stored import make_dataset, store
 
 from gristmill.core.database import Database
-from gristmill.datasets.reader import Dataset
+from gristmill.datasets.lookup import Dataset
 from gristmill.kit.ids import uuid7
 from gristmill.search import repository
-from gristmill.search.build import IndexBuilder
-from gristmill.search.build_settings import BuildSettings
-from gristmill.search.graph import GraphParameters
-from gristmill.search.recall import Effort, Recall, measure, read_recalls, shown_recall, store_recall
-from gristmill.search.recall_job import RecallKeeper
-from gristmill.search.statements import Layout
+from gristmill.search.index.builder import IndexBuilder
+from gristmill.search.index.graph import GraphParameters
+from gristmill.search.index.settings import BuildSettings
+from gristmill.search.query.statements import Layout
+from gristmill.search.recall.measure import Effort, Recall, measure, read_recalls, shown_recall, store_recall
+from gristmill.search.recall.tasks import RecallKeeper
 
 DIMENSIONS = 48
 BODY = {

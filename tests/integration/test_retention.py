@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from tests.support.in_process import InProcess, Job
 
 from gristmill.jobs.repository.dispatch import mark_sent
-from gristmill.records import retention
-from gristmill.records.retention import EXPIRE, Retention
+from gristmill.records.retention import tasks
+from gristmill.records.retention.tasks import EXPIRE, Retention
 
 EVENTS: dict[str, Any] = {
     "fields": [{"name": "k", "type": "text", "required": True}, {"name": "at", "type": "timestamp"}],
@@ -90,7 +90,7 @@ class TestExpiring:
         assert app.http.get(f"/api/v1/datasets/{other}").json()["retention"] is None
 
     def test_it_goes_on_in_parts_until_nothing_is_left(self, app: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(retention, "ROWS_PER_TRANSACTION", 7)
+        monkeypatch.setattr(tasks, "ROWS_PER_TRANSACTION", 7)
         name = app.dataset(EVENTS)
         store(app, name, [{"k": f"{n}", "at": ago(days=31 if n % 2 else 1)} for n in range(100)])
         assert expire(app, name)["result"]["deleted"] == 50
@@ -99,8 +99,8 @@ class TestExpiring:
     def test_a_job_ends_after_its_time_and_the_next_one_goes_on(
         self, app: InProcess, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(retention, "ROWS_PER_TRANSACTION", 10)
-        monkeypatch.setattr(retention, "SECONDS_PER_JOB", 0.0)
+        monkeypatch.setattr(tasks, "ROWS_PER_TRANSACTION", 10)
+        monkeypatch.setattr(tasks, "SECONDS_PER_JOB", 0.0)
         name = app.dataset(EVENTS)
         store(app, name, [{"k": f"{n}", "at": ago(days=31)} for n in range(15)])
         assert [expire(app, name)["result"]["deleted"] for _ in range(2)] == [10, 5]

@@ -11,15 +11,15 @@ from tests.support.stored import make_dataset, store
 from gristmill.core.database import Database
 from gristmill.core.errors import Invalid, Malformed
 from gristmill.datasets.errors import UnknownDataset
-from gristmill.datasets.reader import Dataset, DatasetReader
+from gristmill.datasets.lookup import Dataset, DatasetReader
 from gristmill.embeddings import registry
 from gristmill.kit.ids import uuid7
-from gristmill.records.read import UnknownRecord
-from gristmill.search.build import BuildSettings, IndexBuilder
+from gristmill.records.read.pages import UnknownRecord
 from gristmill.search.errors import NotSearchable
-from gristmill.search.rank import _Ranking
-from gristmill.search.service import SearchService
-from gristmill.search.settings import with_settings
+from gristmill.search.index.builder import BuildSettings, IndexBuilder
+from gristmill.search.query.rank import _Ranking
+from gristmill.search.query.service import SearchService
+from gristmill.search.query.settings import with_settings
 
 FIELDS = [
     {"name": "id", "type": "integer", "required": True},

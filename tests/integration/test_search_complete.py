@@ -15,10 +15,10 @@ from tests.support.stored import make_dataset, store
 
 from gristmill.core.database import Database
 from gristmill.core.errors import Malformed
-from gristmill.datasets.reader import DatasetReader
+from gristmill.datasets.lookup import DatasetReader
 from gristmill.embeddings import registry
-from gristmill.search import selectivity
-from gristmill.search.service import SearchService
+from gristmill.search.query import selectivity
+from gristmill.search.query.service import SearchService
 
 pytestmark = pytest.mark.promise(6)
 

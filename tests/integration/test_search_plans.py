@@ -15,16 +15,17 @@ from tests.support.stored import make_dataset, store
 from gristmill.core.database import Database
 from gristmill.datasets import ddl
 from gristmill.datasets import repository as datasets
-from gristmill.datasets.contract import alter_contract
+from gristmill.datasets.contract_parser import alter_contract
 from gristmill.datasets.errors import UnknownDataset
-from gristmill.datasets.reader import Dataset, DatasetReader
+from gristmill.datasets.lookup import Dataset, DatasetReader
 from gristmill.datasets.where import compile_where
 from gristmill.embeddings import registry
-from gristmill.search import repository, selectivity
-from gristmill.search.selectivity import Estimate, Estimates
-from gristmill.search.service import SearchService
-from gristmill.search.settings import GRAPHS, MAX_SCAN_TUPLES, QUICK, Settings, with_settings
-from gristmill.search.statements import Layout, Shape, condition_of
+from gristmill.search import repository
+from gristmill.search.query import selectivity
+from gristmill.search.query.selectivity import Estimate, Estimates
+from gristmill.search.query.service import SearchService
+from gristmill.search.query.settings import GRAPHS, MAX_SCAN_TUPLES, QUICK, Settings, with_settings
+from gristmill.search.query.statements import Layout, Shape, condition_of
 
 ROWS, DIMENSIONS = 6000, 16
 BODY: dict[str, Any] = {

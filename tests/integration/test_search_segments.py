@@ -14,18 +14,18 @@ from tests.support.stored import make_dataset
 from gristmill.core.database import Database
 from gristmill.core.errors import GristmillError
 from gristmill.datasets import repository as dataset_repository
-from gristmill.datasets.reader import Dataset
+from gristmill.datasets.lookup import Dataset
 from gristmill.jobs.errors import JobCancelled, JobDropped
 from gristmill.jobs.handlers import ChunkTask
 from gristmill.kit.ids import uuid7
 from gristmill.search import repository
-from gristmill.search.build import IndexBuilder
-from gristmill.search.build_settings import BuildSettings
 from gristmill.search.errors import IndexBuildInterrupted
-from gristmill.search.report import index_state
-from gristmill.search.seal import Sealer
-from gristmill.search.session import open_session
-from gristmill.search.tasks import IndexBuildHandler, release_table
+from gristmill.search.index.builder import IndexBuilder
+from gristmill.search.index.report import index_state
+from gristmill.search.index.scheduler import Sealer
+from gristmill.search.index.session import open_session
+from gristmill.search.index.settings import BuildSettings
+from gristmill.search.index.tasks import IndexBuildHandler, release_table
 
 SEALED_AT_250 = BuildSettings(seal_rows=250, min_rows=100)
 

@@ -11,12 +11,12 @@ from tests.support.stored import make_dataset, store
 from gristmill.core.database import Database
 from gristmill.core.errors import Invalid
 from gristmill.datasets.ddl import MAX_WORD_BYTES
-from gristmill.datasets.reader import DatasetReader
+from gristmill.datasets.lookup import DatasetReader
 from gristmill.embeddings import registry
-from gristmill.search import rank, text
 from gristmill.search.errors import NotSearchable
-from gristmill.search.hybrid import CONSTANT
-from gristmill.search.service import SearchService
+from gristmill.search.query import rank, text
+from gristmill.search.query.hybrid import CONSTANT
+from gristmill.search.query.service import SearchService
 
 BODY: dict[str, Any] = {
     "name": "notes",

@@ -154,7 +154,7 @@ class TestSearchShortcut:
 
     def test_the_short_way_is_taken(self, app: InProcess, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         """Neither a route nor its dependencies see a plain search; one with a query is refused by them."""
-        monkeypatch.setattr("gristmill.core.endpoints.principal_of", None)
+        monkeypatch.setattr("gristmill.core.http.endpoints.principal_of", None)
         assert len(self.ask(app, name, {"vector": [1, 0]}).json()["hits"]) == 3
         with pytest.raises(TypeError):
             self.ask(app, name, {"vector": [1, 0]}, **LONG)

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from tests.support.servers import add_database
 
-from gristmill.bootstrap import Gristmill
+from gristmill.bootstrap.services import Gristmill
 from gristmill.core.config import Settings
 from gristmill.core.errors import DatabaseUnavailable
 from gristmill.jobs.submit import Request
-from gristmill.records.service import IngestOptions
+from gristmill.records.ingest.service import IngestOptions
 from gristmill.records.spool import BodySpool
 
 pytestmark = pytest.mark.promise(1)
@@ -133,16 +133,16 @@ class TestTogether:
     def test_without_postgres_everybody_hears_it_and_nobody_is_submitted_twice(
         self, api: Api, monkeypatch: Any
     ) -> None:
-        from gristmill.jobs import together  # noqa: PLC0415 - only this test puts something in its way
+        from gristmill.jobs import group_commit  # noqa: PLC0415 - only this test puts something in its way
 
-        committed = together.insert_together
+        committed = group_commit.insert_together
 
         def lost(*arguments: Any) -> Any:
             # The worst moment: after the commit, before the answer.
             committed(*arguments)
             raise DatabaseUnavailable("the connection was lost")
 
-        monkeypatch.setattr(together, "insert_together", lost)
+        monkeypatch.setattr(group_commit, "insert_together", lost)
 
         async def many() -> list[Any]:
             return await asyncio.gather(*(api.submit(number) for number in range(5)), return_exceptions=True)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gristmill.core.database import Database
 from gristmill.datasets import ddl
-from gristmill.datasets.contract import parse_contract
+from gristmill.datasets.contract_parser import parse_contract
 from gristmill.datasets.types import TYPES
 from gristmill.datasets.where import compile_where
 

@@ -14,14 +14,15 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from gristmill.core.database import Database
-from gristmill.datasets.contract import Contract, parse_contract
+from gristmill.datasets.contract_parser import Contract, parse_contract
 from gristmill.datasets.ddl import MAX_PLAIN_DIMENSIONS, apply_alter, create_table, plain_vectors
-from gristmill.records import change, write
+from gristmill.records.apply import upsert as write
+from gristmill.records.apply.upsert import WriteCounts, upsert
+from gristmill.records.changes import repository
 from gristmill.records.columns import ORD_COLUMN, to_table
 from gristmill.records.errors import KeyExists
 from gristmill.records.payload import decode, encode
-from gristmill.records.validate import RecordValidator
-from gristmill.records.write import WriteCounts, upsert
+from gristmill.records.validation.rows import RecordValidator
 
 _SETTINGS = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 
@@ -346,10 +347,10 @@ class TestChange:
         key = (uuid.uuid4(), 7)
         _write(database, contract, [{"u": str(key[0]), "n": 7, "t": "old", "f": 1.5}], 1)
         with database.transaction() as connection:
-            assert change.has_record(connection, contract, key)
-            assert not change.has_record(connection, contract, (key[0], 8))
-            assert change.patch(connection, contract, key, {"t": None, "j": {"a": [1, None]}, "f": -0.0}, 3, None)
-            assert not change.patch(connection, contract, (key[0], 8), {"t": "x"}, 3, None)
+            assert repository.has_record(connection, contract, key)
+            assert not repository.has_record(connection, contract, (key[0], 8))
+            assert repository.patch(connection, contract, key, {"t": None, "j": {"a": [1, None]}, "f": -0.0}, 3, None)
+            assert not repository.patch(connection, contract, (key[0], 8), {"t": "x"}, 3, None)
         assert _rows(database, contract, "n, t, j, f::text, _seq, _ord") == [(7, None, {"a": [1, None]}, "-0", 3, 0)]
 
     def test_a_patched_source_field_is_embedded_anew_from_the_whole_record(self, database: Database) -> None:
@@ -372,10 +373,10 @@ class TestChange:
             return [2.0, 0.5]
 
         with database.transaction() as connection:
-            change.patch(connection, contract, (1,), {"c": "C"}, 2, embed)
+            repository.patch(connection, contract, (1,), {"c": "C"}, 2, embed)
         assert _rows(database, contract, "k, _embedding::real[]") == [(1, [1, 1])]
         with database.transaction() as connection:
-            change.patch(connection, contract, (1,), {"b": "new"}, 3, embed)
+            repository.patch(connection, contract, (1,), {"b": "new"}, 3, embed)
         assert seen == [{"a": "A", "b": "new"}]
         assert _rows(database, contract, "k, _embedding::real[]") == [(1, [2.0, 0.5])]
 
@@ -383,7 +384,7 @@ class TestChange:
         key = str(uuid.uuid4())
         _write(database, contract, [{"u": key, "n": n, "f": n / 2} for n in range(10)], 1)
         with database.transaction() as connection:
-            assert change.delete_by_key(connection, contract, (uuid.UUID(key), 0))
-            assert not change.delete_by_key(connection, contract, (uuid.UUID(key), 0))
-            assert change.delete_where(connection, contract, {"n": {"between": [3, 5]}, "f": {"lt": 2.5}}) == 2
+            assert repository.delete_by_key(connection, contract, (uuid.UUID(key), 0))
+            assert not repository.delete_by_key(connection, contract, (uuid.UUID(key), 0))
+            assert repository.delete_where(connection, contract, {"n": {"between": [3, 5]}, "f": {"lt": 2.5}}) == 2
         assert [row[0] for row in _rows(database, contract, "n, f")] == [1, 2, 5, 6, 7, 8, 9]

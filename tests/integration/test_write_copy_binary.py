@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gristmill.core.database import Database
-from gristmill.records.copy_binary import copy_table, encode_copy
+from gristmill.records.apply.copy_binary import copy_table, encode_copy
 
 _SCHEMA = pa.schema(
     {

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 from tests.support.in_process import NDJSON, InProcess
 
-from gristmill.records import service
+from gristmill.records.ingest import service
 from gristmill.records.spool import MEMORY_BYTES
 
 THINGS = {

@@ -9,13 +9,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from gristmill.core.errors import Invalid
-from gristmill.datasets.contract import Contract, parse_contract
-from gristmill.records.chunks import Batch, read_batches
+from gristmill.datasets.contract_parser import Contract, parse_contract
+from gristmill.records.ingest.chunking import Batch, read_batches
 from gristmill.records.readers.arrow import read_arrow
+from gristmill.records.readers.context import Reader, Source
 from gristmill.records.readers.parquet import read_parquet
-from gristmill.records.readers.source import Reader, Source
 from gristmill.records.reject import Reject
-from gristmill.records.validate import Problems, RecordValidator
+from gristmill.records.validation.rows import Problems, RecordValidator
 
 MIB = 1024 * 1024
 SMALL = parse_contract({"name": "small", "fields": [{"name": "n", "type": "integer"}, {"name": "t", "type": "text"}]})

@@ -9,7 +9,7 @@ from typing import Any
 from fastapi.testclient import TestClient
 
 from gristmill.api.app import make_app
-from gristmill.bootstrap import Gristmill
+from gristmill.bootstrap.services import Gristmill
 from gristmill.core.config import Settings
 from gristmill.jobs.repository.dispatch import mark_sent
 

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from gristmill.core.database import Database
-from gristmill.datasets.reader import Dataset
+from gristmill.datasets.lookup import Dataset
 from gristmill.kit.ids import uuid7
 from gristmill.search import repository
-from gristmill.search.build import IndexBuilder
+from gristmill.search.index.builder import IndexBuilder
+from gristmill.search.query.statements import Layout, Shape
+from gristmill.search.query.vector import Ranges
 from gristmill.search.repository import Segment
-from gristmill.search.statements import Layout, Shape
-from gristmill.search.vector import Ranges
 from tests.support.stored import store
 
 DIMENSIONS = 16

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 
 from gristmill.core.database import Database
-from gristmill.datasets.reader import Dataset
+from gristmill.datasets.lookup import Dataset
 from gristmill.kit.ids import uuid7
-from gristmill.search.build import BuildSettings, IndexBuilder
-from gristmill.search.service import SearchService
+from gristmill.search.index.builder import BuildSettings, IndexBuilder
+from gristmill.search.query.service import SearchService
 
 
 def seal(database: Database, dataset: Dataset) -> None:

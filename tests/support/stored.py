@@ -8,9 +8,9 @@ import sqlalchemy as sa
 
 from gristmill.core.database import Database
 from gristmill.datasets import ddl, repository
-from gristmill.datasets.contract import parse_contract
-from gristmill.datasets.model import Contract
-from gristmill.datasets.reader import Dataset, DatasetReader
+from gristmill.datasets.contract import Contract
+from gristmill.datasets.contract_parser import parse_contract
+from gristmill.datasets.lookup import Dataset, DatasetReader
 from gristmill.datasets.types import TYPES
 from gristmill.kit.ids import uuid7
 

@@ -6,10 +6,10 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gristmill.datasets.contract import parse_contract
+from gristmill.datasets.contract_parser import parse_contract
 from gristmill.dispatcher.loop import BUNDLE_RECORDS, bundle
 from gristmill.jobs.repository.dispatch import Message
-from gristmill.records.write_shared import Part, group_parts
+from gristmill.records.apply.upsert_group import Part, group_parts
 
 CHUNKS = st.lists(
     st.builds(

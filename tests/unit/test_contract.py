@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from gristmill.core.errors import Invalid, Place
-from gristmill.datasets.contract import load_contract, parse_contract
+from gristmill.datasets.contract_parser import load_contract, parse_contract
 from gristmill.datasets.ddl import MAX_PLAIN_DIMENSIONS, plain_vectors, record_table
 
 EMBEDDERS = {"static": 256, "hashing": 512}

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from gristmill.core.errors import Invalid
-from gristmill.datasets.contract import alter_contract, parse_contract
+from gristmill.datasets.contract_parser import alter_contract, parse_contract
 
 OLD = parse_contract(
     {

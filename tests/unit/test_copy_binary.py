@@ -5,7 +5,7 @@ import struct
 import pyarrow as pa
 import pytest
 
-from gristmill.records.copy_binary import encode_copy
+from gristmill.records.apply.copy_binary import encode_copy
 
 
 class TestEncodeCopy:

@@ -10,7 +10,7 @@ from gristmill.cli.demo import debian, texts
 from gristmill.cli.demo.files import DemoDataMissing, package_folder
 from gristmill.cli.demo.operations import OPERATIONS, operations
 from gristmill.cli.demo.weather import WEATHER, write_weather
-from gristmill.datasets.contract import parse_contract
+from gristmill.datasets.contract_parser import parse_contract
 
 STANZAS = """\
 Package: gnuchess

@@ -8,7 +8,7 @@ import pytest
 from fastapi import FastAPI
 
 from gristmill.api.app import make_app
-from gristmill.bootstrap import Gristmill
+from gristmill.bootstrap.services import Gristmill
 from gristmill.core.config import Settings
 from gristmill.core.errors import GristmillError
 from gristmill.jobs.states import (

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gristmill.embeddings import batching, hashing, registry
+from gristmill.embeddings import batching, registry
 from gristmill.embeddings.errors import EmbedderNotInstalled, UnknownEmbedder
 from gristmill.embeddings.port import Embedder
-from gristmill.embeddings.static import StaticEmbedder
+from gristmill.embeddings.providers import hashing
+from gristmill.embeddings.providers.static import StaticEmbedder
 
 TEXTS = [
     "Light rain over the harbour",

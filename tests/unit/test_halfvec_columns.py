@@ -9,10 +9,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic_core import ValidationError
 
-from gristmill.datasets.contract import Contract, parse_contract
+from gristmill.datasets.contract_parser import Contract, parse_contract
 from gristmill.records.columns import EMBEDDING_COLUMN, as_stored
-from gristmill.records.validate import validator_of
-from gristmill.records.vectorised import check_columns
+from gristmill.records.validation.columns import check_columns
+from gristmill.records.validation.rows import validator_of
 
 _EDGES = st.sampled_from([0.0, 65504.0, 65504.0001, -65504.5, 65520.0, 2.0**-24, 2.0**-25, 6e-8, -5.9e-8, 1e-9, 1e300])
 _NUMBERS = _EDGES | st.floats(-70000, 70000)

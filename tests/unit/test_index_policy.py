@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gristmill.search.graph import GraphParameters, memory_for, most_rows
-from gristmill.search.policy import Piece, Policy, Step, Survey, most_of_tail, next_step
-from gristmill.search.progress import fraction_of
+from gristmill.search.index.graph import GraphParameters, memory_for, most_rows
+from gristmill.search.index.policy import Piece, Policy, Step, Survey, most_of_tail, next_step
+from gristmill.search.index.progress import fraction_of
 from gristmill.search.repository import Searchable, Segment
 
 POLICY = Policy(seal_rows=1000, most_rows=100_000, min_rows=100)

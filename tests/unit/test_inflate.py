@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gristmill.core.errors import Malformed, TooLarge, UnsupportedMedia
-from gristmill.records.inflate import STEP_BYTES, content_encoding, inflate
+from gristmill.records.content_encoding import STEP_BYTES, content_encoding, inflate
 from gristmill.records.spool import MEMORY_BYTES, BodySpool, Spool
 
 COMPRESS = {"gzip": gzip.compress, "zstd": lambda data: pa.Codec("zstd").compress(data, asbytes=True)}

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gristmill.core.errors import Invalid
-from gristmill.datasets.contract import alter_contract, parse_contract
-from gristmill.datasets.keep import LONGEST, parse_keep
+from gristmill.datasets.contract_parser import alter_contract, parse_contract
+from gristmill.datasets.retention_period import LONGEST, parse_keep
 
 HOURS = {"h": 1, "d": 24, "w": 168}
 EVENTS: dict[str, Any] = {

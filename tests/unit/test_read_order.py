@@ -5,9 +5,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from gristmill.core.errors import Invalid
-from gristmill.datasets.contract import parse_contract
+from gristmill.datasets.contract_parser import parse_contract
 from gristmill.datasets.ddl import record_table
-from gristmill.records.order import Term, after, parse_order
+from gristmill.records.read.keyset import Term, after, parse_order
 
 CONTRACT = parse_contract(
     {

@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gristmill.core.errors import GristmillError, Invalid, Malformed, Place
-from gristmill.datasets.contract import Contract, parse_contract
+from gristmill.datasets.contract_parser import Contract, parse_contract
 from gristmill.records.readers import json as json_reader
+from gristmill.records.readers.context import Reader, Source
 from gristmill.records.readers.csv import read_csv
 from gristmill.records.readers.json import read_json
 from gristmill.records.readers.ndjson import read_ndjson
-from gristmill.records.readers.source import Reader, Source
-from gristmill.records.validate import Problems, RecordValidator, json_depth
+from gristmill.records.validation.rows import Problems, RecordValidator, json_depth
 
 CONTRACT = parse_contract(
     {

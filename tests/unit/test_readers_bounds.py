@@ -10,13 +10,13 @@ import pytest
 from tests.support.columnar import MIB, SMALL, as_parquet, as_stream, both, read, refusal
 
 from gristmill.core.errors import Invalid
-from gristmill.datasets.contract import Contract, parse_contract
-from gristmill.records.chunks import read_batches
-from gristmill.records.readers import arrow_frames, parquet_pages
+from gristmill.datasets.contract_parser import Contract, parse_contract
+from gristmill.records.ingest.chunking import read_batches
 from gristmill.records.readers.arrow import read_arrow
+from gristmill.records.readers.context import Reader, Source
+from gristmill.records.readers.limits import arrow_frames, parquet_pages
 from gristmill.records.readers.parquet import read_parquet
-from gristmill.records.readers.source import Reader, Source
-from gristmill.records.validate import Problems, RecordValidator
+from gristmill.records.validation.rows import Problems, RecordValidator
 
 
 class TestBounds:

@@ -16,15 +16,16 @@ import pytest
 from tests.support.columnar import SMALL, WAYS, as_parquet, as_stream, both, read, refusal
 
 from gristmill.core.errors import Invalid, Malformed
-from gristmill.datasets.contract import parse_contract
-from gristmill.datasets.model import FieldSpec
+from gristmill.datasets.contract import FieldSpec
+from gristmill.datasets.contract_parser import parse_contract
 from gristmill.datasets.types import TYPES
-from gristmill.records.readers import open_reader, parquet_pages
+from gristmill.records.readers import open_reader
 from gristmill.records.readers.arrow import read_arrow
+from gristmill.records.readers.context import Reader
+from gristmill.records.readers.limits import parquet_pages
 from gristmill.records.readers.parquet import read_parquet
-from gristmill.records.readers.source import Reader
 from gristmill.records.reject import Reject
-from gristmill.records.vectorised_accepted import is_accepted
+from gristmill.records.validation.accepted import is_accepted
 
 CONTRACT = parse_contract(
     {

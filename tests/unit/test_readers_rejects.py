@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gristmill.core.errors import Malformed
-from gristmill.datasets.contract import parse_contract
-from gristmill.records.chunks import Batch, read_batches
+from gristmill.datasets.contract_parser import parse_contract
+from gristmill.records.ingest.chunking import Batch, read_batches
+from gristmill.records.readers.context import Reader, Source
 from gristmill.records.readers.csv import read_csv
 from gristmill.records.readers.json import read_json
 from gristmill.records.readers.ndjson import read_ndjson
-from gristmill.records.readers.source import Reader, Source
 from gristmill.records.reject import Reject
-from gristmill.records.validate import Problems, RecordValidator
+from gristmill.records.validation.rows import Problems, RecordValidator
 
 CONTRACT = parse_contract(
     {
@@ -129,7 +129,7 @@ class TestRejects:
         body = b"\n".join([b'{"id":0}', *lines]) + (b"\n" if ended else b"")
         whole = read(read_ndjson, body)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("gristmill.records.readers.source.LINES_BYTES", block)
+            patch.setattr("gristmill.records.readers.context.LINES_BYTES", block)
             cut = read(read_ndjson, body)
         assert places(cut[0]) == places(whole[0])
         assert cut[1] == whole[1]

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from gristmill.core.errors import Invalid, TooLarge, Unavailable
-from gristmill.datasets.contract import parse_contract
+from gristmill.datasets.contract_parser import parse_contract
 from gristmill.jobs.submit import NewChunk
-from gristmill.records.chunks import Batch, read_batches
+from gristmill.records.ingest.chunking import Batch, read_batches
 from gristmill.records.payload import decode, encode
+from gristmill.records.readers.context import Source
 from gristmill.records.readers.ndjson import read_ndjson
-from gristmill.records.readers.source import Source
 from gristmill.records.spool import MEMORY_BYTES, BodySpool, Spool, SpooledChunks, SpoolFile
-from gristmill.records.validate import Problems, RecordValidator
+from gristmill.records.validation.rows import Problems, RecordValidator
 
 MIB = 1024 * 1024
 CONTRACT = parse_contract(

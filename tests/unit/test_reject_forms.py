@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gristmill.core.errors import Place
-from gristmill.datasets.contract import parse_contract
+from gristmill.datasets.contract_parser import parse_contract
 from gristmill.records.readers.csv_rows import split_row
 from gristmill.records.reject import Reject
 from gristmill.records.rejects.cells import csv_cells, csv_line, csv_values, json_values, readable
@@ -20,7 +20,7 @@ from gristmill.records.rejects.repository import StoredReject
 from gristmill.records.rejects.show import csv_header, reject_csv, reject_json
 from gristmill.records.rejects.spool import RejectSpool, TooManyRejects
 from gristmill.records.spool import MEMORY_BYTES, Spool
-from gristmill.records.validate import validator_of
+from gristmill.records.validation.rows import validator_of
 
 CONTRACT = parse_contract(
     {

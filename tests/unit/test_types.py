@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
+from gristmill.datasets.contract import FieldSpec
 from gristmill.datasets.describe import explain, shorten
-from gristmill.datasets.model import FieldSpec
 from gristmill.datasets.types import TYPES, dump_json, embedding_annotation
 
 PNG = "iVBORw0KGgoAAAA="

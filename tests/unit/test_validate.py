@@ -7,8 +7,8 @@ import pytest
 from pydantic_core import ValidationError
 
 from gristmill.core.errors import Invalid, Malformed, Place
-from gristmill.datasets.contract import parse_contract
-from gristmill.records.validate import Problems, RecordValidator
+from gristmill.datasets.contract_parser import parse_contract
+from gristmill.records.validation.rows import Problems, RecordValidator
 
 FIELDS = [
     {"name": "k", "type": "text", "required": True, "max_length": 5},

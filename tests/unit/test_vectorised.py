@@ -13,14 +13,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gristmill.core.errors import Invalid
-from gristmill.datasets.contract import Contract, parse_contract
+from gristmill.datasets.contract_parser import Contract, parse_contract
 from gristmill.records.readers import columnar
 from gristmill.records.readers.arrow import read_arrow
+from gristmill.records.readers.context import Reader, Source, Step
 from gristmill.records.readers.csv import read_csv
-from gristmill.records.readers.source import Reader, Source, Step
 from gristmill.records.reject import Reject
-from gristmill.records.validate import Problems, RecordValidator, validator_of
-from gristmill.records.vectorised import Mask, check_columns, check_schema
+from gristmill.records.validation.columns import Mask, check_columns, check_schema
+from gristmill.records.validation.rows import Problems, RecordValidator, validator_of
 
 FIELDS: dict[str, dict[str, Any]] = {
     "text": {"type": "text", "max_length": 4},

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy.dialects import postgresql
 
 from gristmill.core.errors import Invalid
-from gristmill.datasets.contract import parse_contract
+from gristmill.datasets.contract_parser import parse_contract
 from gristmill.datasets.ddl import record_table
 from gristmill.datasets.where import MAX_CONDITIONS, MAX_DEPTH, MAX_IN, compile_where
 

@@ -6,8 +6,8 @@ import uvicorn
 
 from gristmill.access.keys import KeyRing, ensure_key
 from gristmill.api.app import make_app
-from gristmill.api.gate import LOOPBACK
-from gristmill.bootstrap import Gristmill
+from gristmill.api.middleware import LOOPBACK
+from gristmill.bootstrap.services import Gristmill
 from gristmill.core.config import Settings, load_settings
 from gristmill.core.errors import GristmillError, Unavailable
 from gristmill.core.logs import configure_logs, get_logger

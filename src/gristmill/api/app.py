@@ -12,13 +12,13 @@ from starlette.types import ASGIApp
 from gristmill import __version__
 from gristmill.access.keys import KeyRing
 from gristmill.api import service_endpoints
-from gristmill.api.gate import API, Gate
+from gristmill.api.middleware import API, Gate
 from gristmill.api.problems import install_problem_handlers
 from gristmill.api.shortcut import RecordsCall, SearchCall, Shortcut
-from gristmill.bootstrap import Gristmill
+from gristmill.bootstrap.services import Gristmill
 from gristmill.core.config import Settings
-from gristmill.core.endpoints import known_parameters
-from gristmill.jobs.waits import Waits
+from gristmill.core.http.endpoints import known_parameters
+from gristmill.jobs.completion import Waits
 
 
 def make_app(gristmill: Gristmill) -> ASGIApp:

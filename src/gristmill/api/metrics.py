@@ -7,9 +7,9 @@ from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from gristmill.core.database import Database
-from gristmill.jobs.figures import read_figures
+from gristmill.jobs.counters import read_figures
 from gristmill.jobs.repository import read
-from gristmill.search.recall import read_recalls
+from gristmill.search.recall.measure import read_recalls
 
 REQUEST_SECONDS = Histogram(
     "gristmill_request_seconds",

@@ -13,19 +13,19 @@ from typing import NamedTuple, Protocol
 
 from starlette.concurrency import run_in_threadpool
 
-from gristmill.api.gate import API, Application, Message, Receive, Scope, Send
+from gristmill.api.middleware import API, Application, Message, Receive, Scope, Send
 from gristmill.api.problems import encode_problem
-from gristmill.core.endpoints import SCOPES, Principal
 from gristmill.core.errors import GristmillError, Internal
+from gristmill.core.http.endpoints import SCOPES, Principal
 from gristmill.core.logs import get_logger
-from gristmill.jobs.notices import Notifier
+from gristmill.jobs.notifications import Notifier
 from gristmill.jobs.schemas import job_body
 from gristmill.jobs.submit import Request
-from gristmill.records.ingest_small import MOST_BYTES, SmallIngest
+from gristmill.records.ingest.service import IngestOptions
+from gristmill.records.ingest.small import MOST_BYTES, SmallIngest
 from gristmill.records.readers import JSON
-from gristmill.records.service import IngestOptions
 from gristmill.records.spool import BodySpool, Spool
-from gristmill.search.service import SearchService
+from gristmill.search.query.service import SearchService
 
 log = get_logger()
 # Headers that say nothing about what is to be done; a request with any other one goes the long way.

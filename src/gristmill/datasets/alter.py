@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from gristmill.core.errors import Invalid, Place
+from gristmill.datasets import contract
 from gristmill.datasets import contract_checks as checks
-from gristmill.datasets import model
+from gristmill.datasets.contract import Contract, FieldSpec
 from gristmill.datasets.describe import shorten
-from gristmill.datasets.keep import RULE as KEEP_RULE
-from gristmill.datasets.model import Contract, FieldSpec
+from gristmill.datasets.retention_period import RULE as KEEP_RULE
 from gristmill.datasets.types import TYPES
 
 _CHANGEABLE = (
@@ -48,7 +48,7 @@ def alter_contract(old: Contract, change: Any) -> Contract:
     # A default such as a filterable text's max_length is filled in as it is at creation.
     draft = old.model_copy(update={"fields": fields})
     fields = (*fields[: len(old.fields)], *(checks.with_defaults(field, draft) for field in added))
-    new = model.load_contract(
+    new = contract.load_contract(
         {
             **old.as_json(),
             "fields": [f.model_dump(mode="json", exclude_none=True) for f in fields],
@@ -110,7 +110,7 @@ def _alter_field(old: Contract, altered: dict[str, FieldSpec], body: Any, pointe
     before = old.field(name)
     places = []
     for member in body:
-        if member in model.FieldSpec.model_fields and member not in ("name", *_CHANGEABLE):
+        if member in contract.FieldSpec.model_fields and member not in ("name", *_CHANGEABLE):
             reason = f"{member} of a field cannot be changed"
             places.append(Place(f"{pointer}/{member}", "fixed", reason, field=name))
     if places:
@@ -138,7 +138,7 @@ def _check_widening(old: Contract, before: FieldSpec, after: FieldSpec, pointer:
         yield place("required", "An optional field cannot become required: records that are there may lack it")
     if before.required and not after.required and before.name in old.key:
         yield place("required", "A field of the key stays required")
-    for member, default in (("max_length", model.DEFAULT_MAX_LENGTH), ("max_bytes", model.DEFAULT_MAX_BYTES)):
+    for member, default in (("max_length", contract.DEFAULT_MAX_LENGTH), ("max_bytes", contract.DEFAULT_MAX_BYTES)):
         low, high = getattr(before, member) or default, getattr(after, member) or default
         if high < low:
             yield place(member, f"{high} is smaller than {low}: a limit can only be widened")
@@ -153,7 +153,7 @@ def _check_digits(before: FieldSpec, after: FieldSpec, pointer: str) -> Iterator
     if before.type == "integer":
         need_whole, need_scale = _INT64_DIGITS, 0
     elif before.precision is None:
-        need_whole = need_scale = model.MAX_DIGITS
+        need_whole = need_scale = contract.MAX_DIGITS
     else:
         need_whole, need_scale = before.precision - (before.scale or 0), before.scale or 0
     if whole < need_whole or scale < need_scale:

@@ -1,97 +1,139 @@
-"""Reads a contract that a user wrote: all its rules at once, so that one answer names every mistake."""
+"""The contract of a dataset as frozen values: fields, key, time field, embedding. The checks are in ``contract``."""
 
 import json
-from collections.abc import Iterator, Mapping
-from typing import Any
+from functools import cached_property
+from typing import Any, Literal
 
-from gristmill.core.errors import Invalid, Place
-from gristmill.datasets import contract_checks as checks
-from gristmill.datasets.alter import alter_contract
-from gristmill.datasets.describe import shorten
-from gristmill.datasets.model import (
-    MAX_DIMENSIONS,
-    MAX_HALF_DIMENSIONS,
-    Contract,
-    EmbeddingSpec,
-    FieldSpec,
-    TextSearchSpec,
-    load_contract,
-)
+from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["Contract", "EmbeddingSpec", "FieldSpec", "alter_contract", "load_contract", "parse_contract"]
+TypeName = Literal[
+    "text", "integer", "float", "decimal", "boolean", "timestamp", "date", "uuid", "json", "vector", "image"
+]
+Metric = Literal["cosine", "l2", "inner_product"]
+VectorStorage = Literal["vector", "halfvec"]
+EMBEDDING_COLUMN = "_embedding"
+TEXT_COLUMN = "_text"
+SYSTEM_COLUMNS = ("_id", "_seq", "_ord")
+
+DEFAULT_MAX_LENGTH = 65_536
+# Text of a key is an entry of a B-tree, whose entries end at about 2,700 bytes; see contract_checks.MAX_KEY_BYTES.
+DEFAULT_KEY_MAX_LENGTH = 255
+DEFAULT_MAX_BYTES = 1024 * 1024
+MAX_DIGITS = 38
+# The graph of a vector index holds no longer ones, by how their numbers are stored.
+MAX_DIMENSIONS = 2000
+MAX_HALF_DIMENSIONS = 4000
+# The largest number that halfvec holds.
+FLOAT16_MAX = 65504.0
 
 
-def parse_contract(body: Any, embedders: Mapping[str, int] | None = None, default_embedder: str = "static") -> Contract:
-    """Return the contract that ``body`` (parsed JSON) describes, with its defaults filled in.
+class FieldSpec(BaseModel):
+    """One field of a contract.
 
-    embedders: the dimensions of each known embedder by its name; None knows no embedder.
-    Raises Invalid with a Place for every mistake; pointers lead into the contract.
+    minimum, maximum: inclusive bounds as JSON writes values of the type (strings for decimal, timestamp and date).
+    max_length: characters of a text, None for 65,536. precision, scale: digits of a decimal, as in SQL.
+    zone: IANA zone of timestamps that come without an offset. dimensions: numbers in a vector.
+    max_bytes: size of a decoded image, None for 1 MiB. filterable: the field gets an index of its own.
     """
-    contract = checks.read_structure(Contract, body, "")
-    if isinstance(contract, list):
-        raise refuse(contract)
-    contract = contract.model_copy(update={"fields": tuple(checks.with_defaults(f, contract) for f in contract.fields)})
-    places = list(checks.check_contract(contract))
-    embedding = contract.embedding
-    if embedding is not None:
-        checked = _check_embedding(contract, embedding, embedders or {}, default_embedder)
-        if isinstance(checked, list):
-            places += checked
-        else:
-            contract = contract.model_copy(update={"embedding": checked})
-    if contract.text_search is not None:
-        places += _check_text_search(contract, contract.text_search)
-    if places:
-        raise refuse(places)
-    # Built anew so that no property cached while checking outlives the copies.
-    return Contract.model_validate_json(json.dumps(contract.as_json()))
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    name: str
+    type: TypeName
+    required: bool = False
+    max_length: int | None = None
+    minimum: Any = None
+    maximum: Any = None
+    precision: int | None = None
+    scale: int | None = None
+    zone: str | None = None
+    dimensions: int | None = None
+    max_bytes: int | None = None
+    filterable: bool = False
+
+    def without_bounds(self) -> "FieldSpec":
+        """Return the same field with neither minimum nor maximum: what a bound itself is checked against."""
+        return self.model_copy(update={"minimum": None, "maximum": None})
 
 
-def refuse(places: list[Place]) -> Invalid:
-    return Invalid(f"The contract is not valid: {places[0].pointer or '/'}: {places[0].reason}", places)
+class EmbeddingSpec(BaseModel):
+    """Where a record's vector comes from and how vectors are compared.
+
+    from_: text fields that the embedder reads, or None when clients supply vectors as ``_embedding``.
+    embedder: name of the embedder, None exactly when ``from_`` is. dimensions: always set in a checked contract.
+    storage: vector keeps 32-bit floats; halfvec rounds to 16-bit ones, half the size and twice the dimensions.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, populate_by_name=True)
+
+    from_: tuple[str, ...] | None = Field(None, alias="from")
+    embedder: str | None = None
+    metric: Metric = "cosine"
+    dimensions: int | None = None
+    storage: VectorStorage = "vector"
 
 
-def _check_embedding(
-    contract: Contract, embedding: EmbeddingSpec, embedders: Mapping[str, int], default: str
-) -> EmbeddingSpec | list[Place]:
-    """Return the embedding with embedder and dimensions filled in, or what is wrong with it."""
-    where = "/embedding"
-    if embedding.from_ is None:
-        most = MAX_HALF_DIMENSIONS if embedding.storage == "halfvec" else MAX_DIMENSIONS
-        places = list(checks.check_dimensions(embedding.dimensions, f"{where}/dimensions", "dimensions", most))
-        if embedding.embedder is not None:
-            reason = "An embedder needs from, the list of text fields that it reads"
-            places.append(Place(f"{where}/embedder", "not_applicable", reason, field="embedder"))
-        return places or embedding
-    places = list(_check_sources(contract, embedding.from_, f"{where}/from", "Embedding"))
-    name = embedding.embedder or default
-    if name not in embedders:
-        valid = ", ".join(sorted(embedders)) or "none is installed"
-        reason = f"There is no embedder {shorten(name)}; the embedders are: {valid}"
-        return [*places, Place(f"{where}/embedder", "unknown_embedder", reason, field="embedder")]
-    if embedding.dimensions not in (None, embedders[name]):
-        reason = f"The embedder {name} makes vectors of {embedders[name]} dimensions, not {embedding.dimensions}"
-        places.append(Place(f"{where}/dimensions", "wrong_dimensions", reason, field="dimensions"))
-    return places or embedding.model_copy(update={"embedder": name, "dimensions": embedders[name]})
+class TextSearchSpec(BaseModel):
+    """Which text fields are searched by their words, and how words are reduced to their stems.
+
+    language: the name of a text search configuration of Postgres; ``simple`` takes words as they are.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, populate_by_name=True)
+
+    from_: tuple[str, ...] = Field(alias="from")
+    language: str = "simple"
 
 
-def _check_text_search(contract: Contract, spec: TextSearchSpec) -> Iterator[Place]:
-    yield from _check_sources(contract, spec.from_, "/text_search/from", "Searching the words of")
-    if spec.language not in checks.LANGUAGES:
-        reason = f"{shorten(spec.language)} is no language of text search; they are: {', '.join(checks.LANGUAGES)}"
-        yield Place("/text_search/language", "unknown_value", reason, field="language")
+class Contract(BaseModel):
+    """A checked contract. Build it with ``contract.parse_contract`` or, from storage, ``load_contract``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    name: str
+    fields: tuple[FieldSpec, ...]
+    key: tuple[str, ...] = ()
+    time_field: str | None = None
+    keep: str | None = None
+    embedding: EmbeddingSpec | None = None
+    text_search: TextSearchSpec | None = None
+
+    @cached_property
+    def _by_name(self) -> dict[str, FieldSpec]:
+        return {field.name: field for field in self.fields}
+
+    def field(self, name: str) -> FieldSpec:
+        """Return the field called ``name``. Raises KeyError; ask ``has_field`` first for names that users wrote."""
+        return self._by_name[name]
+
+    def has_field(self, name: str) -> bool:
+        return name in self._by_name
+
+    @property
+    def key_fields(self) -> tuple[FieldSpec, ...]:
+        """The fields of the key in the order of the key; empty for a dataset without a key."""
+        return tuple(self.field(name) for name in self.key)
+
+    @property
+    def vector_dimensions(self) -> int | None:
+        """Length of the vectors in ``_embedding``, or None for a dataset without an embedding."""
+        return None if self.embedding is None else self.embedding.dimensions
+
+    @property
+    def vector_storage(self) -> VectorStorage:
+        """The type of ``_embedding`` in Postgres."""
+        return "vector" if self.embedding is None else self.embedding.storage
+
+    @property
+    def takes_vectors(self) -> bool:
+        """Whether clients supply the vectors, as the member ``_embedding`` of each record."""
+        return self.embedding is not None and self.embedding.from_ is None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the contract as users write it: absent members are left out."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
-def _check_sources(contract: Contract, names: tuple[str, ...], pointer: str, purpose: str) -> Iterator[Place]:
-    if not names:
-        yield Place(pointer, "missing", "from must name at least one text field", field="from")
-    types = {field.name: field.type for field in contract.fields}
-    for index, name in enumerate(names):
-        where = f"{pointer}/{index}"
-        if name in names[:index]:
-            yield Place(where, "duplicate", f"from names {shorten(name)} twice", field=name)
-        elif name not in types:
-            yield checks.unknown_field(where, name, contract)
-        elif types[name] != "text":
-            reason = f"{purpose} a field of type {types[name]} is not supported: {name} is no text"
-            yield Place(where, "not_supported", reason, field=name)
+def load_contract(body: dict[str, Any]) -> Contract:
+    """Return the contract stored as ``body`` (made by ``Contract.as_json``), without checking it again."""
+    return Contract.model_validate_json(json.dumps(body))

@@ -8,10 +8,10 @@ from zoneinfo import ZoneInfo, available_timezones
 from pydantic import BaseModel, ValidationError
 
 from gristmill.core.errors import Place
-from gristmill.datasets import model as limits
+from gristmill.datasets import contract as limits
+from gristmill.datasets.contract import Contract, FieldSpec
 from gristmill.datasets.describe import explain, shorten
-from gristmill.datasets.keep import parse_keep
-from gristmill.datasets.model import Contract, FieldSpec
+from gristmill.datasets.retention_period import parse_keep
 from gristmill.datasets.types import TYPES
 from gristmill.kit.identifiers import is_name
 

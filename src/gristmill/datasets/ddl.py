@@ -17,8 +17,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateColumn, CreateIndex
 
 from gristmill.core.database import DATA_SCHEMA
+from gristmill.datasets.contract import EMBEDDING_COLUMN, TEXT_COLUMN, Contract, FieldSpec, TextSearchSpec
 from gristmill.datasets.errors import TableBusy, TableExists
-from gristmill.datasets.model import EMBEDDING_COLUMN, TEXT_COLUMN, Contract, FieldSpec, TextSearchSpec
 from gristmill.datasets.types import TYPES
 from gristmill.kit.identifiers import quote
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from gristmill.datasets.model import DEFAULT_MAX_BYTES, DEFAULT_MAX_LENGTH, FLOAT16_MAX, FieldSpec
+from gristmill.datasets.contract import DEFAULT_MAX_BYTES, DEFAULT_MAX_LENGTH, FLOAT16_MAX, FieldSpec
 
 MAX_SHOWN = 80
 

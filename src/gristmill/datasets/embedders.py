@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 
 from gristmill.core.errors import Conflict, GristmillError
 from gristmill.datasets import repository
-from gristmill.datasets.reader import Dataset
+from gristmill.datasets.lookup import Dataset
 from gristmill.embeddings import registry
 from gristmill.embeddings.errors import EmbedderNotInstalled
 from gristmill.embeddings.port import Description

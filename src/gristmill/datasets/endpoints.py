@@ -11,8 +11,8 @@ from fastapi.responses import JSONResponse, Response
 from pydantic_core import from_json
 from starlette.concurrency import run_in_threadpool
 
-from gristmill.core.endpoints import needs, read_limited
 from gristmill.core.errors import Malformed
+from gristmill.core.http.endpoints import needs, read_limited
 from gristmill.datasets.schemas import CHANGE_EXAMPLE, EXAMPLE
 from gristmill.datasets.service import DatasetService
 from gristmill.jobs.endpoints import answer_write, request_of, write_options

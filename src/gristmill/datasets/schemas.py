@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from gristmill.datasets.reader import Dataset
+from gristmill.datasets.lookup import Dataset
 from gristmill.datasets.sizes import Sizes
 from gristmill.datasets.types import TYPES
 

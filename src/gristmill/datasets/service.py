@@ -9,17 +9,17 @@ from sqlalchemy import Connection
 from gristmill.core.database import Database
 from gristmill.core.errors import Invalid, Malformed, Place
 from gristmill.datasets import repository, sizes
-from gristmill.datasets.contract import alter_contract, parse_contract
+from gristmill.datasets.contract import Contract
+from gristmill.datasets.contract_parser import alter_contract, parse_contract
 from gristmill.datasets.embedders import Describe, known_embedders
 from gristmill.datasets.errors import DatasetExists
-from gristmill.datasets.model import Contract
-from gristmill.datasets.reader import Dataset, DatasetReader, scope_of
+from gristmill.datasets.lookup import Dataset, DatasetReader, scope_of
 from gristmill.datasets.schemas import dataset_body
 from gristmill.embeddings import registry
 from gristmill.jobs.admission import Admission
 from gristmill.jobs.submit import NewChunk, NewJob, Request, first_or, submit
 from gristmill.kit.ids import uuid7
-from gristmill.kit.page_tokens import BadPageToken, decode_page_token, encode_page_token
+from gristmill.kit.pagination import BadPageToken, decode_page_token, encode_page_token
 
 CREATE, ALTER, DROP = "dataset.create", "dataset.alter", "dataset.drop"
 State = Callable[[Connection, Dataset], dict[str, Any] | None]

@@ -11,9 +11,9 @@ from sqlalchemy import Connection
 
 from gristmill.core.database import DATA_SCHEMA
 from gristmill.datasets import ddl, repository
+from gristmill.datasets.contract import load_contract
 from gristmill.datasets.errors import ChangeFailed, DatasetFailed, UnknownDataset
-from gristmill.datasets.model import load_contract
-from gristmill.datasets.reader import DROPPED
+from gristmill.datasets.lookup import DROPPED
 from gristmill.datasets.service import ALTER, CREATE, DROP
 from gristmill.jobs.errors import JobDropped
 from gristmill.jobs.handlers import ChunkTask, Outcome, TransactionalHandler

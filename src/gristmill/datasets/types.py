@@ -21,7 +21,7 @@ from pydantic_core import CoreSchema, SchemaValidator, from_json
 from sqlalchemy.dialects import postgresql
 
 from gristmill.datasets import describe, validation
-from gristmill.datasets.model import FieldSpec, VectorStorage
+from gristmill.datasets.contract import FieldSpec, VectorStorage
 
 # As in JSON: a leading zero is refused rather than lost, as it may be part of a code that is no number.
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,29})")

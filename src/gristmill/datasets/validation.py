@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 from pydantic_core import CoreSchema, PydanticCustomError, SchemaValidator
 from pydantic_core import core_schema as schemas
 
-from gristmill.datasets.model import (
+from gristmill.datasets.contract import (
     DEFAULT_MAX_BYTES,
     DEFAULT_MAX_LENGTH,
     FLOAT16_MAX,

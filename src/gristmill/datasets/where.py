@@ -13,8 +13,8 @@ import sqlalchemy as sa
 from pydantic import ValidationError
 
 from gristmill.core.errors import Invalid, Place
+from gristmill.datasets.contract import Contract, FieldSpec
 from gristmill.datasets.describe import explain, shorten
-from gristmill.datasets.model import Contract, FieldSpec
 from gristmill.datasets.types import TYPES
 
 MAX_DEPTH = 16

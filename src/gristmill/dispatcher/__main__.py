@@ -7,15 +7,15 @@ import socket
 import threading
 from typing import Any
 
-from gristmill.bootstrap import Gristmill
+from gristmill.bootstrap.services import Gristmill
 from gristmill.broker.app import QUEUE_NAMES, make_celery
 from gristmill.core.config import load_settings
 from gristmill.core.errors import Unavailable
 from gristmill.core.logs import configure_logs, get_logger
 from gristmill.dispatcher.loop import Dispatcher
+from gristmill.dispatcher.maintenance import Upkeep
 from gristmill.dispatcher.publisher import Publisher
-from gristmill.dispatcher.upkeep import Upkeep
-from gristmill.jobs.repository import housekeeping
+from gristmill.jobs.repository import cleanup
 
 log = get_logger()
 
@@ -32,7 +32,7 @@ def main() -> None:
 
     def beat() -> None:
         with gristmill.database.transaction() as connection:
-            housekeeping.beat_process(connection, name, "dispatcher", None, 0)
+            cleanup.beat_process(connection, name, "dispatcher", None, 0)
 
     chores: list[tuple[float, Any]] = [(10.0, beat), (2.0, gristmill.figures.flush), *gristmill.chores()]
     upkeep = Upkeep(
@@ -63,7 +63,7 @@ def main() -> None:
         stop.set()
         thread.join()
     with contextlib.suppress(Unavailable), gristmill.database.transaction() as connection:
-        housekeeping.remove_process(connection, name)
+        cleanup.remove_process(connection, name)
     log.info("dispatcher.stopped")
 
 

@@ -8,7 +8,7 @@ from gristmill.core.database import Database, Listener
 from gristmill.core.errors import GristmillError, Unavailable
 from gristmill.core.logs import get_logger
 from gristmill.dispatcher.publisher import Publisher
-from gristmill.jobs.notices import DUE, FINISHED
+from gristmill.jobs.notifications import DUE, FINISHED
 from gristmill.jobs.repository import dispatch as repository
 from gristmill.jobs.repository.dispatch import Message
 

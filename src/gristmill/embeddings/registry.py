@@ -4,9 +4,9 @@ import threading
 from collections.abc import Callable
 from typing import NamedTuple
 
-from gristmill.embeddings import hashing, static
 from gristmill.embeddings.errors import UnknownEmbedder
 from gristmill.embeddings.port import Description, Embedder
+from gristmill.embeddings.providers import hashing, static
 
 
 class _Entry(NamedTuple):

@@ -5,7 +5,7 @@ import uuid
 
 from gristmill.core.database import Database
 from gristmill.jobs.errors import NotCancellable, NotRetryable, UnknownJob
-from gristmill.jobs.notices import Notifier
+from gristmill.jobs.notifications import Notifier
 from gristmill.jobs.repository import control as repository
 from gristmill.jobs.repository import read
 from gristmill.jobs.states import JobState

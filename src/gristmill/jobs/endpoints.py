@@ -11,14 +11,14 @@ from fastapi import Request as HttpRequest
 from fastapi.responses import JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
 
-from gristmill.core.endpoints import needs, principal_of
 from gristmill.core.errors import Invalid, Place
+from gristmill.core.http.endpoints import needs, principal_of
+from gristmill.jobs.completion import Waits
 from gristmill.jobs.errors import UnknownJob
 from gristmill.jobs.schemas import BASE, job_body
 from gristmill.jobs.service import JobFilter, JobService
 from gristmill.jobs.states import JobState
 from gristmill.jobs.submit import Request
-from gristmill.jobs.waits import Waits
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _PREFER_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*(\d+)", re.IGNORECASE)

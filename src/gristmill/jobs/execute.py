@@ -27,8 +27,8 @@ from gristmill.jobs.handlers import (
     TransactionalHandler,
     task_of,
 )
-from gristmill.jobs.lease import Heartbeat
-from gristmill.jobs.notices import Notifier
+from gristmill.jobs.heartbeat import Heartbeat
+from gristmill.jobs.notifications import Notifier
 from gristmill.jobs.repository import claim as claims
 from gristmill.jobs.repository import control, payloads
 from gristmill.jobs.repository import settle as settling

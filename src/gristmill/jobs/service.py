@@ -9,10 +9,10 @@ from gristmill.core.database import Database
 from gristmill.core.errors import Malformed, Place
 from gristmill.jobs import control
 from gristmill.jobs.errors import UnknownJob
-from gristmill.jobs.notices import Notifier
+from gristmill.jobs.notifications import Notifier
 from gristmill.jobs.repository import read
 from gristmill.jobs.schemas import job_body
-from gristmill.kit.page_tokens import BadPageToken, decode_page_token, encode_page_token
+from gristmill.kit.pagination import BadPageToken, decode_page_token, encode_page_token
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gristmill.datasets.model import EMBEDDING_COLUMN, Contract, FieldSpec
+from gristmill.datasets.contract import EMBEDDING_COLUMN, Contract, FieldSpec
 from gristmill.datasets.types import TYPES, dump_json
-from gristmill.records.validate import Row
+from gristmill.records.validation.rows import Row
 
 # The column of a payload that holds the index of each record in its request, where some are missing in between.
 ORD_COLUMN = "_ord"

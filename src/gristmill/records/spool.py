@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from gristmill.core.errors import TooLarge, Unavailable
 from gristmill.jobs.submit import NewChunk
-from gristmill.records.inflate import inflate
+from gristmill.records.content_encoding import inflate
 
 # Up to this size a body, or the chunks made of it, are kept in memory.
 MEMORY_BYTES = 1024 * 1024

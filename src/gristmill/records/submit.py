@@ -8,11 +8,11 @@ from sqlalchemy import Connection
 
 from gristmill.core.database import Database
 from gristmill.core.errors import Contended, Invalid
-from gristmill.datasets.reader import Dataset, DatasetReader
+from gristmill.datasets.lookup import Dataset, DatasetReader
+from gristmill.datasets.version_checks import is_visible
 from gristmill.jobs.admission import Admission
 from gristmill.jobs.errors import Signal
 from gristmill.jobs.submit import NewJob, Request, first_or, submit, unfinished_in_scope
-from gristmill.records.standing import is_visible
 
 # A contract that changes this often while one request is being validated is changed by a machine gone wild.
 _TRIES = 5

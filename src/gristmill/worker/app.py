@@ -10,13 +10,13 @@ from celery import Celery
 from celery.exceptions import SoftTimeLimitExceeded
 from celery.signals import setup_logging, worker_process_init, worker_ready, worker_shutdown, worker_shutting_down
 
-from gristmill.bootstrap import Gristmill, job_types
+from gristmill.bootstrap.services import Gristmill, job_types
 from gristmill.broker.app import make_celery
 from gristmill.core.config import load_settings
 from gristmill.core.errors import Unavailable
 from gristmill.core.logs import get_logger
 from gristmill.jobs.execute import Executor
-from gristmill.worker.presence import Presence
+from gristmill.jobs.maintenance.process_beat import Presence
 
 log = get_logger()
 settings = load_settings()

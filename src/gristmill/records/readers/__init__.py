@@ -2,11 +2,11 @@
 
 from gristmill.core.errors import UnsupportedMedia
 from gristmill.records.readers.arrow import read_arrow
+from gristmill.records.readers.context import Reader
 from gristmill.records.readers.csv import read_csv
 from gristmill.records.readers.json import read_json
 from gristmill.records.readers.ndjson import read_ndjson
 from gristmill.records.readers.parquet import read_parquet
-from gristmill.records.readers.source import Reader
 
 JSON = "application/json"
 _READERS: dict[str, Reader] = {

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from gristmill.core.errors import Malformed
-from gristmill.records.readers.arrow_frames import check_frames
 from gristmill.records.readers.columnar import read_batch
-from gristmill.records.readers.source import Source, Step, malformed
-from gristmill.records.vectorised import check_schema
+from gristmill.records.readers.context import Source, Step, malformed
+from gristmill.records.readers.limits.arrow_frames import check_frames
+from gristmill.records.validation.columns import check_schema
 
 
 def read_arrow(source: Source) -> Iterator[Step]:

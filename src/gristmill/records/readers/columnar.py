@@ -13,11 +13,11 @@ from gristmill.core.errors import Place
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.types import TYPES
 from gristmill.records.columns import to_table
-from gristmill.records.jsonlike import read_row, show_row
-from gristmill.records.readers.source import Source, Step, count_from, refuse
-from gristmill.records.validate import Row
-from gristmill.records.vectorised import check_columns
-from gristmill.records.vectorised_accepted import storage_type
+from gristmill.records.readers.context import Source, Step, count_from, refuse
+from gristmill.records.validation.accepted import storage_type
+from gristmill.records.validation.columns import check_columns
+from gristmill.records.validation.json_values import read_row, show_row
+from gristmill.records.validation.rows import Row
 
 # Blocks are judged in pieces of about this size, and of at most so many rows.
 PIECE_BYTES = 4 * 1024 * 1024

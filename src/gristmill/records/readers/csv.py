@@ -12,11 +12,11 @@ from pydantic_core import ValidationError
 from gristmill.core.errors import Invalid, Place
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.types import TYPES
+from gristmill.records.readers.context import Source, Step, malformed, refuse, skip_bom
 from gristmill.records.readers.csv_blocks import read_blocks
 from gristmill.records.readers.csv_rows import CsvRow, read_rows
-from gristmill.records.readers.source import Source, Step, malformed, refuse, skip_bom
 from gristmill.records.reject import RAW_COLUMN
-from gristmill.records.validate import Problems, Row, escape_pointer, shorten_name
+from gristmill.records.validation.rows import Problems, Row, escape_pointer, shorten_name
 
 
 def read_csv(source: Source) -> Iterator[Step]:

@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.csv as arrow_csv
 
 from gristmill.records.readers.columnar import to_steps
+from gristmill.records.readers.context import BLOCK_BYTES, MAX_RECORD_BYTES, Source, Step
 from gristmill.records.readers.csv_rows import CsvRow, read_rows, split_row
 from gristmill.records.readers.rows import Rows
-from gristmill.records.readers.source import BLOCK_BYTES, MAX_RECORD_BYTES, Source, Step
-from gristmill.records.validate import Row
+from gristmill.records.validation.rows import Row
 
 Validate = Callable[[CsvRow, int], Row | None]
 Places = npt.NDArray[np.int64]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from gristmill.core.errors import Malformed
-from gristmill.records.readers.source import MAX_RECORD_BYTES, malformed, read_lines
+from gristmill.records.readers.context import MAX_RECORD_BYTES, malformed, read_lines
 
 _CELL = re.compile(r'(?:"((?:[^"]|"")*)"|([^",]*))(,|$)', re.DOTALL)
 

@@ -13,8 +13,7 @@ from pydantic_core import ValidationError
 
 from gristmill.core.errors import Invalid, Malformed, Place
 from gristmill.records.columns import to_table
-from gristmill.records.readers.rows import STEP_ROWS
-from gristmill.records.readers.source import (
+from gristmill.records.readers.context import (
     BLOCK_BYTES,
     LINES_BYTES,
     MAX_RECORD_BYTES,
@@ -24,8 +23,9 @@ from gristmill.records.readers.source import (
     malformed,
     skip_bom,
 )
+from gristmill.records.readers.rows import STEP_ROWS
 from gristmill.records.readers.texts import validate_texts
-from gristmill.records.validate import Row
+from gristmill.records.validation.rows import Row
 
 # Up to this size a body is validated in one call; only when that fails is it cut up to find where it is wrong.
 SHORT_BYTES = 64 * 1024

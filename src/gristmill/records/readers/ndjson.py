@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from gristmill.records.readers.source import Source, Step, read_line_blocks, skip_bom
+from gristmill.records.readers.context import Source, Step, read_line_blocks, skip_bom
 from gristmill.records.readers.texts import validate_texts
 
 

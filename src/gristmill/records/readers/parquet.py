@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 
 from gristmill.core.errors import Invalid, Malformed, Place
 from gristmill.records.readers.columnar import PIECE_BYTES, PIECE_ROWS, read_batch
-from gristmill.records.readers.parquet_pages import RowGroup, check_group, read_footer
-from gristmill.records.readers.source import Source, Step, malformed
-from gristmill.records.validate import RecordValidator, escape_pointer, shorten_name
-from gristmill.records.vectorised import check_schema
+from gristmill.records.readers.context import Source, Step, malformed
+from gristmill.records.readers.limits.parquet_pages import RowGroup, check_group, read_footer
+from gristmill.records.validation.columns import check_schema
+from gristmill.records.validation.rows import RecordValidator, escape_pointer, shorten_name
 
 # How much of a column chunk is read from the body at a time.
 _BUFFER_BYTES = 1024 * 1024

@@ -6,9 +6,9 @@ from pydantic_core import ValidationError
 
 from gristmill.core.errors import Place
 from gristmill.records.columns import to_table
+from gristmill.records.readers.context import Source, Step, count_from, refuse
 from gristmill.records.readers.rows import Rows
-from gristmill.records.readers.source import Source, Step, count_from, refuse
-from gristmill.records.validate import Row, json_depth
+from gristmill.records.validation.rows import Row, json_depth
 
 
 def validate_texts(

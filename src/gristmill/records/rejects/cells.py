@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from gristmill.datasets.model import FieldSpec
+from gristmill.datasets.contract import FieldSpec
 from gristmill.records.readers.csv_rows import Cells, split_row
 from gristmill.records.reject import NOTE_COLUMNS, RAW_COLUMN
 

@@ -9,17 +9,17 @@ from sqlalchemy import Connection
 
 from gristmill.core.database import Database
 from gristmill.core.errors import Invalid, Malformed, Place
-from gristmill.datasets.model import FieldSpec
-from gristmill.datasets.reader import Dataset, DatasetReader
+from gristmill.datasets.contract import FieldSpec
+from gristmill.datasets.lookup import Dataset, DatasetReader
 from gristmill.jobs.errors import UnknownJob
 from gristmill.jobs.submit import NewJob
-from gristmill.kit.page_tokens import BadPageToken, decode_page_token, encode_page_token
+from gristmill.kit.pagination import BadPageToken, decode_page_token, encode_page_token
 from gristmill.records.reject import NOTE_COLUMNS
 from gristmill.records.rejects import repository
 from gristmill.records.rejects.repository import RejectingJob, StoredReject
 from gristmill.records.rejects.show import csv_header, reject_csv, reject_json
 from gristmill.records.rejects.spool import RejectSpool
-from gristmill.records.validate import validator_of
+from gristmill.records.validation.rows import validator_of
 
 Format = Literal["ndjson", "csv"]
 # What one read takes, and so what a page or a download holds in memory: the first reject alone may be larger.

@@ -4,7 +4,7 @@ import base64
 import json
 from collections.abc import Mapping, Sequence
 
-from gristmill.datasets.model import FieldSpec
+from gristmill.datasets.contract import FieldSpec
 from gristmill.records.reject import NOTE_COLUMNS
 from gristmill.records.rejects.cells import csv_cells, csv_line, csv_values, json_values
 from gristmill.records.rejects.repository import StoredReject

@@ -1,0 +1,77 @@
+"""Which dataset a read is about, and with which contract its table can be read now."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import ProgrammingError
+
+from gristmill.datasets import repository
+from gristmill.datasets.describe import shorten
+from gristmill.datasets.errors import UnknownDataset
+from gristmill.datasets.lookup import Dataset, DatasetReader
+from gristmill.datasets.version_checks import is_applied
+
+MAX_KNOWN = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Readable:
+    """A dataset with the contract that its table has. ``has_table``: false while the dataset is being created."""
+
+    dataset: Dataset
+    has_table: bool
+
+
+class Readables:
+    """Finds datasets to read. Those met before only cost one narrow query, which says that nothing has changed."""
+
+    def __init__(self, datasets: DatasetReader) -> None:
+        self._datasets = datasets
+        self._known: dict[str, Dataset] = {}
+
+    @contextlib.contextmanager
+    def reading(self, connection: Connection, name: str) -> Iterator[Readable]:
+        """Yield the dataset called ``name`` to be read within the block.
+
+        A change of the contract is visible at once but its columns only exist once its job is done; until then the
+        contract before it is read by. Raises UnknownDataset, also when the dataset is dropped within the block, and
+        DatasetFailed.
+        """
+        with dropped_is_unknown(name):
+            yield self._find(connection, name)
+
+    def remembered(self, name: str) -> Dataset | None:
+        """Return the dataset called ``name`` as it was when last met; ``is_applied`` says whether it still is so."""
+        return self._known.get(name)
+
+    def forget(self, name: str) -> None:
+        self._known.pop(name, None)
+
+    def _find(self, connection: Connection, name: str) -> Readable:
+        known = self._known.get(name)
+        if known is not None and is_applied(connection, known):
+            return Readable(known, True)
+        dataset = self._datasets.get(connection, name)
+        if dataset.version_state != "applied":
+            applied = repository.find_applied(connection, dataset.id)
+            if applied is None:
+                return Readable(dataset, False)
+            dataset = replace(self._datasets.by_id(connection, dataset.id, applied["version"]), state=dataset.state)
+        if len(self._known) >= MAX_KNOWN:
+            self._known.clear()
+        self._known[name] = dataset
+        return Readable(dataset, True)
+
+
+@contextlib.contextmanager
+def dropped_is_unknown(name: str) -> Iterator[None]:
+    """Raise UnknownDataset where a statement within the block finds the dataset's table gone."""
+    try:
+        yield
+    except ProgrammingError as error:
+        # 42P01, undefined_table: it was dropped in between.
+        if getattr(error.orig, "pgcode", None) != "42P01":
+            raise
+        raise UnknownDataset(f"There is no dataset {shorten(name)}") from error

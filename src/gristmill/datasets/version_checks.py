@@ -1,0 +1,62 @@
+"""Whether a dataset still stands as a write was validated against it: one narrow query each, on the hot path.
+
+A yes needs nothing else. At a no the caller asks ``DatasetReader``, which knows every reason and says it.
+"""
+
+from sqlalchemy import Connection
+
+from gristmill.core.prepared import Prepared, execute
+from gristmill.datasets.lookup import Dataset
+
+_TYPES = {"id": "uuid", "version": "int"}
+# A condition for other statements too.
+VISIBLE = """
+EXISTS (SELECT FROM gristmill.datasets AS d
+    WHERE d.id = %(dataset_id)s AND d.version = %(version)s AND d.state IN ('creating', 'ready')
+        AND NOT EXISTS (SELECT FROM gristmill.dataset_versions AS v
+            WHERE v.dataset_id = d.id AND v.state = 'pending'))
+"""
+_VISIBLE = Prepared(f"SELECT {VISIBLE}", dataset_id="uuid", version="int")
+_APPLIED = Prepared(
+    """
+SELECT EXISTS (SELECT FROM gristmill.datasets AS d
+    WHERE d.id = %(id)s AND d.state = 'ready'
+        AND (SELECT max(v.version) FROM gristmill.dataset_versions AS v
+            WHERE v.dataset_id = d.id AND v.state = 'applied') = %(version)s)
+""",
+    **_TYPES,
+)
+# The same question, asked in one message with the statement that relies on the answer: a no is error 22012, division by
+# zero, and ends the message before that statement.
+STILL_APPLIED = Prepared(
+    """
+SELECT 1 / count(*) FROM gristmill.datasets AS d
+WHERE d.id = %(dataset_id)s AND d.state = 'ready'
+    AND (SELECT max(v.version) FROM gristmill.dataset_versions AS v
+        WHERE v.dataset_id = d.id AND v.state = 'applied') = %(dataset_version)s
+""",
+    dataset_id="uuid",
+    dataset_version="int",
+)
+NOT_APPLIED = "22012"
+_LATEST = "SELECT max(version) FROM gristmill.dataset_versions WHERE dataset_id = %(id)s AND state = 'applied'"
+
+
+def is_visible(connection: Connection, dataset: Dataset) -> bool:
+    """Say whether clients see exactly this dataset in this version, and no change of it is on its way."""
+    return _ask(connection, _VISIBLE, dataset)
+
+
+def is_applied(connection: Connection, dataset: Dataset) -> bool:
+    """Say whether the dataset is ready and its table has exactly this version of the contract."""
+    return _ask(connection, _APPLIED, dataset)
+
+
+def latest_applied(connection: Connection, dataset: Dataset) -> int:
+    """Return the version of the contract that the table has; that of ``dataset`` must be applied."""
+    return int(connection.exec_driver_sql(_LATEST, {"id": str(dataset.id)}).scalar_one())
+
+
+def _ask(connection: Connection, query: Prepared, dataset: Dataset) -> bool:
+    parameters = {"id": str(dataset.id), "dataset_id": str(dataset.id), "version": dataset.version}
+    return bool(execute(connection, parameters, query).scalar())

@@ -1,0 +1,139 @@
+"""The SQL of writing records, made once for each shape: a contract and the columns that a payload has.
+
+Values never become part of the text; names are those of contracts, quoted.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import pyarrow as pa
+from sqlalchemy.dialects import postgresql
+
+from gristmill.core.database import DATA_SCHEMA
+from gristmill.datasets.contract import EMBEDDING_COLUMN, Contract
+from gristmill.datasets.ddl import plain_vectors, record_table
+from gristmill.datasets.types import TYPES
+from gristmill.kit.identifiers import quote
+
+_DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
+
+
+@dataclass(frozen=True, slots=True)
+class Statements:
+    """SQL for one shape of payload.
+
+    insert: head of a direct INSERT, up to VALUES; row: one row of its placeholders; upsert: its tail, after VALUES.
+    create, copy, merge: the same by way of a session's staging table, which ``create`` makes and empties.
+    direct_copy: COPY into the dataset's table, or None where keys or casts rule it out.
+    """
+
+    insert: str
+    row: str
+    upsert: str
+    create: str
+    copy: str
+    merge: str
+    direct_copy: str | None
+
+
+def quoted_table(contract: Contract) -> str:
+    return f"{quote(DATA_SCHEMA)}.{quote(contract.name)}"
+
+
+@lru_cache(maxsize=512)
+def statements(contract: Contract, columns: tuple[tuple[str, pa.DataType], ...]) -> Statements:
+    """Return the SQL for payloads with ``columns`` (name, Arrow type), written to the table of ``contract``.
+
+    A column of the contract that the payload lacks (it was added after the records were submitted) becomes null.
+    """
+    table = quoted_table(contract)
+    names = [quote(name) for name, _ in columns]
+    targets = ", ".join([*names, "_seq", "_ord"])
+    upsert = _on_conflict(contract)
+    stage, definition = _staging(columns, plain_vectors(contract))
+    casts = {name: _cast(contract, name) for name, _ in columns}
+    selected = ", ".join([*(f"s.{quote(name)}{casts[name]}" for name in casts), "%(seq)s", "s._ord"])
+    head = f"INSERT INTO {table} AS t ({targets})"
+    if contract.key:
+        keys = ", ".join(f"s.{quote(name)}{casts[name]}" for name in contract.key)
+        select = f"SELECT DISTINCT ON ({keys}) {selected} FROM {stage} AS s ORDER BY {keys}, s._ord DESC"  # noqa: S608
+    else:
+        select = f"SELECT {selected} FROM {stage} AS s"  # noqa: S608
+    direct = not contract.key and not any(casts.values())
+    staged = ", ".join([*names, "_ord"])
+    create = f"CREATE TEMP TABLE IF NOT EXISTS {stage} ({definition}) ON COMMIT DELETE ROWS"
+    clear = f"DELETE FROM {stage}"  # noqa: S608 - it is empty unless this transaction used it before
+    return Statements(
+        insert=f"{head} VALUES ",
+        row="(" + ", ".join(["%s"] * (len(columns) + 2)) + ")",
+        upsert=upsert,
+        create=f"SET LOCAL work_mem = '64MB'; SET LOCAL statement_timeout = 0; {create}; {clear}",
+        copy=f"COPY {stage} ({staged}) FROM STDIN (FORMAT binary)",
+        merge=f"{head} {select}{upsert}",
+        direct_copy=f"COPY {table} ({targets}) FROM STDIN (FORMAT binary)" if direct else None,
+    )
+
+
+def _on_conflict(contract: Contract) -> str:
+    """Return the ON CONFLICT clause: the whole record is replaced, and moves to the tail, if it came earlier."""
+    if not contract.key:
+        return ""
+    keys = ", ".join(quote(name) for name in contract.key)
+    changed = [quote(field.name) for field in contract.fields if field.name not in contract.key] + ["_seq", "_ord"]
+    if contract.embedding is not None:
+        changed.append(EMBEDDING_COLUMN)
+    assignments = ", ".join(f"{name} = EXCLUDED.{name}" for name in changed)
+    # A new _id takes the row out of every sealed range, so that no vector index is touched.
+    return (
+        f" ON CONFLICT ({keys}) DO UPDATE SET {assignments}, _id = DEFAULT"
+        " WHERE (t._seq, t._ord) < (EXCLUDED._seq, EXCLUDED._ord)"
+    )
+
+
+def _staging(columns: tuple[tuple[str, pa.DataType], ...], plain: Sequence[str]) -> tuple[str, str]:
+    """Return name and column definitions of the session's staging table; equal shapes share one.
+
+    plain: columns to store in the row itself, as the dataset's table does: vectors out of line would be written and
+    read piece by piece.
+    """
+    parts = [f"{quote(name)} {_staging_type(kind)}{' STORAGE PLAIN' * (name in plain)}" for name, kind in columns]
+    definition = ", ".join([*parts, "_ord bigint"])
+    digest = hashlib.sha256(definition.encode()).hexdigest()[:24]
+    return f"pg_temp.stage_{digest}", definition
+
+
+def _staging_type(kind: pa.DataType) -> str:
+    if pa.types.is_fixed_size_list(kind):
+        return "halfvec" if pa.types.is_float16(kind.value_type) else "vector"
+    if pa.types.is_timestamp(kind):
+        return "timestamptz"
+    return _STAGING_TYPES[str(kind)]
+
+
+_STAGING_TYPES = {
+    "string": 'text COLLATE "C"',
+    "int64": "bigint",
+    "double": "double precision",
+    "bool": "boolean",
+    "date32[day]": "date",
+    "fixed_size_binary[16]": "uuid",
+    "binary": "bytea",
+}
+
+
+def _cast(contract: Contract, name: str) -> str:
+    return "" if name == EMBEDDING_COLUMN else TYPES[contract.field(name).type].cast or ""
+
+
+@lru_cache(maxsize=512)
+def find_existing_sql(contract: Contract) -> tuple[str, str, str]:
+    """Return head, one row of placeholders, and tail of the query for the first of some keys that is in the table."""
+    table = record_table(contract)
+    kinds = [table.c[name].type.compile(_DIALECT) for name in contract.key]
+    names = [f"k{index}" for index in range(len(contract.key))]
+    joined = " AND ".join(f"t.{quote(key)} = v.{name}" for key, name in zip(contract.key, names, strict=True))
+    row = "(" + ", ".join(["%s", *(f"%s::{kind}" for kind in kinds)]) + ")"
+    tail = f") AS v (place, {', '.join(names)}) JOIN {quoted_table(contract)} AS t ON {joined} WHERE t._seq <> %s"
+    return "SELECT min(v.place) FROM (VALUES ", row, tail

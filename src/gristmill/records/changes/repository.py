@@ -1,0 +1,86 @@
+"""Changing and deleting records: the writes whose outcome depends on their place in the order of jobs."""
+
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from gristmill.datasets.contract import EMBEDDING_COLUMN, Contract
+from gristmill.datasets.ddl import record_table
+from gristmill.datasets.types import dump_json
+from gristmill.datasets.where import compile_where
+from gristmill.kit.identifiers import quote
+from gristmill.records.apply.statements import quoted_table
+from gristmill.records.columns import vector_text
+from gristmill.records.validation.rows import Row
+
+Key = tuple[Any, ...]
+# Takes the text fields that a record is embedded from, by name; gives its vector, or None if there is nothing to embed.
+Embed = Callable[[Row], list[float] | None]
+
+
+def has_record(connection: Connection, contract: Contract, key: Key) -> bool:
+    """Say whether the record is there. key: canonical values in the order of the contract's key."""
+    query = f"SELECT EXISTS (SELECT FROM {quoted_table(contract)} WHERE {_key_condition(contract)})"  # noqa: S608
+    return bool(connection.exec_driver_sql(query, _key_parameters(contract, key)).scalar())
+
+
+def patch(connection: Connection, contract: Contract, key: Key, changes: Row, seq: int, embed: Embed | None) -> bool:
+    """Set the members of ``changes`` (canonical values) of one record; return whether there is such a record.
+
+    embed: called with the source fields as they are after the change, if the embedding is made from one of them.
+    """
+    where = _key_parameters(contract, key)
+    values = {name: _parameter(contract, name, value) for name, value in changes.items()}
+    sources = contract.embedding.from_ or () if contract.embedding is not None else ()
+    if embed is not None and any(name in changes for name in sources):
+        columns = ", ".join(quote(name) for name in sources)
+        query = f"SELECT {columns} FROM {quoted_table(contract)} WHERE {_key_condition(contract)} FOR UPDATE"  # noqa: S608
+        found = connection.exec_driver_sql(query, where).mappings().first()
+        if found is None:
+            return False
+        vector = embed({name: changes.get(name, found[name]) for name in sources})
+        values[EMBEDDING_COLUMN] = None if vector is None else vector_text(vector)
+    assignments = ", ".join(f"{quote(name)} = %({name})s" for name in values)
+    query = (
+        f"UPDATE {quoted_table(contract)} SET {assignments}, _seq = %(seq)s, _ord = 0, _id = DEFAULT"  # noqa: S608
+        f" WHERE {_key_condition(contract)}"
+    )
+    return connection.exec_driver_sql(query, {**where, **values, "seq": seq}).rowcount == 1
+
+
+def delete_by_key(connection: Connection, contract: Contract, key: Key) -> bool:
+    """Delete one record; return whether there was one."""
+    query = f"DELETE FROM {quoted_table(contract)} WHERE {_key_condition(contract)}"  # noqa: S608
+    return connection.exec_driver_sql(query, _key_parameters(contract, key)).rowcount == 1
+
+
+def delete_where(connection: Connection, contract: Contract, where: Any) -> int:
+    """Delete the records that the filter finds; return how many. Raises Invalid for a bad filter."""
+    table = record_table(contract)
+    return connection.execute(sa.delete(table).where(compile_where(where, contract, table))).rowcount
+
+
+def _key_condition(contract: Contract) -> str:
+    return " AND ".join(f"{quote(name)} = %(key_{index})s" for index, name in enumerate(contract.key))
+
+
+def _key_parameters(contract: Contract, key: Key) -> dict[str, Any]:
+    values = zip(contract.key, key, strict=True)
+    return {f"key_{index}": _parameter(contract, name, value) for index, (name, value) in enumerate(values)}
+
+
+def _parameter(contract: Contract, name: str, value: Any) -> Any:
+    """Return a canonical value as psycopg2 takes it; what it has no adapter for goes as text."""
+    if value is None:
+        return None
+    kind = "vector" if name == EMBEDDING_COLUMN else contract.field(name).type
+    if kind == "vector":
+        return vector_text(value)
+    if kind == "json":
+        return dump_json(value)
+    if kind == "float":
+        return repr(value)
+    return str(value) if isinstance(value, UUID) else value

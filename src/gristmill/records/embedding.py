@@ -1,0 +1,51 @@
+"""Enrichment: what is computed for the records of a chunk before they are written. Bootstrap gives the steps."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from gristmill.core.errors import Internal
+from gristmill.datasets.contract import Contract
+from gristmill.datasets.embedders import require_same
+from gristmill.datasets.lookup import Dataset
+from gristmill.embeddings.port import Embedder
+from gristmill.records.validation.rows import Row
+
+Vectors = np.ndarray[Any, np.dtype[np.float32]]
+# Gives the vectors of the records in the table, float32 of shape (records, dimensions), or None if it makes none.
+EnrichStep = Callable[[Contract, Dataset, pa.Table], Vectors | None]
+
+
+class EmbeddingStep:
+    """Embeds the text fields that the contract names, joined by line ends; null and empty ones are passed over.
+
+    get: finds an embedder by its name.
+    """
+
+    def __init__(self, get: Callable[[str], Embedder]) -> None:
+        self._get = get
+
+    def __call__(self, contract: Contract, dataset: Dataset, table: pa.Table) -> Vectors | None:
+        """Return the vectors. Raises EmbedderChanged if the dataset's other vectors were made differently."""
+        embedding = contract.embedding
+        if embedding is None or embedding.from_ is None or embedding.embedder is None:
+            return None
+        embedder = self._get(embedding.embedder)
+        require_same(dataset, embedder.name, embedder.version)
+        columns = [table.column(name).to_pylist() for name in embedding.from_]
+        vectors = embedder.embed(["\n".join(filter(None, texts)) for texts in zip(*columns, strict=True)])
+        expected = (table.num_rows, embedding.dimensions)
+        if vectors.shape != expected:
+            raise Internal(f"The embedder {embedder.name} gave vectors of shape {vectors.shape}, not {expected}")
+        return vectors
+
+    def embed_record(self, contract: Contract, dataset: Dataset, record: Row) -> list[float] | None:
+        """Return the vector of one record, of which only the source fields are looked at; None: nothing to embed."""
+        sources = (contract.embedding.from_ if contract.embedding is not None else None) or ()
+        table = pa.table({name: pa.array([record[name]], pa.string()) for name in sources})
+        vectors = self(contract, dataset, table)
+        if vectors is None or np.isnan(vectors).any():
+            return None
+        return [float(number) for number in vectors[0]]

@@ -1,0 +1,267 @@
+"""Writes of records as clients ask for them: what can be refused is refused here, before anything is queued."""
+
+import threading
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pyarrow as pa
+from pydantic_core import from_json
+from sqlalchemy import Connection
+
+from gristmill.core.config import Settings
+from gristmill.core.database import Database
+from gristmill.core.errors import Invalid, Malformed, Place
+from gristmill.datasets.ddl import record_table
+from gristmill.datasets.describe import shorten
+from gristmill.datasets.keys import NoKey, parse_key, show_key
+from gristmill.datasets.lookup import Dataset
+from gristmill.datasets.types import TYPES
+from gristmill.datasets.where import compile_where
+from gristmill.jobs.submit import NewChunk, NewJob, Request
+from gristmill.kit.read_ahead import ReadAhead
+from gristmill.records.apply import tasks
+from gristmill.records.apply.upsert import raise_if_existing
+from gristmill.records.changes.repository import Key, has_record
+from gristmill.records.columns import as_stored
+from gristmill.records.ingest.chunking import read_batches
+from gristmill.records.payload import decode, encode
+from gristmill.records.read.pages import UnknownRecord
+from gristmill.records.readers import open_reader
+from gristmill.records.readers.context import Source
+from gristmill.records.rejects.service import NOTES, attach_rejects, check_retried
+from gristmill.records.rejects.spool import RejectSpool
+from gristmill.records.spool import MEMORY_BYTES, BodySpool, Spool, SpooledChunks
+from gristmill.records.submit import Draft, Submitter
+from gristmill.records.validation.rows import Problems, json_depth, validator_of
+
+OnConflict = Literal["replace", "fail"]
+# Chunks that are ready before Postgres has taken the one before: one, as each may have 8 MiB.
+_CHUNKS_AHEAD = 1
+
+
+@dataclass(frozen=True, slots=True)
+class IngestOptions:
+    """How records are taken in.
+
+    quarantine: records that do not fit are kept with their errors, and the others go on. retry_of: the job whose
+    rejects are sent again, mended.
+    """
+
+    on_conflict: OnConflict = "replace"
+    quarantine: bool = False
+    retry_of: str | None = None
+
+
+class RecordWrites:
+    """Writes to datasets. All methods but ``validate`` submit one job and return its id.
+
+    All raise UnknownDataset, DatasetFailed, and Invalid or Malformed with the places of what is wrong; those that
+    submit a job also TooMany and, for a reused Idempotency-Key, IdempotencyKeyReused.
+    """
+
+    def __init__(self, settings: Settings, database: Database, submitter: Submitter, spool: Spool) -> None:
+        self._settings = settings
+        self._database = database
+        self._submitter = submitter
+        self._spool = spool
+        # Those that are read while they are staged hold a connection all that time; others need connections too.
+        self._staging = threading.Semaphore(max(1, settings.database_pool // 2))
+
+    def ingest(
+        self, name: str, body: BodySpool, media_type: str, options: IngestOptions, request: Request
+    ) -> uuid.UUID:
+        """Upsert the records in ``body``.
+
+        Raises Unavailable (spool full); TooManyRejects; under on_conflict=fail KeyExists, NoKey.
+        """
+        fail = options.on_conflict == "fail"
+
+        def draft(dataset: Dataset) -> Draft:
+            if fail and not dataset.contract.key:
+                raise NoKey(f"The dataset {name} has no key, so on_conflict=fail has no meaning")
+            retry_of = self._retried(dataset, options)
+            passed_over = NOTES if retry_of else frozenset()
+            if body.on_disk and not fail and not options.quarantine and self._staging.acquire(blocking=False):
+                made = self._draft_large(dataset, body, media_type, passed_over)
+                made.job.retry_of = retry_of
+                return made
+            rejects = RejectSpool(self._spool, self._settings.jobs_max_rejects) if options.quarantine else None
+            chunks = self._spooled(self._chunks(dataset, body, media_type, rejects, passed_over), rejects)
+
+            def check(connection: Connection) -> None:
+                for chunk in chunks:
+                    table = decode(chunk.payload or b"")
+                    raise_if_existing(connection, dataset.contract, table, chunk.first_record)
+
+            job = self._job(tasks.INGEST, dataset, chunks, {"on_conflict": options.on_conflict}, exclusive=fail)
+            job.retry_of = retry_of
+            if rejects is not None:
+                attach_rejects(job, rejects)
+            return Draft(job, lambda: _close(chunks, rejects), check)
+
+        return self._submitter.submit(name, request, body.size, draft)
+
+    def _draft_large(self, dataset: Dataset, body: BodySpool, media_type: str, passed_over: frozenset[str]) -> Draft:
+        """Return the upsert of a body that is read while Postgres takes what was read before.
+
+        A record that is not valid raises Invalid while the job is being submitted, which undoes all of that.
+        """
+        chunks = ReadAhead(self._chunks(dataset, body, media_type, passed_over=passed_over), _CHUNKS_AHEAD)
+
+        def release() -> None:
+            chunks.close()
+            self._staging.release()
+
+        return Draft(self._job(tasks.INGEST, dataset, chunks, {"on_conflict": "replace"}, exclusive=False), release)
+
+    def draft_small(self, dataset: Dataset, body: BodySpool, media_type: str) -> NewJob | None:
+        """Return the job that upserts the records in ``body``, if one chunk holds them. Submits nothing."""
+        spooled = self._spooled(self._chunks(dataset, body, media_type))
+        try:
+            chunks = list(spooled) if len(spooled) == 1 else []
+        finally:
+            spooled.close()
+        return self._job(tasks.INGEST, dataset, chunks, {"on_conflict": "replace"}, exclusive=False) if chunks else None
+
+    def _retried(self, dataset: Dataset, options: IngestOptions) -> uuid.UUID | None:
+        if options.retry_of is None:
+            return None
+        with self._database.autocommit() as connection:
+            return check_retried(connection, dataset, options.retry_of)
+
+    def validate(self, name: str, body: BodySpool, media_type: str) -> dict[str, Any]:
+        """Validate the records as ``ingest`` would, and store nothing; return how many there are."""
+        dataset = self._submitter.load(name)
+        chunks = self._spooled(self._chunks(dataset, body, media_type))
+        try:
+            return {"valid": True, "dataset": name, "version": dataset.version, "records": chunks.records}
+        finally:
+            chunks.close()
+
+    def patch(self, name: str, key: str, changes: bytes, request: Request) -> uuid.UUID:
+        """Change members of one record. key: as it stands in the URL. changes: a JSON object.
+
+        Raises NoKey, UnknownRecord.
+        """
+
+        def draft(dataset: Dataset) -> Draft:
+            values = parse_key(dataset.contract, key)
+            validator_of(dataset.contract).validate_changes(changes, self._settings.api_max_json_depth)
+            args = {"key": _key_json(dataset, values)}
+            job = self._job(tasks.PATCH, dataset, [NewChunk(0, 1, changes)], args, exclusive=True)
+            return Draft(job, check=lambda connection: _must_have(connection, dataset, values))
+
+        return self._submitter.submit(name, request, len(changes), draft)
+
+    def delete(self, name: str, key: str, request: Request) -> uuid.UUID:
+        """Delete one record. key: as it stands in the URL. Raises NoKey, UnknownRecord."""
+
+        def draft(dataset: Dataset) -> Draft:
+            values = parse_key(dataset.contract, key)
+            args = {"key": _key_json(dataset, values)}
+            job = self._job(tasks.DELETE, dataset, [NewChunk(0, 1, None)], args, exclusive=True)
+            return Draft(job, check=lambda connection: _must_have(connection, dataset, values))
+
+        return self._submitter.submit(name, request, 0, draft)
+
+    def delete_where(self, name: str, body: bytes, request: Request) -> uuid.UUID:
+        """Delete what a filter finds. body: ``{"where": {...}}``."""
+
+        def draft(dataset: Dataset) -> Draft:
+            where = _read_where(body, self._settings.api_max_json_depth)
+            compile_where(where, dataset.contract, record_table(dataset.contract))
+            return Draft(self._job(tasks.DELETE_WHERE, dataset, [NewChunk(0, 0, body)], {}, exclusive=True))
+
+        return self._submitter.submit(name, request, len(body), draft)
+
+    def _job(self, type_: str, dataset: Dataset, chunks: Any, args: dict[str, Any], exclusive: bool) -> NewJob:
+        return NewJob(
+            type=type_,
+            scope=dataset.scope,
+            exclusive=exclusive,
+            args={"dataset_id": str(dataset.id), "contract_version": dataset.version, **args},
+            dataset=dataset.name,
+            chunks=chunks,
+            max_attempts=self._settings.jobs_max_attempts,
+            shares=type_ == tasks.INGEST,
+        )
+
+    def _spooled(self, read: Iterator[NewChunk], rejects: RejectSpool | None = None) -> SpooledChunks:
+        """Return all that is read, for the caller to close as well as ``rejects``, which come up meanwhile."""
+        chunks = SpooledChunks(self._spool)
+        try:
+            for chunk in read:
+                chunks.add(chunk)
+        except BaseException:
+            _close(chunks, rejects)
+            raise
+        return chunks
+
+    def _chunks(
+        self,
+        dataset: Dataset,
+        body: BodySpool,
+        media_type: str,
+        rejects: RejectSpool | None = None,
+        passed_over: frozenset[str] = frozenset(),
+    ) -> Iterator[NewChunk]:
+        """Yield the validated records of ``body`` as chunks, one in memory at a time; at the end, raise Invalid.
+
+        rejects: takes the records that are not valid; they refuse the request without it. passed_over: columns of a
+        CSV body that are not read.
+        """
+        settings = self._settings
+        source = Source(
+            body.open(),
+            validator_of(dataset.contract),
+            Problems(),
+            settings.api_max_json_depth,
+            rejects=None if rejects is None else rejects.add,
+            on_header=None if rejects is None else rejects.take_header,
+            passed_over=passed_over,
+        )
+        reader = open_reader(media_type)
+        for batch in read_batches(reader, source, settings.jobs_chunk_bytes, settings.jobs_chunk_records):
+            first_record, records = batch.first_record, batch.table.num_rows
+            payload = encode(as_stored(dataset.contract, batch.payload()))
+            # While the payload is waited for, only it is held.
+            del batch
+            if len(payload) >= MEMORY_BYTES:
+                # What reading took and gave back stays with Arrow otherwise: a tenth of the process, for 0.5 µs a row.
+                pa.default_memory_pool().release_unused()
+            yield NewChunk(first_record, records, payload)
+
+
+def _close(chunks: SpooledChunks, rejects: RejectSpool | None) -> None:
+    chunks.close()
+    if rejects is not None:
+        rejects.close()
+
+
+def _key_json(dataset: Dataset, values: Key) -> list[Any]:
+    pairs = zip(dataset.contract.key_fields, values, strict=True)
+    return [TYPES[field.type].to_json(value) for field, value in pairs]
+
+
+def _must_have(connection: Connection, dataset: Dataset, key: Key) -> None:
+    if not has_record(connection, dataset.contract, key):
+        shown = shorten(show_key(dataset.contract, key))
+        raise UnknownRecord(f"The dataset {dataset.name} has no record with the key {shown}")
+
+
+def _read_where(body: bytes, max_depth: int) -> Any:
+    """Return the filter in ``{"where": {...}}``; a missing one is refused, as it must never mean every record."""
+    depth = json_depth(body)
+    if depth > max_depth:
+        reason = f"The body is nested {depth} levels deep: at most {max_depth} are allowed"
+        raise Invalid(reason, [Place("", "too_deep", reason)])
+    try:
+        parsed = from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        raise Malformed(f"The body is not JSON: {error}", [Place("", "malformed", str(error))]) from error
+    if not isinstance(parsed, dict) or set(parsed) != {"where"} or not isinstance(parsed["where"], dict):
+        reason = f'{shorten(parsed)} is not {{"where": {{...}}}}: give a filter; {{}} finds every record'
+        raise Invalid(reason, [Place("/where", "missing", reason)])
+    return parsed["where"]

@@ -1,0 +1,62 @@
+"""REST: one record, the newest records, pages of records."""
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Query
+from fastapi.responses import JSONResponse
+from pydantic_core import from_json
+
+from gristmill.core.errors import Malformed, Place
+from gristmill.core.http.endpoints import needs
+from gristmill.datasets.describe import shorten
+from gristmill.records.read.pages import MAX_PAGE, MAX_TOKEN, PageQuery
+from gristmill.records.read.service import RecordReads
+
+Include = Annotated[
+    list[Literal["embedding"]] | None, Query(description="`embedding` adds each record's vector as `_embedding`")
+]
+
+
+def build_router(service: RecordReads) -> APIRouter:
+    """Return the reading routes under /datasets/{dataset}."""
+    router = APIRouter(prefix="/datasets/{dataset}", tags=["records"], dependencies=[Depends(needs("read"))])
+
+    @router.get("/latest")
+    def get_latest(
+        dataset: str, n: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 10, include: Include = None
+    ) -> JSONResponse:
+        """Return the newest records: by the time field, or without one in the order of submission."""
+        return JSONResponse(service.latest(dataset, n, bool(include)))
+
+    @router.get("/records")
+    def list_records(
+        dataset: str,
+        start: Annotated[str | None, Query(max_length=64, description="time from, inclusive")] = None,
+        end: Annotated[str | None, Query(max_length=64, description="time to, inclusive")] = None,
+        where: Annotated[str | None, Query(description="a filter, as JSON")] = None,
+        order: Annotated[str | None, Query(max_length=5000, description="field,-other: a minus is descending")] = None,
+        page_size: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 100,
+        page_token: Annotated[str | None, Query(max_length=MAX_TOKEN)] = None,
+        include: Include = None,
+    ) -> JSONResponse:
+        """List records page by page: by key, or by time in a window, unless ``order`` says otherwise."""
+        query = PageQuery(start, end, read_where(where), order, page_size, page_token, bool(include))
+        return JSONResponse(service.page(dataset, query))
+
+    @router.get("/records/{key:path}")
+    def get_record(dataset: str, key: str, include: Include = None) -> JSONResponse:
+        """Return the record with this key; a composite key is a percent-encoded JSON array."""
+        return JSONResponse(service.get(dataset, key, bool(include)))
+
+    return router
+
+
+def read_where(text: str | None) -> Any:
+    """Return the parsed filter of a query parameter. Raises Malformed."""
+    if text is None:
+        return None
+    try:
+        return from_json(text, allow_inf_nan=False)
+    except ValueError as error:
+        reason = f"where={shorten(text)} is not JSON: {error}"
+        raise Malformed(reason, [Place("/query/where", "malformed", reason, field="where")]) from error

@@ -1,0 +1,205 @@
+"""Reads of stored records: by key, the newest, and pages over a window and a filter."""
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from pydantic_core import ValidationError
+from sqlalchemy import Connection
+
+from gristmill.core.errors import Invalid, NotFound, Place
+from gristmill.datasets.contract import EMBEDDING_COLUMN
+from gristmill.datasets.contract_parser import Contract, FieldSpec
+from gristmill.datasets.ddl import record_table
+from gristmill.datasets.describe import explain
+from gristmill.datasets.types import TYPES
+from gristmill.datasets.where import compile_where
+from gristmill.kit.pagination import BadPageToken, decode_page_token, encode_page_token
+from gristmill.records.read.keyset import (
+    SUBMISSION,
+    Term,
+    after,
+    bad_token,
+    order_by,
+    parse_order,
+    read_values,
+    show_values,
+)
+
+MAX_PAGE = 1000
+# A token travels in a URL, and servers refuse those of more than about 64 KiB.
+MAX_TOKEN = 32_000
+
+Record = dict[str, Any]
+
+
+class UnknownRecord(NotFound):
+    code = "unknown_record"
+    title = "Unknown record"
+
+
+@dataclass(frozen=True, slots=True)
+class PageQuery:
+    """What to list.
+
+    start, end: inclusive bounds of the time field, as text. where: parsed JSON, None for all records.
+    """
+
+    start: str | None = None
+    end: str | None = None
+    where: Any = None
+    order: str | None = None
+    page_size: int = 100
+    page_token: str | None = None
+    embedding: bool = False
+
+    def identity(self, dataset_id: object) -> str:
+        """Return the text that a page token is bound to: everything but size and place of the page."""
+        return json.dumps([str(dataset_id), self.start, self.end, self.where, self.order], sort_keys=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    records: list[Record]
+    next_page_token: str | None
+
+
+class RecordShape:
+    """Which columns of a table make a record, and how a row of them becomes JSON."""
+
+    def __init__(self, contract: Contract, embedding: bool = False) -> None:
+        self.table = record_table(contract)
+        names = [field.name for field in contract.fields]
+        shows: list[Callable[[Any], Any] | None] = [
+            # Values that JSON has as they are need no call each.
+            None if field.type in ("text", "integer", "float", "boolean", "json") else TYPES[field.type].show
+            for field in contract.fields
+        ]
+        if embedding and contract.embedding is not None:
+            names.append(EMBEDDING_COLUMN)
+            shows.append(TYPES["vector"].show)
+        self.names = names
+        self.columns: list[sa.Column[Any]] = [self.table.c[name] for name in names]
+        self._members = list(zip(names, shows, strict=True))
+
+    def to_json(self, row: Sequence[Any]) -> Record:
+        """Return the record whose values begin ``row``."""
+        return {
+            name: value if show is None or value is None else show(value)
+            for (name, show), value in zip(self._members, row, strict=False)
+        }
+
+
+def read_one(
+    connection: Connection, contract: Contract, key: tuple[Any, ...], embedding: bool = False
+) -> Record | None:
+    """Return the record with this key as JSON, or None."""
+    shape = RecordShape(contract, embedding)
+    statement = sa.select(*shape.columns).where(key_is(shape.table, contract, key))
+    row = connection.execute(statement).first()
+    return None if row is None else shape.to_json(row)
+
+
+def key_is(table: sa.Table, contract: Contract, key: tuple[Any, ...]) -> sa.ColumnElement[bool]:
+    """Return the condition that picks the record with this key."""
+    return sa.and_(*(table.c[name] == value for name, value in zip(contract.key, key, strict=True)))
+
+
+def read_latest(connection: Connection, contract: Contract, count: int, embedding: bool = False) -> list[Record]:
+    """Return the newest records, newest first: by the time field, or without one in the order of submission.
+
+    Records that have no time are not among them.
+    """
+    shape = RecordShape(contract, embedding)
+    statement = sa.select(*shape.columns).limit(count)
+    if contract.time_field is None:
+        terms: tuple[Term, ...] = tuple(Term(name, descending=True) for name in SUBMISSION)
+    else:
+        terms = parse_order(None, contract, [Term(contract.time_field, descending=True)])
+        statement = statement.where(shape.table.c[contract.time_field].is_not(None))
+    statement = statement.order_by(*order_by(terms, shape.table))
+    return [shape.to_json(row) for row in connection.execute(statement)]
+
+
+def read_page(
+    connection: Connection, contract: Contract, query: PageQuery, identity: str, has_table: bool = True
+) -> Page:
+    """Return one page of the records that ``query`` matches.
+
+    A record that is not written to while a client walks the pages is listed exactly once; one that is upserted may be
+    listed where it was, where it is, or both. Without a table the query is checked and nothing is found.
+    Raises Invalid for bad bounds, filters and orders, Malformed for tokens.
+    """
+    shape = RecordShape(contract, query.embedding)
+    table = shape.table
+    conditions = [*window(contract, query, table)]
+    default = [Term(contract.time_field)] if conditions and contract.time_field else []
+    if query.where is not None:
+        conditions.append(compile_where(query.where, contract, table))
+    terms = parse_order(query.order, contract, default)
+    if query.start is not None or query.end is not None:
+        # The bounds let no row without a time through, and an order without nulls is one range of an index.
+        terms = tuple(Term(t.column, t.descending) if t.column == contract.time_field else t for t in terms)
+    if query.page_token is not None:
+        try:
+            shown = decode_page_token(query.page_token, identity)
+        except BadPageToken as error:
+            raise bad_token(str(error)) from error
+        conditions.append(after(terms, read_values(terms, shown, contract), table))
+    if not has_table:
+        return Page([], None)
+    extra = [table.c[term.column] for term in terms if term.column not in shape.names]
+    statement = sa.select(*shape.columns, *extra).where(*conditions).order_by(*order_by(terms, table))
+    rows = connection.execute(statement.limit(query.page_size + 1)).all()
+    token = None
+    if len(rows) > query.page_size:
+        rows = rows[: query.page_size]
+        token = encode_page_token(show_values(terms, rows[-1]._mapping, contract), identity)
+        if len(token) > MAX_TOKEN:
+            names = ", ".join(term.column for term in terms)
+            reason = f"The values of {names} are too long to continue a page from: order by shorter fields"
+            raise Invalid(reason, [Place("/query/order", "order_too_long", reason, field="order")])
+    return Page([shape.to_json(row) for row in rows], token)
+
+
+def window(contract: Contract, query: PageQuery, table: sa.Table) -> list[sa.ColumnElement[bool]]:
+    """Return the conditions of the bounds of ``query``. Raises Invalid, also where there is no time field."""
+    given = {name: text for name, text in (("start", query.start), ("end", query.end)) if text is not None}
+    if not given:
+        return []
+    if contract.time_field is None:
+        name = next(iter(given))
+        reason = f"{name} needs a time field, and the contract of {contract.name} names none: filter with where instead"
+        raise Invalid(reason, [Place(f"/query/{name}", "no_time_field", reason, field=name)])
+    field = contract.field(contract.time_field)
+    column = table.c[field.name]
+    places: list[Place] = []
+    conditions: list[sa.ColumnElement[bool]] = []
+    for name, text in given.items():
+        value = _moment(field, name, text, places)
+        if value is not None:
+            conditions.append(column >= value if name == "start" else column <= value)
+    if places:
+        raise Invalid(f"The window is not valid: {places[0].reason}", places)
+    return conditions
+
+
+# In a URL a plus sign means a space, and people forget to encode the one of an offset. It stands after the date, whose
+# own space (in place of the T) is character 10.
+_DATE_LENGTH = 11
+_LOST_PLUS = re.compile(r"(?<=\d) (?=\d{2}:?\d{2}$)")
+
+
+def _moment(field: FieldSpec, name: str, text: str, places: list[Place]) -> Any:
+    plain = FieldSpec(name=field.name, type=field.type, zone=field.zone)
+    if field.type == "timestamp":
+        text = text[:_DATE_LENGTH] + _LOST_PLUS.sub("+", text[_DATE_LENGTH:])
+    try:
+        return TYPES[field.type].parse(plain, text)
+    except ValidationError as error:
+        code, reason = explain(plain, error.errors()[0])
+        places.append(Place(f"/query/{name}", code, f"{name}: {reason}", field=name))
+        return None

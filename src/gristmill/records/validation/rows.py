@@ -1,0 +1,220 @@
+"""Validation of records against a contract: one compiled pydantic schema per contract, errors as places.
+
+The same schema judges JSON text, CSV cells (as the JSON values they stand for) and the changes of a PATCH.
+"""
+
+from functools import cached_property, lru_cache
+from typing import Any
+
+import numpy as np
+from pydantic_core import CoreSchema, SchemaValidator, ValidationError
+from pydantic_core import core_schema as schemas
+
+from gristmill.core.errors import MAX_LISTED, Invalid, Malformed, Place
+from gristmill.datasets.contract import EMBEDDING_COLUMN, Contract, FieldSpec
+from gristmill.datasets.describe import explain, shorten
+from gristmill.datasets.types import TYPES
+from gristmill.datasets.validation import embedding_schema
+
+Row = dict[str, Any]
+
+# A record with more errors than this is reported as one: listing a million unknown members would need gigabytes.
+MAX_ERRORS_PER_RECORD = 200
+MALFORMED = "malformed"
+
+
+class Problems:
+    """What is wrong with a batch: the first 100 places, and the total.
+
+    rejected: how many records were given away with their errors, and are no problem of the batch.
+    """
+
+    def __init__(self) -> None:
+        self.places: list[Place] = []
+        self.total = 0
+        self.rejected = 0
+        self.malformed = False
+
+    def add(self, *places: Place, total: int | None = None) -> None:
+        """Add the places of one record; ``total`` counts errors of it that have no place of their own."""
+        self.total += len(places) if total is None else total
+        self.places.extend(places[: max(0, MAX_LISTED - len(self.places))])
+        self.malformed = self.malformed or any(place.code == MALFORMED for place in places)
+
+    def raise_if_any(self) -> None:
+        """Raise Malformed if something could not be read, Invalid if something does not fit the contract."""
+        if not self.total:
+            return
+        what = "error" if self.total == 1 else "errors"
+        first = self.places[0]
+        where = f"line {first.line}" if first.line is not None else f"record {first.record}"
+        if first.line is None and first.record is None:
+            where = "the body"
+        kind = Malformed if self.malformed else Invalid
+        detail = f"{self.total} {what}, the first in {where}: {first.reason}; nothing was stored"
+        raise kind(detail, self.places, self.total)
+
+
+class RecordValidator:
+    """Validates the records of one contract; made once per dataset version and shared by threads.
+
+    A valid record is a dict with every field of the contract, absent ones as None, canonical values otherwise; where
+    clients supply the vectors it also has ``_embedding``.
+    """
+
+    def __init__(self, contract: Contract) -> None:
+        self.contract = contract
+        self._schemas: dict[str, CoreSchema] = {
+            field.name: TYPES[field.type].schema(field) for field in contract.fields
+        }
+        self._fields: dict[str, FieldSpec] = {field.name: field for field in contract.fields}
+        self.has_json = any(field.type == "json" for field in contract.fields)
+        if contract.takes_vectors and contract.embedding is not None:
+            dimensions = contract.embedding.dimensions or 0
+            self._schemas[EMBEDDING_COLUMN] = embedding_schema(
+                dimensions, contract.embedding.metric, contract.vector_storage
+            )
+            self._fields[EMBEDDING_COLUMN] = _embedding_field(dimensions)
+        self._record = SchemaValidator(self._schema(self._schemas))
+        self._array = SchemaValidator(schemas.list_schema(self._schema(self._schemas)))
+
+    @property
+    def fields(self) -> dict[str, FieldSpec]:
+        """The members that a record may have, by name."""
+        return self._fields
+
+    def validate_json(self, raw: bytes) -> Row:
+        """Return the record in the JSON text ``raw``. Raises pydantic_core.ValidationError; see ``places``."""
+        return self._record.validate_json(raw)  # type: ignore[no-any-return]
+
+    def validate_json_array(self, raw: bytes) -> list[Row]:
+        """Return the records in the JSON array ``raw``: the short way for small bodies without errors."""
+        return self._array.validate_json(raw)  # type: ignore[no-any-return]
+
+    def validate_python(self, record: Row) -> Row:
+        """Return the record made of the JSON-like values of ``record``. Raises pydantic_core.ValidationError."""
+        return self._record.validate_python(record)  # type: ignore[no-any-return]
+
+    def validate_changes(self, raw: bytes, max_depth: int) -> Row:
+        """Return the canonical values of the members in ``raw``, a JSON object of changed fields.
+
+        Raises Malformed, and Invalid for values that the contract refuses, for key fields, and for no change at all.
+        """
+        problems = Problems()
+        changes: Row = {}
+        depth = json_depth(raw)
+        if depth > max_depth:
+            problems.add(
+                Place("", "too_deep", f"The body is nested {depth} levels deep: at most {max_depth} are allowed")
+            )
+        else:
+            try:
+                changes = self._changes.validate_json(raw)
+                if not changes:
+                    problems.add(Place("", "empty", "There are no changes: name at least one field"))
+            except ValidationError as error:
+                places, total = self.places(error)
+                problems.add(*places, total=total)
+        problems.raise_if_any()
+        return changes
+
+    @cached_property
+    def _changes(self) -> SchemaValidator:
+        key = self.contract.key
+        return SchemaValidator(self._schema({n: s for n, s in self._schemas.items() if n not in key}, partial=True))
+
+    def places(
+        self, error: ValidationError, prefix: str = "", record: int | None = None, line: int | None = None
+    ) -> tuple[list[Place], int]:
+        """Return the places of a ValidationError and how many errors they stand for.
+
+        prefix: JSON pointer of the record. record, line: where the record stands in the request.
+        """
+        count = error.error_count()
+        if count > MAX_ERRORS_PER_RECORD:
+            return [Place(prefix, "too_many_errors", f"The record has {count} errors", record, line)], count
+        places = [self._place(item, prefix, record, line) for item in error.errors(include_url=False)]
+        return places, count
+
+    def _place(self, item: Any, prefix: str, record: int | None, line: int | None) -> Place:
+        location = item["loc"]
+        if item["type"] == "json_invalid":
+            reason = str(item["msg"])
+            code = "too_deep" if "recursion limit" in reason else MALFORMED
+            return Place(prefix, code, reason, record, line)
+        if not location:
+            return Place(prefix, "wrong_type", f"{shorten(item['input'])} is not a JSON object", record, line)
+        name = str(location[0])
+        pointer = f"{prefix}/{escape_pointer(shorten_name(name))}"
+        field = self._fields.get(name)
+        if field is None:
+            known = ", ".join(self._fields)
+            reason = f"There is no field {shorten(name)} in {self.contract.name}; its fields are: {known}"
+            return Place(pointer, "unknown_field", reason, record, line, shorten_name(name))
+        if item["type"] == "extra_forbidden":
+            reason = f"{name} is a key field and cannot be changed: delete the record and submit it anew"
+            return Place(pointer, "key_field", reason, record, line, name)
+        code, reason = explain(field, item)
+        inside = "".join(f"/{part}" for part in location[1:] if isinstance(part, int))
+        return Place(pointer + inside, code, reason, record, line, name)
+
+    def _schema(self, known: dict[str, CoreSchema], partial: bool = False) -> CoreSchema:
+        members = {}
+        for name, schema in known.items():
+            field = self._fields[name]
+            # A vector may be null (the record is then not found by similarity) but has to be said, lest a misspelt
+            # member make records that no search finds.
+            needed = field.required or (name == EMBEDDING_COLUMN and not partial)
+            nullable = schema if field.required else schemas.nullable_schema(schema)
+            if not needed and not partial:
+                nullable = schemas.with_default_schema(nullable, default=None)
+            members[name] = schemas.typed_dict_field(nullable, required=needed and not partial)
+        return schemas.typed_dict_schema(members, extra_behavior="forbid")
+
+
+@lru_cache(maxsize=1000)
+def validator_of(contract: Contract) -> RecordValidator:
+    """Return the validator of a contract; making one takes a millisecond, so it is kept."""
+    return RecordValidator(contract)
+
+
+def json_depth(raw: bytes) -> int:
+    """Return how deep the brackets of ``raw`` nest, those inside strings not counted; no recursion, linear time."""
+    opening = raw.count(b"{") + raw.count(b"[")
+    if not opening or (opening == 1 and raw.lstrip()[:1] in (b"{", b"[")):
+        return opening
+    marks = np.frombuffer(raw, np.uint8)
+    quotes = np.flatnonzero(marks == ord('"'))
+    if b"\\" in raw:
+        quotes = quotes[~_escaped(marks, quotes)]
+    at = np.flatnonzero((marks == 0x5B) | (marks == 0x7B) | (marks == 0x5D) | (marks == 0x7D))
+    at = at[np.searchsorted(quotes, at) % 2 == 0]
+    if not len(at):
+        return 0
+    # "[" and "{" are 5B and 7B, their closing partners 5D and 7D: the bits 0x0F tell them apart.
+    steps = np.where(marks[at] & 0x0F == 0x0B, 1, -1)
+    return int(max(0, np.cumsum(steps).max()))
+
+
+def _escaped(marks: Any, positions: Any) -> Any:
+    """Say of each position whether an odd number of backslashes stands before it."""
+    slash = marks == ord("\\")
+    index = np.arange(len(marks), dtype=np.int64)
+    last_other = np.maximum.accumulate(np.where(slash, -1, index))
+    before = np.maximum(positions - 1, 0)
+    run = np.where(slash[before], before - last_other[before], 0)
+    return (run % 2 == 1) & (positions > 0)
+
+
+def shorten_name(name: str) -> str:
+    """Return a member name that a user wrote, cut to what a message can show."""
+    return name if len(name) <= 80 else name[:79] + "…"
+
+
+def escape_pointer(name: str) -> str:
+    """Return ``name`` as a segment of a JSON pointer (RFC 6901)."""
+    return name.replace("~", "~0").replace("/", "~1")
+
+
+def _embedding_field(dimensions: int) -> FieldSpec:
+    return FieldSpec(name=EMBEDDING_COLUMN, type="vector", dimensions=dimensions)

@@ -1,0 +1,55 @@
+"""REST: the vector index of a dataset."""
+
+import hashlib
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import JSONResponse, Response
+from pydantic_core import from_json
+from starlette.concurrency import run_in_threadpool
+
+from gristmill.core.errors import Malformed, Place
+from gristmill.core.http.endpoints import needs, principal_of, read_limited
+from gristmill.jobs.endpoints import answer_write, request_of, write_options
+from gristmill.search.index.service import IndexService
+
+MAX_CHANGE_BYTES = 4096
+_CHANGE = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": {"type": "object"}, "example": {"hold": True}}},
+    }
+}
+
+
+def build_router(service: IndexService) -> APIRouter:
+    """Return the routes under /datasets/{dataset}/index."""
+    router = APIRouter(prefix="/datasets/{dataset}/index", tags=["search"])
+
+    @router.get("", dependencies=[Depends(needs("read"))])
+    def get_index(dataset: str) -> JSONResponse:
+        """Return the segments, the tail, what is built and what is due next and why, and the last failures."""
+        return JSONResponse(service.report(dataset))
+
+    @router.patch("", dependencies=[Depends(needs("write"))], openapi_extra=_CHANGE)
+    async def change_index(http: Request, dataset: str) -> JSONResponse:
+        """Hold index builds back (`{"hold": true}`), so that a load has the whole machine, or let them go on."""
+        body = _parse(await read_limited(http, MAX_CHANGE_BYTES, "A change of an index"))
+        return JSONResponse(await run_in_threadpool(service.change, dataset, body, principal_of(http).name))
+
+    @router.post("/rebuild", status_code=202, dependencies=[Depends(needs("write")), Depends(write_options)])
+    async def rebuild_index(http: Request, dataset: str) -> Response:
+        """Build all indexes anew while searches go on with the old ones, which are then replaced at once."""
+        body_hash = hashlib.sha256(f"{http.method} {http.url.path}\n".encode()).hexdigest()
+        request = request_of(http, body_hash)
+        return await answer_write(http, await run_in_threadpool(service.rebuild, dataset, request), request)
+
+    return router
+
+
+def _parse(body: bytes) -> object:
+    try:
+        parsed: object = from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        reason = f"The body is not JSON: {error}"
+        raise Malformed(reason, [Place("", "malformed", reason)]) from error
+    return parsed

@@ -1,0 +1,62 @@
+"""The HNSW graph of a segment: its parameters, the memory that building it takes, and its DDL."""
+
+from dataclasses import dataclass
+
+from gristmill.core.database import DATA_SCHEMA
+from gristmill.kit.identifiers import quote
+from gristmill.search.query.vector import operator_class
+from gristmill.search.repository import Searchable, Segment
+
+MIB = 1024 * 1024
+# What pgvector allocates for a row beside its vector: the element (about 160 bytes), room for 2 m neighbours of 16
+# bytes on the lowest level and for m on each level above, where one row in m is. pgvector 0.8.6 reports 64 MB full
+# after 38,585 rows of 256 dimensions and 54,666 in half precision; this sum says 38,657 and 54,827.
+_ELEMENT = 160
+_NEIGHBOUR = 16
+# A build that has a little too little memory goes on many times slower, so a little more than the sum is given to it.
+_SPARE = 1.1
+_LEAST_MB = 64
+
+
+@dataclass(frozen=True, slots=True)
+class GraphParameters:
+    """m: neighbours of a row (twice as many on the lowest level). ef_construction: candidates kept while building.
+
+    With m 16, ef_construction 128 and ef_search 100, 98.4 % of the true ten nearest of 225,000 texts (package
+    descriptions, glosses) are found; with ef_construction 64, which takes half the time, 97.5 %.
+    """
+
+    m: int = 16
+    ef_construction: int = 128
+
+
+def row_bytes(dataset: Searchable, parameters: GraphParameters) -> int:
+    """Return the memory of one row in a graph under construction."""
+    vector = 8 + (2 if dataset.storage == "halfvec" else 4) * dataset.dimensions
+    return vector + _ELEMENT + (2 * parameters.m + 2) * _NEIGHBOUR
+
+
+def most_rows(dataset: Searchable, parameters: GraphParameters, memory_mb: int) -> int:
+    """Return how many rows a graph may have to be built within the memory; a larger one is built far slower."""
+    return int(memory_mb * MIB / _SPARE) // row_bytes(dataset, parameters)
+
+
+def memory_for(dataset: Searchable, parameters: GraphParameters, rows: int, memory_mb: int) -> int:
+    """Return the MiB to give to a build of ``rows`` rows: a parallel build takes all that it is given, at once."""
+    needed = int(rows * row_bytes(dataset, parameters) * _SPARE) // MIB + 1
+    return min(memory_mb, max(_LEAST_MB, needed))
+
+
+def create_index(dataset: Searchable, segment: Segment, parameters: GraphParameters) -> str:
+    """Return the DDL that builds the segment's index while reads and writes go on."""
+    return (
+        f"CREATE INDEX CONCURRENTLY {quote(segment.index_name)} ON {quote(DATA_SCHEMA)}.{quote(dataset.name)}"
+        f" USING hnsw (_embedding {operator_class(dataset.metric, dataset.storage)})"
+        f" WITH (m = {parameters.m:d}, ef_construction = {parameters.ef_construction:d})"
+        f" WHERE _id >= {segment.lo:d} AND _id < {segment.hi:d}"
+    )
+
+
+def drop_index(name: str) -> str:
+    """Return the DDL that removes an index once no search uses it any more; nothing if it is not there."""
+    return f"DROP INDEX CONCURRENTLY IF EXISTS {quote(DATA_SCHEMA)}.{quote(name)}"

@@ -1,0 +1,122 @@
+"""What users see of an index: a summary in the dataset's body, and the plan report."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import ProgrammingError
+
+from gristmill.datasets.lookup import Dataset, scope_of
+from gristmill.datasets.types import TYPES
+from gristmill.search import repository
+from gristmill.search.index.policy import Survey, next_step
+from gristmill.search.index.progress import read_progress
+from gristmill.search.index.settings import SETTLED_PART, BuildSettings, Limits, limits_of
+from gristmill.search.index.state import take_survey
+from gristmill.search.index.tasks import scope_of as index_scope_of
+from gristmill.search.recall.measure import shown_recall
+from gristmill.search.repository import Segment
+
+MAX_FAILURES = 5
+
+
+def index_state(connection: Connection, dataset: Dataset) -> dict[str, Any]:
+    """Return how much of the dataset has indexes: segments, sealed_rows, tail_rows, hold, building, recall."""
+    segments = repository.all_segments(connection, dataset.id)
+    ready = [segment for segment in segments if segment.state == "ready"]
+    try:
+        tail = repository.count_records(connection, dataset.name, ready[-1].hi if ready else 1)
+        built = _building(connection, dataset.name, segments)
+    except ProgrammingError as error:
+        # 42P01, undefined_table: the dataset is still being created.
+        if getattr(error.orig, "pgcode", None) != "42P01":
+            raise
+        tail, built = 0, None
+    return {
+        "segments": len(ready),
+        "sealed_rows": sum(segment.rows for segment in ready),
+        "tail_rows": tail,
+        "hold": repository.is_held(connection, dataset.id),
+        "building": built,
+        "recall": shown_recall(connection, dataset.id, bool(ready)),
+    }
+
+
+def plan_report(connection: Connection, dataset: Dataset, settings: BuildSettings) -> dict[str, Any]:
+    """Return every segment with what it holds and costs, what is due next and why, and what went wrong lately."""
+    searchable = repository.find_searchable(connection, dataset.id)
+    assert searchable is not None
+    limits = limits_of(connection, searchable, settings)
+    found = take_survey(connection, dataset.id, dataset.name, settings.parameters)
+    segments = repository.all_segments(connection, dataset.id)
+    facts = {row.name: row for row in repository.index_facts(connection, [s.index_name for s in segments])}
+    held = repository.is_held(connection, dataset.id)
+    building = _building(connection, dataset.name, segments)
+    live = {piece.segment.id: piece for piece in found.pieces if piece.segment is not None}
+    shown = []
+    for segment in segments:
+        piece, fact = live.get(segment.id), facts.get(segment.index_name)
+        shown.append(
+            {
+                "index": segment.index_name,
+                "state": segment.state,
+                "first": segment.lo,
+                "last": segment.hi - 1,
+                "rows": None if piece is None else piece.live,
+                "built_rows": segment.rows,
+                "dead_share": None if piece is None else round(piece.dead_share, 4),
+                "bytes": None if fact is None else fact.bytes,
+                "parameters": {} if fact is None else fact.parameters,
+                "built_at": None if segment.built_at is None else TYPES["timestamp"].to_json(segment.built_at),
+                "job": None if segment.job_id is None else str(segment.job_id),
+            }
+        )
+    pending = repository.pending_records(connection, scope_of(dataset.name))
+    return {
+        "dataset": dataset.name,
+        "segments": shown,
+        "sealed_rows": found.sealed,
+        "tail_rows": found.tail,
+        "building": building,
+        "next": _next(found, limits, settings, loading=pending >= max(settings.seal_rows, 1)),
+        "waits_for": _waits_for(settings, held, building, pending),
+        "hold": held,
+        "seal_rows": settings.seal_rows,
+        "memory_mb": limits.memory_mb,
+        "most_rows": limits.policy.most_rows,
+        "recall": shown_recall(connection, dataset.id, bool(live)),
+        "failures": repository.failures(connection, index_scope_of(dataset.id), dataset.name, MAX_FAILURES),
+    }
+
+
+def _next(found: Survey, limits: Limits, settings: BuildSettings, loading: bool) -> dict[str, Any] | None:
+    """Return the step that is due once nothing is written any more; None if there is none."""
+    needed = max(settings.min_rows, settings.seal_rows // (1 if loading else SETTLED_PART))
+    step = next_step(found, limits.policy, needed, loading) if settings.seal_rows else None
+    return None if step is None else {"step": step.kind, "first": step.lo, "rows": step.rows, "why": step.why}
+
+
+def _waits_for(settings: BuildSettings, held: bool, building: Any, pending: int) -> str | None:
+    if not settings.seal_rows:
+        return "seal_rows is 0: nothing is built but by a rebuild"
+    if held:
+        return "the builds of this dataset are held back"
+    if building is not None:
+        return "a build is running"
+    return f"{pending} records are still to be written" if pending >= settings.seal_rows else None
+
+
+def _building(connection: Connection, table: str, segments: Sequence[Segment]) -> dict[str, Any] | None:
+    """Return the build that goes on: job, phase, fraction of its index, rows; None if there is none."""
+    for segment in segments:
+        if segment.state == "building":
+            rows = repository.count_records(connection, table, segment.lo, segment.hi)
+            found = read_progress(connection, segment.index_name, rows)
+            return {
+                "job": None if segment.job_id is None else str(segment.job_id),
+                # No index of that name is being built at this moment: its builder begins, ends or was lost.
+                "phase": "waiting" if found is None else found.phase,
+                "fraction": 0.0 if found is None else round(found.fraction, 4),
+                "rows": rows,
+            }
+    return None

@@ -1,0 +1,84 @@
+"""What clients ask of a dataset's index: the plan report, holding builds back, a rebuild."""
+
+import uuid
+from typing import Any
+
+from sqlalchemy import Connection
+
+from gristmill.core.database import Database
+from gristmill.core.errors import Conflict, Invalid, Place
+from gristmill.datasets.applied import dropped_is_unknown
+from gristmill.datasets.describe import shorten
+from gristmill.datasets.lookup import Dataset, DatasetReader
+from gristmill.jobs.admission import Admission
+from gristmill.jobs.submit import NewJob, Request, submit_once
+from gristmill.search import repository
+from gristmill.search.errors import NotSearchable
+from gristmill.search.index.report import plan_report
+from gristmill.search.index.settings import BuildSettings
+from gristmill.search.index.tasks import index_rebuild
+
+
+class IndexService:
+    """The index of one dataset, as its owner looks at it and steers it."""
+
+    def __init__(
+        self, database: Database, datasets: DatasetReader, admission: Admission, settings: BuildSettings
+    ) -> None:
+        self._database = database
+        self._datasets = datasets
+        self._admission = admission
+        self._settings = settings
+
+    def report(self, name: str) -> dict[str, Any]:
+        """Return the plan report. Raises UnknownDataset, DatasetFailed, NotSearchable, Conflict while it is made."""
+        with self._database.autocommit() as connection, dropped_is_unknown(name):
+            return plan_report(connection, self._find(connection, name), self._settings)
+
+    def change(self, name: str, body: Any, principal: str) -> dict[str, Any]:
+        """Hold builds back, or let them go on: ``{"hold": true}``; return the plan report.
+
+        Raises Invalid, and what ``report`` raises. A build that runs goes on to its end.
+        """
+        hold = _checked(body)
+        with self._database.transaction() as connection:
+            dataset = self._find(connection, name)
+            repository.set_hold(connection, dataset.id, hold, principal)
+        return self.report(name)
+
+    def rebuild(self, name: str, request: Request) -> uuid.UUID:
+        """Submit the job that builds everything anew. Raises as ``report`` does, and TooMany."""
+        self._admission.check()
+
+        def work(connection: Connection) -> NewJob:
+            dataset = self._find(connection, name)
+            return index_rebuild(dataset.id, dataset.name)
+
+        return submit_once(self._database, request, work)
+
+    def _find(self, connection: Connection, name: str) -> Dataset:
+        dataset = self._datasets.get(connection, name)
+        if dataset.contract.embedding is None:
+            reason = f"The dataset {name} has no embedding, so it has no vector index"
+            raise NotSearchable(reason, [Place("/path/dataset", "no_embedding", reason)])
+        if dataset.state != "ready":
+            raise Conflict(f"The dataset {name} is still being created")
+        return dataset
+
+
+def _checked(body: Any) -> bool:
+    if not isinstance(body, dict):
+        reason = f"{shorten(body)} is not a JSON object"
+        raise Invalid(reason, [Place("", "wrong_type", reason)])
+    places = [
+        Place(f"/{name[:80]}", "unknown_member", f"There is no member {shorten(name)} here; the only one is hold")
+        for name in body
+        if name != "hold"
+    ]
+    hold = body.get("hold")
+    if not isinstance(hold, bool):
+        reason = f"{shorten(hold)} is neither true nor false" if "hold" in body else "Say true or false"
+        places.append(Place("/hold", "wrong_type" if "hold" in body else "missing", reason, field="hold"))
+    if places:
+        raise Invalid(places[0].reason, places)
+    return bool(hold)

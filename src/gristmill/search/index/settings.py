@@ -1,0 +1,47 @@
+"""The settings of index builds, and what they mean for one dataset."""
+
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection
+
+from gristmill.search import repository
+from gristmill.search.index.graph import GraphParameters, most_rows
+from gristmill.search.index.policy import MIN_ROWS, Policy
+from gristmill.search.repository import Searchable
+
+# Of what Postgres is told to have for files, which as a rule is half of the machine's memory.
+MEMORY_SHARE = 4
+# A tail that nothing is added to is worth a graph from this part of seal_rows on.
+SETTLED_PART = 10
+
+
+@dataclass(frozen=True, slots=True)
+class BuildSettings:
+    """memory_mb: most memory of a build; 0: a quarter of Postgres' effective_cache_size. workers: helping processes.
+
+    seal_rows, min_rows: as in Policy; seal_rows 0: nothing is built but what is asked for. check_every: seconds between
+    two looks at whether a build shall go on. parameters: of graphs that last; hasty: of those that shall be there soon.
+    """
+
+    memory_mb: int = 0
+    workers: int = 1
+    min_rows: int = MIN_ROWS
+    seal_rows: int = 20_000
+    check_every: float = 1.0
+    parameters: GraphParameters = field(default_factory=GraphParameters)
+    hasty: GraphParameters = field(default_factory=lambda: GraphParameters(ef_construction=64))
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """memory_mb: most memory of a build. policy: what is due when, given that memory."""
+
+    memory_mb: int
+    policy: Policy
+
+
+def limits_of(connection: Connection, dataset: Searchable, settings: BuildSettings) -> Limits:
+    """Return what the settings mean for a dataset, whose vectors decide how many rows fit the memory."""
+    memory_mb = settings.memory_mb or repository.cache_mb(connection) // MEMORY_SHARE
+    most = most_rows(dataset, settings.parameters, memory_mb)
+    return Limits(memory_mb, Policy(settings.seal_rows, most, settings.min_rows))

@@ -1,0 +1,37 @@
+"""Takes a dataset's index in: its segments with the records they still have, gaps between them, and the tail."""
+
+import uuid
+
+from sqlalchemy import Connection
+
+from gristmill.search import repository
+from gristmill.search.index.graph import GraphParameters
+from gristmill.search.index.policy import Piece, Survey
+
+
+def take_survey(
+    connection: Connection,
+    dataset_id: uuid.UUID,
+    table: str,
+    parameters: GraphParameters,
+    longest_tail: int | None = None,
+) -> Survey:
+    """Count the records of each ready segment, of gaps and of the tail, by the index on ``_id`` alone.
+
+    parameters: what lasting graphs are built with. longest_tail: counting the tail ends there.
+    """
+    pieces: list[Piece] = []
+    start = 1
+    ready = [segment for segment in repository.all_segments(connection, dataset_id) if segment.state == "ready"]
+    facts = repository.index_facts(connection, [segment.index_name for segment in ready])
+    candidates = {fact.name: fact.parameters.get("ef_construction", 0) for fact in facts}
+    for segment in ready:
+        if start < segment.lo:
+            held = repository.count_records(connection, table, start, segment.lo)
+            pieces.append(Piece(start, segment.lo, held, 0, None))
+        held = repository.count_records(connection, table, segment.lo, segment.hi)
+        hasty = candidates.get(segment.index_name, parameters.ef_construction) < parameters.ef_construction
+        pieces.append(Piece(segment.lo, segment.hi, held, segment.rows, segment, hasty))
+        start = segment.hi
+    tail = repository.count_records(connection, table, start, limit=longest_tail)
+    return Survey(tuple(pieces), start, tail)

@@ -1,0 +1,92 @@
+"""The jobs ``index.build`` and ``index.rebuild``, and the hooks of other domains that free a table from builds."""
+
+import uuid
+from typing import Any
+
+from sqlalchemy import Connection
+
+from gristmill.jobs.handlers import ChunkTask, IdempotentHandler, Outcome
+from gristmill.jobs.submit import NewChunk, NewJob
+from gristmill.search import repository
+from gristmill.search.index.builder import IndexBuilder
+
+INDEX_BUILD, INDEX_REBUILD = "index.build", "index.rebuild"
+
+
+class IndexBuildHandler(IdempotentHandler):
+    """Does the step that is due for a dataset. args: dataset_id, needed, loading, as ``IndexBuilder.build`` has them.
+
+    Its effects are named by the catalogue; see there for how they are adopted.
+    """
+
+    type = INDEX_BUILD
+    queue = "long"
+
+    def __init__(self, builder: IndexBuilder) -> None:
+        self._builder = builder
+
+    def run(self, task: ChunkTask) -> Outcome:
+        done = self._builder.build(
+            uuid.UUID(task.args["dataset_id"]),
+            task.job_id,
+            task.check,
+            needed=task.args.get("needed"),
+            loading=task.args.get("loading", False),
+            report=task.report,
+        )
+        return Outcome(result=done)
+
+
+class IndexRebuildHandler(IdempotentHandler):
+    """Builds a dataset's indexes anew. args: dataset_id."""
+
+    type = INDEX_REBUILD
+    queue = "long"
+
+    def __init__(self, builder: IndexBuilder) -> None:
+        self._builder = builder
+
+    def run(self, task: ChunkTask) -> Outcome:
+        dataset_id = uuid.UUID(task.args["dataset_id"])
+        return Outcome(result=self._builder.rebuild(dataset_id, task.job_id, task.check, report=task.report))
+
+
+def index_build(dataset_id: uuid.UUID, name: str, needed: int | None = None, loading: bool = False) -> NewJob:
+    """Return the job that does what is due for a dataset's index."""
+    return _job(INDEX_BUILD, dataset_id, name, needed=needed, loading=loading)
+
+
+def index_rebuild(dataset_id: uuid.UUID, name: str) -> NewJob:
+    """Return the job that builds a dataset's indexes anew."""
+    return _job(INDEX_REBUILD, dataset_id, name)
+
+
+def _job(type_: str, dataset_id: uuid.UUID, name: str, **args: Any) -> NewJob:
+    return NewJob(
+        type=type_,
+        scope=scope_of(dataset_id),
+        exclusive=True,
+        args={"dataset_id": str(dataset_id), **args},
+        dataset=name,
+        chunks=[NewChunk(first_record=0, records=0, payload=None)],
+        queue="long",
+    )
+
+
+def scope_of(dataset_id: uuid.UUID) -> str:
+    """Return the scope of index builds: not the dataset's own, as they neither wait for writes nor hold them up."""
+    return f"index:{dataset_id}"
+
+
+def release_table(connection: Connection, dataset_id: uuid.UUID, _name: str) -> None:
+    """Free the dataset's table from index builds; to be called in the transaction that drops it.
+
+    A build that runs is cancelled, as it holds a lock on the table, and nothing of it will be found ready any more.
+    """
+    repository.cancel_builders(connection, dataset_id)
+    repository.delete_all(connection, dataset_id)
+
+
+def interrupt_builds(connection: Connection, dataset_id: uuid.UUID, _name: str) -> None:
+    """Cancel the build that runs, for a change of the table that would otherwise wait for it; it is tried again."""
+    repository.cancel_builders(connection, dataset_id)

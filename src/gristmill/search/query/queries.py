@@ -1,0 +1,120 @@
+"""What to search for: one text, vector or stored record, checked against the contract."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import SchemaValidator
+
+from gristmill.core.errors import Conflict, Invalid, Place
+from gristmill.datasets.contract import EMBEDDING_COLUMN, FieldSpec, VectorStorage
+from gristmill.datasets.contract_parser import Contract
+from gristmill.datasets.describe import explain, shorten
+from gristmill.datasets.keys import check_key
+from gristmill.datasets.validation import embedding_schema
+from gristmill.search.query.statements import Mode
+
+MAX_TEXT = 65_536
+KINDS = ("text", "vector", "like")
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A checked query. pointer: where it stands in the body. like: the canonical values of a key.
+
+    Of mode ``vector`` exactly one of the three is set; of mode ``text`` only text; of mode ``hybrid`` text, and one of
+    the others if the vector is not to be the text's.
+    """
+
+    pointer: str
+    text: str | None = None
+    vector: list[float] | None = None
+    like: tuple[Any, ...] | None = None
+
+
+def check_query(body: dict[str, Any], pointer: str, mode: Mode, contract: Contract, places: list[Place]) -> Query:
+    """Return the query in ``body``; what is wrong with it is added to ``places``."""
+    given = [name for name in KINDS if body.get(name) is not None]
+    _check_choice(given, pointer, mode, contract, places)
+    return Query(
+        pointer,
+        text=_text(body["text"], f"{pointer}/text", mode, contract, places, given) if "text" in given else None,
+        vector=_vector(body["vector"], f"{pointer}/vector", contract, places)
+        if "vector" in given and mode != "text"
+        else None,
+        like=_like(body["like"], f"{pointer}/like", contract, places) if "like" in given and mode != "text" else None,
+    )
+
+
+def _check_choice(given: Sequence[str], pointer: str, mode: Mode, contract: Contract, places: list[Place]) -> None:
+    if mode == "vector":
+        if len(given) != 1:
+            said = " and ".join(given) if given else "none of them"
+            reason = f"Give exactly one of text, vector and like, not {said}"
+            places.append(Place(f"{pointer}/{given[1]}" if given else pointer, "exactly_one", reason))
+        return
+    if "text" not in given:
+        reason = f"A search by words needs text: mode is {mode}"
+        places.append(Place(f"{pointer}/text", "missing", reason, field="text"))
+    others = [name for name in given if name != "text"]
+    if mode == "text" and others:
+        reason = f"{others[0]} does not apply to the mode text: use hybrid for both"
+        places.append(Place(f"{pointer}/{others[0]}", "not_applicable", reason, field=others[0]))
+    if mode == "hybrid" and len(others) > 1:
+        places.append(Place(f"{pointer}/like", "exactly_one", "Give one of vector and like beside the text, not both"))
+    if mode == "hybrid" and not others and contract.takes_vectors:
+        reason = f"Clients supply the vectors of {contract.name}: give vector or like beside the text"
+        places.append(Place(f"{pointer}/vector", "missing", reason, field="vector"))
+
+
+def _text(
+    value: Any, pointer: str, mode: Mode, contract: Contract, places: list[Place], given: Sequence[str]
+) -> str | None:
+    def refuse(code: str, reason: str) -> None:
+        places.append(Place(pointer, code, reason, field="text"))
+
+    if mode == "vector" and contract.takes_vectors:
+        reason = f"Clients supply the vectors of {contract.name}, so no embedder reads a text: search by vector or like"
+        refuse("no_embedder", f"{reason}, or by words with mode text" if contract.text_search else reason)
+    elif not isinstance(value, str):
+        refuse("wrong_type", f"{shorten(value)} is not a string")
+    elif len(value) > MAX_TEXT:
+        refuse("too_long", f"The text has {len(value)} characters, more than {MAX_TEXT}")
+    elif mode != "vector" and "\0" in value:
+        refuse("nul", "The text has a NUL character, which no stored text has")
+    else:
+        return value
+    return None
+
+
+def _vector(value: Any, pointer: str, contract: Contract, places: list[Place]) -> list[float] | None:
+    assert contract.embedding is not None
+    dimensions = contract.vector_dimensions or 0
+    validator = _vector_validator(dimensions, contract.embedding.metric, contract.vector_storage)
+    try:
+        vector: list[float] = validator.validate_python(value)
+        return vector
+    except ValidationError as error:
+        field = FieldSpec(name=EMBEDDING_COLUMN, type="vector", dimensions=dimensions)
+        for item in error.errors()[:100]:
+            code, reason = explain(field, item)
+            path = "".join(f"/{step}" for step in item["loc"])
+            places.append(Place(f"{pointer}{path}", code, reason, field="vector"))
+        return None
+
+
+@lru_cache(maxsize=256)
+def _vector_validator(dimensions: int, metric: str, storage: VectorStorage) -> SchemaValidator:
+    return SchemaValidator(embedding_schema(dimensions, metric, storage))
+
+
+def _like(value: Any, pointer: str, contract: Contract, places: list[Place]) -> tuple[Any, ...] | None:
+    try:
+        return check_key(contract, value, pointer)
+    except Invalid as error:
+        places.extend(error.places)
+    except Conflict as error:
+        places.append(Place(pointer, error.code, error.detail, field="like"))
+    return None

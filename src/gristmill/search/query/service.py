@@ -1,0 +1,228 @@
+"""Search: checks the request, finds the vectors, has the ranking made, shows the hits."""
+
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+from pydantic_core import to_json
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from gristmill.core.database import Database
+from gristmill.core.errors import Invalid, Place
+from gristmill.datasets.applied import Readable, Readables
+from gristmill.datasets.contract import EMBEDDING_COLUMN
+from gristmill.datasets.ddl import record_table
+from gristmill.datasets.describe import shorten
+from gristmill.datasets.embedders import require_same
+from gristmill.datasets.errors import UnknownDataset
+from gristmill.datasets.keys import show_key
+from gristmill.datasets.lookup import Dataset, DatasetReader
+from gristmill.datasets.version_checks import NOT_APPLIED, is_applied
+from gristmill.embeddings.port import Embedder
+from gristmill.records.read.pages import UnknownRecord, key_is
+from gristmill.search.query import pages
+from gristmill.search.query.hits import show_hits
+from gristmill.search.query.queries import Query
+from gristmill.search.query.rank import EXACT_SECONDS, Found, Ranker, Sought
+from gristmill.search.query.schemas import SearchRequest, check_search, read_body
+from gristmill.search.query.statements import Layout, condition_of
+from gristmill.search.query.text import query_of, typed
+
+MAX_LAYOUTS = 1000
+# A statement made for a contract that has just been changed (or for a table that was just dropped) fails: undefined
+# column or table, or the check that is sent with it.
+_OUTDATED = (NOT_APPLIED, "42P01", "42703")
+# 54000, 54001: a limit of Postgres is exceeded, such as the depth of its stack by a word of many hyphens.
+_TOO_COMPLEX = ("54000", "54001")
+_ATTEMPTS = 3
+
+
+class SearchService:
+    """Searches by text, by vector, by likeness to a stored record, by words, and by both."""
+
+    def __init__(
+        self,
+        database: Database,
+        datasets: DatasetReader,
+        embedder: Callable[[str], Embedder],
+        *,
+        ef: int = 100,
+        exact_seconds: float = EXACT_SECONDS,
+    ) -> None:
+        self._database = database
+        self._datasets = Readables(datasets)
+        self._embedder = embedder
+        self._ranker = Ranker(ef, exact_seconds)
+        self._layouts: dict[tuple[uuid.UUID, int], Layout] = {}
+
+    def answer(self, name: str, raw: bytes) -> bytes:
+        """Return what ``search`` does as JSON text."""
+        return to_json(self.search(name, raw))
+
+    def search(self, name: str, raw: bytes) -> dict[str, Any]:
+        """Return the answer to the search in ``raw`` (a JSON body): hits, best first, at most k.
+
+        plan: ``exact`` compared every record; ``segments`` walked the graphs of the sealed segments and compared the
+        rest; ``segments, then exact`` found fewer than k that way and compared every record after all; ``filter, then
+        exact`` read what the filter keeps and compared all of that; ``text`` ranked all that match the words. For mode
+        hybrid `` + text`` is added.
+        complete: there are k hits, or fewer because no more records match, which an exact pass has proven; with a
+        limit of the distance or score: all that are within it are there. Else False, with ``incomplete_because``.
+        Raises UnknownDataset, UnknownRecord for ``like``, Malformed, Invalid, NotSearchable.
+        """
+        started = time.perf_counter()
+        body = read_body(raw)
+        with self._database.autocommit() as connection:
+            answer = self._answer(connection, name, body)
+        answer["took_ms"] = round((time.perf_counter() - started) * 1000, 3)
+        return answer
+
+    def _answer(self, connection: Connection, name: str, body: Any) -> dict[str, Any]:
+        """Try with what is remembered of the dataset: that it still is so, the statement itself finds out."""
+        for _ in range(_ATTEMPTS):
+            remembered = self._datasets.remembered(name)
+            try:
+                if remembered is not None:
+                    return self._run(connection, Readable(remembered, True), body)
+                with self._datasets.reading(connection, name) as readable:
+                    return self._run(connection, readable, body)
+            except Invalid:
+                # The mistake may be one in the eyes of an older contract only.
+                if remembered is None or is_applied(connection, remembered):
+                    raise
+            except DBAPIError as error:
+                code = getattr(error.orig, "pgcode", None)
+                if code in _TOO_COMPLEX:
+                    raise _too_complex() from error
+                if code not in _OUTDATED:
+                    raise
+            self._datasets.forget(name)
+        raise UnknownDataset(f"There is no dataset {shorten(name)}")
+
+    def _run(self, connection: Connection, readable: Readable, body: Any) -> dict[str, Any]:
+        dataset = readable.dataset
+        request = check_search(body, dataset.contract)
+        identity = pages.identity(dataset.id, body) if request.page_size is not None else ""
+        last = None if request.page_token is None else pages.decode(request.page_token, identity)
+        where = condition_of(request.where)
+        layout = self._layout(dataset)
+        answers = []
+        for query, vector in zip(request.queries, self._vectors(connection, readable, request), strict=True):
+            found = Found([], 0, 0, "exact")
+            if readable.has_table:
+                condition = condition_of(request.where, self._other_than(dataset, query)) if query.like else where
+                sought = Sought(vector, query.text, condition, last)
+                found = self._ranker.rank(connection, dataset, layout, request, where, sought)
+                if request.mode == "text" and not found.rows and last is None:
+                    self._require_words(connection, layout, query)
+            answers.append(self._show(layout, request, found, identity))
+        if request.several:
+            return {"answers": answers}
+        return answers[0]
+
+    def _show(self, layout: Layout, request: SearchRequest, found: Found, identity: str) -> dict[str, Any]:
+        answer: dict[str, Any] = {
+            "hits": show_hits(layout, request, found.rows),
+            "k": request.k,
+            "plan": found.plan,
+            "complete": found.incomplete_because is None,
+        }
+        if found.incomplete_because is not None:
+            answer["incomplete_because"] = found.incomplete_because
+        if request.page_size is not None:
+            token = None
+            if found.more:
+                id_, place = found.rows[-1][layout.width(request.embedding) :][:2]
+                token = pages.encode(pages.Last(float(place), int(id_)), identity)
+            answer["next_page_token"] = token
+        if request.explain:
+            answer["explain"] = found.details
+        return answer
+
+    def _layout(self, dataset: Dataset) -> Layout:
+        known = self._layouts.get((dataset.id, dataset.version))
+        if known is None:
+            if len(self._layouts) >= MAX_LAYOUTS:
+                self._layouts.clear()
+            known = self._layouts[dataset.id, dataset.version] = Layout(dataset.contract)
+        return known
+
+    def _vectors(self, connection: Connection, readable: Readable, request: SearchRequest) -> list[str | None]:
+        """Return the vector of each query as pgvector's text; all texts are embedded in one go."""
+        if request.mode == "text":
+            return [None] * len(request.queries)
+        texts = [(place, query.text) for place, query in enumerate(request.queries) if _embeds(query)]
+        embedded = dict(zip([place for place, _ in texts], self._embed(readable.dataset, request, texts), strict=True))
+        found: list[str | None] = []
+        for place, query in enumerate(request.queries):
+            if query.like is not None:
+                found.append(_stored_vector(connection, readable, query))
+            else:
+                found.append(embedded[place] if query.vector is None else _vector_text(query.vector))
+        return found
+
+    def _embed(self, dataset: Dataset, request: SearchRequest, texts: list[tuple[int, str | None]]) -> list[str]:
+        if not texts:
+            return []
+        assert dataset.contract.embedding is not None
+        assert dataset.contract.embedding.embedder is not None
+        embedder = self._embedder(dataset.contract.embedding.embedder)
+        require_same(dataset, embedder.name, embedder.version)
+        vectors = embedder.embed([text or "" for _, text in texts])
+        places = []
+        for empty in np.flatnonzero(np.isnan(vectors).any(axis=1)):
+            query = request.queries[texts[empty][0]]
+            reason = f"There is nothing in the text {shorten(query.text)} that the embedder knows"
+            places.append(Place(f"{query.pointer}/text", "nothing_to_embed", reason, field="text"))
+        if places:
+            raise Invalid(places[0].reason, places)
+        return [_vector_text(vector) for vector in vectors.tolist()]
+
+    @staticmethod
+    def _other_than(dataset: Dataset, query: Query) -> sa.ColumnElement[bool] | None:
+        if query.like is None:
+            return None
+        return sa.not_(key_is(record_table(dataset.contract), dataset.contract, query.like))
+
+    @staticmethod
+    def _require_words(connection: Connection, layout: Layout, query: Query) -> None:
+        """Raise Invalid if nothing was found because there is nothing to look for."""
+        sql = f"SELECT numnode({query_of(layout.contract)})"
+        if connection.exec_driver_sql(sql, {"text": typed(query.text or "")}).scalar() == 0:
+            reason = f"There is no word in the text {shorten(query.text)} to search by"
+            raise Invalid(reason, [Place(f"{query.pointer}/text", "nothing_to_search", reason, field="text")])
+
+
+def _vector_text(vector: list[float]) -> str:
+    # JSON is pgvector's text too, and str() takes ten times as long.
+    return to_json(vector).decode()
+
+
+def _too_complex() -> Invalid:
+    reason = "The text nests more deeply than Postgres can search for: leave out hyphens and quotes, or part of it"
+    return Invalid(reason, [Place("/text", "too_complex", reason, field="text")])
+
+
+def _embeds(query: Query) -> bool:
+    return query.text is not None and query.vector is None and query.like is None
+
+
+def _stored_vector(connection: Connection, readable: Readable, query: Query) -> str:
+    assert query.like is not None
+    contract = readable.dataset.contract
+    table = record_table(contract)
+    statement = sa.select(sa.cast(table.c[EMBEDDING_COLUMN], sa.Text)).where(key_is(table, contract, query.like))
+    row = connection.execute(statement).first() if readable.has_table else None
+    shown = shorten(show_key(contract, query.like))
+    if row is None:
+        reason = f"The dataset {contract.name} has no record with the key {shown}"
+        place = Place(f"{query.pointer}/like", UnknownRecord.code, reason, field="like")
+        raise UnknownRecord(reason, errors=[place.as_json()], errors_total=1)
+    if row[0] is None:
+        reason = f"The record {shown} has no vector: there was nothing to embed in it"
+        raise Invalid(reason, [Place(f"{query.pointer}/like", "no_vector", reason, field="like")])
+    return str(row[0])
