@@ -13,10 +13,10 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-from gristmill.bootstrap.services import Gristmill
+from gristmill.bootstrap.shared import Gristmill
 from gristmill.core.config import load_settings
 from gristmill.jobs.handlers import ChunkTask, Outcome, Registry, TransactionalHandler
-from gristmill.jobs.submit import NewChunk, NewJob, Request, submit
+from gristmill.jobs.submit import NewChunk, NewJob, WriteRequest, submit
 
 TABLE = """
 CREATE TABLE IF NOT EXISTS public.daily_weather (
@@ -62,7 +62,7 @@ def submit_one(gristmill: Gristmill, since: str) -> uuid.UUID:
     )
     with gristmill.database.transaction() as connection:
         # Whatever else this transaction writes is committed together with the job, or not at all.
-        job_id = submit(connection, job, Request(principal="example", request_id="daily-weather"))
+        job_id = submit(connection, job, WriteRequest(principal="example", request_id="daily-weather"))
     gristmill.notifier.due()
     return job_id
 

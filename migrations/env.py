@@ -4,7 +4,7 @@ from alembic import context
 from sqlalchemy import create_engine, pool, text
 from sqlalchemy.engine import make_url
 
-import gristmill.bootstrap.services  # noqa: F401 - makes every domain declare its tables
+import gristmill.bootstrap.shared  # noqa: F401 - makes every domain declare its tables
 from gristmill.core.database import SCHEMA, metadata
 
 url = make_url(context.config.attributes["url"]).set(drivername="postgresql+psycopg2")

@@ -95,7 +95,7 @@ class TestQuarantine:
 
 
 @pytest.fixture
-def hasty(system: System) -> Iterator[None]:
+def quick(system: System) -> Iterator[None]:
     """The dispatcher looks for old records all the time."""
     system.terminate("dispatcher")
     system.start("dispatcher", jobs_expire_every=0.2)

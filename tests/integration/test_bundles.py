@@ -9,21 +9,25 @@ from typing import Any
 import pytest
 from tests.support.servers import add_database
 
-from gristmill.bootstrap.services import Gristmill
+from gristmill.bootstrap.api import ApiServices
+from gristmill.bootstrap.dispatcher import build_rescuer
+from gristmill.bootstrap.registry import build_registry
+from gristmill.bootstrap.shared import Gristmill
+from gristmill.bootstrap.worker import build_executor
 from gristmill.core.config import Settings
 from gristmill.core.errors import Conflict, Unavailable
 from gristmill.dispatcher.loop import bundle
-from gristmill.jobs.control import cancel_job
+from gristmill.jobs.cancel import cancel_job
 from gristmill.jobs.handlers import ChunkTask
 from gristmill.jobs.repository.dispatch import Message, mark_sent, unsend
-from gristmill.jobs.submit import Request
+from gristmill.jobs.submit import WriteRequest
 from gristmill.records.apply.tasks import INGEST
 from gristmill.records.ingest.service import IngestOptions
 from gristmill.records.spool import BodySpool
 
 pytestmark = pytest.mark.promise(2)
 
-REQUEST = Request(principal="test", request_id="bundles")
+REQUEST = WriteRequest(principal="test", request_id="bundles")
 FIELDS = [{"name": "k", "type": "text", "required": True}, {"name": "v", "type": "integer"}]
 
 
@@ -33,18 +37,20 @@ class Mill:
     def __init__(self, gristmill: Gristmill, key: bool = True) -> None:
         self.gristmill = gristmill
         self.database = gristmill.database
-        self.handler: Any = gristmill.registry.get(INGEST)
-        self.executor = gristmill.executor()
+        self.services = ApiServices(gristmill)
+        registry = build_registry(gristmill)
+        self.handler: Any = registry.get(INGEST)
+        self.executor = build_executor(gristmill, registry)
         self.name = f"b{uuid.uuid4().hex[:8]}"
         contract = {"name": self.name, "fields": FIELDS, **({"key": ["k"]} if key else {})}
-        gristmill.datasets.create(contract, REQUEST)
+        self.services.datasets.create(contract, REQUEST)
         self.run(self.sent())
 
     def submit(self, *records: tuple[str, int], on_conflict: Any = "replace") -> uuid.UUID:
-        body = BodySpool(self.gristmill.spool, 10**6, b"")
+        body = BodySpool(self.services.spool, 10**6, b"")
         body.write(json.dumps([{"k": k, "v": v} for k, v in records]).encode())
         options = IngestOptions(on_conflict=on_conflict)
-        return self.gristmill.record_writes.ingest(self.name, body, "application/json", options, REQUEST)
+        return self.services.record_writes.ingest(self.name, body, "application/json", options, REQUEST)
 
     def sent(self) -> list[Message]:
         with self.database.transaction() as connection:
@@ -79,7 +85,7 @@ class Mill:
         return {row["k"]: row["v"] for row in self.query(f"SELECT k, v FROM data.{self.name}")}
 
     def job(self, job_id: uuid.UUID) -> dict[str, Any]:
-        return self.gristmill.jobs.get(job_id)
+        return self.services.jobs.get(job_id)
 
     def chunk(self, job_id: uuid.UUID) -> dict[str, Any]:
         return self.query("SELECT * FROM gristmill.chunks WHERE job_id = %(id)s", id=str(job_id))[0]
@@ -203,7 +209,7 @@ class TestNeighbours:
 
         def lose() -> None:
             mill.query("UPDATE gristmill.leases SET expires_at = now() - interval '1 s' WHERE job_id = %(id)s", id=one)
-            mill.gristmill.rescuer().rescue_expired()
+            build_rescuer(mill.gristmill).rescue_expired()
 
         mill.before_write(one, lose)
         assert mill.run(sent) == "4 done, 1 lost"

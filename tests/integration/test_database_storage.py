@@ -8,7 +8,8 @@ from fastapi.testclient import TestClient
 from sqlalchemy import Connection
 
 from gristmill.api.app import make_app
-from gristmill.bootstrap.services import Gristmill
+from gristmill.bootstrap.api import ApiServices
+from gristmill.bootstrap.shared import Gristmill
 from gristmill.core.config import Settings
 from gristmill.core.database import Database
 from gristmill.core.errors import DatabaseUnavailable, StorageFull, Unavailable
@@ -42,7 +43,7 @@ class TestFullDisk:
     ) -> None:
         gristmill = Gristmill(Settings(database_url=database_url, log_level="error"), "test", pool=4)
         contract = {"name": "notes", "fields": [{"name": "id", "type": "integer"}]}
-        with TestClient(make_app(gristmill), base_url="http://localhost/api/v1/") as http:
+        with TestClient(make_app(ApiServices(gristmill)), base_url="http://localhost/api/v1/") as http:
             assert http.post("datasets", json=contract).status_code == 202
             with database.transaction() as connection:
                 connection.exec_driver_sql(

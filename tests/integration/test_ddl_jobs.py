@@ -6,7 +6,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from gristmill.bootstrap.services import Gristmill
+from gristmill.bootstrap.api import ApiServices
+from gristmill.bootstrap.registry import build_registry
+from gristmill.bootstrap.shared import Gristmill
+from gristmill.bootstrap.worker import build_executor
 from gristmill.core.config import Settings
 from gristmill.core.database import Database
 from gristmill.core.errors import Invalid, Malformed
@@ -16,7 +19,7 @@ from gristmill.datasets.tasks import CreateHandler, DropHandler
 from gristmill.jobs.errors import IdempotencyKeyReused, JobDropped
 from gristmill.jobs.repository import dispatch
 from gristmill.jobs.service import JobFilter
-from gristmill.jobs.submit import Request
+from gristmill.jobs.submit import WriteRequest
 
 BODY: dict[str, Any] = {
     "name": "readings",
@@ -25,7 +28,7 @@ BODY: dict[str, Any] = {
     "embedding": {"from": ["note"], "embedder": "hashing"},
 }
 ADD = {"add_fields": [{"name": "unit", "type": "text"}]}
-ME = Request(principal="test", request_id="r")
+ME = WriteRequest(principal="test", request_id="r")
 
 
 class Jobs:
@@ -33,9 +36,11 @@ class Jobs:
 
     def __init__(self, url: str) -> None:
         self.gristmill = Gristmill(Settings(database_url=url, jobs_retry_base=0.001), "test")
-        self.service = self.gristmill.datasets
-        self.reader = self.gristmill.dataset_reader
-        self.executor = self.gristmill.executor()
+        self.services = ApiServices(self.gristmill)
+        self.service = self.services.datasets
+        self.reader = self.gristmill.dataset_lookup
+        self.registry = build_registry(self.gristmill)
+        self.executor = build_executor(self.gristmill, self.registry)
 
     def run(self, most: int = 1000) -> None:
         """Run due chunks until none is left, or ``most`` of them."""
@@ -47,7 +52,7 @@ class Jobs:
             self.executor.run(due[0].job_id, due[0].number, due[0].dispatch)
 
     def state(self, job_id: uuid.UUID) -> tuple[str, str | None]:
-        job = self.gristmill.jobs.get(job_id)
+        job = self.services.jobs.get(job_id)
         return job["state"], (job["error"] or {}).get("detail")
 
     def execute(self, sql: str, **values: Any) -> Any:
@@ -83,7 +88,7 @@ class TestCreate:
         jobs.service.create(BODY, ME)
         with pytest.raises(DatasetExists):
             jobs.service.create(BODY, ME)
-        assert len(jobs.gristmill.jobs.list(JobFilter(), 10, None)["jobs"]) == 1
+        assert len(jobs.services.jobs.list(JobFilter(), 10, None)["jobs"]) == 1
 
     def test_a_bad_contract_stores_nothing(self, jobs: Jobs) -> None:
         with pytest.raises(Invalid):
@@ -92,16 +97,18 @@ class TestCreate:
             jobs.service.get("readings")
 
     def test_the_same_idempotency_key_gives_the_first_job(self, jobs: Jobs) -> None:
-        keyed = Request(principal="test", request_id="r", idempotency_key="k", body_hash="h")
+        keyed = WriteRequest(principal="test", request_id="r", idempotency_key="k", body_hash="h")
         first = jobs.service.create(BODY, keyed)
         assert jobs.service.create(BODY, keyed) == first
         with pytest.raises(IdempotencyKeyReused):
-            jobs.service.create(BODY, Request(principal="test", request_id="r", idempotency_key="k", body_hash="other"))
+            jobs.service.create(
+                BODY, WriteRequest(principal="test", request_id="r", idempotency_key="k", body_hash="other")
+            )
 
     def test_it_cannot_be_put_off(self, jobs: Jobs) -> None:
         moment = jobs.execute("SELECT now() + interval '1 hour'").scalar_one()
         with pytest.raises(Invalid, match="put off"):
-            jobs.service.create(BODY, Request(principal="test", request_id="r", run_at=moment))
+            jobs.service.create(BODY, WriteRequest(principal="test", request_id="r", run_at=moment))
 
     def test_a_foreign_table_of_the_name_fails_the_job_and_the_dataset(self, jobs: Jobs) -> None:
         jobs.execute("CREATE TABLE data.readings (mine int)")
@@ -120,7 +127,7 @@ class TestCreate:
         first = jobs.service.create(BODY, ME)
         jobs.run()
         jobs.execute("DROP TABLE data.readings")
-        jobs.gristmill.jobs.retry(first)
+        jobs.services.jobs.retry(first)
         jobs.run()
         assert jobs.service.get("readings")["state"] == "ready"
 
@@ -135,7 +142,7 @@ class TestCreate:
 
     def test_a_cancelled_creation_leaves_a_failed_dataset_and_not_one_for_ever_creating(self, jobs: Jobs) -> None:
         job_id = jobs.service.create(BODY, ME)
-        jobs.gristmill.jobs.cancel(job_id, "test")
+        jobs.services.jobs.cancel(job_id, "test")
         assert jobs.service.get("readings")["state"] == "failed"
         jobs.service.create(BODY, ME)
         jobs.run()
@@ -180,7 +187,7 @@ class TestAlter:
             jobs.execute("ALTER TABLE data.readings ADD COLUMN unit int")
         job_id = jobs.service.alter("readings", ADD, ME)
         if how == "cancelled":
-            jobs.gristmill.jobs.cancel(job_id, "test")
+            jobs.services.jobs.cancel(job_id, "test")
         jobs.run()
         assert jobs.state(job_id)[0] == how
         body = jobs.service.get("readings")
@@ -254,7 +261,7 @@ class TestDrop:
         jobs.service.create(BODY, ME)
         jobs.run()
         jobs.execute("INSERT INTO data.readings (id, _seq, _ord) VALUES (1, 1, 0)")
-        jobs.gristmill.jobs.cancel(jobs.service.drop("readings", ME), "test")
+        jobs.services.jobs.cancel(jobs.service.drop("readings", ME), "test")
         jobs.service.create(BODY, ME)
         jobs.run()
         body = jobs.service.get("readings")
@@ -276,7 +283,7 @@ class TestDrop:
         def hook(connection: Any, dataset_id: uuid.UUID, name: str) -> None:
             told.append((name, jobs.tables()))
 
-        registry = jobs.gristmill.registry
+        registry = jobs.registry
         for handler in registry:
             if isinstance(handler, CreateHandler | DropHandler):
                 handler._drop_hooks = [hook]

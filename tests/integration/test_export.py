@@ -12,7 +12,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 from gristmill.api.app import make_app
-from gristmill.bootstrap.services import Gristmill
+from gristmill.bootstrap.api import ApiServices
+from gristmill.bootstrap.shared import Gristmill
+from gristmill.bootstrap.worker import build_executor
 from gristmill.core.config import Settings
 from gristmill.core.errors import NotFound
 from gristmill.jobs.repository.dispatch import mark_sent
@@ -51,9 +53,9 @@ class Mill:
 
     def __init__(self, url: str) -> None:
         self.gristmill = Gristmill(Settings(database_url=url, log_level="error", export_concurrent=2), "test", pool=8)
-        self.http = TestClient(make_app(self.gristmill), base_url="http://localhost/api/v1/")
-        self.exports = RecordExports(self.gristmill.database, self.gristmill.dataset_reader)
-        self._executor = self.gristmill.executor()
+        self.http = TestClient(make_app(ApiServices(self.gristmill)), base_url="http://localhost/api/v1/")
+        self.exports = RecordExports(self.gristmill.database, self.gristmill.dataset_lookup)
+        self._executor = build_executor(self.gristmill)
 
     def work(self) -> None:
         while True:

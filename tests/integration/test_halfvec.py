@@ -129,15 +129,15 @@ class TestContract:
     def test_too_many_dimensions_are_refused(self, storage: str, dimensions: int, says: str) -> None:
         with pytest.raises(Invalid) as caught:
             _contract(dimensions=dimensions, storage=storage)
-        (place,) = caught.value.places
-        assert (place.pointer, place.code) == ("/embedding/dimensions", "not_supported")
-        assert says in place.reason
+        (violation,) = caught.value.violations
+        assert (violation.pointer, violation.code) == ("/embedding/dimensions", "not_supported")
+        assert says in violation.reason
 
     def test_another_storage_is_refused_with_the_valid_ones(self) -> None:
         with pytest.raises(Invalid) as caught:
             _contract(storage="bit")
-        assert caught.value.places[0].pointer == "/embedding/storage"
-        assert "vector or halfvec" in caught.value.places[0].reason
+        assert caught.value.violations[0].pointer == "/embedding/storage"
+        assert "vector or halfvec" in caught.value.violations[0].reason
 
 
 class TestValidation:

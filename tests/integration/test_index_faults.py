@@ -46,9 +46,9 @@ CHILD = """
 import os, signal, sys, uuid
 from gristmill.core.database import Database
 from gristmill.search import repository
-from gristmill.search.build import IndexBuilder
-from gristmill.search.build_settings import BuildSettings
-from gristmill.search.graph import GraphParameters
+from gristmill.search.index.builder import IndexBuilder
+from gristmill.search.index.settings import BuildSettings
+from gristmill.search.index.graph import GraphParameters
 
 url, dataset, job, what, ends_at = sys.argv[1:6]
 if ends_at:

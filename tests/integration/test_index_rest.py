@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from tests.integration.test_read_rest import BOOKS, Rest
 
-from gristmill.search.index.scheduler import Sealer
+from gristmill.search.index.scheduler import IndexScheduler
 from gristmill.search.index.settings import BuildSettings
 from gristmill.search.recall.tasks import RecallKeeper
 
@@ -35,12 +35,12 @@ def patch(rest: Rest, body: Any, status: int = 200) -> Any:
 class TestPlanReport:
     def test_a_tail_that_is_due_and_what_became_of_it(self, rest: Rest) -> None:
         settings = BuildSettings(seal_rows=10_000)
-        rest.gristmill.indexes._settings = settings
+        rest.services.indexes._settings = settings
         before = rest.get(INDEX)
         assert (before["segments"], before["tail_rows"], before["building"]) == ([], 1200, None)
         assert before["next"] == {"step": "seal", "first": 1, "rows": 1200, "why": "the tail has at least 1000 records"}
         assert before["recall"]["exact"] is True
-        assert Sealer(rest.gristmill.database, settings, settle_seconds=0).run() == 1
+        assert IndexScheduler(rest.gristmill.database, settings, settle_seconds=0).run() == 1
         rest.work()
         after = rest.get(INDEX)
         (segment,) = after["segments"]
@@ -53,7 +53,7 @@ class TestPlanReport:
         assert (job["result"]["step"], job["result"]["rows"]) == ("seal", 1200)
 
     def test_failures_are_shown(self, rest: Rest) -> None:
-        assert Sealer(rest.gristmill.database, BuildSettings(seal_rows=1000)).run() == 1
+        assert IndexScheduler(rest.gristmill.database, BuildSettings(seal_rows=1000)).run() == 1
         with rest.gristmill.database.transaction() as connection:
             connection.exec_driver_sql(
                 "UPDATE gristmill.jobs SET state = 'failed', finished_at = now(),"
@@ -80,7 +80,7 @@ class TestHold:
         held = patch(rest, {"hold": True})
         assert (held["hold"], held["waits_for"]) == (True, "the builds of this dataset are held back")
         assert rest.get("datasets/books")["index"]["hold"] is True
-        sealer = Sealer(rest.gristmill.database, BuildSettings(seal_rows=1000))
+        sealer = IndexScheduler(rest.gristmill.database, BuildSettings(seal_rows=1000))
         assert sealer.run() == 0
         assert patch(rest, {"hold": False})["waits_for"] is None
         assert sealer.run() == 1

@@ -23,16 +23,19 @@ from hypothesis import strategies as st
 from tests.support.servers import add_database
 from tests.support.system import eventually
 
-from gristmill.bootstrap.services import Gristmill
+from gristmill.bootstrap.api import ApiServices
+from gristmill.bootstrap.registry import build_registry
+from gristmill.bootstrap.shared import Gristmill
+from gristmill.bootstrap.worker import build_executor
 from gristmill.core.config import Settings
 from gristmill.core.errors import Conflict, Unavailable
 from gristmill.dispatcher.loop import bundle
-from gristmill.jobs.control import retry_job
 from gristmill.jobs.errors import NotRetryable
 from gristmill.jobs.execute import Executor
 from gristmill.jobs.handlers import ChunkTask
 from gristmill.jobs.repository.dispatch import Message, mark_sent
-from gristmill.jobs.submit import NewChunk, NewJob, Request, submit
+from gristmill.jobs.retry import retry_job
+from gristmill.jobs.submit import NewChunk, NewJob, WriteRequest, submit
 from gristmill.records.apply import upsert
 from gristmill.records.apply.tasks import INGEST
 from gristmill.records.errors import KeyExists
@@ -43,7 +46,7 @@ from gristmill.records.spool import BodySpool
 pytestmark = pytest.mark.promise(3)
 
 CHUNK = 3
-REQUEST = Request(principal="test", request_id="order")
+REQUEST = WriteRequest(principal="test", request_id="order")
 CONTRACT = {
     "fields": [
         {"name": "k", "type": "text", "required": True, "max_length": 8},
@@ -116,16 +119,18 @@ class Mill:
             database_url=url, jobs_chunk_records=CHUNK, jobs_retry_base=0.001, jobs_retry_max=0.001, log_level="error"
         )
         self.gristmill = Gristmill(options, "order", pool=4)
+        self.services = ApiServices(self.gristmill)
         self.database = self.gristmill.database
         self.faults = Faults()
         self.names = (f"t{number}" for number in itertools.count())
         self._workers = [Gristmill(options, f"order-worker{number}") for number in range(2)]
         self._idle: collections.deque[Executor] = collections.deque()
         for worker in self._workers:
-            handler: Any = worker.registry.get(INGEST)
+            registry = build_registry(worker)
+            handler: Any = registry.get(INGEST)
             prepare = handler.prepare
             handler.prepare = lambda task, prepare=prepare: (self.faults.check(task), prepare(task))[1]
-            self._idle.append(worker.executor())
+            self._idle.append(build_executor(worker, registry))
         self._pool = ThreadPoolExecutor(len(self._workers))
 
     def close(self) -> None:
@@ -135,15 +140,15 @@ class Mill:
 
     def create(self) -> str:
         name = next(self.names)
-        self.gristmill.datasets.create({**CONTRACT, "name": name}, REQUEST)
+        self.services.datasets.create({**CONTRACT, "name": name}, REQUEST)
         self.work(Random(0))
         return name
 
     def ingest(self, name: str, records: list[Record], on_conflict: Any) -> uuid.UUID:
-        body = BodySpool(self.gristmill.spool, 10**6, b"")
+        body = BodySpool(self.services.spool, 10**6, b"")
         body.write(b"\n".join(json.dumps(record).encode() for record in records))
         options = IngestOptions(on_conflict=on_conflict)
-        return self.gristmill.record_writes.ingest(name, body, "application/x-ndjson", options, REQUEST)
+        return self.services.record_writes.ingest(name, body, "application/x-ndjson", options, REQUEST)
 
     def work(self, random: Random, limit: int = 10_000) -> None:
         """Run due chunks on both workers until there are none, or until ``limit`` were begun."""
@@ -244,7 +249,7 @@ class History:
         if kind == "work":
             self.mill.work(self.random, rest[0])
         elif kind == "retry":
-            failed = [job for job in self.jobs if self.mill.gristmill.jobs.get(job.id)["state"] == "failed"]
+            failed = [job for job in self.jobs if self.mill.services.jobs.get(job.id)["state"] == "failed"]
             if failed:
                 self.retry(failed[rest[0] % len(failed)])
         else:
@@ -259,7 +264,7 @@ class History:
             self.plan_faults(self.jobs[-1])
 
     def submit(self, kind: str, rest: list[Any]) -> uuid.UUID:
-        writes = self.mill.gristmill.record_writes
+        writes = self.mill.services.record_writes
         if kind in ("upsert", "fail"):
             return self.mill.ingest(self.name, rest[0], "replace" if kind == "upsert" else "fail")
         if kind == "patch":

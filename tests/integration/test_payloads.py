@@ -10,7 +10,7 @@ import pytest
 
 from gristmill.core.database import Database
 from gristmill.jobs.repository import claim, payloads
-from gristmill.jobs.submit import NewChunk, NewJob, Request, submit, submit_once
+from gristmill.jobs.submit import NewChunk, NewJob, WriteRequest, submit, submit_once
 from gristmill.kit.ids import uuid7
 
 SMALL, LARGE = b"small", os.urandom(payloads.COPY_FROM_BYTES) + b"\n\\.\n\0"
@@ -18,7 +18,7 @@ SMALL, LARGE = b"small", os.urandom(payloads.COPY_FROM_BYTES) + b"\n\\.\n\0"
 
 def _submit(database: Database, chunks: Iterator[NewChunk] | list[NewChunk]) -> uuid.UUID:
     job = NewJob("test.any", uuid.uuid4().hex, False, {}, None, chunks)
-    return submit_once(database, Request("test", "r"), lambda _: job)
+    return submit_once(database, WriteRequest("test", "r"), lambda _: job)
 
 
 def _chunks(*parts: bytes | None) -> list[NewChunk]:
@@ -101,7 +101,7 @@ class TestPayloads:
                 yield chunk
 
         with impatient.transaction() as connection:
-            submit(connection, NewJob("test.any", "scope", False, {}, None, slow()), Request("test", "r"))
+            submit(connection, NewJob("test.any", "scope", False, {}, None, slow()), WriteRequest("test", "r"))
             left = connection.exec_driver_sql("SHOW statement_timeout").scalar()
         with impatient.autocommit() as connection:
             staged = connection.exec_driver_sql("SELECT count(*) FROM gristmill.payloads").scalar()

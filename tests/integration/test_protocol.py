@@ -7,7 +7,7 @@ import pytest
 from tests.support.system import System, eventually
 
 from gristmill.core.database import Database
-from gristmill.jobs.submit import NewChunk, NewJob, Request, submit_once
+from gristmill.jobs.submit import NewChunk, NewJob, WriteRequest, submit_once
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,7 @@ def submit(system: System) -> Any:
         args = options.pop("args", {})
         max_attempts = options.pop("max_attempts", 5)
         queue = options.pop("queue", "default")
-        request = Request(principal="test", request_id="r", **options)
+        request = WriteRequest(principal="test", request_id="r", **options)
         parts = [NewChunk(n * 10, 10, f"chunk {n}".encode()) for n in range(chunks)]
         job = NewJob(
             type=type_, scope=scope or uuid.uuid4().hex, exclusive=exclusive, args=args, dataset=None, chunks=parts,

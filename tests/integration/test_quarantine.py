@@ -15,7 +15,8 @@ import pyarrow.parquet
 import pytest
 from tests.support.in_process import CSV, NDJSON, InProcess, Job
 
-from gristmill.records.rejects.cleanup import RejectUpkeep
+from gristmill.jobs.maintenance.cleanup import prune
+from gristmill.records.rejects.cleanup import RejectCleanup
 
 PARTS = {
     "fields": [
@@ -158,7 +159,7 @@ class TestQuarantine:
         assert problem["errors"][0]["pointer"] == "/1/k"
         assert count(app, "SELECT count(*) FROM gristmill.rejects") == 0
         assert count(app, "SELECT count(*) FROM gristmill.jobs") == jobs
-        assert app.gristmill.spool.used == 0
+        assert app.services.spool.used == 0
         at_most = b'{"k":"good"}\n' + b'{"k":1}\n' * 1000
         assert submit(app, name, at_most, "application/x-ndjson")["record_counts"]["rejected"] == 1000
 
@@ -348,15 +349,15 @@ class TestForgetting:
         name = app.dataset(PARTS)
         old = submit(app, name, b'{"k":1}\n' * 5, "application/x-ndjson")
         young = submit(app, name, b'{"k":1}\n' * 3, "application/x-ndjson")
-        upkeep = RejectUpkeep(app.gristmill.database)
-        assert upkeep.run() == 0
+        cleanup = RejectCleanup(app.gristmill.database)
+        assert cleanup.run() == 0
         with app.gristmill.database.transaction() as connection:
             connection.exec_driver_sql(
                 "UPDATE gristmill.jobs SET finished_at = now() - interval '31 days' WHERE id = %s", (old["id"],)
             )
-        app.gristmill.rescuer().prune()
-        assert upkeep.run() == 5
-        assert upkeep.run() == 0
+        prune(app.gristmill.database, retention_days=30, idempotency_hours=24)
+        assert cleanup.run() == 5
+        assert cleanup.run() == 0
         assert app.http.get(f"/api/v1/jobs/{old['id']}/rejects").status_code == 404
         assert len(rejects(app, young)) == 3
 

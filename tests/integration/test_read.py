@@ -20,7 +20,7 @@ from tests.support.stored import make_dataset, store
 from gristmill.core.database import Database
 from gristmill.core.errors import Conflict, Invalid, Malformed
 from gristmill.datasets.errors import UnknownDataset
-from gristmill.datasets.lookup import Dataset, DatasetReader
+from gristmill.datasets.lookup import Dataset, DatasetLookup
 from gristmill.kit.pagination import encode_page_token
 from gristmill.records.read.pages import PageQuery, UnknownRecord
 from gristmill.records.read.service import RecordReads
@@ -58,7 +58,7 @@ ALL_TYPES = {
 
 @pytest.fixture
 def reads(database: Database) -> RecordReads:
-    return RecordReads(database, DatasetReader())
+    return RecordReads(database, DatasetLookup())
 
 
 def at(minute: int) -> str:
@@ -118,7 +118,7 @@ class TestOneRecord:
     def test_a_key_that_cannot_be_one_is_refused(self, reads: RecordReads, readings: Dataset, key: str) -> None:
         with pytest.raises(Invalid) as caught:
             reads.get("readings", key)
-        assert caught.value.places[0].pointer == "/path/key"
+        assert caught.value.violations[0].pointer == "/path/key"
 
     def test_without_a_key_no_record_can_be_named(self, reads: RecordReads, database: Database) -> None:
         make_dataset(database, {**READINGS, "key": []})
@@ -188,12 +188,12 @@ class TestWindow:
         make_dataset(database, {key: value for key, value in READINGS.items() if key != "time_field"})
         with pytest.raises(Invalid) as caught:
             reads.page("readings", PageQuery(end=at(1)))
-        assert (caught.value.places[0].pointer, caught.value.places[0].code) == ("/query/end", "no_time_field")
+        assert (caught.value.violations[0].pointer, caught.value.violations[0].code) == ("/query/end", "no_time_field")
 
     def test_bad_bounds_are_all_named(self, reads: RecordReads, readings: Dataset) -> None:
         with pytest.raises(Invalid) as caught:
             reads.page("readings", PageQuery(start="yesterday", end="2026-01-01T00:00:00"))
-        assert [place.pointer for place in caught.value.places] == ["/query/start", "/query/end"]
+        assert [violation.pointer for violation in caught.value.violations] == ["/query/start", "/query/end"]
 
     def test_a_date_field_makes_windows_of_days(self, reads: RecordReads, database: Database) -> None:
         fields = [{"name": "day", "type": "date", "required": True}]
@@ -213,7 +213,7 @@ class TestPages:
     def test_an_order_that_is_none_is_refused(self, reads: RecordReads, readings: Dataset, order: str) -> None:
         with pytest.raises(Invalid) as caught:
             reads.page("readings", PageQuery(order=order))
-        assert caught.value.places[0].pointer == "/query/order"
+        assert caught.value.violations[0].pointer == "/query/order"
 
     def test_a_type_without_an_order_is_refused(self, reads: RecordReads, database: Database) -> None:
         make_dataset(database, ALL_TYPES)
@@ -226,7 +226,7 @@ class TestPages:
         for query in (PageQuery(page_token=token, order="value"), PageQuery(page_token="made-up")):
             with pytest.raises(Malformed) as caught:
                 reads.page("readings", query)
-            assert caught.value.places[0].pointer == "/query/page_token"
+            assert caught.value.violations[0].pointer == "/query/page_token"
 
     def test_a_forged_token_is_refused(self, reads: RecordReads, readings: Dataset) -> None:
         for values in ([], ["a", 3], [None, {"x": 1}], ["a\0", at(1)], ["a", "9" * 400]):
@@ -381,7 +381,7 @@ class TestPagesNeverRepeatOrSkip:
         rows = [{**record, "id": str(uuid.UUID(int=n * 7919 % 101)), "_place": n} for n, record in enumerate(records)]
         self.replace_all(database, dataset, rows)
         text = ",".join(("-" if descending else "") + name for name, descending in order)
-        found = walk(RecordReads(database, DatasetReader()), dataset.name, size, order=text, start=window)
+        found = walk(RecordReads(database, DatasetLookup()), dataset.name, size, order=text, start=window)
         if window is not None:
             rows = [row for row in rows if row["a_timestamp"] == at(1) or (row["a_timestamp"] or "").startswith("1999")]
         expected = [row["id"] for row in sort_like_postgres(rows, order, keyed)]
@@ -401,7 +401,7 @@ class TestPagesNeverRepeatOrSkip:
         dataset = datasets[True]
         rows = [{**record, "id": str(uuid.UUID(int=n))} for n, record in enumerate(records)]
         self.replace_all(database, dataset, rows)
-        reads = RecordReads(database, DatasetReader())
+        reads = RecordReads(database, DatasetLookup())
         text = ",".join(("-" if descending else "") + name for name, descending in order)
         touched: set[str] = set()
         found: list[str] = []

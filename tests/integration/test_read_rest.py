@@ -9,10 +9,12 @@ import pytest
 from fastapi.testclient import TestClient
 
 from gristmill.api.app import make_app
-from gristmill.bootstrap.services import Gristmill
+from gristmill.bootstrap.api import ApiServices
+from gristmill.bootstrap.shared import Gristmill
+from gristmill.bootstrap.worker import build_executor
 from gristmill.core.config import Settings
 from gristmill.jobs.repository.dispatch import mark_sent
-from gristmill.search.index.scheduler import Sealer
+from gristmill.search.index.scheduler import IndexScheduler
 from gristmill.search.index.settings import BuildSettings
 
 BOOKS = {
@@ -34,8 +36,9 @@ class Rest:
 
     def __init__(self, url: str) -> None:
         self.gristmill = Gristmill(Settings(database_url=url, log_level="error"), "test", pool=8)
-        self.http = TestClient(make_app(self.gristmill), base_url="http://localhost/api/v1/")
-        self._executor = self.gristmill.executor()
+        self.services = ApiServices(self.gristmill)
+        self.http = TestClient(make_app(self.services), base_url="http://localhost/api/v1/")
+        self._executor = build_executor(self.gristmill)
 
     def work(self) -> None:
         """Run every due chunk of both queues."""
@@ -141,13 +144,13 @@ class TestSearch:
         rest.post("datasets/books/records", more, 202)
         rest.work()
         before = rest.post("datasets/books/search", {"text": "red apples", "k": 3})
-        assert Sealer(rest.gristmill.database, BuildSettings(seal_rows=1000)).run() == 1
+        assert IndexScheduler(rest.gristmill.database, BuildSettings(seal_rows=1000)).run() == 1
         rest.work()
         (job,) = rest.get("jobs", type="index.build")["jobs"]
         assert (job["state"], job["dataset"]) == ("succeeded", "books")
         index = rest.get("datasets/books")["index"]
         assert (index["segments"], index["sealed_rows"], index["tail_rows"], index["building"]) == (1, 1205, 0, None)
-        rest.gristmill.search._ranker._catalogue._known.clear()
+        rest.services.search._ranker._catalogue._known.clear()
         after = rest.post("datasets/books/search", {"text": "red apples", "k": 3})
         assert (before["plan"], after["plan"]) == ("exact", "segments")
         assert [hit["key"] for hit in after["hits"]] == [hit["key"] for hit in before["hits"]]
@@ -156,7 +159,7 @@ class TestSearch:
         more = [{"shelf": "b", "title": f"Volume {n}"} for n in range(1200)]
         rest.post("datasets/books/records", more, 202)
         rest.work()
-        assert Sealer(rest.gristmill.database, BuildSettings(seal_rows=1000)).run() == 1
+        assert IndexScheduler(rest.gristmill.database, BuildSettings(seal_rows=1000)).run() == 1
         assert rest.http.delete("datasets/books").status_code == 202
         rest.work()
         (job,) = rest.get("jobs", type="index.build")["jobs"]

@@ -211,6 +211,6 @@ class TestBesideWrites:
         name = app.dataset(EVENTS)
         store(app, name, [{"k": f"{uuid.uuid4()}", "at": ago(days=60)} for _ in range(3)])
         expire(app, name)
-        app.gristmill.figures.flush()
+        app.gristmill.counters.flush()
         text = app.http.get("/metrics").text
         assert f'gristmill_records_expired_total{{dataset="{name}"}} 3.0' in text

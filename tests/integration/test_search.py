@@ -11,7 +11,7 @@ from tests.support.stored import make_dataset, store
 from gristmill.core.database import Database
 from gristmill.core.errors import Invalid, Malformed
 from gristmill.datasets.errors import UnknownDataset
-from gristmill.datasets.lookup import Dataset, DatasetReader
+from gristmill.datasets.lookup import Dataset, DatasetLookup
 from gristmill.embeddings import registry
 from gristmill.kit.ids import uuid7
 from gristmill.records.read.pages import UnknownRecord
@@ -37,7 +37,7 @@ TEXTS = {
 
 @pytest.fixture
 def service(database: Database) -> SearchService:
-    return SearchService(database, DatasetReader(), registry.get)
+    return SearchService(database, DatasetLookup(), registry.get)
 
 
 def search(service: SearchService, dataset: str = "plane", **body: Any) -> dict[str, Any]:
@@ -59,7 +59,7 @@ def plane(database: Database) -> Dataset:
     dataset = make_dataset(database, PLANE)
     angles = np.radians([0, 1, 2, 3, 4])
     vectors = [[float(np.cos(angle)), float(np.sin(angle))] for angle in angles]
-    records = [{"id": place, "kind": "ab"[place % 2], "distance": f"{place}.5"} for place in range(6)]
+    records = [{"id": violation, "kind": "ab"[violation % 2], "distance": f"{violation}.5"} for violation in range(6)]
     store(database, dataset.contract, records, [*vectors, None])
     return dataset
 
@@ -112,7 +112,7 @@ class TestHits:
 
     def test_equal_distances_come_in_the_order_of_storage(self, service: SearchService, database: Database) -> None:
         dataset = make_dataset(database, PLANE)
-        store(database, dataset.contract, [{"id": 9 - place} for place in range(9)], [[1.0, 1.0]] * 9)
+        store(database, dataset.contract, [{"id": 9 - violation} for violation in range(9)], [[1.0, 1.0]] * 9)
         assert ids(search(service, vector=[1.0, 1.0], k=4)) == [9, 8, 7, 6]
 
     def test_a_text_is_embedded_as_the_records_were(self, service: SearchService, database: Database) -> None:
@@ -133,7 +133,7 @@ class TestHits:
         assert "key" not in search(service, vector=[1.0, 0.0])["hits"][0]
         with pytest.raises(Invalid) as caught:
             search(service, like=1)
-        assert caught.value.places[0].code == "no_key"
+        assert caught.value.violations[0].code == "no_key"
 
 
 class TestFilters:
@@ -178,7 +178,7 @@ class TestFilters:
         self, database: Database, plane: Dataset, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         seal(database, plane)
-        impatient = SearchService(database, DatasetReader(), registry.get, exact_seconds=0.2)
+        impatient = SearchService(database, DatasetLookup(), registry.get, exact_seconds=0.2)
         with database.transaction() as connection:
             # The exact pass has to wait for the lock; the search itself has been through by then.
             locked = threading.Event()
@@ -213,7 +213,7 @@ class TestSegmentsAndTail:
         found = 0
         for query in centres:
             truth = set(np.argsort(-(unit @ query))[:10].tolist())
-            answer = search(SearchService(database, DatasetReader(), registry.get), vector=query.tolist())
+            answer = search(SearchService(database, DatasetLookup(), registry.get), vector=query.tolist())
             assert answer["plan"] == "segments"
             found += len(truth & set(ids(answer)))
         assert found >= 0.97 * 10 * len(centres)
@@ -255,7 +255,7 @@ class TestSettings:
         vectors = np.random.default_rng(1).normal(size=(3000, 32))
         store(database, dataset.contract, [{"id": n} for n in range(3000)], vectors.tolist())
         seal(database, dataset)
-        service = SearchService(database, DatasetReader(), registry.get)
+        service = SearchService(database, DatasetLookup(), registry.get)
         found = {1: 0, 1000: 0}
         for query in np.random.default_rng(2).normal(size=(30, 32)):
             unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -298,12 +298,17 @@ class TestRefusals:
     ) -> None:
         with pytest.raises(Invalid) as caught:
             search(service, **body)
-        assert [(place.pointer, place.code) for place in caught.value.places] == [(pointer, code)]
+        assert [(violation.pointer, violation.code) for violation in caught.value.violations] == [(pointer, code)]
 
     def test_one_answer_names_every_mistake(self, service: SearchService, plane: Dataset) -> None:
         with pytest.raises(Invalid) as caught:
             search(service, vector=[1], k=0, where={"colour": 1}, max_distance="far")
-        assert [place.pointer for place in caught.value.places] == ["/vector", "/k", "/where/colour", "/max_distance"]
+        assert [violation.pointer for violation in caught.value.violations] == [
+            "/vector",
+            "/k",
+            "/where/colour",
+            "/max_distance",
+        ]
 
     def test_a_body_that_is_no_json_is_malformed(self, service: SearchService, plane: Dataset) -> None:
         with pytest.raises(Malformed):
@@ -315,7 +320,7 @@ class TestRefusals:
         make_dataset(database, TEXTS)
         with pytest.raises(Invalid) as caught:
             search(service, "texts", text="  ")
-        assert (caught.value.places[0].pointer, caught.value.places[0].code) == ("/text", "nothing_to_embed")
+        assert (caught.value.violations[0].pointer, caught.value.violations[0].code) == ("/text", "nothing_to_embed")
 
     def test_a_dataset_without_an_embedding_is_not_searchable(self, service: SearchService, database: Database) -> None:
         body = {key: value for key, value in PLANE.items() if key != "embedding"}
@@ -332,7 +337,7 @@ class TestRefusals:
     def test_like_a_record_without_a_vector_is_refused(self, service: SearchService, plane: Dataset) -> None:
         with pytest.raises(Invalid) as caught:
             search(service, like=5)
-        assert (caught.value.places[0].pointer, caught.value.places[0].code) == ("/like", "no_vector")
+        assert (caught.value.violations[0].pointer, caught.value.violations[0].code) == ("/like", "no_vector")
 
     def test_a_dataset_still_being_created_has_no_hits(self, service: SearchService, database: Database) -> None:
         make_dataset(database, PLANE, ready=False)

@@ -22,7 +22,7 @@ from gristmill.search import repository
 from gristmill.search.errors import IndexBuildInterrupted
 from gristmill.search.index.builder import IndexBuilder
 from gristmill.search.index.report import index_state
-from gristmill.search.index.scheduler import Sealer
+from gristmill.search.index.scheduler import IndexScheduler
 from gristmill.search.index.session import open_session
 from gristmill.search.index.settings import BuildSettings
 from gristmill.search.index.tasks import IndexBuildHandler, release_table
@@ -269,7 +269,7 @@ class TestSealer:
         self, database: Database, dataset: Dataset
     ) -> None:
         fill(database, dataset, 0, 300)
-        sealer = Sealer(database, SEALED_AT_250)
+        sealer = IndexScheduler(database, SEALED_AT_250)
         assert (sealer.run(), sealer.run()) == (1, 0)
         with database.autocommit() as connection:
             job = connection.exec_driver_sql(
@@ -280,8 +280,8 @@ class TestSealer:
     def test_a_short_tail_is_due_once_it_has_settled(self, database: Database, dataset: Dataset) -> None:
         fill(database, dataset, 0, 1200)
         settings = BuildSettings(seal_rows=10_000)
-        assert Sealer(database, settings).run() == 0
-        settled = Sealer(database, settings, settle_seconds=0)
+        assert IndexScheduler(database, settings).run() == 0
+        settled = IndexScheduler(database, settings, settle_seconds=0)
         assert settled.run() == 1
 
     def test_numbers_burnt_by_upserts_do_not_make_a_tail(
@@ -291,13 +291,13 @@ class TestSealer:
         build(builder, dataset)
         for _ in range(4):
             fill(database, dataset, 0, 100)
-        assert Sealer(database, SEALED_AT_250).run() == 0
+        assert IndexScheduler(database, SEALED_AT_250).run() == 0
 
     def test_a_build_that_sealed_nothing_is_not_submitted_without_end(
         self, database: Database, dataset: Dataset
     ) -> None:
         fill(database, dataset, 0, 300)
-        sealer = Sealer(database, SEALED_AT_250)
+        sealer = IndexScheduler(database, SEALED_AT_250)
         submitted = 0
         for _ in range(10):
             submitted += sealer.run()
@@ -310,7 +310,7 @@ class TestSealer:
     def test_a_dropped_table_is_passed_over(self, database: Database, dataset: Dataset) -> None:
         with database.transaction() as connection:
             connection.exec_driver_sql("DROP TABLE data.things")
-        assert Sealer(database, SEALED_AT_250).run() == 0
+        assert IndexScheduler(database, SEALED_AT_250).run() == 0
 
 
 class TestSealerDuringLoads:
@@ -325,10 +325,10 @@ class TestSealerDuringLoads:
     def test_records_that_jobs_still_have_to_write_are_a_load(self, database: Database, dataset: Dataset) -> None:
         fill(database, dataset, 0, 300)
         self.ingest_job(database, 249)
-        Sealer(database, SEALED_AT_250).run()
+        IndexScheduler(database, SEALED_AT_250).run()
         assert self.submitted(database)["loading"] is False
         self.ingest_job(database, 1)
-        Sealer(database, SEALED_AT_250).run()
+        IndexScheduler(database, SEALED_AT_250).run()
         assert self.submitted(database)["loading"] is True
 
     def ingest_job(self, database: Database, records: int) -> None:
@@ -342,7 +342,7 @@ class TestSealerDuringLoads:
             )
 
     def test_records_that_arrive_fast_are_a_load(self, database: Database, dataset: Dataset) -> None:
-        sealer = Sealer(database, SEALED_AT_250, settle_seconds=3600)
+        sealer = IndexScheduler(database, SEALED_AT_250, settle_seconds=3600)
         fill(database, dataset, 0, 10)
         assert sealer.run() == 0
         fill(database, dataset, 10, 300)
@@ -391,7 +391,7 @@ class TestSealerMends:
     ) -> None:
         fill(database, dataset, 0, 300)
         build(builder, dataset)
-        sealer = Sealer(database, SEALED_AT_250)
+        sealer = IndexScheduler(database, SEALED_AT_250)
         assert sealer.run() == 0
         with database.transaction() as connection:
             connection.exec_driver_sql(
@@ -409,7 +409,7 @@ class TestSealerMends:
         fill(database, dataset, 0, 2400)
         build(builder, dataset)
         settings = BuildSettings(memory_mb=64, seal_rows=5000, min_rows=100)
-        sealer = Sealer(database, settings)
+        sealer = IndexScheduler(database, settings)
         assert sealer.run() == 0
         with database.transaction() as connection:
             connection.exec_driver_sql("DELETE FROM data.things WHERE id < 1300")
@@ -429,7 +429,7 @@ class TestSealerMends:
 
     def test_a_hold_holds_builds_back(self, database: Database, dataset: Dataset) -> None:
         fill(database, dataset, 0, 300)
-        sealer = Sealer(database, SEALED_AT_250)
+        sealer = IndexScheduler(database, SEALED_AT_250)
         with database.transaction() as connection:
             repository.set_hold(connection, dataset.id, True, "test")
         assert sealer.run() == 0
@@ -439,7 +439,7 @@ class TestSealerMends:
 
     def test_seal_rows_of_0_builds_nothing(self, database: Database, dataset: Dataset) -> None:
         fill(database, dataset, 0, 3000)
-        assert Sealer(database, BuildSettings(seal_rows=0), settle_seconds=0).run() == 0
+        assert IndexScheduler(database, BuildSettings(seal_rows=0), settle_seconds=0).run() == 0
 
 
 class TestPlan:

@@ -11,7 +11,7 @@ from tests.support.stored import make_dataset, store
 from gristmill.core.database import Database
 from gristmill.core.errors import Invalid
 from gristmill.datasets.ddl import MAX_WORD_BYTES
-from gristmill.datasets.lookup import DatasetReader
+from gristmill.datasets.lookup import DatasetLookup
 from gristmill.embeddings import registry
 from gristmill.search.errors import NotSearchable
 from gristmill.search.query import rank, text
@@ -40,7 +40,7 @@ TEXTS = [
 
 @pytest.fixture
 def service(database: Database) -> SearchService:
-    return SearchService(database, DatasetReader(), registry.get)
+    return SearchService(database, DatasetLookup(), registry.get)
 
 
 def keys(answer: dict[str, Any]) -> list[int]:
@@ -110,7 +110,7 @@ class TestWords:
         self, service: SearchService, database: Database, notes: None
     ) -> None:
         with database.transaction() as connection:
-            contract = DatasetReader().get(connection, "notes").contract
+            contract = DatasetLookup().get(connection, "notes").contract
         store(database, contract, [{"id": 3, "title": "Day", "body": "sunny"}], seq=2)
         assert keys(search(service, "notes", text="sky", mode="text")) == []
         assert keys(search(service, "notes", text="sunny day", mode="text")) == [3]
@@ -135,13 +135,13 @@ class TestWords:
     def test_a_word_that_nests_too_deeply_is_refused(self, service: SearchService, notes: None) -> None:
         with pytest.raises(Invalid) as caught:
             search(service, "notes", text="x-" * 32_000 + "y", mode="text")
-        assert (caught.value.places[0].pointer, caught.value.places[0].code) == ("/text", "too_complex")
+        assert (caught.value.violations[0].pointer, caught.value.violations[0].code) == ("/text", "too_complex")
 
     @pytest.mark.parametrize("words", ["the", "  ", "-", "!&", "-" * 100])
     def test_a_text_without_words_is_refused(self, service: SearchService, notes: None, words: str) -> None:
         with pytest.raises(Invalid) as caught:
             search(service, "notes", text=words, mode="text")
-        assert (caught.value.places[0].pointer, caught.value.places[0].code) == ("/text", "nothing_to_search")
+        assert (caught.value.violations[0].pointer, caught.value.violations[0].code) == ("/text", "nothing_to_search")
 
     @pytest.mark.parametrize("letter", ["a", "ä", "😀", "a-b.cc/d "])
     def test_the_longest_texts_can_be_stored(self, service: SearchService, database: Database, letter: str) -> None:
@@ -189,7 +189,7 @@ class TestHybrid:
         self, service: SearchService, database: Database, embedded: None
     ) -> None:
         with database.transaction() as connection:
-            contract = DatasetReader().get(connection, "notes").contract
+            contract = DatasetLookup().get(connection, "notes").contract
         store(database, contract, [{"id": 8, "title": "apples", "body": None}], [None], seq=2)
         answer = search(service, "notes", text="apples", vector=[1.0, 0.0], mode="hybrid", where={"id": {"ge": 2}})
         found = {hit["key"]: hit for hit in answer["hits"]}
@@ -243,7 +243,7 @@ class TestRefusals:
     ) -> None:
         with pytest.raises(Invalid) as caught:
             search(service, "notes", **body)
-        assert [(place.pointer, place.code) for place in caught.value.places] == [(pointer, code)]
+        assert [(violation.pointer, violation.code) for violation in caught.value.violations] == [(pointer, code)]
 
     def test_words_need_text_search_in_the_contract(self, service: SearchService, database: Database) -> None:
         make_dataset(database, {**EMBEDDED, "text_search": None})

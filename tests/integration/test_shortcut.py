@@ -50,7 +50,7 @@ class TestShortcut:
         rows = app.rows(name)
         # Limits whose figures are old would be looked at the long way, which is closed here.
         app.gristmill.admission.check()
-        monkeypatch.setattr(app.gristmill.record_writes, "ingest", None)
+        monkeypatch.setattr(app.services.record_writes, "ingest", None)
         short = send(app, name, body)
         assert shown(short) == shown(long)
         assert short.headers["location"] == short.json()["links"]["self"]
@@ -102,7 +102,7 @@ class TestShortcut:
         async def broken(*_: Any) -> None:
             raise RuntimeError("a defect")
 
-        monkeypatch.setattr(app.gristmill.small_ingest, "submit", broken)
+        monkeypatch.setattr(app.services.small_ingest, "submit", broken)
         answer = send(app, name, GOOD)
         assert answer.status_code == 500
         assert answer.headers["content-type"] == "application/problem+json"

@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 from tests.support.servers import add_database
 
-from gristmill.bootstrap.services import Gristmill
+from gristmill.bootstrap.api import ApiServices
+from gristmill.bootstrap.shared import Gristmill
+from gristmill.bootstrap.worker import build_executor
 from gristmill.core.config import Settings
 from gristmill.core.errors import DatabaseUnavailable
-from gristmill.jobs.submit import Request
+from gristmill.jobs.submit import WriteRequest
 from gristmill.records.ingest.service import IngestOptions
 from gristmill.records.spool import BodySpool
 
@@ -23,8 +25,8 @@ pytestmark = pytest.mark.promise(1)
 CONTRACT = {"fields": [{"name": "k", "type": "text", "required": True}], "key": ["k"]}
 
 
-def request(number: int = 0) -> Request:
-    return Request(principal="test", request_id=f"r{number}", priority=number % 10, labels={"n": str(number)})
+def request(number: int = 0) -> WriteRequest:
+    return WriteRequest(principal="test", request_id=f"r{number}", priority=number % 10, labels={"n": str(number)})
 
 
 class Api:
@@ -32,14 +34,17 @@ class Api:
 
     def __init__(self, gristmill: Gristmill) -> None:
         self.gristmill = gristmill
-        self.small = gristmill.small_ingest
+        self.services = ApiServices(gristmill)
+        self.small = self.services.small_ingest
         self.name = f"t{uuid.uuid4().hex[:8]}"
-        gristmill.datasets.create({**CONTRACT, "name": self.name}, request())
-        executor = gristmill.executor()
+        self.services.datasets.create({**CONTRACT, "name": self.name}, request())
+        executor = build_executor(gristmill)
         self.run = lambda: [executor.run(*row) for row in self.due()]
         self.run()
         # The first request of a name goes the long way and is remembered.
-        gristmill.record_writes.ingest(self.name, self.body("first"), "application/json", IngestOptions(), request())
+        self.services.record_writes.ingest(
+            self.name, self.body("first"), "application/json", IngestOptions(), request()
+        )
 
     def due(self) -> list[tuple[uuid.UUID, int, int]]:
         rows = self.query(
@@ -49,11 +54,11 @@ class Api:
         return [(row["job_id"], row["number"], row["dispatch"]) for row in rows]
 
     def body(self, *keys: str) -> BodySpool:
-        body = BodySpool(self.gristmill.spool, 10**6, b"")
+        body = BodySpool(self.services.spool, 10**6, b"")
         body.write(json.dumps([{"k": key} for key in keys]).encode())
         return body
 
-    async def submit(self, number: int, **options: Any) -> tuple[uuid.UUID | None, Request]:
+    async def submit(self, number: int, **options: Any) -> tuple[uuid.UUID | None, WriteRequest]:
         # Limits whose figures are old are looked at the long way.
         self.gristmill.admission.check()
         made = request(number)
@@ -96,7 +101,7 @@ class TestTogether:
                 {"n": str(number)},
             )
             assert made.receipt.row is not None
-            assert api.gristmill.jobs.get(job_id) == api.gristmill.jobs.get(made.receipt.row["id"])
+            assert api.services.jobs.get(job_id) == api.services.jobs.get(made.receipt.row["id"])
         assert len({row["seq"] for row in rows}) == len(rows)
         assert api.run().count("done") == 21
         keys = {row["k"] for row in api.query(f"SELECT k FROM data.{api.name}")}
@@ -108,7 +113,7 @@ class TestTogether:
         job_id, made = asyncio.run(api.submit(3))
         assert job_id is not None
         assert made.receipt.row is not None
-        assert job_body(made.receipt.row) == api.gristmill.jobs.get(job_id)
+        assert job_body(made.receipt.row) == api.services.jobs.get(job_id)
 
     @pytest.mark.parametrize("options", [{"on_conflict": "fail"}, {"quarantine": True}])
     def test_what_is_not_plain_goes_the_long_way(self, api: Api, options: dict[str, Any]) -> None:
@@ -124,7 +129,7 @@ class TestTogether:
         assert asyncio.run(api.submit(1))[0] is not None
 
     def test_nothing_is_submitted_under_a_contract_that_is_no_longer_the_present_one(self, api: Api) -> None:
-        api.gristmill.datasets.alter(api.name, {"add_fields": [{"name": "n", "type": "text"}]}, request())
+        api.services.datasets.alter(api.name, {"add_fields": [{"name": "n", "type": "text"}]}, request())
         before = api.query("SELECT count(*) FROM gristmill.jobs")
         assert asyncio.run(api.submit(1))[0] is None
         assert api.query("SELECT count(*) FROM gristmill.jobs") == before
@@ -158,11 +163,11 @@ class TestWhatStaysOutOfTheEventLoop:
     def test_records_of_many_fields_go_the_long_way_however_short_their_text(self, api: Api) -> None:
         wide = f"w{uuid.uuid4().hex[:8]}"
         fields = [{"name": f"f{number}", "type": "text"} for number in range(200)]
-        api.gristmill.datasets.create({"name": wide, "fields": fields}, request())
+        api.services.datasets.create({"name": wide, "fields": fields}, request())
         api.run()
-        body = BodySpool(api.gristmill.spool, 10**6, b"")
+        body = BodySpool(api.services.spool, 10**6, b"")
         body.write(b"[" + b",".join([b"{}"] * 100) + b"]")
-        api.gristmill.record_writes.ingest(wide, body, "application/json", IngestOptions(), request())
+        api.services.record_writes.ingest(wide, body, "application/json", IngestOptions(), request())
         api.gristmill.admission.check()
         answer = asyncio.run(api.small.submit(wide, body, "application/json", IngestOptions(), request()))
         assert answer is None
@@ -170,11 +175,11 @@ class TestWhatStaysOutOfTheEventLoop:
     def test_small_bodies_with_large_payloads_do_not_share(self, api: Api) -> None:
         name = f"v{uuid.uuid4().hex[:8]}"
         fields = [{"name": f"v{number}", "type": "vector", "dimensions": 2000} for number in range(2)]
-        api.gristmill.datasets.create({"name": name, "fields": fields}, request())
+        api.services.datasets.create({"name": name, "fields": fields}, request())
         api.run()
-        body = BodySpool(api.gristmill.spool, 10**6, b"")
+        body = BodySpool(api.services.spool, 10**6, b"")
         body.write(b"[" + b",".join([b"{}"] * 50) + b"]")
-        api.gristmill.record_writes.ingest(name, body, "application/json", IngestOptions(), request())
+        api.services.record_writes.ingest(name, body, "application/json", IngestOptions(), request())
         rows = api.query("SELECT c.shares FROM gristmill.chunks c JOIN gristmill.jobs j ON j.id = c.job_id"
                          " WHERE j.dataset = %(d)s AND j.type = 'records.ingest'", d=name)  # fmt: skip
         assert [row["shares"] for row in rows] == [False]

@@ -11,7 +11,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from tests.support.servers import add_database
 
-import gristmill.bootstrap.services  # noqa: F401 - makes every domain declare its tables
+import gristmill.bootstrap.shared  # noqa: F401 - makes every domain declare its tables
 from gristmill.core.database import SCHEMA, Database, metadata
 from gristmill.core.migrate import downgrade, upgrade
 from gristmill.datasets.tables import DATASET_STATES, VERSION_STATES

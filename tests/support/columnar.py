@@ -12,7 +12,7 @@ from gristmill.core.errors import Invalid
 from gristmill.datasets.contract_parser import Contract, parse_contract
 from gristmill.records.ingest.chunking import Batch, read_batches
 from gristmill.records.readers.arrow import read_arrow
-from gristmill.records.readers.context import Reader, Source
+from gristmill.records.readers.context import ReadContext, Reader
 from gristmill.records.readers.parquet import read_parquet
 from gristmill.records.reject import Reject
 from gristmill.records.validation.rows import Problems, RecordValidator
@@ -41,7 +41,7 @@ both = pytest.mark.parametrize("reader", WAYS)
 
 def read(reader: Reader, body: bytes, contract: Contract, rejects: list[Reject] | None = None) -> list[Batch]:
     sink = None if rejects is None else rejects.append
-    source = Source(io.BytesIO(body), RecordValidator(contract), Problems(), 32, sink)
+    source = ReadContext(io.BytesIO(body), RecordValidator(contract), Problems(), 32, sink)
     return list(read_batches(reader, source, 8 * MIB, 20_000))
 
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from gristmill.core.database import Database
 from gristmill.core.migrate import upgrade
-from gristmill.jobs.repository import control
-from gristmill.jobs.submit import NewChunk, NewJob, Request, submit_once
+from gristmill.jobs.repository import cancel
+from gristmill.jobs.submit import NewChunk, NewJob, WriteRequest, submit_once
 from gristmill.stack import StackFailed
 from tests.support import plugin
 from tests.support.servers import make_broker, start_postgres
@@ -72,7 +72,7 @@ class FaultStack:
         left = self.system.query("SELECT id FROM gristmill.jobs WHERE finished_at IS NULL")
         for row in left:
             with self._database.transaction() as connection:
-                control.cancel(connection, uuid.UUID(str(row["id"])))
+                cancel.cancel(connection, uuid.UUID(str(row["id"])))
         return bool(left)
 
     def ensure(self, *names: str) -> None:
@@ -133,7 +133,7 @@ class FaultStack:
             type=type_, scope=scope or uuid.uuid4().hex, exclusive=exclusive, args=args, dataset=None, chunks=parts,
             max_attempts=max_attempts, queue="default", shares=type_ == "test.shared",
         )  # fmt: skip
-        request = Request(principal="test", request_id="r", **options)
+        request = WriteRequest(principal="test", request_id="r", **options)
         return str(submit_once(self._database, request, lambda _: job))
 
     def effects(self, job_id: str) -> list[dict[str, Any]]:

@@ -9,7 +9,9 @@ from typing import Any
 from fastapi.testclient import TestClient
 
 from gristmill.api.app import make_app
-from gristmill.bootstrap.services import Gristmill
+from gristmill.bootstrap.api import ApiServices
+from gristmill.bootstrap.shared import Gristmill
+from gristmill.bootstrap.worker import build_executor
 from gristmill.core.config import Settings
 from gristmill.jobs.repository.dispatch import mark_sent
 
@@ -23,8 +25,9 @@ class InProcess:
 
     def __init__(self, database_url: str, **options: Any) -> None:
         self.gristmill = Gristmill(Settings(database_url=database_url, log_level="error", **options), "test", pool=8)
-        self.http = TestClient(make_app(self.gristmill), base_url="http://localhost")
-        self.executor = self.gristmill.executor()
+        self.services = ApiServices(self.gristmill)
+        self.http = TestClient(make_app(self.services), base_url="http://localhost")
+        self.executor = build_executor(self.gristmill)
         self.names = itertools.count()
 
     def work(self, limit: int = 1000) -> int:

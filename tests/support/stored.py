@@ -10,7 +10,7 @@ from gristmill.core.database import Database
 from gristmill.datasets import ddl, repository
 from gristmill.datasets.contract import Contract
 from gristmill.datasets.contract_parser import parse_contract
-from gristmill.datasets.lookup import Dataset, DatasetReader
+from gristmill.datasets.lookup import Dataset, DatasetLookup
 from gristmill.datasets.types import TYPES
 from gristmill.kit.ids import uuid7
 
@@ -31,7 +31,7 @@ def make_dataset(database: Database, body: dict[str, Any], *, ready: bool = True
             ddl.create_table(connection, contract, dataset_id)
             repository.set_version_state(connection, dataset_id, version, "applied")
             repository.set_state(connection, dataset_id, "ready")
-        return DatasetReader().get(connection, contract.name)
+        return DatasetLookup().get(connection, contract.name)
 
 
 def store(

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from gristmill.core.errors import Invalid, Place
+from gristmill.core.errors import Invalid, Violation
 from gristmill.datasets.contract_parser import load_contract, parse_contract
 from gristmill.datasets.ddl import MAX_PLAIN_DIMENSIONS, plain_vectors, record_table
 
@@ -23,11 +23,11 @@ READINGS = {
 }
 
 
-def refused(body: Any) -> list[Place]:
+def refused(body: Any) -> list[Violation]:
     with pytest.raises(Invalid) as caught:
         parse_contract(body, EMBEDDERS)
     assert caught.value.status == 422
-    return caught.value.places
+    return caught.value.violations
 
 
 def one_field(**members: Any) -> dict[str, Any]:
@@ -68,7 +68,7 @@ class TestParse:
             "fields": [*READINGS["fields"], {"name": "value", "type": "json", "filterable": True}],
             "time_field": "note",
         }
-        assert [(place.pointer, place.code) for place in refused(body)] == [
+        assert [(violation.pointer, violation.code) for violation in refused(body)] == [
             ("/name", "bad_name"),
             ("/fields/4/name", "duplicate"),
             ("/fields/4/filterable", "not_applicable"),
@@ -144,9 +144,9 @@ class TestParse:
         ],
     )  # fmt: skip
     def test_a_bad_contract_is_refused_where_it_is_wrong(self, body: Any, pointer: str, code: str) -> None:
-        places = refused(body)
-        assert [(place.pointer, place.code) for place in places] == [(pointer, code)]
-        assert places[0].reason
+        violations = refused(body)
+        assert [(violation.pointer, violation.code) for violation in violations] == [(pointer, code)]
+        assert violations[0].reason
 
     def test_messages_list_what_is_valid(self) -> None:
         assert "static" in refused({**READINGS, "embedding": {"from": ["note"], "embedder": "gpt"}})[0].reason
@@ -155,7 +155,7 @@ class TestParse:
 
     def test_more_than_250_fields_are_refused(self) -> None:
         fields = [{"name": f"f{number}", "type": "integer"} for number in range(251)]
-        assert [place.code for place in refused({"name": "d", "fields": fields})] == ["too_many"]
+        assert [violation.code for violation in refused({"name": "d", "fields": fields})] == ["too_many"]
         assert len(parse_contract({"name": "d", "fields": fields[:250]}).fields) == 250
 
     def test_a_deeply_nested_body_is_refused(self) -> None:

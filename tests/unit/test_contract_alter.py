@@ -92,7 +92,7 @@ def test_a_widening_is_taken(change: Any, field: str, expected: dict[str, Any]) 
 def test_anything_else_is_refused_where_it_is_wrong(change: Any, pointer: str, code: str) -> None:
     with pytest.raises(Invalid) as caught:
         alter_contract(OLD, change)
-    assert [(place.pointer, place.code) for place in caught.value.places] == [(pointer, code)]
+    assert [(place.pointer, place.code) for place in caught.value.violations] == [(pointer, code)]
 
 
 def test_a_change_that_changes_nothing_is_refused() -> None:

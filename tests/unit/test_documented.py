@@ -8,7 +8,8 @@ import pytest
 from fastapi import FastAPI
 
 from gristmill.api.app import make_app
-from gristmill.bootstrap.services import Gristmill
+from gristmill.bootstrap.api import ApiServices
+from gristmill.bootstrap.shared import Gristmill
 from gristmill.core.config import Settings
 from gristmill.core.errors import GristmillError
 from gristmill.jobs.states import (
@@ -26,10 +27,9 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 @pytest.fixture(scope="module")
 def app() -> FastAPI:
     """The application, connected to nothing."""
-    found: Any = make_app(
-        Gristmill(Settings(database_url="postgresql://nobody@127.0.0.1:9/nothing"), "test-documented")
-    )
-    # The gate and the short way are wrapped around it.
+    settings = Settings(database_url="postgresql://nobody@127.0.0.1:9/nothing")
+    found: Any = make_app(ApiServices(Gristmill(settings, "test-documented")))
+    # The middleware and the fast path are wrapped around it.
     while not isinstance(found, FastAPI):
         found = found._app
     return found

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gristmill.search.index.graph import GraphParameters, memory_for, most_rows
-from gristmill.search.index.policy import Piece, Policy, Step, Survey, most_of_tail, next_step
+from gristmill.search.index.policy import BuildStep, IndexState, Piece, Policy, most_of_tail, next_step
 from gristmill.search.index.progress import fraction_of
 from gristmill.search.repository import Searchable, Segment
 
@@ -24,7 +24,7 @@ def piece(lo: int, rows: int, built: int | None = None) -> Piece:
     return Piece(lo, lo + built, rows, built, segment)
 
 
-def survey(*rows: int | tuple[int, int], tail: int = 0) -> Survey:
+def survey(*rows: int | tuple[int, int], tail: int = 0) -> IndexState:
     """Segments one after the other: rows, or (rows that are left, rows at the build)."""
     pieces: list[Piece] = []
     start = 1
@@ -32,10 +32,10 @@ def survey(*rows: int | tuple[int, int], tail: int = 0) -> Survey:
         live, built = (given_rows, given_rows) if isinstance(given_rows, int) else given_rows
         pieces.append(piece(start, live, built))
         start += built
-    return Survey(tuple(pieces), start, tail)
+    return IndexState(tuple(pieces), start, tail)
 
 
-def step(found: Survey, policy: Policy = POLICY, needed: int = 1000, loading: bool = False) -> Step | None:
+def step(found: IndexState, policy: Policy = POLICY, needed: int = 1000, loading: bool = False) -> BuildStep | None:
     return next_step(found, policy, needed, loading)
 
 
@@ -113,20 +113,20 @@ class TestMending:
     def test_what_was_built_in_haste_is_built_anew_when_there_is_nothing_else_to_do(self) -> None:
         found = step(survey(40_000, tail=3000), needed=1000)
         assert found is not None
-        assert found.hasty
-        hasty = dataclasses.replace(piece(1, 3000), hasty=True)
-        found = step(Survey((hasty,), 3001, 0))
+        assert found.quick
+        quick = dataclasses.replace(piece(1, 3000), quick=True)
+        found = step(IndexState((quick,), 3001, 0))
         assert found is not None
-        assert (found.kind, found.hasty, found.lo, found.hi) == ("rebuild", False, 1, 3001)
-        assert step(Survey((hasty,), 3001, 999), loading=True) is None
+        assert (found.kind, found.quick, found.lo, found.hi) == ("rebuild", False, 1, 3001)
+        assert step(IndexState((quick,), 3001, 999), loading=True) is None
 
     def test_a_gap_gets_an_index_if_it_is_worth_one(self) -> None:
         gap = Piece(1001, 2001, 1000, 0, None)
-        found = step(Survey((piece(1, 1000), gap, piece(2001, 9000)), 11_001, 0))
+        found = step(IndexState((piece(1, 1000), gap, piece(2001, 9000)), 11_001, 0))
         assert found is not None
         assert (found.kind, found.lo, found.hi) == ("rebuild", 1001, 2001)
         small = Piece(1001, 2001, 99, 0, None)
-        assert step(Survey((piece(1, 1000), small, piece(2001, 9000)), 11_001, 0)) is None
+        assert step(IndexState((piece(1, 1000), small, piece(2001, 9000)), 11_001, 0)) is None
 
 
 @given(st.lists(st.integers(1, 200_000), min_size=1, max_size=60))

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gristmill.core.errors import Malformed, TooLarge, UnsupportedMedia
-from gristmill.records.content_encoding import STEP_BYTES, content_encoding, inflate
+from gristmill.records.content_encoding import STEP_BYTES, content_encoding, decompress
 from gristmill.records.spool import MEMORY_BYTES, BodySpool, Spool
 
 COMPRESS = {"gzip": gzip.compress, "zstd": lambda data: pa.Codec("zstd").compress(data, asbytes=True)}
@@ -20,7 +20,7 @@ NOISE = os.urandom(300_000)
 
 
 def _inflated(data: bytes, encoding: str) -> bytes:
-    return b"".join(inflate(io.BytesIO(data), encoding))
+    return b"".join(decompress(io.BytesIO(data), encoding))
 
 
 @ENCODINGS
@@ -31,7 +31,7 @@ class TestInflate:
 
     def test_large_bodies_come_in_steps(self, encoding: str) -> None:
         data = NOISE + bytes(20_000_000) + NOISE
-        steps = list(inflate(io.BytesIO(COMPRESS[encoding](data)), encoding))
+        steps = list(decompress(io.BytesIO(COMPRESS[encoding](data)), encoding))
         assert max(map(len, steps)) <= STEP_BYTES
         assert b"".join(steps) == data
 
@@ -41,7 +41,7 @@ class TestInflate:
         with pytest.raises(Malformed, match=f"ends at byte {len(data)}, before its {encoding} stream") as caught:
             _inflated(data, encoding)
         assert caught.value.extra["byte"] == len(data)
-        assert caught.value.places[0].code == "truncated"
+        assert caught.value.violations[0].code == "truncated"
 
     @pytest.mark.parametrize("data", [b'{"records": []}', b"\0" * 30, os.urandom(1000)])
     def test_what_is_not_compressed_at_all_is_refused(self, encoding: str, data: bytes) -> None:
@@ -91,7 +91,7 @@ class TestBodySpool:
         body = BodySpool(spool, 10_000_000, b"")
         body.write(bomb)
         with pytest.raises(TooLarge, match="larger than 10000000 bytes once it is inflated"):
-            body.inflate(encoding)
+            body.decompress(encoding)
         assert spool.used == 0, "what was inflated is gone"
         assert body.open().read() == bomb
         body.close()
@@ -103,7 +103,7 @@ class TestBodySpool:
         body = BodySpool(spool, 10_000_000, b"who")
         body.write(COMPRESS[encoding](data))
         before = body.body_hash
-        body.inflate(encoding)
+        body.decompress(encoding)
         assert (body.open().read(), body.size, body.body_hash) == (data, size, before)
         assert body.on_disk == (spool.used > 0) == (size > MEMORY_BYTES)
         body.close()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gristmill.core.errors import Invalid
 from gristmill.datasets.contract_parser import alter_contract, parse_contract
-from gristmill.datasets.retention_period import LONGEST, parse_keep
+from gristmill.datasets.retention_period import LONGEST, parse_retention_period
 
 HOURS = {"h": 1, "d": 24, "w": 168}
 EVENTS: dict[str, Any] = {
@@ -23,7 +23,7 @@ EVENTS: dict[str, Any] = {
 def places(body: Any) -> list[tuple[str, str]]:
     with pytest.raises(Invalid) as caught:
         parse_contract(body)
-    return [(place.pointer, place.code) for place in caught.value.places]
+    return [(place.pointer, place.code) for place in caught.value.violations]
 
 
 class TestParsing:
@@ -31,29 +31,29 @@ class TestParsing:
     def test_a_number_and_a_unit_stand_for_their_product(self, number: int, unit: str) -> None:
         text = f"{number}{unit}"
         if number * HOURS[unit] <= LONGEST / timedelta(hours=1):
-            assert parse_keep(text) == timedelta(hours=number * HOURS[unit])
+            assert parse_retention_period(text) == timedelta(hours=number * HOURS[unit])
         else:
             with pytest.raises(ValueError, match="longer"):
-                parse_keep(text)
+                parse_retention_period(text)
 
     @given(one=st.sampled_from("hdw"), other=st.sampled_from("hdw"), number=st.integers(1, 500))
     def test_longer_units_keep_longer(self, one: str, other: str, number: int) -> None:
         order = HOURS[one] - HOURS[other]
-        difference = parse_keep(f"{number}{one}") - parse_keep(f"{number}{other}")
+        difference = parse_retention_period(f"{number}{one}") - parse_retention_period(f"{number}{other}")
         assert (difference > timedelta()) == (order > 0)
 
     @given(st.text(max_size=12) | st.from_regex(r"[0-9]{1,8}[a-z]", fullmatch=True))
     def test_any_other_text_is_refused(self, text: str) -> None:
         if re.fullmatch(r"[1-9][0-9]*[hdw]", text) and int(text[:-1]) * HOURS[text[-1]] <= 876_600:
-            assert timedelta() < parse_keep(text) <= LONGEST
+            assert timedelta() < parse_retention_period(text) <= LONGEST
         else:
             with pytest.raises(ValueError, match="such as 90d"):
-                parse_keep(text)
+                parse_retention_period(text)
 
     @pytest.mark.parametrize("text", ["", "d", "90", "0d", "-1d", "1.5d", "90 d", "90D", "1m", "٣d", "90d\n", "01d"])
     def test_what_looks_like_it_is_refused(self, text: str) -> None:
         with pytest.raises(ValueError, match="such as 90d"):
-            parse_keep(text)
+            parse_retention_period(text)
 
 
 class TestContracts:
@@ -83,7 +83,7 @@ class TestContracts:
     def test_a_wrong_change_is_refused(self, change: Any, code: str) -> None:
         with pytest.raises(Invalid) as caught:
             alter_contract(parse_contract(EVENTS), change)
-        assert caught.value.places[0].code == code
+        assert caught.value.violations[0].code == code
 
     def test_a_change_to_what_it_is_changes_nothing(self) -> None:
         with pytest.raises(Invalid, match="changes nothing"):

@@ -42,7 +42,7 @@ class TestOrder:
     def test_every_mistake_is_named(self) -> None:
         with pytest.raises(Invalid) as caught:
             parse_order("colour,extra,note,-note,_id", CONTRACT)
-        assert [place.field for place in caught.value.places] == ["colour", "extra", "note", "_id"]
+        assert [violation.field for violation in caught.value.violations] == ["colour", "extra", "note", "_id"]
 
 
 class TestAfter:

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gristmill.core.errors import GristmillError, Invalid, Malformed, Place
+from gristmill.core.errors import GristmillError, Invalid, Malformed, Violation
 from gristmill.datasets.contract_parser import Contract, parse_contract
 from gristmill.records.readers import json as json_reader
-from gristmill.records.readers.context import Reader, Source
+from gristmill.records.readers.context import ReadContext, Reader
 from gristmill.records.readers.csv import read_csv
 from gristmill.records.readers.json import read_json
 from gristmill.records.readers.ndjson import read_ndjson
@@ -36,7 +36,7 @@ PLAIN = parse_contract({"name": "plain", "fields": [{"name": "a", "type": "text"
 
 def read(reader: Reader, body: bytes, contract: Contract = CONTRACT) -> tuple[list[dict[str, Any]], Problems]:
     problems = Problems()
-    source = Source(io.BytesIO(body), RecordValidator(contract), problems, max_depth=32)
+    source = ReadContext(io.BytesIO(body), RecordValidator(contract), problems, max_depth=32)
     rows = [row for step in reader(source) for row in shown(contract, step.table)]
     return rows, problems
 
@@ -48,11 +48,11 @@ def shown(contract: Contract, table: pa.Table) -> list[dict[str, Any]]:
     return [row | {name: None if row[name] is None else json.loads(row[name]) for name in parsed} for row in rows]
 
 
-def refusal(reader: Reader, body: bytes, contract: Contract = CONTRACT) -> tuple[type[GristmillError], Place]:
+def refusal(reader: Reader, body: bytes, contract: Contract = CONTRACT) -> tuple[type[GristmillError], Violation]:
     """Return the error that the body leads to and its first place."""
     with pytest.raises(Invalid) as caught:
         read(reader, body, contract)[1].raise_if_any()
-    return type(caught.value), caught.value.places[0]
+    return type(caught.value), caught.value.violations[0]
 
 
 json_values = st.recursive(
@@ -108,14 +108,14 @@ class TestJson:
 
     def test_each_error_names_record_field_and_value(self) -> None:
         _, problems = read(read_json, b'[{"id":1},{"id":"x","nam":3},{"name":"0123456789+","id":9223372036854775808}]')
-        assert [(place.pointer, place.code, place.record) for place in problems.places] == [
+        assert [(violation.pointer, violation.code, violation.record) for violation in problems.violations] == [
             ("/1/id", "wrong_type", 1),
             ("/1/nam", "unknown_field", 1),
             ("/2/id", "out_of_range", 2),
             ("/2/name", "too_long", 2),
         ]
-        assert '"x"' in problems.places[0].reason
-        assert "id, name, price, extra, seen" in problems.places[1].reason
+        assert '"x"' in problems.violations[0].reason
+        assert "id, name, price, extra, seen" in problems.violations[1].reason
 
     def test_pointers_lead_into_the_records_member(self) -> None:
         assert refusal(read_json, b'{"records":[{"id":null}]}')[1].pointer == "/records/0/id"
@@ -148,14 +148,14 @@ class TestJson:
     def test_a_large_body_is_read_in_blocks_and_counts_all_errors(self) -> None:
         body = json.dumps([{"id": n, "name": "too long by far"} for n in range(30_000)]).encode()
         rows, problems = read(read_json, body)
-        assert (rows, problems.total, len(problems.places)) == ([], 30_000, 100)
+        assert (rows, problems.total, len(problems.violations)) == ([], 30_000, 100)
         rows, problems = read(read_json, body.replace(b" by far", b""))
         assert (len(rows), problems.total) == (30_000, 0)
 
     def test_a_record_with_thousands_of_errors_is_one_place(self) -> None:
         body = json.dumps([{f"x{n}": 1 for n in range(5000)}]).encode()
         _, problems = read(read_json, body)
-        assert (problems.total, problems.places[0].code) == (5001, "too_many_errors")
+        assert (problems.total, problems.violations[0].code) == (5001, "too_many_errors")
 
 
 class TestNdjson:
@@ -165,20 +165,20 @@ class TestNdjson:
 
     def test_a_broken_line_is_named_and_the_others_are_still_checked(self) -> None:
         _, problems = read(read_ndjson, b'{"id":1}\n{"id":\n\n{"id":2}\n{"id":true}\n')
-        assert [(p.line, p.record, p.code) for p in problems.places] == [(2, 1, "malformed"), (5, 3, "wrong_type")]
+        assert [(p.line, p.record, p.code) for p in problems.violations] == [(2, 1, "malformed"), (5, 3, "wrong_type")]
         with pytest.raises(Malformed, match="2 errors, the first in line 2"):
             problems.raise_if_any()
 
     def test_a_broken_byte_is_malformed_with_its_line(self) -> None:
-        kind, place = refusal(read_ndjson, b'{"id":1}\n{"id":2,"name":"\xe4"}\n')
-        assert (kind, place.line) == (Malformed, 2)
+        kind, violation = refusal(read_ndjson, b'{"id":1}\n{"id":2,"name":"\xe4"}\n')
+        assert (kind, violation.line) == (Malformed, 2)
 
     def test_nul_in_text_is_refused(self) -> None:
         assert refusal(read_ndjson, b'{"id":1,"name":"a\\u0000b"}')[1].code == "nul"
 
     def test_a_line_without_end_is_refused_in_bounded_memory(self) -> None:
-        kind, place = refusal(read_ndjson, b"x" * (13 * 1024 * 1024))
-        assert (kind, place.code) == (Malformed, "too_long")
+        kind, violation = refusal(read_ndjson, b"x" * (13 * 1024 * 1024))
+        assert (kind, violation.code) == (Malformed, "too_long")
 
 
 class TestCsv:
@@ -187,7 +187,7 @@ class TestCsv:
             read_csv,
             b'id,name,price,extra,seen\r\n1,"a ""b"",\n",12.50,"{""x"":[1]}",true\r\n\r\n2,,,,\n3,"",,null,false',
         )
-        assert problems.places == []
+        assert problems.violations == []
         assert [row["name"] for row in rows] == ['a "b",\n', None, ""]
         assert str(rows[0]["price"]) == "12.50"
         assert [row["extra"] for row in rows] == [{"x": [1]}, None, None]
@@ -195,8 +195,8 @@ class TestCsv:
 
     def test_columns_may_be_left_out_if_no_required_field_is(self) -> None:
         assert read(read_csv, b"seen,id\ntrue,7\n")[0][0]["id"] == 7
-        kind, place = refusal(read_csv, b"seen\ntrue\n")
-        assert (kind, place.code, place.field) == (Invalid, "missing", "id")
+        kind, violation = refusal(read_csv, b"seen\ntrue\n")
+        assert (kind, violation.code, violation.field) == (Invalid, "missing", "id")
 
     @pytest.mark.parametrize(
         ("body", "code", "line"),
@@ -219,8 +219,8 @@ class TestCsv:
         ],
     )
     def test_every_mistake_has_its_code_and_line(self, body: bytes, code: str, line: int | None) -> None:
-        place = refusal(read_csv, body)[1]
-        assert (place.code, place.line) == (code, line)
+        violation = refusal(read_csv, body)[1]
+        assert (violation.code, violation.line) == (code, line)
 
     @given(
         rows=st.lists(
@@ -237,5 +237,5 @@ class TestCsv:
             quoted = "" if name is None else '"' + name.replace('"', '""') + '"'
             lines.append(f"{number},{quoted}")
         read_rows, problems = read(read_csv, "\r\n".join(lines).encode())
-        assert problems.places == []
+        assert problems.violations == []
         assert [(row["id"], row["name"]) for row in read_rows] == rows

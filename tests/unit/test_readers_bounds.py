@@ -13,7 +13,7 @@ from gristmill.core.errors import Invalid
 from gristmill.datasets.contract_parser import Contract, parse_contract
 from gristmill.records.ingest.chunking import read_batches
 from gristmill.records.readers.arrow import read_arrow
-from gristmill.records.readers.context import Reader, Source
+from gristmill.records.readers.context import ReadContext, Reader
 from gristmill.records.readers.limits import arrow_frames, parquet_pages
 from gristmill.records.readers.parquet import read_parquet
 from gristmill.records.validation.rows import Problems, RecordValidator
@@ -80,7 +80,7 @@ class TestBounds:
         assert len(body) < MIB
         before = pa.total_allocated_bytes()
         error = refusal(read_parquet, body, SMALL)
-        assert (type(error), error.places[0].code) == (Invalid, "pages_too_large")
+        assert (type(error), error.violations[0].code) == (Invalid, "pages_too_large")
         assert "Row group 0" in error.detail
         assert pa.total_allocated_bytes() < before + MIB
         assert read(read_parquet, as_parquet(table, use_dictionary=False, data_page_size=MIB), SMALL)
@@ -90,7 +90,7 @@ class TestBounds:
         long = pa.ListArray.from_arrays(pa.array([0, 5 * MIB], pa.int32()), numbers)
         contract = parse_contract({"name": "v", "fields": [{"name": "v", "type": "vector", "dimensions": 8}]})
         error = refusal(read_parquet, as_parquet(pa.table({"v": long})), contract)
-        assert (error.places[0].code, error.places[0].field) == ("wrong_length", "v")
+        assert (error.violations[0].code, error.violations[0].field) == ("wrong_length", "v")
 
     @pytest.mark.parametrize("compression", [None, "zstd", "lz4"])
     def test_a_record_batch_that_unpacks_to_too_much_is_refused(
@@ -100,7 +100,7 @@ class TestBounds:
         table = pa.table({"n": np.zeros(MIB, np.int64)})
         body = as_stream(table, rows=MIB, compression=compression)
         error = refusal(read_arrow, body, SMALL)
-        assert (type(error), error.places[0].code) == (Invalid, "batch_too_large")
+        assert (type(error), error.violations[0].code) == (Invalid, "batch_too_large")
         assert "max_chunksize" in error.detail
         assert read(read_arrow, as_stream(table, rows=100_000, compression=compression), SMALL)
 
@@ -117,7 +117,7 @@ class TestBounds:
         body = bytearray(as_stream(pa.table({"n": list(range(10_000))}), compression="zstd"))
         magic = body.index(b"\x28\xb5\x2f\xfd")
         body[magic - 8 : magic] = struct.pack("<q", 2**40)
-        assert refusal(read_arrow, bytes(body), SMALL).places[0].code == "batch_too_large"
+        assert refusal(read_arrow, bytes(body), SMALL).violations[0].code == "batch_too_large"
 
     @pytest.mark.promise(7)
     @both
@@ -143,7 +143,7 @@ def _peak(reader: Reader, body: bytes, contract: Contract, most: int | None = No
     pool = pa.default_memory_pool()
     pool.release_unused()
     before, peak = pool.bytes_allocated(), 0
-    source = Source(io.BytesIO(body), RecordValidator(contract), Problems(), 32)
+    source = ReadContext(io.BytesIO(body), RecordValidator(contract), Problems(), 32)
     for number, batch in enumerate(read_batches(reader, source, 8 * MIB, 20_000)):
         peak = max(peak, pool.bytes_allocated() - before)
         if most is not None and number >= most:

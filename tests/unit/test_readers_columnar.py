@@ -126,7 +126,7 @@ class TestFormats:
     @both
     def test_an_empty_table_is_refused_as_an_empty_batch(self, reader: Reader) -> None:
         error = refusal(reader, WAYS[reader](pa.table({"n": pa.array([], pa.int64())})), SMALL)
-        assert error.places[0].code == "empty"
+        assert error.violations[0].code == "empty"
 
 
 class TestDocs:
@@ -173,7 +173,7 @@ class TestMistakes:
         )
         error = refusal(reader, WAYS[reader](table), CONTRACT)
         assert type(error) is Invalid
-        found = {place.pointer: (place.code, place.field, place.record) for place in error.places}
+        found = {place.pointer: (place.code, place.field, place.record) for place in error.violations}
         assert found == {
             "/name": ("wrong_type", "name", None),
             "/price": ("wrong_type", "price", None),
@@ -185,7 +185,7 @@ class TestMistakes:
             "/id": ("missing", "id", None),
             "/_embedding": ("missing", "_embedding", None),
         }
-        reasons = {place.field: place.reason for place in error.places}
+        reasons = {place.field: place.reason for place in error.violations}
         for field, shown in (("name", "int32"), ("name", "string"), ("price", "double"), ("price", "decimal128")):
             assert shown in reasons[field]
         assert "time zone" in reasons["at"]
@@ -195,13 +195,13 @@ class TestMistakes:
             pa.array([0, 1], pa.int8()), pa.array([0, 0], pa.int32()), [pa.array([1]), pa.array(["a"])]
         )
         error = refusal(read_arrow, as_stream(pa.table({"n": mixed})), SMALL)
-        assert (error.places[0].field, error.places[0].code) == ("n", "wrong_type")
-        assert "union" in error.places[0].reason
+        assert (error.violations[0].field, error.violations[0].code) == ("n", "wrong_type")
+        assert "union" in error.violations[0].reason
 
     @both
     def test_a_column_twice_is_refused(self, reader: Reader) -> None:
         table = pa.Table.from_arrays([pa.array([1]), pa.array([2])], ["n", "n"])
-        place = refusal(reader, WAYS[reader](table), SMALL).places[0]
+        place = refusal(reader, WAYS[reader](table), SMALL).violations[0]
         assert (place.pointer, place.code) == ("/n", "duplicate")
 
     @both
@@ -215,7 +215,7 @@ class TestMistakes:
         rejects: list[Reject] = []
         (batch,) = read(reader, as_parquet(table) if reader is read_parquet else as_stream(table), CONTRACT, rejects)
         assert (batch.table.column("id").to_pylist(), batch.ords) == ([5], None)
-        found = [(r.record, r.line, [(p.field, p.code) for p in r.places]) for r in rejects]
+        found = [(r.record, r.line, [(p.field, p.code) for p in r.violations]) for r in rejects]
         assert found == [
             (0, None, [("_embedding", "zero_vector")]),
             (1, None, [("id", "out_of_range")]),
@@ -223,14 +223,17 @@ class TestMistakes:
             (3, None, [("_embedding", "not_finite")]),
             (4, None, [("id", "null")]),
         ]
-        assert "1970-01-01T00:00:00.000001001Z" in rejects[2].places[0].reason
+        assert "1970-01-01T00:00:00.000001001Z" in rejects[2].violations[0].reason
         assert json.loads(rejects[1].raw)["id"] == 2**63
 
     @both
     def test_json_columns_that_hold_no_json_are_named(self, reader: Reader) -> None:
         contract = parse_contract({"name": "j", "fields": [{"name": "x", "type": "json"}]})
         error = refusal(reader, WAYS[reader](pa.table({"x": ["{}", "{", '"\\u0000"']})), contract)
-        assert [(p.record, p.code, p.pointer) for p in error.places] == [(1, "not_json", "/1/x"), (2, "nul", "/2/x")]
+        assert [(p.record, p.code, p.pointer) for p in error.violations] == [
+            (1, "not_json", "/1/x"),
+            (2, "nul", "/2/x"),
+        ]
 
     @both
     @pytest.mark.parametrize(
@@ -245,7 +248,7 @@ class TestMistakes:
         for end in [*range(0, len(body) - 20, len(body) // 40), len(body) - 20]:
             error = refusal(reader, body[:end], SMALL)
             assert type(error) is Malformed, end
-            assert error.places[0].code == "malformed"
+            assert error.violations[0].code == "malformed"
 
     def test_a_batch_that_is_broken_off_is_named_with_its_records(self) -> None:
         body = as_stream(pa.table({"n": list(range(1000)), "t": ["text"] * 1000}), rows=100)
@@ -314,4 +317,6 @@ class TestMistakes:
     def test_a_footer_that_is_too_large_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(parquet_pages, "MAX_FOOTER_BYTES", 1000)
         table = pa.table({"n": list(range(100))})
-        assert refusal(read_parquet, as_parquet(table, row_group_size=1), SMALL).places[0].code == "footer_too_large"
+        assert (
+            refusal(read_parquet, as_parquet(table, row_group_size=1), SMALL).violations[0].code == "footer_too_large"
+        )

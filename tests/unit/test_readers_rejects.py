@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from gristmill.core.errors import Malformed
 from gristmill.datasets.contract_parser import parse_contract
 from gristmill.records.ingest.chunking import Batch, read_batches
-from gristmill.records.readers.context import Reader, Source
+from gristmill.records.readers.context import ReadContext, Reader
 from gristmill.records.readers.csv import read_csv
 from gristmill.records.readers.json import read_json
 from gristmill.records.readers.ndjson import read_ndjson
@@ -32,7 +32,7 @@ CONTRACT = parse_contract(
 
 def read(reader: Reader, body: bytes, max_records: int = 1000) -> tuple[list[Batch], list[Reject]]:
     rejects: list[Reject] = []
-    source = Source(io.BytesIO(body), RecordValidator(CONTRACT), Problems(), 32, rejects.append)
+    source = ReadContext(io.BytesIO(body), RecordValidator(CONTRACT), Problems(), 32, rejects.append)
     return list(read_batches(reader, source, 8 * 1024 * 1024, max_records)), rejects
 
 
@@ -56,8 +56,8 @@ class TestRejects:
             (3, 5, b'{"id":'),
             (5, 7, b'{"id":5,"name":"\xff"}'),
         ]
-        assert [r.places[0].code for r in rejects] == ["wrong_type", "malformed", "malformed"]
-        assert (rejects[0].places[0].field, rejects[0].places[0].line) == ("id", 3)
+        assert [r.violations[0].code for r in rejects] == ["wrong_type", "malformed", "malformed"]
+        assert (rejects[0].violations[0].field, rejects[0].violations[0].line) == ("id", 3)
 
     def test_json_elements_are_kept_as_they_were_sent(self) -> None:
         body = b'[{"id":0}, {"id": null} ,{"id":2},{"id":3,"extra":[{},]}, 7,{"id":5}]'
@@ -74,7 +74,7 @@ class TestRejects:
         body = b'id,name\r\n0,"a\nb"\r\n1,"c\nlong enough to refuse"\r\nx,y\r\n3\r\n4,a"b"\r\n5,\xff\r\n6,z\r\n'
         batches, rejects = read(read_csv, body)
         assert places(batches) == [(0, 0), (6, 6)]
-        assert [(r.record, r.line, r.raw, r.places[0].code) for r in rejects] == [
+        assert [(r.record, r.line, r.raw, r.violations[0].code) for r in rejects] == [
             (1, 4, b'1,"c\nlong enough to refuse"', "too_long"),
             (2, 6, b"x,y", "wrong_type"),
             (3, 7, b"3", "uneven_row"),
@@ -113,7 +113,7 @@ class TestRejects:
         body = json.dumps({"id": 0, "extra": ["x" * 1_000_000] * 9}) + '\n{"id":1}'
         batches, rejects = read(read_ndjson, body.encode())
         assert places(batches) == [(1, 1)]
-        assert (rejects[0].record, rejects[0].places[0].code) == (0, "record_too_large")
+        assert (rejects[0].record, rejects[0].violations[0].code) == (0, "record_too_large")
         assert json.loads(rejects[0].raw)["extra"] == ["x" * 1_000_000] * 9
 
     @given(

@@ -14,7 +14,7 @@ from gristmill.datasets.contract_parser import parse_contract
 from gristmill.jobs.submit import NewChunk
 from gristmill.records.ingest.chunking import Batch, read_batches
 from gristmill.records.payload import decode, encode
-from gristmill.records.readers.context import Source
+from gristmill.records.readers.context import ReadContext
 from gristmill.records.readers.ndjson import read_ndjson
 from gristmill.records.spool import MEMORY_BYTES, BodySpool, Spool, SpooledChunks, SpoolFile
 from gristmill.records.validation.rows import Problems, RecordValidator
@@ -33,7 +33,7 @@ CONTRACT = parse_contract(
 
 
 def batches(file: Any, max_bytes: int = 8 * MIB, max_records: int = 20_000) -> Iterator[Batch]:
-    source = Source(file, RecordValidator(CONTRACT), Problems(), 32)
+    source = ReadContext(file, RecordValidator(CONTRACT), Problems(), 32)
     return read_batches(read_ndjson, source, max_bytes, max_records)
 
 
@@ -71,7 +71,7 @@ class TestChunks:
         body = json.dumps({"n": 0}) + "\n" + json.dumps(big)
         with pytest.raises(Invalid) as caught:
             list(batches(io.BytesIO(body.encode())))
-        assert (caught.value.places[0].code, caught.value.places[0].record) == ("record_too_large", 1)
+        assert (caught.value.violations[0].code, caught.value.violations[0].record) == ("record_too_large", 1)
 
     @pytest.mark.promise(7)
     def test_memory_does_not_grow_with_the_body(self) -> None:

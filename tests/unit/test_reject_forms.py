@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gristmill.core.errors import Place
+from gristmill.core.errors import Violation
 from gristmill.datasets.contract_parser import parse_contract
 from gristmill.records.readers.csv_rows import split_row
 from gristmill.records.reject import Reject
@@ -33,7 +33,7 @@ CONTRACT = parse_contract(
     }
 )
 FIELDS = validator_of(CONTRACT).fields
-PLACE = Place("/3/n", "wrong_type", "no number", record=3, field="n")
+PLACE = Violation("/3/n", "wrong_type", "no number", record=3, field="n")
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
@@ -147,4 +147,4 @@ class TestSpool:
         spool.add(Reject(1, None, b"", (PLACE,)))
         with pytest.raises(TooManyRejects, match="More than 2 records") as caught:
             spool.add(Reject(2, None, b"", (PLACE,)))
-        assert len(caught.value.places) == 2
+        assert len(caught.value.violations) == 2

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic_core import ValidationError
 
-from gristmill.core.errors import Invalid, Malformed, Place
+from gristmill.core.errors import Invalid, Malformed, Violation
 from gristmill.datasets.contract_parser import parse_contract
 from gristmill.records.validation.rows import Problems, RecordValidator
 
@@ -30,13 +30,13 @@ VALIDATOR = RecordValidator(
 GOOD = {"k": "a", "_embedding": [1, 0, 0]}
 
 
-def refused(raw: str | bytes) -> Place:
+def refused(raw: str | bytes) -> Violation:
     with pytest.raises(ValidationError) as caught:
         VALIDATOR.validate_json(raw.encode() if isinstance(raw, str) else raw)
-    places, total = VALIDATOR.places(caught.value, "/7", 7, 8)
-    assert total == len(places) == 1, places
-    assert (places[0].record, places[0].line) == (7, 8)
-    return places[0]
+    violations, total = VALIDATOR.violations(caught.value, "/7", 7, 8)
+    assert total == len(violations) == 1, violations
+    assert (violations[0].record, violations[0].line) == (7, 8)
+    return violations[0]
 
 
 class TestBadValues:
@@ -75,23 +75,23 @@ class TestBadValues:
     )
     def test_the_place_has_a_code_and_shows_the_value(self, field: str, value: str, code: str, shown: str) -> None:
         members = {name: json.dumps(item) for name, item in GOOD.items()} | {field: value}
-        place = refused("{" + ",".join(f'"{name}":{text}' for name, text in members.items()) + "}")
-        assert (place.field, place.code) == (field, code), place
-        assert place.pointer.startswith(f"/7/{field}")
-        assert shown in place.reason
+        violation = refused("{" + ",".join(f'"{name}":{text}' for name, text in members.items()) + "}")
+        assert (violation.field, violation.code) == (field, code), violation
+        assert violation.pointer.startswith(f"/7/{field}")
+        assert shown in violation.reason
 
     def test_missing_and_unknown_members(self) -> None:
         assert refused('{"_embedding":null}').code == "missing"
         assert refused('{"k":"a"}').field == "_embedding"
-        place = refused('{"k":"a","_embedding":null,"a/b~c":1}')
-        assert (place.code, place.pointer) == ("unknown_field", "/7/a~1b~0c")
+        violation = refused('{"k":"a","_embedding":null,"a/b~c":1}')
+        assert (violation.code, violation.pointer) == ("unknown_field", "/7/a~1b~0c")
 
     def test_long_values_and_names_are_shortened(self) -> None:
-        place = refused(json.dumps({**GOOD, "i": "x" * 10_000}))
-        assert len(place.reason) < 300
-        place = refused(json.dumps({**GOOD, "x" * 10_000: 1}))
-        assert len(place.reason) < 400
-        assert len(place.pointer) < 100
+        violation = refused(json.dumps({**GOOD, "i": "x" * 10_000}))
+        assert len(violation.reason) < 300
+        violation = refused(json.dumps({**GOOD, "x" * 10_000: 1}))
+        assert len(violation.reason) < 400
+        assert len(violation.pointer) < 100
 
     @pytest.mark.parametrize("raw", ["", "{", "[]", "null", b'{"k":"\xff"}', '{"k":"\\ud800"}', "{}x", "[" * 100_000])
     def test_what_is_no_object_at_all(self, raw: str | bytes) -> None:
@@ -121,7 +121,7 @@ class TestChanges:
         with pytest.raises(Invalid) as caught:
             self.changes(raw)
         assert type(caught.value) is kind
-        assert caught.value.places[0].code == code
+        assert caught.value.violations[0].code == code
 
 
 class TestProblems:
@@ -129,7 +129,7 @@ class TestProblems:
         problems = Problems()
         problems.raise_if_any()
         for record in range(250):
-            problems.add(Place(f"/{record}/i", "wrong_type", "is wrong", record))
+            problems.add(Violation(f"/{record}/i", "wrong_type", "is wrong", record))
         with pytest.raises(Invalid, match="250 errors, the first in record 0") as caught:
             problems.raise_if_any()
         body = caught.value.problem()

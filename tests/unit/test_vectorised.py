@@ -16,7 +16,7 @@ from gristmill.core.errors import Invalid
 from gristmill.datasets.contract_parser import Contract, parse_contract
 from gristmill.records.readers import columnar
 from gristmill.records.readers.arrow import read_arrow
-from gristmill.records.readers.context import Reader, Source, Step
+from gristmill.records.readers.context import ReadContext, Reader, RecordBlock
 from gristmill.records.readers.csv import read_csv
 from gristmill.records.reject import Reject
 from gristmill.records.validation.columns import Mask, check_columns, check_schema
@@ -62,8 +62,8 @@ def read(reader: Reader, body: bytes, contract: Contract, precise: bool) -> tupl
     with pytest.MonkeyPatch.context() as patch:
         if precise:
             patch.setattr(columnar, "check_columns", mark_all)
-        source = Source(io.BytesIO(body), validator_of(contract), Problems(), 32, rejects.append)
-        steps: list[Step] = list(reader(source))
+        source = ReadContext(io.BytesIO(body), validator_of(contract), Problems(), 32, rejects.append)
+        steps: list[RecordBlock] = list(reader(source))
     rows = [pair for step in steps for pair in zip(step.ords.tolist(), step.table.to_pylist(), strict=True)]
     for step in steps:
         step.table.validate(full=True)
@@ -154,7 +154,7 @@ class TestCells:
                 try:
                     found.append(read(read_csv, b"a,b\n" + body, contract, False))
                 except Invalid as error:
-                    found.append((type(error), error.places))  # type: ignore[arg-type]
+                    found.append((type(error), error.violations))  # type: ignore[arg-type]
         assert found[0] == found[1]
 
     @given(rows=st.lists(st.text('ab",\n\r é', max_size=8), min_size=1, max_size=30), block=st.integers(1, 50))

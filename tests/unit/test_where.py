@@ -71,13 +71,13 @@ def sql(where: Any) -> str:
 def test_a_bad_filter_is_refused_where_it_is_wrong(where: Any, pointer: str, code: str) -> None:
     with pytest.raises(Invalid) as caught:
         sql(where)
-    assert [(place.pointer, place.code) for place in caught.value.places] == [(pointer, code)]
+    assert [(place.pointer, place.code) for place in caught.value.violations] == [(pointer, code)]
 
 
 def test_every_mistake_is_named_in_one_answer() -> None:
     with pytest.raises(Invalid) as caught:
         sql({"x": 1, "or": [{"i": "1"}, {"not": {"t": 5}}]})
-    assert [place.pointer for place in caught.value.places] == ["/where/x", "/where/or/0/i", "/where/or/1/not/t"]
+    assert [place.pointer for place in caught.value.violations] == ["/where/x", "/where/or/0/i", "/where/or/1/not/t"]
 
 
 def test_nesting_is_bounded() -> None:
@@ -93,7 +93,7 @@ def test_conditions_are_bounded() -> None:
     sql({"or": [{"i": 1}] * MAX_CONDITIONS})
     with pytest.raises(Invalid) as caught:
         sql({"or": [{"i": 1}] * (MAX_CONDITIONS + 50)})
-    assert [place.code for place in caught.value.places] == ["too_many"]
+    assert [place.code for place in caught.value.violations] == ["too_many"]
 
 
 @pytest.mark.parametrize("where", [None, {}])

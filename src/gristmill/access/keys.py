@@ -9,10 +9,10 @@ from typing import Any
 
 from gristmill.access import repository
 from gristmill.core.database import Database
-from gristmill.core.errors import Conflict, Invalid, NotFound, Place
+from gristmill.core.errors import Conflict, Invalid, NotFound, Violation
 from gristmill.kit.ids import uuid7
 
-SCOPES = ("read", "write", "admin")
+PERMISSIONS = ("read", "write", "admin")
 PREFIX = "gm_"
 
 
@@ -21,8 +21,8 @@ def create_key(database: Database, name: str, scope: str, token: str | None = No
 
     token: a key made elsewhere, of at least 20 characters; without it a random one of 256 bits is made.
     """
-    if scope not in SCOPES:
-        raise _invalid("scope", scope, f"one of {', '.join(SCOPES)}")
+    if scope not in PERMISSIONS:
+        raise _invalid("scope", scope, f"one of {', '.join(PERMISSIONS)}")
     if not re.fullmatch(r"[A-Za-z0-9_.-]{1,63}", name):
         raise _invalid("name", name, "1 to 63 letters, digits, '_', '.', '-'")
     if token is not None and not re.fullmatch(r"[\x21-\x7e]{20,200}", token):
@@ -95,4 +95,4 @@ def _hash(token: str) -> str:
 
 def _invalid(field: str, value: str, valid: str) -> Invalid:
     reason = f"{field} {value[:80]!r} is not valid: give {valid}"
-    return Invalid(reason, [Place(pointer=f"/{field}", code="bad_value", reason=reason, field=field)])
+    return Invalid(reason, [Violation(pointer=f"/{field}", code="bad_value", reason=reason, field=field)])

@@ -7,7 +7,8 @@ import uvicorn
 from gristmill.access.keys import KeyRing, ensure_key
 from gristmill.api.app import make_app
 from gristmill.api.middleware import LOOPBACK
-from gristmill.bootstrap.services import Gristmill
+from gristmill.bootstrap.api import ApiServices
+from gristmill.bootstrap.shared import Gristmill
 from gristmill.core.config import Settings, load_settings
 from gristmill.core.errors import GristmillError, Unavailable
 from gristmill.core.logs import configure_logs, get_logger
@@ -29,7 +30,7 @@ def main() -> None:
         log.error("api.refused_to_start", reason=error.detail)
         sys.exit(1)
     uvicorn.run(
-        make_app(gristmill),
+        make_app(ApiServices(gristmill)),
         host=settings.api_host,
         port=settings.api_port,
         log_config=None,

@@ -12,29 +12,31 @@ from starlette.types import ASGIApp
 from gristmill import __version__
 from gristmill.access.keys import KeyRing
 from gristmill.api import service_endpoints
-from gristmill.api.middleware import API, Gate
+from gristmill.api.middleware import API, ApiMiddleware
 from gristmill.api.problems import install_problem_handlers
 from gristmill.api.shortcut import RecordsCall, SearchCall, Shortcut
-from gristmill.bootstrap.services import Gristmill
+from gristmill.bootstrap.api import ApiServices
+from gristmill.bootstrap.shared import freeze_memory
 from gristmill.core.config import Settings
 from gristmill.core.http.endpoints import known_parameters
-from gristmill.jobs.completion import Waits
+from gristmill.jobs.completion import JobCompletion
 
 
-def make_app(gristmill: Gristmill) -> ASGIApp:
+def make_app(services: ApiServices) -> ASGIApp:
     """Return the ASGI application."""
+    gristmill = services.gristmill
     settings: Settings = gristmill.settings
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         anyio.to_thread.current_default_thread_limiter().total_tokens = settings.api_threads
-        await app.state.waits.start()
+        await app.state.completion.start()
         # In a thread of its own: the first search would otherwise wait for the embedder's weights.
-        warm_up = asyncio.create_task(asyncio.to_thread(gristmill.load_embedder))
-        gristmill.settle_memory()
+        warm_up = asyncio.create_task(asyncio.to_thread(services.load_embedder))
+        freeze_memory()
         yield
         await warm_up
-        await app.state.waits.stop()
+        await app.state.completion.stop()
 
     # FastAPIOffline serves the documentation's scripts itself: /docs works without a way to the Internet.
     app: FastAPI = FastAPIOffline(
@@ -44,15 +46,15 @@ def make_app(gristmill: Gristmill) -> ASGIApp:
         lifespan=lifespan,
         redirect_slashes=False,
     )
-    app.state.jobs = gristmill.jobs
+    app.state.jobs = services.jobs
     app.state.notifier = gristmill.notifier
-    app.state.waits = Waits(gristmill.database)
+    app.state.completion = JobCompletion(gristmill.database)
     app.state.max_wait = settings.api_max_wait
     app.state.idempotency_hours = settings.jobs_idempotency_hours
     app.include_router(service_endpoints.build_router(gristmill.database))
-    for router in gristmill.routers():
+    for router in services.routers():
         app.include_router(router, prefix=API, dependencies=[Depends(known_parameters)])
     install_problem_handlers(app)
-    records = RecordsCall(gristmill.small_ingest, gristmill.spool, gristmill.notifier)
-    short = Shortcut(app, [records, SearchCall(gristmill.search)])
-    return Gate(short, settings, KeyRing(gristmill.database))
+    records = RecordsCall(services.small_ingest, services.spool, gristmill.notifier)
+    short = Shortcut(app, [records, SearchCall(services.search)])
+    return ApiMiddleware(short, settings, KeyRing(gristmill.database))

@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from gristmill.core.database import Database
-from gristmill.jobs.counters import read_figures
+from gristmill.jobs.counters import read_counters
 from gristmill.jobs.repository import read
 from gristmill.search.recall.measure import read_recalls
 
@@ -44,7 +44,7 @@ class PostgresCollector:
             staged = read.sum_staged_bytes(connection)
             queued = read.count_queued(connection)
             live = read.live_processes(connection)
-            stored = read_figures(connection)
+            stored = read_counters(connection)
             recalls = read_recalls(connection)
         age = GaugeMetricFamily(
             "gristmill_oldest_due_chunk_seconds",

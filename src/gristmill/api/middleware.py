@@ -34,7 +34,7 @@ OPEN_PATHS = frozenset({"/healthz", "/readyz", "/metrics", "/version", "/docs", 
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 
 
-class Gate:
+class ApiMiddleware:
     """Wraps the application."""
 
     def __init__(self, app: Application, settings: Settings, keys: KeyRing) -> None:

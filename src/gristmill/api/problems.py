@@ -18,11 +18,11 @@ from gristmill.core.errors import (
     Malformed,
     MethodNotAllowed,
     NotFound,
-    Place,
     TooLarge,
     Unauthenticated,
     Unavailable,
     UnsupportedMedia,
+    Violation,
 )
 from gristmill.core.logs import get_logger
 
@@ -93,16 +93,16 @@ def _allowed_methods(request: Request) -> str:
 
 
 def _invalid(errors: Sequence[Mapping[str, Any]]) -> Invalid:
-    places = []
+    violations = []
     for item in errors:
         location = [str(part) for part in item["loc"]]
         value = repr(item.get("input"))[:80]
-        places.append(
-            Place(
+        violations.append(
+            Violation(
                 pointer="/" + "/".join(location),
                 code=str(item["type"]),
                 reason=f"{'.'.join(location[1:]) or location[0]}: {item['msg']} (got {value})",
                 field=location[-1],
             )
         )
-    return Invalid("; ".join(place.reason for place in places[:3]), places)
+    return Invalid("; ".join(violation.reason for violation in violations[:3]), violations)

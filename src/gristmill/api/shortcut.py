@@ -16,11 +16,11 @@ from starlette.concurrency import run_in_threadpool
 from gristmill.api.middleware import API, Application, Message, Receive, Scope, Send
 from gristmill.api.problems import encode_problem
 from gristmill.core.errors import GristmillError, Internal
-from gristmill.core.http.endpoints import SCOPES, Principal
+from gristmill.core.http.endpoints import PERMISSIONS, Principal
 from gristmill.core.logs import get_logger
 from gristmill.jobs.notifications import Notifier
 from gristmill.jobs.schemas import job_body
-from gristmill.jobs.submit import Request
+from gristmill.jobs.submit import WriteRequest
 from gristmill.records.ingest.service import IngestOptions
 from gristmill.records.ingest.small import MOST_BYTES, SmallIngest
 from gristmill.records.readers import JSON
@@ -81,7 +81,7 @@ class RecordsCall:
         spooled = BodySpool(self._spool, MOST_BYTES, None)
         try:
             spooled.write(body)
-            request = Request(principal.name, scope["state"]["request_id"])
+            request = WriteRequest(principal.name, scope["state"]["request_id"])
             await self._small.submit(dataset, spooled, kind, _OPTIONS, request)
         finally:
             spooled.close()
@@ -153,7 +153,7 @@ def _kind(call: ShortCall, scope: Scope) -> str | None:
     length = headers.get(b"content-length", b"")
     if not length.isdigit() or int(length) > call.most_bytes or not headers.keys() <= _PLAIN:
         return None
-    if SCOPES.index(principal.scope) < SCOPES.index(call.needs):
+    if PERMISSIONS.index(principal.scope) < PERMISSIONS.index(call.needs):
         return None
     return call.kinds.get(headers.get(b"content-type", b""))
 

@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from gristmill.core.errors import Invalid, Place
+from gristmill.core.errors import Invalid, Violation
 
 MIB = 1024 * 1024
 
@@ -138,8 +138,8 @@ def load_settings(**flags: Any) -> Settings:
     try:
         return Settings(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
-        places = [
-            Place(
+        violations = [
+            Violation(
                 pointer="/" + "/".join(str(part) for part in item["loc"]),
                 code=item["type"],
                 reason=f"{item['msg']} (got {item.get('input')!r})",
@@ -147,5 +147,5 @@ def load_settings(**flags: Any) -> Settings:
             )
             for item in error.errors()
         ]
-        listed = "; ".join(f"{place.field}: {place.reason}" for place in places)
-        raise Invalid(f"The configuration is not valid: {listed}", places) from error
+        listed = "; ".join(f"{violation.field}: {violation.reason}" for violation in violations)
+        raise Invalid(f"The configuration is not valid: {listed}", violations) from error

@@ -29,7 +29,7 @@ MAX_LISTED = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Violation:
     """One thing that is wrong: where (JSON pointer), what (stable code), why (a sentence that shows the value).
 
     record: index of the record in the request, from 0, or None when the place is not in a record.
@@ -80,22 +80,24 @@ class GristmillError(Exception):
 
 
 class Invalid(GristmillError):
-    """The request cannot be applied. ``places`` lists at most 100 errors; ``total`` counts all of them."""
+    """The request cannot be applied. ``violations`` lists at most 100 errors; ``total`` counts all of them."""
 
     code = "invalid"
     kind = "invalid"
     status = 422
     title = "The request is not valid"
 
-    def __init__(self, detail: str, places: Sequence[Place] = (), total: int | None = None, **extra: Any) -> None:
+    def __init__(
+        self, detail: str, violations: Sequence[Violation] = (), total: int | None = None, **extra: Any
+    ) -> None:
         super().__init__(detail, **extra)
-        self.places = list(places[:MAX_LISTED])
-        self.total = len(places) if total is None else total
+        self.violations = list(violations[:MAX_LISTED])
+        self.total = len(violations) if total is None else total
 
     def problem(self) -> dict[str, Any]:
         body = super().problem()
-        if self.places:
-            body["errors"] = [place.as_json() for place in self.places]
+        if self.violations:
+            body["errors"] = [violation.as_json() for violation in self.violations]
             body["errors_total"] = self.total
         return body
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from gristmill.core.errors import Invalid, Place
+from gristmill.core.errors import Invalid, Violation
 from gristmill.datasets import contract
 from gristmill.datasets import contract_checks as checks
 from gristmill.datasets.contract import Contract, FieldSpec
@@ -24,24 +24,24 @@ def alter_contract(old: Contract, change: Any) -> Contract:
     """Return ``old`` changed by ``change``: ``{"add_fields": [field, …], "alter_fields": [{"name": …, limits}, …]}``.
 
     ``{"keep": "90d"}`` sets how long records are kept, null lets them stay. A limit given as null is lifted.
-    Raises Invalid with a Place for every part that is not a widening.
+    Raises Invalid with a Violation for every part that is not a widening.
     """
-    places = list(_check_members(change))
-    if places:
-        raise _refuse(places)
+    violations = list(_check_members(change))
+    if violations:
+        raise _refuse(violations)
     added: list[FieldSpec] = []
     for index, body in enumerate(change.get("add_fields", [])):
         field = checks.read_field(body, f"/add_fields/{index}")
         if isinstance(field, list):
-            places += field
+            violations += field
             continue
-        places += _check_added(old, added, field, f"/add_fields/{index}")
+        violations += _check_added(old, added, field, f"/add_fields/{index}")
         added.append(field)
     altered: dict[str, FieldSpec] = {}
     for index, body in enumerate(change.get("alter_fields", [])):
         result = _alter_field(old, altered, body, f"/alter_fields/{index}")
         if isinstance(result, list):
-            places += result
+            violations += result
         else:
             altered[result.name] = result
     fields = (*(altered.get(field.name, field) for field in old.fields), *added)
@@ -55,66 +55,66 @@ def alter_contract(old: Contract, change: Any) -> Contract:
             "keep": change.get("keep", old.keep),
         }
     )
-    if not places:
-        places += checks.check_size(new)
-        places += checks.check_indexed(new)
-        places += checks.check_keep(new)
-    if places:
-        raise _refuse(places)
+    if not violations:
+        violations += checks.check_size(new)
+        violations += checks.check_indexed(new)
+        violations += checks.check_keep(new)
+    if violations:
+        raise _refuse(violations)
     if new == old:
         raise Invalid("The change changes nothing: the contract says all of this already")
     return new
 
 
-def _refuse(places: list[Place]) -> Invalid:
-    return Invalid(f"The change is not valid: {places[0].pointer or '/'}: {places[0].reason}", places)
+def _refuse(violations: list[Violation]) -> Invalid:
+    return Invalid(f"The change is not valid: {violations[0].pointer or '/'}: {violations[0].reason}", violations)
 
 
-def _check_members(change: Any) -> Iterator[Place]:
+def _check_members(change: Any) -> Iterator[Violation]:
     if not isinstance(change, dict):
-        yield Place("", "wrong_type", f"{shorten(change)} is not a JSON object")
+        yield Violation("", "wrong_type", f"{shorten(change)} is not a JSON object")
         return
     for name, value in change.items():
         if name in _FIXED:
             reason = f"{name} cannot be changed: create another dataset and submit the records to it"
-            yield Place(f"/{name}", "fixed", reason, field=name)
+            yield Violation(f"/{name}", "fixed", reason, field=name)
         elif name not in _MEMBERS:
             reason = f"{shorten(name)} is none of: {', '.join(_MEMBERS)}"
-            yield Place(f"/{name[:80]}", "unknown_member", reason)
+            yield Violation(f"/{name[:80]}", "unknown_member", reason)
         elif name == "keep":
             if value is not None and not isinstance(value, str):
-                yield Place("/keep", "wrong_type", f"{shorten(value)}: keep is {KEEP_RULE}, or null", field="keep")
+                yield Violation("/keep", "wrong_type", f"{shorten(value)}: keep is {KEEP_RULE}, or null", field="keep")
         elif not isinstance(value, list):
-            yield Place(f"/{name}", "wrong_type", f"{name} takes a list, not {shorten(value)}")
+            yield Violation(f"/{name}", "wrong_type", f"{name} takes a list, not {shorten(value)}")
     if not change.get("add_fields") and not change.get("alter_fields") and "keep" not in change:
-        yield Place("", "missing", f"There is nothing to change: give one of {', '.join(_MEMBERS)}")
+        yield Violation("", "missing", f"There is nothing to change: give one of {', '.join(_MEMBERS)}")
 
 
-def _check_added(old: Contract, added: list[FieldSpec], field: FieldSpec, pointer: str) -> Iterator[Place]:
+def _check_added(old: Contract, added: list[FieldSpec], field: FieldSpec, pointer: str) -> Iterator[Violation]:
     if old.has_field(field.name) or any(field.name == other.name for other in added):
         reason = f"The name {shorten(field.name)} is used by another field already"
-        yield Place(f"{pointer}/name", "duplicate", reason, field=field.name)
+        yield Violation(f"{pointer}/name", "duplicate", reason, field=field.name)
     if field.required:
         reason = "A field that is added must be optional, as the records that are there have no value for it"
-        yield Place(f"{pointer}/required", "not_a_widening", reason, field=field.name)
+        yield Violation(f"{pointer}/required", "not_a_widening", reason, field=field.name)
 
 
-def _alter_field(old: Contract, altered: dict[str, FieldSpec], body: Any, pointer: str) -> FieldSpec | list[Place]:
+def _alter_field(old: Contract, altered: dict[str, FieldSpec], body: Any, pointer: str) -> FieldSpec | list[Violation]:
     if not isinstance(body, dict) or not isinstance(body.get("name"), str):
-        return [Place(pointer, "wrong_type", f"{shorten(body)} is not an object with the name of a field")]
+        return [Violation(pointer, "wrong_type", f"{shorten(body)} is not an object with the name of a field")]
     name = body["name"]
     if not old.has_field(name):
         return [checks.unknown_field(f"{pointer}/name", name, old)]
     if name in altered:
-        return [Place(f"{pointer}/name", "duplicate", f"The change names {shorten(name)} twice", field=name)]
+        return [Violation(f"{pointer}/name", "duplicate", f"The change names {shorten(name)} twice", field=name)]
     before = old.field(name)
-    places = []
+    violations = []
     for member in body:
         if member in contract.FieldSpec.model_fields and member not in ("name", *_CHANGEABLE):
             reason = f"{member} of a field cannot be changed"
-            places.append(Place(f"{pointer}/{member}", "fixed", reason, field=name))
-    if places:
-        return places
+            violations.append(Violation(f"{pointer}/{member}", "fixed", reason, field=name))
+    if violations:
+        return violations
     merged = {**before.model_dump(mode="json", exclude_none=True), **body}
     for member in ("required", "filterable"):
         if merged[member] is None:
@@ -127,26 +127,26 @@ def _alter_field(old: Contract, altered: dict[str, FieldSpec], body: Any, pointe
     return list(_check_widening(old, before, after, pointer)) or after
 
 
-def _check_widening(old: Contract, before: FieldSpec, after: FieldSpec, pointer: str) -> Iterator[Place]:
-    def place(member: str, reason: str) -> Place:
-        return Place(f"{pointer}/{member}", "not_a_widening", reason, field=before.name)
+def _check_widening(old: Contract, before: FieldSpec, after: FieldSpec, pointer: str) -> Iterator[Violation]:
+    def violation(member: str, reason: str) -> Violation:
+        return Violation(f"{pointer}/{member}", "not_a_widening", reason, field=before.name)
 
     if after.type != before.type and (before.type, after.type) != ("integer", "decimal"):
-        yield place("type", f"{before.type} cannot become {after.type}: only integer can become decimal")
+        yield violation("type", f"{before.type} cannot become {after.type}: only integer can become decimal")
         return
     if after.required and not before.required:
-        yield place("required", "An optional field cannot become required: records that are there may lack it")
+        yield violation("required", "An optional field cannot become required: records that are there may lack it")
     if before.required and not after.required and before.name in old.key:
-        yield place("required", "A field of the key stays required")
+        yield violation("required", "A field of the key stays required")
     for member, default in (("max_length", contract.DEFAULT_MAX_LENGTH), ("max_bytes", contract.DEFAULT_MAX_BYTES)):
         low, high = getattr(before, member) or default, getattr(after, member) or default
         if high < low:
-            yield place(member, f"{high} is smaller than {low}: a limit can only be widened")
+            yield violation(member, f"{high} is smaller than {low}: a limit can only be widened")
     yield from _check_digits(before, after, pointer)
     yield from _check_bounds(before, after, pointer)
 
 
-def _check_digits(before: FieldSpec, after: FieldSpec, pointer: str) -> Iterator[Place]:
+def _check_digits(before: FieldSpec, after: FieldSpec, pointer: str) -> Iterator[Violation]:
     if after.type != "decimal" or after.precision is None:
         return
     whole, scale = after.precision - (after.scale or 0), after.scale or 0
@@ -158,10 +158,10 @@ def _check_digits(before: FieldSpec, after: FieldSpec, pointer: str) -> Iterator
         need_whole, need_scale = before.precision - (before.scale or 0), before.scale or 0
     if whole < need_whole or scale < need_scale:
         reason = f"{whole} digits before and {scale} after the point are fewer than {need_whole} and {need_scale}"
-        yield Place(f"{pointer}/precision", "not_a_widening", reason, field=before.name)
+        yield Violation(f"{pointer}/precision", "not_a_widening", reason, field=before.name)
 
 
-def _check_bounds(before: FieldSpec, after: FieldSpec, pointer: str) -> Iterator[Place]:
+def _check_bounds(before: FieldSpec, after: FieldSpec, pointer: str) -> Iterator[Violation]:
     for member in ("minimum", "maximum"):
         was, now = getattr(before, member), getattr(after, member)
         if now is None or now == was:
@@ -171,7 +171,7 @@ def _check_bounds(before: FieldSpec, after: FieldSpec, pointer: str) -> Iterator
             if (high <= low) if member == "minimum" else (high >= low):
                 continue
         reason = f"{member} {shorten(now)} is narrower than {'none' if was is None else shorten(was)}"
-        yield Place(f"{pointer}/{member}", "not_a_widening", reason, field=before.name)
+        yield Violation(f"{pointer}/{member}", "not_a_widening", reason, field=before.name)
 
 
 def _parsed(field: FieldSpec, bound: Any) -> Any:

@@ -10,29 +10,29 @@ from sqlalchemy.exc import ProgrammingError
 from gristmill.datasets import repository
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.errors import UnknownDataset
-from gristmill.datasets.lookup import Dataset, DatasetReader
+from gristmill.datasets.lookup import Dataset, DatasetLookup
 from gristmill.datasets.version_checks import is_applied
 
 MAX_KNOWN = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Readable:
+class AppliedDataset:
     """A dataset with the contract that its table has. ``has_table``: false while the dataset is being created."""
 
     dataset: Dataset
     has_table: bool
 
 
-class Readables:
+class AppliedDatasets:
     """Finds datasets to read. Those met before only cost one narrow query, which says that nothing has changed."""
 
-    def __init__(self, datasets: DatasetReader) -> None:
+    def __init__(self, datasets: DatasetLookup) -> None:
         self._datasets = datasets
         self._known: dict[str, Dataset] = {}
 
     @contextlib.contextmanager
-    def reading(self, connection: Connection, name: str) -> Iterator[Readable]:
+    def reading(self, connection: Connection, name: str) -> Iterator[AppliedDataset]:
         """Yield the dataset called ``name`` to be read within the block.
 
         A change of the contract is visible at once but its columns only exist once its job is done; until then the
@@ -49,20 +49,20 @@ class Readables:
     def forget(self, name: str) -> None:
         self._known.pop(name, None)
 
-    def _find(self, connection: Connection, name: str) -> Readable:
+    def _find(self, connection: Connection, name: str) -> AppliedDataset:
         known = self._known.get(name)
         if known is not None and is_applied(connection, known):
-            return Readable(known, True)
+            return AppliedDataset(known, True)
         dataset = self._datasets.get(connection, name)
         if dataset.version_state != "applied":
             applied = repository.find_applied(connection, dataset.id)
             if applied is None:
-                return Readable(dataset, False)
+                return AppliedDataset(dataset, False)
             dataset = replace(self._datasets.by_id(connection, dataset.id, applied["version"]), state=dataset.state)
         if len(self._known) >= MAX_KNOWN:
             self._known.clear()
         self._known[name] = dataset
-        return Readable(dataset, True)
+        return AppliedDataset(dataset, True)
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""The rules of contracts, one function for each part; every mistake becomes a Place that says what would be valid."""
+"""The rules of contracts, one function for each part; a Violation says what would be valid."""
 
 import json
 from collections.abc import Iterator
@@ -7,11 +7,11 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import BaseModel, ValidationError
 
-from gristmill.core.errors import Place
+from gristmill.core.errors import Violation
 from gristmill.datasets import contract as limits
 from gristmill.datasets.contract import Contract, FieldSpec
 from gristmill.datasets.describe import explain, shorten
-from gristmill.datasets.retention_period import parse_keep
+from gristmill.datasets.retention_period import parse_retention_period
 from gristmill.datasets.types import TYPES
 from gristmill.kit.identifiers import is_name
 
@@ -46,7 +46,7 @@ _LIMITS = {
 }
 
 
-def read_field(body: Any, pointer: str) -> FieldSpec | list[Place]:
+def read_field(body: Any, pointer: str) -> FieldSpec | list[Violation]:
     """Return the field that ``body`` describes, its own limits checked, or what is wrong with it."""
     field = read_structure(FieldSpec, body, pointer)
     if isinstance(field, list):
@@ -54,32 +54,32 @@ def read_field(body: Any, pointer: str) -> FieldSpec | list[Place]:
     return list(check_field(field, pointer)) or field
 
 
-def read_structure(model: type[Model], body: Any, pointer: str) -> Model | list[Place]:
+def read_structure(model: type[Model], body: Any, pointer: str) -> Model | list[Violation]:
     """Check the structure alone: members, and their JSON types."""
     if not isinstance(body, dict):
-        return [Place(pointer, "wrong_type", f"{shorten(body)} is not a JSON object")]
+        return [Violation(pointer, "wrong_type", f"{shorten(body)} is not a JSON object")]
     try:
         # Strict JSON mode takes arrays for tuples, which strict Python mode does not.
         return model.model_validate_json(json.dumps(body))
     except ValidationError as error:
         return [_structure_place(item, pointer) for item in error.errors()]
     except (ValueError, RecursionError) as error:
-        return [Place(pointer, "invalid", f"The object is not plain JSON: {error}")]
+        return [Violation(pointer, "invalid", f"The object is not plain JSON: {error}")]
 
 
-def _structure_place(item: Any, pointer: str) -> Place:
+def _structure_place(item: Any, pointer: str) -> Violation:
     path = pointer + "".join(f"/{part}" for part in item["loc"])
     name = str(item["loc"][-1]) if item["loc"] else ""
     if item["type"] == "missing":
-        return Place(path, "missing", f"The member {name} is missing", field=name)
+        return Violation(path, "missing", f"The member {name} is missing", field=name)
     if item["type"] == "extra_forbidden":
         if name in _LATER:
-            return Place(path, "not_supported", f"{name} is not supported yet", field=name)
-        return Place(path, "unknown_member", f"There is no member {shorten(name)} here", field=name)
+            return Violation(path, "not_supported", f"{name} is not supported yet", field=name)
+        return Violation(path, "unknown_member", f"There is no member {shorten(name)} here", field=name)
     if item["type"] == "literal_error":
         valid = str(item["ctx"]["expected"]).replace("'", "")
-        return Place(path, "unknown_value", f"{shorten(item['input'])} is not one of: {valid}", field=name)
-    return Place(path, "wrong_type", f"{shorten(item['input'])} does not fit here: {item['msg']}", field=name)
+        return Violation(path, "unknown_value", f"{shorten(item['input'])} is not one of: {valid}", field=name)
+    return Violation(path, "wrong_type", f"{shorten(item['input'])} does not fit here: {item['msg']}", field=name)
 
 
 def with_defaults(field: FieldSpec, contract: Contract) -> FieldSpec:
@@ -91,11 +91,11 @@ def with_defaults(field: FieldSpec, contract: Contract) -> FieldSpec:
     return field
 
 
-def check_contract(contract: Contract) -> Iterator[Place]:
+def check_contract(contract: Contract) -> Iterator[Violation]:
     if not is_name(contract.name):
-        yield Place("/name", "bad_name", f"{shorten(contract.name)} is not a name: {_NAME_RULE}", field="name")
+        yield Violation("/name", "bad_name", f"{shorten(contract.name)} is not a name: {_NAME_RULE}", field="name")
     if not contract.fields:
-        yield Place("/fields", "missing", "A dataset needs at least one field", field="fields")
+        yield Violation("/fields", "missing", "A dataset needs at least one field", field="fields")
     yield from check_size(contract)
     yield from check_names(contract.fields)
     for index, field in enumerate(contract.fields):
@@ -106,55 +106,55 @@ def check_contract(contract: Contract) -> Iterator[Place]:
     yield from check_keep(contract)
 
 
-def check_keep(contract: Contract) -> Iterator[Place]:
+def check_keep(contract: Contract) -> Iterator[Violation]:
     """Yield what is wrong with the time that records are kept."""
     if contract.keep is None:
         return
     try:
-        parse_keep(contract.keep)
+        parse_retention_period(contract.keep)
     except ValueError as error:
-        yield Place("/keep", "bad_keep", f"{shorten(contract.keep)}: {error}", field="keep")
+        yield Violation("/keep", "bad_keep", f"{shorten(contract.keep)}: {error}", field="keep")
     if contract.time_field is None:
         reason = "keep needs a time field: records are kept for so long from the time in it on"
-        yield Place("/keep", "no_time_field", reason, field="keep")
+        yield Violation("/keep", "no_time_field", reason, field="keep")
 
 
-def check_size(contract: Contract) -> Iterator[Place]:
+def check_size(contract: Contract) -> Iterator[Violation]:
     """Yield a place if the contract has more fields than a table should have columns."""
     if len(contract.fields) > MAX_FIELDS:
         reason = f"{len(contract.fields)} fields are too many: a dataset has at most {MAX_FIELDS}"
-        yield Place("/fields", "too_many", reason, field="fields")
+        yield Violation("/fields", "too_many", reason, field="fields")
 
 
-def check_names(fields: tuple[FieldSpec, ...]) -> Iterator[Place]:
+def check_names(fields: tuple[FieldSpec, ...]) -> Iterator[Violation]:
     """Yield a place for every name that occurs a second time."""
     seen: set[str] = set()
     for index, field in enumerate(fields):
         if field.name in seen:
             reason = f"The name {shorten(field.name)} is used by an earlier field already"
-            yield Place(f"/fields/{index}/name", "duplicate", reason, field=field.name)
+            yield Violation(f"/fields/{index}/name", "duplicate", reason, field=field.name)
         seen.add(field.name)
 
 
-def check_field(field: FieldSpec, pointer: str) -> Iterator[Place]:
+def check_field(field: FieldSpec, pointer: str) -> Iterator[Violation]:
     """Yield what is wrong with one field taken by itself; ``pointer`` is where the field stands."""
 
-    def place(member: str, code: str, reason: str) -> Place:
-        return Place(f"{pointer}/{member}", code, reason, field=field.name)
+    def violation(member: str, code: str, reason: str) -> Violation:
+        return Violation(f"{pointer}/{member}", code, reason, field=field.name)
 
     if field.name.startswith("_"):
-        yield place("name", "reserved_name", f"{shorten(field.name)}: names with a leading _ are system columns")
+        yield violation("name", "reserved_name", f"{shorten(field.name)}: names with a leading _ are system columns")
     elif field.name in FILTER_WORDS:
-        yield place("name", "reserved_name", f"{shorten(field.name)} is a word of the filter language")
+        yield violation("name", "reserved_name", f"{shorten(field.name)} is a word of the filter language")
     elif not is_name(field.name):
-        yield place("name", "bad_name", f"{shorten(field.name)} is not a name: {_NAME_RULE}")
+        yield violation("name", "bad_name", f"{shorten(field.name)} is not a name: {_NAME_RULE}")
     for member, types in _LIMITS.items():
         if getattr(field, member) is not None and field.type not in types:
-            yield place(
+            yield violation(
                 member, "not_applicable", f"{member} does not apply to {field.type}, only to: {', '.join(types)}"
             )
     if field.filterable and not TYPES[field.type].comparable:
-        yield place("filterable", "not_applicable", f"A field of type {field.type} cannot be filterable")
+        yield violation("filterable", "not_applicable", f"A field of type {field.type} cannot be filterable")
     for member, low, high in (
         ("max_length", 1, MAX_TEXT_LENGTH),
         ("precision", 1, limits.MAX_DIGITS),
@@ -163,31 +163,31 @@ def check_field(field: FieldSpec, pointer: str) -> Iterator[Place]:
     ):
         value = getattr(field, member)
         if value is not None and not low <= value <= high:
-            yield place(member, "out_of_range", f"{shorten(value)} is not from {low} to {high}")
+            yield violation(member, "out_of_range", f"{shorten(value)} is not from {low} to {high}")
     if field.scale is not None and field.precision is None:
-        yield place("scale", "not_applicable", "scale needs a precision beside it")
+        yield violation("scale", "not_applicable", "scale needs a precision beside it")
     if field.type == "vector":
         yield from check_dimensions(field.dimensions, f"{pointer}/dimensions", field.name)
     zone_fits = field.zone is None or _is_zone(field.zone)
     if not zone_fits:
-        yield place("zone", "unknown_zone", f"{shorten(field.zone)} is not an IANA time zone such as Europe/Berlin")
+        yield violation("zone", "unknown_zone", f"{shorten(field.zone)} is not an IANA time zone such as Europe/Berlin")
     elif TYPES[field.type].bounded and not (field.type == "decimal" and _digits_are_wrong(field)):
         yield from _check_bounds(field, pointer)
 
 
 def check_dimensions(
     dimensions: int | None, pointer: str, name: str, most: int = limits.MAX_DIMENSIONS
-) -> Iterator[Place]:
+) -> Iterator[Violation]:
     """Yield what is wrong with the length of a vector."""
     if dimensions is None:
-        yield Place(pointer, "missing", "dimensions is missing: the length of the vectors", field=name)
+        yield Violation(pointer, "missing", "dimensions is missing: the length of the vectors", field=name)
     elif dimensions < 1:
-        yield Place(pointer, "out_of_range", f"{dimensions} is not from 1 to {most}", field=name)
+        yield Violation(pointer, "out_of_range", f"{dimensions} is not from 1 to {most}", field=name)
     elif dimensions > most:
         reason = f"{shorten(dimensions)}: more than {most} dimensions are not supported"
         if name == "dimensions" and most < dimensions <= limits.MAX_HALF_DIMENSIONS:
             reason += ' with this storage; "storage": "halfvec" takes up to 4000'
-        yield Place(pointer, "not_supported", reason, field=name)
+        yield Violation(pointer, "not_supported", reason, field=name)
 
 
 def _is_zone(name: str) -> bool:
@@ -200,7 +200,7 @@ def _digits_are_wrong(field: FieldSpec) -> bool:
     return not (1 <= precision <= limits.MAX_DIGITS and 0 <= (field.scale or 0) <= precision)
 
 
-def _check_bounds(field: FieldSpec, pointer: str) -> Iterator[Place]:
+def _check_bounds(field: FieldSpec, pointer: str) -> Iterator[Violation]:
     parsed = {}
     for member in ("minimum", "maximum"):
         value = getattr(field, member)
@@ -210,39 +210,39 @@ def _check_bounds(field: FieldSpec, pointer: str) -> Iterator[Place]:
             parsed[member] = TYPES[field.type].parse(field.without_bounds(), value)
         except ValidationError as error:
             code, reason = explain(field.without_bounds(), error.errors()[0])
-            yield Place(f"{pointer}/{member}", code, f"{member}: {reason}", field=field.name)
+            yield Violation(f"{pointer}/{member}", code, f"{member}: {reason}", field=field.name)
     if len(parsed) == 2 and parsed["minimum"] > parsed["maximum"]:
         reason = f"minimum {shorten(field.minimum)} is above maximum {shorten(field.maximum)}: nothing would be valid"
-        yield Place(f"{pointer}/minimum", "out_of_range", reason, field=field.name)
+        yield Violation(f"{pointer}/minimum", "out_of_range", reason, field=field.name)
 
 
-def check_indexed(contract: Contract) -> Iterator[Place]:
+def check_indexed(contract: Contract) -> Iterator[Violation]:
     """Yield what is wrong with the fields of the key and with the filterable ones, whose values go into indexes."""
-    places = {field.name: index for index, field in enumerate(contract.fields)}
+    positions = {field.name: index for index, field in enumerate(contract.fields)}
     size = 0
     for index, name in enumerate(contract.key):
         pointer = f"/key/{index}"
         if name in contract.key[:index]:
-            yield Place(pointer, "duplicate", f"The key names {shorten(name)} twice", field=name)
-        elif name not in places:
+            yield Violation(pointer, "duplicate", f"The key names {shorten(name)} twice", field=name)
+        elif name not in positions:
             yield unknown_field(pointer, name, contract)
         else:
-            field = contract.fields[places[name]]
+            field = contract.fields[positions[name]]
             size += _entry_bytes(field)
             # Equality of floating-point numbers is no identity that users could rely on.
             if not TYPES[field.type].comparable or field.type == "float":
                 reason = f"A field of type {field.type} cannot be in the key"
-                yield Place(pointer, "not_a_key_type", reason, field=name)
+                yield Violation(pointer, "not_a_key_type", reason, field=name)
             if not field.required:
                 reason = f"The key field {name} must be required: set it on the field"
-                yield Place(f"/fields/{places[name]}/required", "nullable_key", reason, field=name)
+                yield Violation(f"/fields/{positions[name]}/required", "nullable_key", reason, field=name)
     if size > MAX_KEY_BYTES:
         reason = f"The key may take {size} bytes, more than the {MAX_KEY_BYTES} of an index: lower its max_length"
-        yield Place("/key", "too_long", reason, field="key")
+        yield Violation("/key", "too_long", reason, field="key")
     for field in contract.fields:
         if field.filterable and _entry_bytes(field) > MAX_KEY_BYTES:
             reason = f"A filterable text has at most {MAX_KEY_BYTES // 4 - 1} characters, not {field.max_length}"
-            yield Place(f"/fields/{places[field.name]}/max_length", "too_long", reason, field=field.name)
+            yield Violation(f"/fields/{positions[field.name]}/max_length", "too_long", reason, field=field.name)
 
 
 def _entry_bytes(field: FieldSpec) -> int:
@@ -252,15 +252,17 @@ def _entry_bytes(field: FieldSpec) -> int:
     return 32 if field.type == "decimal" else 16
 
 
-def unknown_field(pointer: str, name: str, contract: Contract) -> Place:
+def unknown_field(pointer: str, name: str, contract: Contract) -> Violation:
     valid = shorten(", ".join(field.name for field in contract.fields)).strip('"')
-    return Place(pointer, "unknown_field", f"There is no field {shorten(name)}; the fields are: {valid}", field=name)
+    return Violation(
+        pointer, "unknown_field", f"There is no field {shorten(name)}; the fields are: {valid}", field=name
+    )
 
 
-def _check_time_field(contract: Contract, name: str) -> Iterator[Place]:
+def _check_time_field(contract: Contract, name: str) -> Iterator[Violation]:
     field = next((field for field in contract.fields if field.name == name), None)
     if field is None:
         yield unknown_field("/time_field", name, contract)
     elif field.type not in ("timestamp", "date"):
         reason = f"The time field must be a timestamp or a date, and {name} is of type {field.type}"
-        yield Place("/time_field", "wrong_type", reason, field=name)
+        yield Violation("/time_field", "wrong_type", reason, field=name)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from gristmill.core.errors import Invalid, Place
+from gristmill.core.errors import Invalid, Violation
 from gristmill.datasets import contract_checks as checks
 from gristmill.datasets.alter import alter_contract
 from gristmill.datasets.contract import (
@@ -25,73 +25,73 @@ def parse_contract(body: Any, embedders: Mapping[str, int] | None = None, defaul
     """Return the contract that ``body`` (parsed JSON) describes, with its defaults filled in.
 
     embedders: the dimensions of each known embedder by its name; None knows no embedder.
-    Raises Invalid with a Place for every mistake; pointers lead into the contract.
+    Raises Invalid with a Violation for every mistake; pointers lead into the contract.
     """
     contract = checks.read_structure(Contract, body, "")
     if isinstance(contract, list):
         raise refuse(contract)
     contract = contract.model_copy(update={"fields": tuple(checks.with_defaults(f, contract) for f in contract.fields)})
-    places = list(checks.check_contract(contract))
+    violations = list(checks.check_contract(contract))
     embedding = contract.embedding
     if embedding is not None:
         checked = _check_embedding(contract, embedding, embedders or {}, default_embedder)
         if isinstance(checked, list):
-            places += checked
+            violations += checked
         else:
             contract = contract.model_copy(update={"embedding": checked})
     if contract.text_search is not None:
-        places += _check_text_search(contract, contract.text_search)
-    if places:
-        raise refuse(places)
+        violations += _check_text_search(contract, contract.text_search)
+    if violations:
+        raise refuse(violations)
     # Built anew so that no property cached while checking outlives the copies.
     return Contract.model_validate_json(json.dumps(contract.as_json()))
 
 
-def refuse(places: list[Place]) -> Invalid:
-    return Invalid(f"The contract is not valid: {places[0].pointer or '/'}: {places[0].reason}", places)
+def refuse(violations: list[Violation]) -> Invalid:
+    return Invalid(f"The contract is not valid: {violations[0].pointer or '/'}: {violations[0].reason}", violations)
 
 
 def _check_embedding(
     contract: Contract, embedding: EmbeddingSpec, embedders: Mapping[str, int], default: str
-) -> EmbeddingSpec | list[Place]:
+) -> EmbeddingSpec | list[Violation]:
     """Return the embedding with embedder and dimensions filled in, or what is wrong with it."""
     where = "/embedding"
     if embedding.from_ is None:
         most = MAX_HALF_DIMENSIONS if embedding.storage == "halfvec" else MAX_DIMENSIONS
-        places = list(checks.check_dimensions(embedding.dimensions, f"{where}/dimensions", "dimensions", most))
+        violations = list(checks.check_dimensions(embedding.dimensions, f"{where}/dimensions", "dimensions", most))
         if embedding.embedder is not None:
             reason = "An embedder needs from, the list of text fields that it reads"
-            places.append(Place(f"{where}/embedder", "not_applicable", reason, field="embedder"))
-        return places or embedding
-    places = list(_check_sources(contract, embedding.from_, f"{where}/from", "Embedding"))
+            violations.append(Violation(f"{where}/embedder", "not_applicable", reason, field="embedder"))
+        return violations or embedding
+    violations = list(_check_sources(contract, embedding.from_, f"{where}/from", "Embedding"))
     name = embedding.embedder or default
     if name not in embedders:
         valid = ", ".join(sorted(embedders)) or "none is installed"
         reason = f"There is no embedder {shorten(name)}; the embedders are: {valid}"
-        return [*places, Place(f"{where}/embedder", "unknown_embedder", reason, field="embedder")]
+        return [*violations, Violation(f"{where}/embedder", "unknown_embedder", reason, field="embedder")]
     if embedding.dimensions not in (None, embedders[name]):
         reason = f"The embedder {name} makes vectors of {embedders[name]} dimensions, not {embedding.dimensions}"
-        places.append(Place(f"{where}/dimensions", "wrong_dimensions", reason, field="dimensions"))
-    return places or embedding.model_copy(update={"embedder": name, "dimensions": embedders[name]})
+        violations.append(Violation(f"{where}/dimensions", "wrong_dimensions", reason, field="dimensions"))
+    return violations or embedding.model_copy(update={"embedder": name, "dimensions": embedders[name]})
 
 
-def _check_text_search(contract: Contract, spec: TextSearchSpec) -> Iterator[Place]:
+def _check_text_search(contract: Contract, spec: TextSearchSpec) -> Iterator[Violation]:
     yield from _check_sources(contract, spec.from_, "/text_search/from", "Searching the words of")
     if spec.language not in checks.LANGUAGES:
         reason = f"{shorten(spec.language)} is no language of text search; they are: {', '.join(checks.LANGUAGES)}"
-        yield Place("/text_search/language", "unknown_value", reason, field="language")
+        yield Violation("/text_search/language", "unknown_value", reason, field="language")
 
 
-def _check_sources(contract: Contract, names: tuple[str, ...], pointer: str, purpose: str) -> Iterator[Place]:
+def _check_sources(contract: Contract, names: tuple[str, ...], pointer: str, purpose: str) -> Iterator[Violation]:
     if not names:
-        yield Place(pointer, "missing", "from must name at least one text field", field="from")
+        yield Violation(pointer, "missing", "from must name at least one text field", field="from")
     types = {field.name: field.type for field in contract.fields}
     for index, name in enumerate(names):
         where = f"{pointer}/{index}"
         if name in names[:index]:
-            yield Place(where, "duplicate", f"from names {shorten(name)} twice", field=name)
+            yield Violation(where, "duplicate", f"from names {shorten(name)} twice", field=name)
         elif name not in types:
             yield checks.unknown_field(where, name, contract)
         elif types[name] != "text":
             reason = f"{purpose} a field of type {types[name]} is not supported: {name} is no text"
-            yield Place(where, "not_supported", reason, field=name)
+            yield Violation(where, "not_supported", reason, field=name)

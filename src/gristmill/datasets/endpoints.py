@@ -16,7 +16,7 @@ from gristmill.core.http.endpoints import needs, read_limited
 from gristmill.datasets.schemas import CHANGE_EXAMPLE, EXAMPLE
 from gristmill.datasets.service import DatasetService
 from gristmill.jobs.endpoints import answer_write, request_of, write_options
-from gristmill.jobs.submit import Request
+from gristmill.jobs.submit import WriteRequest
 
 # The largest contract, 250 fields with all their limits, is far smaller.
 MAX_CONTRACT_BYTES = 1024 * 1024
@@ -59,7 +59,7 @@ def build_router(service: DatasetService) -> APIRouter:
     return router
 
 
-async def _write(http: HttpRequest, submit: Callable[[Any, Request], UUID]) -> Response:
+async def _write(http: HttpRequest, submit: Callable[[Any, WriteRequest], UUID]) -> Response:
     body = await read_limited(http, MAX_CONTRACT_BYTES, "A contract")
     request = request_of(http, _hash(http, body))
     return await answer_write(http, await run_in_threadpool(submit, _parse(body), request), request)

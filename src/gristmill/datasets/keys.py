@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic_core import ValidationError, from_json
 
-from gristmill.core.errors import Conflict, Invalid, Place
+from gristmill.core.errors import Conflict, Invalid, Violation
 from gristmill.datasets.contract_parser import Contract, FieldSpec
 from gristmill.datasets.describe import explain, shorten
 from gristmill.datasets.types import TYPES
@@ -21,7 +21,7 @@ def parse_key(contract: Contract, text: str) -> tuple[Any, ...]:
     """Return the canonical values of the key ``text`` (percent-decoded), in the order of the contract's key.
 
     A key of one field is the value as a CSV cell has it; a key of several fields is a JSON array of their values.
-    Raises NoKey, and Invalid with a Place for every value that the contract would refuse.
+    Raises NoKey, and Invalid with a Violation for every value that the contract would refuse.
     """
     fields = _fields(contract)
     if len(fields) == 1:
@@ -44,7 +44,7 @@ def check_key(contract: Contract, key: Any, pointer: str) -> tuple[Any, ...]:
     if not isinstance(key, list) or len(key) != len(fields):
         names = ", ".join(contract.key)
         reason = f"{shorten(key)} is not a key of {contract.name}: give a JSON array of {len(fields)} values, [{names}]"
-        raise Invalid(reason, [Place(pointer, "bad_key", reason)])
+        raise Invalid(reason, [Violation(pointer, "bad_key", reason)])
     return _values(fields, key, pointer)
 
 
@@ -62,14 +62,14 @@ def _fields(contract: Contract) -> tuple[FieldSpec, ...]:
 
 def _values(fields: tuple[FieldSpec, ...], values: list[Any], pointer: str) -> tuple[Any, ...]:
     parsed: list[Any] = []
-    places: list[Place] = []
+    violations: list[Violation] = []
     for field, value in zip(fields, values, strict=True):
         try:
             # A key is looked up, not stored: a value beyond the limits is simply nobody's key.
             parsed.append(TYPES[field.type].parse(field.without_bounds(), value))
         except ValidationError as error:
             code, reason = explain(field, error.errors()[0])
-            places.append(Place(pointer, code, f"{field.name}: {reason}", field=field.name))
-    if places:
-        raise Invalid(f"The key is not valid: {places[0].reason}", places)
+            violations.append(Violation(pointer, code, f"{field.name}: {reason}", field=field.name))
+    if violations:
+        raise Invalid(f"The key is not valid: {violations[0].reason}", violations)
     return tuple(parsed)

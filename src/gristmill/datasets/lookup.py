@@ -41,7 +41,7 @@ def scope_of(name: str) -> str:
     return f"dataset:{name}"
 
 
-class DatasetReader:
+class DatasetLookup:
     """Reads datasets; contracts, which never change within a version, are parsed once per process."""
 
     def __init__(self, cached_versions: int = 1000) -> None:
@@ -63,7 +63,7 @@ class DatasetReader:
         # A name of other shape is nobody's; asking Postgres might not even be possible (NUL).
         row = repository.find_live(connection, name, lock) if is_name(name) else None
         if row is not None and row["pending"]:
-            repository.settle(connection, row["id"])
+            repository.fail_abandoned(connection, row["id"])
             row = repository.find_live(connection, name, lock)
         if row is None:
             raise UnknownDataset(f"There is no dataset {shorten(name)}")
@@ -74,7 +74,7 @@ class DatasetReader:
         rows = repository.list_live(connection, after, limit)
         pending = [row["id"] for row in rows if row["pending"]]
         for dataset_id in pending:
-            repository.settle(connection, dataset_id)
+            repository.fail_abandoned(connection, dataset_id)
         return [self._dataset(row) for row in (repository.list_live(connection, after, limit) if pending else rows)]
 
     def by_id(self, connection: Connection, dataset_id: uuid.UUID, version: int) -> Dataset:
@@ -94,7 +94,7 @@ class DatasetReader:
         if dataset.state in ("dropping", "dropped"):
             raise JobDropped(DROPPED)
         if dataset.state != "ready":
-            repository.settle(connection, dataset_id)
+            repository.fail_abandoned(connection, dataset_id)
             dataset = self.by_id(connection, dataset_id, version)
             raise DatasetFailed(
                 f"The dataset {dataset.name} was not created: {_why(dataset.error)}", error=dataset.error

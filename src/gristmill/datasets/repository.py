@@ -162,7 +162,7 @@ def set_version_job(connection: Connection, dataset_id: uuid.UUID, version: int,
     )
 
 
-def settle(connection: Connection, dataset_id: uuid.UUID) -> None:
+def fail_abandoned(connection: Connection, dataset_id: uuid.UUID) -> None:
     """Mark versions that will never be applied as failed and show the highest of the others."""
     connection.execute(_SETTLE, {"id": dataset_id})
 

@@ -9,7 +9,7 @@ _TEXT = re.compile(r"([1-9][0-9]{0,6})([hdw])")
 _UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 
 
-def parse_keep(text: str) -> timedelta:
+def parse_retention_period(text: str) -> timedelta:
     """Return the time that ``text`` stands for. Raises ValueError saying what is valid."""
     found = _TEXT.fullmatch(text)
     if found is None:

@@ -7,17 +7,17 @@ from typing import Any
 from sqlalchemy import Connection
 
 from gristmill.core.database import Database
-from gristmill.core.errors import Invalid, Malformed, Place
+from gristmill.core.errors import Invalid, Malformed, Violation
 from gristmill.datasets import repository, sizes
 from gristmill.datasets.contract import Contract
 from gristmill.datasets.contract_parser import alter_contract, parse_contract
 from gristmill.datasets.embedders import Describe, known_embedders
 from gristmill.datasets.errors import DatasetExists
-from gristmill.datasets.lookup import Dataset, DatasetReader, scope_of
+from gristmill.datasets.lookup import Dataset, DatasetLookup, scope_of
 from gristmill.datasets.schemas import dataset_body
 from gristmill.embeddings import registry
 from gristmill.jobs.admission import Admission
-from gristmill.jobs.submit import NewChunk, NewJob, Request, first_or, submit
+from gristmill.jobs.submit import NewChunk, NewJob, WriteRequest, first_or, submit
 from gristmill.kit.ids import uuid7
 from gristmill.kit.pagination import BadPageToken, decode_page_token, encode_page_token
 
@@ -36,7 +36,7 @@ class DatasetService:
         self,
         database: Database,
         admission: Admission,
-        reader: DatasetReader,
+        reader: DatasetLookup,
         *,
         default_embedder: str = "static",
         describe_embedder: Describe = registry.describe,
@@ -51,7 +51,7 @@ class DatasetService:
         self._index_state = index_state
         self._retention_state = retention_state
 
-    def create(self, body: Any, request: Request) -> uuid.UUID:
+    def create(self, body: Any, request: WriteRequest) -> uuid.UUID:
         """Check the contract, make the dataset visible and submit the job that creates its table.
 
         Raises Invalid, DatasetExists, EmbedderNotInstalled.
@@ -64,7 +64,7 @@ class DatasetService:
             holder = repository.find_live(connection, contract.name)
             if holder is not None and holder["pending"]:
                 # Its own creation may have been cancelled meanwhile.
-                repository.settle(connection, holder["id"])
+                repository.fail_abandoned(connection, holder["id"])
             repository.release_failed(connection, contract.name)
             stored = contract.as_json()
             values = {"id": dataset_id, "name": contract.name, "contract": stored, **self._embedder_of(contract)}
@@ -75,7 +75,7 @@ class DatasetService:
 
         return self._submit(request, work)
 
-    def alter(self, name: str, change: Any, request: Request) -> uuid.UUID:
+    def alter(self, name: str, change: Any, request: WriteRequest) -> uuid.UUID:
         """Check the change, make the new version visible and submit the job that changes the table.
 
         Raises Invalid, UnknownDataset, DatasetFailed.
@@ -90,7 +90,7 @@ class DatasetService:
 
         return self._submit(request, work)
 
-    def drop(self, name: str, request: Request) -> uuid.UUID:
+    def drop(self, name: str, request: WriteRequest) -> uuid.UUID:
         """Take the dataset out of sight, which frees its name, and submit the job that drops its table.
 
         Raises UnknownDataset.
@@ -104,14 +104,14 @@ class DatasetService:
         return self._submit(request, work)
 
     def _submit(
-        self, request: Request, work: Callable[[Connection], tuple[NewJob, uuid.UUID, int | None]]
+        self, request: WriteRequest, work: Callable[[Connection], tuple[NewJob, uuid.UUID, int | None]]
     ) -> uuid.UUID:
         """Run ``work`` and submit its job in one transaction, unless the request's key was used: then the first job."""
 
         def make() -> uuid.UUID:
             if request.run_at is not None:
                 reason = "Changes of datasets cannot be put off: records could not wait for a table in an unknown order"
-                raise Invalid(reason, [Place("/query/run_at", "not_applicable", reason, field="run_at")])
+                raise Invalid(reason, [Violation("/query/run_at", "not_applicable", reason, field="run_at")])
             self._admission.check()
             with self._database.transaction() as connection:
                 job, dataset_id, version = work(connection)
@@ -143,8 +143,8 @@ class DatasetService:
                 if not isinstance(after, str) or "\0" in after:
                     raise BadPageToken("the page token is malformed")
             except (BadPageToken, IndexError) as error:
-                place = Place("/query/page_token", "bad_page_token", str(error), field="page_token")
-                raise Malformed(f"page_token: {error}", [place]) from error
+                violation = Violation("/query/page_token", "bad_page_token", str(error), field="page_token")
+                raise Malformed(f"page_token: {error}", [violation]) from error
         with self._database.autocommit() as connection:
             found = self._reader.list(connection, after, page_size + 1)
             listed = found[:page_size]

@@ -25,7 +25,7 @@ TableHook = Callable[[Connection, uuid.UUID, str], None]
 class _DatasetHandler(TransactionalHandler):
     def failed(self, connection: Connection, task: ChunkTask, problem: dict[str, Any]) -> None:
         """Show at once that the change will not come; the job is in its final state already."""
-        repository.settle(connection, _id(task))
+        repository.fail_abandoned(connection, _id(task))
 
     def dataset(self, connection: Connection, task: ChunkTask) -> repository.Row:
         """Return the job's dataset, locked. Raises JobDropped if it is being dropped."""

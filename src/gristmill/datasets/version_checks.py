@@ -1,6 +1,6 @@
 """Whether a dataset still stands as a write was validated against it: one narrow query each, on the hot path.
 
-A yes needs nothing else. At a no the caller asks ``DatasetReader``, which knows every reason and says it.
+A yes needs nothing else. At a no the caller asks ``DatasetLookup``, which knows every reason and says it.
 """
 
 from sqlalchemy import Connection

@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from pydantic import ValidationError
 
-from gristmill.core.errors import Invalid, Place
+from gristmill.core.errors import Invalid, Violation
 from gristmill.datasets.contract import Contract, FieldSpec
 from gristmill.datasets.describe import explain, shorten
 from gristmill.datasets.types import TYPES
@@ -35,29 +35,29 @@ _COMPARE: dict[str, Callable[[Any, Any], Condition]] = {
 def compile_where(where: Any, contract: Contract, table: sa.Table, pointer: str = "/where") -> Condition:
     """Return the SQL condition of ``where`` (parsed JSON); None and {} match every record.
 
-    pointer: where the filter stands in the request. Raises Invalid with a Place for every mistake.
+    pointer: where the filter stands in the request. Raises Invalid with a Violation for every mistake.
     """
     if where is None:
         return sa.true()
     compiler = _Compiler(contract, table)
     condition = compiler.filter(where, pointer, 1)
-    if compiler.places:
-        first = compiler.places[0]
-        raise Invalid(f"The filter is not valid: {first.pointer}: {first.reason}", compiler.places)
+    if compiler.violations:
+        first = compiler.violations[0]
+        raise Invalid(f"The filter is not valid: {first.pointer}: {first.reason}", compiler.violations)
     return condition
 
 
 class _Compiler:
-    """Collects mistakes in ``places`` and goes on, so that one answer names them all."""
+    """Collects mistakes in ``violations`` and goes on, so that one answer names them all."""
 
     def __init__(self, contract: Contract, table: sa.Table) -> None:
         self.contract = contract
         self.table = table
-        self.places: list[Place] = []
+        self.violations: list[Violation] = []
         self.conditions = 0
 
     def refuse(self, pointer: str, code: str, reason: str, field: str | None = None) -> Condition:
-        self.places.append(Place(pointer, code, reason, field=field))
+        self.violations.append(Violation(pointer, code, reason, field=field))
         return sa.true()
 
     def filter(self, where: Any, pointer: str, depth: int) -> Condition:

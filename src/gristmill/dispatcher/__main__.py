@@ -1,21 +1,17 @@
 """The dispatcher process: ``python -m gristmill.dispatcher``."""
 
-import contextlib
-import os
 import signal
-import socket
 import threading
-from typing import Any
 
-from gristmill.bootstrap.services import Gristmill
+from gristmill.bootstrap.dispatcher import maintenance_tasks
+from gristmill.bootstrap.shared import Gristmill, freeze_memory
 from gristmill.broker.app import QUEUE_NAMES, make_celery
 from gristmill.core.config import load_settings
-from gristmill.core.errors import Unavailable
 from gristmill.core.logs import configure_logs, get_logger
 from gristmill.dispatcher.loop import Dispatcher
-from gristmill.dispatcher.maintenance import Upkeep
+from gristmill.dispatcher.maintenance import Maintenance
 from gristmill.dispatcher.publisher import Publisher
-from gristmill.jobs.repository import cleanup
+from gristmill.jobs.maintenance.process_beat import ProcessBeat
 
 log = get_logger()
 
@@ -28,21 +24,10 @@ def main() -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    name = f"dispatcher@{socket.gethostname()}:{os.getpid()}"
-
-    def beat() -> None:
-        with gristmill.database.transaction() as connection:
-            cleanup.beat_process(connection, name, "dispatcher", None, 0)
-
-    chores: list[tuple[float, Any]] = [(10.0, beat), (2.0, gristmill.figures.flush), *gristmill.chores()]
-    upkeep = Upkeep(
-        gristmill.rescuer(),
-        gristmill.notifier,
-        every=min(1.0, settings.jobs_lease / 5),
-        chores=chores,
-        stop=stop,
-    )
-    thread = threading.Thread(target=upkeep.run, name="upkeep")
+    beat = ProcessBeat(gristmill.database, "dispatcher")
+    beat.start()
+    maintenance = Maintenance(maintenance_tasks(gristmill), stop)
+    thread = threading.Thread(target=maintenance.run, name="maintenance")
     thread.start()
     dispatcher = Dispatcher(
         gristmill.database,
@@ -54,16 +39,15 @@ def main() -> None:
         most=settings.dispatcher_bundle,
         gather=settings.dispatcher_gather,
     )
-    gristmill.settle_memory()
+    freeze_memory()
     log.info("dispatcher.started")
     try:
         dispatcher.run()
     finally:
-        # A defect ends the whole process, to be started again: upkeep alone would look alive and send nothing.
+        # A defect ends the whole process, to be started again: maintenance alone would look alive and send nothing.
         stop.set()
         thread.join()
-    with contextlib.suppress(Unavailable), gristmill.database.transaction() as connection:
-        cleanup.remove_process(connection, name)
+    beat.stop()
     log.info("dispatcher.stopped")
 
 

@@ -1,4 +1,4 @@
-"""What the dispatcher does beside dispatching, in a thread of its own: rescue, schedules, retention, chores."""
+"""What the dispatcher does beside dispatching, in a thread of its own: each task at its own interval."""
 
 import threading
 import time
@@ -6,56 +6,32 @@ from collections.abc import Callable, Sequence
 
 from gristmill.core.errors import GristmillError
 from gristmill.core.logs import get_logger
-from gristmill.jobs.maintenance.rescue import Rescuer
-from gristmill.jobs.notifications import Notifier
 
 log = get_logger()
-PRUNE_EVERY = 60.0
+MaintenanceTask = tuple[float, Callable[[], object]]
+"""Seconds between two runs, and what is run."""
 
 
-class Upkeep:
-    """Runs every chore at its own pace until ``stop`` is set. A failing chore is logged; the others go on."""
+class Maintenance:
+    """Runs every task at its own interval until ``stop`` is set. A failing task is logged; the others go on."""
 
-    def __init__(
-        self,
-        rescuer: Rescuer,
-        notifier: Notifier,
-        *,
-        every: float,
-        chores: Sequence[tuple[float, Callable[[], object]]],
-        stop: threading.Event,
-    ) -> None:
-        self._notifier = notifier
+    def __init__(self, tasks: Sequence[MaintenanceTask], stop: threading.Event) -> None:
+        self._tasks = list(tasks)
         self._stop = stop
-        self._chores: list[tuple[float, Callable[[], object]]] = [
-            (every, self._waking(rescuer.promote_scheduled)),
-            (every, self._waking(rescuer.rescue_expired)),
-            (every, self._waking(rescuer.resend_unclaimed)),
-            (every, rescuer.end_cancelling),
-            (PRUNE_EVERY, rescuer.prune),
-            *chores,
-        ]
-        self._every = min(every, *(period for period, _ in self._chores))
-        self._last = [0.0] * len(self._chores)
+        self._every = min(period for period, _ in self._tasks)
+        self._last = [0.0] * len(self._tasks)
 
     def run(self) -> None:
         while not self._stop.wait(self._every):
-            for place, (period, chore) in enumerate(self._chores):
-                if time.monotonic() - self._last[place] >= period:
-                    self._last[place] = time.monotonic()
-                    self._do(chore)
+            for index, (period, task) in enumerate(self._tasks):
+                if time.monotonic() - self._last[index] >= period:
+                    self._last[index] = time.monotonic()
+                    self._do(task)
 
-    def _do(self, chore: Callable[[], object]) -> None:
+    def _do(self, task: Callable[[], object]) -> None:
         try:
-            chore()
+            task()
         except GristmillError as error:
-            log.warning("upkeep.waiting", error=error.detail)
+            log.warning("maintenance.waiting", error=error.detail)
         except Exception:
-            log.exception("upkeep.defect")
-
-    def _waking(self, chore: Callable[[], int]) -> Callable[[], None]:
-        def do() -> None:
-            if chore():
-                self._notifier.due()
-
-        return do
+            log.exception("maintenance.defect")

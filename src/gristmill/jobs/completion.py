@@ -13,7 +13,7 @@ from gristmill.jobs.notifications import FINISHED
 log = get_logger()
 
 
-class Waits:
+class JobCompletion:
     """Futures per job, resolved by one LISTEN connection of the process."""
 
     def __init__(self, database: Database) -> None:
@@ -54,7 +54,7 @@ class Waits:
             try:
                 listener = await asyncio.to_thread(Listener, self._database, FINISHED)
             except Unavailable as error:
-                log.warning("waits.not_listening", error=error.detail)
+                log.warning("completion.not_listening", error=error.detail)
                 await asyncio.sleep(1)
                 continue
             # Whatever finished while nobody listened: every waiter looks for itself.
@@ -64,7 +64,7 @@ class Waits:
                 try:
                     notices = listener.drain()
                 except Unavailable as error:
-                    log.warning("waits.lost", error=error.detail)
+                    log.warning("completion.lost", error=error.detail)
                     lost.set()
                     return
                 for _, payload in notices:

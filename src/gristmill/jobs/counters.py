@@ -26,7 +26,7 @@ ON CONFLICT (name, labels) DO UPDATE SET value = c.value + EXCLUDED.value
 _READ = "SELECT name, labels, value FROM gristmill.counters ORDER BY name, labels"
 
 
-class Figures:
+class Counters:
     """Counts in memory and adds to Postgres at ``flush``. Safe to call from several threads."""
 
     def __init__(self, database: Database) -> None:
@@ -50,7 +50,7 @@ class Figures:
 
     def flush_every(self, seconds: float) -> None:
         """Start a thread that flushes at this pace for as long as the process lives."""
-        threading.Thread(target=_flush_forever, args=(self, seconds), name="figures", daemon=True).start()
+        threading.Thread(target=_flush_forever, args=(self, seconds), name="counters", daemon=True).start()
 
     def flush(self) -> None:
         """Add what was counted to Postgres. Raises Unavailable, and keeps the counts, when it cannot be reached."""
@@ -76,15 +76,15 @@ class Figures:
             raise
 
 
-def _flush_forever(figures: Figures, seconds: float) -> None:
+def _flush_forever(counters: Counters, seconds: float) -> None:
     while True:
         time.sleep(seconds)
         try:
-            figures.flush()
+            counters.flush()
         except GristmillError as error:
-            log.warning("figures.waiting", error=error.detail)
+            log.warning("counters.waiting", error=error.detail)
 
 
-def read_figures(connection: Connection) -> list[tuple[str, str, float]]:
+def read_counters(connection: Connection) -> list[tuple[str, str, float]]:
     """Return (name, label, value) of every counter."""
     return [(row[0], row[1], row[2]) for row in connection.exec_driver_sql(_READ)]

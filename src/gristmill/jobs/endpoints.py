@@ -11,14 +11,14 @@ from fastapi import Request as HttpRequest
 from fastapi.responses import JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
 
-from gristmill.core.errors import Invalid, Place
+from gristmill.core.errors import Invalid, Violation
 from gristmill.core.http.endpoints import needs, principal_of
-from gristmill.jobs.completion import Waits
+from gristmill.jobs.completion import JobCompletion
 from gristmill.jobs.errors import UnknownJob
 from gristmill.jobs.schemas import BASE, job_body
 from gristmill.jobs.service import JobFilter, JobService
 from gristmill.jobs.states import JobState
-from gristmill.jobs.submit import Request
+from gristmill.jobs.submit import WriteRequest
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _PREFER_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*(\d+)", re.IGNORECASE)
@@ -36,7 +36,7 @@ async def write_options(
     """A dependency that declares what every write takes; ``request_of`` and ``answer_write`` read and check it."""
 
 
-def request_of(http: HttpRequest, body_hash: str | None = None) -> Request:
+def request_of(http: HttpRequest, body_hash: str | None = None) -> WriteRequest:
     """Return what a submission needs to know about its HTTP request. Raises Invalid for bad headers and parameters."""
     # Checked before anything is queued, though it only counts afterwards.
     _wait_seconds(http)
@@ -44,7 +44,7 @@ def request_of(http: HttpRequest, body_hash: str | None = None) -> Request:
     if key is not None and not _PRINTABLE.fullmatch(key):
         raise _bad_header("Idempotency-Key", key, "1 to 255 printable ASCII characters without spaces")
     traceparent = http.headers.get("traceparent")
-    return Request(
+    return WriteRequest(
         principal=principal_of(http).name,
         request_id=http.scope["state"]["request_id"],
         traceparent=traceparent if traceparent and _TRACEPARENT.fullmatch(traceparent) else None,
@@ -57,7 +57,7 @@ def request_of(http: HttpRequest, body_hash: str | None = None) -> Request:
     )
 
 
-async def answer_write(http: HttpRequest, job_id: uuid.UUID, request: Request | None = None) -> Response:
+async def answer_write(http: HttpRequest, job_id: uuid.UUID, request: WriteRequest | None = None) -> Response:
     """Answer a write: 202 with the job and its Location, or, having waited for it, 200 with the finished job."""
     http.app.state.notifier.due()
     seconds = _wait_seconds(http)
@@ -74,13 +74,13 @@ async def answer_write(http: HttpRequest, job_id: uuid.UUID, request: Request | 
 
 async def _wait_for(http: HttpRequest, job_id: uuid.UUID, seconds: float) -> dict[str, Any]:
     service: JobService = http.app.state.jobs
-    waits: Waits = http.app.state.waits
+    completion: JobCompletion = http.app.state.completion
     if seconds <= 0:
         return await run_in_threadpool(service.get, job_id)
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
     while True:
-        async with waits.of(job_id) as finished:
+        async with completion.of(job_id) as finished:
             body: dict[str, Any] = await run_in_threadpool(service.get, job_id)
             left = deadline - loop.time()
             if body["done"] or left <= 0:
@@ -197,9 +197,9 @@ def _moment(name: str, text: str | None) -> datetime | None:
 
 def _bad_query(name: str, value: str, valid: str) -> Invalid:
     reason = f"{name}={value[:80]!r} is not valid: give {valid}"
-    return Invalid(reason, [Place(pointer=f"/query/{name}", code="bad_parameter", reason=reason, field=name)])
+    return Invalid(reason, [Violation(pointer=f"/query/{name}", code="bad_parameter", reason=reason, field=name)])
 
 
 def _bad_header(name: str, value: str, valid: str) -> Invalid:
     reason = f"{name}: {value[:80]!r} is not valid: give {valid}"
-    return Invalid(reason, [Place(pointer=f"/header/{name}", code="bad_header", reason=reason, field=name)])
+    return Invalid(reason, [Violation(pointer=f"/header/{name}", code="bad_header", reason=reason, field=name)])

@@ -29,8 +29,8 @@ from gristmill.jobs.handlers import (
 )
 from gristmill.jobs.heartbeat import Heartbeat
 from gristmill.jobs.notifications import Notifier
+from gristmill.jobs.repository import cancel, payloads
 from gristmill.jobs.repository import claim as claims
-from gristmill.jobs.repository import control, payloads
 from gristmill.jobs.repository import settle as settling
 
 log = get_logger()
@@ -241,7 +241,7 @@ class Executor:
             if settled is not None and state == "failed" and handler is not None:
                 handler.failed(connection, task, error)
             if settled is not None and settled.finished and settled.job_state == "cancelled":
-                control.drop_payloads(connection, task.job_id)
+                cancel.drop_payloads(connection, task.job_id)
             return settled
 
         settled = self._last_word(end)

@@ -13,7 +13,7 @@ from typing import Any
 
 from gristmill.core.database import Database
 from gristmill.jobs.repository.submit_together import Guard, Kind, SmallJob, insert_together
-from gristmill.jobs.submit import NewChunk, NewJob, Request
+from gristmill.jobs.submit import NewChunk, NewJob, WriteRequest
 from gristmill.kit.ids import uuid7
 
 # Jobs in one commit at most.
@@ -36,7 +36,9 @@ class Together:
         # A second thread for other scopes, whose commit then need not wait.
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="submit")
 
-    async def submit(self, job: NewJob, chunk: NewChunk, request: Request, guarded: dict[str, Any]) -> uuid.UUID | None:
+    async def submit(
+        self, job: NewJob, chunk: NewChunk, request: WriteRequest, guarded: dict[str, Any]
+    ) -> uuid.UUID | None:
         """Submit a plain job of one small chunk and return its id; the row goes to ``request.receipt``.
 
         guarded: the guard's parameters, the same for all jobs of a type, scope and args.

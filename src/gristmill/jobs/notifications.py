@@ -82,7 +82,7 @@ class Notifier:
                     ([channel for channel, _ in pairs], [payload for _, payload in pairs]),
                 )
         except (psycopg2.Error, Unavailable) as error:
-            log.warning("notice.failed", error=str(error).strip())
+            log.warning("notification.failed", error=str(error).strip())
             if self._connection is not None and self._connection.closed:
                 self._connection = None
             elif self._connection is not None:

@@ -6,11 +6,12 @@ from datetime import datetime
 from typing import Any
 
 from gristmill.core.database import Database
-from gristmill.core.errors import Malformed, Place
-from gristmill.jobs import control
+from gristmill.core.errors import Malformed, Violation
+from gristmill.jobs.cancel import cancel_job
 from gristmill.jobs.errors import UnknownJob
 from gristmill.jobs.notifications import Notifier
 from gristmill.jobs.repository import read
+from gristmill.jobs.retry import retry_job
 from gristmill.jobs.schemas import job_body
 from gristmill.kit.pagination import BadPageToken, decode_page_token, encode_page_token
 
@@ -45,8 +46,8 @@ class JobService:
         try:
             before = uuid.UUID(decode_page_token(page_token, query)[0]) if page_token else None
         except (BadPageToken, ValueError, IndexError, TypeError, AttributeError) as error:
-            place = Place("/query/page_token", "bad_page_token", str(error), field="page_token")
-            raise Malformed(f"page_token: {error}", [place]) from error
+            violation = Violation("/query/page_token", "bad_page_token", str(error), field="page_token")
+            raise Malformed(f"page_token: {error}", [violation]) from error
         with self._database.autocommit() as connection:
             rows = read.list_jobs(
                 connection,
@@ -64,9 +65,9 @@ class JobService:
         return {"jobs": [job_body(row) for row in rows], "next_page_token": token}
 
     def cancel(self, job_id: uuid.UUID, asked_by: str) -> dict[str, Any]:
-        control.cancel_job(self._database, self._notifier, job_id, asked_by)
+        cancel_job(self._database, self._notifier, job_id, asked_by)
         return self.get(job_id)
 
     def retry(self, job_id: uuid.UUID) -> dict[str, Any]:
-        control.retry_job(self._database, self._notifier, job_id)
+        retry_job(self._database, self._notifier, job_id)
         return self.get(job_id)

@@ -60,7 +60,7 @@ class Receipt:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class WriteRequest:
     """Who asked for a write, and how. ``body_hash`` covers whatever must be equal for a replay."""
 
     principal: str
@@ -83,7 +83,7 @@ class Replayed(Signal):
         self.job_id = job_id
 
 
-def submit_once(database: Database, request: Request, work: Callable[[Connection], NewJob]) -> uuid.UUID:
+def submit_once(database: Database, request: WriteRequest, work: Callable[[Connection], NewJob]) -> uuid.UUID:
     """Run ``work`` and submit its job in one transaction, unless the request's key was used: then the first job's id.
 
     Raises IdempotencyKeyReused when the key belongs to a request with another body.
@@ -96,7 +96,7 @@ def submit_once(database: Database, request: Request, work: Callable[[Connection
     return first_or(database, request, make)
 
 
-def first_or(database: Database, request: Request, make: Callable[[], uuid.UUID]) -> uuid.UUID:
+def first_or(database: Database, request: WriteRequest, make: Callable[[], uuid.UUID]) -> uuid.UUID:
     """Return the job that the request's Idempotency-Key made before, or else the one that ``make`` submits.
 
     A request with the same key that commits while ``make`` runs was first, too. Raises IdempotencyKeyReused.
@@ -112,7 +112,7 @@ def first_or(database: Database, request: Request, make: Callable[[], uuid.UUID]
         return replayed.job_id
 
 
-def find_replay(connection: Connection, request: Request) -> uuid.UUID | None:
+def find_replay(connection: Connection, request: WriteRequest) -> uuid.UUID | None:
     """Return the job that this request's Idempotency-Key made before; call it before any check of state."""
     if request.idempotency_key is None:
         return None
@@ -128,7 +128,7 @@ def find_replay(connection: Connection, request: Request) -> uuid.UUID | None:
     return job_id
 
 
-def submit(connection: Connection, job: NewJob, request: Request) -> uuid.UUID:
+def submit(connection: Connection, job: NewJob, request: WriteRequest) -> uuid.UUID:
     """Stage the job inside the caller's transaction and return its id. Raises Replayed, IdempotencyKeyReused."""
     job_id = uuid7()
     if request.idempotency_key is not None:
@@ -206,7 +206,7 @@ def unfinished_in_scope(connection: Connection, scope: str) -> bool:
     return repository.unfinished_in_scope(connection, scope)
 
 
-def _take_key(connection: Connection, request: Request, job_id: uuid.UUID) -> None:
+def _take_key(connection: Connection, request: WriteRequest, job_id: uuid.UUID) -> None:
     assert request.idempotency_key is not None
     taken = repository.take_key(
         connection,

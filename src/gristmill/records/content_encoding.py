@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 import pyarrow as pa
 
-from gristmill.core.errors import Malformed, Place, UnsupportedMedia
+from gristmill.core.errors import Malformed, UnsupportedMedia, Violation
 
 READ_BYTES = 64 * 1024
 # What one step may give, however well the body is compressed.
@@ -25,18 +25,18 @@ def content_encoding(header: str) -> str | None:
         return None
     if name == "x-gzip":
         return "gzip"
-    if name not in _INFLATE:
-        valid = ", ".join([*_INFLATE, "identity"])
+    if name not in _DECOMPRESS:
+        valid = ", ".join([*_DECOMPRESS, "identity"])
         raise UnsupportedMedia(f"The Content-Encoding {name[:80]!r} is not supported; valid are: {valid}")
     return name
 
 
-def inflate(body: BinaryIO, encoding: str) -> Iterator[bytes]:
+def decompress(body: BinaryIO, encoding: str) -> Iterator[bytes]:
     """Yield what ``body`` holds, in blocks of at most 1 MiB.
 
     Raises Malformed naming the byte of the body (for damage: that of the block) when it is damaged or ends too early.
     """
-    return _INFLATE[encoding](body)
+    return _DECOMPRESS[encoding](body)
 
 
 def _gzip(body: BinaryIO) -> Iterator[bytes]:
@@ -93,7 +93,7 @@ class _Counted:
         self.closed = True
 
 
-_INFLATE: dict[str, Callable[[BinaryIO], Iterator[bytes]]] = {"gzip": _gzip, "zstd": _zstd}
+_DECOMPRESS: dict[str, Callable[[BinaryIO], Iterator[bytes]]] = {"gzip": _gzip, "zstd": _zstd}
 
 
 def _truncated(encoding: str, offset: int) -> Malformed:
@@ -105,4 +105,4 @@ def _damaged(encoding: str, offset: int, what: str) -> Malformed:
 
 
 def _refuse(code: str, offset: int, reason: str) -> Malformed:
-    return Malformed(f"The body cannot be inflated: {reason}", [Place("", code, reason)], byte=offset)
+    return Malformed(f"The body cannot be inflated: {reason}", [Violation("", code, reason)], byte=offset)

@@ -15,7 +15,7 @@ from gristmill.records.validation.rows import Row
 
 Vectors = np.ndarray[Any, np.dtype[np.float32]]
 # Gives the vectors of the records in the table, float32 of shape (records, dimensions), or None if it makes none.
-EnrichStep = Callable[[Contract, Dataset, pa.Table], Vectors | None]
+BatchStep = Callable[[Contract, Dataset, pa.Table], Vectors | None]
 
 
 class EmbeddingStep:

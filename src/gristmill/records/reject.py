@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from gristmill.core.errors import Place
+from gristmill.core.errors import Violation
 
 # What a list of rejects, downloaded as CSV, has beside the fields. It may be sent back with them.
 RAW_COLUMN = "_raw"
@@ -21,4 +21,4 @@ class Reject:
     record: int
     line: int | None
     raw: bytes
-    places: tuple[Place, ...]
+    violations: tuple[Violation, ...]

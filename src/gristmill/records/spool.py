@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from gristmill.core.errors import TooLarge, Unavailable
 from gristmill.jobs.submit import NewChunk
-from gristmill.records.content_encoding import inflate
+from gristmill.records.content_encoding import decompress
 
 # Up to this size a body, or the chunks made of it, are kept in memory.
 MEMORY_BYTES = 1024 * 1024
@@ -142,25 +142,25 @@ class BodySpool:
             self._digest.update(data)
         self._content.write(data)
 
-    def inflate(self, encoding: str) -> None:
+    def decompress(self, encoding: str) -> None:
         """Replace the body by what it holds, compressed as ``encoding`` says; the hash stays that of what was sent.
 
         Raises TooLarge as soon as that is larger than a body may be, Malformed, Unavailable.
         """
-        inflated = SpoolFile(self._spool)
+        decompressed = SpoolFile(self._spool)
         try:
-            for block in inflate(self.open(), encoding):
-                if inflated.size + len(block) > self._max_bytes:
+            for block in decompress(self.open(), encoding):
+                if decompressed.size + len(block) > self._max_bytes:
                     raise TooLarge(
                         f"The body is larger than {self._max_bytes} bytes once it is inflated",
                         max_bytes=self._max_bytes,
                     )
-                inflated.write(block)
+                decompressed.write(block)
         except BaseException:
-            inflated.close()
+            decompressed.close()
             raise
         self._content.close()
-        self._content = inflated
+        self._content = decompressed
 
     def open(self) -> BinaryIO:
         """Return the body from its start."""

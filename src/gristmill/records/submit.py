@@ -8,11 +8,11 @@ from sqlalchemy import Connection
 
 from gristmill.core.database import Database
 from gristmill.core.errors import Contended, Invalid
-from gristmill.datasets.lookup import Dataset, DatasetReader
+from gristmill.datasets.lookup import Dataset, DatasetLookup
 from gristmill.datasets.version_checks import is_visible
 from gristmill.jobs.admission import Admission
 from gristmill.jobs.errors import Signal
-from gristmill.jobs.submit import NewJob, Request, first_or, submit, unfinished_in_scope
+from gristmill.jobs.submit import NewJob, WriteRequest, first_or, submit, unfinished_in_scope
 
 # A contract that changes this often while one request is being validated is changed by a machine gone wild.
 _TRIES = 5
@@ -40,14 +40,14 @@ class Draft:
 class Submitter:
     """Remembers what each name stood for last, so that a write usually needs one transaction and nothing else."""
 
-    def __init__(self, database: Database, admission: Admission, datasets: DatasetReader) -> None:
+    def __init__(self, database: Database, admission: Admission, datasets: DatasetLookup) -> None:
         self._database = database
         self._admission = admission
         self._datasets = datasets
         # May be out of date: every write that relies on it is checked against the truth before it commits.
         self._seen: dict[str, Dataset] = {}
 
-    def submit(self, name: str, request: Request, size: int, draft: Callable[[Dataset], Draft]) -> uuid.UUID:
+    def submit(self, name: str, request: WriteRequest, size: int, draft: Callable[[Dataset], Draft]) -> uuid.UUID:
         """Validate by calling ``draft`` for the dataset called ``name``, and submit its job; return the job's id.
 
         size: bytes that the job will stage, about.
@@ -55,7 +55,7 @@ class Submitter:
         """
         return first_or(self._database, request, lambda: self._validated(name, request, size, draft))
 
-    def _validated(self, name: str, request: Request, size: int, draft: Callable[[Dataset], Draft]) -> uuid.UUID:
+    def _validated(self, name: str, request: WriteRequest, size: int, draft: Callable[[Dataset], Draft]) -> uuid.UUID:
         self._admission.check(size)
         large = size >= _ASK_FIRST_BYTES
         dataset = None if large else self._seen.get(name)
@@ -90,7 +90,7 @@ class Submitter:
         self._seen[name] = dataset
         return dataset
 
-    def _commit(self, dataset: Dataset, draft: Draft, request: Request, large: bool) -> uuid.UUID:
+    def _commit(self, dataset: Dataset, draft: Draft, request: WriteRequest, large: bool) -> uuid.UUID:
         with self._database.transaction() as connection:
             checked = draft.job.exclusive and not unfinished_in_scope(connection, draft.job.scope)
             if large or checked:

@@ -10,13 +10,16 @@ from celery import Celery
 from celery.exceptions import SoftTimeLimitExceeded
 from celery.signals import setup_logging, worker_process_init, worker_ready, worker_shutdown, worker_shutting_down
 
-from gristmill.bootstrap.services import Gristmill, job_types
+from gristmill.bootstrap.registry import job_types
+from gristmill.bootstrap.shared import Gristmill
+from gristmill.bootstrap.worker import build_executor, warm_up
 from gristmill.broker.app import make_celery
 from gristmill.core.config import load_settings
+from gristmill.core.database import Database
 from gristmill.core.errors import Unavailable
 from gristmill.core.logs import get_logger
 from gristmill.jobs.execute import Executor
-from gristmill.jobs.maintenance.process_beat import Presence
+from gristmill.jobs.maintenance.process_beat import ProcessBeat
 
 log = get_logger()
 settings = load_settings()
@@ -26,7 +29,7 @@ app.conf.worker_consumer = "gristmill.worker.consumer:SteadyConsumer"
 # Shared with the pool's processes by the fork: the time from which chunks are to be given back; 0 while not draining.
 _drain_at = multiprocessing.Value("d", 0.0)
 _executor: Executor | None = None
-_presence: Presence | None = None
+_beat: ProcessBeat | None = None
 # How long a message waits for Postgres before it is left to the resend.
 CLAIM_PATIENCE = 20.0
 
@@ -74,8 +77,8 @@ def _start_process(**_: Any) -> None:
     """Build everything anew after the fork: connections, threads and weights do not survive it."""
     global _executor
     gristmill = Gristmill(settings, "gristmill-worker")
-    gristmill.warm_up()
-    _executor = gristmill.executor(draining=_is_draining, time_limit_error=SoftTimeLimitExceeded)
+    warm_up(gristmill)
+    _executor = build_executor(gristmill, draining=_is_draining, time_limit_error=SoftTimeLimitExceeded)
 
 
 def _is_draining() -> bool:
@@ -84,11 +87,11 @@ def _is_draining() -> bool:
 
 @worker_ready.connect  # type: ignore[untyped-decorator]
 def _announce(sender: Any = None, **_: Any) -> None:
-    global _presence
+    global _beat
     queue = os.environ["GRISTMILL_WORKER_QUEUE"]
     slots = settings.worker_processes if queue == "default" else settings.worker_long_processes
-    _presence = Presence(settings, queue, slots)
-    _presence.start()
+    _beat = ProcessBeat(Database(settings.database_url, "gristmill-worker-beat", pool=1), "worker", queue, slots)
+    _beat.start()
     log.info("worker.ready", queue=queue, slots=slots)
 
 
@@ -100,5 +103,5 @@ def _drain(**_: Any) -> None:
 
 @worker_shutdown.connect  # type: ignore[untyped-decorator]
 def _leave(**_: Any) -> None:
-    if _presence is not None:
-        _presence.stop()
+    if _beat is not None:
+        _beat.stop()

@@ -7,11 +7,11 @@ from typing import Any, Literal, get_args, get_origin
 
 from fastapi import Request
 
-from gristmill.core.errors import Forbidden, Invalid, Place, TooLarge, UnsupportedMedia
+from gristmill.core.errors import Forbidden, Invalid, TooLarge, UnsupportedMedia, Violation
 
-Scope = Literal["read", "write", "admin"]
+Permission = Literal["read", "write", "admin"]
 # Each scope includes those before it.
-SCOPES: tuple[Scope, ...] = ("read", "write", "admin")
+PERMISSIONS: tuple[Permission, ...] = ("read", "write", "admin")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class Principal:
     """Who makes a request: ``key:<name>``, or ``local`` where no key is needed."""
 
     name: str
-    scope: Scope
+    scope: Permission
 
 
 LOCAL = Principal("local", "admin")
@@ -31,7 +31,7 @@ def principal_of(request: Request) -> Principal:
     return principal
 
 
-def needs(scope: Scope) -> Callable[..., Awaitable[None]]:
+def needs(scope: Permission) -> Callable[..., Awaitable[None]]:
     """A dependency that refuses principals whose key has a smaller scope. Raises Forbidden.
 
     It is async because FastAPI sends every synchronous dependency through the thread pool.
@@ -39,7 +39,7 @@ def needs(scope: Scope) -> Callable[..., Awaitable[None]]:
 
     async def check(request: Request) -> None:
         principal = principal_of(request)
-        if SCOPES.index(principal.scope) < SCOPES.index(scope):
+        if PERMISSIONS.index(principal.scope) < PERMISSIONS.index(scope):
             raise Forbidden(f"This call needs a key of scope {scope}; {principal.name} has {principal.scope}")
 
     return check
@@ -60,17 +60,17 @@ async def known_parameters(http: Request) -> None:
     known = _known.get(id(route))
     if known is None:
         known = _known[id(route)] = dict(_parameters(route.dependant))
-    places = []
+    violations = []
     for name, times in _repeated(http).items():
         if name in known and not known[name]:
             reason = f"The query parameter {name} is given {times} times: give it once"
-            places.append(Place(f"/query/{name}", "duplicate", reason, field=name))
+            violations.append(Violation(f"/query/{name}", "duplicate", reason, field=name))
     for name in sorted(set(http.query_params) - known.keys()):
         valid = f"the valid ones are: {', '.join(sorted(known))}" if known else "it has none"
         reason = f"This call has no query parameter {name[:80]!r}; {valid}"
-        places.append(Place(f"/query/{name[:80]}", "unknown_parameter", reason, field=name[:80]))
-    if places:
-        raise Invalid(places[0].reason, places)
+        violations.append(Violation(f"/query/{name[:80]}", "unknown_parameter", reason, field=name[:80]))
+    if violations:
+        raise Invalid(violations[0].reason, violations)
 
 
 def _repeated(http: Request) -> dict[str, int]:

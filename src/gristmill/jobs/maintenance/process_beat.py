@@ -1,30 +1,29 @@
-"""A worker's row in the table of processes: that it is alive and how many chunks it can run at once."""
+"""A process's row in the table of processes: that it is alive and how many chunks it can run at once."""
 
 import contextlib
 import os
 import socket
 import threading
 
-from gristmill.core.config import Settings
 from gristmill.core.database import Database
 from gristmill.core.errors import Unavailable
 from gristmill.core.logs import get_logger
-from gristmill.jobs.repository import cleanup
+from gristmill.jobs.repository import process_beat as repository
 
 log = get_logger()
 EVERY = 10.0
 
 
-class Presence:
-    """Beats from a thread of the worker's parent process."""
+class ProcessBeat:
+    """Beats every ten seconds from a thread. kind: ``worker`` or ``dispatcher``. queue, slots: of a worker."""
 
-    def __init__(self, settings: Settings, queue: str, slots: int) -> None:
-        self._database = Database(settings.database_url, "gristmill-worker-presence", pool=1)
-        self._queue = queue
-        self._slots = slots
-        self._name = f"worker-{queue}@{socket.gethostname()}:{os.getpid()}"
+    def __init__(self, database: Database, kind: str, queue: str | None = None, slots: int = 0) -> None:
+        self._database = database
+        self._kind, self._queue, self._slots = kind, queue, slots
+        place = f"{socket.gethostname()}:{os.getpid()}"
+        self.name = f"{kind}@{place}" if queue is None else f"{kind}-{queue}@{place}"
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="presence", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="process-beat", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -34,14 +33,14 @@ class Presence:
         self._stop.set()
         self._thread.join(timeout=5)
         with contextlib.suppress(Unavailable), self._database.transaction() as connection:
-            cleanup.remove_process(connection, self._name)
+            repository.remove_process(connection, self.name)
 
     def _run(self) -> None:
         while True:
             try:
                 with self._database.transaction() as connection:
-                    cleanup.beat_process(connection, self._name, "worker", self._queue, self._slots)
+                    repository.beat_process(connection, self.name, self._kind, self._queue, self._slots)
             except Unavailable as error:
-                log.warning("presence.failed", error=error.detail)
+                log.warning("process.beat_failed", error=error.detail)
             if self._stop.wait(EVERY):
                 return

@@ -8,49 +8,37 @@ from sqlalchemy import Connection
 from gristmill.core.database import Database
 from gristmill.core.errors import DatabaseUnavailable
 from gristmill.core.logs import get_logger
-from gristmill.jobs.counters import Figures
+from gristmill.jobs.counters import Counters
 from gristmill.jobs.errors import AttemptsExhausted, UnknownJobType
 from gristmill.jobs.execute import RetryPolicy, problem_of
 from gristmill.jobs.handlers import ChunkTask, Registry, task_of
 from gristmill.jobs.notifications import Notifier
-from gristmill.jobs.repository import cleanup, control, dispatch
+from gristmill.jobs.repository import cancel, dispatch
+from gristmill.jobs.repository import rescue as repository
 from gristmill.jobs.repository import settle as settling
 
 log = get_logger()
 
 
 class Rescuer:
-    """What the dispatcher does besides dispatching. Every method may run in several dispatchers at once."""
+    """Every method may run in several dispatchers at once."""
 
     def __init__(
         self,
         database: Database,
         registry: Registry,
         notifier: Notifier,
-        figures: Figures,
+        counters: Counters,
         *,
         retry: RetryPolicy,
         resend_after: float,
-        retention_days: float,
-        idempotency_hours: float,
     ) -> None:
         self._database = database
         self._registry = registry
         self._notifier = notifier
-        self._figures = figures
+        self._figures = counters
         self._retry = retry
         self._resend_after = resend_after
-        self._retention_days = retention_days
-        self._idempotency_hours = idempotency_hours
-
-    def promote_scheduled(self) -> int:
-        """Queue the jobs whose time has come; each takes its number now."""
-        with self._database.autocommit() as connection:
-            due = control.list_due_scheduled(connection)
-        for job_id, scope, exclusive in due:
-            with self._database.transaction() as connection:
-                control.promote(connection, job_id, scope, exclusive)
-        return len(due)
 
     def resend_unclaimed(self) -> int:
         """Put chunks back whose message was sent and never claimed."""
@@ -63,17 +51,17 @@ class Rescuer:
     def end_cancelling(self) -> None:
         """Cancel chunks of cancelling jobs that went back to waiting meanwhile."""
         with self._database.autocommit() as connection:
-            cancelling = control.list_cancelling(connection)
+            cancelling = cancel.list_cancelling(connection)
         for job_id in cancelling:
             with self._database.transaction() as connection:
-                state = control.cancel(connection, job_id)
+                state = cancel.cancel(connection, job_id)
             if state in ("cancelled", "failed"):
                 self._notifier.finished(job_id)
 
     def rescue_expired(self) -> int:
         """Take chunks away from workers whose lease has run out."""
         with self._database.autocommit() as connection:
-            expired = control.list_expired(connection)
+            expired = repository.list_expired(connection)
         for job_id, number in expired:
             try:
                 self._rescue(job_id, number)
@@ -87,7 +75,7 @@ class Rescuer:
     def _rescue(self, job_id: uuid.UUID, number: int) -> None:
         settled = None
         with self._database.transaction() as connection:
-            row = control.take_expired(connection, job_id, number)
+            row = repository.take_expired(connection, job_id, number)
             if row is None:
                 return
             task = task_of(job_id, number, row)
@@ -106,7 +94,7 @@ class Rescuer:
                 delay = self._retry.delay(task.attempt)
                 settling.put_back(connection, job_id, number, task.fence, delay=delay, error=problem)
             if settled is not None and settled.job_state == "cancelled":
-                control.drop_payloads(connection, job_id)
+                cancel.drop_payloads(connection, job_id)
         if settled is not None and settled.finished:
             self._notifier.finished(job_id)
 
@@ -116,12 +104,3 @@ class Rescuer:
         except UnknownJobType:
             return  # Whatever handler it had is gone with its code; the chunk still has to end.
         handler.failed(connection, task, problem)
-
-    def prune(self) -> None:
-        """Delete what has been kept long enough: finished jobs, idempotency keys, rows of processes long gone."""
-        with self._database.transaction() as connection:
-            keys = cleanup.prune_keys(connection, self._idempotency_hours)
-            jobs = cleanup.prune_jobs(connection, self._retention_days)
-            cleanup.prune_processes(connection)
-        if keys or jobs:
-            log.info("retention.pruned", jobs=jobs, idempotency_keys=keys)

@@ -1,4 +1,4 @@
-"""SQL of retention and of the rows by which processes show that they are alive."""
+"""SQL of cleanup: finished jobs, idempotency keys and rows of processes that were kept long enough."""
 
 from sqlalchemy import Connection
 
@@ -20,11 +20,6 @@ WITH old AS (
 DELETE FROM gristmill.jobs j USING old WHERE j.id = old.id
 """
 _PRUNE_PROCESSES = "DELETE FROM gristmill.processes WHERE beat_at < now() - interval '1 day'"
-_BEAT = """
-INSERT INTO gristmill.processes (name, kind, queue, slots) VALUES (%(name)s, %(kind)s, %(queue)s, %(slots)s)
-ON CONFLICT (name) DO UPDATE SET beat_at = clock_timestamp(), slots = EXCLUDED.slots
-"""
-_GONE = "DELETE FROM gristmill.processes WHERE name = %(name)s"
 
 
 def prune_keys(connection: Connection, hours: float) -> int:
@@ -39,12 +34,3 @@ def prune_jobs(connection: Connection, days: float) -> int:
 
 def prune_processes(connection: Connection) -> None:
     connection.exec_driver_sql(_PRUNE_PROCESSES)
-
-
-def beat_process(connection: Connection, name: str, kind: str, queue: str | None, slots: int) -> None:
-    """Say that the process is alive and how many chunks it can run at once."""
-    connection.exec_driver_sql(_BEAT, {"name": name, "kind": kind, "queue": queue, "slots": slots})
-
-
-def remove_process(connection: Connection, name: str) -> None:
-    connection.exec_driver_sql(_GONE, {"name": name})

@@ -12,14 +12,14 @@ from sqlalchemy import Connection
 from gristmill.core.database import Database
 from gristmill.datasets.contract import Contract
 from gristmill.datasets.keys import show_key
-from gristmill.datasets.lookup import Dataset, DatasetReader
+from gristmill.datasets.lookup import Dataset, DatasetLookup
 from gristmill.datasets.types import TYPES
 from gristmill.datasets.version_checks import is_applied, latest_applied
 from gristmill.jobs.handlers import ChunkTask, Handler, Outcome, Pair, SharingHandler, TransactionalHandler
 from gristmill.records.apply.upsert import upsert
 from gristmill.records.apply.upsert_group import Part, group_parts, upsert_group
 from gristmill.records.changes import repository
-from gristmill.records.embedding import EmbeddingStep, EnrichStep, Vectors
+from gristmill.records.embedding import BatchStep, EmbeddingStep, Vectors
 from gristmill.records.payload import decode
 from gristmill.records.read.pages import UnknownRecord
 from gristmill.records.validation.rows import validator_of
@@ -31,7 +31,7 @@ _ANY_DEPTH = 1_000_000
 
 
 def build_handlers(
-    database: Database, datasets: DatasetReader, embedding: EmbeddingStep, more_steps: Sequence[EnrichStep] = ()
+    database: Database, datasets: DatasetLookup, embedding: EmbeddingStep, more_steps: Sequence[BatchStep] = ()
 ) -> list[Handler]:
     """Return the handlers of this domain. more_steps: enrichment after embedding, in their order."""
     targets = Targets(database, datasets)
@@ -46,7 +46,7 @@ def build_handlers(
 class Targets:
     """Finds what a chunk writes to."""
 
-    def __init__(self, database: Database, datasets: DatasetReader) -> None:
+    def __init__(self, database: Database, datasets: DatasetLookup) -> None:
         self._database = database
         self._datasets = datasets
         # The parts that never change within a version, so that a chunk's preparation usually asks nobody.
@@ -87,7 +87,7 @@ class IngestHandler(SharingHandler):
 
     type = INGEST
 
-    def __init__(self, targets: Targets, steps: Sequence[EnrichStep]) -> None:
+    def __init__(self, targets: Targets, steps: Sequence[BatchStep]) -> None:
         self._targets = targets
         self._steps = steps
 

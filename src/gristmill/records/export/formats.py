@@ -11,7 +11,7 @@ import pyarrow.csv
 import pyarrow.parquet
 import sqlalchemy as sa
 
-from gristmill.core.errors import Invalid, Place
+from gristmill.core.errors import Invalid, Violation
 from gristmill.datasets.contract import EMBEDDING_COLUMN, Contract
 from gristmill.datasets.types import TYPES
 from gristmill.records.columns import vector_column
@@ -61,7 +61,7 @@ class CsvFormat(Format):
         super().__init__(contract, names)
         if len(names) == 1 and (names[0] == EMBEDDING_COLUMN or not contract.field(names[0]).required):
             reason = f"In CSV of {names[0]} alone a null would be an empty line, which readers skip: choose ndjson"
-            raise Invalid(reason, [Place("/query/format", "ambiguous", reason, field="format")])
+            raise Invalid(reason, [Violation("/query/format", "ambiguous", reason, field="format")])
 
     def shown(self, table: sa.Table) -> list[Any]:
         return export_text.csv_cells(self._contract, self._names, table)

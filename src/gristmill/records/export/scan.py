@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from gristmill.core.errors import Invalid, Place
+from gristmill.core.errors import Invalid, Violation
 from gristmill.datasets.contract import EMBEDDING_COLUMN
 from gristmill.datasets.contract_parser import Contract
 from gristmill.datasets.ddl import record_table
@@ -127,16 +127,16 @@ def _columns(contract: Contract, query: ExportQuery) -> list[str]:
 
 def _read_fields(text: str, contract: Contract) -> list[str]:
     names = [name.strip() for name in text.split(",")]
-    places = []
+    violations = []
     for index, name in enumerate(names):
         if not contract.has_field(name):
             valid = ", ".join(field.name for field in contract.fields)
             reason = f"There is no field {shorten(name)}; the fields are: {valid[:400]}"
-            places.append(Place("/query/fields", "unknown_field", reason, field=name[:80]))
+            violations.append(Violation("/query/fields", "unknown_field", reason, field=name[:80]))
         elif name in names[:index]:
-            places.append(Place("/query/fields", "duplicate", f"fields names {name} twice", field=name))
-    if places:
-        raise Invalid(f"fields={shorten(text)} is not valid: {places[0].reason}", places)
+            violations.append(Violation("/query/fields", "duplicate", f"fields names {name} twice", field=name))
+    if violations:
+        raise Invalid(f"fields={shorten(text)} is not valid: {violations[0].reason}", violations)
     return names
 
 

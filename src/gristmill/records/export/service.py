@@ -15,9 +15,9 @@ from sqlalchemy.exc import ProgrammingError
 
 from gristmill.core.database import Database
 from gristmill.core.errors import Conflict, Contended
-from gristmill.datasets.applied import Readables
+from gristmill.datasets.applied import AppliedDatasets
 from gristmill.datasets.errors import UnknownDataset
-from gristmill.datasets.lookup import Dataset, DatasetReader
+from gristmill.datasets.lookup import Dataset, DatasetLookup
 from gristmill.records.export.formats import FORMATS, Format
 from gristmill.records.export.scan import ExportQuery, Scan, Values
 
@@ -38,9 +38,9 @@ class ContractChanged(Conflict):
 class RecordExports:
     """Starts exports."""
 
-    def __init__(self, database: Database, datasets: DatasetReader) -> None:
+    def __init__(self, database: Database, datasets: DatasetLookup) -> None:
         self._database = database
-        self._datasets = Readables(datasets)
+        self._datasets = AppliedDatasets(datasets)
 
     def open(self, name: str, query: ExportQuery, format: str) -> "Export":
         """Return an export whose pages can be read. Raises UnknownDataset, DatasetFailed, Invalid."""
@@ -60,7 +60,7 @@ class Export:
     """
 
     _database: Database
-    _datasets: Readables
+    _datasets: AppliedDatasets
     _dataset: Dataset
     _scan: Scan
     _format: Format

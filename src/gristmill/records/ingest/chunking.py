@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from gristmill.core.errors import Place
+from gristmill.core.errors import Violation
 from gristmill.records.columns import ORD_COLUMN, to_table
-from gristmill.records.readers.context import Ords, Reader, Source, Step, refuse
+from gristmill.records.readers.context import Ords, ReadContext, Reader, RecordBlock, refuse
 from gristmill.records.validation.json_values import show_row
 
 # A payload's limit is that of its uncompressed columns, which no codec can exceed by more than a few headers.
@@ -34,14 +34,14 @@ class Batch:
         return self.table.append_column(ORD_COLUMN, pa.array(self.ords, pa.int64()))
 
 
-def read_batches(reader: Reader, source: Source, max_bytes: int, max_records: int) -> Iterator[Batch]:
+def read_batches(reader: Reader, source: ReadContext, max_bytes: int, max_records: int) -> Iterator[Batch]:
     """Yield the records of a body as batches of at most ``max_records`` records and about ``max_bytes`` bytes.
 
     After the first problem the rest is only validated, and nothing is yielded any more. Raises Invalid (Malformed)
     with all problems at the end, and when there is no record at all. If all records were rejected there is one batch
     without rows.
     """
-    parts: list[Step] = []
+    parts: list[RecordBlock] = []
     records = size = 0
     yielded = False
     for step in reader(source):
@@ -60,7 +60,7 @@ def read_batches(reader: Reader, source: Source, max_bytes: int, max_records: in
             records += part.table.num_rows
             size += part.table.nbytes
     if not parts and not yielded and not source.problems.total and not source.problems.rejected:
-        source.problems.add(Place("", "empty", "The batch holds no record"))
+        source.problems.add(Violation("", "empty", "The batch holds no record"))
     source.problems.raise_if_any()
     if parts:
         yield _batch(parts)
@@ -68,7 +68,7 @@ def read_batches(reader: Reader, source: Source, max_bytes: int, max_records: in
         yield Batch(0, to_table(source.validator.contract, []))
 
 
-def _batch(parts: list[Step]) -> Batch:
+def _batch(parts: list[RecordBlock]) -> Batch:
     if len(parts) == 1:
         table, ords = parts[0].table, parts[0].ords
     else:
@@ -91,7 +91,7 @@ def _rows_that_fit(table: pa.Table, max_bytes: int, max_rows: int) -> int:
     return 0
 
 
-def _storable(step: Step, source: Source) -> Step:
+def _storable(step: RecordBlock, source: ReadContext) -> RecordBlock:
     """Return ``step`` without the records that alone are too large for a payload, which are refused."""
     table = step.table
     if table.nbytes <= MAX_PAYLOAD_BYTES:
@@ -102,7 +102,7 @@ def _storable(step: Step, source: Source) -> Step:
         if size > MAX_PAYLOAD_BYTES:
             record = int(step.ords[index])
             reason = f"The record takes {size} bytes: at most {MAX_PAYLOAD_BYTES} are allowed"
-            place = Place(f"/{record}", "record_too_large", reason, record)
-            refuse(source, record, None, show_row(source.validator, table, index), [place])
+            violation = Violation(f"/{record}", "record_too_large", reason, record)
+            refuse(source, record, None, show_row(source.validator, table, index), [violation])
             keep[index] = False
-    return step if keep.all() else Step(table.filter(pa.array(keep)), step.ords[keep])
+    return step if keep.all() else RecordBlock(table.filter(pa.array(keep)), step.ords[keep])

@@ -136,7 +136,7 @@ async def _spooled_body(
         else:
             await run_in_threadpool(body.write, b"".join(waiting))
         if encoding is not None:
-            await run_in_threadpool(body.inflate, encoding)
+            await run_in_threadpool(body.decompress, encoding)
         yield body
     except ClientDisconnect as error:
         raise Malformed("The connection was closed before the body was complete") from error

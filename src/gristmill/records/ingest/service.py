@@ -12,14 +12,14 @@ from sqlalchemy import Connection
 
 from gristmill.core.config import Settings
 from gristmill.core.database import Database
-from gristmill.core.errors import Invalid, Malformed, Place
+from gristmill.core.errors import Invalid, Malformed, Violation
 from gristmill.datasets.ddl import record_table
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.keys import NoKey, parse_key, show_key
 from gristmill.datasets.lookup import Dataset
 from gristmill.datasets.types import TYPES
 from gristmill.datasets.where import compile_where
-from gristmill.jobs.submit import NewChunk, NewJob, Request
+from gristmill.jobs.submit import NewChunk, NewJob, WriteRequest
 from gristmill.kit.read_ahead import ReadAhead
 from gristmill.records.apply import tasks
 from gristmill.records.apply.upsert import raise_if_existing
@@ -29,7 +29,7 @@ from gristmill.records.ingest.chunking import read_batches
 from gristmill.records.payload import decode, encode
 from gristmill.records.read.pages import UnknownRecord
 from gristmill.records.readers import open_reader
-from gristmill.records.readers.context import Source
+from gristmill.records.readers.context import ReadContext
 from gristmill.records.rejects.service import NOTES, attach_rejects, check_retried
 from gristmill.records.rejects.spool import RejectSpool
 from gristmill.records.spool import MEMORY_BYTES, BodySpool, Spool, SpooledChunks
@@ -70,7 +70,7 @@ class RecordWrites:
         self._staging = threading.Semaphore(max(1, settings.database_pool // 2))
 
     def ingest(
-        self, name: str, body: BodySpool, media_type: str, options: IngestOptions, request: Request
+        self, name: str, body: BodySpool, media_type: str, options: IngestOptions, request: WriteRequest
     ) -> uuid.UUID:
         """Upsert the records in ``body``.
 
@@ -140,7 +140,7 @@ class RecordWrites:
         finally:
             chunks.close()
 
-    def patch(self, name: str, key: str, changes: bytes, request: Request) -> uuid.UUID:
+    def patch(self, name: str, key: str, changes: bytes, request: WriteRequest) -> uuid.UUID:
         """Change members of one record. key: as it stands in the URL. changes: a JSON object.
 
         Raises NoKey, UnknownRecord.
@@ -155,7 +155,7 @@ class RecordWrites:
 
         return self._submitter.submit(name, request, len(changes), draft)
 
-    def delete(self, name: str, key: str, request: Request) -> uuid.UUID:
+    def delete(self, name: str, key: str, request: WriteRequest) -> uuid.UUID:
         """Delete one record. key: as it stands in the URL. Raises NoKey, UnknownRecord."""
 
         def draft(dataset: Dataset) -> Draft:
@@ -166,7 +166,7 @@ class RecordWrites:
 
         return self._submitter.submit(name, request, 0, draft)
 
-    def delete_where(self, name: str, body: bytes, request: Request) -> uuid.UUID:
+    def delete_where(self, name: str, body: bytes, request: WriteRequest) -> uuid.UUID:
         """Delete what a filter finds. body: ``{"where": {...}}``."""
 
         def draft(dataset: Dataset) -> Draft:
@@ -213,7 +213,7 @@ class RecordWrites:
         CSV body that are not read.
         """
         settings = self._settings
-        source = Source(
+        source = ReadContext(
             body.open(),
             validator_of(dataset.contract),
             Problems(),
@@ -256,12 +256,12 @@ def _read_where(body: bytes, max_depth: int) -> Any:
     depth = json_depth(body)
     if depth > max_depth:
         reason = f"The body is nested {depth} levels deep: at most {max_depth} are allowed"
-        raise Invalid(reason, [Place("", "too_deep", reason)])
+        raise Invalid(reason, [Violation("", "too_deep", reason)])
     try:
         parsed = from_json(body, allow_inf_nan=False)
     except ValueError as error:
-        raise Malformed(f"The body is not JSON: {error}", [Place("", "malformed", str(error))]) from error
+        raise Malformed(f"The body is not JSON: {error}", [Violation("", "malformed", str(error))]) from error
     if not isinstance(parsed, dict) or set(parsed) != {"where"} or not isinstance(parsed["where"], dict):
         reason = f'{shorten(parsed)} is not {{"where": {{...}}}}: give a filter; {{}} finds every record'
-        raise Invalid(reason, [Place("/where", "missing", reason)])
+        raise Invalid(reason, [Violation("/where", "missing", reason)])
     return parsed["where"]

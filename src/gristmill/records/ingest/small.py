@@ -8,7 +8,7 @@ from gristmill.datasets.version_checks import VISIBLE
 from gristmill.jobs.admission import Admission
 from gristmill.jobs.group_commit import Together
 from gristmill.jobs.repository.submit_together import Guard
-from gristmill.jobs.submit import Request, may_share
+from gristmill.jobs.submit import WriteRequest, may_share
 from gristmill.records.ingest.service import IngestOptions, RecordWrites
 from gristmill.records.readers import JSON
 from gristmill.records.spool import BodySpool
@@ -33,7 +33,7 @@ class SmallIngest:
         self._together = together
 
     async def submit(
-        self, name: str, body: BodySpool, media_type: str, options: IngestOptions, request: Request
+        self, name: str, body: BodySpool, media_type: str, options: IngestOptions, request: WriteRequest
     ) -> uuid.UUID | None:
         """Submit the records in ``body`` and return the id of the job, or None: ``RecordWrites.ingest`` decides.
 

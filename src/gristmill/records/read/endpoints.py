@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Query
 from fastapi.responses import JSONResponse
 from pydantic_core import from_json
 
-from gristmill.core.errors import Malformed, Place
+from gristmill.core.errors import Malformed, Violation
 from gristmill.core.http.endpoints import needs
 from gristmill.datasets.describe import shorten
 from gristmill.records.read.pages import MAX_PAGE, MAX_TOKEN, PageQuery
@@ -59,4 +59,4 @@ def read_where(text: str | None) -> Any:
         return from_json(text, allow_inf_nan=False)
     except ValueError as error:
         reason = f"where={shorten(text)} is not JSON: {error}"
-        raise Malformed(reason, [Place("/query/where", "malformed", reason, field="where")]) from error
+        raise Malformed(reason, [Violation("/query/where", "malformed", reason, field="where")]) from error

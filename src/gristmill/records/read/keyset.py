@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from pydantic_core import ValidationError
 
-from gristmill.core.errors import Invalid, Malformed, Place
+from gristmill.core.errors import Invalid, Malformed, Violation
 from gristmill.datasets.contract_parser import Contract
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.types import TYPES
@@ -44,27 +44,29 @@ def parse_order(text: str | None, contract: Contract, default: Sequence[Term] = 
 
 def _read(text: str, contract: Contract) -> list[Term]:
     terms: list[Term] = []
-    places: list[Place] = []
+    violations: list[Violation] = []
     for part in text.split(","):
         name = part.strip().removeprefix("-")
         if not contract.has_field(name):
             valid = ", ".join(field.name for field in contract.fields if TYPES[field.type].comparable)
-            places.append(_place(f"There is no field {shorten(name)} to order by; the valid ones are: {valid}", name))
+            violations.append(
+                _place(f"There is no field {shorten(name)} to order by; the valid ones are: {valid}", name)
+            )
             continue
         field = contract.field(name)
         if not TYPES[field.type].comparable:
-            places.append(_place(f"The field {name} has the type {field.type}, which has no order", name))
+            violations.append(_place(f"The field {name} has the type {field.type}, which has no order", name))
         elif any(term.column == name for term in terms):
-            places.append(_place(f"The field {name} is named twice", name))
+            violations.append(_place(f"The field {name} is named twice", name))
         else:
             terms.append(Term(name, part.strip().startswith("-"), not field.required))
-    if places:
-        raise Invalid(f"order={shorten(text)} is not valid: {places[0].reason}", places)
+    if violations:
+        raise Invalid(f"order={shorten(text)} is not valid: {violations[0].reason}", violations)
     return terms
 
 
-def _place(reason: str, name: str) -> Place:
-    return Place("/query/order", "bad_order", reason, field=name[:80])
+def _place(reason: str, name: str) -> Violation:
+    return Violation("/query/order", "bad_order", reason, field=name[:80])
 
 
 def order_by(terms: Sequence[Term], table: sa.Table) -> list[sa.ColumnElement[Any]]:
@@ -132,4 +134,6 @@ def read_values(terms: Sequence[Term], shown: Sequence[Any], contract: Contract)
 
 
 def bad_token(reason: str) -> Malformed:
-    return Malformed(reason.capitalize(), [Place("/query/page_token", "bad_page_token", reason, field="page_token")])
+    return Malformed(
+        reason.capitalize(), [Violation("/query/page_token", "bad_page_token", reason, field="page_token")]
+    )

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from pydantic_core import ValidationError
 from sqlalchemy import Connection
 
-from gristmill.core.errors import Invalid, NotFound, Place
+from gristmill.core.errors import Invalid, NotFound, Violation
 from gristmill.datasets.contract import EMBEDDING_COLUMN
 from gristmill.datasets.contract_parser import Contract, FieldSpec
 from gristmill.datasets.ddl import record_table
@@ -161,7 +161,7 @@ def read_page(
         if len(token) > MAX_TOKEN:
             names = ", ".join(term.column for term in terms)
             reason = f"The values of {names} are too long to continue a page from: order by shorter fields"
-            raise Invalid(reason, [Place("/query/order", "order_too_long", reason, field="order")])
+            raise Invalid(reason, [Violation("/query/order", "order_too_long", reason, field="order")])
     return Page([shape.to_json(row) for row in rows], token)
 
 
@@ -173,17 +173,17 @@ def window(contract: Contract, query: PageQuery, table: sa.Table) -> list[sa.Col
     if contract.time_field is None:
         name = next(iter(given))
         reason = f"{name} needs a time field, and the contract of {contract.name} names none: filter with where instead"
-        raise Invalid(reason, [Place(f"/query/{name}", "no_time_field", reason, field=name)])
+        raise Invalid(reason, [Violation(f"/query/{name}", "no_time_field", reason, field=name)])
     field = contract.field(contract.time_field)
     column = table.c[field.name]
-    places: list[Place] = []
+    violations: list[Violation] = []
     conditions: list[sa.ColumnElement[bool]] = []
     for name, text in given.items():
-        value = _moment(field, name, text, places)
+        value = _moment(field, name, text, violations)
         if value is not None:
             conditions.append(column >= value if name == "start" else column <= value)
-    if places:
-        raise Invalid(f"The window is not valid: {places[0].reason}", places)
+    if violations:
+        raise Invalid(f"The window is not valid: {violations[0].reason}", violations)
     return conditions
 
 
@@ -193,7 +193,7 @@ _DATE_LENGTH = 11
 _LOST_PLUS = re.compile(r"(?<=\d) (?=\d{2}:?\d{2}$)")
 
 
-def _moment(field: FieldSpec, name: str, text: str, places: list[Place]) -> Any:
+def _moment(field: FieldSpec, name: str, text: str, violations: list[Violation]) -> Any:
     plain = FieldSpec(name=field.name, type=field.type, zone=field.zone)
     if field.type == "timestamp":
         text = text[:_DATE_LENGTH] + _LOST_PLUS.sub("+", text[_DATE_LENGTH:])
@@ -201,5 +201,5 @@ def _moment(field: FieldSpec, name: str, text: str, places: list[Place]) -> Any:
         return TYPES[field.type].parse(plain, text)
     except ValidationError as error:
         code, reason = explain(plain, error.errors()[0])
-        places.append(Place(f"/query/{name}", code, f"{name}: {reason}", field=name))
+        violations.append(Violation(f"/query/{name}", code, f"{name}: {reason}", field=name))
         return None

@@ -3,19 +3,19 @@
 from typing import Any
 
 from gristmill.core.database import Database
-from gristmill.datasets.applied import Readables
+from gristmill.datasets.applied import AppliedDatasets
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.keys import parse_key
-from gristmill.datasets.lookup import DatasetReader
+from gristmill.datasets.lookup import DatasetLookup
 from gristmill.records.read.pages import PageQuery, UnknownRecord, read_latest, read_one, read_page
 
 
 class RecordReads:
     """Synchronous reads. Every method raises UnknownDataset for a name that no dataset has."""
 
-    def __init__(self, database: Database, datasets: DatasetReader) -> None:
+    def __init__(self, database: Database, datasets: DatasetLookup) -> None:
         self._database = database
-        self._datasets = Readables(datasets)
+        self._datasets = AppliedDatasets(datasets)
 
     def get(self, name: str, key: str, embedding: bool = False) -> dict[str, Any]:
         """Return the record with the key ``key``, as it stands in a URL. Raises UnknownRecord, NoKey, Invalid."""

@@ -6,12 +6,12 @@ import pyarrow as pa
 
 from gristmill.core.errors import Malformed
 from gristmill.records.readers.columnar import read_batch
-from gristmill.records.readers.context import Source, Step, malformed
+from gristmill.records.readers.context import ReadContext, RecordBlock, malformed
 from gristmill.records.readers.limits.arrow_frames import check_frames
 from gristmill.records.validation.columns import check_schema
 
 
-def read_arrow(source: Source) -> Iterator[Step]:
+def read_arrow(source: ReadContext) -> Iterator[RecordBlock]:
     """Yield the records of an Arrow stream. Raises Malformed for what cannot be read, Invalid for a wrong schema."""
     check_frames(source.file)
     source.file.seek(0)

@@ -9,11 +9,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic_core import ValidationError
 
-from gristmill.core.errors import Place
+from gristmill.core.errors import Violation
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.types import TYPES
 from gristmill.records.columns import to_table
-from gristmill.records.readers.context import Source, Step, count_from, refuse
+from gristmill.records.readers.context import ReadContext, RecordBlock, count_from, refuse
 from gristmill.records.validation.accepted import storage_type
 from gristmill.records.validation.columns import check_columns
 from gristmill.records.validation.json_values import read_row, show_row
@@ -24,7 +24,7 @@ PIECE_BYTES = 4 * 1024 * 1024
 PIECE_ROWS = 16_384
 
 
-def read_batch(source: Source, batch: pa.Table, first_record: int) -> Iterator[Step]:
+def read_batch(source: ReadContext, batch: pa.Table, first_record: int) -> Iterator[RecordBlock]:
     """Yield the valid records of a table of loosely typed columns that ``check_schema`` accepts; refuse the others."""
     for start, piece in _pieces(batch):
         first = first_record + start
@@ -32,8 +32,8 @@ def read_batch(source: Source, batch: pa.Table, first_record: int) -> Iterator[S
 
 
 def to_steps(
-    source: Source, table: pa.Table, first_record: int, precise: Callable[[int], Row | None], cells: bool = False
-) -> Iterator[Step]:
+    source: ReadContext, table: pa.Table, first_record: int, precise: Callable[[int], Row | None], cells: bool = False
+) -> Iterator[RecordBlock]:
     """Yield the valid records of ``table`` as at most one step.
 
     precise: validates the record of one row, and refuses it where it returns None. cells: the columns are CSV's.
@@ -50,10 +50,10 @@ def to_steps(
             order = np.argsort(ords)
             columns, ords = pa.concat_tables([columns, rows]).take(pa.array(order)), ords[order]
     if len(ords) and not source.problems.total:
-        yield Step(columns, ords)
+        yield RecordBlock(columns, ords)
 
 
-def _precise(source: Source, table: pa.Table, first_record: int, index: int) -> Row | None:
+def _precise(source: ReadContext, table: pa.Table, first_record: int, index: int) -> Row | None:
     validator, record = source.validator, first_record + index
     row = read_row(validator, table, index)
     for name, value in row.items():
@@ -62,14 +62,14 @@ def _precise(source: Source, table: pa.Table, first_record: int, index: int) -> 
             try:
                 row[name] = TYPES["json"].from_text(field, value)
             except ValueError as error:
-                place = Place(f"/{record}/{name}", "not_json", f"{shorten(value)}: {error}", record, None, name)
-                refuse(source, record, None, show_row(validator, table, index), [place])
+                violation = Violation(f"/{record}/{name}", "not_json", f"{shorten(value)}: {error}", record, None, name)
+                refuse(source, record, None, show_row(validator, table, index), [violation])
                 return None
     try:
         return validator.validate_python(row)
     except ValidationError as error:
-        places, total = validator.places(error, f"/{record}", record)
-        refuse(source, record, None, show_row(validator, table, index), places, total)
+        violations, total = validator.violations(error, f"/{record}", record)
+        refuse(source, record, None, show_row(validator, table, index), violations, total)
         return None
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from gristmill.core.errors import MAX_LISTED, Malformed, Place
+from gristmill.core.errors import MAX_LISTED, Malformed, Violation
 from gristmill.records.reject import Reject
 from gristmill.records.validation.rows import MALFORMED, Problems, RecordValidator
 
@@ -27,7 +27,7 @@ Ords = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class ReadContext:
     """What a reader gets: the body, the validator, where it reports what is wrong, and the nesting limit of JSON.
 
     rejects: takes the records that are not valid while the others go on; None where one of them refuses the request.
@@ -45,16 +45,16 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class RecordBlock:
     """Some valid records as payload columns. ords: the index in the request of each, rising."""
 
     table: pa.Table
     ords: Ords
 
-    def slice(self, start: int, rows: int | None = None) -> "Step":
+    def slice(self, start: int, rows: int | None = None) -> "RecordBlock":
         """Return ``rows`` records from ``start`` on, sharing memory; None: all that follow."""
         table = self.table.slice(start, rows)
-        return Step(table, self.ords[start : start + table.num_rows])
+        return RecordBlock(table, self.ords[start : start + table.num_rows])
 
 
 class Reader(Protocol):
@@ -64,21 +64,26 @@ class Reader(Protocol):
     read, or where the whole body has a shape that does not fit.
     """
 
-    def __call__(self, source: Source) -> Iterator[Step]: ...
+    def __call__(self, source: ReadContext) -> Iterator[RecordBlock]: ...
 
 
 def refuse(
-    source: Source, record: int, line: int | None, raw: bytes, places: Sequence[Place], total: int | None = None
+    source: ReadContext,
+    record: int,
+    line: int | None,
+    raw: bytes,
+    violations: Sequence[Violation],
+    total: int | None = None,
 ) -> None:
     """Report a record that is not valid: to ``source.rejects`` if it is set, else as a problem of the request.
 
     total: how many errors the places stand for, if not one each.
     """
     if source.rejects is None:
-        source.problems.add(*places, total=total)
+        source.problems.add(*violations, total=total)
     else:
         source.problems.rejected += 1
-        source.rejects(Reject(record, line, raw, tuple(places[:MAX_LISTED])))
+        source.rejects(Reject(record, line, raw, tuple(violations[:MAX_LISTED])))
 
 
 def skip_bom(file: BinaryIO) -> int:
@@ -91,7 +96,7 @@ def skip_bom(file: BinaryIO) -> int:
     for bom, name in _OTHER_BOMS.items():
         if start.startswith(bom):
             reason = f"The body starts with the byte order mark of {name}: only UTF-8 is taken"
-            raise Malformed(reason, [Place("", "wrong_encoding", reason, line=1)])
+            raise Malformed(reason, [Violation("", "wrong_encoding", reason, line=1)])
     offset = len(_BOM) if start.startswith(_BOM) else 0
     file.seek(offset)
     return offset
@@ -105,7 +110,7 @@ def read_lines(file: BinaryIO, before: int = 0) -> Iterator[tuple[int, bytes]]:
     for number, line in enumerate(iter(lambda: file.readline(MAX_RECORD_BYTES + 2), b""), before + 1):
         if len(line) > MAX_RECORD_BYTES:
             reason = f"Line {number} is longer than {MAX_RECORD_BYTES} bytes"
-            raise Malformed(reason, [Place("", "too_long", reason, line=number)])
+            raise Malformed(reason, [Violation("", "too_long", reason, line=number)])
         yield number, line
 
 
@@ -126,14 +131,14 @@ def read_line_blocks(file: BinaryIO) -> Iterator[tuple[int, list[bytes]]]:
             number += len(lines)
         if len(pending) > MAX_RECORD_BYTES:
             reason = f"Line {number} is longer than {MAX_RECORD_BYTES} bytes"
-            raise Malformed(reason, [Place("", "too_long", reason, line=number)])
+            raise Malformed(reason, [Violation("", "too_long", reason, line=number)])
         if not data:
             return
 
 
-def malformed(reason: str, record: int | None = None, line: int | None = None) -> Place:
+def malformed(reason: str, record: int | None = None, line: int | None = None) -> Violation:
     """Return the place of something that cannot be read."""
-    return Place("" if record is None else f"/{record}", MALFORMED, reason, record, line)
+    return Violation("" if record is None else f"/{record}", MALFORMED, reason, record, line)
 
 
 def count_from(first: int, rows: int) -> Ords:

@@ -9,22 +9,24 @@ from functools import partial
 
 from pydantic_core import ValidationError
 
-from gristmill.core.errors import Invalid, Place
+from gristmill.core.errors import Invalid, Violation
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.types import TYPES
-from gristmill.records.readers.context import Source, Step, malformed, refuse, skip_bom
+from gristmill.records.readers.context import ReadContext, RecordBlock, malformed, refuse, skip_bom
 from gristmill.records.readers.csv_blocks import read_blocks
 from gristmill.records.readers.csv_rows import CsvRow, read_rows
 from gristmill.records.reject import RAW_COLUMN
 from gristmill.records.validation.rows import Problems, Row, escape_pointer, shorten_name
 
 
-def read_csv(source: Source) -> Iterator[Step]:
+def read_csv(source: ReadContext) -> Iterator[RecordBlock]:
     """Yield the records of a CSV body."""
     skip_bom(source.file)
     header = next(read_rows(source.file), None)
     if header is None:
-        raise Invalid("The body is empty: a CSV body starts with a header row", [Place("", "empty", "No header row")])
+        raise Invalid(
+            "The body is empty: a CSV body starts with a header row", [Violation("", "empty", "No header row")]
+        )
     names = _check_header(source, header)
     if source.on_header is not None:
         source.on_header(names)
@@ -32,7 +34,7 @@ def read_csv(source: Source) -> Iterator[Step]:
     yield from read_blocks(source, names, before, partial(_validate, source, names))
 
 
-def _check_header(source: Source, row: CsvRow) -> list[str]:
+def _check_header(source: ReadContext, row: CsvRow) -> list[str]:
     """Return the names in the header. Raises Malformed, and Invalid for empty, unknown and repeated names."""
     problems = Problems()
     if row.cells is None:
@@ -40,51 +42,51 @@ def _check_header(source: Source, row: CsvRow) -> list[str]:
     names = [name or "" for name in row.cells or []]
     fields = source.validator.fields
     known = ", ".join(fields)
-    for place, name in enumerate(names):
+    for index, name in enumerate(names):
         pointer = f"/{escape_pointer(shorten_name(name))}"
         if name not in fields and name not in source.passed_over:
-            reason = f"Column {place + 1} of the header, {shorten(name)}, is not a field; the fields are: {known}"
-            problems.add(Place(pointer, "unknown_field", reason, line=1, field=shorten_name(name)))
-        elif name in names[:place]:
+            reason = f"Column {index + 1} of the header, {shorten(name)}, is not a field; the fields are: {known}"
+            problems.add(Violation(pointer, "unknown_field", reason, line=1, field=shorten_name(name)))
+        elif name in names[:index]:
             reason = f"The header names {name} twice"
-            problems.add(Place(pointer, "duplicate", reason, line=1, field=name))
+            problems.add(Violation(pointer, "duplicate", reason, line=1, field=name))
     problems.raise_if_any()
     return names
 
 
-def _validate(source: Source, names: list[str], csv_row: CsvRow, record: int) -> Row | None:
+def _validate(source: ReadContext, names: list[str], csv_row: CsvRow, record: int) -> Row | None:
     """Return the record in a row, or None after refusing it."""
     validator, line = source.validator, csv_row.line
-    values: Row | Place = _read_values(source, names, csv_row, record)
-    if isinstance(values, Place):
+    values: Row | Violation = _read_values(source, names, csv_row, record)
+    if isinstance(values, Violation):
         refuse(source, record, line, csv_row.raw, [values])
         return None
     try:
         return validator.validate_python(values)
     except ValidationError as error:
-        places, total = validator.places(error, f"/{record}", record, line)
-        refuse(source, record, line, csv_row.raw, places, total)
+        violations, total = validator.violations(error, f"/{record}", record, line)
+        refuse(source, record, line, csv_row.raw, violations, total)
         return None
 
 
-def _read_values(source: Source, names: list[str], csv_row: CsvRow, record: int) -> Row | Place:
+def _read_values(source: ReadContext, names: list[str], csv_row: CsvRow, record: int) -> Row | Violation:
     """Return the JSON-like values of a row, or what is wrong with the row."""
     cells, line = csv_row.cells, csv_row.line
     if cells is None:
         return malformed(csv_row.broken, record, line)
     if len(cells) != len(names):
         reason = f"The row has {len(cells)} cells, the header {len(names)}"
-        return Place(f"/{record}", "uneven_row", reason, record, line)
+        return Violation(f"/{record}", "uneven_row", reason, record, line)
     values: Row = {}
     for name, cell in zip(names, cells, strict=True):
         if name in source.passed_over:
             if name == RAW_COLUMN and cell:
                 reason = f"The record was not mended: move what {shorten(cell)} says to its columns and empty {name}"
-                return Place(f"/{record}/{name}", "not_mended", reason, record, line, name)
+                return Violation(f"/{record}/{name}", "not_mended", reason, record, line, name)
             continue
         field = source.validator.fields[name]
         try:
             values[name] = None if cell is None else TYPES[field.type].from_text(field, cell)
         except ValueError as error:
-            return Place(f"/{record}/{name}", "not_json", f"{shorten(cell)}: {error}", record, line, name)
+            return Violation(f"/{record}/{name}", "not_json", f"{shorten(cell)}: {error}", record, line, name)
     return values

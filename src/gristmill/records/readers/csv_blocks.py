@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.csv as arrow_csv
 
 from gristmill.records.readers.columnar import to_steps
-from gristmill.records.readers.context import BLOCK_BYTES, MAX_RECORD_BYTES, Source, Step
+from gristmill.records.readers.context import BLOCK_BYTES, MAX_RECORD_BYTES, ReadContext, RecordBlock
 from gristmill.records.readers.csv_rows import CsvRow, read_rows, split_row
 from gristmill.records.readers.rows import Rows
 from gristmill.records.validation.rows import Row
@@ -30,7 +30,7 @@ _MAY_CLOSE = np.zeros(256, np.bool_)
 _MAY_CLOSE[[ord(","), _NEWLINE, ord("\r"), _QUOTE]] = True
 
 
-def read_blocks(source: Source, names: list[str], before: int, validate: Validate) -> Iterator[Step]:
+def read_blocks(source: ReadContext, names: list[str], before: int, validate: Validate) -> Iterator[RecordBlock]:
     """Yield the records of the rows that follow the header.
 
     names: the fields in the header. before: how many lines the header took. validate: returns the record of a row, or
@@ -67,14 +67,14 @@ class _Block:
     """Whole rows. ``records`` says how many there are, once ``steps`` has been read."""
 
     def __init__(
-        self, source: Source, names: list[str], raw: bytes, before: int, first_record: int, validate: Validate
+        self, source: ReadContext, names: list[str], raw: bytes, before: int, first_record: int, validate: Validate
     ) -> None:
         self._source, self._names, self._raw = source, names, raw
         self._before, self._first, self._validate = before, first_record, validate
         self.records = 0
         self._newlines: Places | None = None
 
-    def steps(self) -> Iterator[Step]:
+    def steps(self) -> Iterator[RecordBlock]:
         # Columns that are passed over have rules of their own.
         by_column = self._source.passed_over.isdisjoint(self._names) and not _is_odd(self._raw)
         table = _parse(self._raw, self._names) if by_column else None
@@ -85,7 +85,7 @@ class _Block:
         self.records = table.num_rows
         yield from to_steps(self._source, table, self._first, lambda index: self._precise(starts, index), cells=True)
 
-    def _by_row(self) -> Iterator[Step]:
+    def _by_row(self) -> Iterator[RecordBlock]:
         rows = Rows(self._source)
         for csv_row in read_rows(io.BytesIO(self._raw), self._before):
             record = self._first + self.records

@@ -11,14 +11,14 @@ from typing import Any, BinaryIO
 import numpy as np
 from pydantic_core import ValidationError
 
-from gristmill.core.errors import Invalid, Malformed, Place
+from gristmill.core.errors import Invalid, Malformed, Violation
 from gristmill.records.columns import to_table
 from gristmill.records.readers.context import (
     BLOCK_BYTES,
     LINES_BYTES,
     MAX_RECORD_BYTES,
-    Source,
-    Step,
+    ReadContext,
+    RecordBlock,
     count_from,
     malformed,
     skip_bom,
@@ -35,13 +35,13 @@ _CLOSING = re.compile(rb"[ \t\r\n]*\}[ \t\r\n]*")
 _SHAPE = 'The body must be a JSON array of records or an object {"records": [...]}'
 
 
-def read_json(source: Source) -> Iterator[Step]:
+def read_json(source: ReadContext) -> Iterator[RecordBlock]:
     """Yield the records of a JSON body."""
     skip_bom(source.file)
     short = _read_short(source)
     if short is not None:
         if short:
-            yield Step(to_table(source.validator.contract, short), count_from(0, len(short)))
+            yield RecordBlock(to_table(source.validator.contract, short), count_from(0, len(short)))
         return
     skip_bom(source.file)
     splitter = _Splitter(source.file)
@@ -70,7 +70,7 @@ def _gather(elements: Iterator[bytes]) -> Iterator[list[bytes]]:
         yield texts
 
 
-def _read_short(source: Source) -> list[Row] | None:
+def _read_short(source: ReadContext) -> list[Row] | None:
     """Return the records of a short array without errors, or None when the long way has to be taken."""
     raw = source.file.read(SHORT_BYTES + 1).strip(_SPACE)
     if len(raw) > SHORT_BYTES or source.validator.has_json:
@@ -106,7 +106,9 @@ class _Splitter:
         match = _OPENING.match(start)
         if match is None:
             if start.startswith(b"{"):
-                raise Invalid(_SHAPE, [Place("/records", "missing", f"{_SHAPE}; one record alone goes in an array")])
+                raise Invalid(
+                    _SHAPE, [Violation("/records", "missing", f"{_SHAPE}; one record alone goes in an array")]
+                )
             raise Malformed(_SHAPE, [malformed(_SHAPE)])
         self._rest = start[match.end() :]
         return "/records"
@@ -132,7 +134,7 @@ class _Splitter:
             pending += block[start:]
             if len(pending) > MAX_RECORD_BYTES:
                 reason = f"Record {count} is longer than {MAX_RECORD_BYTES} bytes"
-                raise Malformed(reason, [Place(f"/{count}", "too_long", reason, count)])
+                raise Malformed(reason, [Violation(f"/{count}", "too_long", reason, count)])
             block = self._file.read(BLOCK_BYTES)
         raise _broken(count, "the array is not closed" + (", a string is still open" if in_string else ""))
 
@@ -140,7 +142,7 @@ class _Splitter:
         """Check that nothing but the end of the body is left."""
         rest = (self._rest + self._file.read(BLOCK_BYTES)).rstrip(_SPACE)
         if record_member and rest.lstrip(_SPACE).startswith(b","):
-            raise Invalid(_SHAPE, [Place("", "unknown_member", f"{_SHAPE}: it has another member after records")])
+            raise Invalid(_SHAPE, [Violation("", "unknown_member", f"{_SHAPE}: it has another member after records")])
         if (not _CLOSING.fullmatch(rest)) if record_member else rest:
             raise Malformed("The body goes on after its end", [malformed("Something follows the end of the records")])
         if self._file.read(BLOCK_BYTES).strip(_SPACE):

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 
-from gristmill.records.readers.context import Source, Step, read_line_blocks, skip_bom
+from gristmill.records.readers.context import ReadContext, RecordBlock, read_line_blocks, skip_bom
 from gristmill.records.readers.texts import validate_texts
 
 
-def read_ndjson(source: Source) -> Iterator[Step]:
+def read_ndjson(source: ReadContext) -> Iterator[RecordBlock]:
     """Yield the records of an NDJSON body."""
     skip_bom(source.file)
     record = 0

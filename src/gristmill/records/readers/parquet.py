@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from gristmill.core.errors import Invalid, Malformed, Place
+from gristmill.core.errors import Invalid, Malformed, Violation
 from gristmill.records.readers.columnar import PIECE_BYTES, PIECE_ROWS, read_batch
-from gristmill.records.readers.context import Source, Step, malformed
+from gristmill.records.readers.context import ReadContext, RecordBlock, malformed
 from gristmill.records.readers.limits.parquet_pages import RowGroup, check_group, read_footer
 from gristmill.records.validation.columns import check_schema
 from gristmill.records.validation.rows import RecordValidator, escape_pointer, shorten_name
@@ -26,7 +26,7 @@ _FEW_NUMBERS = 4 * 1024 * 1024
 _WRITTEN_OUT_BYTES = 16 * 1024 * 1024
 
 
-def read_parquet(source: Source) -> Iterator[Step]:
+def read_parquet(source: ReadContext) -> Iterator[RecordBlock]:
     """Yield the records of a Parquet body. Raises Malformed for what cannot be read, Invalid for a wrong schema."""
     groups = read_footer(source.file)
     source.file.seek(0)
@@ -36,10 +36,10 @@ def read_parquet(source: Source) -> Iterator[Step]:
         _check_names(schema.names)
         texts = [name for name in schema.names if _is_text(schema.field(name).type)]
         dictionaries = _open(source, texts)
-        places = check_schema(source.validator, schema)
+        violations = check_schema(source.validator, schema)
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise _broken("The body is not a whole Parquet file", error) from error
-    source.problems.add(*places)
+    source.problems.add(*violations)
     source.problems.raise_if_any()
     vectors = sum(4 * (field.dimensions or 0) for field in source.validator.fields.values())
     record = 0
@@ -60,13 +60,14 @@ def _check_names(names: list[str]) -> None:
     repeated = sorted(name for name, count in Counter(names).items() if count > 1)
     if repeated:
         shown = [shorten_name(name) for name in repeated]
-        places = [
-            Place(f"/{escape_pointer(n)}", "duplicate", f"The file has the column {n} twice", field=n) for n in shown
+        violations = [
+            Violation(f"/{escape_pointer(n)}", "duplicate", f"The file has the column {n} twice", field=n)
+            for n in shown
         ]
-        raise Invalid(places[0].reason, places)
+        raise Invalid(violations[0].reason, violations)
 
 
-def _open(source: Source, in_dictionaries: list[str]) -> Any:
+def _open(source: ReadContext, in_dictionaries: list[str]) -> Any:
     """Return the file, with columns that are read as dictionaries. These grow with their row group: not for long."""
     return pq.ParquetFile(
         source.file,
@@ -117,7 +118,7 @@ def _check_lists(validator: RecordValidator, group: RowGroup, number: int) -> No
                 f"Row group {number} has {chunk.values} values in the column {field.name} for {group.rows} records: "
                 f"a record has {field.dimensions or 1} there"
             )
-            raise Invalid(reason, [Place(f"/{field.name}", "wrong_length", reason, field=field.name)])
+            raise Invalid(reason, [Violation(f"/{field.name}", "wrong_length", reason, field=field.name)])
 
 
 def _is_text(kind: pa.DataType) -> bool:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from gristmill.records.columns import to_table
-from gristmill.records.readers.context import BLOCK_BYTES, Source, Step
+from gristmill.records.readers.context import BLOCK_BYTES, ReadContext, RecordBlock
 from gristmill.records.validation.rows import Row
 
 # Rows are turned into columns in steps of this many, or of this much text, whichever comes first.
@@ -13,7 +13,7 @@ STEP_ROWS = 1000
 class Rows:
     """Collects records for one reader. After the first problem of the request nothing is kept any more."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: ReadContext) -> None:
         self._source = source
         self._rows: list[Row] = []
         self._ords: list[int] = []
@@ -30,10 +30,10 @@ class Rows:
     def full(self) -> bool:
         return len(self._rows) >= STEP_ROWS or self._bytes >= BLOCK_BYTES
 
-    def take(self) -> list[Step]:
+    def take(self) -> list[RecordBlock]:
         """Return what was collected as one step, or none if there is nothing, and start anew."""
         rows, ords = self._rows, self._ords
         self._rows, self._ords, self._bytes = [], [], 0
         if not rows or self._source.problems.total:
             return []
-        return [Step(to_table(self._source.validator.contract, rows), np.array(ords, np.int64))]
+        return [RecordBlock(to_table(self._source.validator.contract, rows), np.array(ords, np.int64))]

@@ -4,16 +4,16 @@ from collections.abc import Iterator, Sequence
 
 from pydantic_core import ValidationError
 
-from gristmill.core.errors import Place
+from gristmill.core.errors import Violation
 from gristmill.records.columns import to_table
-from gristmill.records.readers.context import Source, Step, count_from, refuse
+from gristmill.records.readers.context import ReadContext, RecordBlock, count_from, refuse
 from gristmill.records.readers.rows import Rows
 from gristmill.records.validation.rows import Row, json_depth
 
 
 def validate_texts(
-    source: Source, texts: Sequence[bytes], prefix: str, first_record: int, lines: Sequence[int] | None
-) -> Iterator[Step]:
+    source: ReadContext, texts: Sequence[bytes], prefix: str, first_record: int, lines: Sequence[int] | None
+) -> Iterator[RecordBlock]:
     """Yield the valid records among ``texts``; refuse the others.
 
     prefix: JSON pointer of the list of records. lines: where each text stands in the body, from 1; None for an array,
@@ -22,7 +22,7 @@ def validate_texts(
     rows = _validate_all(source, texts)
     if rows is not None:
         if rows and not source.problems.total:
-            yield Step(to_table(source.validator.contract, rows), count_from(first_record, len(rows)))
+            yield RecordBlock(to_table(source.validator.contract, rows), count_from(first_record, len(rows)))
         return
     kept = Rows(source)
     for index, raw in enumerate(texts):
@@ -37,7 +37,7 @@ def validate_texts(
     yield from kept.take()
 
 
-def _validate_all(source: Source, texts: Sequence[bytes]) -> list[Row] | None:
+def _validate_all(source: ReadContext, texts: Sequence[bytes]) -> list[Row] | None:
     """Return all records, or None if something is wrong with one."""
     validate = source.validator.validate_json
     if source.validator.has_json and any(_may_be_deep(source, raw) for raw in texts):
@@ -48,23 +48,23 @@ def _validate_all(source: Source, texts: Sequence[bytes]) -> list[Row] | None:
         return None
 
 
-def _validate(source: Source, raw: bytes, pointer: str, record: int, line: int | None) -> Row | None:
+def _validate(source: ReadContext, raw: bytes, pointer: str, record: int, line: int | None) -> Row | None:
     """Return the record in the JSON text ``raw``, or None after refusing it for what is wrong with it."""
     validator = source.validator
     if validator.has_json and _may_be_deep(source, raw):
         depth = json_depth(raw)
         if depth > source.max_depth:
             reason = f"The record is nested {depth} levels deep: at most {source.max_depth} are allowed"
-            refuse(source, record, line, raw.strip(), [Place(pointer, "too_deep", reason, record, line)])
+            refuse(source, record, line, raw.strip(), [Violation(pointer, "too_deep", reason, record, line)])
             return None
     try:
         return validator.validate_json(raw)
     except ValidationError as error:
-        places, total = validator.places(error, pointer, record, line)
-        refuse(source, record, line, raw.strip(), places, total)
+        violations, total = validator.violations(error, pointer, record, line)
+        refuse(source, record, line, raw.strip(), violations, total)
         return None
 
 
-def _may_be_deep(source: Source, raw: bytes) -> bool:
+def _may_be_deep(source: ReadContext, raw: bytes) -> bool:
     # Only fields of type json can nest deeper than any limit allows; everything else fails by its type.
     return raw.count(b"{") + raw.count(b"[") > source.max_depth

@@ -13,7 +13,7 @@ ROWS_PER_TRANSACTION = 5000
 ROWS_PER_RUN = 50_000
 
 
-class RejectUpkeep:
+class RejectCleanup:
     """Walks over the jobs that have rejects, a part of them at each run, and begins anew at the end."""
 
     def __init__(self, database: Database) -> None:

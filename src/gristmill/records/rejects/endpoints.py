@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 from fastapi.responses import Response, StreamingResponse
 
-from gristmill.core.errors import Invalid, Place
+from gristmill.core.errors import Invalid, Violation
 from gristmill.core.http.endpoints import needs
 from gristmill.jobs.endpoints import job_id_of
 from gristmill.records.rejects.service import Format, RejectService
@@ -32,7 +32,7 @@ def build_router(service: RejectService) -> APIRouter:
         for name, value in (("page_size", page_size), ("page_token", page_token)):
             if value is not None:
                 reason = f"{name} does not go with format={format}: a download has no pages"
-                raise Invalid(reason, [Place(f"/query/{name}", "not_applicable", reason, field=name)])
+                raise Invalid(reason, [Violation(f"/query/{name}", "not_applicable", reason, field=name)])
         download = service.download(job, format)
         headers = {"Content-Disposition": f'attachment; filename="{download.name}"'}
         return StreamingResponse(download.pieces, media_type=_TYPES[format], headers=headers)

@@ -8,9 +8,9 @@ from typing import Literal
 from sqlalchemy import Connection
 
 from gristmill.core.database import Database
-from gristmill.core.errors import Invalid, Malformed, Place
+from gristmill.core.errors import Invalid, Malformed, Violation
 from gristmill.datasets.contract import FieldSpec
-from gristmill.datasets.lookup import Dataset, DatasetReader
+from gristmill.datasets.lookup import Dataset, DatasetLookup
 from gristmill.jobs.errors import UnknownJob
 from gristmill.jobs.submit import NewJob
 from gristmill.kit.pagination import BadPageToken, decode_page_token, encode_page_token
@@ -40,7 +40,7 @@ class Download:
 
 
 class RejectService:
-    def __init__(self, database: Database, datasets: DatasetReader) -> None:
+    def __init__(self, database: Database, datasets: DatasetLookup) -> None:
         self._database = database
         self._datasets = datasets
 
@@ -57,8 +57,8 @@ class RejectService:
                 if not isinstance(after, int) or not 0 <= after < 2**63:
                     raise BadPageToken("the page token is malformed")
             except ValueError as error:
-                place = Place("/query/page_token", "bad_page_token", str(error), field="page_token")
-                raise Malformed(f"page_token: {error}", [place]) from error
+                violation = Violation("/query/page_token", "bad_page_token", str(error), field="page_token")
+                raise Malformed(f"page_token: {error}", [violation]) from error
         with self._database.autocommit() as connection:
             columns = _columns(_job(connection, job_id))
             found = repository.page(connection, job_id, after, page_size, BYTES_PER_READ)
@@ -134,7 +134,7 @@ def check_retried(connection: Connection, dataset: Dataset, retry_of: str) -> uu
 
 
 def _refuse(code: str, reason: str) -> Invalid:
-    return Invalid(reason, [Place("/query/retry_of", code, reason, field="retry_of")])
+    return Invalid(reason, [Violation("/query/retry_of", code, reason, field="retry_of")])
 
 
 def _job(connection: Connection, job_id: uuid.UUID) -> RejectingJob:

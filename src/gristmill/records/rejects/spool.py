@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import fields
 
-from gristmill.core.errors import MAX_LISTED, Invalid, Place
+from gristmill.core.errors import MAX_LISTED, Invalid, Violation
 from gristmill.records.reject import Reject
 from gristmill.records.spool import Spool, SpoolFile
 
@@ -17,7 +17,7 @@ _BLOCK_BYTES = 64 * 1024
 COLUMNS = "job_id, record, line, raw, errors, errors_total"
 
 _JSON = json.JSONEncoder(separators=(",", ":"))
-_MEMBERS = tuple(field.name for field in fields(Place))
+_MEMBERS = tuple(field.name for field in fields(Violation))
 
 
 class TooManyRejects(Invalid):
@@ -37,7 +37,7 @@ class RejectSpool:
         self._content = SpoolFile(spool)
         self._waiting = bytearray()
         self._most = most
-        self._first: list[Place] = []
+        self._first: list[Violation] = []
         self.count = 0
         self.columns: list[str] | None = None
 
@@ -49,7 +49,7 @@ class RejectSpool:
             raise TooManyRejects(detail, self._first, limit=self._most)
         self.count += 1
         if len(self._first) < MAX_LISTED:
-            self._first.extend(reject.places[: MAX_LISTED - len(self._first)])
+            self._first.extend(reject.violations[: MAX_LISTED - len(self._first)])
         row = _copy_row(reject)
         self._waiting += struct.pack("!i", len(row)) + row
         if len(self._waiting) >= _BLOCK_BYTES:
@@ -82,7 +82,7 @@ class RejectSpool:
 
 def _copy_row(reject: Reject) -> bytes:
     """Return all columns but the job's id, each with its length before it."""
-    errors = _JSON.encode([_place(place) for place in reject.places[:MAX_STORED_PLACES]]).encode()
+    errors = _JSON.encode([_place(violation) for violation in reject.violations[:MAX_STORED_PLACES]]).encode()
     line = struct.pack("!i", -1) if reject.line is None else struct.pack("!iq", 8, reject.line)
     parts = [
         struct.pack("!iq", 8, reject.record),
@@ -91,12 +91,12 @@ def _copy_row(reject: Reject) -> bytes:
         reject.raw,
         struct.pack("!i", len(errors)),
         errors,
-        struct.pack("!ii", 4, len(reject.places)),
+        struct.pack("!ii", 4, len(reject.violations)),
     ]
     return b"".join(parts)
 
 
-def _place(place: Place) -> dict[str, object]:
+def _place(violation: Violation) -> dict[str, object]:
     """Return what ``place.as_json`` does, without its deep copy of every value: there may be a million of them."""
-    members = ((name, getattr(place, name)) for name in _MEMBERS)
+    members = ((name, getattr(violation, name)) for name in _MEMBERS)
     return {name: value for name, value in members if value is not None}

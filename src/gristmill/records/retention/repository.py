@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from gristmill.core.database import DATA_SCHEMA
 from gristmill.datasets.contract import Contract, load_contract
-from gristmill.datasets.retention_period import parse_keep
+from gristmill.datasets.retention_period import parse_retention_period
 from gristmill.kit.identifiers import quote
 
 # By the contract that the table has: a change that is still on its way may yet be cancelled.
@@ -52,7 +52,7 @@ _FORGET = "DELETE FROM gristmill.retention WHERE dataset_id = %(id)s"
 
 
 @dataclass(frozen=True, slots=True)
-class Keeping:
+class ExpiringDataset:
     """A dataset whose records are kept for a while."""
 
     id: uuid.UUID
@@ -65,17 +65,17 @@ class Keeping:
         return query.format(table=table, time=quote(self.contract.time_field or ""))
 
 
-def keeping_datasets(connection: Connection, dataset_id: uuid.UUID | None = None) -> list[Keeping]:
+def expiring_datasets(connection: Connection, dataset_id: uuid.UUID | None = None) -> list[ExpiringDataset]:
     """Return every dataset that is ready and whose applied contract has ``keep``, or the one with the id."""
     found = connection.exec_driver_sql(_KEEPING, {"id": None if dataset_id is None else str(dataset_id)})
-    return [Keeping(row[0], row[1], load_contract(row[2])) for row in found]
+    return [ExpiringDataset(row[0], row[1], load_contract(row[2])) for row in found]
 
 
-def cutoff_of(connection: Connection, dataset: Keeping) -> Any:
+def cutoff_of(connection: Connection, dataset: ExpiringDataset) -> Any:
     """Return the time or date before which records are too old now, by Postgres' clock."""
     contract = dataset.contract
     kind = contract.field(contract.time_field or "").type
-    return connection.exec_driver_sql(_CUTOFF[kind], {"keep": parse_keep(contract.keep or "")}).scalar_one()
+    return connection.exec_driver_sql(_CUTOFF[kind], {"keep": parse_retention_period(contract.keep or "")}).scalar_one()
 
 
 def horizon_of(connection: Connection, scope: str) -> int:
@@ -87,12 +87,12 @@ def horizon_of(connection: Connection, scope: str) -> int:
     return int(connection.exec_driver_sql(_HORIZON, {"scope": scope}).scalar_one())
 
 
-def has_old_records(connection: Connection, dataset: Keeping, cutoff: Any) -> bool:
+def has_old_records(connection: Connection, dataset: ExpiringDataset, cutoff: Any) -> bool:
     """Say whether anything is too old: one look at the index of the time field."""
     return bool(connection.exec_driver_sql(dataset.sql(_ANY), {"cutoff": cutoff}).scalar_one())
 
 
-def delete_old(connection: Connection, dataset: Keeping, cutoff: Any, horizon: int, rows: int) -> int:
+def delete_old(connection: Connection, dataset: ExpiringDataset, cutoff: Any, horizon: int, rows: int) -> int:
     """Delete at most ``rows`` of the records before ``cutoff`` whose number is below ``horizon``, the oldest first."""
     parameters = {"id": str(dataset.id), "cutoff": cutoff, "horizon": horizon, "rows": rows}
     deleted = connection.exec_driver_sql(dataset.sql(_DELETE), parameters).rowcount

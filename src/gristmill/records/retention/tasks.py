@@ -13,7 +13,7 @@ from gristmill.core.logs import get_logger
 from gristmill.datasets.lookup import Dataset, scope_of
 from gristmill.datasets.types import TYPES
 from gristmill.jobs.handlers import ChunkTask, IdempotentHandler, Outcome
-from gristmill.jobs.submit import NewChunk, NewJob, Request, submit, unfinished_in_scope
+from gristmill.jobs.submit import NewChunk, NewJob, WriteRequest, submit, unfinished_in_scope
 from gristmill.kit.ids import uuid7
 from gristmill.records.retention import repository
 
@@ -45,7 +45,7 @@ class ExpireHandler(IdempotentHandler):
     def run(self, task: ChunkTask) -> Outcome:
         dataset_id = uuid.UUID(task.args["dataset_id"])
         with self._database.autocommit() as connection:
-            found = repository.keeping_datasets(connection, dataset_id)
+            found = repository.expiring_datasets(connection, dataset_id)
             if not found:
                 return Outcome(result={"deleted": 0})
             cutoff = repository.cutoff_of(connection, found[0])
@@ -66,7 +66,7 @@ class ExpireHandler(IdempotentHandler):
         try:
             with self._database.transaction() as connection:
                 # Asked each time: the contract may let records stay longer by now, or the dataset may be gone.
-                found = repository.keeping_datasets(connection, dataset_id)
+                found = repository.expiring_datasets(connection, dataset_id)
                 if not found or repository.cutoff_of(connection, found[0]) < cutoff:
                     return 0
                 return repository.delete_old(connection, found[0], cutoff, horizon, ROWS_PER_TRANSACTION)
@@ -86,10 +86,10 @@ class Retention:
     def run(self) -> int:
         """Submit what is due and return the number of jobs."""
         with self._database.autocommit() as connection:
-            found = repository.keeping_datasets(connection)
+            found = repository.expiring_datasets(connection)
         return sum(self._look(dataset) for dataset in found)
 
-    def _look(self, dataset: repository.Keeping) -> bool:
+    def _look(self, dataset: repository.ExpiringDataset) -> bool:
         try:
             with self._database.transaction() as connection:
                 if not repository.has_old_records(connection, dataset, repository.cutoff_of(connection, dataset)):
@@ -97,7 +97,7 @@ class Retention:
                     return False
                 if unfinished_in_scope(connection, _scope(dataset.id)):
                     return False
-                request = Request(principal=PRINCIPAL, request_id=str(uuid7()), priority=PRIORITY)
+                request = WriteRequest(principal=PRINCIPAL, request_id=str(uuid7()), priority=PRIORITY)
                 job_id = submit(connection, self._job(dataset), request)
         except DBAPIError as error:
             if _is_dropped(error):
@@ -106,7 +106,7 @@ class Retention:
         log.info("retention.due", dataset=dataset.name, job=str(job_id))
         return True
 
-    def _job(self, dataset: repository.Keeping) -> NewJob:
+    def _job(self, dataset: repository.ExpiringDataset) -> NewJob:
         return NewJob(
             type=EXPIRE,
             scope=_scope(dataset.id),

@@ -12,58 +12,58 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from gristmill.core.errors import Place
+from gristmill.core.errors import Violation
 from gristmill.datasets.contract import EMBEDDING_COLUMN, FieldSpec
 from gristmill.datasets.describe import describe, shorten
 from gristmill.datasets.types import TYPES
 from gristmill.records.validation.accepted import accepted_columns, is_accepted, storage_type
 from gristmill.records.validation.cells import read_cells
-from gristmill.records.validation.numbers import judge_boolean, judge_decimal, judge_float, judge_integer
+from gristmill.records.validation.numbers import check_boolean, check_decimal, check_float, check_integer
 from gristmill.records.validation.rows import RecordValidator, escape_pointer, shorten_name
-from gristmill.records.validation.texts import judge_image, judge_json, judge_text, judge_uuid
-from gristmill.records.validation.times import judge_date, judge_timestamp
-from gristmill.records.validation.vectors import judge_embedding, judge_vector
+from gristmill.records.validation.texts import check_image, check_json, check_text, check_uuid
+from gristmill.records.validation.times import check_date, check_timestamp
+from gristmill.records.validation.vectors import check_embedding, check_vector
 
 Mask = npt.NDArray[np.bool_]
 
-_JUDGES = {
-    "text": judge_text,
-    "integer": judge_integer,
-    "float": judge_float,
-    "decimal": judge_decimal,
-    "boolean": judge_boolean,
-    "timestamp": judge_timestamp,
-    "date": judge_date,
-    "uuid": judge_uuid,
-    "json": judge_json,
-    "vector": judge_vector,
-    "image": judge_image,
+_CHECKS = {
+    "text": check_text,
+    "integer": check_integer,
+    "float": check_float,
+    "decimal": check_decimal,
+    "boolean": check_boolean,
+    "timestamp": check_timestamp,
+    "date": check_date,
+    "uuid": check_uuid,
+    "json": check_json,
+    "vector": check_vector,
+    "image": check_image,
 }
 
 
-def check_schema(validator: RecordValidator, schema: pa.Schema) -> list[Place]:
+def check_schema(validator: RecordValidator, schema: pa.Schema) -> list[Violation]:
     """Return one place for each column that no record could fit by, and for each that is missing."""
-    places = []
+    violations = []
     for index, name in enumerate(schema.names):
         kind, pointer = schema.field(index).type, f"/{escape_pointer(shorten_name(name))}"
         field = validator.fields.get(name)
         if field is None:
             known = ", ".join(validator.fields)
             reason = f"The column {shorten(name)} ({shorten_name(str(kind))}) is not a field; the fields are: {known}"
-            places.append(Place(pointer, "unknown_field", reason, field=shorten_name(name)))
+            violations.append(Violation(pointer, "unknown_field", reason, field=shorten_name(name)))
         elif name in schema.names[:index]:
             reason = f"The column {shorten(name)} occurs twice"
-            places.append(Place(pointer, "duplicate", reason, field=name))
+            violations.append(Violation(pointer, "duplicate", reason, field=name))
         elif not is_accepted(field, kind):
             valid = f"valid for {describe(field)} is {accepted_columns(field)}"
             reason = f"The column {name} is of the Arrow type {shorten_name(str(kind))}: {valid}"
-            places.append(Place(pointer, "wrong_type", reason, field=name))
+            violations.append(Violation(pointer, "wrong_type", reason, field=name))
     for name, field in validator.fields.items():
         # A column of vectors has to be there, lest a misspelt one make records that no search finds.
         if name not in schema.names and (field.required or name == EMBEDDING_COLUMN):
             reason = f"The required column {name} is missing: expected {describe(field)}, as {accepted_columns(field)}"
-            places.append(Place(f"/{name}", "missing", reason, field=name))
-    return places
+            violations.append(Violation(f"/{name}", "missing", reason, field=name))
+    return violations
 
 
 def check_columns(validator: RecordValidator, table: pa.Table, cells: bool = False) -> tuple[pa.Table, Mask]:
@@ -97,9 +97,9 @@ def _judge(validator: RecordValidator, field: FieldSpec, array: pa.Array, cells:
         array, unread = read_cells(field, array)
         marked |= unread
     if field.name == EMBEDDING_COLUMN:
-        column, wrong = judge_embedding(validator.contract, array)
+        column, wrong = check_embedding(validator.contract, array)
     else:
-        column, wrong = _JUDGES[field.type](field, array)
+        column, wrong = _CHECKS[field.type](field, array)
     return column, marked | wrong
 
 

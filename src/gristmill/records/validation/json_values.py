@@ -20,7 +20,7 @@ from gristmill.records.validation.rows import RecordValidator, Row
 def read_row(validator: RecordValidator, table: pa.Table, index: int) -> Row:
     """Return row ``index`` of ``table``, whose columns are fields, as JSON-like values; JSON as its text."""
     return {
-        name: to_jsonlike(validator.fields[name], table.column(place)[index])
+        name: to_json_value(validator.fields[name], table.column(place)[index])
         for place, name in enumerate(table.column_names)
     }
 
@@ -36,15 +36,15 @@ def show_row(validator: RecordValidator, table: pa.Table, index: int) -> bytes:
     return json.dumps(row, ensure_ascii=False, default=str).encode("utf-8", "replace")
 
 
-def to_jsonlike(field: FieldSpec, scalar: pa.Scalar) -> Any:
+def to_json_value(field: FieldSpec, scalar: pa.Scalar) -> Any:
     """Return one value of a column for ``field``."""
     kind = scalar.type
     if not scalar.is_valid:
         return None
     if pa.types.is_dictionary(kind):
-        return to_jsonlike(field, scalar.value)
+        return to_json_value(field, scalar.value)
     if isinstance(scalar, pa.ExtensionScalar):
-        return to_jsonlike(field, scalar.value)
+        return to_json_value(field, scalar.value)
     if pa.types.is_timestamp(kind):
         return _timestamp_text(scalar.value, kind.unit) + ("" if kind.tz is None else "Z")
     if pa.types.is_date64(kind):

@@ -10,17 +10,17 @@ import pyarrow.compute as pc
 from gristmill.datasets.contract import MAX_DIGITS, FieldSpec
 from gristmill.datasets.types import TYPES
 from gristmill.datasets.validation import INT64
-from gristmill.records.validation.texts import Judged, to_mask, valid_mask
+from gristmill.records.validation.texts import Checked, to_mask, valid_mask
 
 # Holds every decimal of a contract: 38 digits on either side of the point.
 _ANY_DECIMAL = pa.decimal256(2 * MAX_DIGITS, MAX_DIGITS)
 
 
-def judge_boolean(_field: FieldSpec, array: pa.Array) -> Judged:
+def check_boolean(_field: FieldSpec, array: pa.Array) -> Checked:
     return array, np.zeros(len(array), np.bool_)
 
 
-def judge_integer(field: FieldSpec, array: pa.Array) -> Judged:
+def check_integer(field: FieldSpec, array: pa.Array) -> Checked:
     bad = np.zeros(len(array), np.bool_)
     if pa.types.is_uint64(array.type):
         bad |= to_mask(pc.greater(array, pa.scalar(INT64[1], pa.uint64())))
@@ -28,14 +28,14 @@ def judge_integer(field: FieldSpec, array: pa.Array) -> Judged:
     return array, bad | (valid_mask(array) & ~_within(_values(array, np.int64), field))
 
 
-def judge_float(field: FieldSpec, array: pa.Array) -> Judged:
+def check_float(field: FieldSpec, array: pa.Array) -> Checked:
     """Takes integers too, each as the double nearest to it."""
     array = array.cast(pa.float64(), safe=False)
     values = _values(array, np.float64)
     return array, valid_mask(array) & ~(np.isfinite(values) & _within(values, field))
 
 
-def judge_decimal(field: FieldSpec, array: pa.Array) -> Judged:
+def check_decimal(field: FieldSpec, array: pa.Array) -> Checked:
     """Takes decimals, integers and texts; judges those whose text is canonical already, and plainly within limits."""
     valid = valid_mask(array)
     texts = _decimal_texts(field, array)

@@ -10,7 +10,7 @@ import numpy as np
 from pydantic_core import CoreSchema, SchemaValidator, ValidationError
 from pydantic_core import core_schema as schemas
 
-from gristmill.core.errors import MAX_LISTED, Invalid, Malformed, Place
+from gristmill.core.errors import MAX_LISTED, Invalid, Malformed, Violation
 from gristmill.datasets.contract import EMBEDDING_COLUMN, Contract, FieldSpec
 from gristmill.datasets.describe import explain, shorten
 from gristmill.datasets.types import TYPES
@@ -30,29 +30,29 @@ class Problems:
     """
 
     def __init__(self) -> None:
-        self.places: list[Place] = []
+        self.violations: list[Violation] = []
         self.total = 0
         self.rejected = 0
         self.malformed = False
 
-    def add(self, *places: Place, total: int | None = None) -> None:
+    def add(self, *violations: Violation, total: int | None = None) -> None:
         """Add the places of one record; ``total`` counts errors of it that have no place of their own."""
-        self.total += len(places) if total is None else total
-        self.places.extend(places[: max(0, MAX_LISTED - len(self.places))])
-        self.malformed = self.malformed or any(place.code == MALFORMED for place in places)
+        self.total += len(violations) if total is None else total
+        self.violations.extend(violations[: max(0, MAX_LISTED - len(self.violations))])
+        self.malformed = self.malformed or any(violation.code == MALFORMED for violation in violations)
 
     def raise_if_any(self) -> None:
         """Raise Malformed if something could not be read, Invalid if something does not fit the contract."""
         if not self.total:
             return
         what = "error" if self.total == 1 else "errors"
-        first = self.places[0]
+        first = self.violations[0]
         where = f"line {first.line}" if first.line is not None else f"record {first.record}"
         if first.line is None and first.record is None:
             where = "the body"
         kind = Malformed if self.malformed else Invalid
         detail = f"{self.total} {what}, the first in {where}: {first.reason}; nothing was stored"
-        raise kind(detail, self.places, self.total)
+        raise kind(detail, self.violations, self.total)
 
 
 class RecordValidator:
@@ -84,7 +84,7 @@ class RecordValidator:
         return self._fields
 
     def validate_json(self, raw: bytes) -> Row:
-        """Return the record in the JSON text ``raw``. Raises pydantic_core.ValidationError; see ``places``."""
+        """Return the record in the JSON text ``raw``. Raises pydantic_core.ValidationError; see ``violations``."""
         return self._record.validate_json(raw)  # type: ignore[no-any-return]
 
     def validate_json_array(self, raw: bytes) -> list[Row]:
@@ -105,16 +105,16 @@ class RecordValidator:
         depth = json_depth(raw)
         if depth > max_depth:
             problems.add(
-                Place("", "too_deep", f"The body is nested {depth} levels deep: at most {max_depth} are allowed")
+                Violation("", "too_deep", f"The body is nested {depth} levels deep: at most {max_depth} are allowed")
             )
         else:
             try:
                 changes = self._changes.validate_json(raw)
                 if not changes:
-                    problems.add(Place("", "empty", "There are no changes: name at least one field"))
+                    problems.add(Violation("", "empty", "There are no changes: name at least one field"))
             except ValidationError as error:
-                places, total = self.places(error)
-                problems.add(*places, total=total)
+                violations, total = self.violations(error)
+                problems.add(*violations, total=total)
         problems.raise_if_any()
         return changes
 
@@ -123,40 +123,40 @@ class RecordValidator:
         key = self.contract.key
         return SchemaValidator(self._schema({n: s for n, s in self._schemas.items() if n not in key}, partial=True))
 
-    def places(
+    def violations(
         self, error: ValidationError, prefix: str = "", record: int | None = None, line: int | None = None
-    ) -> tuple[list[Place], int]:
+    ) -> tuple[list[Violation], int]:
         """Return the places of a ValidationError and how many errors they stand for.
 
         prefix: JSON pointer of the record. record, line: where the record stands in the request.
         """
         count = error.error_count()
         if count > MAX_ERRORS_PER_RECORD:
-            return [Place(prefix, "too_many_errors", f"The record has {count} errors", record, line)], count
-        places = [self._place(item, prefix, record, line) for item in error.errors(include_url=False)]
-        return places, count
+            return [Violation(prefix, "too_many_errors", f"The record has {count} errors", record, line)], count
+        violations = [self._place(item, prefix, record, line) for item in error.errors(include_url=False)]
+        return violations, count
 
-    def _place(self, item: Any, prefix: str, record: int | None, line: int | None) -> Place:
+    def _place(self, item: Any, prefix: str, record: int | None, line: int | None) -> Violation:
         location = item["loc"]
         if item["type"] == "json_invalid":
             reason = str(item["msg"])
             code = "too_deep" if "recursion limit" in reason else MALFORMED
-            return Place(prefix, code, reason, record, line)
+            return Violation(prefix, code, reason, record, line)
         if not location:
-            return Place(prefix, "wrong_type", f"{shorten(item['input'])} is not a JSON object", record, line)
+            return Violation(prefix, "wrong_type", f"{shorten(item['input'])} is not a JSON object", record, line)
         name = str(location[0])
         pointer = f"{prefix}/{escape_pointer(shorten_name(name))}"
         field = self._fields.get(name)
         if field is None:
             known = ", ".join(self._fields)
             reason = f"There is no field {shorten(name)} in {self.contract.name}; its fields are: {known}"
-            return Place(pointer, "unknown_field", reason, record, line, shorten_name(name))
+            return Violation(pointer, "unknown_field", reason, record, line, shorten_name(name))
         if item["type"] == "extra_forbidden":
             reason = f"{name} is a key field and cannot be changed: delete the record and submit it anew"
-            return Place(pointer, "key_field", reason, record, line, name)
+            return Violation(pointer, "key_field", reason, record, line, name)
         code, reason = explain(field, item)
         inside = "".join(f"/{part}" for part in location[1:] if isinstance(part, int))
-        return Place(pointer + inside, code, reason, record, line, name)
+        return Violation(pointer + inside, code, reason, record, line, name)
 
     def _schema(self, known: dict[str, CoreSchema], partial: bool = False) -> CoreSchema:
         members = {}

@@ -16,7 +16,7 @@ from gristmill.datasets.contract import DEFAULT_MAX_BYTES, DEFAULT_MAX_LENGTH, F
 from gristmill.datasets.types import TYPES, dump_json
 from gristmill.datasets.validation import is_image
 
-Judged = tuple[pa.Array, npt.NDArray[np.bool_]]
+Checked = tuple[pa.Array, npt.NDArray[np.bool_]]
 
 # Places of the hyphens in a UUID, and of its 32 digits.
 _HYPHENS = [8, 13, 18, 23]
@@ -26,7 +26,7 @@ _NIBBLES[np.frombuffer(b"0123456789abcdef", np.uint8)] = np.arange(16)
 _NIBBLES[np.frombuffer(b"ABCDEF", np.uint8)] = np.arange(10, 16)
 
 
-def judge_text(field: FieldSpec, array: pa.Array) -> Judged:
+def check_text(field: FieldSpec, array: pa.Array) -> Checked:
     """UTF-8 has been checked where the column was read."""
     limit = field.max_length or DEFAULT_MAX_LENGTH
     bad = np.zeros(len(array), np.bool_)
@@ -38,7 +38,7 @@ def judge_text(field: FieldSpec, array: pa.Array) -> Judged:
     return array, bad
 
 
-def judge_uuid(_field: FieldSpec, array: pa.Array) -> Judged:
+def check_uuid(_field: FieldSpec, array: pa.Array) -> Checked:
     """Takes texts, and values of 16 bytes."""
     if pa.types.is_fixed_size_binary(array.type):
         return array, np.zeros(len(array), np.bool_)
@@ -54,7 +54,7 @@ def judge_uuid(_field: FieldSpec, array: pa.Array) -> Judged:
     return from_buffer(pa.binary(16), values, good), valid & ~good
 
 
-def judge_json(field: FieldSpec, array: pa.Array) -> Judged:
+def check_json(field: FieldSpec, array: pa.Array) -> Checked:
     """Texts of JSON. There is no compiled check for what jsonb takes, so the values are judged one by one."""
     values: list[str | None] = []
     bad = np.zeros(len(array), np.bool_)
@@ -69,7 +69,7 @@ def judge_json(field: FieldSpec, array: pa.Array) -> Judged:
     return pa.array(values, pa.string()), bad
 
 
-def judge_image(field: FieldSpec, array: pa.Array) -> Judged:
+def check_image(field: FieldSpec, array: pa.Array) -> Checked:
     """Takes the bytes of images; texts of base64 are left to the precise way."""
     if pa.types.is_string(array.type):
         return pa.nulls(len(array), pa.binary()), valid_mask(array)

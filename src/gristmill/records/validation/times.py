@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from gristmill.datasets.contract import FieldSpec
 from gristmill.datasets.types import TYPES
-from gristmill.records.validation.texts import Judged, from_buffer, to_mask, valid_mask
+from gristmill.records.validation.texts import Checked, from_buffer, to_mask, valid_mask
 
 _DAY = 86_400_000_000
 _HOUR = 3_600_000_000
@@ -31,7 +31,7 @@ Values = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
 
-def judge_timestamp(field: FieldSpec, array: pa.Array) -> Judged:
+def check_timestamp(field: FieldSpec, array: pa.Array) -> Checked:
     """Takes timestamps of any unit (whole microseconds), and texts; those without a zone are in the field's zone."""
     valid = valid_mask(array)
     if pa.types.is_string(array.type):
@@ -47,7 +47,7 @@ def judge_timestamp(field: FieldSpec, array: pa.Array) -> Judged:
     return from_buffer(pa.timestamp("us", "UTC"), values, good), valid & ~good
 
 
-def judge_date(field: FieldSpec, array: pa.Array) -> Judged:
+def check_date(field: FieldSpec, array: pa.Array) -> Checked:
     """Takes dates in days or in milliseconds (of whole days: others are no valid Arrow column), and texts."""
     valid = valid_mask(array)
     good = valid.copy()

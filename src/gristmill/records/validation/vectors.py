@@ -9,7 +9,7 @@ import pyarrow as pa
 from gristmill.datasets.contract import FLOAT16_MAX, Contract, FieldSpec
 from gristmill.datasets.validation import FLOAT16_TINY, FLOAT32_MAX
 from gristmill.records.columns import vector_column
-from gristmill.records.validation.texts import Judged, valid_mask
+from gristmill.records.validation.texts import Checked, valid_mask
 
 # Squared lengths between these, computed in 32 bits, are far enough from the limits of lengths (1e-18 and 1e18) that
 # rounding cannot matter. Anything else is left to the precise way.
@@ -18,14 +18,14 @@ _SAFE_SQUARES = (1e-30, 1e30)
 _SAFE_HALF = (2 * FLOAT16_TINY, FLOAT16_MAX - 1)
 
 
-def judge_vector(field: FieldSpec, array: pa.Array) -> Judged:
+def check_vector(field: FieldSpec, array: pa.Array) -> Checked:
     """Vectors that are data: every number must be finite as a 32-bit float."""
     numbers, valid, good = _numbers(field.dimensions or 0, array)
     good &= np.isfinite(numbers).all(axis=1)
     return _column(numbers, good), valid & ~good
 
 
-def judge_embedding(contract: Contract, array: pa.Array) -> Judged:
+def check_embedding(contract: Contract, array: pa.Array) -> Checked:
     """Vectors to search by: their length must be one that distances can be computed with."""
     numbers, valid, good = _numbers(contract.vector_dimensions or 0, array)
     low, high = _SAFE_SQUARES

@@ -15,12 +15,12 @@ from gristmill.datasets.lookup import DROPPED
 from gristmill.jobs.errors import JobDropped
 from gristmill.search import repository
 from gristmill.search.index.graph import GraphParameters
-from gristmill.search.index.policy import Step, Survey, most_of_tail, next_step
+from gristmill.search.index.policy import BuildStep, IndexState, most_of_tail, next_step
 from gristmill.search.index.progress import ProgressReport
-from gristmill.search.index.segment_builder import SegmentMaker
+from gristmill.search.index.segment_builder import SegmentBuilder
 from gristmill.search.index.session import Check, open_session
 from gristmill.search.index.settings import BuildSettings, Limits, limits_of
-from gristmill.search.index.state import take_survey
+from gristmill.search.index.state import read_index_state
 from gristmill.search.repository import Searchable, Segment
 
 log = get_logger()
@@ -31,7 +31,7 @@ Report = Callable[[float], None]
 class _Work:
     """One dataset under its build lock."""
 
-    maker: SegmentMaker
+    maker: SegmentBuilder
     dataset: Searchable
     limits: Limits
     progress: ProgressReport
@@ -61,9 +61,9 @@ class IndexBuilder:
         build. Raises JobDropped, IndexBuildInterrupted (retryable).
         """
         with self._work(dataset_id, check, report) as work:
-            done: dict[str, Any] = {"adopted": work.maker.tidy(), "rows": 0}
+            done: dict[str, Any] = {"adopted": work.maker.remove_leftovers(), "rows": 0}
             needed = self._settings.min_rows if needed is None else needed
-            found = self._survey(work, dataset_id, needed, loading)
+            found = self._read_state(work, dataset_id, needed, loading)
             step = next_step(found, work.limits.policy, needed, loading)
             if step is None:
                 return done
@@ -73,10 +73,10 @@ class IndexBuilder:
                     repository.retire(connection, dataset_id, step.lo, step.hi)
             else:
                 segment = self._begin(work, dataset_id, job_id, found, step)
-                parameters = self._settings.hasty if step.hasty else self._settings.parameters
+                parameters = self._settings.quick if step.quick else self._settings.parameters
                 self._make(work, segment, step.rows, parameters, 0 if loading else self._settings.workers)
                 done |= {"index": segment.index_name, "rows": work.maker.finish(work.dataset, segment)}
-            work.maker.tidy()
+            work.maker.remove_leftovers()
         log.info("segment.ready", dataset=work.dataset.name, **done)
         return done
 
@@ -89,7 +89,7 @@ class IndexBuilder:
         kept. Raises as ``build`` does.
         """
         with self._work(dataset_id, check, report) as work:
-            work.maker.tidy(keep=job_id)
+            work.maker.remove_leftovers(keep=job_id)
             with self._database.transaction() as connection:
                 repository.take_time(connection)
                 end = _end_of_table(connection, work.dataset.name)
@@ -107,7 +107,7 @@ class IndexBuilder:
                 built = [s for s in repository.all_segments(connection, dataset_id) if s.state == "built"]
                 if built and repository.swap(connection, dataset_id, job_id, end) != len(built):
                     raise JobDropped(DROPPED)
-            work.maker.tidy()
+            work.maker.remove_leftovers()
         log.info("index.rebuilt", dataset=work.dataset.name, segments=len(built))
         return {"rows": sum(part.rows for part in built), "segments": len(built)}
 
@@ -123,21 +123,23 @@ class IndexBuilder:
             _dropped_ends_the_job(),
             open_session(self._database, dataset_id, tick, self._settings.check_every) as session,
         ):
-            maker = SegmentMaker(self._database, session, dataset_id, progress)
+            maker = SegmentBuilder(self._database, session, dataset_id, progress)
             dataset = maker.dataset()
             with self._database.autocommit() as connection:
                 limits = limits_of(connection, dataset, self._settings)
             yield _Work(maker, dataset, limits, progress)
 
-    def _survey(self, work: _Work, dataset_id: uuid.UUID, needed: int, loading: bool) -> Survey:
+    def _read_state(self, work: _Work, dataset_id: uuid.UUID, needed: int, loading: bool) -> IndexState:
         with self._database.transaction() as connection:
             repository.take_time(connection)
-            found = take_survey(connection, dataset_id, work.dataset.name, self._settings.parameters, needed)
+            found = read_index_state(connection, dataset_id, work.dataset.name, self._settings.parameters, needed)
             # Whether the tail holds more than one build takes is all that has to be known of a longer one.
             most = max(most_of_tail(found, work.limits.policy, loading), needed) + 1
             return replace(found, tail=repository.count_records(connection, work.dataset.name, found.start, limit=most))
 
-    def _begin(self, work: _Work, dataset_id: uuid.UUID, job_id: uuid.UUID, found: Survey, step: Step) -> Segment:
+    def _begin(
+        self, work: _Work, dataset_id: uuid.UUID, job_id: uuid.UUID, found: IndexState, step: BuildStep
+    ) -> Segment:
         """Enter the segment of a step into the catalogue, before its index exists."""
         name = work.dataset.name
         with self._database.transaction() as connection:

@@ -7,7 +7,7 @@ from fastapi.responses import JSONResponse, Response
 from pydantic_core import from_json
 from starlette.concurrency import run_in_threadpool
 
-from gristmill.core.errors import Malformed, Place
+from gristmill.core.errors import Malformed, Violation
 from gristmill.core.http.endpoints import needs, principal_of, read_limited
 from gristmill.jobs.endpoints import answer_write, request_of, write_options
 from gristmill.search.index.service import IndexService
@@ -51,5 +51,5 @@ def _parse(body: bytes) -> object:
         parsed: object = from_json(body, allow_inf_nan=False)
     except ValueError as error:
         reason = f"The body is not JSON: {error}"
-        raise Malformed(reason, [Place("", "malformed", reason)]) from error
+        raise Malformed(reason, [Violation("", "malformed", reason)]) from error
     return parsed

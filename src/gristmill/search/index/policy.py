@@ -1,4 +1,4 @@
-"""What to build next: a pure function of the state of a dataset's index. Sealer, builder and plan report share it."""
+"""What to build next: a pure function of the state of a dataset's index. Scheduler, builder and report share it."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ class Piece:
     live: int
     built: int
     segment: Segment | None
-    hasty: bool = False
+    quick: bool = False
 
     @property
     def dead_share(self) -> float:
@@ -51,7 +51,7 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
-class Survey:
+class IndexState:
     """A dataset's index as it is now. pieces: without holes, in order; tail: records from ``start`` on, maybe cut."""
 
     pieces: tuple[Piece, ...]
@@ -64,7 +64,7 @@ class Survey:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class BuildStep:
     """What is due: an index over [lo, hi); rows: how many it will hold.
 
     seal: hi is None, the end being that of the tail, or where the first ``cut`` records of it end. retire: the segments
@@ -77,10 +77,10 @@ class Step:
     rows: int
     why: str
     cut: int | None = None
-    hasty: bool = False
+    quick: bool = False
 
 
-def next_step(found: Survey, policy: Policy, needed: int, loading: bool = False) -> Step | None:
+def next_step(found: IndexState, policy: Policy, needed: int, loading: bool = False) -> BuildStep | None:
     """Return what to build next, or None. needed: rows that make the tail due.
 
     The tail comes first. While a load goes on nothing else is done, and no build takes long: the load needs the
@@ -91,24 +91,26 @@ def next_step(found: Survey, policy: Policy, needed: int, loading: bool = False)
     return None if loading else _mend(found, policy)
 
 
-def most_of_tail(found: Survey, policy: Policy, loading: bool) -> int:
+def most_of_tail(found: IndexState, policy: Policy, loading: bool) -> int:
     """Return how many rows of the tail one build takes: as many as are sealed already, so that segments stay few."""
     part = FIRST_PART * policy.seal_rows
     return max(1, min(policy.most_rows, part if loading else max(part, found.sealed)))
 
 
-def _seal(found: Survey, policy: Policy, needed: int, loading: bool) -> Step:
+def _seal(found: IndexState, policy: Policy, needed: int, loading: bool) -> BuildStep:
     most = most_of_tail(found, policy, loading)
     if found.tail > most:
-        return Step("seal", found.start, None, most, f"the tail has more than {most} records", cut=most, hasty=True)
+        return BuildStep(
+            "seal", found.start, None, most, f"the tail has more than {most} records", cut=most, quick=True
+        )
     lo = found.start
-    hasty = loading or found.tail > LONGEST_MERGING_TAIL * policy.seal_rows
-    if not hasty:
+    quick = loading or found.tail > LONGEST_MERGING_TAIL * policy.seal_rows
+    if not quick:
         lo = merge_from(found.pieces, found.tail, policy.most_rows, found.start)
     taken = sum(piece.live for piece in found.pieces if piece.lo >= lo)
     why = f"the tail has at least {needed} records"
     why += f"; takes in {taken} before it" if taken else ""
-    return Step("seal", lo, None, found.tail + taken, why, hasty=hasty)
+    return BuildStep("seal", lo, None, found.tail + taken, why, quick=quick)
 
 
 def merge_from(pieces: Sequence[Piece], tail: int, most: int, start: int) -> int:
@@ -126,28 +128,28 @@ def merge_from(pieces: Sequence[Piece], tail: int, most: int, start: int) -> int
     return lo
 
 
-def _mend(found: Survey, policy: Policy) -> Step | None:
+def _mend(found: IndexState, policy: Policy) -> BuildStep | None:
     """Return the merge that removes most segments, else what is mostly dead, has no graph, or was built in haste."""
     merges = list(_merges(found.pieces, policy.most_rows))
     if merges:
         # Of those that remove as many, the cheapest.
         count, rows, first, last = max(merges, key=lambda merge: (merge[0], -merge[1]))
         lo, hi = found.pieces[first].lo, found.pieces[last].hi
-        return Step("merge", lo, hi, rows, f"{count} segments fit one graph")
+        return BuildStep("merge", lo, hi, rows, f"{count} segments fit one graph")
     for piece in found.pieces:
         if piece.segment is None:
             if policy.min_rows <= piece.live <= policy.most_rows:
-                return Step("rebuild", piece.lo, piece.hi, piece.live, "a sealed range has no index")
+                return BuildStep("rebuild", piece.lo, piece.hi, piece.live, "a sealed range has no index")
         elif piece.dead_share >= DEAD_SHARE:
             if piece.live < policy.min_rows:
-                return Step(
+                return BuildStep(
                     "retire", piece.lo, piece.hi, piece.live, f"only {piece.live} records of a segment are left"
                 )
             why = f"{piece.dead_share:.0%} of a segment are dead"
-            return Step("rebuild", piece.lo, piece.hi, piece.live, why)
+            return BuildStep("rebuild", piece.lo, piece.hi, piece.live, why)
     for piece in found.pieces:
-        if piece.hasty and piece.live <= policy.most_rows:
-            return Step("rebuild", piece.lo, piece.hi, piece.live, "a segment was built in haste")
+        if piece.quick and piece.live <= policy.most_rows:
+            return BuildStep("rebuild", piece.lo, piece.hi, piece.live, "a segment was built in haste")
     return None
 
 

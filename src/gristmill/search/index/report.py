@@ -9,10 +9,10 @@ from sqlalchemy.exc import ProgrammingError
 from gristmill.datasets.lookup import Dataset, scope_of
 from gristmill.datasets.types import TYPES
 from gristmill.search import repository
-from gristmill.search.index.policy import Survey, next_step
+from gristmill.search.index.policy import IndexState, next_step
 from gristmill.search.index.progress import read_progress
 from gristmill.search.index.settings import SETTLED_PART, BuildSettings, Limits, limits_of
-from gristmill.search.index.state import take_survey
+from gristmill.search.index.state import read_index_state
 from gristmill.search.index.tasks import scope_of as index_scope_of
 from gristmill.search.recall.measure import shown_recall
 from gristmill.search.repository import Segment
@@ -47,7 +47,7 @@ def plan_report(connection: Connection, dataset: Dataset, settings: BuildSetting
     searchable = repository.find_searchable(connection, dataset.id)
     assert searchable is not None
     limits = limits_of(connection, searchable, settings)
-    found = take_survey(connection, dataset.id, dataset.name, settings.parameters)
+    found = read_index_state(connection, dataset.id, dataset.name, settings.parameters)
     segments = repository.all_segments(connection, dataset.id)
     facts = {row.name: row for row in repository.index_facts(connection, [s.index_name for s in segments])}
     held = repository.is_held(connection, dataset.id)
@@ -89,7 +89,7 @@ def plan_report(connection: Connection, dataset: Dataset, settings: BuildSetting
     }
 
 
-def _next(found: Survey, limits: Limits, settings: BuildSettings, loading: bool) -> dict[str, Any] | None:
+def _next(found: IndexState, limits: Limits, settings: BuildSettings, loading: bool) -> dict[str, Any] | None:
     """Return the step that is due once nothing is written any more; None if there is none."""
     needed = max(settings.min_rows, settings.seal_rows // (1 if loading else SETTLED_PART))
     step = next_step(found, limits.policy, needed, loading) if settings.seal_rows else None

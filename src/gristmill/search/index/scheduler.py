@@ -11,12 +11,12 @@ from sqlalchemy.exc import DBAPIError
 from gristmill.core.database import Database
 from gristmill.core.logs import get_logger
 from gristmill.datasets.lookup import scope_of as records_of
-from gristmill.jobs.submit import Request, submit, unfinished_in_scope
+from gristmill.jobs.submit import WriteRequest, submit, unfinished_in_scope
 from gristmill.kit.ids import uuid7
 from gristmill.search import repository
 from gristmill.search.index.policy import next_step
 from gristmill.search.index.settings import SETTLED_PART, BuildSettings, limits_of
-from gristmill.search.index.state import take_survey
+from gristmill.search.index.state import read_index_state
 from gristmill.search.index.tasks import index_build, scope_of
 
 log = get_logger()
@@ -51,7 +51,7 @@ class _Watched:
     not_before: float = 0.0
 
 
-class Sealer:
+class IndexScheduler:
     """Looks at every searchable dataset now and then, and submits ``index.build`` jobs.
 
     A look is cheap: one or two reads of the index on ``_id``, never of the table. What segments still hold is counted
@@ -105,7 +105,7 @@ class Sealer:
             if unfinished_in_scope(connection, scope_of(row.id)):
                 return False
             self._note_submitted(watched, (row.sealed_to, row.signature, left), now)
-            request = Request(principal=PRINCIPAL, request_id=str(uuid7()))
+            request = WriteRequest(principal=PRINCIPAL, request_id=str(uuid7()))
             job_id = submit(connection, index_build(row.id, row.name, needed, loading), request)
         log.info("segment.due", dataset=row.name, job=str(job_id), loading=loading)
         return True
@@ -135,7 +135,7 @@ class Sealer:
             return False
         watched.counted, watched.counted_at = (row.signature, changes), now
         # A tail that is due is the other condition: here it counts as empty.
-        found = take_survey(connection, row.id, row.name, self._settings.parameters, longest_tail=0)
+        found = read_index_state(connection, row.id, row.name, self._settings.parameters, longest_tail=0)
         dataset = repository.find_searchable(connection, row.id)
         if dataset is None:
             return False

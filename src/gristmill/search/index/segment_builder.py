@@ -24,7 +24,7 @@ log = get_logger()
 DROP_TIMEOUT = "5s"
 
 
-class SegmentMaker:
+class SegmentBuilder:
     """Holds the build lock of one dataset through its session, so that nobody else touches its segments."""
 
     def __init__(
@@ -43,7 +43,7 @@ class SegmentMaker:
             raise JobDropped(DROPPED)
         return found
 
-    def tidy(self, keep: uuid.UUID | None = None) -> int:
+    def remove_leftovers(self, keep: uuid.UUID | None = None) -> int:
         """Adopt or remove what earlier builds left, and remove what was replaced; return how many were adopted.
 
         keep: the job whose finished parts of a rebuild are left alone.

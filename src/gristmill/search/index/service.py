@@ -6,12 +6,12 @@ from typing import Any
 from sqlalchemy import Connection
 
 from gristmill.core.database import Database
-from gristmill.core.errors import Conflict, Invalid, Place
+from gristmill.core.errors import Conflict, Invalid, Violation
 from gristmill.datasets.applied import dropped_is_unknown
 from gristmill.datasets.describe import shorten
-from gristmill.datasets.lookup import Dataset, DatasetReader
+from gristmill.datasets.lookup import Dataset, DatasetLookup
 from gristmill.jobs.admission import Admission
-from gristmill.jobs.submit import NewJob, Request, submit_once
+from gristmill.jobs.submit import NewJob, WriteRequest, submit_once
 from gristmill.search import repository
 from gristmill.search.errors import NotSearchable
 from gristmill.search.index.report import plan_report
@@ -23,7 +23,7 @@ class IndexService:
     """The index of one dataset, as its owner looks at it and steers it."""
 
     def __init__(
-        self, database: Database, datasets: DatasetReader, admission: Admission, settings: BuildSettings
+        self, database: Database, datasets: DatasetLookup, admission: Admission, settings: BuildSettings
     ) -> None:
         self._database = database
         self._datasets = datasets
@@ -46,7 +46,7 @@ class IndexService:
             repository.set_hold(connection, dataset.id, hold, principal)
         return self.report(name)
 
-    def rebuild(self, name: str, request: Request) -> uuid.UUID:
+    def rebuild(self, name: str, request: WriteRequest) -> uuid.UUID:
         """Submit the job that builds everything anew. Raises as ``report`` does, and TooMany."""
         self._admission.check()
 
@@ -60,7 +60,7 @@ class IndexService:
         dataset = self._datasets.get(connection, name)
         if dataset.contract.embedding is None:
             reason = f"The dataset {name} has no embedding, so it has no vector index"
-            raise NotSearchable(reason, [Place("/path/dataset", "no_embedding", reason)])
+            raise NotSearchable(reason, [Violation("/path/dataset", "no_embedding", reason)])
         if dataset.state != "ready":
             raise Conflict(f"The dataset {name} is still being created")
         return dataset
@@ -69,16 +69,16 @@ class IndexService:
 def _checked(body: Any) -> bool:
     if not isinstance(body, dict):
         reason = f"{shorten(body)} is not a JSON object"
-        raise Invalid(reason, [Place("", "wrong_type", reason)])
-    places = [
-        Place(f"/{name[:80]}", "unknown_member", f"There is no member {shorten(name)} here; the only one is hold")
+        raise Invalid(reason, [Violation("", "wrong_type", reason)])
+    violations = [
+        Violation(f"/{name[:80]}", "unknown_member", f"There is no member {shorten(name)} here; the only one is hold")
         for name in body
         if name != "hold"
     ]
     hold = body.get("hold")
     if not isinstance(hold, bool):
         reason = f"{shorten(hold)} is neither true nor false" if "hold" in body else "Say true or false"
-        places.append(Place("/hold", "wrong_type" if "hold" in body else "missing", reason, field="hold"))
-    if places:
-        raise Invalid(places[0].reason, places)
+        violations.append(Violation("/hold", "wrong_type" if "hold" in body else "missing", reason, field="hold"))
+    if violations:
+        raise Invalid(violations[0].reason, violations)
     return bool(hold)

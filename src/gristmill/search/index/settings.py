@@ -29,7 +29,7 @@ class BuildSettings:
     seal_rows: int = 20_000
     check_every: float = 1.0
     parameters: GraphParameters = field(default_factory=GraphParameters)
-    hasty: GraphParameters = field(default_factory=lambda: GraphParameters(ef_construction=64))
+    quick: GraphParameters = field(default_factory=lambda: GraphParameters(ef_construction=64))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,16 +6,16 @@ from sqlalchemy import Connection
 
 from gristmill.search import repository
 from gristmill.search.index.graph import GraphParameters
-from gristmill.search.index.policy import Piece, Survey
+from gristmill.search.index.policy import IndexState, Piece
 
 
-def take_survey(
+def read_index_state(
     connection: Connection,
     dataset_id: uuid.UUID,
     table: str,
     parameters: GraphParameters,
     longest_tail: int | None = None,
-) -> Survey:
+) -> IndexState:
     """Count the records of each ready segment, of gaps and of the tail, by the index on ``_id`` alone.
 
     parameters: what lasting graphs are built with. longest_tail: counting the tail ends there.
@@ -30,8 +30,8 @@ def take_survey(
             held = repository.count_records(connection, table, start, segment.lo)
             pieces.append(Piece(start, segment.lo, held, 0, None))
         held = repository.count_records(connection, table, segment.lo, segment.hi)
-        hasty = candidates.get(segment.index_name, parameters.ef_construction) < parameters.ef_construction
-        pieces.append(Piece(segment.lo, segment.hi, held, segment.rows, segment, hasty))
+        quick = candidates.get(segment.index_name, parameters.ef_construction) < parameters.ef_construction
+        pieces.append(Piece(segment.lo, segment.hi, held, segment.rows, segment, quick))
         start = segment.hi
     tail = repository.count_records(connection, table, start, limit=longest_tail)
-    return Survey(tuple(pieces), start, tail)
+    return IndexState(tuple(pieces), start, tail)

@@ -10,7 +10,7 @@ import math
 import uuid
 from typing import Any, NamedTuple
 
-from gristmill.core.errors import Malformed, Place
+from gristmill.core.errors import Malformed, Violation
 from gristmill.kit.pagination import BadPageToken, decode_page_token, encode_page_token
 
 # What does not change the ranking, only the cut.
@@ -41,7 +41,7 @@ def decode(token: str, identity: str) -> Last:
         if [type(value) for value in values] != [float, int] or not _fits(*values):
             raise BadPageToken("the page token is malformed")
     except BadPageToken as error:
-        place = Place("/page_token", "bad_page_token", str(error), field="page_token")
+        place = Violation("/page_token", "bad_page_token", str(error), field="page_token")
         raise Malformed(f"page_token: {error}", [place]) from error
     return Last(values[0], values[1])
 

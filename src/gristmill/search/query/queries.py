@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import SchemaValidator
 
-from gristmill.core.errors import Conflict, Invalid, Place
+from gristmill.core.errors import Conflict, Invalid, Violation
 from gristmill.datasets.contract import EMBEDDING_COLUMN, FieldSpec, VectorStorage
 from gristmill.datasets.contract_parser import Contract
 from gristmill.datasets.describe import explain, shorten
@@ -34,46 +34,54 @@ class Query:
     like: tuple[Any, ...] | None = None
 
 
-def check_query(body: dict[str, Any], pointer: str, mode: Mode, contract: Contract, places: list[Place]) -> Query:
-    """Return the query in ``body``; what is wrong with it is added to ``places``."""
+def check_query(
+    body: dict[str, Any], pointer: str, mode: Mode, contract: Contract, violations: list[Violation]
+) -> Query:
+    """Return the query in ``body``; what is wrong with it is added to ``violations``."""
     given = [name for name in KINDS if body.get(name) is not None]
-    _check_choice(given, pointer, mode, contract, places)
+    _check_choice(given, pointer, mode, contract, violations)
     return Query(
         pointer,
-        text=_text(body["text"], f"{pointer}/text", mode, contract, places, given) if "text" in given else None,
-        vector=_vector(body["vector"], f"{pointer}/vector", contract, places)
+        text=_text(body["text"], f"{pointer}/text", mode, contract, violations, given) if "text" in given else None,
+        vector=_vector(body["vector"], f"{pointer}/vector", contract, violations)
         if "vector" in given and mode != "text"
         else None,
-        like=_like(body["like"], f"{pointer}/like", contract, places) if "like" in given and mode != "text" else None,
+        like=_like(body["like"], f"{pointer}/like", contract, violations)
+        if "like" in given and mode != "text"
+        else None,
     )
 
 
-def _check_choice(given: Sequence[str], pointer: str, mode: Mode, contract: Contract, places: list[Place]) -> None:
+def _check_choice(
+    given: Sequence[str], pointer: str, mode: Mode, contract: Contract, violations: list[Violation]
+) -> None:
     if mode == "vector":
         if len(given) != 1:
             said = " and ".join(given) if given else "none of them"
             reason = f"Give exactly one of text, vector and like, not {said}"
-            places.append(Place(f"{pointer}/{given[1]}" if given else pointer, "exactly_one", reason))
+            violations.append(Violation(f"{pointer}/{given[1]}" if given else pointer, "exactly_one", reason))
         return
     if "text" not in given:
         reason = f"A search by words needs text: mode is {mode}"
-        places.append(Place(f"{pointer}/text", "missing", reason, field="text"))
+        violations.append(Violation(f"{pointer}/text", "missing", reason, field="text"))
     others = [name for name in given if name != "text"]
     if mode == "text" and others:
         reason = f"{others[0]} does not apply to the mode text: use hybrid for both"
-        places.append(Place(f"{pointer}/{others[0]}", "not_applicable", reason, field=others[0]))
+        violations.append(Violation(f"{pointer}/{others[0]}", "not_applicable", reason, field=others[0]))
     if mode == "hybrid" and len(others) > 1:
-        places.append(Place(f"{pointer}/like", "exactly_one", "Give one of vector and like beside the text, not both"))
+        violations.append(
+            Violation(f"{pointer}/like", "exactly_one", "Give one of vector and like beside the text, not both")
+        )
     if mode == "hybrid" and not others and contract.takes_vectors:
         reason = f"Clients supply the vectors of {contract.name}: give vector or like beside the text"
-        places.append(Place(f"{pointer}/vector", "missing", reason, field="vector"))
+        violations.append(Violation(f"{pointer}/vector", "missing", reason, field="vector"))
 
 
 def _text(
-    value: Any, pointer: str, mode: Mode, contract: Contract, places: list[Place], given: Sequence[str]
+    value: Any, pointer: str, mode: Mode, contract: Contract, violations: list[Violation], given: Sequence[str]
 ) -> str | None:
     def refuse(code: str, reason: str) -> None:
-        places.append(Place(pointer, code, reason, field="text"))
+        violations.append(Violation(pointer, code, reason, field="text"))
 
     if mode == "vector" and contract.takes_vectors:
         reason = f"Clients supply the vectors of {contract.name}, so no embedder reads a text: search by vector or like"
@@ -89,7 +97,7 @@ def _text(
     return None
 
 
-def _vector(value: Any, pointer: str, contract: Contract, places: list[Place]) -> list[float] | None:
+def _vector(value: Any, pointer: str, contract: Contract, violations: list[Violation]) -> list[float] | None:
     assert contract.embedding is not None
     dimensions = contract.vector_dimensions or 0
     validator = _vector_validator(dimensions, contract.embedding.metric, contract.vector_storage)
@@ -101,7 +109,7 @@ def _vector(value: Any, pointer: str, contract: Contract, places: list[Place]) -
         for item in error.errors()[:100]:
             code, reason = explain(field, item)
             path = "".join(f"/{step}" for step in item["loc"])
-            places.append(Place(f"{pointer}{path}", code, reason, field="vector"))
+            violations.append(Violation(f"{pointer}{path}", code, reason, field="vector"))
         return None
 
 
@@ -110,11 +118,11 @@ def _vector_validator(dimensions: int, metric: str, storage: VectorStorage) -> S
     return SchemaValidator(embedding_schema(dimensions, metric, storage))
 
 
-def _like(value: Any, pointer: str, contract: Contract, places: list[Place]) -> tuple[Any, ...] | None:
+def _like(value: Any, pointer: str, contract: Contract, violations: list[Violation]) -> tuple[Any, ...] | None:
     try:
         return check_key(contract, value, pointer)
     except Invalid as error:
-        places.extend(error.places)
+        violations.extend(error.violations)
     except Conflict as error:
-        places.append(Place(pointer, error.code, error.detail, field="like"))
+        violations.append(Violation(pointer, error.code, error.detail, field="like"))
     return None

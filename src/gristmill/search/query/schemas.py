@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from pydantic_core import from_json
 
-from gristmill.core.errors import Invalid, Malformed, Place
+from gristmill.core.errors import Invalid, Malformed, Violation
 from gristmill.datasets.contract_parser import Contract
 from gristmill.datasets.ddl import record_table
 from gristmill.datasets.describe import shorten
@@ -60,43 +60,45 @@ def read_body(raw: bytes) -> Any:
         return from_json(raw)
     except ValueError as error:
         reason = f"The body is not JSON: {error}"
-        raise Malformed(reason, [Place("", "malformed", reason)]) from error
+        raise Malformed(reason, [Violation("", "malformed", reason)]) from error
 
 
 def check_search(body: Any, contract: Contract) -> SearchRequest:
-    """Return the search that ``body`` (parsed JSON) asks for. Raises Invalid with a Place for every mistake.
+    """Return the search that ``body`` (parsed JSON) asks for. Raises Invalid with a Violation for every mistake.
 
     Raises NotSearchable where the contract does not provide for the mode.
     """
     if not isinstance(body, dict):
-        raise Invalid("The body is not a search", [Place("", "wrong_type", f"{shorten(body)} is not a JSON object")])
-    places = list(_unknown_members(body, MEMBERS, ""))
-    mode = _mode(body, contract, places)
+        raise Invalid(
+            "The body is not a search", [Violation("", "wrong_type", f"{shorten(body)} is not a JSON object")]
+        )
+    violations = list(_unknown_members(body, MEMBERS, ""))
+    mode = _mode(body, contract, violations)
     _require(mode, contract)
-    queries = _queries(body, mode, contract, places)
+    queries = _queries(body, mode, contract, violations)
     request = SearchRequest(
         mode=mode,
         queries=tuple(queries),
         several=body.get("queries") is not None,
-        k=_integer(body, "k", MAX_K, places) or DEFAULT_K,
-        where=_where(body.get("where"), contract, places),
-        embedding=_include(body.get("include"), contract, places),
-        ef=_integer(body, "ef", MAX_EF, places),
-        exact=_boolean(body, "exact", places),
-        most=_most(body, mode, contract, places),
-        page_size=_integer(body, "page_size", MAX_K, places),
-        page_token=_page_token(body, places),
-        weights=_weights(body, mode, places),
-        explain=_boolean(body, "explain", places),
+        k=_integer(body, "k", MAX_K, violations) or DEFAULT_K,
+        where=_where(body.get("where"), contract, violations),
+        embedding=_include(body.get("include"), contract, violations),
+        ef=_integer(body, "ef", MAX_EF, violations),
+        exact=_boolean(body, "exact", violations),
+        most=_most(body, mode, contract, violations),
+        page_size=_integer(body, "page_size", MAX_K, violations),
+        page_token=_page_token(body, violations),
+        weights=_weights(body, mode, violations),
+        explain=_boolean(body, "explain", violations),
     )
-    if places:
-        raise Invalid(f"The search is not valid: {places[0].pointer or '/'}: {places[0].reason}", places)
+    if violations:
+        raise Invalid(f"The search is not valid: {violations[0].pointer or '/'}: {violations[0].reason}", violations)
     return request
 
 
-def _unknown_members(body: dict[str, Any], valid: tuple[str, ...], pointer: str) -> list[Place]:
+def _unknown_members(body: dict[str, Any], valid: tuple[str, ...], pointer: str) -> list[Violation]:
     return [
-        Place(
+        Violation(
             f"{pointer}/{_escape(name)}",
             "unknown_member",
             f"There is no member {shorten(name)} here; the members are: {', '.join(valid)}",
@@ -107,7 +109,7 @@ def _unknown_members(body: dict[str, Any], valid: tuple[str, ...], pointer: str)
     ]
 
 
-def _mode(body: dict[str, Any], contract: Contract, places: list[Place]) -> Mode:
+def _mode(body: dict[str, Any], contract: Contract, violations: list[Violation]) -> Mode:
     """Return the mode; if none is given, what the dataset was made for."""
     mode = body.get("mode")
     if mode is None:
@@ -116,154 +118,166 @@ def _mode(body: dict[str, Any], contract: Contract, places: list[Place]) -> Mode
         if mode == valid:
             return valid
     reason = f"{shorten(mode)} is no mode of search; the valid ones are: {', '.join(MODES)}"
-    raise Invalid(reason, [*places, Place("/mode", "unknown_value", reason, field="mode")])
+    raise Invalid(reason, [*violations, Violation("/mode", "unknown_value", reason, field="mode")])
 
 
 def _require(mode: Mode, contract: Contract) -> None:
     if mode != "text" and contract.embedding is None:
         reason = f"The dataset {contract.name} has no embedding, so there is no similarity to search by"
         hint = ": search by words, with mode text" if contract.text_search else ": its contract needs embedding"
-        raise NotSearchable(reason + hint, [Place("", "no_embedding", reason)])
+        raise NotSearchable(reason + hint, [Violation("", "no_embedding", reason)])
     if mode != "vector" and contract.text_search is None:
         reason = (
             f"The contract of {contract.name} has no text_search, so its records cannot be searched by words: create a "
             'dataset with "text_search": {"from": [the text fields]}'
         )
-        raise NotSearchable(reason, [Place("/mode", "no_text_search", reason, field="mode")])
+        raise NotSearchable(reason, [Violation("/mode", "no_text_search", reason, field="mode")])
 
 
-def _queries(body: dict[str, Any], mode: Mode, contract: Contract, places: list[Place]) -> list[Query]:
+def _queries(body: dict[str, Any], mode: Mode, contract: Contract, violations: list[Violation]) -> list[Query]:
     several = body.get("queries")
     if several is None:
-        return [check_query(body, "", mode, contract, places)]
+        return [check_query(body, "", mode, contract, violations)]
     for name in (*KINDS, *_PAGING):
         if body.get(name) is not None:
             why = "it belongs into one of them" if name in KINDS else "page one search at a time"
             reason = f"{name} does not go with queries: {why}"
-            places.append(Place(f"/{name}", "not_applicable", reason, field=name))
+            violations.append(Violation(f"/{name}", "not_applicable", reason, field=name))
     if not isinstance(several, list):
-        places.append(Place("/queries", "wrong_type", f"{shorten(several)} is not a list of queries", field="queries"))
+        violations.append(
+            Violation("/queries", "wrong_type", f"{shorten(several)} is not a list of queries", field="queries")
+        )
         return []
     if not 1 <= len(several) <= MAX_QUERIES:
         reason = f"queries has {len(several)} members and may have 1 to {MAX_QUERIES}"
-        places.append(Place("/queries", "too_many" if several else "missing", reason, field="queries"))
+        violations.append(Violation("/queries", "too_many" if several else "missing", reason, field="queries"))
         return []
     found = []
     for index, one in enumerate(several):
         pointer = f"/queries/{index}"
         if not isinstance(one, dict):
-            places.append(Place(pointer, "wrong_type", f"{shorten(one)} is not an object with text, vector or like"))
+            violations.append(
+                Violation(pointer, "wrong_type", f"{shorten(one)} is not an object with text, vector or like")
+            )
             continue
-        places.extend(_unknown_members(one, KINDS, pointer))
-        found.append(check_query(one, pointer, mode, contract, places))
+        violations.extend(_unknown_members(one, KINDS, pointer))
+        found.append(check_query(one, pointer, mode, contract, violations))
     return found
 
 
-def _integer(body: dict[str, Any], name: str, high: int, places: list[Place]) -> int | None:
+def _integer(body: dict[str, Any], name: str, high: int, violations: list[Violation]) -> int | None:
     value = body.get(name)
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int):
-        places.append(Place(f"/{name}", "wrong_type", f"{shorten(value)} is not an integer", field=name))
+        violations.append(Violation(f"/{name}", "wrong_type", f"{shorten(value)} is not an integer", field=name))
     elif not 1 <= value <= high:
-        places.append(Place(f"/{name}", "out_of_range", f"{shorten(value)} is not from 1 to {high}", field=name))
+        violations.append(
+            Violation(f"/{name}", "out_of_range", f"{shorten(value)} is not from 1 to {high}", field=name)
+        )
     else:
         return value
     return None
 
 
-def _number(value: Any, pointer: str, name: str, places: list[Place]) -> float | None:
+def _number(value: Any, pointer: str, name: str, violations: list[Violation]) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        places.append(Place(pointer, "wrong_type", f"{shorten(value)} is not a number", field=name))
+        violations.append(Violation(pointer, "wrong_type", f"{shorten(value)} is not a number", field=name))
     elif isinstance(value, int) and abs(value) > 2**53:
-        places.append(Place(pointer, "out_of_range", f"{shorten(value)} is beyond any {name}", field=name))
+        violations.append(Violation(pointer, "out_of_range", f"{shorten(value)} is beyond any {name}", field=name))
     elif not math.isfinite(value):
-        places.append(Place(pointer, "not_finite", f"{value} is not a finite number", field=name))
+        violations.append(Violation(pointer, "not_finite", f"{value} is not a finite number", field=name))
     else:
         return float(value)
     return None
 
 
-def _boolean(body: dict[str, Any], name: str, places: list[Place]) -> bool:
+def _boolean(body: dict[str, Any], name: str, violations: list[Violation]) -> bool:
     value = body.get(name)
     if value is not None and not isinstance(value, bool):
-        places.append(Place(f"/{name}", "wrong_type", f"{shorten(value)} is neither true nor false", field=name))
+        violations.append(
+            Violation(f"/{name}", "wrong_type", f"{shorten(value)} is neither true nor false", field=name)
+        )
     return value is True
 
 
-def _most(body: dict[str, Any], mode: Mode, contract: Contract, places: list[Place]) -> float | None:
+def _most(body: dict[str, Any], mode: Mode, contract: Contract, violations: list[Violation]) -> float | None:
     given = [name for name in ("max_distance", "min_score") if body.get(name) is not None]
     if not given:
         return None
     if len(given) == 2:
         reason = "max_distance and min_score limit the same thing: give one of them"
-        places.append(Place("/min_score", "exactly_one", reason, field="min_score"))
+        violations.append(Violation("/min_score", "exactly_one", reason, field="min_score"))
         return None
     name = given[0]
-    value = _number(body[name], f"/{name}", name, places)
+    value = _number(body[name], f"/{name}", name, violations)
     if mode == "hybrid" or (mode == "text" and name == "max_distance"):
         why = "its scores only order the hits" if mode == "hybrid" else "there are no distances, give min_score"
         reason = f"{name} does not apply to the mode {mode}: {why}"
-        places.append(Place(f"/{name}", "not_applicable", reason, field=name))
+        violations.append(Violation(f"/{name}", "not_applicable", reason, field=name))
     if value is None or name == "max_distance":
         return value
     return -value if mode == "text" or contract.embedding is None else distance_of(contract.embedding.metric, value)
 
 
-def _page_token(body: dict[str, Any], places: list[Place]) -> str | None:
+def _page_token(body: dict[str, Any], violations: list[Violation]) -> str | None:
     token = body.get("page_token")
     if token is None:
         return None
     if not isinstance(token, str):
-        places.append(Place("/page_token", "wrong_type", f"{shorten(token)} is not a string", field="page_token"))
+        violations.append(
+            Violation("/page_token", "wrong_type", f"{shorten(token)} is not a string", field="page_token")
+        )
     elif body.get("page_size") is None:
         reason = "page_token needs page_size, how many hits each page has"
-        places.append(Place("/page_size", "missing", reason, field="page_size"))
+        violations.append(Violation("/page_size", "missing", reason, field="page_size"))
     else:
         return token
     return None
 
 
-def _weights(body: dict[str, Any], mode: Mode, places: list[Place]) -> tuple[float, float]:
+def _weights(body: dict[str, Any], mode: Mode, violations: list[Violation]) -> tuple[float, float]:
     given = body.get("weights")
     if given is None:
         return 1.0, 1.0
     if mode != "hybrid":
-        places.append(Place("/weights", "not_applicable", f"weights do not apply to the mode {mode}", field="weights"))
+        violations.append(
+            Violation("/weights", "not_applicable", f"weights do not apply to the mode {mode}", field="weights")
+        )
         return 1.0, 1.0
     if not isinstance(given, dict):
         reason = f'{shorten(given)} is not an object such as {{"vector": 1, "text": 2}}'
-        places.append(Place("/weights", "wrong_type", reason, field="weights"))
+        violations.append(Violation("/weights", "wrong_type", reason, field="weights"))
         return 1.0, 1.0
-    places.extend(_unknown_members(given, ("vector", "text"), "/weights"))
+    violations.extend(_unknown_members(given, ("vector", "text"), "/weights"))
     found = []
     for name in ("vector", "text"):
-        value = 1.0 if given.get(name) is None else _number(given[name], f"/weights/{name}", name, places)
+        value = 1.0 if given.get(name) is None else _number(given[name], f"/weights/{name}", name, violations)
         if value is not None and not 0 <= value <= MAX_WEIGHT:
             reason = f"{shorten(value)} is not from 0 to {MAX_WEIGHT:g}"
-            places.append(Place(f"/weights/{name}", "out_of_range", reason, field=name))
+            violations.append(Violation(f"/weights/{name}", "out_of_range", reason, field=name))
         found.append(1.0 if value is None else value)
     if not any(found):
-        places.append(Place("/weights", "out_of_range", "One of the weights must be above 0", field="weights"))
+        violations.append(Violation("/weights", "out_of_range", "One of the weights must be above 0", field="weights"))
     return found[0], found[1]
 
 
-def _where(value: Any, contract: Contract, places: list[Place]) -> sa.ColumnElement[bool] | None:
+def _where(value: Any, contract: Contract, violations: list[Violation]) -> sa.ColumnElement[bool] | None:
     if value is None or value == {}:
         return None
     try:
         return compile_where(value, contract, record_table(contract))
     except Invalid as error:
-        places.extend(error.places)
+        violations.extend(error.violations)
         return None
 
 
-def _include(value: Any, contract: Contract, places: list[Place]) -> bool:
+def _include(value: Any, contract: Contract, violations: list[Violation]) -> bool:
     if value is None:
         return False
     if not isinstance(value, list) or any(item != "embedding" for item in value):
         reason = f"{shorten(value)} is not a list of what to include: the only valid one is embedding"
-        places.append(Place("/include", "unknown_value", reason, field="include"))
+        violations.append(Violation("/include", "unknown_value", reason, field="include"))
         return False
     return bool(value) and contract.embedding is not None
 

@@ -12,15 +12,15 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from gristmill.core.database import Database
-from gristmill.core.errors import Invalid, Place
-from gristmill.datasets.applied import Readable, Readables
+from gristmill.core.errors import Invalid, Violation
+from gristmill.datasets.applied import AppliedDataset, AppliedDatasets
 from gristmill.datasets.contract import EMBEDDING_COLUMN
 from gristmill.datasets.ddl import record_table
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.embedders import require_same
 from gristmill.datasets.errors import UnknownDataset
 from gristmill.datasets.keys import show_key
-from gristmill.datasets.lookup import Dataset, DatasetReader
+from gristmill.datasets.lookup import Dataset, DatasetLookup
 from gristmill.datasets.version_checks import NOT_APPLIED, is_applied
 from gristmill.embeddings.port import Embedder
 from gristmill.records.read.pages import UnknownRecord, key_is
@@ -47,14 +47,14 @@ class SearchService:
     def __init__(
         self,
         database: Database,
-        datasets: DatasetReader,
+        datasets: DatasetLookup,
         embedder: Callable[[str], Embedder],
         *,
         ef: int = 100,
         exact_seconds: float = EXACT_SECONDS,
     ) -> None:
         self._database = database
-        self._datasets = Readables(datasets)
+        self._datasets = AppliedDatasets(datasets)
         self._embedder = embedder
         self._ranker = Ranker(ef, exact_seconds)
         self._layouts: dict[tuple[uuid.UUID, int], Layout] = {}
@@ -87,9 +87,9 @@ class SearchService:
             remembered = self._datasets.remembered(name)
             try:
                 if remembered is not None:
-                    return self._run(connection, Readable(remembered, True), body)
-                with self._datasets.reading(connection, name) as readable:
-                    return self._run(connection, readable, body)
+                    return self._run(connection, AppliedDataset(remembered, True), body)
+                with self._datasets.reading(connection, name) as applied:
+                    return self._run(connection, applied, body)
             except Invalid:
                 # The mistake may be one in the eyes of an older contract only.
                 if remembered is None or is_applied(connection, remembered):
@@ -103,17 +103,17 @@ class SearchService:
             self._datasets.forget(name)
         raise UnknownDataset(f"There is no dataset {shorten(name)}")
 
-    def _run(self, connection: Connection, readable: Readable, body: Any) -> dict[str, Any]:
-        dataset = readable.dataset
+    def _run(self, connection: Connection, applied: AppliedDataset, body: Any) -> dict[str, Any]:
+        dataset = applied.dataset
         request = check_search(body, dataset.contract)
         identity = pages.identity(dataset.id, body) if request.page_size is not None else ""
         last = None if request.page_token is None else pages.decode(request.page_token, identity)
         where = condition_of(request.where)
         layout = self._layout(dataset)
         answers = []
-        for query, vector in zip(request.queries, self._vectors(connection, readable, request), strict=True):
+        for query, vector in zip(request.queries, self._vectors(connection, applied, request), strict=True):
             found = Found([], 0, 0, "exact")
-            if readable.has_table:
+            if applied.has_table:
                 condition = condition_of(request.where, self._other_than(dataset, query)) if query.like else where
                 sought = Sought(vector, query.text, condition, last)
                 found = self._ranker.rank(connection, dataset, layout, request, where, sought)
@@ -151,18 +151,18 @@ class SearchService:
             known = self._layouts[dataset.id, dataset.version] = Layout(dataset.contract)
         return known
 
-    def _vectors(self, connection: Connection, readable: Readable, request: SearchRequest) -> list[str | None]:
+    def _vectors(self, connection: Connection, applied: AppliedDataset, request: SearchRequest) -> list[str | None]:
         """Return the vector of each query as pgvector's text; all texts are embedded in one go."""
         if request.mode == "text":
             return [None] * len(request.queries)
-        texts = [(place, query.text) for place, query in enumerate(request.queries) if _embeds(query)]
-        embedded = dict(zip([place for place, _ in texts], self._embed(readable.dataset, request, texts), strict=True))
+        texts = [(index, query.text) for index, query in enumerate(request.queries) if _embeds(query)]
+        embedded = dict(zip([index for index, _ in texts], self._embed(applied.dataset, request, texts), strict=True))
         found: list[str | None] = []
-        for place, query in enumerate(request.queries):
+        for index, query in enumerate(request.queries):
             if query.like is not None:
-                found.append(_stored_vector(connection, readable, query))
+                found.append(_stored_vector(connection, applied, query))
             else:
-                found.append(embedded[place] if query.vector is None else _vector_text(query.vector))
+                found.append(embedded[index] if query.vector is None else _vector_text(query.vector))
         return found
 
     def _embed(self, dataset: Dataset, request: SearchRequest, texts: list[tuple[int, str | None]]) -> list[str]:
@@ -173,13 +173,13 @@ class SearchService:
         embedder = self._embedder(dataset.contract.embedding.embedder)
         require_same(dataset, embedder.name, embedder.version)
         vectors = embedder.embed([text or "" for _, text in texts])
-        places = []
+        violations = []
         for empty in np.flatnonzero(np.isnan(vectors).any(axis=1)):
             query = request.queries[texts[empty][0]]
             reason = f"There is nothing in the text {shorten(query.text)} that the embedder knows"
-            places.append(Place(f"{query.pointer}/text", "nothing_to_embed", reason, field="text"))
-        if places:
-            raise Invalid(places[0].reason, places)
+            violations.append(Violation(f"{query.pointer}/text", "nothing_to_embed", reason, field="text"))
+        if violations:
+            raise Invalid(violations[0].reason, violations)
         return [_vector_text(vector) for vector in vectors.tolist()]
 
     @staticmethod
@@ -194,7 +194,7 @@ class SearchService:
         sql = f"SELECT numnode({query_of(layout.contract)})"
         if connection.exec_driver_sql(sql, {"text": typed(query.text or "")}).scalar() == 0:
             reason = f"There is no word in the text {shorten(query.text)} to search by"
-            raise Invalid(reason, [Place(f"{query.pointer}/text", "nothing_to_search", reason, field="text")])
+            raise Invalid(reason, [Violation(f"{query.pointer}/text", "nothing_to_search", reason, field="text")])
 
 
 def _vector_text(vector: list[float]) -> str:
@@ -204,25 +204,25 @@ def _vector_text(vector: list[float]) -> str:
 
 def _too_complex() -> Invalid:
     reason = "The text nests more deeply than Postgres can search for: leave out hyphens and quotes, or part of it"
-    return Invalid(reason, [Place("/text", "too_complex", reason, field="text")])
+    return Invalid(reason, [Violation("/text", "too_complex", reason, field="text")])
 
 
 def _embeds(query: Query) -> bool:
     return query.text is not None and query.vector is None and query.like is None
 
 
-def _stored_vector(connection: Connection, readable: Readable, query: Query) -> str:
+def _stored_vector(connection: Connection, applied: AppliedDataset, query: Query) -> str:
     assert query.like is not None
-    contract = readable.dataset.contract
+    contract = applied.dataset.contract
     table = record_table(contract)
     statement = sa.select(sa.cast(table.c[EMBEDDING_COLUMN], sa.Text)).where(key_is(table, contract, query.like))
-    row = connection.execute(statement).first() if readable.has_table else None
+    row = connection.execute(statement).first() if applied.has_table else None
     shown = shorten(show_key(contract, query.like))
     if row is None:
         reason = f"The dataset {contract.name} has no record with the key {shown}"
-        place = Place(f"{query.pointer}/like", UnknownRecord.code, reason, field="like")
-        raise UnknownRecord(reason, errors=[place.as_json()], errors_total=1)
+        violation = Violation(f"{query.pointer}/like", UnknownRecord.code, reason, field="like")
+        raise UnknownRecord(reason, errors=[violation.as_json()], errors_total=1)
     if row[0] is None:
         reason = f"The record {shown} has no vector: there was nothing to embed in it"
-        raise Invalid(reason, [Place(f"{query.pointer}/like", "no_vector", reason, field="like")])
+        raise Invalid(reason, [Violation(f"{query.pointer}/like", "no_vector", reason, field="like")])
     return str(row[0])

@@ -9,13 +9,13 @@ from sqlalchemy.exc import DBAPIError
 
 from gristmill.core.database import Database
 from gristmill.core.logs import get_logger
-from gristmill.datasets.applied import Readables
+from gristmill.datasets.applied import AppliedDatasets
 from gristmill.datasets.errors import UnknownDataset
-from gristmill.datasets.lookup import DROPPED, DatasetReader
+from gristmill.datasets.lookup import DROPPED, DatasetLookup
 from gristmill.datasets.lookup import scope_of as records_of
 from gristmill.jobs.errors import JobDropped
 from gristmill.jobs.handlers import ChunkTask, IdempotentHandler, Outcome
-from gristmill.jobs.submit import NewChunk, NewJob, Request, submit, unfinished_in_scope
+from gristmill.jobs.submit import NewChunk, NewJob, WriteRequest, submit, unfinished_in_scope
 from gristmill.kit.ids import uuid7
 from gristmill.search import repository
 from gristmill.search.index.tasks import scope_of as builds_of
@@ -39,18 +39,18 @@ class IndexRecallHandler(IdempotentHandler):
     type = INDEX_RECALL
     queue = "long"
 
-    def __init__(self, database: Database, datasets: DatasetReader, effort: Effort) -> None:
+    def __init__(self, database: Database, datasets: DatasetLookup, effort: Effort) -> None:
         self._database = database
-        self._datasets = Readables(datasets)
+        self._datasets = AppliedDatasets(datasets)
         self._effort = effort
 
     def run(self, task: ChunkTask) -> Outcome:
         started = time.monotonic()
         name = task.dataset or ""
         try:
-            with self._database.autocommit() as connection, self._datasets.reading(connection, name) as readable:
-                dataset = readable.dataset
-                if str(dataset.id) != task.args["dataset_id"] or not readable.has_table:
+            with self._database.autocommit() as connection, self._datasets.reading(connection, name) as applied:
+                dataset = applied.dataset
+                if str(dataset.id) != task.args["dataset_id"] or not applied.has_table:
                     raise JobDropped(DROPPED)
                 ranges = repository.ready_ranges(connection, dataset.id)
                 found = measure(connection, Layout(dataset.contract), ranges, self._effort, seed=task.seq)
@@ -91,7 +91,7 @@ class RecallKeeper:
                 scopes = (recall_scope_of(row.id), builds_of(row.id), records_of(row.name))
                 if any(unfinished_in_scope(connection, scope) for scope in scopes):
                     return False
-                request = Request(principal=PRINCIPAL, request_id=str(uuid7()), priority=LOWEST_PRIORITY)
+                request = WriteRequest(principal=PRINCIPAL, request_id=str(uuid7()), priority=LOWEST_PRIORITY)
                 submit(connection, index_recall(row.id, row.name), request)
         except DBAPIError as error:
             # 42P01, undefined_table: the dataset was dropped in between.

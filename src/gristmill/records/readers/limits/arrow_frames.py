@@ -9,7 +9,7 @@ import io
 import struct
 from typing import BinaryIO
 
-from gristmill.core.errors import Invalid, Malformed, Place
+from gristmill.core.errors import Invalid, Malformed, Violation
 from gristmill.records.readers.context import malformed
 
 # Most bytes of one record batch, and of all dictionaries together, unpacked.
@@ -111,7 +111,7 @@ def _check_size(size: int, what: str) -> None:
             f"{what} takes {size} bytes: at most {MAX_BATCH_BYTES} are allowed. Write the stream in smaller batches, "
             "with pyarrow for example by write_table(table, max_chunksize=10000)"
         )
-        raise Invalid(reason, [Place("", "batch_too_large", reason)])
+        raise Invalid(reason, [Violation("", "batch_too_large", reason)])
 
 
 def _broken(reason: str) -> Malformed:

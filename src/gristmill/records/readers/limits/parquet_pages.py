@@ -12,7 +12,7 @@ import struct
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
-from gristmill.core.errors import Invalid, Malformed, Place
+from gristmill.core.errors import Invalid, Malformed, Violation
 from gristmill.records.readers.context import malformed
 
 # What the pages that are unpacked at one time may take together. The largest that common writers make have 100 MB.
@@ -74,7 +74,7 @@ def read_footer(file: BinaryIO) -> list[RowGroup]:
         raise _broken("The footer of the Parquet file is longer than the file")
     if length > MAX_FOOTER_BYTES:
         reason = f"The footer of the Parquet file has {length} bytes: at most {MAX_FOOTER_BYTES} are allowed"
-        raise Invalid(reason, [Place("", "footer_too_large", reason)])
+        raise Invalid(reason, [Violation("", "footer_too_large", reason)])
     file.seek(size - 8 - length)
     try:
         footer, _ = _Compact(file.read(length)).struct_and_length()
@@ -108,7 +108,7 @@ def check_group(file: BinaryIO, group: RowGroup, number: int) -> GroupSize:
             f"Row group {number} of the Parquet file has pages that take {size.open_bytes} bytes at one time: at most "
             f"{MAX_OPEN_BYTES} are allowed. Write it with smaller data pages"
         )
-        raise Invalid(reason, [Place("", "pages_too_large", reason)])
+        raise Invalid(reason, [Violation("", "pages_too_large", reason)])
     return size
 
 

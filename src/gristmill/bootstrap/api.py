@@ -1,0 +1,82 @@
+"""The services and routes of the API process."""
+
+import contextlib
+from functools import cached_property
+
+from fastapi import APIRouter
+
+from gristmill.bootstrap.shared import Gristmill
+from gristmill.datasets import endpoints as dataset_endpoints
+from gristmill.datasets.service import DatasetService
+from gristmill.embeddings import registry as embedders
+from gristmill.embeddings.errors import EmbedderNotInstalled
+from gristmill.jobs import endpoints as job_endpoints
+from gristmill.jobs.group_commit import Together
+from gristmill.jobs.service import JobService
+from gristmill.records.export import endpoints as export_endpoints
+from gristmill.records.export.service import RecordExports
+from gristmill.records.ingest import endpoints as record_endpoints
+from gristmill.records.ingest import small
+from gristmill.records.ingest.service import RecordWrites
+from gristmill.records.ingest.small import SmallIngest
+from gristmill.records.read import endpoints as read_endpoints
+from gristmill.records.read.service import RecordReads
+from gristmill.records.rejects import endpoints as reject_endpoints
+from gristmill.records.rejects.service import RejectService
+from gristmill.records.retention.tasks import retention_state
+from gristmill.records.spool import Spool
+from gristmill.records.submit import Submitter
+from gristmill.search.index import endpoints as index_endpoints
+from gristmill.search.index.report import index_state
+from gristmill.search.index.service import IndexService
+from gristmill.search.query import endpoints as search_endpoints
+from gristmill.search.query.service import SearchService
+
+
+class ApiServices:
+    """What the REST interface calls, one service for each domain."""
+
+    def __init__(self, gristmill: Gristmill) -> None:
+        self.gristmill = gristmill
+        settings, database, lookup = gristmill.settings, gristmill.database, gristmill.dataset_lookup
+        self.jobs = JobService(database, gristmill.notifier)
+        self.datasets = DatasetService(
+            database,
+            gristmill.admission,
+            lookup,
+            default_embedder=settings.embeddings_default,
+            index_state=index_state,
+            retention_state=retention_state,
+        )
+        self.spool = Spool(settings.api_spool_dir, settings.api_max_spool_bytes)
+        self._submitter = Submitter(database, gristmill.admission, lookup)
+        self.record_writes = RecordWrites(settings, database, self._submitter, self.spool)
+        self.record_reads = RecordReads(database, lookup)
+        self.rejects = RejectService(database, lookup)
+        self.search = SearchService(database, lookup, embedders.get, ef=settings.search_ef)
+        self.indexes = IndexService(database, lookup, gristmill.admission, gristmill.build_settings)
+
+    @cached_property
+    def small_ingest(self) -> SmallIngest:
+        """The fast path of small upserts; it belongs to one event loop."""
+        together = Together(self.gristmill.database, small.GUARD)
+        return SmallIngest(self.record_writes, self._submitter, self.gristmill.admission, together)
+
+    def routers(self) -> list[APIRouter]:
+        """The REST routes of all domains, to be mounted under /api/v1."""
+        settings, database, lookup = self.gristmill.settings, self.gristmill.database, self.gristmill.dataset_lookup
+        return [
+            job_endpoints.build_router(self.jobs),
+            dataset_endpoints.build_router(self.datasets),
+            record_endpoints.build_router(self.record_writes, self.small_ingest, settings, self.spool),
+            read_endpoints.build_router(self.record_reads),
+            reject_endpoints.build_router(self.rejects),
+            export_endpoints.build_router(RecordExports(database, lookup), settings),
+            search_endpoints.build_router(self.search),
+            index_endpoints.build_router(self.indexes),
+        ]
+
+    def load_embedder(self) -> None:
+        """Load the weights of the default embedder, if it is installed."""
+        with contextlib.suppress(EmbedderNotInstalled):
+            embedders.get(self.gristmill.settings.embeddings_default)

@@ -1,0 +1,68 @@
+"""What the dispatcher does beside dispatching: the maintenance tasks of all domains."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from gristmill.bootstrap.registry import build_registry
+from gristmill.bootstrap.shared import Gristmill
+from gristmill.datasets.statistics import ANALYZE_EVERY, Analyzer
+from gristmill.jobs.maintenance.cleanup import prune
+from gristmill.jobs.maintenance.rescue import Rescuer
+from gristmill.jobs.maintenance.schedules import promote_scheduled
+from gristmill.records.rejects.cleanup import RejectCleanup
+from gristmill.records.retention.tasks import Retention
+from gristmill.search.index.scheduler import IndexScheduler
+from gristmill.search.recall.tasks import RecallKeeper
+
+_MINUTE = 60.0
+
+
+def build_rescuer(gristmill: Gristmill) -> Rescuer:
+    """Return the rescuer."""
+    return Rescuer(
+        gristmill.database,
+        build_registry(gristmill),
+        gristmill.notifier,
+        gristmill.counters,
+        retry=gristmill.retry_policy,
+        resend_after=gristmill.settings.jobs_resend_after,
+    )
+
+
+def maintenance_tasks(gristmill: Gristmill) -> list[tuple[float, Callable[[], Any]]]:
+    """Return what is done now and then: (every so many seconds, what)."""
+    settings, database = gristmill.settings, gristmill.database
+    often = min(1.0, settings.jobs_lease / 5)
+    rescuer = build_rescuer(gristmill)
+    scheduler = IndexScheduler(database, gristmill.build_settings)
+    recall = RecallKeeper(database, settings.search_recall_samples)
+    retention = Retention(database, settings.jobs_max_attempts)
+
+    def waking(submit: Callable[[], int]) -> Callable[[], None]:
+        """Return a task that wakes the dispatcher when ``submit`` has made something due."""
+
+        def do() -> None:
+            if submit():
+                gristmill.notifier.due()
+
+        return do
+
+    return [
+        (often, waking(partial(promote_scheduled, database))),
+        (often, waking(rescuer.rescue_expired)),
+        (often, waking(rescuer.resend_unclaimed)),
+        (often, rescuer.end_cancelling),
+        (2.0, gristmill.counters.flush),
+        (2.0, waking(scheduler.run)),
+        (30.0, waking(recall.run)),
+        (settings.jobs_expire_every, waking(retention.run)),
+        (ANALYZE_EVERY, Analyzer(database).run),
+        (_MINUTE, RejectCleanup(database).run),
+        (_MINUTE, partial(prune, database, **_kept(gristmill))),
+    ]
+
+
+def _kept(gristmill: Gristmill) -> dict[str, float]:
+    settings = gristmill.settings
+    return {"retention_days": settings.jobs_retention_days, "idempotency_hours": settings.jobs_idempotency_hours}

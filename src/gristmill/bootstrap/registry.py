@@ -1,0 +1,54 @@
+"""The handlers of all job types, those of plugins included."""
+
+import importlib
+
+from gristmill.bootstrap.shared import Gristmill
+from gristmill.core.config import Settings, load_settings
+from gristmill.datasets.tasks import AlterHandler, CreateHandler, DropHandler
+from gristmill.embeddings import registry as embedders
+from gristmill.jobs.handlers import Handler, Registry
+from gristmill.records.apply.tasks import build_handlers
+from gristmill.records.embedding import EmbeddingStep
+from gristmill.records.retention.tasks import ExpireHandler, forget_retention
+from gristmill.search.index.builder import IndexBuilder
+from gristmill.search.index.tasks import IndexBuildHandler, IndexRebuildHandler, interrupt_builds, release_table
+from gristmill.search.recall.measure import Effort
+from gristmill.search.recall.tasks import IndexRecallHandler
+
+
+def build_registry(gristmill: Gristmill) -> Registry:
+    """Return the registry; each plugin that the settings name adds its job types."""
+    registry = Registry()
+    for handler in _handlers(gristmill):
+        registry.add(handler)
+    for name in gristmill.settings.jobs_plugins.split():
+        importlib.import_module(name).register(registry, gristmill)
+    return registry
+
+
+def job_types(settings: Settings | None = None) -> list[str]:
+    """Return every job type, sorted."""
+    registry = build_registry(Gristmill(settings or load_settings(), "gristmill-types"))
+    return sorted(handler.type for handler in registry)
+
+
+def _handlers(gristmill: Gristmill) -> list[Handler]:
+    settings, database, lookup = gristmill.settings, gristmill.database, gristmill.dataset_lookup
+    drop_hooks = [release_table, forget_retention]
+    builder = IndexBuilder(database, gristmill.build_settings)
+    effort = Effort(settings.search_recall_samples, settings.search_recall_seconds, settings.search_ef)
+
+    def count_expired(dataset: str, deleted: int) -> None:
+        if deleted:
+            gristmill.counters.count("records_expired", dataset, deleted)
+
+    return [
+        CreateHandler(drop_hooks),
+        AlterHandler([interrupt_builds]),
+        DropHandler(drop_hooks),
+        *build_handlers(database, lookup, EmbeddingStep(embedders.get)),
+        ExpireHandler(database, count_expired),
+        IndexBuildHandler(builder),
+        IndexRebuildHandler(builder),
+        IndexRecallHandler(database, lookup, effort),
+    ]

@@ -1,0 +1,76 @@
+"""What every process has: settings, the database, wake-ups, counters, datasets. Every process starts from here."""
+
+import gc
+
+import gristmill.access.tables
+import gristmill.datasets.tables
+import gristmill.jobs.tables
+import gristmill.records.tables
+import gristmill.search.tables  # noqa: F401 - declares its tables for the migrations
+from gristmill.core.config import Settings
+from gristmill.core.database import Database
+from gristmill.core.logs import get_logger
+from gristmill.datasets.embedders import check_embedders
+from gristmill.datasets.lookup import DatasetLookup
+from gristmill.jobs.admission import Admission
+from gristmill.jobs.counters import Counters
+from gristmill.jobs.execute import RetryPolicy
+from gristmill.jobs.notifications import Notifier
+from gristmill.search.index.settings import BuildSettings
+
+log = get_logger()
+
+
+class Gristmill:
+    """What the processes share. Nothing connects before it is used, so building it is cheap and safe to do."""
+
+    def __init__(self, settings: Settings, name: str, *, pool: int = 4) -> None:
+        self.settings = settings
+        self.database = Database(
+            settings.database_url,
+            name,
+            pool=pool,
+            statement_timeout=settings.database_statement_timeout,
+            # A frozen worker's chunk can be given to another one only when its transaction has let go of the rows.
+            idle_timeout=settings.jobs_lease,
+            tablespace=settings.database_tablespace,
+        )
+        self.counters = Counters(self.database)
+        self.notifier = Notifier(self.database)
+        self.admission = Admission(
+            self.database,
+            max_queued=settings.jobs_max_queued,
+            max_staged_bytes=settings.jobs_max_staged_bytes,
+        )
+        self.dataset_lookup = DatasetLookup()
+        self.retry_policy = RetryPolicy(settings.jobs_retry_base, settings.jobs_retry_max)
+
+    @property
+    def build_settings(self) -> BuildSettings:
+        """The settings of index builds."""
+        return BuildSettings(
+            memory_mb=self.settings.search_maintenance_memory_mb,
+            workers=self.settings.search_build_workers,
+            seal_rows=self.settings.search_seal_rows,
+        )
+
+    def check(self) -> None:
+        """Raise Unavailable for a pgvector that is too old; name the datasets whose embedder is another one here.
+
+        Those datasets refuse new texts, in records and in searches; everything else of them and all others work.
+        """
+        self.database.check_tablespace()
+        self.database.check_pgvector()
+        with self.database.autocommit() as connection:
+            for problem in check_embedders(connection):
+                log.error("embedder.changed", reason=problem.detail)
+
+
+def freeze_memory() -> None:
+    """Tell the garbage collector that what is loaded by now stays: it would walk through all of it again and again.
+
+    What a request or a chunk makes is freed by reference counts; collections become rare and short.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 100)
