@@ -29,6 +29,13 @@ jobs = sa.Table(
     sa.Column("type", sa.Text, nullable=False),
     sa.Column("scope", sa.Text, nullable=False),
     sa.Column("exclusive", sa.Boolean, nullable=False),
+    sa.Column(
+        "serial",
+        sa.Boolean,
+        nullable=False,
+        server_default=sa.text("false"),
+        comment="its chunks run one after another",
+    ),
     sa.Column("dataset", sa.Text),
     sa.Column("state", sa.Text, nullable=False),
     sa.Column("queue", sa.Text, nullable=False),
@@ -48,6 +55,13 @@ jobs = sa.Table(
     sa.Column("records_succeeded", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("records_rejected", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("records_superseded", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column(
+        "records_dropped",
+        sa.BigInteger,
+        nullable=False,
+        server_default="0",
+        comment="records that a filter of the pipeline took",
+    ),
     sa.Column("error", JSONB),
     sa.Column("result", JSONB),
     sa.Column("created_at", _MOMENT, nullable=False, server_default=_NOW),
@@ -74,6 +88,16 @@ sa.Index("ix_jobs_finished", jobs.c.finished_at, postgresql_where=sa.text("finis
 sa.Index("ix_jobs_scope_exclusive", jobs.c.scope, jobs.c.seq, postgresql_where=jobs.c.exclusive)
 sa.Index("ix_jobs_dataset", jobs.c.dataset, jobs.c.id)
 sa.Index("ix_jobs_retry_of", jobs.c.retry_of, postgresql_where=sa.text("retry_of IS NOT NULL"))
+
+# Most jobs have one scope, which is in their row. Both are read together through the view ``scopes``.
+further_scopes = sa.Table(
+    "further_scopes",
+    metadata,
+    sa.Column("job_id", UUID(as_uuid=True), sa.ForeignKey(jobs.c.id, ondelete="CASCADE"), primary_key=True),
+    sa.Column("scope", sa.Text, primary_key=True),
+    sa.Column("exclusive", sa.Boolean, nullable=False),
+)
+sa.Index("ix_further_scopes_scope", further_scopes.c.scope)
 
 chunks = sa.Table(
     "chunks",
