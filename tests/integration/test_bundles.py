@@ -50,7 +50,7 @@ class Mill:
         body = BodySpool(self.services.spool, 10**6, b"")
         body.write(json.dumps([{"k": k, "v": v} for k, v in records]).encode())
         options = IngestOptions(on_conflict=on_conflict)
-        return self.services.record_writes.ingest(self.name, body, "application/json", options, REQUEST)
+        return self.services.record_ingest.ingest(self.name, body, "application/json", options, REQUEST)
 
     def sent(self) -> list[Message]:
         with self.database.transaction() as connection:

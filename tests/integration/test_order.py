@@ -38,9 +38,8 @@ from gristmill.jobs.retry import retry_job
 from gristmill.jobs.submit import NewChunk, NewJob, WriteRequest, submit
 from gristmill.records.apply import upsert
 from gristmill.records.apply.tasks import INGEST
-from gristmill.records.errors import KeyExists
+from gristmill.records.errors import KeyExists, UnknownRecord
 from gristmill.records.ingest.service import IngestOptions
-from gristmill.records.read.pages import UnknownRecord
 from gristmill.records.spool import BodySpool
 
 pytestmark = pytest.mark.promise(3)
@@ -148,7 +147,7 @@ class Mill:
         body = BodySpool(self.services.spool, 10**6, b"")
         body.write(b"\n".join(json.dumps(record).encode() for record in records))
         options = IngestOptions(on_conflict=on_conflict)
-        return self.services.record_writes.ingest(name, body, "application/x-ndjson", options, REQUEST)
+        return self.services.record_ingest.ingest(name, body, "application/x-ndjson", options, REQUEST)
 
     def work(self, random: Random, limit: int = 10_000) -> None:
         """Run due chunks on both workers until there are none, or until ``limit`` were begun."""
@@ -264,7 +263,7 @@ class History:
             self.plan_faults(self.jobs[-1])
 
     def submit(self, kind: str, rest: list[Any]) -> uuid.UUID:
-        writes = self.mill.services.record_writes
+        writes = self.mill.services.record_changes
         if kind in ("upsert", "fail"):
             return self.mill.ingest(self.name, rest[0], "replace" if kind == "upsert" else "fail")
         if kind == "patch":

@@ -22,7 +22,8 @@ from gristmill.core.errors import Conflict, Invalid, Malformed
 from gristmill.datasets.errors import UnknownDataset
 from gristmill.datasets.lookup import Dataset, DatasetLookup
 from gristmill.kit.pagination import encode_page_token
-from gristmill.records.read.pages import PageQuery, UnknownRecord
+from gristmill.records.errors import UnknownRecord
+from gristmill.records.read.pages import PageQuery
 from gristmill.records.read.service import RecordReads
 
 READINGS = {

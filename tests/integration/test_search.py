@@ -14,7 +14,7 @@ from gristmill.datasets.errors import UnknownDataset
 from gristmill.datasets.lookup import Dataset, DatasetLookup
 from gristmill.embeddings import registry
 from gristmill.kit.ids import uuid7
-from gristmill.records.read.pages import UnknownRecord
+from gristmill.records.errors import UnknownRecord
 from gristmill.search.errors import NotSearchable
 from gristmill.search.index.builder import BuildSettings, IndexBuilder
 from gristmill.search.query.rank import _Ranking

@@ -50,7 +50,7 @@ class TestShortcut:
         rows = app.rows(name)
         # Limits whose figures are old would be looked at the long way, which is closed here.
         app.gristmill.admission.check()
-        monkeypatch.setattr(app.services.record_writes, "ingest", None)
+        monkeypatch.setattr(app.services.record_ingest, "ingest", None)
         short = send(app, name, body)
         assert shown(short) == shown(long)
         assert short.headers["location"] == short.json()["links"]["self"]

@@ -42,7 +42,7 @@ class Api:
         self.run = lambda: [executor.run(*row) for row in self.due()]
         self.run()
         # The first request of a name goes the long way and is remembered.
-        self.services.record_writes.ingest(
+        self.services.record_ingest.ingest(
             self.name, self.body("first"), "application/json", IngestOptions(), request()
         )
 
@@ -167,7 +167,7 @@ class TestWhatStaysOutOfTheEventLoop:
         api.run()
         body = BodySpool(api.services.spool, 10**6, b"")
         body.write(b"[" + b",".join([b"{}"] * 100) + b"]")
-        api.services.record_writes.ingest(wide, body, "application/json", IngestOptions(), request())
+        api.services.record_ingest.ingest(wide, body, "application/json", IngestOptions(), request())
         api.gristmill.admission.check()
         answer = asyncio.run(api.small.submit(wide, body, "application/json", IngestOptions(), request()))
         assert answer is None
@@ -179,7 +179,7 @@ class TestWhatStaysOutOfTheEventLoop:
         api.run()
         body = BodySpool(api.services.spool, 10**6, b"")
         body.write(b"[" + b",".join([b"{}"] * 50) + b"]")
-        api.services.record_writes.ingest(name, body, "application/json", IngestOptions(), request())
+        api.services.record_ingest.ingest(name, body, "application/json", IngestOptions(), request())
         rows = api.query("SELECT c.shares FROM gristmill.chunks c JOIN gristmill.jobs j ON j.id = c.job_id"
                          " WHERE j.dataset = %(d)s AND j.type = 'records.ingest'", d=name)  # fmt: skip
         assert [row["shares"] for row in rows] == [False]

@@ -13,11 +13,13 @@ from gristmill.embeddings.errors import EmbedderNotInstalled
 from gristmill.jobs import endpoints as job_endpoints
 from gristmill.jobs.group_commit import Together
 from gristmill.jobs.service import JobService
+from gristmill.records.changes import endpoints as change_endpoints
+from gristmill.records.changes.service import RecordChanges
 from gristmill.records.export import endpoints as export_endpoints
 from gristmill.records.export.service import RecordExports
-from gristmill.records.ingest import endpoints as record_endpoints
+from gristmill.records.ingest import endpoints as ingest_endpoints
 from gristmill.records.ingest import small
-from gristmill.records.ingest.service import RecordWrites
+from gristmill.records.ingest.service import RecordIngest
 from gristmill.records.ingest.small import SmallIngest
 from gristmill.records.read import endpoints as read_endpoints
 from gristmill.records.read.service import RecordReads
@@ -50,7 +52,8 @@ class ApiServices:
         )
         self.spool = Spool(settings.api_spool_dir, settings.api_max_spool_bytes)
         self._submitter = Submitter(database, gristmill.admission, lookup)
-        self.record_writes = RecordWrites(settings, database, self._submitter, self.spool)
+        self.record_ingest = RecordIngest(settings, database, self._submitter, self.spool)
+        self.record_changes = RecordChanges(settings, self._submitter)
         self.record_reads = RecordReads(database, lookup)
         self.rejects = RejectService(database, lookup)
         self.search = SearchService(database, lookup, embedders.get, ef=settings.search_ef)
@@ -60,7 +63,7 @@ class ApiServices:
     def small_ingest(self) -> SmallIngest:
         """The fast path of small upserts; it belongs to one event loop."""
         together = Together(self.gristmill.database, small.GUARD)
-        return SmallIngest(self.record_writes, self._submitter, self.gristmill.admission, together)
+        return SmallIngest(self.record_ingest, self._submitter, self.gristmill.admission, together)
 
     def routers(self) -> list[APIRouter]:
         """The REST routes of all domains, to be mounted under /api/v1."""
@@ -68,7 +71,8 @@ class ApiServices:
         return [
             job_endpoints.build_router(self.jobs),
             dataset_endpoints.build_router(self.datasets),
-            record_endpoints.build_router(self.record_writes, self.small_ingest, settings, self.spool),
+            ingest_endpoints.build_router(self.record_ingest, self.small_ingest, settings, self.spool),
+            change_endpoints.build_router(self.record_changes, settings, self.spool),
             read_endpoints.build_router(self.record_reads),
             reject_endpoints.build_router(self.rejects),
             export_endpoints.build_router(RecordExports(database, lookup), settings),

@@ -7,9 +7,11 @@ from gristmill.core.config import Settings, load_settings
 from gristmill.datasets.tasks import AlterHandler, CreateHandler, DropHandler
 from gristmill.embeddings import registry as embedders
 from gristmill.jobs.handlers import Handler, Registry
-from gristmill.records.apply.tasks import build_handlers
+from gristmill.records.apply.tasks import IngestHandler
+from gristmill.records.changes.tasks import DeleteHandler, DeleteWhereHandler, PatchHandler
 from gristmill.records.embedding import EmbeddingStep
 from gristmill.records.retention.tasks import ExpireHandler, forget_retention
+from gristmill.records.targets import Targets
 from gristmill.search.index.builder import IndexBuilder
 from gristmill.search.index.tasks import IndexBuildHandler, IndexRebuildHandler, interrupt_builds, release_table
 from gristmill.search.recall.measure import Effort
@@ -35,6 +37,7 @@ def job_types(settings: Settings | None = None) -> list[str]:
 def _handlers(gristmill: Gristmill) -> list[Handler]:
     settings, database, lookup = gristmill.settings, gristmill.database, gristmill.dataset_lookup
     drop_hooks = [release_table, forget_retention]
+    targets, embedding = Targets(database, lookup), EmbeddingStep(embedders.get)
     builder = IndexBuilder(database, gristmill.build_settings)
     effort = Effort(settings.search_recall_samples, settings.search_recall_seconds, settings.search_ef)
 
@@ -46,7 +49,10 @@ def _handlers(gristmill: Gristmill) -> list[Handler]:
         CreateHandler(drop_hooks),
         AlterHandler([interrupt_builds]),
         DropHandler(drop_hooks),
-        *build_handlers(database, lookup, EmbeddingStep(embedders.get)),
+        IngestHandler(targets, [embedding]),
+        PatchHandler(targets, embedding),
+        DeleteHandler(targets),
+        DeleteWhereHandler(targets),
         ExpireHandler(database, count_expired),
         IndexBuildHandler(builder),
         IndexRebuildHandler(builder),

@@ -1,40 +1,33 @@
-"""Writes of records as clients ask for them: what can be refused is refused here, before anything is queued."""
+"""Ingest of records as clients ask for it: what can be refused is refused here, before anything is queued."""
 
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import pyarrow as pa
-from pydantic_core import from_json
 from sqlalchemy import Connection
 
 from gristmill.core.config import Settings
 from gristmill.core.database import Database
-from gristmill.core.errors import Invalid, Malformed, Violation
-from gristmill.datasets.ddl import record_table
-from gristmill.datasets.describe import shorten
-from gristmill.datasets.keys import NoKey, parse_key, show_key
+from gristmill.datasets.keys import NoKey
 from gristmill.datasets.lookup import Dataset
-from gristmill.datasets.types import TYPES
-from gristmill.datasets.where import compile_where
 from gristmill.jobs.submit import NewChunk, NewJob, WriteRequest
 from gristmill.kit.read_ahead import ReadAhead
-from gristmill.records.apply import tasks
+from gristmill.records.apply.tasks import INGEST
 from gristmill.records.apply.upsert import raise_if_existing
-from gristmill.records.changes.repository import Key, has_record
 from gristmill.records.columns import as_stored
 from gristmill.records.ingest.chunking import read_batches
+from gristmill.records.jobs import record_job
 from gristmill.records.payload import decode, encode
-from gristmill.records.read.pages import UnknownRecord
 from gristmill.records.readers import open_reader
 from gristmill.records.readers.context import ReadContext
 from gristmill.records.rejects.service import NOTES, attach_rejects, check_retried
 from gristmill.records.rejects.spool import RejectSpool
 from gristmill.records.spool import MEMORY_BYTES, BodySpool, Spool, SpooledChunks
 from gristmill.records.submit import Draft, Submitter
-from gristmill.records.validation.rows import Problems, json_depth, validator_of
+from gristmill.records.validation.rows import Problems, validator_of
 
 OnConflict = Literal["replace", "fail"]
 # Chunks that are ready before Postgres has taken the one before: one, as each may have 8 MiB.
@@ -54,8 +47,8 @@ class IngestOptions:
     retry_of: str | None = None
 
 
-class RecordWrites:
-    """Writes to datasets. All methods but ``validate`` submit one job and return its id.
+class RecordIngest:
+    """Takes records in. ``ingest`` submits one job and returns its id.
 
     All raise UnknownDataset, DatasetFailed, and Invalid or Malformed with the places of what is wrong; those that
     submit a job also TooMany and, for a reused Idempotency-Key, IdempotencyKeyReused.
@@ -95,7 +88,7 @@ class RecordWrites:
                     table = decode(chunk.payload or b"")
                     raise_if_existing(connection, dataset.contract, table, chunk.first_record)
 
-            job = self._job(tasks.INGEST, dataset, chunks, {"on_conflict": options.on_conflict}, exclusive=fail)
+            job = self._job(dataset, chunks, options.on_conflict, fail)
             job.retry_of = retry_of
             if rejects is not None:
                 attach_rejects(job, rejects)
@@ -114,7 +107,7 @@ class RecordWrites:
             chunks.close()
             self._staging.release()
 
-        return Draft(self._job(tasks.INGEST, dataset, chunks, {"on_conflict": "replace"}, exclusive=False), release)
+        return Draft(self._job(dataset, chunks, "replace", False), release)
 
     def draft_small(self, dataset: Dataset, body: BodySpool, media_type: str) -> NewJob | None:
         """Return the job that upserts the records in ``body``, if one chunk holds them. Submits nothing."""
@@ -123,7 +116,7 @@ class RecordWrites:
             chunks = list(spooled) if len(spooled) == 1 else []
         finally:
             spooled.close()
-        return self._job(tasks.INGEST, dataset, chunks, {"on_conflict": "replace"}, exclusive=False) if chunks else None
+        return self._job(dataset, chunks, "replace", False) if chunks else None
 
     def _retried(self, dataset: Dataset, options: IngestOptions) -> uuid.UUID | None:
         if options.retry_of is None:
@@ -140,53 +133,9 @@ class RecordWrites:
         finally:
             chunks.close()
 
-    def patch(self, name: str, key: str, changes: bytes, request: WriteRequest) -> uuid.UUID:
-        """Change members of one record. key: as it stands in the URL. changes: a JSON object.
-
-        Raises NoKey, UnknownRecord.
-        """
-
-        def draft(dataset: Dataset) -> Draft:
-            values = parse_key(dataset.contract, key)
-            validator_of(dataset.contract).validate_changes(changes, self._settings.api_max_json_depth)
-            args = {"key": _key_json(dataset, values)}
-            job = self._job(tasks.PATCH, dataset, [NewChunk(0, 1, changes)], args, exclusive=True)
-            return Draft(job, check=lambda connection: _must_have(connection, dataset, values))
-
-        return self._submitter.submit(name, request, len(changes), draft)
-
-    def delete(self, name: str, key: str, request: WriteRequest) -> uuid.UUID:
-        """Delete one record. key: as it stands in the URL. Raises NoKey, UnknownRecord."""
-
-        def draft(dataset: Dataset) -> Draft:
-            values = parse_key(dataset.contract, key)
-            args = {"key": _key_json(dataset, values)}
-            job = self._job(tasks.DELETE, dataset, [NewChunk(0, 1, None)], args, exclusive=True)
-            return Draft(job, check=lambda connection: _must_have(connection, dataset, values))
-
-        return self._submitter.submit(name, request, 0, draft)
-
-    def delete_where(self, name: str, body: bytes, request: WriteRequest) -> uuid.UUID:
-        """Delete what a filter finds. body: ``{"where": {...}}``."""
-
-        def draft(dataset: Dataset) -> Draft:
-            where = _read_where(body, self._settings.api_max_json_depth)
-            compile_where(where, dataset.contract, record_table(dataset.contract))
-            return Draft(self._job(tasks.DELETE_WHERE, dataset, [NewChunk(0, 0, body)], {}, exclusive=True))
-
-        return self._submitter.submit(name, request, len(body), draft)
-
-    def _job(self, type_: str, dataset: Dataset, chunks: Any, args: dict[str, Any], exclusive: bool) -> NewJob:
-        return NewJob(
-            type=type_,
-            scope=dataset.scope,
-            exclusive=exclusive,
-            args={"dataset_id": str(dataset.id), "contract_version": dataset.version, **args},
-            dataset=dataset.name,
-            chunks=chunks,
-            max_attempts=self._settings.jobs_max_attempts,
-            shares=type_ == tasks.INGEST,
-        )
+    def _job(self, dataset: Dataset, chunks: Iterable[NewChunk], on_conflict: OnConflict, exclusive: bool) -> NewJob:
+        most = self._settings.jobs_max_attempts
+        return record_job(INGEST, dataset, chunks, most, exclusive=exclusive, shares=True, on_conflict=on_conflict)
 
     def _spooled(self, read: Iterator[NewChunk], rejects: RejectSpool | None = None) -> SpooledChunks:
         """Return all that is read, for the caller to close as well as ``rejects``, which come up meanwhile."""
@@ -238,30 +187,3 @@ def _close(chunks: SpooledChunks, rejects: RejectSpool | None) -> None:
     chunks.close()
     if rejects is not None:
         rejects.close()
-
-
-def _key_json(dataset: Dataset, values: Key) -> list[Any]:
-    pairs = zip(dataset.contract.key_fields, values, strict=True)
-    return [TYPES[field.type].to_json(value) for field, value in pairs]
-
-
-def _must_have(connection: Connection, dataset: Dataset, key: Key) -> None:
-    if not has_record(connection, dataset.contract, key):
-        shown = shorten(show_key(dataset.contract, key))
-        raise UnknownRecord(f"The dataset {dataset.name} has no record with the key {shown}")
-
-
-def _read_where(body: bytes, max_depth: int) -> Any:
-    """Return the filter in ``{"where": {...}}``; a missing one is refused, as it must never mean every record."""
-    depth = json_depth(body)
-    if depth > max_depth:
-        reason = f"The body is nested {depth} levels deep: at most {max_depth} are allowed"
-        raise Invalid(reason, [Violation("", "too_deep", reason)])
-    try:
-        parsed = from_json(body, allow_inf_nan=False)
-    except ValueError as error:
-        raise Malformed(f"The body is not JSON: {error}", [Violation("", "malformed", str(error))]) from error
-    if not isinstance(parsed, dict) or set(parsed) != {"where"} or not isinstance(parsed["where"], dict):
-        reason = f'{shorten(parsed)} is not {{"where": {{...}}}}: give a filter; {{}} finds every record'
-        raise Invalid(reason, [Violation("/where", "missing", reason)])
-    return parsed["where"]

@@ -9,7 +9,7 @@ from gristmill.jobs.admission import Admission
 from gristmill.jobs.group_commit import Together
 from gristmill.jobs.repository.submit_together import Guard
 from gristmill.jobs.submit import WriteRequest, may_share
-from gristmill.records.ingest.service import IngestOptions, RecordWrites
+from gristmill.records.ingest.service import IngestOptions, RecordIngest
 from gristmill.records.readers import JSON
 from gristmill.records.spool import BodySpool
 from gristmill.records.submit import Submitter
@@ -26,7 +26,7 @@ GUARD = Guard(VISIBLE, dataset_id="uuid", version="int")
 class SmallIngest:
     """The short way of a small upsert. Whatever is not plain goes the long way, and is refused there if need be."""
 
-    def __init__(self, writes: RecordWrites, submitter: Submitter, admission: Admission, together: Together) -> None:
+    def __init__(self, writes: RecordIngest, submitter: Submitter, admission: Admission, together: Together) -> None:
         self._writes = writes
         self._submitter = submitter
         self._admission = admission
@@ -35,7 +35,7 @@ class SmallIngest:
     async def submit(
         self, name: str, body: BodySpool, media_type: str, options: IngestOptions, request: WriteRequest
     ) -> uuid.UUID | None:
-        """Submit the records in ``body`` and return the id of the job, or None: ``RecordWrites.ingest`` decides.
+        """Submit the records in ``body`` and return the id of the job, or None: ``RecordIngest.ingest`` decides.
 
         Raises DatabaseUnavailable.
         """

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from pydantic_core import ValidationError
 from sqlalchemy import Connection
 
-from gristmill.core.errors import Invalid, NotFound, Violation
+from gristmill.core.errors import Invalid, Violation
 from gristmill.datasets.contract import EMBEDDING_COLUMN
 from gristmill.datasets.contract_parser import Contract, FieldSpec
 from gristmill.datasets.ddl import record_table
@@ -34,11 +34,6 @@ MAX_PAGE = 1000
 MAX_TOKEN = 32_000
 
 Record = dict[str, Any]
-
-
-class UnknownRecord(NotFound):
-    code = "unknown_record"
-    title = "Unknown record"
 
 
 @dataclass(frozen=True, slots=True)

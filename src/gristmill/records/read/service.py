@@ -7,7 +7,8 @@ from gristmill.datasets.applied import AppliedDatasets
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.keys import parse_key
 from gristmill.datasets.lookup import DatasetLookup
-from gristmill.records.read.pages import PageQuery, UnknownRecord, read_latest, read_one, read_page
+from gristmill.records.errors import UnknownRecord
+from gristmill.records.read.pages import PageQuery, read_latest, read_one, read_page
 
 
 class RecordReads:

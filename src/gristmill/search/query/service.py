@@ -23,7 +23,8 @@ from gristmill.datasets.keys import show_key
 from gristmill.datasets.lookup import Dataset, DatasetLookup
 from gristmill.datasets.version_checks import NOT_APPLIED, is_applied
 from gristmill.embeddings.port import Embedder
-from gristmill.records.read.pages import UnknownRecord, key_is
+from gristmill.records.errors import UnknownRecord
+from gristmill.records.read.pages import key_is
 from gristmill.search.query import pages
 from gristmill.search.query.hits import show_hits
 from gristmill.search.query.queries import Query

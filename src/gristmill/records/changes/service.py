@@ -1,0 +1,99 @@
+"""Changes and deletions of records as clients ask for them; what can be refused is refused at once."""
+
+import uuid
+from typing import Any
+
+from pydantic_core import from_json
+from sqlalchemy import Connection
+
+from gristmill.core.config import Settings
+from gristmill.core.errors import Invalid, Malformed, Violation
+from gristmill.datasets.ddl import record_table
+from gristmill.datasets.describe import shorten
+from gristmill.datasets.keys import parse_key, show_key
+from gristmill.datasets.lookup import Dataset
+from gristmill.datasets.types import TYPES
+from gristmill.datasets.where import compile_where
+from gristmill.jobs.submit import NewChunk, WriteRequest
+from gristmill.records.changes import tasks
+from gristmill.records.changes.repository import Key, has_record
+from gristmill.records.errors import UnknownRecord
+from gristmill.records.jobs import record_job
+from gristmill.records.submit import Draft, Submitter
+from gristmill.records.validation.rows import json_depth, validator_of
+
+
+class RecordChanges:
+    """Each method submits one job and returns its id.
+
+    All raise UnknownDataset, DatasetFailed, TooMany, IdempotencyKeyReused, and Invalid or Malformed with what is wrong.
+    """
+
+    def __init__(self, settings: Settings, submitter: Submitter) -> None:
+        self._max_depth = settings.api_max_json_depth
+        self._max_attempts = settings.jobs_max_attempts
+        self._submitter = submitter
+
+    def patch(self, name: str, key: str, changes: bytes, request: WriteRequest) -> uuid.UUID:
+        """Change members of one record. key: as it stands in the URL. changes: a JSON object.
+
+        Raises NoKey, UnknownRecord.
+        """
+
+        def draft(dataset: Dataset) -> Draft:
+            values = parse_key(dataset.contract, key)
+            validator_of(dataset.contract).validate_changes(changes, self._max_depth)
+            chunks, key_json = [NewChunk(0, 1, changes)], _key_json(dataset, values)
+            job = record_job(tasks.PATCH, dataset, chunks, self._max_attempts, exclusive=True, key=key_json)
+            return Draft(job, check=lambda connection: _must_have(connection, dataset, values))
+
+        return self._submitter.submit(name, request, len(changes), draft)
+
+    def delete(self, name: str, key: str, request: WriteRequest) -> uuid.UUID:
+        """Delete one record. key: as it stands in the URL. Raises NoKey, UnknownRecord."""
+
+        def draft(dataset: Dataset) -> Draft:
+            values = parse_key(dataset.contract, key)
+            chunks, key_json = [NewChunk(0, 1, None)], _key_json(dataset, values)
+            job = record_job(tasks.DELETE, dataset, chunks, self._max_attempts, exclusive=True, key=key_json)
+            return Draft(job, check=lambda connection: _must_have(connection, dataset, values))
+
+        return self._submitter.submit(name, request, 0, draft)
+
+    def delete_where(self, name: str, body: bytes, request: WriteRequest) -> uuid.UUID:
+        """Delete what a filter finds. body: ``{"where": {...}}``."""
+
+        def draft(dataset: Dataset) -> Draft:
+            where = _read_where(body, self._max_depth)
+            compile_where(where, dataset.contract, record_table(dataset.contract))
+            chunks = [NewChunk(0, 0, body)]
+            return Draft(record_job(tasks.DELETE_WHERE, dataset, chunks, self._max_attempts, exclusive=True))
+
+        return self._submitter.submit(name, request, len(body), draft)
+
+
+def _key_json(dataset: Dataset, values: Key) -> list[Any]:
+    pairs = zip(dataset.contract.key_fields, values, strict=True)
+    return [TYPES[field.type].to_json(value) for field, value in pairs]
+
+
+def _must_have(connection: Connection, dataset: Dataset, key: Key) -> None:
+    if not has_record(connection, dataset.contract, key):
+        shown = shorten(show_key(dataset.contract, key))
+        raise UnknownRecord(f"The dataset {dataset.name} has no record with the key {shown}")
+
+
+def _read_where(body: bytes, max_depth: int) -> Any:
+    """Return the filter in ``{"where": {...}}``; a missing one is refused, as it must never mean every record."""
+    depth = json_depth(body)
+    if depth > max_depth:
+        reason = f"The body is nested {depth} levels deep: at most {max_depth} are allowed"
+        raise Invalid(reason, [Violation("", "too_deep", reason)])
+    try:
+        parsed = from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        raise Malformed(f"The body is not JSON: {error}", [Violation("", "malformed", str(error))]) from error
+    if not isinstance(parsed, dict) or set(parsed) != {"where"} or not isinstance(parsed["where"], dict):
+        reason = f'{shorten(parsed)} is not {{"where": {{...}}}}: give a filter; {{}} finds every record'
+        raise Invalid(reason, [Violation("/where", "missing", reason)])
+    return parsed["where"]

@@ -1,0 +1,88 @@
+"""Handlers of the jobs that change and delete records."""
+
+from typing import Any
+
+from pydantic_core import from_json
+from sqlalchemy import Connection
+
+from gristmill.datasets.contract import Contract
+from gristmill.datasets.keys import show_key
+from gristmill.datasets.types import TYPES
+from gristmill.jobs.handlers import ChunkTask, Outcome, TransactionalHandler
+from gristmill.records.changes import repository
+from gristmill.records.embedding import EmbeddingStep
+from gristmill.records.errors import UnknownRecord
+from gristmill.records.targets import Targets
+from gristmill.records.validation.rows import validator_of
+
+PATCH, DELETE, DELETE_WHERE = "records.patch", "records.delete", "records.delete_where"
+
+# What was validated when it was submitted is not refused for its depth by a worker with another setting.
+_ANY_DEPTH = 1_000_000
+
+
+class PatchHandler(TransactionalHandler):
+    """Changes members of one record. args: dataset_id, contract_version, key; payload: the changes as JSON."""
+
+    type = PATCH
+
+    def __init__(self, targets: Targets, embedding: EmbeddingStep) -> None:
+        self._targets = targets
+        self._embedding = embedding
+
+    def apply(self, connection: Connection, task: ChunkTask, prepared: Any) -> Outcome:
+        dataset = self._targets.present(connection, task)
+        contract, key = dataset.contract, _key(dataset.contract, task)
+        changes = validator_of(self._targets.submitted(task).contract).validate_changes(task.payload or b"", _ANY_DEPTH)
+        found = repository.patch(
+            connection,
+            contract,
+            key,
+            changes,
+            task.seq,
+            lambda record: self._embedding.embed_record(contract, dataset, record),
+        )
+        if not found:
+            raise _unknown(contract, key)
+        return Outcome(succeeded=1)
+
+
+class DeleteHandler(TransactionalHandler):
+    """Deletes one record. args: dataset_id, contract_version, key."""
+
+    type = DELETE
+
+    def __init__(self, targets: Targets) -> None:
+        self._targets = targets
+
+    def apply(self, connection: Connection, task: ChunkTask, prepared: Any) -> Outcome:
+        contract = self._targets.present(connection, task).contract
+        key = _key(contract, task)
+        if not repository.delete_by_key(connection, contract, key):
+            raise _unknown(contract, key)
+        return Outcome(succeeded=1, result={"deleted": 1})
+
+
+class DeleteWhereHandler(TransactionalHandler):
+    """Deletes what a filter finds. args: dataset_id, contract_version; payload: ``{"where": …}``."""
+
+    type = DELETE_WHERE
+
+    def __init__(self, targets: Targets) -> None:
+        self._targets = targets
+
+    def apply(self, connection: Connection, task: ChunkTask, prepared: Any) -> Outcome:
+        contract = self._targets.present(connection, task).contract
+        # However many records the filter finds: the time limit of the worker ends it.
+        connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+        deleted = repository.delete_where(connection, contract, from_json(task.payload or b"")["where"])
+        return Outcome(result={"deleted": deleted})
+
+
+def _key(contract: Contract, task: ChunkTask) -> tuple[Any, ...]:
+    pairs = zip(contract.key_fields, task.args["key"], strict=True)
+    return tuple(TYPES[field.type].parse(field, value) for field, value in pairs)
+
+
+def _unknown(contract: Contract, key: tuple[Any, ...]) -> UnknownRecord:
+    return UnknownRecord(f"The dataset {contract.name} has no record with the key {show_key(contract, key)!r}")

@@ -1,0 +1,63 @@
+"""What the routes that take a body share: it is streamed to the spool and never held in memory whole."""
+
+import contextlib
+from collections.abc import AsyncIterator
+
+from fastapi import Request
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
+
+from gristmill.core.errors import Malformed, TooLarge, UnsupportedMedia
+from gristmill.records.content_encoding import content_encoding
+from gristmill.records.spool import MEMORY_BYTES, BodySpool, Spool
+
+# Says nothing about what is written: a client may repeat a request and wait longer for its answer.
+_NOT_IDENTITY = frozenset({"wait"})
+
+
+@contextlib.asynccontextmanager
+async def spooled_body(
+    http: Request, spool: Spool, max_bytes: int, compressed: bool = False
+) -> AsyncIterator[BodySpool]:
+    """Give the whole body, spooled and inflated, until the block ends. compressed: whether it may be compressed.
+
+    Raises TooLarge (by Content-Length before anything is read, else while it streams in or is inflated),
+    UnsupportedMedia for a Content-Encoding, Malformed for a body that cannot be inflated, Unavailable when the spool is
+    full.
+    """
+    encoding = content_encoding(http.headers.get("content-encoding", ""))
+    if encoding is not None and not compressed:
+        raise UnsupportedMedia(f"The Content-Encoding {encoding!r} is not supported here: send the body as it is")
+    length = http.headers.get("content-length", "")
+    if length.isdigit() and int(length) > max_bytes:
+        raise TooLarge(f"The body has {int(length)} bytes: at most {max_bytes} are allowed", max_bytes=max_bytes)
+    body = BodySpool(spool, max_bytes, _identity(http) if "idempotency-key" in http.headers else None)
+    try:
+        waiting: list[bytes] = []
+        size = 0
+        async for block in http.stream():
+            waiting.append(block)
+            size += len(block)
+            if size >= MEMORY_BYTES:
+                await run_in_threadpool(body.write, b"".join(waiting))
+                waiting, size = [], 0
+        # What fits into memory is written without leaving the event loop.
+        if body.size + size <= MEMORY_BYTES:
+            body.write(b"".join(waiting))
+        else:
+            await run_in_threadpool(body.write, b"".join(waiting))
+        if encoding is not None:
+            await run_in_threadpool(body.decompress, encoding)
+        yield body
+    except ClientDisconnect as error:
+        raise Malformed("The connection was closed before the body was complete") from error
+    finally:
+        body.close()
+
+
+def _identity(http: Request) -> bytes:
+    """Return what, beside the body, must be equal for a request to be a replay of another."""
+    query = sorted((name, value) for name, value in http.query_params.multi_items() if name not in _NOT_IDENTITY)
+    parts = [http.method, http.url.path, repr(query), http.headers.get("content-type", "")]
+    parts += [http.headers["content-encoding"]] if "content-encoding" in http.headers else []
+    return "\n".join(parts).encode("utf-8", "surrogateescape")

@@ -1,0 +1,30 @@
+"""The job of a write of records: what all of them have in common."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from gristmill.datasets.lookup import Dataset
+from gristmill.jobs.submit import NewChunk, NewJob
+
+
+def record_job(
+    type_: str,
+    dataset: Dataset,
+    chunks: Iterable[NewChunk],
+    max_attempts: int,
+    *,
+    exclusive: bool,
+    shares: bool = False,
+    **args: Any,
+) -> NewJob:
+    """Return a job in the scope of ``dataset``, under the version of its contract. shares: see ``NewJob``."""
+    return NewJob(
+        type=type_,
+        scope=dataset.scope,
+        exclusive=exclusive,
+        args={"dataset_id": str(dataset.id), "contract_version": dataset.version, **args},
+        dataset=dataset.name,
+        chunks=chunks,
+        max_attempts=max_attempts,
+        shares=shares,
+    )

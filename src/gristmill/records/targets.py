@@ -1,0 +1,43 @@
+"""What a chunk writes to: its dataset as it was when the records were validated, and as its table is now."""
+
+import uuid
+
+from sqlalchemy import Connection
+
+from gristmill.core.database import Database
+from gristmill.datasets.lookup import Dataset, DatasetLookup
+from gristmill.datasets.version_checks import is_applied, latest_applied
+from gristmill.jobs.handlers import ChunkTask
+
+
+class Targets:
+    """Finds what a chunk writes to."""
+
+    def __init__(self, database: Database, datasets: DatasetLookup) -> None:
+        self._database = database
+        self._datasets = datasets
+        # The parts that never change within a version, so that a chunk's preparation usually asks nobody.
+        self._known: dict[tuple[str, int], Dataset] = {}
+
+    def submitted(self, task: ChunkTask) -> Dataset:
+        """Return the dataset with the contract that the chunk was validated under; its state may be out of date."""
+        key = (task.args["dataset_id"], task.args["contract_version"])
+        found = self._known.get(key)
+        if found is None:
+            if len(self._known) >= 1000:
+                self._known.clear()
+            with self._database.autocommit() as connection:
+                found = self._datasets.by_id(connection, uuid.UUID(key[0]), key[1])
+            self._known[key] = found
+        return found
+
+    def present(self, connection: Connection, task: ChunkTask) -> Dataset:
+        """Return the dataset with the contract that its table has now, checked to be writable in this transaction.
+
+        Raises JobDropped, DatasetFailed, ChangeFailed.
+        """
+        dataset = self.submitted(task)
+        if is_applied(connection, dataset):
+            return dataset
+        dataset = self._datasets.writable(connection, dataset.id, dataset.version)
+        return self._datasets.by_id(connection, dataset.id, latest_applied(connection, dataset))
