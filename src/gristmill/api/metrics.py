@@ -1,15 +1,15 @@
 """``/metrics``: figures of this process, and those of all processes that Postgres keeps."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from gristmill.core.database import Database
+from gristmill.datasets.extensions import DatasetExtension
 from gristmill.jobs.counters import read_counters
 from gristmill.jobs.repository import read
-from gristmill.search.recall.measure import read_recalls
 
 REQUEST_SECONDS = Histogram(
     "gristmill_request_seconds",
@@ -22,6 +22,7 @@ REQUEST_SECONDS = Histogram(
 COUNTERS = {
     "records_written": ("Records that jobs wrote.", ["type"]),
     "records_superseded": ("Records that a newer record of the same key made void.", ["type"]),
+    "records_dropped": ("Records that a filter of a pipeline took away.", ["type"]),
     "records_expired": (
         "Records that were deleted because they were older than their dataset keeps them.",
         ["dataset"],
@@ -35,8 +36,9 @@ HISTOGRAMS = {"job_seconds": "Time from a job's submission to its end, by type."
 class PostgresCollector:
     """Reads what Postgres knows at the time of the scrape."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, extensions: Sequence[DatasetExtension]) -> None:
         self._database = database
+        self._extensions = extensions
 
     def collect(self) -> Iterable[Metric]:
         with self._database.autocommit() as connection:
@@ -45,7 +47,7 @@ class PostgresCollector:
             queued = read.count_queued(connection)
             live = read.live_processes(connection)
             stored = read_counters(connection)
-            recalls = read_recalls(connection)
+            gauges = [gauge for extension in self._extensions for gauge in extension.gauges(connection)]
         age = GaugeMetricFamily(
             "gristmill_oldest_due_chunk_seconds",
             "Age of the oldest chunk that is due and not claimed.",
@@ -66,14 +68,11 @@ class PostgresCollector:
         for kind, queue, number, _ in live:
             processes.add_metric([kind, queue], number)
         yield processes
-        recall = GaugeMetricFamily(
-            "gristmill_search_recall",
-            "Part of the k nearest records that a search through the indexes finds, as last measured.",
-            labels=["dataset", "k"],
-        )
-        for dataset, k, value in recalls:
-            recall.add_metric([dataset, str(k)], value)
-        yield recall
+        for gauge in gauges:
+            family = GaugeMetricFamily(gauge.name, gauge.help, labels=gauge.labels)
+            for labels, value in gauge.samples:
+                family.add_metric(labels, value)
+            yield family
         yield from _stored(stored)
 
 
@@ -100,11 +99,11 @@ def _stored(stored: list[tuple[str, str, float]]) -> Iterable[Metric]:
         yield family
 
 
-def make_registry(database: Database) -> CollectorRegistry:
+def make_registry(database: Database, extensions: Sequence[DatasetExtension]) -> CollectorRegistry:
     """Return the registry that ``/metrics`` shows."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(REQUEST_SECONDS)
-    registry.register(PostgresCollector(database))
+    registry.register(PostgresCollector(database, extensions))
     return registry
 
 

@@ -2,9 +2,9 @@
 
 import json
 from functools import cached_property
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_serializer
 
 TypeName = Literal[
     "text", "integer", "float", "decimal", "boolean", "timestamp", "date", "uuid", "json", "vector", "image"
@@ -34,6 +34,7 @@ class FieldSpec(BaseModel):
     max_length: characters of a text, None for 65,536. precision, scale: digits of a decimal, as in SQL.
     zone: IANA zone of timestamps that come without an offset. dimensions: numbers in a vector.
     max_bytes: size of a decoded image, None for 1 MiB. filterable: the field gets an index of its own.
+    computed: the pipeline fills the field, and no client may send it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -50,6 +51,8 @@ class FieldSpec(BaseModel):
     dimensions: int | None = None
     max_bytes: int | None = None
     filterable: bool = False
+    # Left out of stored contracts where it says nothing, so that processes of the release before can read them.
+    computed: bool = Field(False, exclude_if=lambda value: not value)
 
     def without_bounds(self) -> "FieldSpec":
         """Return the same field with neither minimum nor maximum: what a bound itself is checked against."""
@@ -85,16 +88,41 @@ class TextSearchSpec(BaseModel):
     language: str = "simple"
 
 
+InputItem = Annotated[
+    Annotated[FieldSpec, Tag("field")] | Annotated[str, Tag("name")],
+    Discriminator(lambda item: "field" if isinstance(item, dict | FieldSpec) else "name"),
+]
+"""What clients send: the name of a field, or something that is not stored."""
+
+
+class StepBody(BaseModel):
+    """A step of a pipeline as users write it: its name ``op`` and whatever parameters that step has."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True)
+
+    op: str
+
+    def as_json(self) -> dict[str, Any]:
+        return {"op": self.op, **(self.__pydantic_extra__ or {})}
+
+    @model_serializer
+    def _serialise(self) -> dict[str, Any]:
+        # Whole: a null in the parameters is a value.
+        return self.as_json()
+
+
 class Contract(BaseModel):
     """A checked contract. Build it with ``contract.parse_contract`` or, from storage, ``load_contract``."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     name: str
+    input: tuple[InputItem, ...] | None = None
     fields: tuple[FieldSpec, ...]
     key: tuple[str, ...] = ()
     time_field: str | None = None
     keep: str | None = None
+    pipeline: tuple[StepBody, ...] = Field((), exclude_if=lambda value: not value)
     embedding: EmbeddingSpec | None = None
     text_search: TextSearchSpec | None = None
 
@@ -108,6 +136,30 @@ class Contract(BaseModel):
 
     def has_field(self, name: str) -> bool:
         return name in self._by_name
+
+    @cached_property
+    def client_fields(self) -> tuple[FieldSpec, ...]:
+        """What clients send: the members of ``input``, or all fields that are not computed."""
+        if self.input is None:
+            return tuple(field for field in self.fields if not field.computed)
+        return tuple(self.field(item) if isinstance(item, str) else item for item in self.input)
+
+    @cached_property
+    def input_contract(self) -> "Contract":
+        """The contract of what clients send, whose fields are the columns of payloads; mostly this one."""
+        if self.client_fields == self.fields:
+            return self
+        return Contract(name=self.name, fields=self.client_fields, key=self.key, embedding=self.embedding)
+
+    @property
+    def has_pipeline(self) -> bool:
+        """Whether payloads have to become rows by more than being written."""
+        return bool(self.pipeline) or self.input is not None
+
+    @property
+    def computed_fields(self) -> frozenset[str]:
+        """Names of the fields that the pipeline fills."""
+        return frozenset(field.name for field in self.fields if field.computed)
 
     @property
     def key_fields(self) -> tuple[FieldSpec, ...]:

@@ -120,5 +120,7 @@ def done_of(task: ChunkTask, outcome: Outcome) -> settling.Done:
         succeeded=outcome.succeeded,
         rejected=outcome.rejected,
         superseded=outcome.superseded,
+        dropped=outcome.dropped,
+        rows=outcome.rows,
         result=outcome.result,
     )

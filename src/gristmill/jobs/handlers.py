@@ -14,11 +14,13 @@ Queue = Literal["default", "long"]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one chunk did. ``result`` is merged into the job's result object."""
+    """What one chunk did. ``result`` is merged into the job's result object; ``rows`` is added up there."""
 
     succeeded: int = 0
     rejected: int = 0
     superseded: int = 0
+    dropped: int = 0
+    rows: int | None = None
     result: dict[str, Any] | None = None
 
 

@@ -1,6 +1,6 @@
 """Changing and deleting records: the writes whose outcome depends on their place in the order of jobs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -49,6 +49,15 @@ def patch(connection: Connection, contract: Contract, key: Key, changes: Row, se
         f" WHERE {_key_condition(contract)}"
     )
     return connection.exec_driver_sql(query, {**where, **values, "seq": seq}).rowcount == 1
+
+
+def read_fields(connection: Connection, contract: Contract, key: Key, names: Sequence[str]) -> Row | None:
+    """Return fields of one record as canonical values, the record locked; None: there is no such record."""
+    table = record_table(contract)
+    condition = (table.c[part] == value for part, value in zip(contract.key, key, strict=True))
+    found = connection.execute(sa.select(*(table.c[name] for name in names)).where(*condition).with_for_update())
+    row = found.mappings().first()
+    return None if row is None else dict(row)
 
 
 def delete_by_key(connection: Connection, contract: Contract, key: Key) -> bool:

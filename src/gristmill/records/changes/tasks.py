@@ -10,10 +10,10 @@ from gristmill.datasets.keys import show_key
 from gristmill.datasets.types import TYPES
 from gristmill.jobs.handlers import ChunkTask, Outcome, TransactionalHandler
 from gristmill.records.changes import repository
+from gristmill.records.changes.recompute import Recompute
 from gristmill.records.embedding import EmbeddingStep
 from gristmill.records.errors import UnknownRecord
 from gristmill.records.targets import Targets
-from gristmill.records.validation.rows import validator_of
 
 PATCH, DELETE, DELETE_WHERE = "records.patch", "records.delete", "records.delete_where"
 
@@ -26,14 +26,19 @@ class PatchHandler(TransactionalHandler):
 
     type = PATCH
 
-    def __init__(self, targets: Targets, embedding: EmbeddingStep) -> None:
+    def __init__(self, targets: Targets, embedding: EmbeddingStep, recompute: Recompute) -> None:
         self._targets = targets
         self._embedding = embedding
+        self._recompute = recompute
 
     def apply(self, connection: Connection, task: ChunkTask, prepared: Any) -> Outcome:
         dataset = self._targets.present(connection, task)
         contract, key = dataset.contract, _key(dataset.contract, task)
-        changes = validator_of(self._targets.submitted(task).contract).validate_changes(task.payload or b"", _ANY_DEPTH)
+        submitted = self._targets.submitted(task).contract
+        changes = self._recompute.read_changes(submitted, task.payload or b"", _ANY_DEPTH)
+        changes = self._recompute.complete(
+            submitted, changes, lambda names: repository.read_fields(connection, contract, key, names)
+        )
         found = repository.patch(
             connection,
             contract,

@@ -27,7 +27,7 @@ from gristmill.records.rejects.service import NOTES, attach_rejects, check_retri
 from gristmill.records.rejects.spool import RejectSpool
 from gristmill.records.spool import MEMORY_BYTES, BodySpool, Spool, SpooledChunks
 from gristmill.records.submit import Draft, Submitter
-from gristmill.records.validation.rows import Problems, validator_of
+from gristmill.records.validation.rows import Problems, input_validator_of
 
 OnConflict = Literal["replace", "fail"]
 # Chunks that are ready before Postgres has taken the one before: one, as each may have 8 MiB.
@@ -84,6 +84,9 @@ class RecordIngest:
             chunks = self._spooled(self._chunks(dataset, body, media_type, rejects, passed_over), rejects)
 
             def check(connection: Connection) -> None:
+                if dataset.contract.has_pipeline:
+                    # Which of the records are written, the job decides.
+                    return
                 for chunk in chunks:
                     table = decode(chunk.payload or b"")
                     raise_if_existing(connection, dataset.contract, table, chunk.first_record)
@@ -92,6 +95,8 @@ class RecordIngest:
             job.retry_of = retry_of
             if rejects is not None:
                 attach_rejects(job, rejects)
+                if dataset.contract.has_pipeline:
+                    job.args["on_error"] = "quarantine"
             return Draft(job, lambda: _close(chunks, rejects), check)
 
         return self._submitter.submit(name, request, body.size, draft)
@@ -164,7 +169,7 @@ class RecordIngest:
         settings = self._settings
         source = ReadContext(
             body.open(),
-            validator_of(dataset.contract),
+            input_validator_of(dataset.contract),
             Problems(),
             settings.api_max_json_depth,
             rejects=None if rejects is None else rejects.add,

@@ -16,17 +16,16 @@ from gristmill.jobs.submit import NewJob
 from gristmill.kit.pagination import BadPageToken, decode_page_token, encode_page_token
 from gristmill.records.reject import NOTE_COLUMNS
 from gristmill.records.rejects import repository
+from gristmill.records.rejects.raw import COLUMNS
 from gristmill.records.rejects.repository import RejectingJob, StoredReject
 from gristmill.records.rejects.show import csv_header, reject_csv, reject_json
 from gristmill.records.rejects.spool import RejectSpool
-from gristmill.records.validation.rows import validator_of
+from gristmill.records.validation.rows import input_validator_of
 
 Format = Literal["ndjson", "csv"]
 # What one read takes, and so what a page or a download holds in memory: the first reject alone may be larger.
 ROWS_PER_READ = 500
 BYTES_PER_READ = 4 * 1024 * 1024
-# In the arguments of a job whose body was CSV: its header.
-COLUMNS = "csv_columns"
 # Columns of a downloaded CSV that are not read when it is sent back.
 NOTES = frozenset(NOTE_COLUMNS)
 
@@ -102,7 +101,7 @@ class RejectService:
         if "contract_version" not in job.args:
             return {}
         dataset = self._datasets.by_id(connection, uuid.UUID(job.args["dataset_id"]), job.args["contract_version"])
-        return validator_of(dataset.contract).fields
+        return input_validator_of(dataset.contract).fields
 
 
 def attach_rejects(job: NewJob, rejects: RejectSpool) -> None:

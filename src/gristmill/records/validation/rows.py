@@ -62,8 +62,10 @@ class RecordValidator:
     clients supply the vectors it also has ``_embedding``.
     """
 
-    def __init__(self, contract: Contract) -> None:
+    def __init__(self, contract: Contract, computed: frozenset[str] = frozenset()) -> None:
+        """computed: names that no client may send, to be refused for what they are."""
         self.contract = contract
+        self._computed = computed
         self._schemas: dict[str, CoreSchema] = {
             field.name: TYPES[field.type].schema(field) for field in contract.fields
         }
@@ -82,6 +84,12 @@ class RecordValidator:
     def fields(self) -> dict[str, FieldSpec]:
         """The members that a record may have, by name."""
         return self._fields
+
+    def unknown_member(self, name: str, reason: str) -> tuple[str, str]:
+        """Return (code, reason) for a member that a record may not have. reason: where there is no field called so."""
+        if name in self._computed:
+            return "computed_field", f"{name} is computed by the pipeline, so no client may send it"
+        return "unknown_field", reason
 
     def validate_json(self, raw: bytes) -> Row:
         """Return the record in the JSON text ``raw``. Raises pydantic_core.ValidationError; see ``violations``."""
@@ -150,7 +158,8 @@ class RecordValidator:
         if field is None:
             known = ", ".join(self._fields)
             reason = f"There is no field {shorten(name)} in {self.contract.name}; its fields are: {known}"
-            return Violation(pointer, "unknown_field", reason, record, line, shorten_name(name))
+            code, reason = self.unknown_member(name, reason)
+            return Violation(pointer, code, reason, record, line, shorten_name(name))
         if item["type"] == "extra_forbidden":
             reason = f"{name} is a key field and cannot be changed: delete the record and submit it anew"
             return Violation(pointer, "key_field", reason, record, line, name)
@@ -176,6 +185,24 @@ class RecordValidator:
 def validator_of(contract: Contract) -> RecordValidator:
     """Return the validator of a contract; making one takes a millisecond, so it is kept."""
     return RecordValidator(contract)
+
+
+@lru_cache(maxsize=1000)
+def input_validator_of(contract: Contract) -> RecordValidator:
+    """Return the validator of what clients send to a dataset."""
+    if not contract.has_pipeline:
+        return validator_of(contract)
+    return RecordValidator(contract.input_contract, contract.computed_fields)
+
+
+@lru_cache(maxsize=1000)
+def changes_validator_of(contract: Contract) -> RecordValidator:
+    """Return the validator of changes of stored records: of all fields but the computed ones."""
+    if not contract.computed_fields:
+        return validator_of(contract)
+    fields = tuple(field for field in contract.fields if not field.computed)
+    changeable = Contract(name=contract.name, fields=fields, key=contract.key, embedding=contract.embedding)
+    return RecordValidator(changeable, contract.computed_fields)
 
 
 def json_depth(raw: bytes) -> int:

@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from gristmill.core.database import DATA_SCHEMA
 from gristmill.datasets.contract import EMBEDDING_COLUMN
+from gristmill.datasets.extensions import Gauge
 from gristmill.datasets.types import TYPES
 from gristmill.search import repository
 from gristmill.search.query.settings import GRAPHS, THOROUGH, Settings, with_settings
@@ -153,6 +154,13 @@ def shown_recall(connection: Connection, dataset_id: uuid.UUID, has_segments: bo
 def read_recalls(connection: Connection) -> list[tuple[str, int, float]]:
     """Return (dataset, k, recall) of every dataset with segments that was measured."""
     return [(row[0], row[1], row[2]) for row in connection.exec_driver_sql(_ALL)]
+
+
+def recall_gauges(connection: Connection) -> list[Gauge]:
+    """Return what ``/metrics`` shows of recall."""
+    samples = [((dataset, str(k)), value) for dataset, k, value in read_recalls(connection)]
+    text = "Part of the k nearest records that a search through the indexes finds, as last measured."
+    return [Gauge("gristmill_search_recall", text, ("dataset", "k"), samples)]
 
 
 def last_measured(connection: Connection) -> dict[uuid.UUID, Any]:
