@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
+from gristmill.broker.queues import queue_names
 from gristmill.core.database import Database
 from gristmill.datasets.extensions import DatasetExtension
 from gristmill.jobs.counters import read_counters
@@ -48,18 +49,7 @@ class PostgresCollector:
             live = read.live_processes(connection)
             stored = read_counters(connection)
             gauges = [gauge for extension in self._extensions for gauge in extension.gauges(connection)]
-        age = GaugeMetricFamily(
-            "gristmill_oldest_due_chunk_seconds",
-            "Age of the oldest chunk that is due and not claimed.",
-            labels=["queue"],
-        )
-        states = GaugeMetricFamily("gristmill_chunks", "Live chunks by queue and state.", labels=["queue", "state"])
-        for queue in ("default", "long"):
-            age.add_metric([queue], max((c[3] for c in chunks if c[0] == queue and c[1] != "running"), default=0.0))
-            for state in ("waiting", "sent", "running"):
-                states.add_metric([queue, state], sum(c[2] for c in chunks if c[:2] == (queue, state)))
-        yield age
-        yield states
+        yield from _chunks(chunks)
         yield GaugeMetricFamily("gristmill_staged_bytes", "Bytes of payloads in Postgres.", value=staged)
         yield GaugeMetricFamily("gristmill_unfinished_jobs", "Jobs that have not finished.", value=queued)
         processes = GaugeMetricFamily(
@@ -74,6 +64,21 @@ class PostgresCollector:
                 family.add_metric(labels, value)
             yield family
         yield from _stored(stored)
+
+
+def _chunks(chunks: Sequence[tuple[str, str, int, float]]) -> Iterable[Metric]:
+    age = GaugeMetricFamily(
+        "gristmill_oldest_due_chunk_seconds",
+        "Age of the oldest chunk that is due and not claimed.",
+        labels=["queue"],
+    )
+    states = GaugeMetricFamily("gristmill_chunks", "Live chunks by queue and state.", labels=["queue", "state"])
+    for queue in queue_names():
+        age.add_metric([queue], max((c[3] for c in chunks if c[0] == queue and c[1] != "running"), default=0.0))
+        for state in ("waiting", "sent", "running"):
+            states.add_metric([queue, state], sum(c[2] for c in chunks if c[:2] == (queue, state)))
+    yield age
+    yield states
 
 
 def _stored(stored: list[tuple[str, str, float]]) -> Iterable[Metric]:

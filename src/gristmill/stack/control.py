@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import Callable
 
+from gristmill.broker.queues import QUEUES
 from gristmill.core.config import Settings
 from gristmill.stack import ports, processes, rabbitmq
 from gristmill.stack.errors import StackFailed
@@ -176,7 +177,7 @@ class Stack:
 
     def _servers(self, memory: Memory) -> tuple[PostgresServer, Server]:
         # The broker closes the channel of a delivery that takes longer: above the longest task with its time to stop.
-        timeout = max(self._asked.worker_long_time_limit, self._asked.worker_time_limit) + 1800
+        timeout = max(queue.time_limit(self._asked) for queue in QUEUES) + 1800
         chosen = memory.ports
         postgres = PostgresServer(self.folder.postgres, chosen["postgres"])
         if memory.broker == "valkey":

@@ -14,6 +14,7 @@ from gristmill.bootstrap.registry import job_types
 from gristmill.bootstrap.shared import Gristmill
 from gristmill.bootstrap.worker import build_executor, warm_up
 from gristmill.broker.app import make_celery
+from gristmill.broker.queues import find_queue
 from gristmill.core.config import load_settings
 from gristmill.core.database import Database
 from gristmill.core.errors import Unavailable
@@ -88,11 +89,11 @@ def _is_draining() -> bool:
 @worker_ready.connect  # type: ignore[untyped-decorator]
 def _announce(sender: Any = None, **_: Any) -> None:
     global _beat
-    queue = os.environ["GRISTMILL_WORKER_QUEUE"]
-    slots = settings.worker_processes if queue == "default" else settings.worker_long_processes
-    _beat = ProcessBeat(Database(settings.database_url, "gristmill-worker-beat", pool=1), "worker", queue, slots)
+    queue = find_queue(os.environ["GRISTMILL_WORKER_QUEUE"])
+    slots = queue.processes(settings)
+    _beat = ProcessBeat(Database(settings.database_url, "gristmill-worker-beat", pool=1), "worker", queue.name, slots)
     _beat.start()
-    log.info("worker.ready", queue=queue, slots=slots)
+    log.info("worker.ready", queue=queue.name, slots=slots)
 
 
 @worker_shutting_down.connect  # type: ignore[untyped-decorator]
