@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.columnar import as_stream
 from tests.support.in_process import CSV, NDJSON, InProcess, Job
+from tests.support.steps import DOUBLE, STEPS
 
 from gristmill.jobs.repository.dispatch import mark_sent
 
@@ -297,3 +298,35 @@ class TestContract:
         assert app.rows(name) == [
             {**STORED, "n": n, "price": price} for n, price in ((1, None), (2, None), (3, "1.50"))
         ]
+
+
+class TestSeveralRowsOfOneRecord:
+    """With a step that only tests have: it makes two rows of each."""
+
+    BODY: Job = {"name": "x", "fields": [{"name": "n", "type": "integer", "required": True}], "pipeline": [DOUBLE]}
+
+    @pytest.fixture
+    def doubling(self, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[InProcess]:
+        monkeypatch.setattr("gristmill.bootstrap.shared.build_steps", lambda: STEPS)
+        found = InProcess(database_url, jobs_chunk_records=2)
+        with found.http:
+            yield found
+        found.gristmill.database.close()
+
+    def numbers(self, app: InProcess, name: str) -> list[tuple[int, int]]:
+        with app.gristmill.database.autocommit() as connection:
+            found = connection.exec_driver_sql(f'SELECT n, _ord FROM data."{name}" ORDER BY _ord')
+            return [(row[0], row[1]) for row in found]
+
+    def test_without_a_key_each_is_a_row_numbered_within_its_record(self, doubling: InProcess) -> None:
+        name = doubling.dataset(self.BODY)
+        job = doubling.job(doubling.post(name, [{"n": n} for n in range(5)]))
+        assert (job["chunks"]["total"], counts(job)) == (3, {"total": 5, "succeeded": 5})
+        assert job["result"] == {"rows": 10}
+        assert self.numbers(doubling, name) == [(n, n * 2**20 + place) for n in range(5) for place in (0, 1)]
+
+    def test_under_a_key_the_last_row_of_the_last_record_stands(self, doubling: InProcess) -> None:
+        name = doubling.dataset({**self.BODY, "key": ["n"]})
+        job = doubling.job(doubling.post(name, [{"n": 0}, {"n": 0}]))
+        assert (counts(job), job["result"]) == ({"total": 2, "succeeded": 1, "superseded": 1}, {"rows": 1})
+        assert self.numbers(doubling, name) == [(0, 2**20 + 1)]
