@@ -300,10 +300,11 @@ class TestContract:
         ]
 
 
+DOUBLED: Job = {"name": "x", "fields": [{"name": "n", "type": "integer", "required": True}], "pipeline": [DOUBLE]}
+
+
 class TestSeveralRowsOfOneRecord:
     """With a step that only tests have: it makes two rows of each."""
-
-    BODY: Job = {"name": "x", "fields": [{"name": "n", "type": "integer", "required": True}], "pipeline": [DOUBLE]}
 
     @pytest.fixture
     def doubling(self, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[InProcess]:
@@ -319,14 +320,14 @@ class TestSeveralRowsOfOneRecord:
             return [(row[0], row[1]) for row in found]
 
     def test_without_a_key_each_is_a_row_numbered_within_its_record(self, doubling: InProcess) -> None:
-        name = doubling.dataset(self.BODY)
+        name = doubling.dataset(DOUBLED)
         job = doubling.job(doubling.post(name, [{"n": n} for n in range(5)]))
         assert (job["chunks"]["total"], counts(job)) == (3, {"total": 5, "succeeded": 5})
         assert job["result"] == {"rows": 10}
         assert self.numbers(doubling, name) == [(n, n * 2**20 + place) for n in range(5) for place in (0, 1)]
 
     def test_under_a_key_the_last_row_of_the_last_record_stands(self, doubling: InProcess) -> None:
-        name = doubling.dataset({**self.BODY, "key": ["n"]})
+        name = doubling.dataset({**DOUBLED, "key": ["n"]})
         job = doubling.job(doubling.post(name, [{"n": 0}, {"n": 0}]))
         assert (counts(job), job["result"]) == ({"total": 2, "succeeded": 1, "superseded": 1}, {"rows": 1})
         assert self.numbers(doubling, name) == [(0, 2**20 + 1)]
