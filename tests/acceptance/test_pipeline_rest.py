@@ -7,7 +7,7 @@ import pytest
 from tests.support.rest import Json, Rest
 from tests.support.system import System
 
-from gristmill.client import Client
+from gristmill.client import Client, JobFailed
 
 SHIRTS: Json = {
     "input": ["k", "note", {"name": "size_name", "type": "text", "required": True}],
@@ -54,8 +54,10 @@ def test_every_record_of_a_large_file_is_stored_dropped_or_kept_with_its_error(
         (hit,) = client.search(name, text="shirt 24998", k=1)["hits"]
         assert hit["record"]["k"] == 24_998
 
-        failed = client.submit(name, [{"k": 1, "size_name": "S"}, {"k": 2, "size_name": "XXL"}], wait=60)
-        assert (failed["state"], failed["error"]["code"], failed["error"]["record"]) == ("failed", "record_unfit", 1)
+        with pytest.raises(JobFailed) as failed:
+            client.submit(name, [{"k": 1, "size_name": "S"}, {"k": 2, "size_name": "XXL"}], wait=60)
+        error = failed.value.job["error"]
+        assert (error["code"], error["record"]) == ("record_unfit", 1)
         job = client.submit(name, [{"k": 2, "size_name": "L"}], wait=60)
         assert job["state"] == "succeeded"
         assert client.record(name, 2)["size"] == 3
