@@ -3,13 +3,12 @@
 import hashlib
 import re
 import secrets
-import threading
-import time
 from typing import Any
 
 from gristmill.access import repository
 from gristmill.core.database import Database
 from gristmill.core.errors import Conflict, Invalid, NotFound, Violation
+from gristmill.kit.caches import SharedCache
 from gristmill.kit.ids import uuid7
 
 PERMISSIONS = ("read", "write", "admin")
@@ -61,26 +60,19 @@ class KeyRing:
 
     def __init__(self, database: Database, *, remember: float = 5.0) -> None:
         self._database = database
-        self._remember = remember
-        self._lock = threading.Lock()
-        self._known: dict[str, tuple[float, tuple[str, str] | None]] = {}
+        # By the key's hash: a tuple of what was found, as None is an answer too.
+        self._known: SharedCache[str, tuple[tuple[str, str] | None]] = SharedCache(10_000, remember)
 
     def recall(self, token: str) -> tuple[bool, tuple[str, str] | None]:
         """Return (known, (name, scope) or None) from memory alone."""
-        with self._lock:
-            entry = self._known.get(_hash(token))
-        if entry is None or time.monotonic() - entry[0] > self._remember:
-            return False, None
-        return True, entry[1]
+        entry = self._known.get(_hash(token))
+        return (False, None) if entry is None else (True, entry[0])
 
     def find(self, token: str) -> tuple[str, str] | None:
         """Return (name, scope) of a valid key, else None."""
         with self._database.autocommit() as connection:
             found = repository.find_key(connection, _hash(token))
-        with self._lock:
-            if len(self._known) > 10_000:
-                self._known.clear()
-            self._known[_hash(token)] = (time.monotonic(), found)
+        self._known.put(_hash(token), (found,))
         return found
 
     def any_key(self) -> bool:

@@ -7,7 +7,8 @@ from typing import Any
 from sqlalchemy import Connection
 
 from gristmill.core.database import Database
-from gristmill.core.errors import Invalid, Malformed, Violation
+from gristmill.core.errors import Invalid, Violation
+from gristmill.core.page_tokens import bad_page_token, read_page_token
 from gristmill.datasets import repository, sizes
 from gristmill.datasets.contract import Contract
 from gristmill.datasets.contract_parser import alter_contract, parse_contract
@@ -19,7 +20,7 @@ from gristmill.embeddings import registry
 from gristmill.jobs.admission import Admission
 from gristmill.jobs.submit import NewChunk, NewJob, WriteRequest, first_or, submit
 from gristmill.kit.ids import uuid7
-from gristmill.kit.pagination import BadPageToken, decode_page_token, encode_page_token
+from gristmill.kit.pagination import encode_page_token
 
 CREATE, ALTER, DROP = "dataset.create", "dataset.alter", "dataset.drop"
 State = Callable[[Connection, Dataset], dict[str, Any] | None]
@@ -138,13 +139,9 @@ class DatasetService:
         """Return a page of dataset bodies by name. Raises Malformed for a bad page token."""
         after = ""
         if page_token is not None:
-            try:
-                after = decode_page_token(page_token, _LIST_QUERY)[0]
-                if not isinstance(after, str) or "\0" in after:
-                    raise BadPageToken("the page token is malformed")
-            except (BadPageToken, IndexError) as error:
-                violation = Violation("/query/page_token", "bad_page_token", str(error), field="page_token")
-                raise Malformed(f"page_token: {error}", [violation]) from error
+            (after,) = read_page_token(page_token, _LIST_QUERY, str)
+            if "\0" in after:
+                raise bad_page_token()
         with self._database.autocommit() as connection:
             found = self._reader.list(connection, after, page_size + 1)
             listed = found[:page_size]

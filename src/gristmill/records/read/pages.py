@@ -11,18 +11,18 @@ from pydantic_core import ValidationError
 from sqlalchemy import Connection
 
 from gristmill.core.errors import Invalid, Violation
+from gristmill.core.page_tokens import read_page_token
 from gristmill.datasets.contract import EMBEDDING_COLUMN
 from gristmill.datasets.contract_parser import Contract, FieldSpec
 from gristmill.datasets.ddl import record_table
 from gristmill.datasets.describe import explain
 from gristmill.datasets.types import TYPES
 from gristmill.datasets.where import compile_where
-from gristmill.kit.pagination import BadPageToken, decode_page_token, encode_page_token
+from gristmill.kit.pagination import encode_page_token
 from gristmill.records.read.keyset import (
     SUBMISSION,
     Term,
     after,
-    bad_token,
     order_by,
     parse_order,
     read_values,
@@ -139,10 +139,7 @@ def read_page(
         # The bounds let no row without a time through, and an order without nulls is one range of an index.
         terms = tuple(Term(t.column, t.descending) if t.column == contract.time_field else t for t in terms)
     if query.page_token is not None:
-        try:
-            shown = decode_page_token(query.page_token, identity)
-        except BadPageToken as error:
-            raise bad_token(str(error)) from error
+        shown = read_page_token(query.page_token, identity)
         conditions.append(after(terms, read_values(terms, shown, contract), table))
     if not has_table:
         return Page([], None)

@@ -8,12 +8,13 @@ from typing import Literal
 from sqlalchemy import Connection
 
 from gristmill.core.database import Database
-from gristmill.core.errors import Invalid, Malformed, Violation
+from gristmill.core.errors import Invalid, Violation
+from gristmill.core.page_tokens import bad_page_token, read_page_token
 from gristmill.datasets.contract import FieldSpec
 from gristmill.datasets.lookup import Dataset, DatasetLookup
 from gristmill.jobs.errors import UnknownJob
 from gristmill.jobs.submit import NewJob
-from gristmill.kit.pagination import BadPageToken, decode_page_token, encode_page_token
+from gristmill.kit.pagination import encode_page_token
 from gristmill.records.reject import NOTE_COLUMNS
 from gristmill.records.rejects import repository
 from gristmill.records.rejects.repository import RejectingJob, StoredReject
@@ -52,13 +53,9 @@ class RejectService:
         query = f"rejects {job_id}"
         after = -1
         if page_token is not None:
-            try:
-                (after,) = decode_page_token(page_token, query)
-                if not isinstance(after, int) or not 0 <= after < 2**63:
-                    raise BadPageToken("the page token is malformed")
-            except ValueError as error:
-                violation = Violation("/query/page_token", "bad_page_token", str(error), field="page_token")
-                raise Malformed(f"page_token: {error}", [violation]) from error
+            (after,) = read_page_token(page_token, query, int)
+            if not 0 <= after < 2**63:
+                raise bad_page_token()
         with self._database.autocommit() as connection:
             columns = _columns(_job(connection, job_id))
             found = repository.page(connection, job_id, after, page_size, BYTES_PER_READ)

@@ -6,12 +6,12 @@ divided by the share that the filter keeps, in each graph.
 """
 
 import re
-import time
 import uuid
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
+from gristmill.kit.caches import SharedCache
 from gristmill.search.query.settings import MAX_SCAN_TUPLES
 from gristmill.search.query.statements import Condition
 
@@ -42,7 +42,7 @@ class Estimates:
     """Asks for estimates, remembering the sizes of tables."""
 
     def __init__(self) -> None:
-        self._totals: dict[uuid.UUID, tuple[float, int]] = {}
+        self._totals: SharedCache[uuid.UUID, int] = SharedCache(MAX_REMEMBERED, REMEMBERED)
 
     def ask(self, connection: Connection, dataset_id: uuid.UUID, table: str, where: Condition) -> Estimate:
         """Return the estimate for the filter. table: its quoted name."""
@@ -56,11 +56,8 @@ class Estimates:
 
     def _total(self, connection: Connection, dataset_id: uuid.UUID, table: str) -> int:
         known = self._totals.get(dataset_id)
-        if known is not None and known[0] > time.monotonic():
-            return known[1]
+        if known is not None:
+            return known
         sql = "SELECT reltuples FROM pg_class WHERE oid = to_regclass(%(table)s)"
         total = int(connection.exec_driver_sql(sql, {"table": table}).scalar() or 0)
-        if len(self._totals) >= MAX_REMEMBERED:
-            self._totals.clear()
-        self._totals[dataset_id] = (time.monotonic() + REMEMBERED, total)
-        return total
+        return self._totals.put(dataset_id, total)
