@@ -195,7 +195,7 @@ class TestNeighbours:
         others, one = self.submit(mill)
         sent = mill.sent()
         with mill.database.transaction() as connection:
-            unsend(connection, next(chunk for chunk in sent if chunk.job_id == one))
+            unsend(connection, *next((c.job_id, c.number, c.dispatch) for c in sent if c.job_id == one))
         again = mill.sent()
         assert mill.run(sent) == "4 done"
         self.check_others(mill, others)

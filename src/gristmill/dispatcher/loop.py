@@ -125,7 +125,7 @@ class Dispatcher:
                 with self._database.transaction() as connection:
                     for unsent in messages[place:]:
                         for chunk in unsent:
-                            repository.unsend(connection, chunk)
+                            repository.unsend(connection, chunk.job_id, chunk.number, chunk.dispatch)
                 raise
             _log_sent(message)
         return len(messages)

@@ -2,8 +2,6 @@
 
 import dataclasses
 import random
-import socket
-import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -32,6 +30,7 @@ from gristmill.jobs.notifications import Notifier
 from gristmill.jobs.repository import cancel, payloads
 from gristmill.jobs.repository import claim as claims
 from gristmill.jobs.repository import settle as settling
+from gristmill.jobs.worker_name import worker_name
 
 log = get_logger()
 # Seconds after which a chunk looks again whether what it waits for (Postgres, room on disk) is there.
@@ -80,7 +79,7 @@ class Executor:
         self._bundle = Bundle(database, registry, time_limit_error, self._after)
         self._job_ended: str | None = None
         self._late = False
-        self._worker = f"{socket.gethostname()}:{threading.get_native_id()}"
+        self._worker = worker_name()
 
     def run(self, job_id: uuid.UUID, number: int, dispatch: int) -> str:
         """Carry out the chunk that the message names; return how it ended, ``dropped`` if the message was stale."""

@@ -11,6 +11,8 @@ FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 3.0
 # Seconds that events for Flower are gathered before they are sent together.
 EVENTS_EVERY = 0.25
+# Seconds between two looks for pool processes that have ended.
+REAP_EVERY = 0.5
 
 
 class SteadyConsumer(Consumer):  # type: ignore[misc]
@@ -30,6 +32,14 @@ class SteadyConsumer(Consumer):  # type: ignore[misc]
             conn.ensure_connection, interval_start=FIRST_PAUSE, interval_step=1.0, interval_max=LONGEST_PAUSE
         )
         return super().ensure_connected(conn)
+
+    def register_with_event_loop(self, hub: Any) -> None:
+        """Look for ended pool processes more often than Celery's every five seconds.
+
+        The message of a chunk whose process was lost is only then acknowledged, and keeps a place of the prefetch.
+        """
+        super().register_with_event_loop(hub)
+        hub.call_repeatedly(REAP_EVERY, self.pool.maintain_pool)
 
     def on_send_event_buffered(self) -> None:
         """Send the events gathered so far, but four times a second at most: Celery would at every turn of its loop.

@@ -121,11 +121,10 @@ def mark_sent(connection: Connection, queue: str, free: float) -> list[Message]:
     return sorted(found, key=lambda message: (-message.priority, message.seq, message.number))
 
 
-def unsend(connection: Connection, message: Message) -> None:
-    """Take back a message that the broker refused for certain."""
-    connection.exec_driver_sql(
-        _UNSEND, {"job_id": str(message.job_id), "number": message.number, "dispatch": message.dispatch}
-    )
+def unsend(connection: Connection, job_id: uuid.UUID, number: int, dispatch: int) -> bool:
+    """Take back a message that certainly nobody will claim; False if it was claimed, or sent anew, before."""
+    parameters = {"job_id": str(job_id), "number": number, "dispatch": dispatch}
+    return bool(connection.exec_driver_sql(_UNSEND, parameters).rowcount)
 
 
 def resend_unclaimed(connection: Connection, after: float) -> list[tuple[uuid.UUID, int]]:

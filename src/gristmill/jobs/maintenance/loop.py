@@ -1,4 +1,4 @@
-"""What the dispatcher does beside dispatching, in a thread of its own: each task at its own interval."""
+"""The loop of maintenance tasks, run in a thread of dispatchers and worker parents: each task at its own interval."""
 
 import threading
 import time
@@ -20,18 +20,23 @@ class Maintenance:
         self._stop = stop
         self._every = min(period for period, _ in self._tasks)
         self._last = [0.0] * len(self._tasks)
+        self._waiting: set[int] = set()
 
     def run(self) -> None:
         while not self._stop.wait(self._every):
             for index, (period, task) in enumerate(self._tasks):
                 if time.monotonic() - self._last[index] >= period:
                     self._last[index] = time.monotonic()
-                    self._do(task)
+                    self._do(index, task)
 
-    def _do(self, task: Callable[[], object]) -> None:
+    def _do(self, index: int, task: Callable[[], object]) -> None:
         try:
             task()
+            self._waiting.discard(index)
         except GristmillError as error:
-            log.warning("maintenance.waiting", error=error.detail)
+            # Once for each outage and task, not at every try.
+            if index not in self._waiting:
+                log.warning("maintenance.waiting", error=error.detail)
+            self._waiting.add(index)
         except Exception:
             log.exception("maintenance.defect")
