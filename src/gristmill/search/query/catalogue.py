@@ -5,8 +5,8 @@ import uuid
 
 from sqlalchemy import Connection
 
-from gristmill.search import repository
 from gristmill.search.query.vector import Ranges
+from gristmill.search.repository import catalogue
 
 MAX_CACHED = 10_000
 
@@ -26,7 +26,7 @@ class Catalogue:
         known = self._known.get(dataset_id)
         if known is not None and known[0] > time.monotonic():
             return known[1]
-        ranges = repository.ready_ranges(connection, dataset_id)
+        ranges = catalogue.ready_ranges(connection, dataset_id)
         if len(self._known) >= MAX_CACHED:
             self._known.clear()
         self._known[dataset_id] = (time.monotonic() + self._seconds, ranges)
