@@ -7,8 +7,8 @@ from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from gristmill.core.database import Database
-from gristmill.jobs.counters import read_counters
 from gristmill.jobs.repository import read
+from gristmill.jobs.repository.counters import read_counters
 from gristmill.search.repository.recall import list_measured
 
 REQUEST_SECONDS = Histogram(

@@ -8,8 +8,10 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 from sqlalchemy.dialects.postgresql import insert
 
+from gristmill.core.database import DATA_SCHEMA
 from gristmill.datasets.tables import LIVE_STATES, dataset_versions, datasets
 from gristmill.jobs.repository import read as jobs
+from gristmill.kit.identifiers import quote
 
 Row = sa.RowMapping
 
@@ -44,6 +46,13 @@ SELECT d.id, d.name, v.contract FROM gristmill.datasets AS d, LATERAL (
     WHERE dataset_id = d.id AND state = 'applied' ORDER BY version DESC LIMIT 1
 ) AS v
 WHERE d.state = 'ready' AND v.contract ? %(member)s AND (%(id)s::uuid IS NULL OR d.id = %(id)s::uuid) ORDER BY d.id
+"""
+
+_CHANGED = """
+SELECT relname FROM pg_stat_user_tables
+WHERE schemaname = %(schema)s AND n_mod_since_analyze >= greatest(%(least)s, %(part)s * n_live_tup)
+    AND NOT (relname = ANY(%(not_now)s))
+ORDER BY n_mod_since_analyze DESC LIMIT 1
 """
 
 _PENDING = (
@@ -211,3 +220,16 @@ def release_failed(connection: Connection, name: str) -> None:
         .where(datasets.c.name == name, datasets.c.state == "failed")
         .values(state="dropped", dropped_at=sa.func.now())
     )
+
+
+def find_changed(connection: Connection, least: int, part: float, not_now: list[str]) -> str | None:
+    """Return the table that has changed most since it was analysed: ``least`` rows, and that part of all of them."""
+    parameters = {"schema": DATA_SCHEMA, "least": least, "part": part, "not_now": not_now}
+    found: str | None = connection.exec_driver_sql(_CHANGED, parameters).scalar()
+    return found
+
+
+def analyze(connection: Connection, table: str, lock_timeout: str) -> None:
+    """Analyse the table, unless its lock cannot be had for so long: then Contended ends the transaction."""
+    connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{lock_timeout}'")
+    connection.exec_driver_sql(f"ANALYZE {quote(DATA_SCHEMA)}.{quote(table)}")
