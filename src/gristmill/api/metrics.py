@@ -7,9 +7,9 @@ from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from gristmill.core.database import Database
-from gristmill.jobs.counters import read_counters
 from gristmill.jobs.repository import read
-from gristmill.search.recall.measure import read_recalls
+from gristmill.jobs.repository.counters import read_counters
+from gristmill.search.repository.recall import list_measured
 
 REQUEST_SECONDS = Histogram(
     "gristmill_request_seconds",
@@ -45,7 +45,7 @@ class PostgresCollector:
             queued = read.count_queued(connection)
             live = read.live_processes(connection)
             stored = read_counters(connection)
-            recalls = read_recalls(connection)
+            recalls = list_measured(connection)
         age = GaugeMetricFamily(
             "gristmill_oldest_due_chunk_seconds",
             "Age of the oldest chunk that is due and not claimed.",

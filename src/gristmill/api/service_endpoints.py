@@ -22,8 +22,7 @@ def build_router(database: Database) -> APIRouter:
     @router.get("/readyz")
     def ready() -> JSONResponse:
         """Say whether Postgres answers: that is all that a write or a read needs. Without it 503."""
-        with database.autocommit() as connection:
-            connection.exec_driver_sql("SELECT 1")
+        database.ping()
         return JSONResponse({"status": "ready"})
 
     @router.get("/metrics")

@@ -107,6 +107,11 @@ class Database:
         for connection in list(self._raw):
             connection.close()
 
+    def ping(self) -> None:
+        """Raise DatabaseUnavailable if Postgres does not answer."""
+        with self.autocommit() as connection:
+            connection.execute(text("SELECT 1"))
+
     def check_pgvector(self) -> None:
         """Raise Unavailable if pgvector is missing or older than 0.8.4 (index corruption and an overflow before it)."""
         with self.autocommit() as connection:
@@ -131,6 +136,15 @@ class Database:
         if found is None or not found[0]:
             what = "there is no such tablespace" if found is None else "the database user may create nothing in it"
             raise Unavailable(f"The tablespace {self._tablespace} cannot be used (database_tablespace): {what}")
+
+
+def set_time_limit(connection: Connection, seconds: float | None) -> None:
+    """Let statements take so long for the rest of the transaction; None: as long as the connection does by default.
+
+    0: as long as they need, for what grows with the size of a table.
+    """
+    limit = "DEFAULT" if seconds is None else f"'{int(seconds * 1000)}ms'"
+    connection.exec_driver_sql(f"SET LOCAL statement_timeout TO {limit}")
 
 
 class Listener:

@@ -205,6 +205,11 @@ def _set_storage(connection: Connection, table: str, column: str, storage: str) 
     _execute(connection, f"ALTER TABLE {_quoted(table)} ALTER COLUMN {quote(column)} SET STORAGE {storage}")
 
 
+def quoted_table(contract: Contract) -> str:
+    """Return the name of the dataset's table as statements take it."""
+    return _quoted(contract.name)
+
+
 def _quoted(name: str) -> str:
     return f"{quote(DATA_SCHEMA)}.{quote(name)}"
 

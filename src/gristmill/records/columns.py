@@ -10,10 +10,11 @@ import pyarrow.compute as pc
 
 from gristmill.datasets.contract import EMBEDDING_COLUMN, Contract, FieldSpec
 from gristmill.datasets.types import TYPES, dump_json
-from gristmill.records.validation.rows import Row
 
 # The column of a payload that holds the index of each record in its request, where some are missing in between.
 ORD_COLUMN = "_ord"
+# A validated record: canonical values by the names of its fields.
+Row = dict[str, Any]
 
 
 def to_table(contract: Contract, rows: Sequence[Row]) -> pa.Table:

@@ -11,7 +11,7 @@ from gristmill.datasets.contract import Contract
 from gristmill.datasets.embedders import require_same
 from gristmill.datasets.lookup import Dataset
 from gristmill.embeddings.port import Embedder
-from gristmill.records.validation.rows import Row
+from gristmill.records.columns import Row
 
 Vectors = np.ndarray[Any, np.dtype[np.float32]]
 # Gives the vectors of the records in the table, float32 of shape (records, dimensions), or None if it makes none.

@@ -11,9 +11,8 @@ from functools import lru_cache
 import pyarrow as pa
 from sqlalchemy.dialects import postgresql
 
-from gristmill.core.database import DATA_SCHEMA
 from gristmill.datasets.contract import EMBEDDING_COLUMN, Contract
-from gristmill.datasets.ddl import plain_vectors, record_table
+from gristmill.datasets.ddl import plain_vectors, quoted_table, record_table
 from gristmill.datasets.types import TYPES
 from gristmill.kit.identifiers import quote
 
@@ -36,10 +35,6 @@ class Statements:
     copy: str
     merge: str
     direct_copy: str | None
-
-
-def quoted_table(contract: Contract) -> str:
-    return f"{quote(DATA_SCHEMA)}.{quote(contract.name)}"
 
 
 @lru_cache(maxsize=512)

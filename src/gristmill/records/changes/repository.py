@@ -8,13 +8,11 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from gristmill.datasets.contract import EMBEDDING_COLUMN, Contract
-from gristmill.datasets.ddl import record_table
+from gristmill.datasets.ddl import quoted_table, record_table
 from gristmill.datasets.types import dump_json
 from gristmill.datasets.where import compile_where
 from gristmill.kit.identifiers import quote
-from gristmill.records.apply.statements import quoted_table
-from gristmill.records.columns import vector_text
-from gristmill.records.validation.rows import Row
+from gristmill.records.columns import Row, vector_text
 
 Key = tuple[Any, ...]
 # Takes the text fields that a record is embedded from, by name; gives its vector, or None if there is nothing to embed.

@@ -5,6 +5,7 @@ from typing import Any
 from pydantic_core import from_json
 from sqlalchemy import Connection
 
+from gristmill.core.database import set_time_limit
 from gristmill.datasets.contract import Contract
 from gristmill.datasets.keys import show_key
 from gristmill.datasets.types import TYPES
@@ -74,7 +75,7 @@ class DeleteWhereHandler(TransactionalHandler):
     def apply(self, connection: Connection, task: ChunkTask, prepared: Any) -> Outcome:
         contract = self._targets.present(connection, task).contract
         # However many records the filter finds: the time limit of the worker ends it.
-        connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+        set_time_limit(connection, 0)
         deleted = repository.delete_where(connection, contract, from_json(task.payload or b"")["where"])
         return Outcome(result={"deleted": deleted})
 

@@ -12,12 +12,11 @@ from pydantic_core import ValidationError
 from gristmill.core.errors import Violation
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.types import TYPES
-from gristmill.records.columns import to_table
+from gristmill.records.columns import Row, to_table
 from gristmill.records.readers.context import ReadContext, RecordBlock, count_from, refuse
 from gristmill.records.validation.accepted import storage_type
 from gristmill.records.validation.columns import check_columns
 from gristmill.records.validation.json_values import read_row, show_row
-from gristmill.records.validation.rows import Row
 
 # Blocks are judged in pieces of about this size, and of at most so many rows.
 PIECE_BYTES = 4 * 1024 * 1024

@@ -13,11 +13,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv as arrow_csv
 
+from gristmill.records.columns import Row
 from gristmill.records.readers.columnar import to_steps
 from gristmill.records.readers.context import BLOCK_BYTES, MAX_RECORD_BYTES, ReadContext, RecordBlock
 from gristmill.records.readers.csv_rows import CsvRow, read_rows, split_row
 from gristmill.records.readers.rows import Rows
-from gristmill.records.validation.rows import Row
 
 Validate = Callable[[CsvRow, int], Row | None]
 Places = npt.NDArray[np.int64]

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic_core import ValidationError
 
 from gristmill.core.errors import Invalid, Malformed, Violation
-from gristmill.records.columns import to_table
+from gristmill.records.columns import Row, to_table
 from gristmill.records.readers.context import (
     BLOCK_BYTES,
     LINES_BYTES,
@@ -25,7 +25,6 @@ from gristmill.records.readers.context import (
 )
 from gristmill.records.readers.rows import STEP_ROWS
 from gristmill.records.readers.texts import validate_texts
-from gristmill.records.validation.rows import Row
 
 # Up to this size a body is validated in one call; only when that fails is it cut up to find where it is wrong.
 SHORT_BYTES = 64 * 1024

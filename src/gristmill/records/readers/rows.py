@@ -2,9 +2,8 @@
 
 import numpy as np
 
-from gristmill.records.columns import to_table
+from gristmill.records.columns import Row, to_table
 from gristmill.records.readers.context import BLOCK_BYTES, ReadContext, RecordBlock
-from gristmill.records.validation.rows import Row
 
 # Rows are turned into columns in steps of this many, or of this much text, whichever comes first.
 STEP_ROWS = 1000

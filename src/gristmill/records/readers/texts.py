@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 from pydantic_core import ValidationError
 
 from gristmill.core.errors import Violation
-from gristmill.records.columns import to_table
+from gristmill.records.columns import Row, to_table
 from gristmill.records.readers.context import ReadContext, RecordBlock, count_from, refuse
 from gristmill.records.readers.rows import Rows
-from gristmill.records.validation.rows import Row, json_depth
+from gristmill.records.validation.rows import json_depth
 
 
 def validate_texts(

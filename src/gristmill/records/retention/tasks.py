@@ -13,6 +13,7 @@ from gristmill.core.logs import get_logger
 from gristmill.datasets.lookup import Dataset, scope_of
 from gristmill.datasets.types import TYPES
 from gristmill.jobs.handlers import ChunkTask, IdempotentHandler, Outcome
+from gristmill.jobs.repository import scopes
 from gristmill.jobs.submit import NewChunk, NewJob, WriteRequest, submit, unfinished_in_scope
 from gristmill.kit.ids import uuid7
 from gristmill.records.retention import repository
@@ -50,7 +51,7 @@ class ExpireHandler(IdempotentHandler):
                 return Outcome(result={"deleted": 0})
             cutoff = repository.cutoff_of(connection, found[0])
         with self._database.transaction() as connection:
-            horizon = repository.horizon_of(connection, scope_of(found[0].name))
+            horizon = scopes.horizon(connection, scope_of(found[0].name))
         total, ends = 0, time.monotonic() + SECONDS_PER_JOB
         while True:
             task.check()
@@ -66,7 +67,7 @@ class ExpireHandler(IdempotentHandler):
         try:
             with self._database.transaction() as connection:
                 # Asked each time: the contract may let records stay longer by now, or the dataset may be gone.
-                found = repository.expiring_datasets(connection, dataset_id)
+                found = repository.expiring_datasets(connection, dataset_id, lock=True)
                 if not found or repository.cutoff_of(connection, found[0]) < cutoff:
                     return 0
                 return repository.delete_old(connection, found[0], cutoff, horizon, ROWS_PER_TRANSACTION)

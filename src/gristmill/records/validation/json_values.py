@@ -14,7 +14,8 @@ import pyarrow as pa
 from pydantic_core import from_json
 
 from gristmill.datasets.contract import FieldSpec
-from gristmill.records.validation.rows import RecordValidator, Row
+from gristmill.records.columns import Row
+from gristmill.records.validation.rows import RecordValidator
 
 
 def read_row(validator: RecordValidator, table: pa.Table, index: int) -> Row:

@@ -15,8 +15,7 @@ from gristmill.datasets.contract import EMBEDDING_COLUMN, Contract, FieldSpec
 from gristmill.datasets.describe import explain, shorten
 from gristmill.datasets.types import TYPES
 from gristmill.datasets.validation import embedding_schema
-
-Row = dict[str, Any]
+from gristmill.records.columns import Row
 
 # A record with more errors than this is reported as one: listing a million unknown members would need gigabytes.
 MAX_ERRORS_PER_RECORD = 200

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from gristmill.search.repository import Segment
+from gristmill.search.repository.catalogue import Segment
 
 # Fewer rows are scanned faster than a graph of them is walked.
 MIN_ROWS = 1000

@@ -11,13 +11,15 @@ from sqlalchemy.exc import DBAPIError
 from gristmill.core.database import Database
 from gristmill.core.logs import get_logger
 from gristmill.datasets.lookup import scope_of as records_of
+from gristmill.jobs.repository import scopes
 from gristmill.jobs.submit import WriteRequest, submit, unfinished_in_scope
 from gristmill.kit.ids import uuid7
-from gristmill.search import repository
 from gristmill.search.index.policy import next_step
 from gristmill.search.index.settings import SETTLED_PART, BuildSettings, limits_of
 from gristmill.search.index.state import read_index_state
 from gristmill.search.index.tasks import index_build, scope_of
+from gristmill.search.repository import catalogue, record_ids
+from gristmill.search.repository.searchable import find_searchable, list_sealed
 
 log = get_logger()
 PRINCIPAL = "gristmill"
@@ -72,8 +74,8 @@ class IndexScheduler:
         if not self._rows:
             return 0
         with self._database.autocommit() as connection:
-            found = repository.searchable_datasets(connection)
-            leftovers = repository.leftovers(connection)
+            found = list_sealed(connection)
+            leftovers = catalogue.leftovers(connection)
         self._watched = {row.id: self._watched.get(row.id, _Watched()) for row in found}
         return sum(self._look(row, row.id in leftovers) for row in found if not row.hold)
 
@@ -89,7 +91,7 @@ class IndexScheduler:
     def _look_at(self, row: Any, left: bool, watched: _Watched) -> bool:
         now = time.monotonic()
         with self._database.autocommit() as connection:
-            self._note_end(watched, repository.highest_id(connection, row.name), now)
+            self._note_end(watched, record_ids.highest_id(connection, row.name), now)
             if now < watched.not_before:
                 return False
             loading = self._is_loading(connection, row.name, watched)
@@ -97,7 +99,7 @@ class IndexScheduler:
             needed = max(self._settings.min_rows, self._rows // SETTLED_PART if settled else self._rows)
             # Numbers have gaps where records were replaced, so only a count tells.
             due = watched.highest - row.sealed_to + 1 >= needed and (
-                repository.count_records(connection, row.name, row.sealed_to, limit=needed) >= needed
+                record_ids.count_records(connection, row.name, row.sealed_to, limit=needed) >= needed
             )
             if not due and not left and not (not loading and self._is_mending_due(connection, row, watched, now)):
                 return False
@@ -123,11 +125,11 @@ class IndexScheduler:
         A trickle is no load: segments are merged while it goes on.
         """
         arrived = max(watched.arrived, watched.highest - watched.mark)
-        return arrived >= self._rows or repository.pending_records(connection, records_of(name)) >= self._rows
+        return arrived >= self._rows or scopes.pending_records(connection, records_of(name)) >= self._rows
 
     def _is_mending_due(self, connection: Connection, row: Any, watched: _Watched, now: float) -> bool:
         """Say whether segments are due to be merged or built anew."""
-        changes = repository.changes(connection, row.name)
+        changes = record_ids.changes(connection, row.name)
         same_segments = watched.counted[0] == row.signature
         if not row.signature or (same_segments and changes - watched.counted[1] < RECOUNT_CHANGES):
             return False
@@ -136,7 +138,7 @@ class IndexScheduler:
         watched.counted, watched.counted_at = (row.signature, changes), now
         # A tail that is due is the other condition: here it counts as empty.
         found = read_index_state(connection, row.id, row.name, self._settings.parameters, longest_tail=0)
-        dataset = repository.find_searchable(connection, row.id)
+        dataset = find_searchable(connection, row.id)
         if dataset is None:
             return False
         return next_step(found, limits_of(connection, dataset, self._settings).policy, needed=1) is not None

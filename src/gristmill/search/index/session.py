@@ -15,7 +15,7 @@ from gristmill.core.errors import Unavailable
 from gristmill.datasets.lookup import DROPPED
 from gristmill.jobs.errors import JobDropped
 from gristmill.search.errors import IndexBuildInterrupted, NoDiskLeft, OutOfSpace
-from gristmill.search.repository import LOCK_KEY
+from gristmill.search.repository.indexes import LOCK_KEY
 
 # CREATE INDEX CONCURRENTLY waits for every transaction that was there before it. One that stays longer than this is
 # more likely forgotten than busy; the build is tried again later.

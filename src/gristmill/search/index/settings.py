@@ -4,10 +4,10 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
 
-from gristmill.search import repository
 from gristmill.search.index.graph import GraphParameters, most_rows
 from gristmill.search.index.policy import MIN_ROWS, Policy
-from gristmill.search.repository import Searchable
+from gristmill.search.repository import indexes
+from gristmill.search.repository.searchable import Searchable
 
 # Of what Postgres is told to have for files, which as a rule is half of the machine's memory.
 MEMORY_SHARE = 4
@@ -42,6 +42,6 @@ class Limits:
 
 def limits_of(connection: Connection, dataset: Searchable, settings: BuildSettings) -> Limits:
     """Return what the settings mean for a dataset, whose vectors decide how many rows fit the memory."""
-    memory_mb = settings.memory_mb or repository.cache_mb(connection) // MEMORY_SHARE
+    memory_mb = settings.memory_mb or indexes.cache_mb(connection) // MEMORY_SHARE
     most = most_rows(dataset, settings.parameters, memory_mb)
     return Limits(memory_mb, Policy(settings.seal_rows, most, settings.min_rows))

@@ -5,8 +5,8 @@ import uuid
 from sqlalchemy import Connection
 
 from gristmill.kit.caches import SharedCache
-from gristmill.search import repository
 from gristmill.search.query.vector import Ranges
+from gristmill.search.repository import catalogue
 
 MAX_CACHED = 10_000
 
@@ -23,4 +23,4 @@ class Catalogue:
     def ready(self, connection: Connection, dataset_id: uuid.UUID) -> Ranges:
         """Return (lo, hi) of the ready segments, in order."""
         known = self._known.get(dataset_id)
-        return self._known.put(dataset_id, repository.ready_ranges(connection, dataset_id)) if known is None else known
+        return self._known.put(dataset_id, catalogue.ready_ranges(connection, dataset_id)) if known is None else known

@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 from gristmill.kit.caches import SharedCache
 from gristmill.search.query.settings import MAX_SCAN_TUPLES
 from gristmill.search.query.statements import Condition
+from gristmill.search.repository import planning
 
 # Seconds for which the number of a table's rows is remembered; it only chooses between two ways to the same answer.
 REMEMBERED = 10.0
@@ -48,8 +49,7 @@ class Estimates:
         """Return the estimate for the filter. table: its quoted name."""
         total = self._total(connection, dataset_id, table)
         # With a column that no index holds: reading an index alone would be far cheaper than what is needed.
-        explained = f"EXPLAIN SELECT _embedding FROM {table} WHERE {where.sql}"
-        first = str(connection.exec_driver_sql(explained, where.parameters).scalar())
+        first = planning.explain(connection, f"SELECT _embedding FROM {table} WHERE {where.sql}", where.parameters)
         found = _PLAN.search(first)
         assert found is not None, first
         return Estimate(int(found[2]), total, float(found[1]))
@@ -58,6 +58,4 @@ class Estimates:
         known = self._totals.get(dataset_id)
         if known is not None:
             return known
-        sql = "SELECT reltuples FROM pg_class WHERE oid = to_regclass(%(table)s)"
-        total = int(connection.exec_driver_sql(sql, {"table": table}).scalar() or 0)
-        return self._totals.put(dataset_id, total)
+        return self._totals.put(dataset_id, planning.estimated_rows(connection, table))
