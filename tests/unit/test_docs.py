@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gristmill.jobs.handlers import Registry
+from gristmill.plugin import Registry
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -41,3 +41,11 @@ def test_the_example_of_a_job_type_can_be_registered() -> None:
     registry = Registry()
     example.register(registry, None)
     assert [handler.type for handler in registry] == ["weather.daily"]
+
+
+def test_examples_and_test_plugins_import_the_stable_module_and_nothing_else_of_gristmill() -> None:
+    for file in [*(ROOT / "examples").glob("*.py"), ROOT / "tests" / "support" / "plugin.py"]:
+        imports = set(
+            re.findall(r"^\s*(?:from|import) (gristmill[\w.]*)", file.read_text(encoding="utf-8"), re.MULTILINE)
+        )
+        assert imports == {"gristmill.plugin"}, file

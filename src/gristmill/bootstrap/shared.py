@@ -54,6 +54,10 @@ class Gristmill:
             seal_rows=self.settings.search_seal_rows,
         )
 
+    def wake(self) -> None:
+        """Wake the dispatchers, after a commit that made something due. They look every ``dispatcher.poll`` anyway."""
+        self.notifier.due()
+
     def check(self) -> None:
         """Raise Unavailable for a pgvector that is too old; name the datasets whose embedder is another one here.
 
