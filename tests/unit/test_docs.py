@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from benchmarks.report_markdown import BEGIN, END
 
 from gristmill.plugin import Registry
 
@@ -30,6 +31,20 @@ def test_the_readme_names_tests_for_all_nine_promises_and_they_carry_the_mark() 
         assert files, f"promise {number} names no test"
         for file in files:
             assert f"mark.promise({number})" in (ROOT / file).read_text(encoding="utf-8"), f"{file}: {number}"
+
+
+def test_the_readme_is_short_and_its_figures_are_those_of_the_page_of_performance() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(readme.splitlines()) <= 250
+    shown = readme[readme.index("## Ten figures") : readme.index("## Where to read on")]
+    rows = re.findall(r"^\| (?!what)[^|]+ \| ([^|]+) \|$", shown, re.MULTILINE)
+    assert len(rows) == 10
+    page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    table = page[page.index(BEGIN) : page.index(END)]
+    # A measured number has a decimal point, a thousands separator or a unit behind it; "p50" and "recall@10" are words.
+    numbers = [number for row in rows for number in re.findall(r"(?<![\w@.])\d[\d.,]*\d(?![\w.])", row)]
+    assert len(numbers) >= 10
+    assert [number for number in numbers if not re.search(rf"(?<![\d.,]){re.escape(number)}(?![\d])", table)] == []
 
 
 def test_the_example_of_a_job_type_can_be_registered() -> None:
