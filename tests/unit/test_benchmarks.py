@@ -1,4 +1,4 @@
-"""What the bench computes by itself: the table of docs/performance.md, the SQL in Postgres' log, recall against the exact answer."""
+"""What the bench computes by itself: the page of figures, the SQL in Postgres' log, recall against the exact answer."""
 
 import json
 from pathlib import Path
