@@ -1,7 +1,7 @@
-"""SQL of deletion by age: which records are too old, and how they go a few thousand at a time.
+"""SQL of deletion by age: which records are too old, and how they are deleted, a few thousand at a time.
 
-What is deleted never changes the outcome of the jobs: a record goes only when its job's number lies below that of every
-unfinished job of the dataset, so no record that it had superseded can come after it.
+What is deleted never changes the outcome of the jobs: a record is deleted only when its job's number is below that of
+every unfinished job of the dataset, so no record that it has superseded can be written after it.
 """
 
 import uuid
@@ -15,7 +15,7 @@ from gristmill.datasets.contract import Contract, load_contract
 from gristmill.datasets.retention_period import parse_retention_period
 from gristmill.kit.identifiers import quote
 
-# By the contract that the table has: a change that is still on its way may yet be cancelled.
+# By the contract that the table has: a pending change may still be cancelled.
 _KEEPING = """
 SELECT d.id, d.name, v.contract FROM gristmill.datasets AS d, LATERAL (
     SELECT contract FROM gristmill.dataset_versions
@@ -28,15 +28,15 @@ _CUTOFF = {
     # A day is as old as its end.
     "date": "SELECT ((now() - %(keep)s) AT TIME ZONE 'UTC')::date",
 }
-# Whoever has drawn a number holds the scope's lock until it commits; under the lock all of them are seen.
+# A submission that has drawn a number holds the scope's lock until it commits: under the lock all numbers are visible.
 _LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(%(scope)s, 0))"
 _HORIZON = """
 SELECT coalesce((SELECT min(seq) FROM gristmill.jobs WHERE scope = %(scope)s AND finished_at IS NULL),
     (SELECT last_value + 1 FROM gristmill.job_number))
 """
 _ANY = "SELECT EXISTS (SELECT FROM {table} WHERE {time} < %(cutoff)s)"
-# Whatever a writer holds is left for the next time. The dataset is looked at in the statement itself: the table of the
-# name could be another one's by now.
+# Rows that a writer has locked are left for the next run. The statement itself checks the dataset: the table of that
+# name could belong to another dataset by now.
 _DELETE = """
 DELETE FROM {table} WHERE ctid = ANY(ARRAY(
     SELECT ctid FROM {table} WHERE {time} < %(cutoff)s AND _seq < %(horizon)s
