@@ -40,7 +40,7 @@ def needs(scope: Permission) -> Callable[..., Awaitable[None]]:
     async def check(request: Request) -> None:
         principal = principal_of(request)
         if PERMISSIONS.index(principal.scope) < PERMISSIONS.index(scope):
-            raise Forbidden(f"This call needs a key of scope {scope}; {principal.name} has {principal.scope}")
+            raise Forbidden(f"This call needs the permission {scope}; {principal.name} has {principal.scope}")
 
     return check
 
