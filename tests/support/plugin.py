@@ -13,15 +13,16 @@ from typing import Any
 from celery.exceptions import SoftTimeLimitExceeded
 from sqlalchemy import Connection, text
 
-from gristmill.core.errors import Conflict, Unavailable
-from gristmill.jobs.handlers import (
+from gristmill.plugin import (
     ChunkTask,
+    Conflict,
     IdempotentHandler,
     Outcome,
     Pair,
     Registry,
     SharingHandler,
     TransactionalHandler,
+    Unavailable,
 )
 
 EFFECTS = """

@@ -1,4 +1,4 @@
-"""What the bench computes by itself: the README's table, the SQL in Postgres' log, recall against the exact answer."""
+"""What the bench computes by itself: the page of figures, the SQL in Postgres' log, recall against the exact answer."""
 
 import json
 from pathlib import Path
@@ -38,18 +38,18 @@ class TestTable:
         ]
 
     def test_it_replaces_what_stands_between_the_marks_and_nothing_else(self, tmp_path: Path) -> None:
-        readme = tmp_path / "README.md"
-        readme.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n", encoding="utf-8")
-        put(readme, "new", [tmp_path / "images" / "jobs.png"])
-        shown = readme.read_text(encoding="utf-8")
+        page = tmp_path / "performance.md"
+        page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n", encoding="utf-8")
+        put(page, "new", [tmp_path / "images" / "jobs.png"])
+        shown = page.read_text(encoding="utf-8")
         assert shown == f"before\n{BEGIN}\nnew\n\n![Small jobs per second](images/jobs.png)\n{END}\nafter\n"
 
     def test_a_file_without_marks_is_left_alone(self, tmp_path: Path) -> None:
-        readme = tmp_path / "README.md"
-        readme.write_text("text", encoding="utf-8")
+        page = tmp_path / "performance.md"
+        page.write_text("text", encoding="utf-8")
         with pytest.raises(ValueError, match="no marks"):
-            put(readme, "new", [])
-        assert readme.read_text(encoding="utf-8") == "text"
+            put(page, "new", [])
+        assert page.read_text(encoding="utf-8") == "text"
 
 
 class TestLoggedStatements:

@@ -34,7 +34,7 @@ def create_key(database: Database, name: str, scope: str, token: str | None = No
 
 
 def ensure_key(database: Database, name: str, scope: str, token: str) -> None:
-    """Make sure that ``token`` is valid: for keys that a deployment brings along in its environment."""
+    """Make sure that ``token`` is valid: for keys that a deployment sets in its environment."""
     with database.transaction() as connection:
         if repository.find_key(connection, _hash(token)) is not None:
             return
@@ -49,7 +49,7 @@ def list_keys(database: Database) -> list[dict[str, Any]]:
 
 
 def revoke_key(database: Database, name: str) -> None:
-    """Make the key useless within seconds. Raises NotFound."""
+    """Revoke the key: within seconds it is refused. Raises NotFound."""
     with database.transaction() as connection:
         if not repository.revoke_key(connection, name):
             raise NotFound(f"There is no key named {name!r} in use")

@@ -51,7 +51,7 @@ def check_access(settings: Settings, gristmill: Gristmill) -> None:
     if not KeyRing(gristmill.database).any_key():
         raise Unavailable(
             f"The API will not listen on {settings.api_host} without an API key: "
-            "make one with `gristmill keys create NAME --scope admin`, or listen on 127.0.0.1"
+            "make one with `gristmill keys create NAME --permission admin`, or listen on 127.0.0.1"
         )
 
 

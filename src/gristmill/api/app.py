@@ -1,4 +1,4 @@
-"""The REST application: routers of all domains under /api/v1, behind the gate."""
+"""The REST application: routers of all domains under /api/v1, behind the middleware."""
 
 import asyncio
 import contextlib

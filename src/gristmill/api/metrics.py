@@ -1,4 +1,4 @@
-"""``/metrics``: figures of this process, and those of all processes that Postgres keeps."""
+"""``/metrics``: the metrics of this process, and those of all processes that Postgres keeps."""
 
 from collections import defaultdict
 from collections.abc import Iterable

@@ -27,7 +27,7 @@ def build_router(database: Database) -> APIRouter:
 
     @router.get("/metrics")
     def metrics() -> Response:
-        """Figures for Prometheus."""
+        """Metrics for Prometheus."""
         return Response(render(registry), media_type=CONTENT_TYPE_LATEST)
 
     @router.get("/version")

@@ -1,6 +1,7 @@
 """The handlers of all job types, those of plugins included."""
 
 import importlib
+import warnings
 
 from gristmill.bootstrap.shared import Gristmill
 from gristmill.core.config import Settings, load_settings
@@ -23,6 +24,8 @@ def build_registry(gristmill: Gristmill) -> Registry:
     registry = Registry()
     for handler in _handlers(gristmill):
         registry.add(handler)
+    # Python hides deprecations outside of __main__: those of plugins belong into the log of whoever runs them.
+    warnings.filterwarnings("default", message=".*gristmill.plugin", category=DeprecationWarning)
     for name in gristmill.settings.jobs_plugins.split():
         importlib.import_module(name).register(registry, gristmill)
     return registry

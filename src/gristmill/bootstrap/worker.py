@@ -30,8 +30,8 @@ def build_executor(
 ) -> Executor:
     """Return the executor.
 
-    registry: the handlers, where they are at hand. draining: says whether the process is to end. time_limit_error: what
-    announces a time limit.
+    registry: the handlers, if they are built already. draining: says whether the process is to end. time_limit_error:
+    the exception that announces a time limit.
     """
     settings = gristmill.settings
     heartbeat = Heartbeat(gristmill.database, lease=settings.jobs_lease, interval=settings.jobs_heartbeat)

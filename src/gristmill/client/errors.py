@@ -63,7 +63,7 @@ class Unauthenticated(Refused):
 
 
 class Forbidden(Refused):
-    """The API key does not have the scope."""
+    """The API key does not have the permission."""
 
 
 class NotFound(Refused):

@@ -39,8 +39,8 @@ class Database:
     """A pool of connections to one Postgres. ``url`` is a libpq URL; ``name`` shows up in pg_stat_activity.
 
     statement_timeout: seconds. idle_timeout: seconds that a client may be silent within a transaction before Postgres
-    ends it; until then the locks of a client that froze are in everybody's way. tablespace: where tables and indexes
-    that these connections make are put; empty for the database's own.
+    ends it; until then the locks of a frozen client block others. tablespace: where tables and indexes that these
+    connections make are put; empty for the database's own.
     """
 
     def __init__(

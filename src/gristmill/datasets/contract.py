@@ -1,4 +1,4 @@
-"""The contract of a dataset as frozen values: fields, key, time field, embedding. The checks are in ``contract``."""
+"""The contract of a dataset as frozen values: fields, key, time field, embedding. ``contract_checks`` has the rules."""
 
 import json
 from functools import cached_property
@@ -86,7 +86,7 @@ class TextSearchSpec(BaseModel):
 
 
 class Contract(BaseModel):
-    """A checked contract. Build it with ``contract.parse_contract`` or, from storage, ``load_contract``."""
+    """A checked contract. Build it with ``contract_parser.parse_contract`` or, from storage, ``load_contract``."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 

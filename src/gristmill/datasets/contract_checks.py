@@ -120,14 +120,14 @@ def check_keep(contract: Contract) -> Iterator[Violation]:
 
 
 def check_size(contract: Contract) -> Iterator[Violation]:
-    """Yield a place if the contract has more fields than a table should have columns."""
+    """Yield a violation if the contract has more fields than a table should have columns."""
     if len(contract.fields) > MAX_FIELDS:
         reason = f"{len(contract.fields)} fields are too many: a dataset has at most {MAX_FIELDS}"
         yield Violation("/fields", "too_many", reason, field="fields")
 
 
 def check_names(fields: tuple[FieldSpec, ...]) -> Iterator[Violation]:
-    """Yield a place for every name that occurs a second time."""
+    """Yield a violation for every name that occurs a second time."""
     seen: set[str] = set()
     for index, field in enumerate(fields):
         if field.name in seen:

@@ -1,6 +1,6 @@
 """The table of a dataset: its columns and indexes as SQLAlchemy sees them, and the DDL that makes, changes, drops it.
 
-No table ever has a vector index that a write must feed; ``search`` builds those over sealed ranges, one by one.
+No table ever has a vector index that a write must update; ``search`` builds those over sealed ranges, one by one.
 """
 
 import contextlib
@@ -96,7 +96,7 @@ def _words(spec: TextSearchSpec) -> str:
 
 
 def _filter_index(contract: Contract, field: FieldSpec) -> str:
-    # The field's place and not its name: both names together could exceed Postgres' 63 bytes. Fields keep their places.
+    # The field's position and not its name: both names joined could exceed Postgres' 63 bytes. Positions never change.
     return f"{contract.name}__f{contract.fields.index(field)}"
 
 
@@ -224,7 +224,7 @@ def _execute(connection: Connection, sql: str) -> None:
 
 @contextlib.contextmanager
 def _ddl(connection: Connection) -> Iterator[None]:
-    """Bound how long DDL waits for locks, as everybody who wants to read queues up behind it meanwhile.
+    """Limit how long DDL waits for locks, because every reader has to wait behind it.
 
     Rewriting a large table may take longer than other statements may: the time limit of the worker ends it.
     """

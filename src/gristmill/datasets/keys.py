@@ -65,7 +65,7 @@ def _values(fields: tuple[FieldSpec, ...], values: list[Any], pointer: str) -> t
     violations: list[Violation] = []
     for field, value in zip(fields, values, strict=True):
         try:
-            # A key is looked up, not stored: a value beyond the limits is simply nobody's key.
+            # A key is looked up, not stored: no record has a key with a value beyond the limits.
             parsed.append(TYPES[field.type].parse(field.without_bounds(), value))
         except ValidationError as error:
             code, reason = explain(field, error.errors()[0])

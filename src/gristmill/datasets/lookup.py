@@ -60,7 +60,7 @@ class DatasetLookup:
 
     def find(self, connection: Connection, name: str, lock: bool = False) -> Dataset:
         """Like ``get``, but return a dataset whose creation failed too."""
-        # A name of other shape is nobody's; asking Postgres might not even be possible (NUL).
+        # No dataset has a name of another form, and some texts cannot even be sent to Postgres (NUL).
         row = repository.find_live(connection, name, lock) if is_name(name) else None
         if row is not None and row["pending"]:
             repository.fail_abandoned(connection, row["id"])

@@ -92,7 +92,7 @@ class DatasetService:
         return self._submit(request, work)
 
     def drop(self, name: str, request: WriteRequest) -> uuid.UUID:
-        """Take the dataset out of sight, which frees its name, and submit the job that drops its table.
+        """Hide the dataset, which frees its name, and submit the job that drops its table.
 
         Raises UnknownDataset.
         """

@@ -14,7 +14,7 @@ ANALYZE_EVERY = 5.0
 # Fewer rows are read whole by any plan.
 LEAST_CHANGES = 1000
 CHANGED_PART = 0.5
-# A table on which an index is being built, or that is being changed or analysed by somebody else, has its turn later.
+# A table on which an index is being built, or that another session changes or analyses, is analysed later.
 LOCK_TIMEOUT = "200ms"
 
 
@@ -23,7 +23,7 @@ class Analyzer:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        # Tables that were locked at the last run let others go first.
+        # Tables that were locked at the last run come after the others.
         self._locked: list[str] = []
 
     def run(self) -> str | None:

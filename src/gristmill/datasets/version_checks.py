@@ -1,6 +1,7 @@
 """Whether a dataset still stands as a write was validated against it: one narrow query each, on the hot path.
 
-A yes needs nothing else. At a no the caller asks ``DatasetLookup``, which knows every reason and says it.
+If the answer is yes, no further check is needed. Otherwise the caller asks ``DatasetLookup``, which raises the exact
+error.
 """
 
 from sqlalchemy import Connection
@@ -26,8 +27,8 @@ SELECT EXISTS (SELECT FROM gristmill.datasets AS d
 """,
     **_TYPES,
 )
-# The same question, asked in one message with the statement that relies on the answer: a no is error 22012, division by
-# zero, and ends the message before that statement.
+# The same check, sent in one message with the statement that depends on it: if the answer is no, it fails with error
+# 22012 (division by zero), which ends the message before that statement.
 STILL_APPLIED = Prepared(
     """
 SELECT 1 / count(*) FROM gristmill.datasets AS d

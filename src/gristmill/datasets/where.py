@@ -93,7 +93,7 @@ class _Compiler:
             self.conditions += 1
             where = f"{pointer}/{_escape(operator)}" if isinstance(item, dict) else pointer
             if self.conditions > MAX_CONDITIONS:
-                # Said once: the conditions after it are not even looked at.
+                # Reported once: the conditions after it are not checked.
                 if self.conditions == MAX_CONDITIONS + 1:
                     self.refuse(where, "too_many", f"The filter has more than {MAX_CONDITIONS} conditions")
                 return
@@ -132,7 +132,7 @@ class _Compiler:
     def bind(self, field: FieldSpec, value: Any, pointer: str) -> Any:
         """Return the validated value as a bound parameter; what is wrong with it is noted."""
         parsed = None
-        # Limits of the field are no limits of a comparison: "at > 2020" is fair though the minimum be 2021.
+        # The limits of a field do not apply to comparisons: "at > 2020" is valid even where the minimum is 2021.
         plain = FieldSpec(name=field.name, type=field.type, zone=field.zone)
         if value is None:
             reason = f'Nothing compares with null: use {{"{field.name}": {{"null": true}}}}'

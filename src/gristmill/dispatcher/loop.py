@@ -98,7 +98,7 @@ class Dispatcher:
         return sum(self._send_due(queue, *load[queue]) for queue in self._queues)
 
     def _resend_all(self) -> None:
-        """Send again what was sent and not claimed: over a new connection nobody knows what the broker still has.
+        """Send again what was sent and not claimed: after a reconnect it is unknown what the broker still has.
 
         They are few, a window for each queue, and a message that had survived is dropped at its claim.
         """
@@ -141,7 +141,8 @@ class Dispatcher:
 def bundle(chunks: Sequence[Message], most: int, slots: int) -> list[list[Message]]:
     """Return the chunks of each message: those that share go together by type, in their order, up to ``most``.
 
-    They are spread over ``slots`` messages when they are many, so that no worker stands idle beside a full message.
+    They are spread over ``slots`` messages when they are many, so that no worker is idle while another has a full
+    message.
     """
     sharing = sum(chunk.shares for chunk in chunks)
     size = max(1, min(most, max(LEAST_BUNDLE, -(-sharing // max(slots, 1)))))

@@ -1,7 +1,7 @@
-"""Figures that outlive processes: counters kept in Postgres, added to every few seconds, read by ``/metrics``.
+"""Counters that outlive processes: kept in Postgres, added to every few seconds, read by ``/metrics``.
 
-Workers fork and come and go; a counter in one of their memories would be lost with it or need a file per process.
-What a killed process had not yet flushed is lost: at most two seconds of counts, never a job.
+Workers fork, are replaced and die; a counter in their memory would be lost with them or need a file per process. What a
+killed process had not yet flushed is lost: at most two seconds of counts, never a job.
 """
 
 import threading

@@ -85,7 +85,7 @@ async def _wait_for(http: HttpRequest, job_id: uuid.UUID, seconds: float) -> dic
             left = deadline - loop.time()
             if body["done"] or left <= 0:
                 return body
-            # A wake-up can be lost with its connection: look again now and then.
+            # A wake-up can be lost with its connection: poll as well.
             await asyncio.wait([finished], timeout=min(left, 5.0))
 
 

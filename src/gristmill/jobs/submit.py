@@ -13,6 +13,7 @@ from gristmill.core.database import Database
 from gristmill.jobs.errors import IdempotencyKeyReused, Signal
 from gristmill.jobs.repository import payloads
 from gristmill.jobs.repository import submit as repository
+from gristmill.kit.deprecated import moved_names
 from gristmill.kit.ids import uuid7
 
 # Records above which a chunk travels alone.
@@ -221,3 +222,6 @@ def _take_key(connection: Connection, request: WriteRequest, job_id: uuid.UUID) 
         if first is None:  # It was pruned in between: the next try takes the key.
             raise IdempotencyKeyReused(f"The Idempotency-Key {request.idempotency_key!r} is in use; send it again")
         raise Replayed(first)
+
+
+__getattr__ = moved_names(__name__, {"Request": (__name__, "WriteRequest")}, "gristmill.plugin")

@@ -195,7 +195,7 @@ processes = sa.Table(
     sa.Column("beat_at", _MOMENT, nullable=False, server_default=_NOW),
 )
 
-# Counters of all processes, for /metrics; see figures.py.
+# Counters of all processes, for /metrics; see counters.py.
 counters = sa.Table(
     "counters",
     metadata,

@@ -19,11 +19,11 @@ _NOT_IDENTITY = frozenset({"wait"})
 async def spooled_body(
     http: Request, spool: Spool, max_bytes: int, compressed: bool = False
 ) -> AsyncIterator[BodySpool]:
-    """Give the whole body, spooled and inflated, until the block ends. compressed: whether it may be compressed.
+    """Give the whole body, spooled and decompressed, until the block ends. compressed: whether it may be compressed.
 
-    Raises TooLarge (by Content-Length before anything is read, else while it streams in or is inflated),
-    UnsupportedMedia for a Content-Encoding, Malformed for a body that cannot be inflated, Unavailable when the spool is
-    full.
+    Raises TooLarge (by Content-Length before anything is read, else while it streams in or is decompressed),
+    UnsupportedMedia for a Content-Encoding, Malformed for a body that cannot be decompressed, Unavailable when the
+    spool is full.
     """
     encoding = content_encoding(http.headers.get("content-encoding", ""))
     if encoding is not None and not compressed:

@@ -1,4 +1,4 @@
-"""Shared parts of all endpoints: who asks, which scope a call needs, and which parameters it knows."""
+"""Shared parts of all endpoints: who asks, which permission a call needs, and which parameters it has."""
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
@@ -10,7 +10,7 @@ from fastapi import Request
 from gristmill.core.errors import Forbidden, Invalid, TooLarge, UnsupportedMedia, Violation
 
 Permission = Literal["read", "write", "admin"]
-# Each scope includes those before it.
+# Each permission includes those before it.
 PERMISSIONS: tuple[Permission, ...] = ("read", "write", "admin")
 
 
@@ -26,13 +26,13 @@ LOCAL = Principal("local", "admin")
 
 
 def principal_of(request: Request) -> Principal:
-    """Return the principal that the gate has found."""
+    """Return the principal that the middleware has found."""
     principal: Principal = request.scope["state"]["principal"]
     return principal
 
 
 def needs(scope: Permission) -> Callable[..., Awaitable[None]]:
-    """A dependency that refuses principals whose key has a smaller scope. Raises Forbidden.
+    """A dependency that refuses principals without this permission. Raises Forbidden.
 
     It is async because FastAPI sends every synchronous dependency through the thread pool.
     """
@@ -40,7 +40,7 @@ def needs(scope: Permission) -> Callable[..., Awaitable[None]]:
     async def check(request: Request) -> None:
         principal = principal_of(request)
         if PERMISSIONS.index(principal.scope) < PERMISSIONS.index(scope):
-            raise Forbidden(f"This call needs a key of scope {scope}; {principal.name} has {principal.scope}")
+            raise Forbidden(f"This call needs the permission {scope}; {principal.name} has {principal.scope}")
 
     return check
 
@@ -52,7 +52,7 @@ _known: dict[int, dict[str, bool]] = {}
 async def known_parameters(http: Request) -> None:
     """A dependency that refuses query parameters which the call does not have. Raises Invalid.
 
-    A misspelt on_conflict or where, passed over in silence, would do something else than was asked for.
+    If a misspelt on_conflict or where were ignored, the call would do something else than was asked for.
     """
     if not http.query_params:
         return

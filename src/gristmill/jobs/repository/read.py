@@ -1,4 +1,4 @@
-"""SQL of reading jobs: one by id, pages by filters, the figures for limits and metrics."""
+"""SQL of reading jobs: one by id, pages by filters, the counts for limits and metrics."""
 
 import json
 import uuid

@@ -45,7 +45,7 @@ class Scan:
 
     names: the exported columns in their order.
     bounded: look at a fixed number of rows for each page, however few match. Without it Postgres looks for a page full
-    of matches by the way it finds best, which may take too long where matches are rare.
+    of matches with a plan of its own choice, which may take too long where matches are rare.
     """
 
     def __init__(self, contract: Contract, query: ExportQuery) -> None:

@@ -1,8 +1,8 @@
 """The order of a page of records, and the keyset predicate that continues after its last record.
 
-Nulls sort as the largest value: last when ascending, first when descending, as Postgres does by itself. The order
-always ends in the key (or, without one, in the place of submission), so that it is total and no page repeats or skips
-a record.
+Nulls sort as the largest value: last when ascending, first when descending, which is the default of Postgres. The order
+always ends in the key (or, without one, in the place of submission), so that it is total and no page repeats or skips a
+record.
 """
 
 from collections.abc import Sequence

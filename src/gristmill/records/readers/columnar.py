@@ -1,4 +1,4 @@
-"""Blocks of columns become steps of valid records: judged as a whole first, and row by row only where that fails."""
+"""Blocks of columns become blocks of valid records: validated whole first, and row by row only where that fails."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -18,7 +18,7 @@ from gristmill.records.validation.accepted import storage_type
 from gristmill.records.validation.columns import check_columns
 from gristmill.records.validation.json_values import read_row, show_row
 
-# Blocks are judged in pieces of about this size, and of at most so many rows.
+# Blocks are validated in pieces of about this size, and of at most so many rows.
 PIECE_BYTES = 4 * 1024 * 1024
 PIECE_ROWS = 16_384
 

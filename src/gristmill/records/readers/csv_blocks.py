@@ -1,4 +1,4 @@
-"""CSV in blocks of whole rows, parsed by Arrow and judged by the column.
+"""CSV in blocks of whole rows, parsed by Arrow and validated by the column.
 
 A block with anything odd in it (a quote in the wrong place, rows of different lengths, a byte that is not UTF-8) is
 left to the reader of rows, which names the line and the mistake; so are the single rows of a block that do not fit.

@@ -70,7 +70,7 @@ def _gather(elements: Iterator[bytes]) -> Iterator[list[bytes]]:
 
 
 def _read_short(source: ReadContext) -> list[Row] | None:
-    """Return the records of a short array without errors, or None when the long way has to be taken."""
+    """Return the records of a short array without errors, or None when the array has to be cut into its elements."""
     raw = source.file.read(SHORT_BYTES + 1).strip(_SPACE)
     if len(raw) > SHORT_BYTES or source.validator.has_json:
         return None

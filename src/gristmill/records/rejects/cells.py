@@ -1,4 +1,4 @@
-"""Rejects as values: what of a raw record can be told apart, as JSON and as the cells of a CSV row."""
+"""Rejects as values: the parts of a raw record that can be recognised, as JSON and as the cells of a CSV row."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -32,7 +32,7 @@ def json_values(raw: bytes) -> bytes | None:
 
 
 def csv_values(raw: bytes, columns: Sequence[str]) -> dict[str, str | None] | None:
-    """Return the cells of a CSV row by their columns, without notes; None if they cannot be told apart."""
+    """Return the cells of a CSV row by their columns, without notes; None if the row cannot be split."""
     cells = _split(raw, columns)
     if cells is None:
         return None

@@ -1,4 +1,4 @@
-"""SQL of rejects: stored by COPY, read in short keyset reads bounded in rows and bytes, forgotten after their job."""
+"""SQL of rejects: stored by COPY, read in short keyset reads bounded in rows and bytes, deleted after their job."""
 
 import uuid
 from collections.abc import Iterable, Sequence
@@ -25,7 +25,7 @@ SELECT record, line, raw, errors, errors_total FROM (
 ) AS counted
 WHERE so_far <= %(bytes)s OR place = 1 ORDER BY record
 """
-# A loose walk over the index: one probe for each job that has rejects.
+# A loose index scan: one probe for each job that has rejects.
 _NEXT_JOBS = """
 WITH RECURSIVE walk AS (
     (SELECT job_id, 1 AS place FROM gristmill.rejects WHERE job_id > %(after)s ORDER BY job_id LIMIT 1)
@@ -44,7 +44,7 @@ DELETE FROM gristmill.rejects WHERE ctid = ANY(ARRAY(
 
 @dataclass(frozen=True, slots=True)
 class StoredReject:
-    """A row of the table. errors: places as JSON objects, at most twenty; errors_total counts those there were."""
+    """A row of the table. errors: violations as JSON objects, at most twenty; errors_total counts all."""
 
     record: int
     line: int | None

@@ -113,7 +113,7 @@ def attach_rejects(job: NewJob, rejects: RejectSpool) -> None:
 
 
 def check_retried(connection: Connection, dataset: Dataset, retry_of: str) -> uuid.UUID:
-    """Return the id of the job whose rejects ``retry_of`` says are sent again, mended.
+    """Return the id of the job whose rejects ``retry_of`` says are sent again, corrected.
 
     Raises Invalid unless it is a job of this dataset that has rejects.
     """

@@ -1,7 +1,7 @@
-"""SQL of deletion by age: which records are too old, and how they go a few thousand at a time.
+"""SQL of deletion by age: which records are too old, and how they are deleted, a few thousand at a time.
 
-What is deleted never changes the outcome of the jobs: a record goes only when its job's number lies below that of every
-unfinished job of the dataset, so no record that it had superseded can come after it.
+What is deleted never changes the outcome of the jobs: a record is deleted only when its job's number is below that of
+every unfinished job of the dataset, so no record that it has superseded can be written after it.
 """
 
 import uuid
@@ -22,7 +22,7 @@ _CUTOFF = {
     "date": "SELECT ((now() - %(keep)s) AT TIME ZONE 'UTC')::date",
 }
 _ANY = "SELECT EXISTS (SELECT FROM {table} WHERE {time} < %(cutoff)s)"
-# Whatever a writer holds is left for the next time.
+# Rows that a writer has locked are left for the next run.
 _DELETE = """
 DELETE FROM {table} WHERE ctid = ANY(ARRAY(
     SELECT ctid FROM {table} WHERE {time} < %(cutoff)s AND _seq < %(horizon)s

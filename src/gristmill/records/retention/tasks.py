@@ -1,4 +1,4 @@
-"""Deletion by age: the job ``records.expire``, the chore that submits it, and what the dataset's body shows of it."""
+"""Deletion by age: the job ``records.expire``, the task that submits it, and what the dataset's body shows of it."""
 
 import time
 import uuid
@@ -25,15 +25,15 @@ PRINCIPAL = "gristmill"
 ROWS_PER_TRANSACTION = 5000
 # A job gives its worker back after this time; the next run goes on.
 SECONDS_PER_JOB = 20.0
-# Writers go first.
+# Jobs that write go first.
 PRIORITY = 1
 _UNDEFINED_TABLE = "42P01"
 
 
 class ExpireHandler(IdempotentHandler):
-    """Deletes what is older than the contract's ``keep``, in transactions of its own; another attempt simply goes on.
+    """Deletes what is older than the contract's ``keep``, in transactions of its own; another attempt continues.
 
-    args: dataset_id. It runs beside the writes of the dataset: see ``expire`` for why that changes no outcome.
+    args: dataset_id. It runs while the dataset is written to: see ``repository`` for why that changes no outcome.
     """
 
     type = EXPIRE
@@ -78,7 +78,7 @@ class ExpireHandler(IdempotentHandler):
 
 
 class Retention:
-    """Looks at every dataset with ``keep`` now and then, and submits a job where something is too old."""
+    """Checks every dataset with ``keep`` regularly, and submits a job where something is too old."""
 
     def __init__(self, database: Database, max_attempts: int) -> None:
         self._database = database
@@ -132,7 +132,7 @@ def forget_retention(connection: Connection, dataset_id: uuid.UUID, _name: str) 
 
 
 def _scope(dataset_id: uuid.UUID) -> str:
-    """Return the scope of these jobs: not the dataset's own, as they neither wait for writes nor hold them up."""
+    """Return the scope of these jobs: not the dataset's own, as they neither wait for writes nor delay them."""
     return f"expire:{dataset_id}"
 
 

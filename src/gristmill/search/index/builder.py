@@ -57,8 +57,8 @@ class IndexBuilder:
     ) -> dict[str, Any]:
         """Do the one step that is due now and return what was done: step, why, rows, index, adopted.
 
-        needed: rows that make the tail due. loading: the dataset is being loaded. What an earlier attempt left is
-        adopted if its index is valid, else removed. ``check`` is called at least every second; what it raises ends the
+        needed: rows that make the tail due. loading: the dataset is being loaded. An index that an earlier attempt has
+        left is adopted if it is valid, else removed. ``check`` is called at least every second; what it raises ends the
         build. Raises JobDropped, IndexBuildInterrupted (retryable).
         """
         with self._work(dataset_id, check, report) as work:

@@ -23,7 +23,7 @@ from gristmill.search.repository.searchable import find_searchable, list_sealed
 
 log = get_logger()
 PRINCIPAL = "gristmill"
-# A dataset that nothing was written to for so long has settled.
+# Seconds without a write after which a load has ended.
 SETTLE_SECONDS = 10.0
 # After a build that changed nothing the next one waits, twice as long each time.
 FIRST_PAUSE, LONGEST_PAUSE = 30.0, 3600.0
@@ -34,7 +34,7 @@ RECOUNT_CHANGES = 1000
 
 @dataclass(slots=True)
 class _Watched:
-    """What the sealer remembers of a dataset between two looks.
+    """What the scheduler remembers of a dataset between two runs.
 
     highest, since: the end of its table, and since when. arrived: how much the end moved in the last settling time, and
     from where it is counted. counted: what the segments were when they were last counted. state: what the last build
@@ -54,10 +54,10 @@ class _Watched:
 
 
 class IndexScheduler:
-    """Looks at every searchable dataset now and then, and submits ``index.build`` jobs.
+    """Checks every searchable dataset regularly, and submits ``index.build`` jobs.
 
-    A look is cheap: one or two reads of the index on ``_id``, never of the table. What segments still hold is counted
-    only when something may have come of it.
+    A check is cheap: one or two reads of the index on ``_id``, never of the table. The records of segments are counted
+    only when the result may have changed.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class IndexScheduler:
     def _is_loading(self, connection: Connection, name: str, watched: _Watched) -> bool:
         """Say whether a load goes on: more records arrive, or wait to be written, than are worth a build by themselves.
 
-        A trickle is no load: segments are merged while it goes on.
+        A slow stream of records is no load: segments are merged while it goes on.
         """
         arrived = max(watched.arrived, watched.highest - watched.mark)
         return arrived >= self._rows or scopes.pending_records(connection, records_of(name)) >= self._rows

@@ -1,4 +1,4 @@
-"""The hands of a builder on one dataset: makes an index, enters it into the catalogue, removes what is replaced."""
+"""Carries out a build on one dataset: makes an index, enters it into the catalogue, removes what is replaced."""
 
 import uuid
 from collections.abc import Callable
@@ -26,7 +26,7 @@ DROP_TIMEOUT = "5s"
 
 
 class SegmentBuilder:
-    """Holds the build lock of one dataset through its session, so that nobody else touches its segments."""
+    """Holds the build lock of one dataset through its session, so that no other builder changes its segments."""
 
     def __init__(
         self, database: Database, session: BuildSession, dataset_id: uuid.UUID, progress: ProgressReport
@@ -111,7 +111,8 @@ class SegmentBuilder:
         except OutOfSpace as error:
             if not workers:
                 raise
-            # Helpers need the graph in shared memory, of which containers often have little. Alone it does without.
+            # Helper processes need the graph in shared memory, of which containers often have little; one process alone
+            # does not.
             log.warning("segment.without_helpers", index=segment.index_name, reason=error.detail)
             self._session.run(graph.drop_index(segment.index_name))
             self._create(ddl, segment, 0)

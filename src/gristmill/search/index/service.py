@@ -20,7 +20,7 @@ from gristmill.search.repository import holds
 
 
 class IndexService:
-    """The index of one dataset, as its owner looks at it and steers it."""
+    """The index of one dataset, as its owner sees and controls it."""
 
     def __init__(
         self, database: Database, datasets: DatasetLookup, admission: Admission, settings: BuildSettings

@@ -20,7 +20,8 @@ class BuildSettings:
     """memory_mb: most memory of a build; 0: a quarter of Postgres' effective_cache_size. workers: helping processes.
 
     seal_rows, min_rows: as in Policy; seal_rows 0: nothing is built but what is asked for. check_every: seconds between
-    two looks at whether a build shall go on. parameters: of graphs that last; hasty: of those that shall be there soon.
+    two checks of whether a build shall go on. parameters: of graphs that stay; hasty: of those that are built quickly
+    and later built again.
     """
 
     memory_mb: int = 0

@@ -1,4 +1,4 @@
-"""Takes a dataset's index in: its segments with the records they still have, gaps between them, and the tail."""
+"""Reads the state of a dataset's index: its segments with the records they still have, gaps between them, the tail."""
 
 import uuid
 

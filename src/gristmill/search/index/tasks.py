@@ -74,7 +74,7 @@ def _job(type_: str, dataset_id: uuid.UUID, name: str, **args: Any) -> NewJob:
 
 
 def scope_of(dataset_id: uuid.UUID) -> str:
-    """Return the scope of index builds: not the dataset's own, as they neither wait for writes nor hold them up."""
+    """Return the scope of index builds: not the dataset's own, as they neither wait for writes nor delay them."""
     return f"index:{dataset_id}"
 
 

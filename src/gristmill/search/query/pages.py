@@ -1,7 +1,7 @@
 """Pages of one ranking: where a page ended, in a token that is good for the same search only.
 
-All pages are cut from the ranking of the ``k`` best, which is made anew for each page with the same effort, so that
-together they are what one large answer would have been. A page begins after the place (distance or score) of the last
+All pages are cut from the ranking of the ``k`` best, which is computed again for each page with the same ``ef``, so
+that all pages are what one large answer would have been. A page begins after the place (distance or score) of the last
 hit of the page before: what is written meanwhile may be missing, and an untouched record never comes twice.
 """
 

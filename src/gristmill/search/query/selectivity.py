@@ -16,7 +16,7 @@ from gristmill.search.query.settings import MAX_SCAN_TUPLES
 from gristmill.search.query.statements import Condition
 from gristmill.search.repository import planning
 
-# Seconds for which the number of a table's rows is remembered; it only chooses between two ways to the same answer.
+# Seconds for which the number of a table's rows is remembered; it only chooses between two plans with the same answer.
 REMEMBERED = 10.0
 MAX_REMEMBERED = 10_000
 # What a visit of one record in a graph costs in units of the planner: its distances to all neighbours, wherever they

@@ -83,7 +83,7 @@ class SearchService:
         return answer
 
     def _answer(self, connection: Connection, name: str, body: Any) -> dict[str, Any]:
-        """Try with what is remembered of the dataset: that it still is so, the statement itself finds out."""
+        """Try with the cached dataset; the statement itself checks that the cache is still current."""
         for _ in range(_ATTEMPTS):
             remembered = self._datasets.remembered(name)
             try:
@@ -92,7 +92,7 @@ class SearchService:
                 with self._datasets.reading(connection, name) as applied:
                     return self._run(connection, applied, body)
             except Invalid:
-                # The mistake may be one in the eyes of an older contract only.
+                # The request may only be invalid under the cached contract, which may be outdated.
                 if remembered is None or is_applied(connection, remembered):
                     raise
             except DBAPIError as error:
@@ -153,7 +153,7 @@ class SearchService:
         return known
 
     def _vectors(self, connection: Connection, applied: AppliedDataset, request: SearchRequest) -> list[str | None]:
-        """Return the vector of each query as pgvector's text; all texts are embedded in one go."""
+        """Return the vector of each query as pgvector's text; all texts are embedded in one batch."""
         if request.mode == "text":
             return [None] * len(request.queries)
         texts = [(index, query.text) for index, query in enumerate(request.queries) if _embeds(query)]

@@ -44,7 +44,7 @@ class Effort:
 
 
 def measure(connection: Connection, layout: Layout, ranges: Ranges, effort: Effort, seed: int = 0) -> Recall:
-    """Compare what searches over ``ranges`` find with what is nearest in truth. ``connection`` is in autocommit mode.
+    """Compare what searches over ``ranges`` find with the exact answer. ``connection`` is in autocommit mode.
 
     A hit that is as near as the k-th nearest counts: of equally near ones an index may choose. Stops when the time is
     used up, so that ``samples`` of the answer may be 0.

@@ -66,7 +66,7 @@ class IndexRecallHandler(IdempotentHandler):
 
 
 class RecallKeeper:
-    """Looks at every dataset that has segments now and then, and submits what is due to be measured."""
+    """Checks every dataset that has segments regularly, and submits what is due to be measured."""
 
     def __init__(self, database: Database, samples: int, pause: float = LEAST_PAUSE) -> None:
         """samples: 0 measures nothing. pause: least seconds between two measurements of a dataset."""
