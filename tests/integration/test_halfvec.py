@@ -12,7 +12,7 @@ from pydantic_core import ValidationError
 from gristmill.core.database import Database
 from gristmill.core.errors import Invalid
 from gristmill.datasets.contract_parser import Contract, parse_contract
-from gristmill.datasets.ddl import create_table, plain_vectors
+from gristmill.datasets.ddl import create_table, plain_columns
 from gristmill.datasets.describe import explain
 from gristmill.records.apply import upsert as write
 from gristmill.records.apply.upsert import upsert
@@ -119,8 +119,8 @@ class TestContract:
         assert _stored(database, contract) == [[1.0] * 4000, None]
 
     def test_twice_the_dimensions_fit_a_row(self) -> None:
-        assert plain_vectors(_contract(dimensions=3800)) == ["_embedding"]
-        assert plain_vectors(_contract(dimensions=3900)) == []
+        assert plain_columns(_contract(dimensions=3800)) == ["_embedding"]
+        assert plain_columns(_contract(dimensions=3900)) == []
 
     @pytest.mark.parametrize(
         ("storage", "dimensions", "says"),

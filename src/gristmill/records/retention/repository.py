@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from gristmill.core.database import DATA_SCHEMA
 from gristmill.datasets.contract import Contract, load_contract
 from gristmill.datasets.retention_period import parse_retention_period
+from gristmill.datasets.types import TYPES
 from gristmill.kit.identifiers import quote
 
 # By the contract that the table has: a change that is still on its way may yet be cancelled.
@@ -23,11 +24,6 @@ SELECT d.id, d.name, v.contract FROM gristmill.datasets AS d, LATERAL (
 ) AS v
 WHERE d.state = 'ready' AND v.contract ? 'keep' AND (%(id)s::uuid IS NULL OR d.id = %(id)s::uuid) ORDER BY d.id
 """
-_CUTOFF = {
-    "timestamp": "SELECT now() - %(keep)s",
-    # A day is as old as its end.
-    "date": "SELECT ((now() - %(keep)s) AT TIME ZONE 'UTC')::date",
-}
 # Whoever has drawn a number holds the scope's lock until it commits; under the lock all of them are seen.
 _LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(%(scope)s, 0))"
 _HORIZON = """
@@ -74,8 +70,9 @@ def expiring_datasets(connection: Connection, dataset_id: uuid.UUID | None = Non
 def cutoff_of(connection: Connection, dataset: ExpiringDataset) -> Any:
     """Return the time or date before which records are too old now, by Postgres' clock."""
     contract = dataset.contract
-    kind = contract.field(contract.time_field or "").type
-    return connection.exec_driver_sql(_CUTOFF[kind], {"keep": parse_retention_period(contract.keep or "")}).scalar_one()
+    query = TYPES[contract.field(contract.time_field or "").type].cutoff
+    assert query is not None
+    return connection.exec_driver_sql(query, {"keep": parse_retention_period(contract.keep or "")}).scalar_one()
 
 
 def horizon_of(connection: Connection, scope: str) -> int:

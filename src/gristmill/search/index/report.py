@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import ProgrammingError
 
 from gristmill.datasets.lookup import Dataset, scope_of
-from gristmill.datasets.types import TYPES
+from gristmill.kit.timestamps import rfc3339
 from gristmill.search import repository
 from gristmill.search.index.policy import IndexState, next_step
 from gristmill.search.index.progress import read_progress
@@ -67,7 +67,7 @@ def plan_report(connection: Connection, dataset: Dataset, settings: BuildSetting
                 "dead_share": None if piece is None else round(piece.dead_share, 4),
                 "bytes": None if fact is None else fact.bytes,
                 "parameters": {} if fact is None else fact.parameters,
-                "built_at": None if segment.built_at is None else TYPES["timestamp"].to_json(segment.built_at),
+                "built_at": rfc3339(segment.built_at),
                 "job": None if segment.job_id is None else str(segment.job_id),
             }
         )

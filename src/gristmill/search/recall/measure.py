@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from gristmill.core.database import DATA_SCHEMA
 from gristmill.datasets.contract import EMBEDDING_COLUMN
-from gristmill.datasets.types import TYPES
+from gristmill.kit.timestamps import rfc3339
 from gristmill.search import repository
 from gristmill.search.query.settings import GRAPHS, THOROUGH, Settings, with_settings
 from gristmill.search.query.statements import Layout, Shape
@@ -145,7 +145,7 @@ def shown_recall(connection: Connection, dataset_id: uuid.UUID, has_segments: bo
     row = connection.exec_driver_sql(_ONE, {"dataset_id": str(dataset_id)}).first()
     if row is None:
         return None
-    shown = TYPES["timestamp"].to_json(row.measured_at)
+    shown = rfc3339(row.measured_at)
     value = round(row.value, 4) if row.samples else None
     return {"value": value, "k": row.k, "exact": False, "samples": row.samples, "measured_at": shown}
 
