@@ -13,7 +13,7 @@ from gristmill.core.database import Database
 from gristmill.core.errors import Invalid
 from gristmill.datasets.contract_parser import Contract, parse_contract
 from gristmill.datasets.ddl import create_table, plain_columns
-from gristmill.datasets.describe import explain
+from gristmill.datasets.types import TYPES
 from gristmill.records.apply import upsert as write
 from gristmill.records.apply.upsert import upsert
 from gristmill.records.changes import repository
@@ -148,7 +148,7 @@ class TestValidation:
             validator.validate_python({"k": 1, "_embedding": [0, number, 1]})
         (error,) = caught.value.errors()
         assert error["loc"] == ("_embedding", 1)
-        code, reason = explain(validator.fields["_embedding"], error)
+        code, reason = TYPES["vector"].explain(validator.fields["_embedding"], error)
         assert code == "out_of_range"
         assert "a number from -65504 to 65504" in reason
 

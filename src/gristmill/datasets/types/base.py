@@ -1,6 +1,6 @@
 """What there is to know of a field type: the class that each file of this folder fills in for one type.
 
-The defaults are those of a plain value of fixed width that psycopg2, Arrow and CSV carry as it is.
+The defaults are those of text, which psycopg2, Arrow and CSV carry as it is.
 """
 
 from abc import ABC, abstractmethod
@@ -15,6 +15,7 @@ from pydantic_core import CoreSchema, SchemaValidator
 
 from gristmill.datasets.contract import FieldSpec, TypeName
 from gristmill.datasets.describe import shorten
+from gristmill.datasets.types.binary_copy import varying_fields
 from gristmill.datasets.types.columns import Checked, no_mask
 
 Expression = sa.ColumnElement[Any]
@@ -34,16 +35,22 @@ Mistake = tuple[str, str, str]
 class FieldType(ABC):
     """One type. Canonical values are those that validation gives; the methods of one kind stand together.
 
+    accepted_types, arrow_type, sql_type, staging_type: what ``accepted``, ``arrow``, ``column`` and ``staging`` return,
+    where that does not depend on the field.
     limits: members of a FieldSpec that apply to this type alone. bounded: minimum and maximum apply, too.
     operators: what ``where`` takes. may_be_key: fit for keys; such a type is comparable. is_time: may be a time field.
     becomes: names of the types that a field of this type may be changed to. embeddable: text for embedders and words.
-    json_as_stored: psycopg2 returns values as JSON has them. cell_is_json: in CSV the value is JSON text. nests: values
+    cell_is_json: in CSV the value is JSON text. nests: values
     may nest to any depth. codes: the stable codes of this type for error types of pydantic.
     extension: the canonical Arrow extension that is accepted, or None. cast: turns a staged value into a stored one.
     cutoff: SQL of the value before which records are too old after ``%(keep)s``, of time types.
     """
 
     name: ClassVar[TypeName]
+    accepted_types: ClassVar[str]
+    arrow_type: ClassVar[pa.DataType]
+    sql_type: ClassVar[sa.types.TypeEngine[Any]]
+    staging_type: ClassVar[str]
     limits: ClassVar[tuple[str, ...]] = ()
     bounded: ClassVar[bool] = False
     operators: ClassVar[tuple[str, ...]] = (*COMPARISONS, "in", "between", "null")
@@ -51,7 +58,6 @@ class FieldType(ABC):
     is_time: ClassVar[bool] = False
     becomes: ClassVar[tuple[TypeName, ...]] = ()
     embeddable: ClassVar[bool] = False
-    json_as_stored: ClassVar[bool] = False
     cell_is_json: ClassVar[bool] = False
     nests: ClassVar[bool] = False
     codes: ClassVar[Mapping[str, str]] = MappingProxyType({})
@@ -123,7 +129,7 @@ class FieldType(ABC):
     @property
     def shown_by(self) -> Callable[[Any], Any] | None:
         """``show``, or None where that does nothing: many values need no call each."""
-        return None if self.json_as_stored else self.show
+        return None if type(self).show is FieldType.show else self.show
 
     def part(self, error: Mapping[str, Any]) -> tuple[str, str] | None:
         """Return what an error inside a value is about and what is valid there; None for the value as a whole."""
@@ -152,9 +158,9 @@ class FieldType(ABC):
 
     # Columns that clients send.
 
-    @abstractmethod
     def accepted(self, field: FieldSpec) -> str:
         """Return a phrase that says which Arrow types a column for ``field`` may have."""
+        return self.accepted_types
 
     @abstractmethod
     def accepts(self, field: FieldSpec, kind: pa.DataType) -> bool:
@@ -201,9 +207,9 @@ class FieldType(ABC):
 
     # Payloads and how they are written.
 
-    @abstractmethod
     def arrow(self, field: FieldSpec) -> pa.DataType:
         """Return the type of the field's column in a payload."""
+        return self.arrow_type
 
     def to_column(self, field: FieldSpec, values: Sequence[Any]) -> pa.Array:
         """Return canonical values, None among them, as a payload column."""
@@ -229,19 +235,19 @@ class FieldType(ABC):
         """Return the values of a stored column as psycopg2 takes them."""
         return column.to_pylist()  # type: ignore[no-any-return]
 
-    @abstractmethod
     def copy_fields(self, array: pa.Array) -> list[pa.Array]:
         """Return a stored column as binary arrays that, joined row by row, are its fields in a binary COPY."""
+        return varying_fields(array)
 
     # Postgres.
 
-    @abstractmethod
     def column(self, field: FieldSpec) -> sa.types.TypeEngine[Any]:
         """Return the type of the stored column."""
+        return self.sql_type
 
-    @abstractmethod
     def staging(self, field: FieldSpec) -> str:
         """Return the SQL type of the column that COPY fills; ``cast`` turns it into the stored one."""
+        return self.staging_type
 
     def plain_bytes(self, field: FieldSpec) -> int | None:
         """Return how many bytes a value takes that is best stored in the row itself, or None for other types."""

@@ -18,7 +18,10 @@ from gristmill.datasets.types.binary_copy import big_endian, fixed_fields
 class Boolean(FieldType):
     name = "boolean"
     operators = ("eq", "ne", "in", "null")
-    json_as_stored = True
+    accepted_types = "bool"
+    arrow_type = pa.bool_()
+    sql_type = sa.Boolean()
+    staging_type = "boolean"
 
     def describe(self, field: FieldSpec) -> str:
         return "true or false"
@@ -28,9 +31,6 @@ class Boolean(FieldType):
 
     def from_text(self, field: FieldSpec, text: str) -> Any:
         return {"true": True, "false": False}.get(text, text)
-
-    def accepted(self, field: FieldSpec) -> str:
-        return "bool"
 
     def accepts(self, field: FieldSpec, kind: pa.DataType) -> bool:
         return bool(pa.types.is_boolean(kind))
@@ -43,17 +43,8 @@ class Boolean(FieldType):
     def check_column(self, field: FieldSpec, array: pa.Array) -> columns.Checked:
         return array, columns.no_mask(array)
 
-    def arrow(self, field: FieldSpec) -> pa.DataType:
-        return pa.bool_()
-
     def copy_fields(self, array: pa.Array) -> list[pa.Array]:
         return fixed_fields(array, big_endian(columns.values_of(array.cast(pa.uint8()), np.uint8), "u1"))
-
-    def column(self, field: FieldSpec) -> sa.types.TypeEngine[Any]:
-        return sa.Boolean()
-
-    def staging(self, field: FieldSpec) -> str:
-        return "boolean"
 
     def csv_cell(self, column: Expression) -> Expression:
         # COPY would write t and f.

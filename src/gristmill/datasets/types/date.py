@@ -24,6 +24,10 @@ class Date(FieldType):
     codes = dict.fromkeys(("string_pattern_mismatch", "date_parsing", "date_from_datetime_parsing"), "not_a_date")
     # A day is as old as its end.
     cutoff = "SELECT ((now() - %(keep)s) AT TIME ZONE 'UTC')::date"
+    accepted_types = "date32, date64, or string"
+    arrow_type = pa.date32()
+    sql_type = sa.Date()
+    staging_type = "date"
 
     def describe(self, field: FieldSpec) -> str:
         return f"a date YYYY-MM-DD{columns.bounds_phrase(field, *calendar.BOUNDS)}"
@@ -34,9 +38,6 @@ class Date(FieldType):
 
     def show(self, value: Any) -> Any:
         return value.isoformat()
-
-    def accepted(self, field: FieldSpec) -> str:
-        return "date32, date64, or string"
 
     def accepts(self, field: FieldSpec, kind: pa.DataType) -> bool:
         return bool(pa.types.is_date(kind)) or columns.is_text(kind)
@@ -61,18 +62,9 @@ class Date(FieldType):
             return str(np.datetime64(scalar.value // 86_400_000, "D"))
         return str(np.datetime64(scalar.value, "D")) if pa.types.is_date32(scalar.type) else scalar.as_py()
 
-    def arrow(self, field: FieldSpec) -> pa.DataType:
-        return pa.date32()
-
     def copy_fields(self, array: pa.Array) -> list[pa.Array]:
         days = columns.values_of(array, np.int32).astype(np.int64) - _POSTGRES_EPOCH
         return fixed_fields(array, big_endian(days, ">i4"))
-
-    def column(self, field: FieldSpec) -> sa.types.TypeEngine[Any]:
-        return sa.Date()
-
-    def staging(self, field: FieldSpec) -> str:
-        return "date"
 
 
 def _day(bound: str | None) -> dt.date | None:

@@ -15,7 +15,6 @@ from gristmill.datasets.contract import FieldSpec
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.types import columns
 from gristmill.datasets.types.base import Expression, FieldType, Mistake
-from gristmill.datasets.types.binary_copy import varying_fields
 
 MAX_DIGITS = 38
 # Digits that an integer may have, of which a decimal may be made.
@@ -32,6 +31,9 @@ class DecimalNumber(FieldType):
     limits = ("precision", "scale")
     bounded = True
     cast = "::numeric"
+    accepted_types = "decimal128, decimal256 (of at most 38 digits after the point), an integer type, or string"
+    arrow_type = pa.string()
+    staging_type = 'text COLLATE "C"'
 
     def with_defaults(self, field: FieldSpec, indexed: bool) -> FieldSpec:
         if field.precision is not None and field.scale is None:
@@ -104,9 +106,6 @@ class DecimalNumber(FieldType):
     def show(self, value: Any) -> Any:
         return format(value, "f")
 
-    def accepted(self, field: FieldSpec) -> str:
-        return "decimal128, decimal256 (of at most 38 digits after the point), an integer type, or string"
-
     def accepts(self, field: FieldSpec, kind: pa.DataType) -> bool:
         fits = (pa.types.is_decimal128(kind) or pa.types.is_decimal256(kind)) and 0 <= kind.scale <= MAX_DIGITS
         return bool(fits or pa.types.is_integer(kind) or columns.is_text(kind))
@@ -138,9 +137,6 @@ class DecimalNumber(FieldType):
         value = scalar.as_py()
         return format(value, "f") if isinstance(value, Decimal) else value
 
-    def arrow(self, field: FieldSpec) -> pa.DataType:
-        return pa.string()
-
     def to_column(self, field: FieldSpec, values: Sequence[Any]) -> pa.Array:
         return pa.array([None if value is None else format(value, "f") for value in values], pa.string())
 
@@ -151,14 +147,8 @@ class DecimalNumber(FieldType):
     def key_values(self, column: pa.ChunkedArray) -> list[Any]:
         return [None if value is None else Decimal(value) for value in column.to_pylist()]
 
-    def copy_fields(self, array: pa.Array) -> list[pa.Array]:
-        return varying_fields(array)
-
     def column(self, field: FieldSpec) -> sa.types.TypeEngine[Any]:
         return sa.Numeric(field.precision, field.scale or 0) if field.precision else sa.Numeric()
-
-    def staging(self, field: FieldSpec) -> str:
-        return 'text COLLATE "C"'
 
     def json_member(self, column: Expression) -> Expression:
         return sa.cast(column, sa.Text)

@@ -25,7 +25,10 @@ class Float(FieldType):
     bounded = True
     # Equality of floating-point numbers is no identity that users could rely on.
     may_be_key = False
-    json_as_stored = True
+    accepted_types = "double, float, halffloat or an integer type"
+    arrow_type = pa.float64()
+    sql_type = postgresql.DOUBLE_PRECISION()
+    staging_type = "double precision"
 
     def describe(self, field: FieldSpec) -> str:
         return f"a finite number{columns.bounds_phrase(field)}"
@@ -35,9 +38,6 @@ class Float(FieldType):
 
     def from_text(self, field: FieldSpec, text: str) -> Any:
         return float(text) if len(text) <= 1000 and _TEXT.fullmatch(text) else text
-
-    def accepted(self, field: FieldSpec) -> str:
-        return "double, float, halffloat or an integer type"
 
     def accepts(self, field: FieldSpec, kind: pa.DataType) -> bool:
         return columns.is_number(kind)
@@ -52,9 +52,6 @@ class Float(FieldType):
         good = np.isfinite(values) & columns.within(values, field.minimum, field.maximum)
         return array, columns.valid_mask(array) & ~good
 
-    def arrow(self, field: FieldSpec) -> pa.DataType:
-        return pa.float64()
-
     def parameter(self, value: Any) -> Any:
         # As a number it would be read as a numeric, which has no negative zero.
         return repr(value)
@@ -64,12 +61,6 @@ class Float(FieldType):
 
     def copy_fields(self, array: pa.Array) -> list[pa.Array]:
         return fixed_fields(array, big_endian(columns.values_of(array, np.float64), ">f8"))
-
-    def column(self, field: FieldSpec) -> sa.types.TypeEngine[Any]:
-        return postgresql.DOUBLE_PRECISION()
-
-    def staging(self, field: FieldSpec) -> str:
-        return "double precision"
 
     def json_member(self, column: Expression) -> Expression:
         # The number -0 is an integer in JSON, which has no negative zero.

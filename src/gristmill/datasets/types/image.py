@@ -15,7 +15,6 @@ from gristmill.datasets.contract import FieldSpec
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.types import columns
 from gristmill.datasets.types.base import Expression, FieldType, Mistake
-from gristmill.datasets.types.binary_copy import varying_fields
 
 DEFAULT_MAX_BYTES = 1024 * 1024
 # An image travels as one record of one chunk, and chunks end at 8 MiB.
@@ -28,6 +27,10 @@ class Image(FieldType):
     limits = ("max_bytes",)
     operators = ("null",)
     may_be_key = False
+    accepted_types = "binary, or string (of base64)"
+    arrow_type = pa.binary()
+    sql_type = sa.LargeBinary()
+    staging_type = "bytea"
 
     def check(self, field: FieldSpec) -> Iterator[Mistake]:
         if field.max_bytes is not None and not 1 <= field.max_bytes <= MAX_BYTES:
@@ -64,9 +67,6 @@ class Image(FieldType):
     def show(self, value: Any) -> Any:
         return base64.b64encode(bytes(value)).decode()
 
-    def accepted(self, field: FieldSpec) -> str:
-        return "binary, or string (of base64)"
-
     def accepts(self, field: FieldSpec, kind: pa.DataType) -> bool:
         return bool(pa.types.is_binary(columns.plain_type(kind))) or columns.is_text(kind)
 
@@ -84,18 +84,6 @@ class Image(FieldType):
     def from_scalar(self, scalar: pa.Scalar) -> Any:
         value = scalar.as_py()
         return base64.b64encode(value).decode() if isinstance(value, bytes) else value
-
-    def arrow(self, field: FieldSpec) -> pa.DataType:
-        return pa.binary()
-
-    def copy_fields(self, array: pa.Array) -> list[pa.Array]:
-        return varying_fields(array)
-
-    def column(self, field: FieldSpec) -> sa.types.TypeEngine[Any]:
-        return sa.LargeBinary()
-
-    def staging(self, field: FieldSpec) -> str:
-        return "bytea"
 
     def csv_cell(self, column: Expression) -> Expression:
         # Postgres breaks base64 into lines.

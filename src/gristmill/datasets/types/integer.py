@@ -26,7 +26,10 @@ class Integer(FieldType):
     name = "integer"
     bounded = True
     becomes = ("decimal",)
-    json_as_stored = True
+    accepted_types = "int8 to int64 or uint8 to uint64"
+    arrow_type = pa.int64()
+    sql_type = sa.BigInteger()
+    staging_type = "bigint"
 
     def describe(self, field: FieldSpec) -> str:
         return f"an integer{columns.bounds_phrase(field) or ' from -2^63 to 2^63-1'}"
@@ -37,9 +40,6 @@ class Integer(FieldType):
 
     def from_text(self, field: FieldSpec, text: str) -> Any:
         return int(text) if _TEXT.fullmatch(text) else text
-
-    def accepted(self, field: FieldSpec) -> str:
-        return "int8 to int64 or uint8 to uint64"
 
     def accepts(self, field: FieldSpec, kind: pa.DataType) -> bool:
         return bool(pa.types.is_integer(kind))
@@ -55,17 +55,8 @@ class Integer(FieldType):
         good = columns.within(columns.values_of(array, np.int64), field.minimum, field.maximum)
         return array, bad | (columns.valid_mask(array) & ~good)
 
-    def arrow(self, field: FieldSpec) -> pa.DataType:
-        return pa.int64()
-
     def copy_fields(self, array: pa.Array) -> list[pa.Array]:
         return fixed_fields(array, big_endian(columns.values_of(array, np.int64), ">i8"))
-
-    def column(self, field: FieldSpec) -> sa.types.TypeEngine[Any]:
-        return sa.BigInteger()
-
-    def staging(self, field: FieldSpec) -> str:
-        return "bigint"
 
 
 TYPE = Integer()

@@ -14,7 +14,6 @@ from sqlalchemy.dialects import postgresql
 from gristmill.datasets.contract import FieldSpec
 from gristmill.datasets.types import columns
 from gristmill.datasets.types.base import Expression, FieldType
-from gristmill.datasets.types.binary_copy import varying_fields
 
 MAX_DEPTH = 32
 
@@ -23,11 +22,14 @@ class Json(FieldType):
     name = "json"
     operators = ("null",)
     may_be_key = False
-    json_as_stored = True
     cell_is_json = True
     nests = True
     extension = "arrow.json"
     cast = "::jsonb"
+    accepted_types = "string (of JSON text), or the extension arrow.json"
+    arrow_type = pa.string()
+    sql_type = postgresql.JSONB(none_as_null=True)
+    staging_type = 'text COLLATE "C"'
 
     def describe(self, field: FieldSpec) -> str:
         return f"a JSON value without NUL, nested at most {MAX_DEPTH} levels deep"
@@ -37,9 +39,6 @@ class Json(FieldType):
 
     def from_text(self, field: FieldSpec, text: str) -> Any:
         return read_json_cell(text)
-
-    def accepted(self, field: FieldSpec) -> str:
-        return "string (of JSON text), or the extension arrow.json"
 
     def accepts(self, field: FieldSpec, kind: pa.DataType) -> bool:
         return columns.is_text(kind)
@@ -61,23 +60,11 @@ class Json(FieldType):
     def from_scalar(self, scalar: pa.Scalar) -> Any:
         return read_json_cell(scalar.as_py())
 
-    def arrow(self, field: FieldSpec) -> pa.DataType:
-        return pa.string()
-
     def to_column(self, field: FieldSpec, values: Sequence[Any]) -> pa.Array:
         return pa.array([None if value is None else dump_json(value) for value in values], pa.string())
 
     def parameter(self, value: Any) -> Any:
         return dump_json(value)
-
-    def copy_fields(self, array: pa.Array) -> list[pa.Array]:
-        return varying_fields(array)
-
-    def column(self, field: FieldSpec) -> sa.types.TypeEngine[Any]:
-        return postgresql.JSONB(none_as_null=True)
-
-    def staging(self, field: FieldSpec) -> str:
-        return 'text COLLATE "C"'
 
     def text_bytes(self, field: FieldSpec, column: Expression) -> int | Expression:
         # What is compressed may be many times its size.

@@ -1,7 +1,7 @@
 """text: Unicode without NUL, in the order of its code points."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,7 +13,6 @@ from gristmill.datasets.contract import FieldSpec
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.types import columns
 from gristmill.datasets.types.base import Expression, FieldType, Mistake
-from gristmill.datasets.types.binary_copy import varying_fields
 
 DEFAULT_MAX_LENGTH = 65_536
 MAX_LENGTH = 1_048_576
@@ -26,8 +25,12 @@ class Text(FieldType):
     limits = ("max_length",)
     operators = (*FieldType.operators, "prefix")
     embeddable = True
-    json_as_stored = True
     codes: ClassVar[Mapping[str, str]] = {"string_pattern_mismatch": "nul", "string_too_long": "too_long"}
+    accepted_types = "string"
+    arrow_type = pa.string()
+    # Byte order: the same on every machine and version, and an index on it serves prefixes.
+    sql_type = sa.Text(collation="C")
+    staging_type = 'text COLLATE "C"'
 
     def with_defaults(self, field: FieldSpec, indexed: bool) -> FieldSpec:
         if indexed and field.max_length is None:
@@ -53,9 +56,6 @@ class Text(FieldType):
     def schema(self, field: FieldSpec) -> CoreSchema:
         return schemas.str_schema(strict=True, max_length=_limit(field), pattern=r"^[^\x00]*$")
 
-    def accepted(self, field: FieldSpec) -> str:
-        return "string"
-
     def accepts(self, field: FieldSpec, kind: pa.DataType) -> bool:
         return columns.is_text(kind)
 
@@ -69,19 +69,6 @@ class Text(FieldType):
         if not columns.content(array).all():
             bad |= columns.to_mask(pc.match_substring(array, "\0"))
         return array, bad
-
-    def arrow(self, field: FieldSpec) -> pa.DataType:
-        return pa.string()
-
-    def copy_fields(self, array: pa.Array) -> list[pa.Array]:
-        return varying_fields(array)
-
-    def column(self, field: FieldSpec) -> sa.types.TypeEngine[Any]:
-        # Byte order: the same on every machine and version, and an index on it serves prefixes.
-        return sa.Text(collation="C")
-
-    def staging(self, field: FieldSpec) -> str:
-        return 'text COLLATE "C"'
 
     def text_bytes(self, field: FieldSpec, column: Expression) -> int | Expression:
         return sa.func.coalesce(sa.func.octet_length(column), 0)

@@ -51,6 +51,9 @@ class Timestamp(FieldType):
         ("string_pattern_mismatch", "datetime_parsing", "datetime_from_date_parsing"), "not_a_timestamp"
     )
     cutoff = "SELECT now() - %(keep)s"
+    arrow_type = pa.timestamp("us", "UTC")
+    sql_type = postgresql.TIMESTAMP(timezone=True)
+    staging_type = "timestamptz"
 
     def check(self, field: FieldSpec) -> Iterator[Mistake]:
         # The set is asked before ZoneInfo, which opens files, and a name could try to be a path.
@@ -121,20 +124,11 @@ class Timestamp(FieldType):
             return scalar.as_py()
         return _text(scalar.value, kind.unit) + ("" if kind.tz is None else "Z")
 
-    def arrow(self, field: FieldSpec) -> pa.DataType:
-        return pa.timestamp("us", "UTC")
-
     def copy_fields(self, array: pa.Array) -> list[pa.Array]:
         # The slot of a null may hold any bits, so its difference may wrap around; nobody reads it.
         with np.errstate(over="ignore"):
             moments = columns.values_of(array, np.int64) - _POSTGRES_EPOCH
         return fixed_fields(array, big_endian(moments, ">i8"))
-
-    def column(self, field: FieldSpec) -> sa.types.TypeEngine[Any]:
-        return postgresql.TIMESTAMP(timezone=True)
-
-    def staging(self, field: FieldSpec) -> str:
-        return "timestamptz"
 
     def csv_cell(self, column: Expression) -> Expression:
         written = sa.func.to_char(sa.func.timezone("UTC", column), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')

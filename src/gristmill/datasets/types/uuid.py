@@ -7,7 +7,6 @@ from uuid import UUID
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import sqlalchemy as sa
 from pydantic_core import CoreSchema
 from pydantic_core import core_schema as schemas
 from sqlalchemy.dialects import postgresql
@@ -30,6 +29,10 @@ class Uuid(FieldType):
     name = "uuid"
     codes = dict.fromkeys(("string_pattern_mismatch", "uuid_parsing"), "not_a_uuid")
     extension = "arrow.uuid"
+    accepted_types = "fixed_size_binary[16], the extension arrow.uuid, or string"
+    arrow_type = pa.binary(16)
+    sql_type = postgresql.UUID(as_uuid=True)
+    staging_type = "uuid"
 
     def describe(self, field: FieldSpec) -> str:
         return "a UUID such as 0192f0c2-7d3a-7000-8000-0123456789ab"
@@ -40,9 +43,6 @@ class Uuid(FieldType):
 
     def show(self, value: Any) -> Any:
         return str(value)
-
-    def accepted(self, field: FieldSpec) -> str:
-        return "fixed_size_binary[16], the extension arrow.uuid, or string"
 
     def accepts(self, field: FieldSpec, kind: pa.DataType) -> bool:
         return bool(kind == pa.binary(16)) or columns.is_text(kind)
@@ -65,9 +65,6 @@ class Uuid(FieldType):
         value = scalar.as_py()
         return str(UUID(bytes=value)) if isinstance(value, bytes) else value
 
-    def arrow(self, field: FieldSpec) -> pa.DataType:
-        return pa.binary(16)
-
     def to_column(self, field: FieldSpec, values: Sequence[Any]) -> pa.Array:
         return pa.array([None if value is None else value.bytes for value in values], pa.binary(16))
 
@@ -82,12 +79,6 @@ class Uuid(FieldType):
 
     def copy_fields(self, array: pa.Array) -> list[pa.Array]:
         return fixed_fields(array, columns.values_of(array, np.dtype("V16")).view(np.uint8).reshape(-1, 16))
-
-    def column(self, field: FieldSpec) -> sa.types.TypeEngine[Any]:
-        return postgresql.UUID(as_uuid=True)
-
-    def staging(self, field: FieldSpec) -> str:
-        return "uuid"
 
     def export_type(self, field: FieldSpec) -> pa.DataType:
         # As text every tool shows it.
