@@ -12,8 +12,8 @@ from pydantic_core import ValidationError
 from gristmill.core.database import Database
 from gristmill.core.errors import Invalid
 from gristmill.datasets.contract_parser import Contract, parse_contract
-from gristmill.datasets.ddl import create_table, plain_vectors
-from gristmill.datasets.describe import explain
+from gristmill.datasets.ddl import create_table, plain_columns
+from gristmill.datasets.types import TYPES
 from gristmill.records.apply import upsert as write
 from gristmill.records.apply.upsert import upsert
 from gristmill.records.changes import repository
@@ -119,8 +119,8 @@ class TestContract:
         assert _stored(database, contract) == [[1.0] * 4000, None]
 
     def test_twice_the_dimensions_fit_a_row(self) -> None:
-        assert plain_vectors(_contract(dimensions=3800)) == ["_embedding"]
-        assert plain_vectors(_contract(dimensions=3900)) == []
+        assert plain_columns(_contract(dimensions=3800)) == ["_embedding"]
+        assert plain_columns(_contract(dimensions=3900)) == []
 
     @pytest.mark.parametrize(
         ("storage", "dimensions", "says"),
@@ -148,7 +148,7 @@ class TestValidation:
             validator.validate_python({"k": 1, "_embedding": [0, number, 1]})
         (error,) = caught.value.errors()
         assert error["loc"] == ("_embedding", 1)
-        code, reason = explain(validator.fields["_embedding"], error)
+        code, reason = TYPES["vector"].explain(validator.fields["_embedding"], error)
         assert code == "out_of_range"
         assert "a number from -65504 to 65504" in reason
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from gristmill.core.database import Database
 from gristmill.datasets.contract_parser import Contract, parse_contract
-from gristmill.datasets.ddl import MAX_PLAIN_DIMENSIONS, apply_alter, create_table, plain_vectors
+from gristmill.datasets.ddl import MAX_PLAIN_DIMENSIONS, apply_alter, create_table, plain_columns
 from gristmill.records.apply import upsert as write
 from gristmill.records.apply.upsert import WriteCounts, upsert
 from gristmill.records.changes import repository
@@ -303,7 +303,7 @@ class TestVectors:
         fields += [{"name": f"t{n}", "type": "text"} for n in range(6)]
         body = {"fields": fields, "key": ["k"], "embedding": {"dimensions": MAX_PLAIN_DIMENSIONS, "metric": "l2"}}
         contract = _create(database, body)
-        assert plain_vectors(contract) == ["_embedding"]
+        assert plain_columns(contract) == ["_embedding"]
         vector = np.random.default_rng(1).standard_normal(MAX_PLAIN_DIMENSIONS).tolist()
         noise = np.random.default_rng(2).bytes(15_000).hex()
         rows = [{"k": k, **{f"t{n}": noise for n in range(6)}, "_embedding": vector} for k in range(3)]

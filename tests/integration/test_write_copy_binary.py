@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gristmill.core.database import Database
+from gristmill.datasets.contract import FieldSpec
 from gristmill.records.apply.copy_binary import copy_table, encode_copy
 
 _SCHEMA = pa.schema(
@@ -26,6 +27,17 @@ _SCHEMA = pa.schema(
         "y": pa.binary(),
     }
 )
+_FIELDS = [
+    FieldSpec(name="t", type="text"),
+    FieldSpec(name="i", type="integer"),
+    FieldSpec(name="f", type="float"),
+    FieldSpec(name="b", type="boolean"),
+    FieldSpec(name="ts", type="timestamp"),
+    FieldSpec(name="d", type="date"),
+    FieldSpec(name="u", type="uuid"),
+    FieldSpec(name="v", type="vector", dimensions=3),
+    FieldSpec(name="y", type="image"),
+]
 _CREATE = (
     "CREATE TEMP TABLE copied (t text, i bigint, f double precision, b boolean, ts timestamptz, d date, u uuid,"
     " v vector, y bytea) ON COMMIT DROP"
@@ -49,7 +61,7 @@ _row = st.fixed_dictionaries(
 def _round_trip(database: Database, table: pa.Table) -> list[tuple[Any, ...]]:
     with database.transaction() as connection:
         connection.exec_driver_sql(_CREATE)
-        copy_table(connection, "COPY copied FROM STDIN (FORMAT binary)", table)
+        copy_table(connection, "COPY copied FROM STDIN (FORMAT binary)", table, _FIELDS)
         # Years before 1 exist in neither Python nor contracts; everything else comes back as Python has it.
         rows = connection.exec_driver_sql(
             "SELECT t, i, f, b, ts, d, u::text, v::real[], y FROM copied ORDER BY ctid"
@@ -89,11 +101,11 @@ class TestCopyBinary:
         chunked = pa.concat_tables(
             pa.Table.from_pylist(rows[at : at + 700], schema=_SCHEMA) for at in range(0, 5000, 700)
         )
-        blocks = list(encode_copy(chunked, block_bytes=50_000))
+        blocks = list(encode_copy(chunked, _FIELDS, block_bytes=50_000))
         assert len(blocks) > 5
         with database.transaction() as connection:
             connection.exec_driver_sql(_CREATE)
-            copy_table(connection, "COPY copied FROM STDIN (FORMAT binary)", chunked)
+            copy_table(connection, "COPY copied FROM STDIN (FORMAT binary)", chunked, _FIELDS)
             sums = connection.exec_driver_sql(
                 "SELECT count(*), sum(i), sum(length(t)), count(v), sum((v::real[])[1]) FROM copied"
             ).one()

@@ -1,9 +1,9 @@
 """The job body: what clients see of a job, and the answer to every write."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 from gristmill.jobs.states import FINISHED_JOB_STATES
+from gristmill.kit.timestamps import rfc3339
 
 BASE = "/api/v1/jobs"
 
@@ -45,14 +45,9 @@ def job_body(row: dict[str, Any]) -> dict[str, Any]:
         "retried_by": [str(job_id) for job_id in row["retried_by"] or ()],
         "error": row["error"],
         "result": row["result"],
-        "created_at": moment(row["created_at"]),
-        "run_at": moment(row["run_at"]),
-        "started_at": moment(row["started_at"]),
-        "finished_at": moment(row["finished_at"]),
+        "created_at": rfc3339(row["created_at"]),
+        "run_at": rfc3339(row["run_at"]),
+        "started_at": rfc3339(row["started_at"]),
+        "finished_at": rfc3339(row["finished_at"]),
         "links": links,
     }
-
-
-def moment(value: datetime | None) -> str | None:
-    """Return an RFC 3339 time in UTC with microseconds."""
-    return None if value is None else value.astimezone(UTC).isoformat().replace("+00:00", "Z")

@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-import pyarrow as pa
 from sqlalchemy.dialects import postgresql
 
-from gristmill.datasets.contract import EMBEDDING_COLUMN, Contract
-from gristmill.datasets.ddl import plain_vectors, quoted_table, record_table
+from gristmill.datasets.contract import Contract, FieldSpec
+from gristmill.datasets.ddl import plain_columns, quoted_table, record_table
 from gristmill.datasets.types import TYPES
 from gristmill.kit.identifiers import quote
 
@@ -38,17 +37,17 @@ class Statements:
 
 
 @lru_cache(maxsize=512)
-def statements(contract: Contract, columns: tuple[tuple[str, pa.DataType], ...]) -> Statements:
-    """Return the SQL for payloads with ``columns`` (name, Arrow type), written to the table of ``contract``.
+def statements(contract: Contract, columns: tuple[str, ...]) -> Statements:
+    """Return the SQL for payloads with ``columns``, written to the table of ``contract``.
 
     A column of the contract that the payload lacks (it was added after the records were submitted) becomes null.
     """
     table = quoted_table(contract)
-    names = [quote(name) for name, _ in columns]
+    names = [quote(name) for name in columns]
     targets = ", ".join([*names, "_seq", "_ord"])
     upsert = _on_conflict(contract)
-    stage, definition = _staging(columns, plain_vectors(contract))
-    casts = {name: _cast(contract, name) for name, _ in columns}
+    stage, definition = _staging([contract.column(name) for name in columns], plain_columns(contract))
+    casts = {name: TYPES[contract.column(name).type].cast for name in columns}
     selected = ", ".join([*(f"s.{quote(name)}{casts[name]}" for name in casts), "%(seq)s", "s._ord"])
     head = f"INSERT INTO {table} AS t ({targets})"
     if contract.key:
@@ -76,9 +75,7 @@ def _on_conflict(contract: Contract) -> str:
     if not contract.key:
         return ""
     keys = ", ".join(quote(name) for name in contract.key)
-    changed = [quote(field.name) for field in contract.fields if field.name not in contract.key] + ["_seq", "_ord"]
-    if contract.embedding is not None:
-        changed.append(EMBEDDING_COLUMN)
+    changed = [quote(column.name) for column in contract.columns if column.name not in contract.key] + ["_seq", "_ord"]
     assignments = ", ".join(f"{name} = EXCLUDED.{name}" for name in changed)
     # A new _id takes the row out of every sealed range, so that no vector index is touched.
     return (
@@ -87,39 +84,19 @@ def _on_conflict(contract: Contract) -> str:
     )
 
 
-def _staging(columns: tuple[tuple[str, pa.DataType], ...], plain: Sequence[str]) -> tuple[str, str]:
+def _staging(columns: Sequence[FieldSpec], plain: Sequence[str]) -> tuple[str, str]:
     """Return name and column definitions of the session's staging table; equal shapes share one.
 
     plain: columns to store in the row itself, as the dataset's table does: vectors out of line would be written and
     read piece by piece.
     """
-    parts = [f"{quote(name)} {_staging_type(kind)}{' STORAGE PLAIN' * (name in plain)}" for name, kind in columns]
+    parts = [
+        f"{quote(column.name)} {TYPES[column.type].staging(column)}{' STORAGE PLAIN' * (column.name in plain)}"
+        for column in columns
+    ]
     definition = ", ".join([*parts, "_ord bigint"])
     digest = hashlib.sha256(definition.encode()).hexdigest()[:24]
     return f"pg_temp.stage_{digest}", definition
-
-
-def _staging_type(kind: pa.DataType) -> str:
-    if pa.types.is_fixed_size_list(kind):
-        return "halfvec" if pa.types.is_float16(kind.value_type) else "vector"
-    if pa.types.is_timestamp(kind):
-        return "timestamptz"
-    return _STAGING_TYPES[str(kind)]
-
-
-_STAGING_TYPES = {
-    "string": 'text COLLATE "C"',
-    "int64": "bigint",
-    "double": "double precision",
-    "bool": "boolean",
-    "date32[day]": "date",
-    "fixed_size_binary[16]": "uuid",
-    "binary": "bytea",
-}
-
-
-def _cast(contract: Contract, name: str) -> str:
-    return "" if name == EMBEDDING_COLUMN else TYPES[contract.field(name).type].cast or ""
 
 
 @lru_cache(maxsize=512)

@@ -4,11 +4,8 @@ Every record carries ``(_seq, _ord)``, its job's number and its place in the job
 smaller pair, so chunks of plain jobs may run in any order and at the same time, and the table ends the same.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any, Literal
-from uuid import UUID
 
 import numpy as np
 import pyarrow as pa
@@ -16,9 +13,11 @@ from sqlalchemy import Connection
 
 from gristmill.datasets.contract import EMBEDDING_COLUMN, Contract
 from gristmill.datasets.keys import show_key
+from gristmill.datasets.types import TYPES
+from gristmill.datasets.types.matrices import vector_column
 from gristmill.records.apply.copy_binary import copy_table
 from gristmill.records.apply.statements import Statements, find_existing_sql, statements
-from gristmill.records.columns import ORD_COLUMN, as_stored, to_parameters, vector_column
+from gristmill.records.columns import ORD_COLUMN, as_stored, to_parameters
 from gristmill.records.errors import KeyExists
 
 # Up to here a direct INSERT … VALUES is faster than COPY into a staging table and a second statement.
@@ -65,14 +64,13 @@ def upsert(
         raise_if_existing(connection, contract, table, first_ord, own_seq=seq)
     table, places = split_places(table, first_ord)
     table = with_embeddings(contract, table, embeddings)
-    shape = tuple((field.name, field.type) for field in table.schema)
-    sql = statements(contract, shape)
+    sql = statements(contract, tuple(table.column_names))
     if table.num_rows <= DIRECT_ROWS and table.num_rows * vector_numbers(table) <= DIRECT_NUMBERS:
         written = _insert(connection, contract, sql, table, seq, places)
     elif sql.direct_copy is not None:
-        written = _copy(connection, sql.direct_copy, table, seq, places)
+        written = _copy(connection, contract, sql.direct_copy, table, seq, places)
     else:
-        written = _merge(connection, sql, table, seq, places)
+        written = _merge(connection, contract, sql, table, seq, places)
     return WriteCounts(written, table.num_rows - written)
 
 
@@ -86,7 +84,7 @@ def raise_if_existing(
     head, row, tail = find_existing_sql(contract)
     table, places = split_places(table, first_record)
     keys = keys_of(contract, table)
-    parameters = to_parameters(table.select(list(contract.key)))
+    parameters = to_parameters(contract, table.select(list(contract.key)))
     for start in range(0, len(keys), _KEYS_PER_QUERY):
         part = parameters[start : start + _KEYS_PER_QUERY]
         values: list[Any] = []
@@ -102,14 +100,7 @@ def raise_if_existing(
 
 def keys_of(contract: Contract, table: pa.Table) -> list[Key]:
     """Return the canonical key values of each record of a payload; they compare as Postgres orders them."""
-    columns: list[Sequence[Any]] = []
-    for field in contract.key_fields:
-        values = table.column(field.name).to_pylist()
-        if field.type == "decimal":
-            values = [Decimal(value) for value in values]
-        elif field.type == "uuid":
-            values = [UUID(bytes=value) for value in values]
-        columns.append(values)
+    columns = [TYPES[field.type].key_values(table.column(field.name)) for field in contract.key_fields]
     return list(zip(*columns, strict=True))
 
 
@@ -131,7 +122,7 @@ def split_places(table: pa.Table, first_ord: int) -> tuple[pa.Table, pa.Array]:
 def _insert(
     connection: Connection, contract: Contract, sql: Statements, table: pa.Table, seq: int, places: pa.Array
 ) -> int:
-    rows = [(*row, seq, place) for row, place in zip(to_parameters(table), places.to_pylist(), strict=True)]
+    rows = [(*row, seq, place) for row, place in zip(to_parameters(contract, table), places.to_pylist(), strict=True)]
     if contract.key:
         # The last record with a key wins. Rows are locked in the order of their keys, as in every other statement.
         last = dict(zip(keys_of(contract, table), rows, strict=True))
@@ -140,15 +131,19 @@ def _insert(
     return connection.exec_driver_sql(query, tuple(value for row in rows for value in row)).rowcount
 
 
-def _merge(connection: Connection, sql: Statements, table: pa.Table, seq: int, places: pa.Array) -> int:
+def _merge(
+    connection: Connection, contract: Contract, sql: Statements, table: pa.Table, seq: int, places: pa.Array
+) -> int:
     connection.exec_driver_sql(sql.create)
-    copy_table(connection, sql.copy, table.append_column(ORD_COLUMN, places))
+    table = table.append_column(ORD_COLUMN, places)
+    copy_table(connection, sql.copy, table, [contract.column(name) for name in table.column_names])
     return connection.exec_driver_sql(sql.merge, {"seq": seq}).rowcount
 
 
-def _copy(connection: Connection, copy: str, table: pa.Table, seq: int, places: pa.Array) -> int:
-    numbered = table.append_column("_seq", pa.array(np.full(table.num_rows, seq, np.int64)))
-    copy_table(connection, copy, numbered.append_column(ORD_COLUMN, places))
+def _copy(connection: Connection, contract: Contract, copy: str, table: pa.Table, seq: int, places: pa.Array) -> int:
+    table = table.append_column("_seq", pa.array(np.full(table.num_rows, seq, np.int64)))
+    table = table.append_column(ORD_COLUMN, places)
+    copy_table(connection, copy, table, [contract.column(name) for name in table.column_names])
     return int(table.num_rows)
 
 

@@ -81,12 +81,15 @@ def upsert_group(connection: Connection, contract: Contract, parts: Sequence[Par
     """
     rows: list[tuple[Any, ...]] = []
     by_key: dict[Key, tuple[Any, ...]] = {}
-    shape: tuple[tuple[str, pa.DataType], ...] = ()
+    shape: tuple[str, ...] = ()
     for part in parts:
         fields, places = split_places(part.table, part.first_ord)
         table = with_embeddings(contract, fields, part.embeddings)
-        shape = tuple((field.name, field.type) for field in table.schema)
-        own = [(*row, part.seq, place) for row, place in zip(to_parameters(table), places.to_pylist(), strict=True)]
+        shape = tuple(table.column_names)
+        own = [
+            (*row, part.seq, place)
+            for row, place in zip(to_parameters(contract, table), places.to_pylist(), strict=True)
+        ]
         if contract.key:
             by_key.update(zip(keys_of(contract, table), own, strict=True))
         else:

@@ -2,17 +2,16 @@
 
 from collections.abc import Callable
 from typing import Any
-from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from gristmill.datasets.contract import EMBEDDING_COLUMN, Contract
 from gristmill.datasets.ddl import quoted_table, record_table
-from gristmill.datasets.types import dump_json
+from gristmill.datasets.types import TYPES
 from gristmill.datasets.where import compile_where
 from gristmill.kit.identifiers import quote
-from gristmill.records.columns import Row, vector_text
+from gristmill.records.columns import Row
 
 Key = tuple[Any, ...]
 # Takes the text fields that a record is embedded from, by name; gives its vector, or None if there is nothing to embed.
@@ -40,7 +39,7 @@ def patch(connection: Connection, contract: Contract, key: Key, changes: Row, se
         if found is None:
             return False
         vector = embed({name: changes.get(name, found[name]) for name in sources})
-        values[EMBEDDING_COLUMN] = None if vector is None else vector_text(vector)
+        values[EMBEDDING_COLUMN] = _parameter(contract, EMBEDDING_COLUMN, vector)
     assignments = ", ".join(f"{quote(name)} = %({name})s" for name in values)
     query = (
         f"UPDATE {quoted_table(contract)} SET {assignments}, _seq = %(seq)s, _ord = 0, _id = DEFAULT"  # noqa: S608
@@ -72,13 +71,4 @@ def _key_parameters(contract: Contract, key: Key) -> dict[str, Any]:
 
 def _parameter(contract: Contract, name: str, value: Any) -> Any:
     """Return a canonical value as psycopg2 takes it; what it has no adapter for goes as text."""
-    if value is None:
-        return None
-    kind = "vector" if name == EMBEDDING_COLUMN else contract.field(name).type
-    if kind == "vector":
-        return vector_text(value)
-    if kind == "json":
-        return dump_json(value)
-    if kind == "float":
-        return repr(value)
-    return str(value) if isinstance(value, UUID) else value
+    return None if value is None else TYPES[contract.column(name).type].parameter(value)

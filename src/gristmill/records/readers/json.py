@@ -72,7 +72,7 @@ def _gather(elements: Iterator[bytes]) -> Iterator[list[bytes]]:
 def _read_short(source: ReadContext) -> list[Row] | None:
     """Return the records of a short array without errors, or None when the array has to be cut into its elements."""
     raw = source.file.read(SHORT_BYTES + 1).strip(_SPACE)
-    if len(raw) > SHORT_BYTES or source.validator.has_json:
+    if len(raw) > SHORT_BYTES or source.validator.may_nest:
         return None
     if (opening := _OPENING.match(raw)) is not None and raw.endswith(b"}"):
         # If this is an array, the body was one within {"records": }.

@@ -7,11 +7,9 @@ from typing import Any
 from pydantic_core import from_json
 
 from gristmill.datasets.contract import FieldSpec
+from gristmill.datasets.types import TYPES
 from gristmill.records.readers.csv_rows import Cells, split_row
 from gristmill.records.reject import NOTE_COLUMNS, RAW_COLUMN
-
-# JSON text for which these types have no cell of their own.
-_JSON_TYPES = ("json", "vector")
 
 
 class _Number(str):
@@ -96,7 +94,7 @@ def _parse(raw: bytes) -> dict[str, Any]:
 def _cell(field: FieldSpec, value: Any) -> str | None:
     if value is None:
         return None
-    if field.type not in _JSON_TYPES and isinstance(value, str):
+    if not TYPES[field.type].cell_is_json and isinstance(value, str):
         return str(value)
     return _dump(value)
 

@@ -14,13 +14,9 @@ from gristmill.core.database import DATA_SCHEMA
 from gristmill.datasets import repository as datasets
 from gristmill.datasets.contract import Contract, load_contract
 from gristmill.datasets.retention_period import parse_retention_period
+from gristmill.datasets.types import TYPES
 from gristmill.kit.identifiers import quote
 
-_CUTOFF = {
-    "timestamp": "SELECT now() - %(keep)s",
-    # A day is as old as its end.
-    "date": "SELECT ((now() - %(keep)s) AT TIME ZONE 'UTC')::date",
-}
 _ANY = "SELECT EXISTS (SELECT FROM {table} WHERE {time} < %(cutoff)s)"
 # Rows that a writer has locked are left for the next run.
 _DELETE = """
@@ -64,8 +60,9 @@ def expiring_datasets(
 def cutoff_of(connection: Connection, dataset: ExpiringDataset) -> Any:
     """Return the time or date before which records are too old now, by Postgres' clock."""
     contract = dataset.contract
-    kind = contract.field(contract.time_field or "").type
-    return connection.exec_driver_sql(_CUTOFF[kind], {"keep": parse_retention_period(contract.keep or "")}).scalar_one()
+    query = TYPES[contract.field(contract.time_field or "").type].cutoff
+    assert query is not None
+    return connection.exec_driver_sql(query, {"keep": parse_retention_period(contract.keep or "")}).scalar_one()
 
 
 def has_old_records(connection: Connection, dataset: ExpiringDataset, cutoff: Any) -> bool:

@@ -16,6 +16,7 @@ from gristmill.jobs.handlers import ChunkTask, IdempotentHandler, Outcome
 from gristmill.jobs.repository import scopes
 from gristmill.jobs.submit import NewChunk, NewJob, WriteRequest, submit, unfinished_in_scope
 from gristmill.kit.ids import uuid7
+from gristmill.kit.timestamps import rfc3339
 from gristmill.records.retention import repository
 
 log = get_logger()
@@ -60,8 +61,8 @@ class ExpireHandler(IdempotentHandler):
             if deleted < ROWS_PER_TRANSACTION or time.monotonic() > ends:
                 break
         self._count(found[0].name, total)
-        shown = cutoff.isoformat().replace("+00:00", "Z")
-        return Outcome(result={"deleted": total, "before": shown})
+        kind = TYPES[found[0].contract.field(found[0].contract.time_field or "").type]
+        return Outcome(result={"deleted": total, "before": kind.to_json(cutoff)})
 
     def _delete_some(self, dataset_id: uuid.UUID, cutoff: Any, horizon: int) -> int:
         try:
@@ -123,7 +124,7 @@ def retention_state(connection: Connection, dataset: Dataset) -> dict[str, Any]:
     """Return what the dataset's body shows: keep, last_run (null before the first), deleted."""
     row = repository.find_state(connection, dataset.id)
     last_run, deleted = (None, 0) if row is None else row
-    return {"keep": dataset.contract.keep, "last_run": TYPES["timestamp"].to_json(last_run), "deleted": deleted}
+    return {"keep": dataset.contract.keep, "last_run": rfc3339(last_run), "deleted": deleted}
 
 
 def forget_retention(connection: Connection, dataset_id: uuid.UUID, _name: str) -> None:

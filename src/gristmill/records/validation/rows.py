@@ -11,10 +11,10 @@ from pydantic_core import CoreSchema, SchemaValidator, ValidationError
 from pydantic_core import core_schema as schemas
 
 from gristmill.core.errors import MAX_LISTED, Invalid, Malformed, Violation
-from gristmill.datasets.contract import EMBEDDING_COLUMN, Contract, FieldSpec
-from gristmill.datasets.describe import explain, shorten
+from gristmill.datasets.contract import Contract, FieldSpec
+from gristmill.datasets.describe import shorten
 from gristmill.datasets.types import TYPES
-from gristmill.datasets.validation import embedding_schema
+from gristmill.kit.json_pointer import escape_pointer
 from gristmill.records.columns import Row
 
 # A record with more errors than this is reported as one: listing a million unknown members would need gigabytes.
@@ -63,17 +63,9 @@ class RecordValidator:
 
     def __init__(self, contract: Contract) -> None:
         self.contract = contract
-        self._schemas: dict[str, CoreSchema] = {
-            field.name: TYPES[field.type].schema(field) for field in contract.fields
-        }
-        self._fields: dict[str, FieldSpec] = {field.name: field for field in contract.fields}
-        self.has_json = any(field.type == "json" for field in contract.fields)
-        if contract.takes_vectors and contract.embedding is not None:
-            dimensions = contract.embedding.dimensions or 0
-            self._schemas[EMBEDDING_COLUMN] = embedding_schema(
-                dimensions, contract.embedding.metric, contract.vector_storage
-            )
-            self._fields[EMBEDDING_COLUMN] = _embedding_field(dimensions)
+        self._fields: dict[str, FieldSpec] = {column.name: column for column in contract.input_columns}
+        self._schemas = {name: TYPES[field.type].schema(field) for name, field in self._fields.items()}
+        self.may_nest = any(TYPES[field.type].nests for field in contract.fields)
         self._record = SchemaValidator(self._schema(self._schemas))
         self._array = SchemaValidator(schemas.list_schema(self._schema(self._schemas)))
 
@@ -153,7 +145,7 @@ class RecordValidator:
         if item["type"] == "extra_forbidden":
             reason = f"{name} is a key field and cannot be changed: delete the record and submit it anew"
             return Violation(pointer, "key_field", reason, record, line, name)
-        code, reason = explain(field, item)
+        code, reason = TYPES[field.type].explain(field, item)
         inside = "".join(f"/{part}" for part in location[1:] if isinstance(part, int))
         return Violation(pointer + inside, code, reason, record, line, name)
 
@@ -161,13 +153,11 @@ class RecordValidator:
         members = {}
         for name, schema in known.items():
             field = self._fields[name]
-            # A vector may be null (the record is then not found by similarity) but has to be said, lest a misspelt
-            # member make records that no search finds.
-            needed = field.required or (name == EMBEDDING_COLUMN and not partial)
             nullable = schema if field.required else schemas.nullable_schema(schema)
-            if not needed and not partial:
+            needed = field.must_be_given and not partial
+            if not field.must_be_given and not partial:
                 nullable = schemas.with_default_schema(nullable, default=None)
-            members[name] = schemas.typed_dict_field(nullable, required=needed and not partial)
+            members[name] = schemas.typed_dict_field(nullable, required=needed)
         return schemas.typed_dict_schema(members, extra_behavior="forbid")
 
 
@@ -208,12 +198,3 @@ def _escaped(marks: Any, positions: Any) -> Any:
 def shorten_name(name: str) -> str:
     """Return a member name that a user wrote, cut to what a message can show."""
     return name if len(name) <= 80 else name[:79] + "…"
-
-
-def escape_pointer(name: str) -> str:
-    """Return ``name`` as a segment of a JSON pointer (RFC 6901)."""
-    return name.replace("~", "~0").replace("/", "~1")
-
-
-def _embedding_field(dimensions: int) -> FieldSpec:
-    return FieldSpec(name=EMBEDDING_COLUMN, type="vector", dimensions=dimensions)

@@ -8,8 +8,8 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import ProgrammingError
 
 from gristmill.datasets.lookup import Dataset, scope_of
-from gristmill.datasets.types import TYPES
 from gristmill.jobs.repository import scopes
+from gristmill.kit.timestamps import rfc3339
 from gristmill.search.index.policy import IndexState, next_step
 from gristmill.search.index.progress import read_progress
 from gristmill.search.index.settings import SETTLED_PART, BuildSettings, Limits, limits_of
@@ -51,7 +51,7 @@ def recall_state(connection: Connection, dataset_id: uuid.UUID, has_segments: bo
     row = recall.find(connection, dataset_id)
     if row is None:
         return None
-    shown = TYPES["timestamp"].to_json(row.measured_at)
+    shown = rfc3339(row.measured_at)
     value = round(row.value, 4) if row.samples else None
     return {"value": value, "k": row.k, "exact": False, "samples": row.samples, "measured_at": shown}
 
@@ -81,7 +81,7 @@ def plan_report(connection: Connection, dataset: Dataset, settings: BuildSetting
                 "dead_share": None if piece is None else round(piece.dead_share, 4),
                 "bytes": None if fact is None else fact.bytes,
                 "parameters": {} if fact is None else fact.parameters,
-                "built_at": None if segment.built_at is None else TYPES["timestamp"].to_json(segment.built_at),
+                "built_at": rfc3339(segment.built_at),
                 "job": None if segment.job_id is None else str(segment.job_id),
             }
         )
