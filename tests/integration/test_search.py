@@ -2,17 +2,23 @@
 
 import json
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
+from sqlalchemy.pool import QueuePool
+from tests.support.embedders import registry
 from tests.support.stored import make_dataset, store
 
 from gristmill.core.database import Database
 from gristmill.core.errors import Invalid, Malformed
 from gristmill.datasets.errors import UnknownDataset
 from gristmill.datasets.lookup import Dataset, DatasetLookup
-from gristmill.embeddings import registry
+from gristmill.embeddings.batching import BatchLimits
+from gristmill.embeddings.port import Provider
+from gristmill.embeddings.providers.hashing import HashingEmbedder, describe
+from gristmill.embeddings.registry import EmbedderRegistry
 from gristmill.kit.ids import uuid7
 from gristmill.records.errors import UnknownRecord
 from gristmill.search.errors import NotSearchable
@@ -37,7 +43,7 @@ TEXTS = {
 
 @pytest.fixture
 def service(database: Database) -> SearchService:
-    return SearchService(database, DatasetLookup(), registry.get)
+    return SearchService(database, DatasetLookup(), registry)
 
 
 def search(service: SearchService, dataset: str = "plane", **body: Any) -> dict[str, Any]:
@@ -178,7 +184,7 @@ class TestFilters:
         self, database: Database, plane: Dataset, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         seal(database, plane)
-        impatient = SearchService(database, DatasetLookup(), registry.get, exact_seconds=0.2)
+        impatient = SearchService(database, DatasetLookup(), registry, exact_seconds=0.2)
         with database.transaction() as connection:
             # The exact pass has to wait for the lock; the search itself has been through by then.
             locked = threading.Event()
@@ -213,7 +219,7 @@ class TestSegmentsAndTail:
         found = 0
         for query in centres:
             truth = set(np.argsort(-(unit @ query))[:10].tolist())
-            answer = search(SearchService(database, DatasetLookup(), registry.get), vector=query.tolist())
+            answer = search(SearchService(database, DatasetLookup(), registry), vector=query.tolist())
             assert answer["plan"] == "segments"
             found += len(truth & set(ids(answer)))
         assert found >= 0.97 * 10 * len(centres)
@@ -255,7 +261,7 @@ class TestSettings:
         vectors = np.random.default_rng(1).normal(size=(3000, 32))
         store(database, dataset.contract, [{"id": n} for n in range(3000)], vectors.tolist())
         seal(database, dataset)
-        service = SearchService(database, DatasetLookup(), registry.get)
+        service = SearchService(database, DatasetLookup(), registry)
         found = {1: 0, 1000: 0}
         for query in np.random.default_rng(2).normal(size=(30, 32)):
             unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -344,3 +350,23 @@ class TestRefusals:
         assert search(service, vector=[1, 0])["hits"] == []
         with pytest.raises(UnknownRecord):
             search(service, like=1)
+
+
+class TestConnections:
+    def test_none_is_held_while_the_embedder_runs(self, database: Database) -> None:
+        held: list[int] = []
+
+        class Watching(HashingEmbedder):
+            def embed(self, texts: Sequence[str]) -> Any:
+                pools = (engine.pool for engine in (database.engine, database._autocommit))
+                held.extend(pool.checkedout() for pool in pools if isinstance(pool, QueuePool))
+                return super().embed(texts)
+
+        watching = EmbedderRegistry({"hashing": Provider(describe, lambda: Watching(BatchLimits()))})
+        dataset = make_dataset(database, TEXTS)
+        store(database, dataset.contract, [{"title": "rain"}], registry.get("hashing").embed(["rain"]).tolist())
+        service = SearchService(database, DatasetLookup(), watching)
+        for _ in ("the dataset is looked up", "the dataset is remembered"):
+            (hit,) = search(service, "texts", text="rain")["hits"]
+            assert hit["record"] == {"title": "rain"}
+        assert held == [0, 0, 0, 0]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support.embedders import registry
 from tests.support.searching import cosine_distances, ids, pages, seal, search
 from tests.support.servers import add_database
 from tests.support.stored import make_dataset, store
@@ -16,7 +17,6 @@ from tests.support.stored import make_dataset, store
 from gristmill.core.database import Database
 from gristmill.core.errors import Malformed
 from gristmill.datasets.lookup import DatasetLookup
-from gristmill.embeddings import registry
 from gristmill.search.query import selectivity
 from gristmill.search.query.service import SearchService
 
@@ -69,7 +69,7 @@ def world() -> Iterator[World]:
             seal(database, dataset)
     with database.autocommit() as connection:
         connection.exec_driver_sql("ANALYZE data.things")
-    yield World(SearchService(database, DatasetLookup(), registry.get), records, vectors)
+    yield World(SearchService(database, DatasetLookup(), registry), records, vectors)
     database.close()
 
 
@@ -177,7 +177,7 @@ class TestPages:
     def test_a_record_that_comes_in_between_makes_no_other_come_twice(self, database: Database) -> None:
         dataset = make_dataset(database, {**BODY, "embedding": {"dimensions": 2}})
         store(database, dataset.contract, [{"id": n} for n in range(6)], [[1.0, n / 10] for n in range(6)])
-        service = SearchService(database, DatasetLookup(), registry.get)
+        service = SearchService(database, DatasetLookup(), registry)
         asked: dict[str, Any] = {"vector": [1.0, 0.0], "k": 5, "page_size": 2}
         first = search(service, "things", **asked)
         store(database, dataset.contract, [{"id": 9}], [[1.0, 0.01]], seq=2)

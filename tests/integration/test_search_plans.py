@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from sqlalchemy import Connection
+from tests.support.embedders import registry
 from tests.support.searching import seal, search
 from tests.support.servers import add_database
 from tests.support.stored import make_dataset, store
@@ -19,7 +20,6 @@ from gristmill.datasets.contract_parser import alter_contract
 from gristmill.datasets.errors import UnknownDataset
 from gristmill.datasets.lookup import Dataset, DatasetLookup
 from gristmill.datasets.where import compile_where
-from gristmill.embeddings import registry
 from gristmill.search.query import selectivity
 from gristmill.search.query.selectivity import Estimate, Estimates
 from gristmill.search.query.service import SearchService
@@ -158,7 +158,7 @@ class TestChoice:
     def test_each_filter_has_the_plan_that_suits_it(
         self, database: Database, things: Dataset, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        service = SearchService(database, DatasetLookup(), registry.get)
+        service = SearchService(database, DatasetLookup(), registry)
 
         def plan(**where: Any) -> str:
             answer = search(service, "things", vector=[1.0] * DIMENSIONS, where=where)
@@ -203,7 +203,7 @@ class TestOutdated:
     """What a process remembers of a dataset is checked in the same message as the search."""
 
     def test_a_change_of_the_contract_is_seen_by_the_next_search(self, database: Database, changed: Dataset) -> None:
-        service = SearchService(database, DatasetLookup(), registry.get)
+        service = SearchService(database, DatasetLookup(), registry)
         vector = [1.0] * DIMENSIONS
         assert "colour" not in search(service, "changed", vector=vector)["hits"][0]["record"]
         _apply(database, changed, {"add_fields": [{"name": "colour", "type": "text", "filterable": True}]})
@@ -213,7 +213,7 @@ class TestOutdated:
         assert "colour" in search(service, "changed", vector=vector)["hits"][0]["record"]
 
     def test_a_table_made_anew_under_the_name_is_another_dataset(self, database: Database, changed: Dataset) -> None:
-        service = SearchService(database, DatasetLookup(), registry.get)
+        service = SearchService(database, DatasetLookup(), registry)
         assert search(service, "changed", vector=[1.0] * DIMENSIONS)["hits"]
         with database.transaction() as connection:
             connection.exec_driver_sql(

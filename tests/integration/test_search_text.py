@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import psycopg2
 import pytest
+from tests.support.embedders import registry
 from tests.support.searching import pages, search
 from tests.support.stored import make_dataset, store
 
@@ -12,7 +13,6 @@ from gristmill.core.database import Database
 from gristmill.core.errors import Invalid
 from gristmill.datasets.ddl import MAX_WORD_BYTES
 from gristmill.datasets.lookup import DatasetLookup
-from gristmill.embeddings import registry
 from gristmill.search.errors import NotSearchable
 from gristmill.search.query import rank, text
 from gristmill.search.query.hybrid import CONSTANT
@@ -40,7 +40,7 @@ TEXTS = [
 
 @pytest.fixture
 def service(database: Database) -> SearchService:
-    return SearchService(database, DatasetLookup(), registry.get)
+    return SearchService(database, DatasetLookup(), registry)
 
 
 def keys(answer: dict[str, Any]) -> list[int]:

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.support.embedders import registry
 
-from gristmill.embeddings import batching, registry
+from gristmill.embeddings import batching
 from gristmill.embeddings.errors import EmbedderNotInstalled, UnknownEmbedder
 from gristmill.embeddings.port import Embedder
 from gristmill.embeddings.providers import hashing
@@ -57,7 +58,7 @@ class TestEveryEmbedder:
 
     def test_the_same_texts_give_the_same_vectors_in_another_process(self, embedder: Embedder) -> None:
         script = (
-            "import hashlib, sys; from gristmill.embeddings import registry; "
+            "import hashlib, sys; from tests.support.embedders import registry; "
             f"print(hashlib.sha256(registry.get({embedder.name!r}).embed({TEXTS!r}).tobytes()).hexdigest())"
         )
         environment = {**os.environ, "PYTHONHASHSEED": "7"}
@@ -87,7 +88,7 @@ class TestStatic:
         root = logging.getLogger()
         before = (root.handlers[:], root.level)
         script = (
-            "import logging; from gristmill.embeddings import registry; registry.get('static'); "
+            "import logging; from tests.support.embedders import registry; registry.get('static'); "
             "root = logging.getLogger(); assert (root.handlers, root.level) == ([], logging.WARNING)"
         )
         subprocess.run([sys.executable, "-c", script], check=True)
@@ -95,7 +96,7 @@ class TestStatic:
 
     def test_describing_it_loads_neither_library_nor_weights(self) -> None:
         script = (
-            "import sys; from gristmill.embeddings import registry; registry.describe('static'); "
+            "import sys; from tests.support.embedders import registry; registry.describe('static'); "
             "assert not {'wordllama', 'tokenizers', 'safetensors'} & set(sys.modules)"
         )
         subprocess.run([sys.executable, "-c", script], check=True)
@@ -110,7 +111,7 @@ class TestStatic:
 
         monkeypatch.setattr(builtins, "__import__", refuse)
         with pytest.raises(EmbedderNotInstalled, match=r"gristmill\[static\]"):
-            StaticEmbedder()
+            StaticEmbedder(batching.BatchLimits())
 
 
 class TestHashing:
@@ -132,12 +133,13 @@ class TestHashing:
 class TestBatches:
     def test_a_batch_is_bounded_in_texts_and_characters(self) -> None:
         texts = ["x"] * 3000 + ["y" * 100_000] * 3 + ["z" * 1_000_000, "tail"]
-        found = list(batching.batches(texts))
+        limits = batching.BatchLimits()
+        found = list(batching.batches(texts, limits))
         assert [text for _, batch in found for text in batch] == texts
         assert [first for first, _ in found] == [0, 1024, 2048, 3001, 3002, 3003, 3004]
         for _, batch in found:
-            assert len(batch) <= batching.MAX_TEXTS
-            assert len(batch) == 1 or sum(map(len, batch)) <= batching.MAX_CHARACTERS
+            assert len(batch) <= limits.texts
+            assert len(batch) == 1 or sum(map(len, batch)) <= limits.characters
 
 
 class TestRegistry:

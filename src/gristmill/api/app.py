@@ -32,7 +32,7 @@ def make_app(services: ApiServices) -> ASGIApp:
         anyio.to_thread.current_default_thread_limiter().total_tokens = settings.api_threads
         await app.state.completion.start()
         # In a thread of its own: the first search would otherwise wait for the embedder's weights.
-        warm_up = asyncio.create_task(asyncio.to_thread(services.load_embedder))
+        warm_up = asyncio.create_task(asyncio.to_thread(services.gristmill.load_default_embedder))
         freeze_memory()
         yield
         await warm_up

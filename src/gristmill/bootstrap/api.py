@@ -1,6 +1,5 @@
 """The services and routes of the API process."""
 
-import contextlib
 from functools import cached_property
 
 from fastapi import APIRouter
@@ -8,8 +7,6 @@ from fastapi import APIRouter
 from gristmill.bootstrap.shared import Gristmill
 from gristmill.datasets import endpoints as dataset_endpoints
 from gristmill.datasets.service import DatasetService
-from gristmill.embeddings import registry as embedders
-from gristmill.embeddings.errors import EmbedderNotInstalled
 from gristmill.jobs import endpoints as job_endpoints
 from gristmill.jobs.group_commit import Together
 from gristmill.jobs.service import JobService
@@ -46,6 +43,7 @@ class ApiServices:
             database,
             gristmill.admission,
             lookup,
+            gristmill.embedders,
             default_embedder=settings.embeddings_default,
             index_state=index_state,
             retention_state=retention_state,
@@ -56,7 +54,7 @@ class ApiServices:
         self.record_changes = RecordChanges(settings, self._submitter)
         self.record_reads = RecordReads(database, lookup)
         self.rejects = RejectService(database, lookup)
-        self.search = SearchService(database, lookup, embedders.get, ef=settings.search_ef)
+        self.search = SearchService(database, lookup, gristmill.embedders, ef=settings.search_ef)
         self.indexes = IndexService(database, lookup, gristmill.admission, gristmill.build_settings)
 
     @cached_property
@@ -79,8 +77,3 @@ class ApiServices:
             search_endpoints.build_router(self.search),
             index_endpoints.build_router(self.indexes),
         ]
-
-    def load_embedder(self) -> None:
-        """Load the weights of the default embedder, if it is installed."""
-        with contextlib.suppress(EmbedderNotInstalled):
-            embedders.get(self.gristmill.settings.embeddings_default)

@@ -6,7 +6,6 @@ import warnings
 from gristmill.bootstrap.shared import Gristmill
 from gristmill.core.config import Settings, load_settings
 from gristmill.datasets.tasks import AlterHandler, CreateHandler, DropHandler
-from gristmill.embeddings import registry as embedders
 from gristmill.jobs.handlers import Handler, Registry
 from gristmill.records.apply.tasks import IngestHandler
 from gristmill.records.changes.tasks import DeleteHandler, DeleteWhereHandler, PatchHandler
@@ -40,7 +39,7 @@ def job_types(settings: Settings | None = None) -> list[str]:
 def _handlers(gristmill: Gristmill) -> list[Handler]:
     settings, database, lookup = gristmill.settings, gristmill.database, gristmill.dataset_lookup
     drop_hooks = [release_table, forget_retention]
-    targets, embedding = Targets(database, lookup), EmbeddingStep(embedders.get)
+    targets, embedding = Targets(database, lookup), EmbeddingStep(gristmill.embedders)
     builder = IndexBuilder(database, gristmill.build_settings)
     effort = Effort(settings.search_recall_samples, settings.search_recall_seconds, settings.search_ef)
 

@@ -1,5 +1,6 @@
 """What every process has: settings, the database, wake-ups, counters, datasets. Every process starts from here."""
 
+import contextlib
 import gc
 
 import gristmill.access.tables
@@ -7,11 +8,13 @@ import gristmill.datasets.tables
 import gristmill.jobs.tables
 import gristmill.records.tables
 import gristmill.search.tables  # noqa: F401 - declares its tables for the migrations
+from gristmill.bootstrap.embedders import build_embedders
 from gristmill.core.config import Settings
 from gristmill.core.database import Database
 from gristmill.core.logs import get_logger
 from gristmill.datasets.embedders import check_embedders
 from gristmill.datasets.lookup import DatasetLookup
+from gristmill.embeddings.errors import EmbedderNotInstalled
 from gristmill.jobs.admission import Admission
 from gristmill.jobs.counters import Counters
 from gristmill.jobs.execute import RetryPolicy
@@ -43,6 +46,7 @@ class Gristmill:
             max_staged_bytes=settings.jobs_max_staged_bytes,
         )
         self.dataset_lookup = DatasetLookup()
+        self.embedders = build_embedders(settings)
         self.retry_policy = RetryPolicy(settings.jobs_retry_base, settings.jobs_retry_max)
 
     @property
@@ -58,6 +62,11 @@ class Gristmill:
         """Wake the dispatchers, after a commit that made something due. They look every ``dispatcher.poll`` anyway."""
         self.notifier.due()
 
+    def load_default_embedder(self) -> None:
+        """Load the weights of the default embedder, if it is installed."""
+        with contextlib.suppress(EmbedderNotInstalled):
+            self.embedders.get(self.settings.embeddings_default)
+
     def check(self) -> None:
         """Raise Unavailable for a pgvector that is too old; log the datasets that were embedded by another version.
 
@@ -66,7 +75,7 @@ class Gristmill:
         self.database.check_tablespace()
         self.database.check_pgvector()
         with self.database.autocommit() as connection:
-            for problem in check_embedders(connection):
+            for problem in check_embedders(connection, self.embedders):
                 log.error("embedder.changed", reason=problem.detail)
 
 

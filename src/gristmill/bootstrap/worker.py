@@ -1,6 +1,5 @@
 """The engine of one worker process."""
 
-import contextlib
 from collections.abc import Callable
 from queue import SimpleQueue
 
@@ -8,8 +7,6 @@ from gristmill.bootstrap.dispatcher import build_rescuer
 from gristmill.bootstrap.registry import build_registry
 from gristmill.bootstrap.shared import Gristmill, freeze_memory
 from gristmill.core.errors import Unavailable
-from gristmill.embeddings import registry as embedders
-from gristmill.embeddings.errors import EmbedderNotInstalled
 from gristmill.jobs.execute import Executor
 from gristmill.jobs.handlers import Outcome, Registry
 from gristmill.jobs.heartbeat import Heartbeat
@@ -86,7 +83,6 @@ def parent_tasks(gristmill: Gristmill, lost: SimpleQueue[list[Address]]) -> list
 
 def warm_up(gristmill: Gristmill) -> None:
     """Do in a new worker process what the first job would otherwise wait for: load weights, start threads."""
-    with contextlib.suppress(EmbedderNotInstalled):
-        embedders.get(gristmill.settings.embeddings_default)
+    gristmill.load_default_embedder()
     freeze_memory()
     gristmill.counters.flush_every(2.0)

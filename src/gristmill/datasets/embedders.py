@@ -1,6 +1,5 @@
 """Embedders as contracts name them: which there are, and whether those of existing datasets are still the same."""
 
-from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import Connection
@@ -8,11 +7,9 @@ from sqlalchemy import Connection
 from gristmill.core.errors import Conflict, GristmillError
 from gristmill.datasets import repository
 from gristmill.datasets.lookup import Dataset
-from gristmill.embeddings import registry
 from gristmill.embeddings.errors import EmbedderNotInstalled
 from gristmill.embeddings.port import Description
-
-Describe = Callable[[str], Description]
+from gristmill.embeddings.registry import EmbedderRegistry
 
 
 class EmbedderChanged(Conflict):
@@ -22,7 +19,7 @@ class EmbedderChanged(Conflict):
     title = "The embedder is another one"
 
 
-def known_embedders(body: Any, default: str, describe: Describe = registry.describe) -> dict[str, int]:
+def known_embedders(body: Any, default: str, embedders: EmbedderRegistry) -> dict[str, int]:
     """Return the dimensions of each installed embedder by its name.
 
     Raises EmbedderNotInstalled when the contract ``body`` needs one that exists and is not installed: its message
@@ -33,21 +30,21 @@ def known_embedders(body: Any, default: str, describe: Describe = registry.descr
     if isinstance(embedding, dict) and embedding.get("from") is not None:
         wanted = embedding.get("embedder") or default
     found = {}
-    for name in registry.names():
+    for name in embedders.names():
         try:
-            found[name] = describe(name).dimensions
+            found[name] = embedders.describe(name).dimensions
         except EmbedderNotInstalled:
             if name == wanted:
                 raise
     return found
 
 
-def check_embedders(connection: Connection, describe: Describe = registry.describe) -> list[GristmillError]:
+def check_embedders(connection: Connection, embedders: EmbedderRegistry) -> list[GristmillError]:
     """Return, for each dataset whose embedder is missing here or is another version, an error that says so."""
     problems: list[GristmillError] = []
     for row in repository.list_embedded(connection):
         try:
-            now = describe(row["embedder_name"])
+            now = embedders.describe(row["embedder_name"])
         except GristmillError as error:
             problems.append(error)
             continue

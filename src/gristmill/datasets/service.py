@@ -12,11 +12,11 @@ from gristmill.core.page_tokens import bad_page_token, read_page_token
 from gristmill.datasets import repository, sizes
 from gristmill.datasets.contract import Contract
 from gristmill.datasets.contract_parser import alter_contract, parse_contract
-from gristmill.datasets.embedders import Describe, known_embedders
+from gristmill.datasets.embedders import known_embedders
 from gristmill.datasets.errors import DatasetExists
 from gristmill.datasets.lookup import Dataset, DatasetLookup, scope_of
 from gristmill.datasets.schemas import dataset_body
-from gristmill.embeddings import registry
+from gristmill.embeddings.registry import EmbedderRegistry
 from gristmill.jobs.admission import Admission
 from gristmill.jobs.submit import NewChunk, NewJob, WriteRequest, first_or, submit
 from gristmill.kit.ids import uuid7
@@ -38,9 +38,9 @@ class DatasetService:
         database: Database,
         admission: Admission,
         reader: DatasetLookup,
+        embedders: EmbedderRegistry,
         *,
         default_embedder: str = "static",
-        describe_embedder: Describe = registry.describe,
         index_state: State | None = None,
         retention_state: State | None = None,
     ) -> None:
@@ -48,7 +48,7 @@ class DatasetService:
         self._admission = admission
         self._reader = reader
         self._default_embedder = default_embedder
-        self._describe = describe_embedder
+        self._embedders = embedders
         self._index_state = index_state
         self._retention_state = retention_state
 
@@ -59,7 +59,7 @@ class DatasetService:
         """
 
         def work(connection: Connection) -> tuple[NewJob, uuid.UUID, int]:
-            embedders = known_embedders(body, self._default_embedder, self._describe)
+            embedders = known_embedders(body, self._default_embedder, self._embedders)
             contract = parse_contract(body, embedders, self._default_embedder)
             dataset_id = uuid7()
             holder = repository.find_live(connection, contract.name)
@@ -126,7 +126,7 @@ class DatasetService:
     def _embedder_of(self, contract: Contract) -> dict[str, Any]:
         if contract.embedding is None or contract.embedding.embedder is None:
             return {}
-        name, version, dimensions = self._describe(contract.embedding.embedder)
+        name, version, dimensions = self._embedders.describe(contract.embedding.embedder)
         return {"embedder_name": name, "embedder_version": version, "embedder_dimensions": dimensions}
 
     def get(self, name: str) -> dict[str, Any]:

@@ -1,25 +1,28 @@
 """Cuts texts into batches of bounded size, and brings vectors to length 1."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from gristmill.embeddings.port import Vectors
 
-MAX_TEXTS = 1024
-MAX_CHARACTERS = 131_072
+
+@dataclass(frozen=True, slots=True)
+class BatchLimits:
+    """How much an embedder takes at once: ``texts``, and their ``characters`` in total."""
+
+    texts: int = 1024
+    characters: int = 131_072
 
 
-def batches(texts: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
-    """Yield ``(index of the first text, texts)`` in order.
-
-    A batch has at most 1,024 texts and 131,072 characters, or is a single longer text.
-    """
+def batches(texts: Sequence[str], limits: BatchLimits) -> Iterator[tuple[int, list[str]]]:
+    """Yield ``(index of the first text, texts)`` in order. A batch is within ``limits``, or a single longer text."""
     first = 0
     batch: list[str] = []
     characters = 0
     for index, text in enumerate(texts):
-        if batch and (len(batch) == MAX_TEXTS or characters + len(text) > MAX_CHARACTERS):
+        if batch and (len(batch) == limits.texts or characters + len(text) > limits.characters):
             yield first, batch
             first, batch, characters = index, [], 0
         batch.append(text)

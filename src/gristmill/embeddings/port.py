@@ -1,6 +1,6 @@
 """The port for embedders: what turns texts into vectors, and what of it a dataset remembers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -39,3 +39,15 @@ class Embedder(Protocol):
         ``len(texts)`` beyond the result.
         """
         ...
+
+
+class Provider(NamedTuple):
+    """How bootstrap offers an embedder.
+
+    describe: answers without loading anything; raises EmbedderNotInstalled. load: makes the embedder. What it needs of
+    the settings (batch size; a URL, a key and a timeout where a service embeds) are arguments of its constructor that
+    bootstrap binds, so that no provider reads settings.
+    """
+
+    describe: Callable[[], Description]
+    load: Callable[[], Embedder]

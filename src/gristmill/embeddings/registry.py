@@ -1,50 +1,41 @@
 """Finds embedders by name. Weights are loaded at the first use in a process, and then kept."""
 
 import threading
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Mapping
 
 from gristmill.embeddings.errors import UnknownEmbedder
-from gristmill.embeddings.port import Description, Embedder
-from gristmill.embeddings.providers import hashing, static
+from gristmill.embeddings.port import Description, Embedder, Provider
 
 
-class _Entry(NamedTuple):
-    describe: Callable[[], Description]
-    load: Callable[[], Embedder]
+class EmbedderRegistry:
+    """The embedders of one process, made in bootstrap from the settings. Safe to use from several threads."""
 
+    def __init__(self, providers: Mapping[str, Provider]) -> None:
+        """providers: by the name that contracts use."""
+        self._providers = dict(providers)
+        self._loaded: dict[str, Embedder] = {}
+        self._lock = threading.Lock()
 
-_ENTRIES: dict[str, _Entry] = {
-    static.NAME: _Entry(static.describe, static.StaticEmbedder),
-    hashing.NAME: _Entry(hashing.describe, hashing.HashingEmbedder),
-}
-_loaded: dict[str, Embedder] = {}
-_lock = threading.Lock()
+    def names(self) -> list[str]:
+        """Return the names of all embedders, whether their libraries are installed or not."""
+        return sorted(self._providers)
 
+    def describe(self, name: str) -> Description:
+        """Return name, version and dimensions without loading weights.
 
-def names() -> list[str]:
-    """Return the names of all embedders, whether their libraries are installed or not."""
-    return sorted(_ENTRIES)
+        Raises UnknownEmbedder, or EmbedderNotInstalled with the extra to install.
+        """
+        return self._provider(name).describe()
 
+    def get(self, name: str) -> Embedder:
+        """Return the embedder, the same one each time. Raises as ``describe`` does."""
+        provider = self._provider(name)
+        with self._lock:
+            if name not in self._loaded:
+                self._loaded[name] = provider.load()
+            return self._loaded[name]
 
-def describe(name: str) -> Description:
-    """Return name, version and dimensions without loading weights.
-
-    Raises UnknownEmbedder, or EmbedderNotInstalled with the extra to install.
-    """
-    return _entry(name).describe()
-
-
-def get(name: str) -> Embedder:
-    """Return the embedder, the same one each time. Safe to call from several threads; raises as ``describe`` does."""
-    entry = _entry(name)
-    with _lock:
-        if name not in _loaded:
-            _loaded[name] = entry.load()
-        return _loaded[name]
-
-
-def _entry(name: str) -> _Entry:
-    if name not in _ENTRIES:
-        raise UnknownEmbedder(f"There is no embedder {name!r}; choose one of: {', '.join(names())}.")
-    return _ENTRIES[name]
+    def _provider(self, name: str) -> Provider:
+        if name not in self._providers:
+            raise UnknownEmbedder(f"There is no embedder {name!r}; choose one of: {', '.join(self.names())}.")
+        return self._providers[name]

@@ -10,7 +10,7 @@ from gristmill.core.errors import Internal
 from gristmill.datasets.contract import Contract
 from gristmill.datasets.embedders import require_same
 from gristmill.datasets.lookup import Dataset
-from gristmill.embeddings.port import Embedder
+from gristmill.embeddings.registry import EmbedderRegistry
 from gristmill.records.columns import Row
 
 Vectors = np.ndarray[Any, np.dtype[np.float32]]
@@ -19,20 +19,17 @@ BatchStep = Callable[[Contract, Dataset, pa.Table], Vectors | None]
 
 
 class EmbeddingStep:
-    """Embeds the text fields that the contract names, joined by line ends; null and empty ones are passed over.
+    """Embeds the text fields that the contract names, joined by line ends; null and empty ones are passed over."""
 
-    get: finds an embedder by its name.
-    """
-
-    def __init__(self, get: Callable[[str], Embedder]) -> None:
-        self._get = get
+    def __init__(self, embedders: EmbedderRegistry) -> None:
+        self._embedders = embedders
 
     def __call__(self, contract: Contract, dataset: Dataset, table: pa.Table) -> Vectors | None:
         """Return the vectors. Raises EmbedderChanged if the dataset's other vectors were made differently."""
         embedding = contract.embedding
         if embedding is None or embedding.from_ is None or embedding.embedder is None:
             return None
-        embedder = self._get(embedding.embedder)
+        embedder = self._embedders.get(embedding.embedder)
         require_same(dataset, embedder.name, embedder.version)
         columns = [table.column(name).to_pylist() for name in embedding.from_]
         vectors = embedder.embed(["\n".join(filter(None, texts)) for texts in zip(*columns, strict=True)])

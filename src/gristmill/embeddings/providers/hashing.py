@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from gristmill.embeddings.batching import batches, normalise
+from gristmill.embeddings.batching import BatchLimits, batches, normalise
 from gristmill.embeddings.port import Description, Vectors
 
 NAME = "hashing"
@@ -41,12 +41,13 @@ def describe() -> Description:
 class HashingEmbedder:
     """Hashes each feature to one of 256 positions with a sign, so that collisions cancel on average."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: BatchLimits) -> None:
         self.name, self.version, self.dimensions = describe()
+        self._limits = limits
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         vectors = np.zeros((len(texts), self.dimensions), dtype=np.float32)
-        for first, batch in batches(texts):
+        for first, batch in batches(texts, self._limits):
             vectors[first : first + len(batch)] = self._embed(batch)
         return normalise(vectors)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from gristmill.embeddings.batching import batches, normalise
+from gristmill.embeddings.batching import BatchLimits, batches, normalise
 from gristmill.embeddings.errors import EmbedderNotInstalled
 from gristmill.embeddings.port import Description, Vectors
 
@@ -39,13 +39,14 @@ class StaticEmbedder:
     its worker processes, and a thread pool that was started before a fork would hang after it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, limits: BatchLimits) -> None:
         self.name, self.version, self.dimensions = describe()
+        self._limits = limits
         self._tokenizer, self._table = _load()
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         vectors = np.zeros((len(texts), self.dimensions), dtype=np.float32)
-        for first, batch in batches(texts):
+        for first, batch in batches(texts, self._limits):
             encodings = self._tokenizer.encode_batch_fast(batch, add_special_tokens=False)
             for offset, (text, encoding) in enumerate(zip(batch, encodings, strict=True)):
                 # The vocabulary has tokens for runs of blanks; as a whole text they mean nothing.

@@ -17,6 +17,7 @@ from gristmill.datasets.describe import shorten
 from gristmill.datasets.types import TYPES
 from gristmill.datasets.types.columns import Checked, Mask, plain_type
 from gristmill.kit.json_pointer import escape_pointer
+from gristmill.records.columns import Row
 from gristmill.records.validation.rows import RecordValidator, shorten_name
 
 

@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from gristmill.datasets.errors import UnknownDataset
 from gristmill.datasets.keys import show_key
 from gristmill.datasets.lookup import Dataset, DatasetLookup
 from gristmill.datasets.version_checks import NOT_APPLIED, is_applied
-from gristmill.embeddings.port import Embedder
+from gristmill.embeddings.registry import EmbedderRegistry
 from gristmill.records.errors import UnknownRecord
 from gristmill.records.read.pages import key_is
 from gristmill.search.query import pages
@@ -42,6 +42,16 @@ _TOO_COMPLEX = ("54000", "54001")
 _ATTEMPTS = 3
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A search as the contract reads it, its texts embedded. last: where the page before ended."""
+
+    request: SearchRequest
+    identity: str
+    last: pages.Last | None
+    vectors: list[str | None]
+
+
 class SearchService:
     """Searches by text, by vector, by likeness to a stored record, by words, and by both."""
 
@@ -49,14 +59,14 @@ class SearchService:
         self,
         database: Database,
         datasets: DatasetLookup,
-        embedder: Callable[[str], Embedder],
+        embedders: EmbedderRegistry,
         *,
         ef: int = 100,
         exact_seconds: float = EXACT_SECONDS,
     ) -> None:
         self._database = database
         self._datasets = AppliedDatasets(datasets)
-        self._embedder = embedder
+        self._embedders = embedders
         self._ranker = Ranker(ef, exact_seconds)
         self._layouts: dict[tuple[uuid.UUID, int], Layout] = {}
 
@@ -76,24 +86,23 @@ class SearchService:
         Raises UnknownDataset, UnknownRecord for ``like``, Malformed, Invalid, NotSearchable.
         """
         started = time.perf_counter()
-        body = read_body(raw)
-        with self._database.autocommit() as connection:
-            answer = self._answer(connection, name, body)
+        answer = self._answer(name, read_body(raw))
         answer["took_ms"] = round((time.perf_counter() - started) * 1000, 3)
         return answer
 
-    def _answer(self, connection: Connection, name: str, body: Any) -> dict[str, Any]:
+    def _answer(self, name: str, body: Any) -> dict[str, Any]:
         """Try with the cached dataset; the statement itself checks that the cache is still current."""
         for _ in range(_ATTEMPTS):
             remembered = self._datasets.remembered(name)
             try:
-                if remembered is not None:
-                    return self._run(connection, AppliedDataset(remembered, True), body)
-                with self._datasets.reading(connection, name) as applied:
-                    return self._run(connection, applied, body)
+                applied = self._find(name) if remembered is None else AppliedDataset(remembered, True)
+                # No connection is held here: texts may be embedded for long, and by a service.
+                asked = self._ask(applied.dataset, body)
+                with self._database.autocommit() as connection:
+                    return self._run(connection, applied, asked)
             except Invalid:
                 # The request may only be invalid under the cached contract, which may be outdated.
-                if remembered is None or is_applied(connection, remembered):
+                if remembered is None or self._is_applied(remembered):
                     raise
             except DBAPIError as error:
                 code = getattr(error.orig, "pgcode", None)
@@ -104,23 +113,38 @@ class SearchService:
             self._datasets.forget(name)
         raise UnknownDataset(f"There is no dataset {shorten(name)}")
 
-    def _run(self, connection: Connection, applied: AppliedDataset, body: Any) -> dict[str, Any]:
-        dataset = applied.dataset
+    def _find(self, name: str) -> AppliedDataset:
+        with self._database.autocommit() as connection, self._datasets.reading(connection, name) as applied:
+            return applied
+
+    def _is_applied(self, dataset: Dataset) -> bool:
+        with self._database.autocommit() as connection:
+            return is_applied(connection, dataset)
+
+    def _ask(self, dataset: Dataset, body: Any) -> _Asked:
         request = check_search(body, dataset.contract)
         identity = pages.identity(dataset.id, body) if request.page_size is not None else ""
         last = None if request.page_token is None else pages.decode(request.page_token, identity)
+        return _Asked(request, identity, last, self._vectors(dataset, request))
+
+    def _run(self, connection: Connection, applied: AppliedDataset, asked: _Asked) -> dict[str, Any]:
+        dataset, request = applied.dataset, asked.request
         where = condition_of(request.where)
         layout = self._layout(dataset)
+        vectors = [
+            vector if query.like is None or request.mode == "text" else _stored_vector(connection, applied, query)
+            for query, vector in zip(request.queries, asked.vectors, strict=True)
+        ]
         answers = []
-        for query, vector in zip(request.queries, self._vectors(connection, applied, request), strict=True):
+        for query, vector in zip(request.queries, vectors, strict=True):
             found = Found([], 0, 0, "exact")
             if applied.has_table:
                 condition = condition_of(request.where, self._other_than(dataset, query)) if query.like else where
-                sought = Sought(vector, query.text, condition, last)
+                sought = Sought(vector, query.text, condition, asked.last)
                 found = self._ranker.rank(connection, dataset, layout, request, where, sought)
-                if request.mode == "text" and not found.rows and last is None:
+                if request.mode == "text" and not found.rows and asked.last is None:
                     self._require_words(connection, layout, query)
-            answers.append(self._show(layout, request, found, identity))
+            answers.append(self._show(layout, request, found, asked.identity))
         if request.several:
             return {"answers": answers}
         return answers[0]
@@ -152,26 +176,26 @@ class SearchService:
             known = self._layouts[dataset.id, dataset.version] = Layout(dataset.contract)
         return known
 
-    def _vectors(self, connection: Connection, applied: AppliedDataset, request: SearchRequest) -> list[str | None]:
-        """Return the vector of each query as pgvector's text; all texts are embedded in one batch."""
+    def _vectors(self, dataset: Dataset, request: SearchRequest) -> list[str | None]:
+        """Return the vector of each query as pgvector text, None for those that are stored or not needed.
+
+        All texts are embedded in one batch.
+        """
         if request.mode == "text":
             return [None] * len(request.queries)
         texts = [(index, query.text) for index, query in enumerate(request.queries) if _embeds(query)]
-        embedded = dict(zip([index for index, _ in texts], self._embed(applied.dataset, request, texts), strict=True))
-        found: list[str | None] = []
-        for index, query in enumerate(request.queries):
-            if query.like is not None:
-                found.append(_stored_vector(connection, applied, query))
-            else:
-                found.append(embedded[index] if query.vector is None else _vector_text(query.vector))
-        return found
+        embedded = dict(zip([index for index, _ in texts], self._embed(dataset, request, texts), strict=True))
+        return [
+            embedded.get(index) if query.vector is None else _vector_text(query.vector)
+            for index, query in enumerate(request.queries)
+        ]
 
     def _embed(self, dataset: Dataset, request: SearchRequest, texts: list[tuple[int, str | None]]) -> list[str]:
         if not texts:
             return []
         assert dataset.contract.embedding is not None
         assert dataset.contract.embedding.embedder is not None
-        embedder = self._embedder(dataset.contract.embedding.embedder)
+        embedder = self._embedders.get(dataset.contract.embedding.embedder)
         require_same(dataset, embedder.name, embedder.version)
         vectors = embedder.embed([text or "" for _, text in texts])
         violations = []
