@@ -1,26 +1,24 @@
 """The services and routes of the API process."""
 
 import contextlib
-from functools import cached_property
+from typing import Any
 
 from fastapi import APIRouter
 
 from gristmill.bootstrap.shared import Gristmill
+from gristmill.core.http.routes import Call
 from gristmill.datasets import endpoints as dataset_endpoints
 from gristmill.datasets.service import DatasetService
 from gristmill.embeddings import registry as embedders
 from gristmill.embeddings.errors import EmbedderNotInstalled
 from gristmill.jobs import endpoints as job_endpoints
-from gristmill.jobs.group_commit import Together
 from gristmill.jobs.service import JobService
 from gristmill.records.changes import endpoints as change_endpoints
 from gristmill.records.changes.service import RecordChanges
 from gristmill.records.export import endpoints as export_endpoints
 from gristmill.records.export.service import RecordExports
 from gristmill.records.ingest import endpoints as ingest_endpoints
-from gristmill.records.ingest import small
 from gristmill.records.ingest.service import RecordIngest
-from gristmill.records.ingest.small import SmallIngest
 from gristmill.records.read import endpoints as read_endpoints
 from gristmill.records.read.service import RecordReads
 from gristmill.records.rejects import endpoints as reject_endpoints
@@ -59,24 +57,26 @@ class ApiServices:
         self.search = SearchService(database, lookup, embedders.get, ef=settings.search_ef)
         self.indexes = IndexService(database, lookup, gristmill.admission, gristmill.build_settings)
 
-    @cached_property
-    def small_ingest(self) -> SmallIngest:
-        """The fast path of small upserts; it belongs to one event loop."""
-        together = Together(self.gristmill.database, small.GUARD)
-        return SmallIngest(self.record_ingest, self._submitter, self.gristmill.admission, together)
+    def calls(self) -> list[Call[Any]]:
+        """The calls that come most often, as hot routes under /api/v1."""
+        settings, submitter, spool = self.gristmill.settings, self._submitter, self.spool
+        return [
+            *ingest_endpoints.build_calls(self.record_ingest, submitter, settings, spool),
+            *search_endpoints.build_calls(self.search),
+            *job_endpoints.build_calls(),
+            *change_endpoints.build_calls(self.record_changes, submitter, settings, spool),
+        ]
 
     def routers(self) -> list[APIRouter]:
-        """The REST routes of all domains, to be mounted under /api/v1."""
+        """The other REST routes of all domains, to be mounted under /api/v1."""
         settings, database, lookup = self.gristmill.settings, self.gristmill.database, self.gristmill.dataset_lookup
         return [
             job_endpoints.build_router(self.jobs),
             dataset_endpoints.build_router(self.datasets),
-            ingest_endpoints.build_router(self.record_ingest, self.small_ingest, settings, self.spool),
-            change_endpoints.build_router(self.record_changes, settings, self.spool),
+            ingest_endpoints.build_router(self.record_ingest, settings, self.spool),
             read_endpoints.build_router(self.record_reads),
             reject_endpoints.build_router(self.rejects),
             export_endpoints.build_router(RecordExports(database, lookup), settings),
-            search_endpoints.build_router(self.search),
             index_endpoints.build_router(self.indexes),
         ]
 

@@ -11,8 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from gristmill.core.database import Database
 from gristmill.core.logs import get_logger
 from gristmill.datasets.lookup import scope_of as records_of
-from gristmill.jobs.submit import WriteRequest, submit, unfinished_in_scope
-from gristmill.kit.ids import uuid7
+from gristmill.jobs.submit import submit_system_job, unfinished_in_scope
 from gristmill.search import repository
 from gristmill.search.index.policy import next_step
 from gristmill.search.index.settings import SETTLED_PART, BuildSettings, limits_of
@@ -20,7 +19,6 @@ from gristmill.search.index.state import read_index_state
 from gristmill.search.index.tasks import index_build, scope_of
 
 log = get_logger()
-PRINCIPAL = "gristmill"
 # A dataset that nothing was written to for so long has settled.
 SETTLE_SECONDS = 10.0
 # After a build that changed nothing the next one waits, twice as long each time.
@@ -105,8 +103,7 @@ class IndexScheduler:
             if unfinished_in_scope(connection, scope_of(row.id)):
                 return False
             self._note_submitted(watched, (row.sealed_to, row.signature, left), now)
-            request = WriteRequest(principal=PRINCIPAL, request_id=str(uuid7()))
-            job_id = submit(connection, index_build(row.id, row.name, needed, loading), request)
+            job_id = submit_system_job(connection, index_build(row.id, row.name, needed, loading))
         log.info("segment.due", dataset=row.name, job=str(job_id), loading=loading)
         return True
 
