@@ -49,9 +49,9 @@ class ApiServices:
             retention_state=retention_state,
         )
         self.spool = Spool(settings.api_spool_dir, settings.api_max_spool_bytes)
-        self._submitter = Submitter(database, gristmill.admission, lookup)
-        self.record_ingest = RecordIngest(settings, database, self._submitter, self.spool)
-        self.record_changes = RecordChanges(settings, self._submitter)
+        self.submitter = Submitter(database, gristmill.admission, lookup)
+        self.record_ingest = RecordIngest(settings, database, self.submitter, self.spool)
+        self.record_changes = RecordChanges(settings, self.submitter)
         self.record_reads = RecordReads(database, lookup)
         self.rejects = RejectService(database, lookup)
         self.search = SearchService(database, lookup, embedders.get, ef=settings.search_ef)
@@ -59,7 +59,7 @@ class ApiServices:
 
     def calls(self) -> list[Call[Any]]:
         """The calls that come most often, as hot routes under /api/v1."""
-        settings, submitter, spool = self.gristmill.settings, self._submitter, self.spool
+        settings, submitter, spool = self.gristmill.settings, self.submitter, self.spool
         return [
             *ingest_endpoints.build_calls(self.record_ingest, submitter, settings, spool),
             *search_endpoints.build_calls(self.search),

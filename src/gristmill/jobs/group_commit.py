@@ -91,25 +91,26 @@ class GroupCommit:
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(resolve, answer)
 
-        self._add(_Member(submission, deliver))
+        with self._lock:
+            self._waiting.append(_Member(submission, deliver))
+        # Requests that are read in the same turn of the loop come along.
+        loop.call_soon(self._begin)
         return _raise_or_return(await future)
 
     def submit_blocking(self, submission: Submission) -> uuid.UUID | None:
         """Submit a job from a thread."""
         future: Future[Answer] = Future()
-        self._add(_Member(submission, future.set_result))
+        with self._lock:
+            self._waiting.append(_Member(submission, future.set_result))
+        self._begin()
         return _raise_or_return(future.result())
 
-    def _add(self, member: _Member) -> None:
-        with self._lock:
-            self._waiting.append(member)
-            self._begin()
-
     def _begin(self) -> None:
-        """Start as many batches as may run; call it with the lock held."""
-        while self._batches < BATCHES and (batch := self._take()):
-            self._batches += 1
-            self._pool.submit(self._work_off, batch)
+        """Start as many batches as may run."""
+        with self._lock:
+            while self._waiting and self._batches < BATCHES and (batch := self._take()):
+                self._batches += 1
+                self._pool.submit(self._work_off, batch)
 
     def _take(self) -> list[_Member]:
         """Return the next batch, in the order in which its members came; call it with the lock held.
@@ -142,7 +143,7 @@ class GroupCommit:
                 following = self._take()
                 if not following:
                     self._batches -= 1
-                self._begin()
+            self._begin()
             for member, answer in zip(batch, answers, strict=True):
                 member.deliver(answer)
             batch = following

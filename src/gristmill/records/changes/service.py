@@ -27,7 +27,8 @@ _QUICK_BYTES = 16 * 1024
 
 
 class RecordChanges:
-    """Each method is one write, which submits one job; ``submit`` does that from a thread.
+    """``patch``, ``delete`` and ``delete_where`` submit one job and return its id; the others are the same writes for
+    the event loop, which ``Submitter.submit`` takes.
 
     All raise UnknownDataset, DatasetFailed, TooMany, IdempotencyKeyReused, and Invalid or Malformed with what is wrong.
     """
