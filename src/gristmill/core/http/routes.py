@@ -91,6 +91,8 @@ class HotRoute(Route):
             for name in self.param_convertors
         ]
         for name, schema in call.query.model_json_schema().get("properties", {}).items():
+            if schema.get("default", ...) is None:
+                del schema["default"]
             described = {"description": schema.pop("description")} if "description" in schema else {}
             parameters.append({"name": name, "in": "query", "required": False, "schema": schema, **described})
         for header in call.headers:
