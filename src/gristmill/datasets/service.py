@@ -18,7 +18,8 @@ from gristmill.datasets.lookup import Dataset, DatasetLookup, scope_of
 from gristmill.datasets.schemas import dataset_body
 from gristmill.embeddings.registry import EmbedderRegistry
 from gristmill.jobs.admission import Admission
-from gristmill.jobs.submit import NewChunk, NewJob, WriteRequest, first_or, submit
+from gristmill.jobs.idempotency import first_or
+from gristmill.jobs.submit import NewChunk, NewJob, WriteRequest, submit
 from gristmill.kit.ids import uuid7
 from gristmill.kit.pagination import encode_page_token
 
@@ -121,7 +122,7 @@ class DatasetService:
                     repository.set_version_job(connection, dataset_id, version, job_id)
                 return job_id
 
-        return first_or(self._database, request, make)
+        return first_or(self._database, request.key, make)
 
     def _embedder_of(self, contract: Contract) -> dict[str, Any]:
         if contract.embedding is None or contract.embedding.embedder is None:

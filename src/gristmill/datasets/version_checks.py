@@ -10,14 +10,17 @@ from gristmill.core.prepared import Prepared, execute
 from gristmill.datasets.lookup import Dataset
 
 _TYPES = {"id": "uuid", "version": "int"}
-# A condition for other statements too.
-VISIBLE = """
+_CONDITION = """
 EXISTS (SELECT FROM gristmill.datasets AS d
-    WHERE d.id = %(dataset_id)s AND d.version = %(version)s AND d.state IN ('creating', 'ready')
+    WHERE d.id = {dataset_id} AND d.version = {version} AND d.state IN ('creating', 'ready')
         AND NOT EXISTS (SELECT FROM gristmill.dataset_versions AS v
             WHERE v.dataset_id = d.id AND v.state = 'pending'))
 """
-_VISIBLE = Prepared(f"SELECT {VISIBLE}", dataset_id="uuid", version="int")
+_VISIBLE = Prepared("SELECT " + _CONDITION.format(dataset_id="%(id)s", version="%(version)s"), **_TYPES)
+# Of ``g``, a job that is about to be submitted: what its arguments name is what clients see.
+VISIBLE = _CONDITION.format(
+    dataset_id="(g.args ->> 'dataset_id')::uuid", version="(g.args ->> 'contract_version')::int"
+)
 _APPLIED = Prepared(
     """
 SELECT EXISTS (SELECT FROM gristmill.datasets AS d
@@ -59,5 +62,4 @@ def latest_applied(connection: Connection, dataset: Dataset) -> int:
 
 
 def _ask(connection: Connection, query: Prepared, dataset: Dataset) -> bool:
-    parameters = {"id": str(dataset.id), "dataset_id": str(dataset.id), "version": dataset.version}
-    return bool(execute(connection, parameters, query).scalar())
+    return bool(execute(connection, {"id": str(dataset.id), "version": dataset.version}, query).scalar())

@@ -43,7 +43,7 @@ class Admission:
         return time.monotonic() - self._counted_at > self._max_age
 
     def give_back(self, payload_bytes: int) -> None:
-        """Take back what ``admit`` counted for a job that was not submitted."""
+        """Take back what ``admit`` or ``check`` counted for a job that was not submitted."""
         with self._lock:
             self._queued -= 1
             self._staged -= payload_bytes

@@ -2,10 +2,11 @@
 
 from sqlalchemy import Connection
 
+# A key that a submission takes over just now is passed by: neither may wait for rows of the other.
 _PRUNE_KEYS = """
 DELETE FROM gristmill.idempotency_keys WHERE (principal, key) IN (
     SELECT principal, key FROM gristmill.idempotency_keys
-    WHERE created_at < now() - %(hours)s * interval '1 hour' LIMIT 5000)
+    WHERE created_at < now() - %(hours)s * interval '1 hour' LIMIT 5000 FOR UPDATE SKIP LOCKED)
 """
 # An exclusive job is kept while an earlier failed job of its scope might still be retried: the retry must see it.
 _PRUNE_JOBS = """

@@ -14,14 +14,12 @@ from gristmill.datasets.lookup import Dataset, scope_of
 from gristmill.datasets.types import TYPES
 from gristmill.jobs.handlers import ChunkTask, IdempotentHandler, Outcome
 from gristmill.jobs.repository import scopes
-from gristmill.jobs.submit import NewChunk, NewJob, WriteRequest, submit, unfinished_in_scope
-from gristmill.kit.ids import uuid7
+from gristmill.jobs.submit import NewChunk, NewJob, submit_system_job, unfinished_in_scope
 from gristmill.kit.timestamps import rfc3339
 from gristmill.records.retention import repository
 
 log = get_logger()
 EXPIRE = "records.expire"
-PRINCIPAL = "gristmill"
 # Locks on so many rows are held at once, for some tens of milliseconds.
 ROWS_PER_TRANSACTION = 5000
 # A job gives its worker back after this time; the next run goes on.
@@ -99,8 +97,7 @@ class Retention:
                     return False
                 if unfinished_in_scope(connection, _scope(dataset.id)):
                     return False
-                request = WriteRequest(principal=PRINCIPAL, request_id=str(uuid7()), priority=PRIORITY)
-                job_id = submit(connection, self._job(dataset), request)
+                job_id = submit_system_job(connection, self._job(dataset), PRIORITY)
         except DBAPIError as error:
             if _is_dropped(error):
                 return False

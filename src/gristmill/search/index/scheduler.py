@@ -12,8 +12,7 @@ from gristmill.core.database import Database
 from gristmill.core.logs import get_logger
 from gristmill.datasets.lookup import scope_of as records_of
 from gristmill.jobs.repository import scopes
-from gristmill.jobs.submit import WriteRequest, submit, unfinished_in_scope
-from gristmill.kit.ids import uuid7
+from gristmill.jobs.submit import submit_system_job, unfinished_in_scope
 from gristmill.search.index.policy import next_step
 from gristmill.search.index.settings import SETTLED_PART, BuildSettings, limits_of
 from gristmill.search.index.state import read_index_state
@@ -22,7 +21,6 @@ from gristmill.search.repository import catalogue, record_ids
 from gristmill.search.repository.searchable import find_searchable, list_sealed
 
 log = get_logger()
-PRINCIPAL = "gristmill"
 # Seconds without a write after which a load has ended.
 SETTLE_SECONDS = 10.0
 # After a build that changed nothing the next one waits, twice as long each time.
@@ -107,8 +105,7 @@ class IndexScheduler:
             if unfinished_in_scope(connection, scope_of(row.id)):
                 return False
             self._note_submitted(watched, (row.sealed_to, row.signature, left), now)
-            request = WriteRequest(principal=PRINCIPAL, request_id=str(uuid7()))
-            job_id = submit(connection, index_build(row.id, row.name, needed, loading), request)
+            job_id = submit_system_job(connection, index_build(row.id, row.name, needed, loading))
         log.info("segment.due", dataset=row.name, job=str(job_id), loading=loading)
         return True
 

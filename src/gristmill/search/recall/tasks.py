@@ -15,8 +15,7 @@ from gristmill.datasets.lookup import DROPPED, DatasetLookup
 from gristmill.datasets.lookup import scope_of as records_of
 from gristmill.jobs.errors import JobDropped
 from gristmill.jobs.handlers import ChunkTask, IdempotentHandler, Outcome
-from gristmill.jobs.submit import NewChunk, NewJob, WriteRequest, submit, unfinished_in_scope
-from gristmill.kit.ids import uuid7
+from gristmill.jobs.submit import NewChunk, NewJob, submit_system_job, unfinished_in_scope
 from gristmill.search.index.tasks import scope_of as builds_of
 from gristmill.search.query.statements import Layout
 from gristmill.search.recall.measure import Effort, measure, store_recall
@@ -25,7 +24,6 @@ from gristmill.search.repository.searchable import list_sealed
 
 log = get_logger()
 INDEX_RECALL = "index.recall"
-PRINCIPAL = "gristmill"
 # Everything else on the queue goes first.
 LOWEST_PRIORITY = 0
 # A part of the records that, added or replaced since, makes the last measurement an old one.
@@ -92,8 +90,7 @@ class RecallKeeper:
                 scopes = (recall_scope_of(row.id), builds_of(row.id), records_of(row.name))
                 if any(unfinished_in_scope(connection, scope) for scope in scopes):
                     return False
-                request = WriteRequest(principal=PRINCIPAL, request_id=str(uuid7()), priority=LOWEST_PRIORITY)
-                submit(connection, index_recall(row.id, row.name), request)
+                submit_system_job(connection, index_recall(row.id, row.name), LOWEST_PRIORITY)
         except DBAPIError as error:
             # 42P01, undefined_table: the dataset was dropped in between.
             if getattr(error.orig, "pgcode", None) != "42P01":
