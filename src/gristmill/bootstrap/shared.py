@@ -14,8 +14,8 @@ from gristmill.datasets.embedders import check_embedders
 from gristmill.datasets.lookup import DatasetLookup
 from gristmill.jobs.admission import Admission
 from gristmill.jobs.counters import Counters
-from gristmill.jobs.execute import RetryPolicy
 from gristmill.jobs.notifications import Notifier
+from gristmill.jobs.outcome import RetryPolicy
 from gristmill.search.index.settings import BuildSettings
 
 log = get_logger()

@@ -10,6 +10,7 @@ from gristmill.embeddings.errors import EmbedderNotInstalled
 from gristmill.jobs.execute import Executor
 from gristmill.jobs.handlers import Outcome, Registry
 from gristmill.jobs.heartbeat import Heartbeat
+from gristmill.jobs.outcome import Outcomes
 
 
 def build_executor(
@@ -37,16 +38,21 @@ def build_executor(
             counters.count("jobs_finished", f"{type_}:{finished_as}")
             counters.observe("job_seconds", type_, took)
 
+    outcomes = Outcomes(
+        gristmill.database,
+        gristmill.notifier,
+        lease=settings.jobs_lease,
+        retry=gristmill.retry_policy,
+        on_settled=count,
+    )
     return Executor(
         gristmill.database,
         registry or build_registry(gristmill),
         heartbeat,
-        gristmill.notifier,
+        outcomes,
         lease=settings.jobs_lease,
-        retry=gristmill.retry_policy,
         draining=draining,
         time_limit_error=time_limit_error,
-        on_settled=count,
     )
 
 

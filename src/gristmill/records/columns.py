@@ -14,6 +14,8 @@ from gristmill.records.validation.rows import Row
 
 # The column of a payload that holds the index of each record in its request, where some are missing in between.
 ORD_COLUMN = "_ord"
+# The number of the job that a record came with.
+SEQ_COLUMN = "_seq"
 
 
 def to_table(contract: Contract, rows: Sequence[Row]) -> pa.Table:

@@ -31,7 +31,7 @@ _CUTOFF = {
 # Whoever has drawn a number holds the scope's lock until it commits; under the lock all of them are seen.
 _LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(%(scope)s, 0))"
 _HORIZON = """
-SELECT coalesce((SELECT min(seq) FROM gristmill.jobs WHERE scope = %(scope)s AND finished_at IS NULL),
+SELECT coalesce((SELECT min(seq) FROM gristmill.scopes WHERE scope = %(scope)s AND finished_at IS NULL),
     (SELECT last_value + 1 FROM gristmill.job_number))
 """
 _ANY = "SELECT EXISTS (SELECT FROM {table} WHERE {time} < %(cutoff)s)"
