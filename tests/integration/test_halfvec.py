@@ -15,7 +15,7 @@ from gristmill.datasets.contract_parser import Contract, parse_contract
 from gristmill.datasets.ddl import create_table, plain_columns
 from gristmill.datasets.types import TYPES
 from gristmill.records.apply import upsert as write
-from gristmill.records.apply.upsert import upsert
+from gristmill.records.apply.upsert import Part, upsert
 from gristmill.records.changes import repository
 from gristmill.records.columns import as_stored, to_table
 from gristmill.records.payload import decode, encode
@@ -42,7 +42,7 @@ def _write(database: Database, contract: Contract, vectors: list[Any], seq: int 
     rows = [validator_of(contract).validate_python({"k": k, "_embedding": v}) for k, v in enumerate(vectors)]
     payload = encode(as_stored(contract, to_table(contract, rows)) if seq % 2 else to_table(contract, rows))
     with database.transaction() as connection:
-        upsert(connection, contract, decode(payload), None, seq, 0)
+        upsert(connection, contract, [Part(decode(payload), None, seq, 0)])
 
 
 def _stored(database: Database, contract: Contract) -> list[Any]:
@@ -81,7 +81,7 @@ class TestWriting:
         vectors = np.array([[0.1, 0.2, 0.3], [np.nan] * 3], np.float32)
         with database.transaction() as connection:
             create_table(connection, made, uuid.uuid4())
-            upsert(connection, made, to_table(made, rows), vectors, 1, 0)
+            upsert(connection, made, [Part(to_table(made, rows), vectors, 1, 0)])
         assert _stored(database, made) == [_rounded(vectors[0]), None]
 
 

@@ -154,11 +154,13 @@ class Mill:
         running: set[Future[str]] = set()
         while True:
             messages: list[Message] = []
+            most = 1
             if limit > 0:
+                most = random.choice([1, 3, 32])
                 with self.database.transaction() as connection:
-                    messages = mark_sent(connection, "default", min(limit, random.randint(1, 8)))
+                    messages = mark_sent(connection, "default", min(limit, random.randint(1, 8)), most)
             limit -= len(messages)
-            bundles = bundle(messages, random.choice([1, 3, 32]), 1)
+            bundles = bundle(messages, most, 1)
             random.shuffle(bundles)
             for chunks in bundles:
                 # A message that comes twice is one that changes nothing.

@@ -32,8 +32,8 @@ def _claimed(database: Database, job_id: uuid.UUID, number: int) -> tuple[bytes 
             "UPDATE gristmill.chunks SET state = 'sent', dispatch = 7 WHERE job_id = %s AND number = %s",
             (str(job_id), number),
         )
-        row = claim.claim(connection, job_id, number, 7, 60, "test")
-    assert row is not None
+        (row,) = claim.claim_all(connection, [(job_id, number, 7)], 60, "test")
+    assert row["fence"] is not None
     return (None if row["data"] is None else bytes(row["data"]), bool(row["large"]))
 
 

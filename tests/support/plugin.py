@@ -124,15 +124,13 @@ class Shared(SharingHandler):
         if task.args.get("kill"):
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def apply(self, connection: Connection, task: ChunkTask, prepared: Any) -> Outcome:
-        _record(connection, task)
-        return Outcome(succeeded=task.records)
-
     def groups(self, pairs: Sequence[Pair]) -> list[list[Pair]]:
         return [list(pairs)]
 
     def apply_all(self, connection: Connection, group: Sequence[Pair]) -> list[Outcome]:
-        return [self.apply(connection, task, prepared) for task, prepared in group]
+        for task, _ in group:
+            _record(connection, task)
+        return [Outcome(succeeded=task.records) for task, _ in group]
 
 
 class LongWait(Wait):

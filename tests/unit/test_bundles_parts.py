@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gristmill.datasets.contract_parser import parse_contract
-from gristmill.dispatcher.loop import BUNDLE_RECORDS, bundle
-from gristmill.jobs.repository.dispatch import Message
-from gristmill.records.apply.upsert_group import Part, group_parts
+from gristmill.dispatcher.loop import bundle
+from gristmill.jobs.repository.dispatch import BUNDLE_RECORDS, Message
+from gristmill.records.apply.groups import group_parts
+from gristmill.records.apply.upsert import Part
 
 CHUNKS = st.lists(
     st.builds(
@@ -45,6 +46,13 @@ class TestBundle:
                 assert sum(chunk.records for chunk in message) <= BUNDLE_RECORDS
             places = [chunks.index(chunk) for chunk in message]
             assert places == sorted(places)
+
+    def test_a_run_is_one_message_whatever_its_types_and_beside_others(self) -> None:
+        run = [Message(uuid.uuid4(), 0, 1, "ab"[n % 2], 5, n, shares=True, records=1, run="s") for n in range(5)]
+        others = [Message(uuid.uuid4(), 0, 1, "a", 5, n, shares=True, records=1) for n in range(5, 10)]
+        chunks = [chunk for pair in zip(run, others, strict=True) for chunk in pair]
+        assert bundle(chunks, 32, 1) == [run, others]
+        assert bundle(chunks, 2, 1) == [run, others[:2], others[2:4], others[4:]]
 
     def test_many_chunks_are_spread_over_the_workers(self) -> None:
         chunks = [Message(uuid.uuid4(), 0, 1, "a", 5, n, shares=True, records=1) for n in range(40)]

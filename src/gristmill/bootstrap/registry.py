@@ -52,7 +52,7 @@ def _handlers(gristmill: Gristmill) -> list[Handler]:
         AlterHandler([interrupt_builds]),
         DropHandler(drop_hooks),
         IngestHandler(targets, [embedding]),
-        PatchHandler(targets, embedding),
+        PatchHandler(database, targets, embedding),
         DeleteHandler(targets),
         DeleteWhereHandler(targets),
         ExpireHandler(database, count_expired),

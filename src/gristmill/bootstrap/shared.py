@@ -17,8 +17,8 @@ from gristmill.datasets.lookup import DatasetLookup
 from gristmill.embeddings.errors import EmbedderNotInstalled
 from gristmill.jobs.admission import Admission
 from gristmill.jobs.counters import Counters
-from gristmill.jobs.execute import RetryPolicy
 from gristmill.jobs.notifications import Notifier
+from gristmill.jobs.outcome import RetryPolicy
 from gristmill.search.index.settings import BuildSettings
 
 log = get_logger()

@@ -11,6 +11,7 @@ from gristmill.jobs.execute import Executor
 from gristmill.jobs.handlers import Outcome, Registry
 from gristmill.jobs.heartbeat import Heartbeat
 from gristmill.jobs.maintenance.loop import MaintenanceTask
+from gristmill.jobs.outcome import Outcomes
 from gristmill.jobs.repository.claim import Address
 from gristmill.jobs.worker_name import has_ended, host_prefix
 
@@ -43,16 +44,21 @@ def build_executor(
             counters.count("jobs_finished", f"{type_}:{finished_as}")
             counters.observe("job_seconds", type_, took)
 
+    outcomes = Outcomes(
+        gristmill.database,
+        gristmill.notifier,
+        lease=settings.jobs_lease,
+        retry=gristmill.retry_policy,
+        on_settled=count,
+    )
     return Executor(
         gristmill.database,
         registry or build_registry(gristmill),
         heartbeat,
-        gristmill.notifier,
+        outcomes,
         lease=settings.jobs_lease,
-        retry=gristmill.retry_policy,
         draining=draining,
         time_limit_error=time_limit_error,
-        on_settled=count,
     )
 
 

@@ -10,7 +10,8 @@ BASE = "/api/v1/jobs"
 
 def job_body(row: dict[str, Any]) -> dict[str, Any]:
     """Return the JSON object for a row of the jobs table (with ``attempt``, ``under_way`` and ``retried_by``)."""
-    ended = row["chunks_done"] + row["chunks_failed"] + row["chunks_cancelled"]
+    # What was done, also where the rest failed or was cancelled: only a job that succeeded is at 1.
+    progress = min(1.0, (row["chunks_done"] + row["under_way"]) / row["chunks_total"])
     url = f"{BASE}/{row['id']}"
     links = {"self": url, "cancel": f"{url}/cancel", "retry": f"{url}/retry"}
     if row["records_rejected"]:
@@ -21,7 +22,7 @@ def job_body(row: dict[str, Any]) -> dict[str, Any]:
         "dataset": row["dataset"],
         "state": row["state"],
         "done": row["state"] in FINISHED_JOB_STATES,
-        "progress": round(min(1.0, (ended + row["under_way"]) / row["chunks_total"]), 4),
+        "progress": round(progress, 4),
         "record_counts": {
             "total": row["records_total"],
             "succeeded": row["records_succeeded"],

@@ -39,8 +39,8 @@ class NewJob:
 
     further_scopes: scopes beside the first one, and whether the job is exclusive in each. serial: its chunks run one
     after another. retry_of: the job whose rejects this one brings mended. attach: stores what belongs to the job, in
-    the transaction that submits it and before its number is drawn; it gets the job's id. shares: the handler can write
-    small chunks of several such jobs together (``SharingHandler``).
+    the transaction that submits it and before its number is drawn; it gets the job's id. shares: small chunks of such
+    jobs may share a message and a transaction with those of others.
     """
 
     type: str
@@ -183,13 +183,13 @@ def job_row(
 
 
 def _may_share(job: NewJob, staged: Sequence[tuple[int, int]], inline: bytes | memoryview | None) -> bool:
-    """Say whether the job's chunk may go along with others in one message: it is the only one, small, and plain.
+    """Say whether the job's chunk may go along with others in one message: it is the only one, and small.
 
     A job with one attempt never shares: the worker may be lost through a neighbour's fault.
     """
     small = inline is not None and len(inline) < payloads.COPY_FROM_BYTES
     small = small and len(staged) == 1 and staged[0][1] <= SHARE_RECORDS
-    return job.shares and small and not job.exclusive and job.max_attempts > 1
+    return job.shares and small and job.max_attempts > 1
 
 
 def _stage(
@@ -197,7 +197,8 @@ def _stage(
 ) -> tuple[list[tuple[int, int]], bytes | memoryview | None]:
     """Stage the payloads; return (first record, records) of each chunk, and the payload that is yet to be inserted.
 
-    One small chunk, or one without payload, goes in with its job: a single round trip.
+    That is None where all were staged, and empty where there is none. One small chunk, or one without payload, goes in
+    with its job: a single round trip.
     """
     rest = iter(chunks)
     first = next(rest, None)
@@ -205,7 +206,7 @@ def _stage(
         raise ValueError("a job needs at least one chunk")
     second = next(rest, None)
     if second is None and len(first.payload or b"") < payloads.COPY_FROM_BYTES:
-        return [(first.first_record, first.records)], first.payload
+        return [(first.first_record, first.records)], first.payload or b""
     staged: list[tuple[int, int]] = []
 
     def read() -> Iterator[bytes | memoryview]:

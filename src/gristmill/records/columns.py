@@ -10,6 +10,8 @@ from gristmill.datasets.types import TYPES
 
 # The column of a payload that holds the index of each record in its request, where some are missing in between.
 ORD_COLUMN = "_ord"
+# The number of the job that a record came with.
+SEQ_COLUMN = "_seq"
 # A validated record: canonical values by the names of its fields.
 Row = dict[str, Any]
 

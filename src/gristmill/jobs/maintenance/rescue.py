@@ -11,9 +11,9 @@ from gristmill.core.errors import DatabaseUnavailable
 from gristmill.core.logs import get_logger
 from gristmill.jobs.counters import Counters
 from gristmill.jobs.errors import AttemptsExhausted, UnknownJobType
-from gristmill.jobs.execute import RetryPolicy, problem_of
 from gristmill.jobs.handlers import ChunkTask, Registry, task_of
 from gristmill.jobs.notifications import Notifier
+from gristmill.jobs.outcome import RetryPolicy, problem_of
 from gristmill.jobs.repository import cancel, dispatch
 from gristmill.jobs.repository import rescue as repository
 from gristmill.jobs.repository import settle as settling

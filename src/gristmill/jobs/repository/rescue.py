@@ -28,7 +28,7 @@ RETURNING fence
 """
 _CHUNK = """
 SELECT c.fence, c.attempts, c.first_record, c.records, c.worker, j.type, j.seq, j.args, j.dataset, j.scope,
-    j.max_attempts, j.state AS job_state
+    j.exclusive, j.max_attempts, j.state AS job_state
 FROM gristmill.chunks c JOIN gristmill.jobs j ON j.id = c.job_id
 WHERE c.job_id = %(id)s AND c.number = %(number)s AND c.state = 'running'
 """

@@ -22,8 +22,10 @@ _DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
 class Statements:
     """SQL for one shape of payload.
 
-    insert: head of a direct INSERT, up to VALUES; row: one row of its placeholders; upsert: its tail, after VALUES.
-    create, copy, merge: the same by way of a session's staging table, which ``create`` makes and empties.
+    insert: head of a direct INSERT, up to VALUES; row: one row of its placeholders; upsert: its tail, after VALUES,
+    which returns the number of the job of each record that was written.
+    create, copy, merge: the same by way of a session's staging table, which ``create`` makes and empties; ``merge``
+    returns how many records were written of each job.
     direct_copy: COPY into the dataset's table, or None where keys or casts rule it out.
     """
 
@@ -48,24 +50,24 @@ def statements(contract: Contract, columns: tuple[str, ...]) -> Statements:
     upsert = _on_conflict(contract)
     stage, definition = _staging([contract.column(name) for name in columns], plain_columns(contract))
     casts = {name: TYPES[contract.column(name).type].cast for name in columns}
-    selected = ", ".join([*(f"s.{quote(name)}{casts[name]}" for name in casts), "%(seq)s", "s._ord"])
+    selected = ", ".join([*(f"s.{quote(name)}{casts[name]}" for name in casts), "s._seq", "s._ord"])
     head = f"INSERT INTO {table} AS t ({targets})"
     if contract.key:
         keys = ", ".join(f"s.{quote(name)}{casts[name]}" for name in contract.key)
-        select = f"SELECT DISTINCT ON ({keys}) {selected} FROM {stage} AS s ORDER BY {keys}, s._ord DESC"  # noqa: S608
+        select = f"SELECT DISTINCT ON ({keys}) {selected} FROM {stage} AS s ORDER BY {keys}, s._seq DESC, s._ord DESC"  # noqa: S608
     else:
         select = f"SELECT {selected} FROM {stage} AS s"  # noqa: S608
     direct = not contract.key and not any(casts.values())
-    staged = ", ".join([*names, "_ord"])
+    merged = f"WITH written AS ({head} {select}{upsert} RETURNING t._seq)"
     create = f"CREATE TEMP TABLE IF NOT EXISTS {stage} ({definition}) ON COMMIT DELETE ROWS"
     clear = f"DELETE FROM {stage}"  # noqa: S608 - it is empty unless this transaction used it before
     return Statements(
         insert=f"{head} VALUES ",
         row="(" + ", ".join(["%s"] * (len(columns) + 2)) + ")",
-        upsert=upsert,
+        upsert=f"{upsert} RETURNING t._seq",
         create=f"SET LOCAL work_mem = '64MB'; SET LOCAL statement_timeout = 0; {create}; {clear}",
-        copy=f"COPY {stage} ({staged}) FROM STDIN (FORMAT binary)",
-        merge=f"{head} {select}{upsert}",
+        copy=f"COPY {stage} ({targets}) FROM STDIN (FORMAT binary)",
+        merge=f"{merged} SELECT _seq, count(*) FROM written GROUP BY _seq",  # noqa: S608
         direct_copy=f"COPY {table} ({targets}) FROM STDIN (FORMAT binary)" if direct else None,
     )
 
@@ -94,7 +96,7 @@ def _staging(columns: Sequence[FieldSpec], plain: Sequence[str]) -> tuple[str, s
         f"{quote(column.name)} {TYPES[column.type].staging(column)}{' STORAGE PLAIN' * (column.name in plain)}"
         for column in columns
     ]
-    definition = ", ".join([*parts, "_ord bigint"])
+    definition = ", ".join([*parts, "_seq bigint", "_ord bigint"])
     digest = hashlib.sha256(definition.encode()).hexdigest()[:24]
     return f"pg_temp.stage_{digest}", definition
 

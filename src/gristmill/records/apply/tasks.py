@@ -8,8 +8,8 @@ import pyarrow as pa
 from sqlalchemy import Connection
 
 from gristmill.jobs.handlers import ChunkTask, Outcome, Pair, SharingHandler
-from gristmill.records.apply.upsert import upsert
-from gristmill.records.apply.upsert_group import Part, group_parts, upsert_group
+from gristmill.records.apply.groups import group_parts
+from gristmill.records.apply.upsert import Part, upsert
 from gristmill.records.embedding import BatchStep, Vectors
 from gristmill.records.payload import decode
 from gristmill.records.targets import Targets
@@ -24,7 +24,7 @@ class Prepared:
 
 
 class IngestHandler(SharingHandler):
-    """Upserts a chunk of records. args: dataset_id, contract_version, on_conflict."""
+    """Upserts a chunk of records, or small ones of several jobs. args: dataset_id, contract_version, on_conflict."""
 
     type = INGEST
 
@@ -46,12 +46,6 @@ class IngestHandler(SharingHandler):
             embeddings = embeddings if made is None else made
         return Prepared(table, embeddings)
 
-    def apply(self, connection: Connection, task: ChunkTask, prepared: Prepared) -> Outcome:
-        contract = self._targets.present(connection, task).contract
-        mode: Literal["replace", "fail"] = "fail" if task.args.get("on_conflict") == "fail" else "replace"
-        counts = upsert(connection, contract, prepared.table, prepared.embeddings, task.seq, task.first_record, mode)
-        return Outcome(succeeded=counts.succeeded, superseded=counts.superseded)
-
     def groups(self, pairs: Sequence[Pair]) -> list[list[Pair]]:
         by_target: dict[tuple[Any, ...], list[Pair]] = {}
         for task, prepared in pairs:
@@ -64,8 +58,10 @@ class IngestHandler(SharingHandler):
         ]
 
     def apply_all(self, connection: Connection, group: Sequence[Pair]) -> list[Outcome]:
-        contract = self._targets.present(connection, group[0][0]).contract
-        counts = upsert_group(connection, contract, _parts(group))
+        task, _ = group[0]
+        contract = self._targets.present(connection, task).contract
+        mode: Literal["replace", "fail"] = "fail" if task.args.get("on_conflict") == "fail" else "replace"
+        counts = upsert(connection, contract, _parts(group), mode)
         return [Outcome(succeeded=one.succeeded, superseded=one.superseded) for one in counts]
 
 

@@ -1,12 +1,12 @@
 """Changing and deleting records: the writes whose outcome depends on their place in the order of jobs."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from gristmill.datasets.contract import EMBEDDING_COLUMN, Contract
+from gristmill.datasets.contract import Contract
 from gristmill.datasets.ddl import quoted_table, record_table
 from gristmill.datasets.types import TYPES
 from gristmill.datasets.where import compile_where
@@ -14,8 +14,6 @@ from gristmill.kit.identifiers import quote
 from gristmill.records.columns import Row
 
 Key = tuple[Any, ...]
-# Takes the text fields that a record is embedded from, by name; gives its vector, or None if there is nothing to embed.
-Embed = Callable[[Row], list[float] | None]
 
 
 def has_record(connection: Connection, contract: Contract, key: Key) -> bool:
@@ -24,28 +22,29 @@ def has_record(connection: Connection, contract: Contract, key: Key) -> bool:
     return bool(connection.exec_driver_sql(query, _key_parameters(contract, key)).scalar())
 
 
-def patch(connection: Connection, contract: Contract, key: Key, changes: Row, seq: int, embed: Embed | None) -> bool:
-    """Set the members of ``changes`` (canonical values) of one record; return whether there is such a record.
+def read_fields(
+    connection: Connection, contract: Contract, key: Key, names: Sequence[str], lock: bool = False
+) -> Row | None:
+    """Return these fields of one record, None if there is none. lock: keep others from changing it meanwhile."""
+    columns = ", ".join(quote(name) for name in names)
+    tail = " FOR UPDATE" if lock else ""
+    query = f"SELECT {columns} FROM {quoted_table(contract)} WHERE {_key_condition(contract)}{tail}"  # noqa: S608
+    found = connection.exec_driver_sql(query, _key_parameters(contract, key)).mappings().first()
+    return None if found is None else dict(found)
 
-    embed: called with the source fields as they are after the change, if the embedding is made from one of them.
+
+def patch(connection: Connection, contract: Contract, key: Key, changes: Row, seq: int) -> bool:
+    """Set the members of ``changes`` (canonical values; ``_embedding`` too) of one record; return whether it is there.
+
+    seq: the number of the job.
     """
-    where = _key_parameters(contract, key)
     values = {name: _parameter(contract, name, value) for name, value in changes.items()}
-    sources = contract.embedding.from_ or () if contract.embedding is not None else ()
-    if embed is not None and any(name in changes for name in sources):
-        columns = ", ".join(quote(name) for name in sources)
-        query = f"SELECT {columns} FROM {quoted_table(contract)} WHERE {_key_condition(contract)} FOR UPDATE"  # noqa: S608
-        found = connection.exec_driver_sql(query, where).mappings().first()
-        if found is None:
-            return False
-        vector = embed({name: changes.get(name, found[name]) for name in sources})
-        values[EMBEDDING_COLUMN] = _parameter(contract, EMBEDDING_COLUMN, vector)
     assignments = ", ".join(f"{quote(name)} = %({name})s" for name in values)
     query = (
         f"UPDATE {quoted_table(contract)} SET {assignments}, _seq = %(seq)s, _ord = 0, _id = DEFAULT"  # noqa: S608
         f" WHERE {_key_condition(contract)}"
     )
-    return connection.exec_driver_sql(query, {**where, **values, "seq": seq}).rowcount == 1
+    return connection.exec_driver_sql(query, {**_key_parameters(contract, key), **values, "seq": seq}).rowcount == 1
 
 
 def delete_by_key(connection: Connection, contract: Contract, key: Key) -> bool:

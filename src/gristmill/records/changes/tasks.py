@@ -1,16 +1,19 @@
 """Handlers of the jobs that change and delete records."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic_core import from_json
 from sqlalchemy import Connection
 
-from gristmill.core.database import set_time_limit
-from gristmill.datasets.contract import Contract
+from gristmill.core.database import Database, set_time_limit
+from gristmill.datasets.contract import EMBEDDING_COLUMN, Contract
 from gristmill.datasets.keys import show_key
 from gristmill.datasets.types import TYPES
+from gristmill.jobs.errors import OutOfDate
 from gristmill.jobs.handlers import ChunkTask, Outcome, TransactionalHandler
 from gristmill.records.changes import repository
+from gristmill.records.columns import Row
 from gristmill.records.embedding import EmbeddingStep
 from gristmill.records.errors import UnknownRecord
 from gristmill.records.targets import Targets
@@ -22,28 +25,57 @@ PATCH, DELETE, DELETE_WHERE = "records.patch", "records.delete", "records.delete
 _ANY_DEPTH = 1_000_000
 
 
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """Changes, with the vector that belongs to them.
+
+    read: the source fields of the embedding that stay as they are; rest: what they held, None if there was no record.
+    """
+
+    changes: Row
+    read: tuple[str, ...] = ()
+    rest: Row | None = None
+
+
 class PatchHandler(TransactionalHandler):
-    """Changes members of one record. args: dataset_id, contract_version, key; payload: the changes as JSON."""
+    """Changes members of one record. args: dataset_id, contract_version, key; payload: the changes as JSON.
+
+    The vector is made before the row is locked. It is made again where the row has other source fields by then.
+    """
 
     type = PATCH
 
-    def __init__(self, targets: Targets, embedding: EmbeddingStep) -> None:
+    def __init__(self, database: Database, targets: Targets, embedding: EmbeddingStep) -> None:
+        self._database = database
         self._targets = targets
         self._embedding = embedding
 
-    def apply(self, connection: Connection, task: ChunkTask, prepared: Any) -> Outcome:
-        dataset = self._targets.present(connection, task)
-        contract, key = dataset.contract, _key(dataset.contract, task)
-        changes = validator_of(self._targets.submitted(task).contract).validate_changes(task.payload or b"", _ANY_DEPTH)
-        found = repository.patch(
-            connection,
-            contract,
-            key,
-            changes,
-            task.seq,
-            lambda record: self._embedding.embed_record(contract, dataset, record),
-        )
-        if not found:
+    def prepare(self, task: ChunkTask) -> Patch:
+        dataset = self._targets.submitted(task)
+        contract = dataset.contract
+        changes = validator_of(contract).validate_changes(task.payload or b"", _ANY_DEPTH)
+        sources = contract.embedding.from_ or () if contract.embedding is not None else ()
+        if not any(name in changes for name in sources):
+            return Patch(changes)
+        rest: Row | None = {}
+        read = tuple(name for name in sources if name not in changes)
+        if read:
+            with self._database.autocommit() as connection:
+                contract = self._targets.present(connection, task).contract
+                rest = repository.read_fields(connection, contract, _key(contract, task), read)
+        if rest is not None:
+            vector = self._embedding.embed_record(contract, dataset, {**rest, **changes})
+            changes = {**changes, EMBEDDING_COLUMN: vector}
+        return Patch(changes, read, rest)
+
+    def apply(self, connection: Connection, task: ChunkTask, prepared: Patch) -> Outcome:
+        contract = self._targets.present(connection, task).contract
+        key = _key(contract, task)
+        if prepared.read:
+            found = repository.read_fields(connection, contract, key, prepared.read, lock=True)
+            if found is not None and found != prepared.rest:
+                raise OutOfDate("fields that the record is embedded from have changed since")
+        if not repository.patch(connection, contract, key, prepared.changes, task.seq):
             raise _unknown(contract, key)
         return Outcome(succeeded=1)
 

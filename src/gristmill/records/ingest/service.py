@@ -142,7 +142,7 @@ class RecordIngest:
 
     def _job(self, dataset: Dataset, chunks: Iterable[NewChunk], on_conflict: OnConflict, exclusive: bool) -> NewJob:
         most = self._settings.jobs_max_attempts
-        return record_job(INGEST, dataset, chunks, most, exclusive=exclusive, shares=True, on_conflict=on_conflict)
+        return record_job(INGEST, dataset, chunks, most, exclusive=exclusive, on_conflict=on_conflict)
 
     def _spooled(self, read: Iterator[NewChunk], rejects: RejectSpool | None = None) -> SpooledChunks:
         """Return all that is read, for the caller to close as well as ``rejects``, which come up meanwhile."""
