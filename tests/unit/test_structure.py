@@ -10,7 +10,7 @@ FILES = {path.relative_to(SRC).as_posix(): path.read_text(encoding="utf-8") for 
 LINES = {name: text.count("\n") for name, text in FILES.items()}
 LONGEST = 300
 # Files that are longer, with the lines that they have: the list may only shrink, and so may they.
-LONGER = {"jobs/execute.py": 324}
+LONGER: dict[str, int] = {}
 
 # The files that every domain has under the same name.
 ROLES = {"__init__", "endpoints", "tasks", "service", "repository", "tables", "schemas", "errors"}

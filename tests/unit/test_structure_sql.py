@@ -29,7 +29,6 @@ RUNS_SQL = {
     "datasets/version_checks.py": "the guard of writes and searches, embedded in their statements",
     "jobs/notifications.py": "NOTIFY, over a connection of its own beside every transaction",
     "records/apply/upsert.py": "runs what statements.py beside it puts together from a contract",
-    "records/apply/upsert_group.py": "runs what statements.py beside it puts together from a contract",
     "records/export/scan.py": "puts together the query of a page, and asks where the page ends",
     "records/export/service.py": "copies the rows of a page, in one snapshot",
     "records/read/pages.py": "puts together the query of a page from a contract, and runs it",

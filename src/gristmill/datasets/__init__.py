@@ -14,7 +14,6 @@ retention_period: the texts that ``keep`` takes
 sizes: rows and bytes of tables
 statistics: ANALYZE after loads
 types: how each type is validated, carried, stored and shown
-validation: how a value of each type is validated
 version_checks: whether the contract is still the one that a write was validated against
 where: filters, typed by the contract, as SQL
 """

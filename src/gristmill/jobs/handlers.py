@@ -92,7 +92,7 @@ class Handler:
 
 
 class SharingHandler(Handler):
-    """Rows and the chunk's ``done`` go into one commit; small chunks of several jobs may be written by one call."""
+    """Rows and the chunk's ``done`` go into one commit, and one call may write small chunks of several jobs."""
 
     def prepare(self, task: ChunkTask) -> Any:
         """Do the work that needs no transaction (decode, transform, embed); the answer goes to ``apply_all``."""
