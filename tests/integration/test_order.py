@@ -366,9 +366,9 @@ class TestNumbers:
                     eventually(lambda: self.is_waiting(mill), "the second submission waits for the first one's commit")
                     assert not drawn
                 else:
-                    future.result(timeout=10)
+                    future.result(timeout=60)
                 drawn.append("first")
-            future.result(timeout=10)
+            future.result(timeout=60)
         with mill.database.autocommit() as connection:
             query = "SELECT exclusive, seq FROM gristmill.jobs WHERE scope = %(scope)s ORDER BY seq"
             numbers = connection.exec_driver_sql(query, {"scope": scope}).all()
@@ -377,5 +377,8 @@ class TestNumbers:
 
     def is_waiting(self, mill: Mill) -> bool:
         with mill.database.autocommit() as connection:
-            query = "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted)"
+            query = (
+                "SELECT EXISTS (SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database"
+                " WHERE d.datname = current_database() AND locktype = 'advisory' AND NOT granted)"
+            )
             return bool(connection.exec_driver_sql(query).scalar())

@@ -184,17 +184,15 @@ class TestInterruptedBuilds:
         fill(database, dataset, 0, 300)
 
         def check() -> None:
-            with database.transaction() as connection:
-                connection.exec_driver_sql("DROP TABLE IF EXISTS data.things")
+            with database.transaction() as dropping:
+                dropping.exec_driver_sql("DROP TABLE IF EXISTS data.things")
+            connection.exec_driver_sql("SELECT pg_advisory_unlock_all()")
 
-        # The lock is held by another session at first, so that the check is called before the plan is made.
+        # The lock is held by another session until the check was called, which is thus before the plan is made.
         with database.autocommit() as connection:
             connection.exec_driver_sql(f"SELECT pg_advisory_lock({built.LOCK_KEY})", {"dataset_id": str(dataset.id)})
-            timer = threading.Timer(0.3, connection.exec_driver_sql, ["SELECT pg_advisory_unlock_all()"])
-            timer.start()
             with pytest.raises(JobDropped):
                 builder.build(dataset.id, uuid7(), check)
-            timer.join()
 
     def test_a_statement_cancelled_by_somebody_else_is_tried_again(
         self, database: Database, dataset: Dataset, builder: IndexBuilder, open_snapshot: Any
@@ -227,7 +225,8 @@ class TestInterruptedBuilds:
             wait_until(lambda: is_waiting(database))
             with database.autocommit() as connection:
                 connection.exec_driver_sql(
-                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX CONC%%'"
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                    " WHERE datname = current_database() AND query LIKE 'CREATE INDEX CONC%%'"
                 )
             assert isinstance(ended.exception(30), GristmillError)
         open_snapshot.rollback()
@@ -256,8 +255,8 @@ def task_of(dataset: Dataset) -> ChunkTask:
 def is_waiting(database: Database) -> bool:
     """Say whether a CREATE INDEX CONCURRENTLY waits for older transactions."""
     sql = (
-        "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX CONC%%' AND state = 'active'"
-        " AND wait_event_type = 'Lock'"
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'active'"
+        " AND query LIKE 'CREATE INDEX CONC%%' AND wait_event_type = 'Lock'"
     )
     with database.autocommit() as connection:
         return bool(connection.exec_driver_sql(sql).scalar())
