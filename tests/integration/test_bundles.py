@@ -446,7 +446,7 @@ class TestRun:
         jobs = self.submit(mill)
         sent = mill.sent()
         with mill.database.transaction() as connection:
-            unsend(connection, sent[place])
+            unsend(connection, sent[place].job_id, sent[place].number, sent[place].dispatch)
         # The first one alone is due; with it come all that wait only for it, and they are taken from the old message.
         again = mill.sent()
         assert [chunk.job_id for chunk in again] == ([jobs[0]] if place == 0 else [])
@@ -478,7 +478,7 @@ class TestRun:
         sent = mill.sent()
         ends: list[str] = []
         with mill.database.transaction() as connection:
-            unsend(connection, sent[1])
+            unsend(connection, sent[1].job_id, sent[1].number, sent[1].dispatch)
             thread = threading.Thread(target=lambda: ends.append(mill.run(sent)))
             thread.start()
             eventually(

@@ -246,6 +246,7 @@ def task_of(dataset: Dataset) -> ChunkTask:
         args={"dataset_id": str(dataset.id)},
         dataset=dataset.name,
         scope=f"index:{dataset.id}",
+        exclusive=True,
         first_record=0,
         records=0,
         payload=None,

@@ -135,7 +135,7 @@ def small_row(job: NewJob, request: WriteRequest, checked: bool) -> JobRow | Non
     chunk = next(iter(job.chunks))
     if len(chunk.payload or b"") >= payloads.COPY_FROM_BYTES:
         return None
-    row = job_row(job, request, uuid7(), [(chunk.first_record, chunk.records)], chunk.payload)
+    row = job_row(job, request, uuid7(), [(chunk.first_record, chunk.records)], chunk.payload or b"")
     row.columns["checked"] = checked
     return row
 

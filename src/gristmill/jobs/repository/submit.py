@@ -201,7 +201,7 @@ def _parameters(jobs: Sequence[JobRow]) -> Mapping[str, Any]:
     chunks = [
         (place, number, *chunk) for place, job in enumerate(jobs) for number, chunk in enumerate(job.chunks)
     ]  # fmt: skip
-    payloads = [(place, job.payload) for place, job in enumerate(jobs) if job.payload is not None]
+    payloads = [(place, job.payload) for place, job in enumerate(jobs) if job.payload]
     return {
         "jobs": _json(jobs),
         "locks": _locks(jobs),
