@@ -7,11 +7,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.support.values import CASES
 
 from gristmill.core.database import Database
 from gristmill.datasets.contract import FieldSpec
+from gristmill.datasets.types import TYPES
 from gristmill.records.apply.copy_binary import copy_table, encode_copy
 
 _SCHEMA = pa.schema(
@@ -81,6 +84,27 @@ def _expected(row: dict[str, Any]) -> tuple[Any, ...]:
 def _shown(row: tuple[Any, ...]) -> tuple[Any, ...]:
     vector = None if row[7] is None else [float(np.float32(value)) for value in row[7]]
     return (*row[:7], vector, None if row[8] is None else bytes(row[8]))
+
+
+class TestEveryType:
+    @given(data=st.data())
+    @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    def test_what_a_type_makes_of_its_values_is_what_postgres_stores(
+        self, database: Database, data: st.DataObject
+    ) -> None:
+        for name, case in CASES.items():
+            field, kind = FieldSpec(name="x", type=name, **case.limits), TYPES[name]  # type: ignore[arg-type]
+            sent = data.draw(st.lists(st.none() | case.values, max_size=10)) + list(case.extremes)
+            values = [None if value is None else kind.parse(field, case.sent(value)) for value in sent]
+            with database.transaction() as connection:
+                connection.exec_driver_sql(f"CREATE TEMP TABLE staged (x {kind.staging(field)}) ON COMMIT DROP")
+                table = pa.table({"x": kind.to_column(field, values)})
+                copy_table(connection, "COPY staged FROM STDIN (FORMAT binary)", table, [field])
+                stored = sa.type_coerce(sa.literal_column(f"x{kind.cast}"), kind.column(field))
+                found = connection.execute(sa.select(stored).select_from(sa.text("staged"))).scalars().all()
+            assert len(found) == len(sent)
+            for value, got in zip(sent, found, strict=True):
+                assert case.is_same(value, kind.to_json(got)), (name, value, got)
 
 
 class TestCopyBinary:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic_core import SchemaValidator, ValidationError
+from tests.support.values import CASES
 
 from gristmill.datasets.contract import EmbeddingColumn, FieldSpec
 from gristmill.datasets.describe import shorten
@@ -160,6 +161,11 @@ def judge(spec: FieldSpec, text: str) -> Any:
         ({"type_": "image"}, '"AAAA"', "not_an_image"),
         ({"type_": "image"}, '"iVBORw0KGgoAAAA"', "not_base64"),
         ({"type_": "image"}, '"ä"', "not_base64"),
+        *(
+            ({"type_": name, **limits}, text, value)
+            for name, case in CASES.items()
+            for limits, text, value in case.examples
+        ),
     ],
 )
 def test_a_value_is_taken_as_it_is_or_refused_with_a_code(limits: dict[str, Any], text: str, expected: Any) -> None:
