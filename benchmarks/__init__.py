@@ -19,6 +19,7 @@ SCENARIOS = (
     "search_1m",
     "upload_2gb",
     "claim_latency",
+    "recovery",
     "cold_start",
 )
 # What runs only when it is named, or with ``all``: it takes half an hour and 30 GB of disk.
