@@ -215,7 +215,7 @@ else:
 
 
 class TestForeground:
-    def test_ctrl_c_stops_everything(self, folder: Path) -> None:
+    def test_a_killed_supervisor_is_started_again_and_ctrl_c_stops_everything(self, folder: Path) -> None:
         watched = make(folder / "watched", "valkey")
         command = [sys.executable, "-c", SCRIPT, str(watched.folder.path), "valkey", "stay"]
         try:
@@ -224,6 +224,16 @@ class TestForeground:
             with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=heeding) as foreground:
                 assert foreground.stdout is not None
                 assert json.loads(foreground.stdout.readline())["ok"]
+                killed = supervisor_of(watched)
+                os.kill(killed, signal.SIGKILL)
+
+                def replaced() -> bool:
+                    with contextlib.suppress(ValueError):  # The new one is writing its number.
+                        return supervisor_of(watched) != killed
+                    return False
+
+                eventually(replaced, "another supervisor runs", 60)
+                eventually(lambda: watched.status().ok, "every service answers again", 120)
                 foreground.send_signal(signal.SIGINT)
                 assert foreground.wait(60) == 0
             assert alive_of(watched) == []

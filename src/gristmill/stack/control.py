@@ -96,12 +96,11 @@ class Stack:
             self._stop(self._supervisor(memory), memory)
 
     def foreground(self, started: Callable[[StackStatus], None]) -> None:
-        """Start everything, call ``started``, stay while it runs; Ctrl-C or SIGTERM at any moment stops all of it."""
+        """Start everything, call ``started``, stay until it is stopped; Ctrl-C or SIGTERM at any moment does that."""
         previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             started(self._up_at_last())
-            memory = self.folder.remembered()
-            while memory and self._supervisor(memory).alive():
+            while self._stays():
                 time.sleep(1)
         except KeyboardInterrupt:
             # A second Ctrl-C must not interrupt the stop.
@@ -110,6 +109,19 @@ class Stack:
         finally:
             signal.signal(signal.SIGTERM, previous)
             signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def _stays(self) -> bool:
+        """True unless the stack was stopped. A supervisor that was killed leaves its socket: all is started again."""
+        memory = self.folder.remembered()
+        if memory is None:
+            return False
+        supervisor = self._supervisor(memory)
+        if not supervisor.alive():
+            if not supervisor.socket.exists():
+                return False
+            self._say("the supervisor was killed, starting everything again")
+            self._up_at_last()
+        return True
 
     def _up_at_last(self) -> StackStatus:
         while True:
