@@ -21,6 +21,7 @@ SCENARIOS = (
     "search_1m",
     "upload_2gb",
     "claim_latency",
+    "recovery",
     "cold_start",
     "source_size",
 )

@@ -27,7 +27,7 @@ COUNTERS = {
         ["dataset"],
     ),
     "jobs_finished": ("Jobs that finished, by type and state.", ["type", "state"]),
-    "lease_losses": ("Chunks taken from a worker whose lease had expired.", ["type"]),
+    "lease_losses": ("Chunks taken from a worker that was lost.", ["type"]),
 }
 HISTOGRAMS = {"job_seconds": "Time from a job's submission to its end, by type."}
 

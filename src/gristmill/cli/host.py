@@ -34,7 +34,7 @@ def up(
         bool, typer.Option("--foreground", help="Stay until Ctrl-C or SIGTERM, and stop everything then.")
     ] = False,
 ) -> None:
-    """Start Postgres, a broker, dispatcher, API, worker and Flower on this machine."""
+    """Start Postgres, a broker, dispatcher, API, worker and Flower on this machine; exit with 4 if one is late."""
     stack = stack_of(session)
 
     def show(found: "StackStatus") -> None:
@@ -44,8 +44,11 @@ def up(
 
     if foreground:
         stack.foreground(show)
-    else:
-        show(stack.up())
+        return
+    found = stack.up()
+    show(found)
+    if not found.ok:
+        raise typer.Exit(4)
 
 
 def down(session: Session) -> None:

@@ -81,8 +81,8 @@ class Supervisor:
         command = [
             sys.executable,
             "-P",
-            "-m",
-            "supervisor.supervisord",
+            # By its path: to import it takes what only the extra installs.
+            str(Path(__file__).resolve().with_name("quick_supervisord.py")),
             "-c",
             str(self.folder.run / "supervisord.conf"),
         ]

@@ -7,8 +7,7 @@ from celery.worker.consumer import Consumer
 
 # Seconds between two attempts. Celery's own pause grows to 30: whatever became due in an outage of some minutes would
 # wait for half a minute more after its end, with a worker that has nothing to do.
-FIRST_PAUSE = 1.0
-LONGEST_PAUSE = 3.0
+PAUSE = 0.5
 # Seconds that events for Flower are gathered before they are sent together.
 EVENTS_EVERY = 0.25
 # Seconds between two looks for pool processes that have ended.
@@ -16,7 +15,7 @@ REAP_EVERY = 0.5
 
 
 class SteadyConsumer(Consumer):  # type: ignore[misc]
-    """Looks for a lost broker every few seconds, for as long as it takes; sends events in bundles."""
+    """Looks for a lost broker twice a second, for as long as it takes; sends events in bundles."""
 
     class Blueprint(Consumer.Blueprint):  # type: ignore[misc]
         """The steps of Celery's own but one: what is delayed waits in Postgres, and where queues are quorum queues
@@ -29,7 +28,7 @@ class SteadyConsumer(Consumer):  # type: ignore[misc]
     def ensure_connected(self, conn: Any) -> Any:
         """Return ``conn`` once it is connected."""
         conn.ensure_connection = functools.partial(
-            conn.ensure_connection, interval_start=FIRST_PAUSE, interval_step=1.0, interval_max=LONGEST_PAUSE
+            conn.ensure_connection, interval_start=PAUSE, interval_step=0, interval_max=PAUSE
         )
         return super().ensure_connected(conn)
 

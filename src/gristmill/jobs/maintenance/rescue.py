@@ -106,9 +106,8 @@ class Rescuer:
             if row is None:
                 return
             task = task_of(job_id, number, row)
-            error = AttemptsExhausted(
-                f"The worker {row['worker']} was lost at attempt {task.attempt} of {task.max_attempts}"
-            )
+            worker = row["worker"].partition("/")[0]  # People need host and pid of the name.
+            error = AttemptsExhausted(f"The worker {worker} was lost at attempt {task.attempt} of {task.max_attempts}")
             problem = problem_of(error, task)
             self._figures.count("lease_losses", task.type)
             event = "lease.expired" if lost is None else "worker.ended"
