@@ -13,15 +13,16 @@ from sqlalchemy import Connection
 from gristmill.core.prepared import Prepared, execute
 from gristmill.jobs.repository.locks import TRY_LOCKS, WAIT_FOR_KEY, WAIT_FOR_SCOPES
 
-# What stands in the way of each job. guard: a condition of the domain on g, the job.
+# What stands in the way of each job. guard: a condition of the domain on g, the job. Each job's scope and key are
+# looked up by themselves (LIMIT, OFFSET): for a batch Postgres might read all unfinished jobs and all keys instead.
 _GIVEN = """
 WITH given AS MATERIALIZED (
     SELECT g.*, held.job_id AS held_job, held.body_hash AS held_hash,
         CASE WHEN g.place = ANY (current_setting('gristmill.missed_keys')::int[]) THEN 'key'
             WHEN g.place = ANY (current_setting('gristmill.missed_scopes')::int[]) THEN 'scope' END AS missed,
         NOT ({guard}) AS moved,
-        g.checked AND NOT EXISTS (
-            SELECT FROM gristmill.scopes s WHERE s.scope = g.scope AND s.finished_at IS NULL) AS idle
+        g.checked AND (
+            SELECT 1 FROM gristmill.scopes s WHERE s.scope = g.scope AND s.finished_at IS NULL LIMIT 1) IS NULL AS idle
     FROM jsonb_to_recordset(%(jobs)s) AS g (place int, id uuid, type text, scope text, exclusive boolean,
         serial boolean, dataset text, queue text, priority smallint, args jsonb, labels jsonb,
         submitted_by text, request_id text, traceparent text, retry_of uuid, max_attempts smallint, chunks_total int,
