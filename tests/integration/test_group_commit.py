@@ -212,13 +212,21 @@ class TestGroupCommit:
         before = len(api.jobs())
         with api.gristmill.database.transaction() as connection:
             connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtextextended(%(s)s, 0))", {"s": scope})
-            held = in_thread(lambda: api.many((api.write("held"), request(1)), (other.write("free"), request(2))))
+            writes = [(api.write(f"held {n}"), request(n, idempotency_key=f"{n} {api.name}")) for n in range(9)]
+            held = in_thread(lambda: api.many(*writes, (other.write("free"), request(2))))
             eventually(lambda: len(other.jobs()) == 3, "the job of the other scope is there")
             assert len(api.jobs()) == before
             assert not held.done()
-        answers = held.result(30)
-        assert set(answers) <= api.jobs().keys() | other.jobs().keys()
-        assert len(api.jobs()) == before + 1
+            # One batch waits for the scope; what comes meanwhile is submitted after it.
+            waiting = "SELECT count(*) AS n FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+            eventually(lambda: api.query(waiting)[0]["n"] == 1, "a batch waits for the lock")
+            late = in_thread(lambda: api.many((api.services.record_changes.deleting(api.name, "x"), request(1))))
+        answers, (last,) = held.result(30), late.result(30)
+        jobs = api.jobs()
+        assert set(answers) <= jobs.keys() | other.jobs().keys()
+        assert len({jobs[job_id]["commit"] for job_id in answers[:9]}) == 1
+        assert max(jobs[job_id]["seq"] for job_id in answers[:9]) < jobs[last]["seq"]
+        assert len(jobs) == before + 10
 
     def test_what_was_checked_against_an_old_contract_is_checked_again(self, api: Api) -> None:
         api.services.datasets.alter(api.name, {"add_fields": [{"name": "n", "type": "text"}]}, request())
@@ -233,9 +241,9 @@ class TestGroupCommit:
     ) -> None:
         committed = group_commit.insert_jobs
 
-        def lost(*arguments: Any) -> Any:
+        def lost(*arguments: Any, **options: Any) -> Any:
             # The worst moment: after the commit, before the answer.
-            committed(*arguments)
+            committed(*arguments, **options)
             raise DatabaseUnavailable("the connection was lost")
 
         monkeypatch.setattr(group_commit, "insert_jobs", lost)

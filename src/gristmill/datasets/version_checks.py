@@ -10,11 +10,12 @@ from gristmill.core.prepared import Prepared, execute
 from gristmill.datasets.lookup import Dataset
 
 _TYPES = {"id": "uuid", "version": "int"}
+# A count, not EXISTS: for a batch of jobs Postgres might read all datasets instead of looking each one up.
 _CONDITION = """
-EXISTS (SELECT FROM gristmill.datasets AS d
+(SELECT count(*) FROM gristmill.datasets AS d
     WHERE d.id = {dataset_id} AND d.version = {version} AND d.state IN ('creating', 'ready')
         AND NOT EXISTS (SELECT FROM gristmill.dataset_versions AS v
-            WHERE v.dataset_id = d.id AND v.state = 'pending'))
+            WHERE v.dataset_id = d.id AND v.state = 'pending')) = 1
 """
 _VISIBLE = Prepared("SELECT " + _CONDITION.format(dataset_id="%(id)s", version="%(version)s"), **_TYPES)
 # Of ``g``, a job that is about to be submitted: what its arguments name is what clients see.

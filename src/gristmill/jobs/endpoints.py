@@ -11,7 +11,9 @@ from fastapi import Request as HttpRequest
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel
 from pydantic import Field as Described
+from pydantic_core import to_json
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import QueryParams
 
 from gristmill.core.errors import Invalid, Violation
 from gristmill.core.http import routes
@@ -25,6 +27,7 @@ from gristmill.jobs.submit import WriteRequest
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _PREFER_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*(\d+)", re.IGNORECASE)
+_NO_QUERY = QueryParams()
 _PRINTABLE = re.compile(r"[\x21-\x7e]{1,255}")
 
 
@@ -74,7 +77,7 @@ def request_of(http: HttpRequest, body_hash: str | None = None) -> WriteRequest:
     if key is not None and not _PRINTABLE.fullmatch(key):
         raise _bad_header("Idempotency-Key", key, "1 to 255 printable ASCII characters without spaces")
     traceparent = http.headers.get("traceparent")
-    query = http.query_params
+    query = http.query_params if http.scope["query_string"] else _NO_QUERY
     return WriteRequest(
         principal=principal_of(http).name,
         request_id=http.scope["state"]["request_id"],
@@ -100,7 +103,7 @@ async def answer_write(http: HttpRequest, job_id: uuid.UUID, request: WriteReque
     headers = {"Location": body["links"]["self"]}
     if seconds and "prefer" in http.headers:
         headers["Preference-Applied"] = f"wait={seconds:g}"
-    return JSONResponse(body, 200 if seconds and body["done"] else 202, headers)
+    return Response(to_json(body), 200 if seconds and body["done"] else 202, headers, "application/json")
 
 
 async def _wait_for(http: HttpRequest, job_id: uuid.UUID, seconds: float) -> dict[str, Any]:
@@ -122,7 +125,7 @@ async def _wait_for(http: HttpRequest, job_id: uuid.UUID, seconds: float) -> dic
 
 def _wait_seconds(http: HttpRequest) -> float:
     longest: float = http.app.state.max_wait
-    given = http.query_params.get("wait")
+    given = http.query_params.get("wait") if http.scope["query_string"] else None
     if given is not None:
         try:
             seconds = float(given)
@@ -140,7 +143,8 @@ def build_calls() -> list[routes.Call[Any]]:
 
     async def get_job(http: HttpRequest, _: JobQuery) -> Response:
         """Return a job; with ``wait`` hold the answer until it has finished, at most that many seconds."""
-        return JSONResponse(await _wait_for(http, job_id_of(http.path_params["job_id"]), _wait_seconds(http)))
+        body = await _wait_for(http, job_id_of(http.path_params["job_id"]), _wait_seconds(http))
+        return Response(to_json(body), media_type="application/json")
 
     return [routes.Call("GET", "/jobs/{job_id}", "read", get_job, JobQuery, "jobs", {200: "The job"})]
 

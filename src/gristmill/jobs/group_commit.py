@@ -23,7 +23,7 @@ from gristmill.jobs.submit import WriteRequest
 # Jobs in one commit, and bytes of their payloads, at most.
 MOST = 64
 MOST_BYTES = 1024 * 1024
-# Batches that are committed at the same time; no two of them share a scope or a key.
+# Batches at the same time; no two of them share a scope or a key. As many more may wait for scopes that others hold.
 BATCHES = 2
 
 Check = Callable[[Connection], None]
@@ -44,9 +44,12 @@ class Submission:
 
 
 class _Member:
-    """A submission that waits. scopes, key: what no two batches may have at the same time."""
+    """A submission that waits. scopes, key: what no two batches may have at the same time.
 
-    __slots__ = ("deliver", "key", "scopes", "size", "submission")
+    held: one of its scopes was somebody else's when it was tried, so its batch waits for them.
+    """
+
+    __slots__ = ("deliver", "held", "key", "scopes", "size", "submission")
 
     def __init__(self, submission: Submission, deliver: Callable[[Answer], object]) -> None:
         self.submission = submission
@@ -57,13 +60,14 @@ class _Member:
         if request.idempotency_key is not None:
             self.key.add((request.principal, request.idempotency_key))
         self.size = len(submission.row.payload or b"")
+        self.held = False
 
 
 class GroupCommit:
     """Submits jobs in batches, from any thread or event loop.
 
     The answer to each is its job's id, with the row in ``request.receipt``; or the id of the job that its key made
-    before; or None when it has to be submitted by itself: its guard says no, or somebody else holds a lock. Raises
+    before; or None when it has to be submitted by itself: its guard says no, or somebody else holds its key. Raises
     IdempotencyKeyReused, what its check raises, and DatabaseUnavailable, as everybody in the batch then does.
     """
 
@@ -73,8 +77,9 @@ class GroupCommit:
         self._lock = threading.Lock()
         self._waiting: list[_Member] = []
         self._busy: set[Hashable] = set()
-        self._batches = 0
-        self._pool = ThreadPoolExecutor(BATCHES, thread_name_prefix="submit")
+        # By whether they wait for their scopes.
+        self._batches = {False: 0, True: 0}
+        self._pool = ThreadPoolExecutor(2 * BATCHES, thread_name_prefix="submit")
 
     async def submit(self, submission: Submission) -> uuid.UUID | None:
         """Submit a job from an event loop."""
@@ -108,21 +113,24 @@ class GroupCommit:
     def _begin(self) -> None:
         """Start as many batches as may run."""
         with self._lock:
-            while self._waiting and self._batches < BATCHES and (batch := self._take()):
-                self._batches += 1
-                self._pool.submit(self._work_off, batch)
+            for held in (False, True):
+                while self._waiting and self._batches[held] < BATCHES and (batch := self._take(held)):
+                    self._batches[held] += 1
+                    self._pool.submit(self._work_off, batch, held)
 
-    def _take(self) -> list[_Member]:
+    def _take(self, held: bool) -> list[_Member]:
         """Return the next batch, in the order in which its members came; call it with the lock held.
 
-        A member waits while its key or one of its scopes is in another batch. Nobody overtakes it in its scopes.
+        A member waits while its key or one of its scopes is in another batch. Nobody overtakes it in its scopes. A
+        batch that waits for scopes is one of members with the same ones.
         """
         batch: list[_Member] = []
         rest: list[_Member] = []
         blocked, keys, size = set(self._busy), set(self._busy), 0
         for member in self._waiting:
             full = len(batch) == MOST or (batch and size + member.size > MOST_BYTES)
-            if full or member.scopes & blocked or member.key & keys:
+            fits = member.scopes == batch[0].scopes if held and batch else member.held == held
+            if full or not fits or member.scopes & blocked or member.key & keys:
                 rest.append(member)
                 blocked |= member.scopes
                 continue
@@ -134,24 +142,31 @@ class GroupCommit:
             self._busy |= member.scopes | member.key
         return batch
 
-    def _work_off(self, batch: list[_Member]) -> None:
+    def _work_off(self, batch: list[_Member], held: bool) -> None:
         while batch:
-            answers = self._commit([member.submission for member in batch])
+            answers = self._commit([member.submission for member in batch], held)
             with self._lock:
-                for member in batch:
+                again = []
+                for member, answer in zip(batch, answers, strict=True):
                     self._busy -= member.scopes | member.key
-                following = self._take()
+                    if answer is Obstacle.SCOPE:
+                        member.held = True
+                        again.append(member)
+                self._waiting[:0] = again
+                following = self._take(held)
                 if not following:
-                    self._batches -= 1
+                    self._batches[held] -= 1
             self._begin()
             for member, answer in zip(batch, answers, strict=True):
-                member.deliver(answer)
+                if not isinstance(answer, Obstacle):
+                    member.deliver(answer)
             batch = following
 
-    def _commit(self, batch: Sequence[Submission]) -> Sequence[Answer]:
+    def _commit(self, batch: Sequence[Submission], wait: bool) -> Sequence[Answer | Obstacle]:
+        """Return the answer to each; for those that have to wait for a scope the obstacle."""
         try:
             with self._database.autocommit() as connection:
-                found = insert_jobs(connection, [member.row for member in batch], self._guard)
+                found = insert_jobs(connection, [member.row for member in batch], self._guard, wait=wait)
             idle = [place for place, one in enumerate(found) if one.obstacle is Obstacle.IDLE]
             answers = [_answer(member, one) for member, one in zip(batch, found, strict=True)]
         except (Contended, DBAPIError):
@@ -161,19 +176,20 @@ class GroupCommit:
             # Whether it was committed may be unknown: nobody may be submitted a second time.
             return [error] * len(batch)
         if idle:
-            for place, answer in zip(idle, self._commit_checked([batch[place] for place in idle]), strict=True):
+            checked = self._commit_checked([batch[place] for place in idle], wait)
+            for place, answer in zip(idle, checked, strict=True):
                 answers[place] = answer
         return answers
 
-    def _commit_checked(self, batch: Sequence[Submission]) -> Sequence[Answer]:
+    def _commit_checked(self, batch: Sequence[Submission], wait: bool) -> Sequence[Answer | Obstacle]:
         """Submit jobs of scopes that were idle: under their locks the first of each is checked against what is there.
 
         The others come after it, and their jobs decide.
         """
-        refused: dict[int, Answer] = {}
+        answers: dict[int, Answer | Obstacle] = {}
         try:
             with self._database.transaction() as connection:
-                seen = look(connection, [member.row for member in batch], self._guard)
+                seen = look(connection, [member.row for member in batch], self._guard, wait=wait)
                 begun: set[str] = set()
                 for place, (member, one) in enumerate(zip(batch, seen, strict=True)):
                     scope = member.row.columns["scope"]
@@ -182,23 +198,23 @@ class GroupCommit:
                             assert member.check is not None  # only such a one is held up by an idle scope
                             member.check(connection)
                         except GristmillError as error:
-                            refused[place] = error
+                            answers[place] = error
                             continue
                     if one.obstacle in (None, Obstacle.IDLE):
                         begun.add(scope)
                         member.row.columns["checked"] = False
-                left = [place for place in range(len(batch)) if place not in refused]
+                left = [place for place in range(len(batch)) if place not in answers]
                 found = insert_jobs(connection, [batch[place].row for place in left], self._guard) if left else []
         except (Contended, DBAPIError):
             return [None] * len(batch)
         except Exception as error:  # noqa: BLE001 - as above
             return [error] * len(batch)
         for place, one in zip(left, found, strict=True):
-            refused[place] = _answer(batch[place], one)
-        return [refused[place] for place in range(len(batch))]
+            answers[place] = _answer(batch[place], one)
+        return [answers[place] for place in range(len(batch))]
 
 
-def _answer(member: Submission, found: Insertion) -> Answer:
+def _answer(member: Submission, found: Insertion) -> Answer | Obstacle:
     if found.row is not None:
         member.request.receipt.row = found.row
         return uuid.UUID(str(found.row["id"]))
@@ -207,7 +223,7 @@ def _answer(member: Submission, found: Insertion) -> Answer:
             return member.request.key.replay(found.held)
         except GristmillError as error:
             return error
-    return None
+    return Obstacle.SCOPE if found.obstacle is Obstacle.SCOPE else None
 
 
 def _raise_or_return(answer: Answer) -> uuid.UUID | None:

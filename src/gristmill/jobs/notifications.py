@@ -48,6 +48,9 @@ class Notifier:
     def _add(self, job_id: str | None) -> None:
         with self._condition:
             if job_id is None:
+                if self._due:
+                    # It is on its way.
+                    return
                 self._due = True
             else:
                 self._finished.add(job_id)

@@ -157,7 +157,6 @@ def job_row(
         "type": job.type,
         "scope": job.scope,
         "exclusive": job.exclusive,
-        "further": dict(job.further_scopes),
         "serial": job.serial,
         "dataset": job.dataset,
         "queue": job.queue,
@@ -173,13 +172,12 @@ def job_row(
         "records_total": sum(records for _, records in staged) + job.rejected,
         "records_rejected": job.rejected,
         "run_at": None if run_at is None else run_at.isoformat(),
-        "shares": _may_share(job, staged, inline),
         "key": request.idempotency_key,
         "body_hash": request.body_hash or "",
         "hours": request.idempotency_hours,
         "checked": False,
     }
-    return JobRow(columns, staged, inline)
+    return JobRow(columns, staged, inline, _may_share(job, staged, inline), job.further_scopes)
 
 
 def _may_share(job: NewJob, staged: Sequence[tuple[int, int]], inline: bytes | memoryview | None) -> bool:

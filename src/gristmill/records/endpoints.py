@@ -57,7 +57,8 @@ async def spooled_body(
 
 def _identity(http: Request) -> bytes:
     """Return what, beside the body, must be equal for a request to be a replay of another."""
-    query = sorted((name, value) for name, value in http.query_params.multi_items() if name not in _NOT_IDENTITY)
-    parts = [http.method, http.url.path, repr(query), http.headers.get("content-type", "")]
+    given = http.query_params.multi_items() if http.scope["query_string"] else []
+    query = sorted((name, value) for name, value in given if name not in _NOT_IDENTITY)
+    parts = [http.method, http.scope["path"], repr(query), http.headers.get("content-type", "")]
     parts += [http.headers["content-encoding"]] if "content-encoding" in http.headers else []
     return "\n".join(parts).encode("utf-8", "surrogateescape")

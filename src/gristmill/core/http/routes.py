@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match, Route
+from starlette.types import Receive, Scope, Send
 
 from gristmill.core.http.endpoints import Permission, check_permission, check_query
 
@@ -63,15 +64,21 @@ class HotRoute(Route):
         # Made once: most requests have no query, and the object cannot be changed.
         default = call.query()
 
-        async def answer(http: Request) -> Response:
-            if not http.scope["query_string"]:
+        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+            http = Request(scope, receive, send)
+            query = default
+            if scope["query_string"]:
+                check_query(http, known)
                 check_permission(http, call.needs)
-                return await call.endpoint(http, default)
-            check_query(http, known)
-            check_permission(http, call.needs)
-            return await call.endpoint(http, _parse(call.query, http, known))
+                query = _parse(call.query, http, known)
+            else:
+                check_permission(http, call.needs)
+            response = await call.endpoint(http, query)
+            await response(scope, receive, send)
 
-        super().__init__(prefix + call.path, answer, methods=[call.method], name=_name(call))
+        super().__init__(prefix + call.path, call.endpoint, methods=[call.method], name=_name(call))
+        # What is raised is answered where the application does it for all routes.
+        self.app = answer
         # A GET is not answered to HEAD, as in the rest of the interface.
         self.methods = {call.method}
         self.call = call

@@ -11,48 +11,22 @@ import psycopg2
 from sqlalchemy import Connection
 
 from gristmill.core.prepared import Prepared, execute
+from gristmill.jobs.repository.locks import TRY_LOCKS, WAIT_FOR_KEY, WAIT_FOR_SCOPES
 
-# Keys and scopes of all jobs. A batch only tries their locks: whoever holds one, or waits for it, must not hold up
-# everybody else in the batch. The jobs that miss one are named to the next statement, whose snapshot is taken when the
-# locks are held.
-_TRY_LOCKS = Prepared(
-    """
-SELECT set_config('gristmill.missed', coalesce(array_agg(place) FILTER (WHERE NOT got), '{}')::text, true)
-FROM (
-    SELECT l.place, CASE
-        WHEN l.key IS NOT NULL THEN pg_try_advisory_xact_lock(hashtext(l.principal), hashtext(l.key))
-        WHEN l.exclusive THEN pg_try_advisory_xact_lock(hashtextextended(l.scope, 0))
-        ELSE pg_try_advisory_xact_lock_shared(hashtextextended(l.scope, 0)) END AS got
-    FROM jsonb_to_recordset(%(locks)s) AS l (place int, principal text, key text, scope text, exclusive boolean)
-) AS tried
-""",
-    locks="jsonb",
-)
-# Scopes of one job, in the order of their hashes: two jobs over the same scopes cannot wait for each other.
-_WAIT_FOR_SCOPES = Prepared(
-    """
-SELECT CASE WHEN exclusive THEN pg_advisory_xact_lock(hash) ELSE pg_advisory_xact_lock_shared(hash) END
-FROM (
-    SELECT hashtextextended(l.scope, 0) AS hash, bool_or(l.exclusive) AS exclusive
-    FROM jsonb_to_recordset(%(locks)s) AS l (scope text, exclusive boolean)
-    WHERE l.scope IS NOT NULL GROUP BY 1 ORDER BY 1
-) AS ordered
-""",
-    locks="jsonb",
-)
-_WAIT_FOR_KEY = "SELECT pg_advisory_xact_lock(hashtext(%(principal)s), hashtext(%(key)s))"
-# What stands in the way of each job. guard: a condition of the domain on g, the job.
+# What stands in the way of each job. guard: a condition of the domain on g, the job. Each job's scope and key are
+# looked up by themselves (LIMIT, OFFSET): for a batch Postgres might read all unfinished jobs and all keys instead.
 _GIVEN = """
 WITH given AS MATERIALIZED (
     SELECT g.*, held.job_id AS held_job, held.body_hash AS held_hash,
-        g.place = ANY (coalesce(nullif(current_setting('gristmill.missed', true), ''), '{{}}')::int[]) AS missed,
+        CASE WHEN g.place = ANY (current_setting('gristmill.missed_keys')::int[]) THEN 'key'
+            WHEN g.place = ANY (current_setting('gristmill.missed_scopes')::int[]) THEN 'scope' END AS missed,
         NOT ({guard}) AS moved,
-        g.checked AND NOT EXISTS (
-            SELECT FROM gristmill.scopes s WHERE s.scope = g.scope AND s.finished_at IS NULL) AS idle
+        g.checked AND (
+            SELECT 1 FROM gristmill.scopes s WHERE s.scope = g.scope AND s.finished_at IS NULL LIMIT 1) IS NULL AS idle
     FROM jsonb_to_recordset(%(jobs)s) AS g (place int, id uuid, type text, scope text, exclusive boolean,
-        further jsonb, serial boolean, dataset text, queue text, priority smallint, args jsonb, labels jsonb,
+        serial boolean, dataset text, queue text, priority smallint, args jsonb, labels jsonb,
         submitted_by text, request_id text, traceparent text, retry_of uuid, max_attempts smallint, chunks_total int,
-        records_total bigint, records_rejected bigint, run_at timestamptz, shares boolean, key text, body_hash text,
+        records_total bigint, records_rejected bigint, run_at timestamptz, key text, body_hash text,
         hours float, checked boolean)
     LEFT JOIN LATERAL (
         SELECT k.job_id, k.body_hash FROM gristmill.idempotency_keys k
@@ -65,7 +39,7 @@ _LOOK = "SELECT g.place, g.missed, g.moved, g.idle, g.held_job, g.held_hash FROM
 # order of the places, under the locks of all scopes; a scheduled job has none yet.
 _INSERT = """
 , ready AS (
-    SELECT * FROM given WHERE NOT missed AND NOT moved AND NOT idle AND held_job IS NULL
+    SELECT * FROM given WHERE missed IS NULL AND NOT moved AND NOT idle AND held_job IS NULL
 ), taken AS (
     INSERT INTO gristmill.idempotency_keys AS k (principal, key, body_hash, job_id)
     SELECT submitted_by, key, body_hash, id FROM ready WHERE key IS NOT NULL ORDER BY submitted_by, key
@@ -84,22 +58,22 @@ _INSERT = """
         CASE WHEN run_at IS NULL THEN 'queued' ELSE 'scheduled' END, queue, priority, args, labels,
         submitted_by, request_id, traceparent, retry_of, max_attempts, chunks_total, records_total, records_rejected,
         coalesce(run_at, now())
-    FROM numbered RETURNING id, seq, created_at, run_at
+    FROM numbered RETURNING id, seq, queue, priority, created_at, run_at
 ), chunk AS (
     INSERT INTO gristmill.chunks (job_id, number, state, queue, priority, seq, run_at, first_record, records, shares)
-    SELECT job.id, c.number, 'waiting', g.queue, g.priority, job.seq, job.run_at, c.first_record, c.records, g.shares
-    FROM unnest(%(chunk_places)s, %(chunk_numbers)s, %(chunk_firsts)s, %(chunk_records)s)
-        AS c (place, number, first_record, records)
-    JOIN given g USING (place) JOIN job ON job.id = g.id
+    SELECT job.id, c.number, 'waiting', job.queue, job.priority, job.seq, job.run_at, c.first_record, c.records,
+        c.shares
+    FROM unnest(%(chunk_jobs)s, %(chunk_numbers)s, %(chunk_firsts)s, %(chunk_records)s, %(chunk_shares)s)
+        AS c (id, number, first_record, records, shares) JOIN job USING (id)
 ), payload AS (
     INSERT INTO gristmill.payloads (job_id, number, bytes, data)
     SELECT job.id, 0, octet_length(p.payload), p.payload
-    FROM unnest(%(payload_places)s, %(payloads)s) AS p (place, payload)
-    JOIN given g USING (place) JOIN job ON job.id = g.id
+    FROM unnest(%(payload_jobs)s, %(payloads)s) AS p (id, payload) JOIN job USING (id)
 ), further AS (
     INSERT INTO gristmill.further_scopes (job_id, scope, exclusive)
-    SELECT job.id, s.key, s.value::boolean
-    FROM job JOIN given g USING (id) CROSS JOIN LATERAL jsonb_each_text(g.further) AS s
+    SELECT job.id, f.scope, f.exclusive
+    FROM unnest(%(further_jobs)s, %(further_scopes)s, %(further_exclusive)s) AS f (id, scope, exclusive)
+    JOIN job USING (id)
 )
 SELECT g.place, g.missed, g.moved, g.idle, g.held_job, g.held_hash, job.id, job.created_at, job.run_at
 FROM given g LEFT JOIN job ON job.id = g.id ORDER BY g.place
@@ -107,12 +81,16 @@ FROM given g LEFT JOIN job ON job.id = g.id ORDER BY g.place
 _TYPES = {
     "jobs": "jsonb",
     "hours": "float",
-    "chunk_places": "int[]",
+    "chunk_jobs": "uuid[]",
     "chunk_numbers": "int[]",
     "chunk_firsts": "bigint[]",
     "chunk_records": "bigint[]",
-    "payload_places": "int[]",
+    "chunk_shares": "boolean[]",
+    "payload_jobs": "uuid[]",
     "payloads": "bytea[]",
+    "further_jobs": "uuid[]",
+    "further_scopes": "text[]",
+    "further_exclusive": "boolean[]",
 }
 _FIND_KEY = """
 SELECT job_id, body_hash FROM gristmill.idempotency_keys
@@ -143,25 +121,29 @@ _UNGUARDED = Guard()
 class JobRow:
     """A job that is to be inserted.
 
-    columns: of ``gristmill.jobs``, as JSON has them, with ``further`` (the scopes but the first), ``shares``, ``key``,
-    ``body_hash``, ``hours`` and ``checked``: whether it may only go in while its first scope has an unfinished job.
-    chunks: (first record, records) of each. payload: chunk 0's, when it was not staged before.
+    columns: of ``gristmill.jobs``, as JSON has them, with ``key``, ``body_hash``, ``hours`` and ``checked``: whether it
+    may only go in while its first scope has an unfinished job. chunks: (first record, records) of each. payload: chunk
+    0's, when it was not staged before. shares: of its chunks. further: the scopes but the first, and whether the job is
+    exclusive in each.
     """
 
     columns: dict[str, Any]
     chunks: Sequence[tuple[int, int]]
     payload: bytes | memoryview | None
+    shares: bool
+    further: Mapping[str, bool]
 
     @property
     def scopes(self) -> dict[str, bool]:
         """Each scope, and whether the job is exclusive in it."""
-        return {**self.columns["further"], self.columns["scope"]: self.columns["exclusive"]}
+        return {**self.further, self.columns["scope"]: self.columns["exclusive"]}
 
 
 class Obstacle(StrEnum):
     """Why a job was not inserted."""
 
-    MISSED = "a lock is held by somebody else"
+    KEY = "its key is held by somebody else"
+    SCOPE = "one of its scopes is held by somebody else"
     MOVED = "the guard says no"
     IDLE = "its scope has no unfinished job, so what is there has to be checked first"
     HELD = "its idempotency key was used before"
@@ -181,37 +163,42 @@ def insert_jobs(
 ) -> list[Insertion]:
     """Insert the jobs with all that is theirs in one message; return what became of each.
 
-    wait: for the locks of their scopes, which is for one job alone; a batch leaves those out that cannot have theirs.
-    The keys of a batch are different ones. Over a connection in autocommit mode this is one transaction.
+    wait: for the locks of their scopes, where jobs are left out otherwise that cannot have theirs. Nobody waits for a
+    key here. The keys of a batch are different ones. Over a connection in autocommit mode this is one transaction.
     """
-    parameters = _parameters(jobs)
-    lock = _WAIT_FOR_SCOPES if wait else _TRY_LOCKS
-    found = execute(connection, parameters, lock, guard.insert)
+    locks = (WAIT_FOR_SCOPES, TRY_LOCKS) if wait else (TRY_LOCKS,)
+    found = execute(connection, _parameters(jobs), *locks, guard.insert)
     return [_insertion(job, row) for job, row in zip(jobs, found, strict=True)]
 
 
-def look(connection: Connection, jobs: Sequence[JobRow], guard: Guard) -> list[Insertion]:
+def look(connection: Connection, jobs: Sequence[JobRow], guard: Guard, *, wait: bool) -> list[Insertion]:
     """Take the locks as ``insert_jobs`` does and return what it would find in the way of each, inserting nothing."""
     parameters = {"jobs": _json(jobs), "locks": _locks(jobs)}
-    found = execute(connection, parameters, _TRY_LOCKS, guard.look)
+    locks = (WAIT_FOR_SCOPES, TRY_LOCKS) if wait else (TRY_LOCKS,)
+    found = execute(connection, parameters, *locks, guard.look)
     return [_insertion(job, row) for job, row in zip(jobs, found, strict=True)]
 
 
 def _parameters(jobs: Sequence[JobRow]) -> Mapping[str, Any]:
     chunks = [
-        (place, number, *chunk) for place, job in enumerate(jobs) for number, chunk in enumerate(job.chunks)
-    ]  # fmt: skip
-    payloads = [(place, job.payload) for place, job in enumerate(jobs) if job.payload]
+        (job.columns["id"], number, *chunk, job.shares) for job in jobs for number, chunk in enumerate(job.chunks)
+    ]
+    payloads = [(job.columns["id"], job.payload) for job in jobs if job.payload]
+    further = [(job.columns["id"], scope, exclusive) for job in jobs for scope, exclusive in job.further.items()]
     return {
         "jobs": _json(jobs),
         "locks": _locks(jobs),
         "hours": jobs[0].columns["hours"],
-        "chunk_places": [chunk[0] for chunk in chunks],
+        "chunk_jobs": [chunk[0] for chunk in chunks],
         "chunk_numbers": [chunk[1] for chunk in chunks],
         "chunk_firsts": [chunk[2] for chunk in chunks],
         "chunk_records": [chunk[3] for chunk in chunks],
-        "payload_places": [place for place, _ in payloads],
+        "chunk_shares": [chunk[4] for chunk in chunks],
+        "payload_jobs": [job_id for job_id, _ in payloads],
         "payloads": [psycopg2.Binary(payload) for _, payload in payloads],
+        "further_jobs": [row[0] for row in further],
+        "further_scopes": [row[1] for row in further],
+        "further_exclusive": [row[2] for row in further],
     }
 
 
@@ -234,13 +221,15 @@ def _locks(jobs: Sequence[JobRow]) -> str:
 def _insertion(job: JobRow, row: Any) -> Insertion:
     if row[4] is not None:
         return Insertion(obstacle=Obstacle.HELD, held=(row[4], row[5]))
-    if row[1] or row[2] or row[3]:
-        return Insertion(obstacle=Obstacle.MISSED if row[1] else Obstacle.MOVED if row[2] else Obstacle.IDLE)
+    if row[1] is not None:
+        return Insertion(obstacle=Obstacle[row[1].upper()])
+    if row[2] or row[3]:
+        return Insertion(obstacle=Obstacle.MOVED if row[2] else Obstacle.IDLE)
     if len(row) == 6:
         return Insertion()
     if row[6] is None:
         # Somebody took the key without its lock: a process of the release before.
-        return Insertion(obstacle=Obstacle.MISSED)
+        return Insertion(obstacle=Obstacle.KEY)
     return Insertion({**_NEW, **job.columns, "id": row[6], "created_at": row[7], "run_at": row[8],
                       "state": "queued" if job.columns["run_at"] is None else "scheduled"})  # fmt: skip
 
@@ -261,7 +250,7 @@ def find_key(connection: Connection, principal: str, key: str, hours: float) -> 
 
 def hold_key(connection: Connection, principal: str, key: str, hours: float) -> tuple[uuid.UUID, str] | None:
     """Keep the key from others until the transaction ends, once they let go of it; return as ``find_key`` does."""
-    connection.exec_driver_sql(_WAIT_FOR_KEY, {"principal": principal, "key": key})
+    connection.exec_driver_sql(WAIT_FOR_KEY, {"principal": principal, "key": key})
     return find_key(connection, principal, key, hours)
 
 
