@@ -101,7 +101,7 @@ class TestReading:
         _write(database, contract, [[1, 2, 3]])
         changes = validator_of(contract).validate_changes(b'{"_embedding": [0.1, 0, 1]}', 32)
         with database.transaction() as connection:
-            assert repository.patch(connection, contract, (0,), changes, 9, None)
+            assert repository.patch(connection, contract, (0,), changes, 9)
         assert _stored(database, contract) == [_rounded([0.1, 0, 1])]
 
 
