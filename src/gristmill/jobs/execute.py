@@ -76,7 +76,7 @@ class Executor:
         """
         with self._database.autocommit() as connection:
             rows = claims.claim_all(connection, addresses, self._lease, self._worker)
-        claimed = [self._claimed(row) for row in rows if row["fence"] is not None]
+        claimed = [self._claimed(row) for row in rows if row["claimed"]]
         taken = {key_of(one.task) for one in claimed}
         for job_id, number, dispatch in addresses:
             if (job_id, number) not in taken:
