@@ -386,8 +386,9 @@ class TestRun:
         assert {(chunk["fence"], chunk["attempts"]) for chunk in chunks} == {(1, 1)}
         assert [mill.job(job_id)["record_counts"]["succeeded"] for job_id in jobs] == [2, 1, 1, 2, 1, 1]
         assert mill.job(jobs[2])["result"] == {"deleted": 1}
-        assert not mill.query("SELECT 1 FROM gristmill.leases")
-        assert not mill.query("SELECT 1 FROM gristmill.payloads")
+        for table in ("leases", "payloads"):
+            left = f"SELECT FROM gristmill.{table} WHERE job_id = ANY(%(ids)s::uuid[])"
+            assert not mill.query(left, ids=list(map(str, jobs)))
 
     def test_a_refusal_ends_its_job_and_the_next_goes_on(self, mill: Mill) -> None:
         jobs = [
