@@ -66,14 +66,14 @@ class Mill:
     def delete(self, key: str) -> uuid.UUID:
         return self.services.record_changes.delete(self.name, key, REQUEST)
 
-    def on_prepare(self, job_id: uuid.UUID, do: Callable[[], object]) -> None:
+    def on_prepare(self, job_id: uuid.UUID, do: Callable[..., object]) -> None:
         """Call ``do`` whenever the chunk of this job is about to be prepared."""
         for handler in self.handlers:
             prepare = type(handler).prepare
 
             def prepared(task: ChunkTask, handler: Any = handler, prepare: Any = prepare) -> Any:
                 if task.job_id == job_id:
-                    do()
+                    do(task)
                 return prepare(handler, task)
 
             handler.prepare = prepared
@@ -203,6 +203,29 @@ class TestTogether:
         mill.run([by_job[large]])
         mill.run([by_job[small]])
         assert mill.run(mill.sent()) == "done"
+
+
+class TestProgress:
+    def test_each_of_a_message_shows_its_own(self, mill: Mill) -> None:
+        jobs = [mill.submit((f"k{n}", n)) for n in range(3)]
+
+        def shown() -> list[float]:
+            return [mill.job(job_id)["progress"] for job_id in jobs]
+
+        def report(task: ChunkTask) -> None:
+            task.report(0.5)
+            eventually(lambda: shown() == [0, 0.5, 0], lambda: f"half of one is shown: {shown()}")
+
+        mill.on_prepare(jobs[1], report)
+        assert mill.run(mill.sent()) == "3 done"
+        assert shown() == [1, 1, 1]
+
+    def test_one_that_is_refused_or_cancelled_shows_nothing_done(self, mill: Mill) -> None:
+        jobs = [mill.submit(("a", 1)), mill.patch("none", 2), mill.patch("a", 3)]
+        sent = mill.sent()
+        cancel_job(mill.database, mill.gristmill.notifier, jobs[2], "test")
+        assert mill.run(sent) == "1 done, 1 failed"
+        assert [mill.job(job_id)["progress"] for job_id in jobs] == [1, 0, 0]
 
 
 class TestNeighbours:
@@ -344,9 +367,10 @@ class TestRun:
 
     def finish(self, mill: Mill) -> None:
         """Carry out whatever is left, as it falls due."""
-        deadline = time.monotonic() + 20
-        while mill.query("SELECT FROM gristmill.jobs WHERE finished_at IS NULL"):
-            assert time.monotonic() < deadline, mill.query("SELECT * FROM gristmill.chunks WHERE state <> 'done'")
+        deadline = time.monotonic() + 10
+        unfinished = "SELECT type, state, seq FROM gristmill.jobs WHERE finished_at IS NULL AND dataset = %(name)s"
+        while left := mill.query(unfinished, name=mill.name):
+            assert time.monotonic() < deadline, left
             for message in bundle(mill.sent(), 32, 1):
                 mill.run(message)
 
@@ -362,8 +386,9 @@ class TestRun:
         assert {(chunk["fence"], chunk["attempts"]) for chunk in chunks} == {(1, 1)}
         assert [mill.job(job_id)["record_counts"]["succeeded"] for job_id in jobs] == [2, 1, 1, 2, 1, 1]
         assert mill.job(jobs[2])["result"] == {"deleted": 1}
-        assert not mill.query("SELECT 1 FROM gristmill.leases")
-        assert not mill.query("SELECT 1 FROM gristmill.payloads")
+        for table in ("leases", "payloads"):
+            left = f"SELECT FROM gristmill.{table} WHERE job_id = ANY(%(ids)s::uuid[])"
+            assert not mill.query(left, ids=list(map(str, jobs)))
 
     def test_a_refusal_ends_its_job_and_the_next_goes_on(self, mill: Mill) -> None:
         jobs = [
@@ -447,10 +472,9 @@ class TestRun:
         sent = mill.sent()
         with mill.database.transaction() as connection:
             unsend(connection, sent[place].job_id, sent[place].number, sent[place].dispatch)
-        # The first one alone is due; with it come all that wait only for it, and they are taken from the old message.
         again = mill.sent()
         assert [chunk.job_id for chunk in again] == ([jobs[0]] if place == 0 else [])
-        assert mill.run(sent) == (f"{place} done" if place > 1 else "done" if place else "dropped")
+        assert mill.run(sent) == (f"{place} done" if place else "dropped")
         assert [mill.chunk(job_id)["state"] for job_id in jobs[place + 1 :]] == ["waiting"] * (5 - place)
         assert {mill.chunk(job_id)["attempts"] for job_id in jobs[place + 1 :]} == {0}
         if again:
@@ -516,7 +540,7 @@ class TestRun:
     def test_one_is_to_be_tried_again(self, mill: Mill, stage: str) -> None:
         jobs = self.submit(mill)
 
-        def refuse() -> None:
+        def refuse(*_: Any) -> None:
             if mill.chunk(jobs[2])["attempts"] == 1:
                 raise Unavailable("not now")
 
@@ -533,7 +557,7 @@ class TestRun:
     def test_one_fails_for_good(self, mill: Mill, error: Exception, stage: str) -> None:
         jobs = self.submit(mill)
 
-        def fail() -> None:
+        def fail(*_: Any) -> None:
             raise error
 
         (mill.on_prepare if stage == "prepare" else mill.on_apply)(jobs[1], fail)
@@ -547,6 +571,22 @@ class TestRun:
         assert mill.run(mill.sent()) == "5 done, 1 failed"
         assert self.states(mill, jobs) == ["succeeded", "failed"] + ["succeeded"] * 4
         assert mill.table() == {"a": 1, "b": 4, "c": 5}
+
+    def test_time_that_runs_out_for_one_alone_returns_the_later_ones(self, mill: Mill) -> None:
+        jobs = self.submit(mill)
+
+        def exceed(*_: Any) -> None:
+            # The first time it is something else, so that the chunk is run alone.
+            if mill.chunk(jobs[2])["attempts"] == 1:
+                raise (RuntimeError if first else TimeoutError)(first and first.pop())
+
+        first = ["something else"]
+        mill.on_prepare(jobs[2], exceed)
+        assert mill.run(mill.sent()) == "2 done, 1 retried, 3 returned"
+        assert [mill.chunk(job_id)["attempts"] for job_id in jobs] == [1, 1, 1, 0, 0, 0]
+        assert mill.job(jobs[2])["state"] == "running"
+        self.finish(mill)
+        assert mill.table() == {"a": 2, "b": 4, "c": 5}
 
     @pytest.mark.parametrize("stage", ["prepare", "apply"])
     def test_time_that_runs_out_counts_no_attempt_of_those_whose_turn_had_not_come(
@@ -574,6 +614,7 @@ class TestRun:
 
         mill.on_prepare(jobs[2], once(drain))
         assert mill.run(mill.sent()) == "2 done, 4 drained"
+        assert self.states(mill, jobs) == ["succeeded"] * 2 + ["running"] * 4
         assert [mill.chunk(job_id)["attempts"] for job_id in jobs] == [1, 1, 0, 0, 0, 0]
         mill.draining = False
         self.finish(mill)
@@ -602,11 +643,11 @@ class TestRun:
         assert mill.table() == {}
 
 
-def once(do: Callable[[], object]) -> Callable[[], None]:
+def once(do: Callable[[], object]) -> Callable[..., None]:
     """Return a function that calls ``do`` the first time only."""
     left = [do]
 
-    def call() -> None:
+    def call(*_: Any) -> None:
         if left:
             left.pop()()
 

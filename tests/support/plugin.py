@@ -79,13 +79,14 @@ class Fail(TransactionalHandler):
 class Wait(TransactionalHandler):
     """Waits in steps until the file ``args.file`` exists; ``args.deaf``: never looks for a cancel.
 
-    ``args.report``: the share of the chunk that it says is done.
+    ``args.report``: the share of the chunk that it says is done. ``args.waits``: the chunks that wait; all by default.
     """
 
     type = "test.wait"
 
     def prepare(self, task: ChunkTask) -> None:
-        while not Path(task.args["file"]).exists():
+        waits = task.number in task.args.get("waits", [task.number])
+        while waits and not Path(task.args["file"]).exists():
             if "report" in task.args:
                 task.report(task.args["report"])
             if not task.args.get("deaf"):

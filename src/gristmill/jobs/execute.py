@@ -75,7 +75,7 @@ class Executor:
         """
         with self._database.autocommit() as connection:
             rows = claims.claim_all(connection, addresses, self._lease, self._worker)
-        claimed = [self._claimed(row) for row in rows if row["fence"] is not None]
+        claimed = [self._claimed(row) for row in rows if row["claimed"]]
         taken = {key_of(one.task) for one in claimed}
         for job_id, number, dispatch in addresses:
             if (job_id, number) not in taken:
@@ -108,12 +108,14 @@ class Executor:
             returned |= limit.not_begun
         self._heartbeat.release(*(_held(one.task) for one in claimed if key_of(one.task) in ends))
         how: list[str] = [ended.how for ended in ends.values()]
-        stopped = False
+        late_together, stopped = self._late, False
         for one in claimed:
-            if key_of(one.task) not in ends:
-                ended = self._run_next(one, stopped or key_of(one.task) in returned)
-                stopped = stopped or (ordered and not ended.is_final)
-                how.append(ended.how)
+            if key_of(one.task) in ends:
+                continue
+            ended = self._run_next(one, stopped or key_of(one.task) in returned)
+            if ordered and not late_together:
+                stopped = stopped or self._late or not ended.is_final
+            how.append(ended.how)
         return how
 
     def _run_next(self, one: _Claimed, returned: bool) -> Ended:

@@ -65,7 +65,7 @@ def run_chunks(*parts: Any) -> str:
         try:
             return _executor.run_all(chunks)
         except Unavailable as error:
-            # The claim or the last word could not be written. A claim may simply be tried again; a running chunk is
+            # The claim, or how a chunk ended, could not be written. A claim may be tried again; a running chunk is
             # not claimed twice: then this finds nothing and the lease brings the chunk back.
             if time.monotonic() > deadline:
                 log.warning("chunk.left", jobs=[str(job_id) for job_id, _, _ in chunks], error=error.detail)

@@ -26,31 +26,29 @@ WITH addressed AS MATERIALIZED (
     SELECT min(j.seq) AS seq FROM addressed j
     WHERE j.valid AND (SELECT bool_or(exclusive) FROM addressed)
         AND NOT ({is_first("AND e.id NOT IN (SELECT id FROM addressed WHERE valid)")})
-), claimed AS (
-    UPDATE gristmill.chunks c SET state = 'running', fence = fence + 1, attempts = attempts + 1,
-        claimed_at = clock_timestamp(), worker = %(worker)s, resends = 0
-    FROM addressed a, stop WHERE a.valid AND (stop.seq IS NULL OR a.seq < stop.seq)
-        AND c.job_id = a.id AND c.number = a.number AND c.state = 'sent' AND c.dispatch = a.dispatch
-    RETURNING c.job_id, c.number, c.fence, c.attempts, c.first_record, c.records
-), refused AS (
-    UPDATE gristmill.chunks c SET state = 'waiting'
-    FROM addressed a, stop WHERE a.valid AND a.seq >= stop.seq
-        AND c.job_id = a.id AND c.number = a.number AND c.state = 'sent' AND c.dispatch = a.dispatch
+), changed AS (
+    -- Found by key: what looks for ``state = 'sent'`` would read the whole index of what is sent.
+    UPDATE gristmill.chunks c SET state = CASE WHEN a.due THEN 'running' ELSE 'waiting' END,
+        fence = fence + a.due::int, attempts = attempts + a.due::int, resends = 0,
+        claimed_at = clock_timestamp(), worker = %(worker)s
+    FROM (SELECT id, number, dispatch, stop.seq IS NULL OR addressed.seq < stop.seq AS due
+        FROM addressed CROSS JOIN stop WHERE valid) a
+    WHERE c.job_id = a.id AND c.number = a.number AND c.state || '' = 'sent' AND c.dispatch = a.dispatch
+    RETURNING c.job_id, c.number, c.fence, c.attempts, c.first_record, c.records, c.state = 'running' AS claimed
 ), leased AS (
     INSERT INTO gristmill.leases (job_id, number, fence, expires_at)
-    SELECT job_id, number, fence, clock_timestamp() + %(lease)s * interval '1 second' FROM claimed
+    SELECT job_id, number, fence, clock_timestamp() + %(lease)s * interval '1 second' FROM changed WHERE claimed
     ON CONFLICT (job_id, number) DO UPDATE SET fence = EXCLUDED.fence, expires_at = EXCLUDED.expires_at, progress = 0
 ), started AS (
     UPDATE gristmill.jobs j SET state = 'running', started_at = coalesce(j.started_at, clock_timestamp())
-    FROM claimed WHERE j.id = claimed.job_id AND j.state = 'queued'
+    FROM changed WHERE claimed AND j.id = changed.job_id AND j.state = 'queued'
 )
 SELECT a.id AS job_id, a.number, a.type, a.seq, a.args, a.dataset, a.scope, a.exclusive, a.job_state, a.max_attempts,
     a.submitted_by, a.request_id, a.traceparent, a.created_at, c.fence, c.attempts, c.first_record, c.records,
     CASE WHEN p.bytes < %(inline)s THEN p.data END AS data, p.bytes >= %(inline)s AS large,
     extract(epoch FROM clock_timestamp() - a.created_at)::float AS waited,
-    a.valid AND c.fence IS NULL AND (stop.seq IS NULL OR a.seq < stop.seq) AS missed
-FROM addressed a CROSS JOIN stop
-LEFT JOIN claimed c ON c.job_id = a.id AND c.number = a.number
+    coalesce(c.claimed, false) AS claimed, a.valid AND c.job_id IS NULL AS missed
+FROM addressed a LEFT JOIN changed c ON c.job_id = a.id AND c.number = a.number
 LEFT JOIN gristmill.payloads p ON p.job_id = c.job_id AND p.number = c.number
 ORDER BY a.seq, a.number
 """,  # noqa: S608 - constants of this package
@@ -89,8 +87,8 @@ def claim_all(connection: Connection, addresses: Sequence[Address], lease: float
     """Take those chunks for which the message is still the one that counts; return them in the order of their jobs.
 
     Each is taken by its own dispatch number and has a fence and a lease of its own. Where ``large`` is true the
-    payload is not in ``data``: ``payloads.fetch`` reads it. Chunks that were not taken are among the rows, without a
-    ``fence``; ``missed`` says that somebody else changed the chunk in the same moment.
+    payload is not in ``data``: ``payloads.fetch`` reads it. Chunks that were not taken are among the rows, not
+    ``claimed``; ``missed`` says that somebody else changed the chunk in the same moment.
     """
     parameters = {
         "job_ids": [str(job_id) for job_id, _, _ in addresses],

@@ -187,8 +187,8 @@ def put_back(
     refund: bool = False,
     error: dict[str, Any] | None = None,
     shown: bool = False,
-) -> bool:
-    """Send a running chunk back to waiting; ``refund`` gives the attempt back. False: it was not ours any more.
+) -> None:
+    """Send a running chunk back to waiting; ``refund`` gives the attempt back. Nothing if it is not ours any more.
 
     shown: the job shows the error, marked ``waiting``, for as long as nothing else happens to it.
     """
@@ -201,4 +201,4 @@ def put_back(
         "error": None if error is None else psycopg2.extras.Json(error),
         "shown": shown and error is not None,
     }
-    return bool(connection.exec_driver_sql(_BACK, parameters).scalar())
+    connection.exec_driver_sql(_BACK, parameters)
