@@ -233,20 +233,16 @@ class Stack:
         if late:
             raise StillStarting(f"{late[0]}; it goes on, and so will `gristmill up`")
         if first:
+            from gristmill.core.migrate import upgrade  # noqa: PLC0415 - Alembic and all tables, for a first start only
+
             postgres.ensure_database()
-            self._migrate(postgres.url)
+            upgrade(postgres.url)
         # None of them needs the broker to start: they get ready while it does.
         supervisor.launch(*(service.program for service in services if service.program.name in _FIRST))
         self._await(supervisor, servers)
         supervisor.launch(*(service.program for service in services))
         for line in self._await(supervisor, services):
             self._note(line)
-
-    def _migrate(self, url: str) -> None:
-        # Imported here: Alembic and all tables are only needed when a stack starts.
-        from gristmill.core.migrate import upgrade  # noqa: PLC0415
-
-        upgrade(url)
 
     def _await(self, supervisor: Supervisor, services: list[Service]) -> list[str]:
         """Wait until all of them answer; return a line for each that does not in time. Raises StackFailed."""
