@@ -8,6 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 from tests.support.faults import SETTINGS, FaultStack
+from tests.support.folders import open_folder
 from tests.support.servers import WANTED
 from tests.support.system import eventually
 
@@ -20,11 +21,13 @@ SOON = 20
 
 
 @pytest.fixture(scope="module")
-def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultStack]:
+def lasting() -> Iterator[FaultStack]:
+    """Servers and processes with leases that no test outlasts."""
     settings = {"jobs_lease": LEASE, "jobs_heartbeat": 1, "jobs_resend_after": LEASE}
-    found = FaultStack(tmp_path_factory.mktemp("lasting"), WANTED, **settings)
-    yield found
-    found.close()
+    with open_folder() as folder:
+        found = FaultStack(folder / "lasting", WANTED, **settings)
+        yield found
+        found.close()
 
 
 @pytest.fixture

@@ -31,12 +31,14 @@ _STATES = {
     "UNKNOWN": "failed",
 }
 _START_SECONDS = 120
-# ``status`` waits so long for the supervisor, and then for all services together.
+# ``status`` waits so long for the supervisor and for all services; where the one takes all of it, half as long again.
 _ANSWER_SECONDS = 1.0
 # What has just been waited for answers more slowly than that while a busy machine starts the rest.
 _STARTED_SECONDS = 10.0
 # Processes whose supervisor is gone have their database and broker no longer either: there is nothing to finish.
-_LEFTOVER_SECONDS = 3.0
+_LEFTOVER_SECONDS = 2.0
+# What small jobs need starts while the broker boots; the rest must not take the processors from it.
+_FIRST = ("api", "dispatcher", "worker")
 # A child that had to be started more often while it was waited for will not come up.
 _ATTEMPTS = 4
 
@@ -137,10 +139,11 @@ class Stack:
         if memory is None:
             return StackStatus(str(self.folder.path), [], ["Nothing was started here yet."])
         services = {service.program.name: service for service in self._services(memory)}
+        began = time.monotonic()
         asked = ask_all({"supervisor": self._supervisor(memory).states}, seconds)
         states = asked.get("supervisor", {})
         questions = {name: partial(self._answers, service, states) for name, service in services.items()}
-        answers = ask_all(questions, seconds)
+        answers = ask_all(questions, max(seconds / 2, began + seconds - time.monotonic()))
         late = [] if asked else ["supervisor"]
         late += [name for name in services if name not in answers]
         notes = [f"{name}: no answer within {seconds:g} s" for name in late]
@@ -224,26 +227,22 @@ class Stack:
             supervisor.start()
         # An ``up`` before this one may have left while Postgres was still starting.
         first = not any(info["start"] for info in supervisor.states().values() if info["group"] == "app")
-        for service in services:
-            if service.program.group != "app":
-                supervisor.launch(service.program)
-        late = self._await(supervisor, [service for service in services if service.program.name == postgres.name])
+        servers = [service for service in services if service.program.group != "app"]
+        supervisor.launch(*(service.program for service in servers))
+        late = self._await(supervisor, [service for service in servers if service.program.name == postgres.name])
         if late:
             raise StillStarting(f"{late[0]}; it goes on, and so will `gristmill up`")
         if first:
+            from gristmill.core.migrate import upgrade  # noqa: PLC0415 - Alembic and all tables, for a first start only
+
             postgres.ensure_database()
-            self._migrate(postgres.url)
+            upgrade(postgres.url)
         # None of them needs the broker to start: they get ready while it does.
-        for service in services:
-            supervisor.launch(service.program)
+        supervisor.launch(*(service.program for service in services if service.program.name in _FIRST))
+        self._await(supervisor, servers)
+        supervisor.launch(*(service.program for service in services))
         for line in self._await(supervisor, services):
             self._note(line)
-
-    def _migrate(self, url: str) -> None:
-        # Imported here: Alembic and all tables are only needed when a stack starts.
-        from gristmill.core.migrate import upgrade  # noqa: PLC0415
-
-        upgrade(url)
 
     def _await(self, supervisor: Supervisor, services: list[Service]) -> list[str]:
         """Wait until all of them answer; return a line for each that does not in time. Raises StackFailed."""

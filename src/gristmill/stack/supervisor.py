@@ -113,10 +113,11 @@ class Supervisor:
         except StackFailed:
             return {}
 
-    def launch(self, program: Program) -> None:
-        """Start the program unless it runs. Does not wait."""
-        with contextlib.suppress(xmlrpc.client.Fault):
-            self._call("startProcess", f"{program.group}:{program.name}", False)
+    def launch(self, *programs: Program) -> None:
+        """Start those of the programs that do not run. Does not wait."""
+        for program in programs:
+            with contextlib.suppress(xmlrpc.client.Fault):
+                self._call("startProcess", f"{program.group}:{program.name}", False)
 
     def shutdown(self, seconds: float) -> None:
         """Stop every program in order, then supervisord. Raises StackFailed if that takes longer than ``seconds``."""
