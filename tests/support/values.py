@@ -3,7 +3,7 @@
 import base64
 import json
 from datetime import UTC, datetime, timedelta, timezone
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Any
 
 from hypothesis import strategies as st
@@ -49,7 +49,8 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "integer": NUMBERS,
     "float": DOUBLE,
     "decimal": st.builds(
-        lambda digits, places: Decimal(digits).scaleb(-places),
+        # The default context would round to 28 digits, up to 10 ** 38 perhaps.
+        lambda digits, places: Decimal(digits).scaleb(-places, Context(prec=40)),
         st.integers(-(10**38) + 1, 10**38 - 1),
         st.integers(0, 38),
     ),

@@ -13,8 +13,8 @@ from typing import Any, Literal, TypeVar
 import structlog
 from sqlalchemy import Connection
 
-from gristmill.core.database import Database
-from gristmill.core.errors import GristmillError, Internal, Unavailable
+from gristmill.core.database import Database, internal_of
+from gristmill.core.errors import GristmillError, Unavailable
 from gristmill.core.logs import get_logger
 from gristmill.jobs.bundle import Bundle, done_of
 from gristmill.jobs.errors import Drained, JobCancelled, JobDropped, LostChunk, TimeLimitExceeded
@@ -205,7 +205,7 @@ class Executor:
             return self._failed(handler, task, error)
         except Exception as error:
             log.exception("chunk.defect")
-            return self._failed(handler, task, Internal(f"{type(error).__name__}: {error}"))
+            return self._failed(handler, task, internal_of(error))
 
     def _work(self, handler: Handler, task: ChunkTask) -> str:
         if isinstance(handler, TransactionalHandler):
