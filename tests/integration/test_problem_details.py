@@ -28,7 +28,7 @@ DATASET: Job = {
     "key": ["k"],
     "time_field": "at",
     "embedding": {"dimensions": 2},
-    "text_search": {"fields": ["k"]},
+    "text_search": {"from": ["k"]},
 }
 
 
@@ -79,7 +79,6 @@ DEFECTS: dict[str, Callable[[Connection], Any]] = {
     ],
     "own state": lambda c: c.exec_driver_sql(OWN_STATE),
     "cursor": lambda c: c.connection.cursor().execute("SELECT 1 / 0 AS a, 'secret value' AS b"),
-    "closed cursor": lambda c: _closed(c).execute("SELECT 1"),
     "no column": lambda c: c.execute(sa.select(sa.literal(1))).scalars().one().missing,
     "sqlalchemy": lambda c: c.execute(sa.text("SELECT 'secret value' WHERE :unbound = 1")),
     "pydantic": lambda c: _Args.model_validate({"count": "many"}),
@@ -87,12 +86,6 @@ DEFECTS: dict[str, Callable[[Connection], Any]] = {
     "value": lambda c: int("twelve"),
     "silent": lambda c: _raise(ValueError()),
 }  # fmt: skip
-
-
-def _closed(connection: Connection) -> Any:
-    cursor = connection.connection.cursor()
-    cursor.close()
-    return cursor
 
 
 def _raise(error: Exception) -> None:
