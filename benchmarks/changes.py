@@ -36,6 +36,8 @@ def _patches(bench: Bench, seconds: int, waits: bool) -> Iterator[Row]:
     request = sent(lambda client: client.patch(NAME, RECORD, {"value": NUMBER}, wait=waits))
     shape = {"seconds": seconds, "connections": CONNECTIONS, "wait_every": 0 if waits else WAIT_EVERY}
     answers = bench.send(request, records=PATCHED, **shape)
+    if waits:
+        answers.require_finished()
     bench.wait_idle()
     jobs = _jobs(bench, request)
     rate, times, wrong = _rate(jobs), Times.of(answers.times), _out_of_order(bench, jobs)

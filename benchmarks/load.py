@@ -85,6 +85,11 @@ class Answers:
     def count(self) -> int:
         return sum(self.statuses.values())
 
+    def require_finished(self) -> None:
+        """Raise RuntimeError if a request that waited was answered before its job had ended."""
+        if set(self.statuses) != {"200"}:
+            raise RuntimeError(f"some jobs had not ended when their requests were answered: {self.statuses}")
+
 
 def drive(plan: Plan) -> Answers:
     """Carry the plan out in a process of its own. Raises RuntimeError if any request was not answered with 2xx."""

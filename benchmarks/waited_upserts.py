@@ -20,6 +20,7 @@ def run(bench: Bench) -> Iterator[Row]:
     bench.wait_idle()
     request = sent(lambda client: client.submit(dataset, [record], wait=True))
     answers = bench.send(request, seconds=bench.size(20, 3, brief=10), connections=CLIENTS)
+    answers.require_finished()
     bench.wait_idle()
     times, rate = Times.of(answers.times), answers.count / answers.wall
     yield Row(

@@ -87,14 +87,14 @@ class TestUp:
         assert status.ok
         broker = "valkey" if "valkey" in pids(status) else "rabbitmq"
         assert set(pids(status)) >= {"postgres", broker, *APPLICATION}
-        assert httpx.get(f"{status.url('api')}/readyz").status_code == 200
+        assert httpx.get(f"{status.url('api')}/readyz", timeout=60).status_code == 200
         json.dumps(status.as_json())
 
     def test_flower_asks_for_its_password(self, stack: Stack) -> None:
         url = str(stack.status().url("flower"))
         settings = stack.settings()
-        assert httpx.get(url).status_code == 401
-        assert httpx.get(url, auth=(settings.flower_user, settings.flower_password)).status_code == 200
+        assert httpx.get(url, timeout=60).status_code == 401
+        assert httpx.get(url, auth=(settings.flower_user, settings.flower_password), timeout=60).status_code == 200
 
     def test_a_second_up_changes_nothing(self, stack: Stack) -> None:
         before = pids(stack.status())

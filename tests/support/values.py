@@ -7,7 +7,7 @@ import struct
 import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, timezone
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Any
 
 import pyarrow as pa
@@ -103,7 +103,8 @@ CASES: dict[str, TypeCase] = {
     ),
     "decimal": TypeCase(
         st.builds(
-            lambda digits, places: Decimal(digits).scaleb(-places),
+            # The default context would round to 28 digits, up to 10 ** 38 perhaps.
+            lambda digits, places: Decimal(digits).scaleb(-places, Context(prec=40)),
             st.integers(-(10**38) + 1, 10**38 - 1),
             st.integers(0, 38),
         ),

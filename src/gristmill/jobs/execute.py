@@ -9,8 +9,8 @@ from typing import Any
 
 import structlog
 
-from gristmill.core.database import Database
-from gristmill.core.errors import Contended, GristmillError, Internal, Unavailable
+from gristmill.core.database import Database, internal_of
+from gristmill.core.errors import Contended, GristmillError, Unavailable
 from gristmill.core.logs import get_logger
 from gristmill.jobs.bundle import Bundle, Ends, OutOfTime, key_of
 from gristmill.jobs.errors import Drained, JobCancelled, JobDropped, LostChunk, OutOfDate, TimeLimitExceeded
@@ -179,7 +179,7 @@ class Executor:
                 raise
             except Exception as error:
                 log.exception("chunk.defect")
-                return self._outcomes.failed(handler, task, Internal(f"{type(error).__name__}: {error}"))
+                return self._outcomes.failed(handler, task, internal_of(error))
         except LostChunk:
             log.warning("chunk.lost")
             return Ended("lost")
