@@ -21,7 +21,7 @@ demo: setup ## Start everything, load real data, search it, show the curl lines;
 	$(BIN)/gristmill demo $(ARGS)
 
 test: setup ## All tests, on real Postgres and a real broker
-	$(BIN)/python -m pytest -n 2 $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 check: .venv/installed ## Style, types and layers: ruff, mypy, import-linter
 	$(BIN)/ruff check .

@@ -10,6 +10,8 @@ SCENARIOS = (
     "job_latency",
     "post_latency",
     "job_throughput",
+    "waited_upserts",
+    "changes",
     "ingest_ndjson",
     "ingest_csv",
     "ingest_parquet",
@@ -19,7 +21,20 @@ SCENARIOS = (
     "search_1m",
     "upload_2gb",
     "claim_latency",
+    "recovery",
     "cold_start",
+    "source_size",
+)
+# What is measured beside an older version unless scenarios are named; some 25 minutes.
+COMPARED = (
+    "job_throughput",
+    "waited_upserts",
+    "changes",
+    "post_latency",
+    "ingest_ndjson",
+    "ingest_parquet",
+    "search_60k",
+    "source_size",
 )
 # What runs only when it is named, or with ``all``: it takes half an hour and 30 GB of disk.
 LARGE = ("load_2m", "search_1m", "upload_2gb")

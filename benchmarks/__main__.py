@@ -8,11 +8,13 @@ import traceback
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import LARGE, SCENARIOS
-from benchmarks.harness import SMALL, Bench
+from benchmarks import COMPARED, LARGE, SCENARIOS, against
+from benchmarks.figures import Row
+from benchmarks.harness import Bench
 from benchmarks.machine import describe_machine, describe_versions, read_durability
 from benchmarks.peers import PeerUnavailable
 from benchmarks.report import Report
+from benchmarks.tidy import tidy
 
 
 def main() -> int:
@@ -33,6 +35,13 @@ def main() -> int:
     parser.add_argument("--load-rows", type=int, help="rows of load_2m, a multiple of 100,000 (default: 2,000,000)")
     parser.add_argument("--search-rows", type=int, help="rows of search_1m, a multiple of 100,000 (default: 1,000,000)")
     parser.add_argument("--seal-seconds", type=int, help="longest wait of load_2m for the tail to be sealed (900)")
+    parser.add_argument(
+        "--against",
+        type=Path,
+        metavar="CHECKOUT",
+        help="measure the older version in this folder too, in turn with this one, and set the figures side by side",
+    )
+    parser.add_argument("--rounds", type=int, default=2, help="turns of each version with --against (2)")
     options = parser.parse_args()
     unknown = sorted(set(options.names) - {*SCENARIOS, "all"})
     if unknown:
@@ -50,6 +59,9 @@ def main() -> int:
         report.keep(out)
     # Whoever ends the bench gets its stack ended too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    if options.against is not None:
+        _against(options, report, out)
+        return _end(report, out)
     bench = Bench(options.quick, _say, options.data, options.cache, rows)
     try:
         # Before anything is measured: it keeps both cores busy for minutes.
@@ -64,6 +76,10 @@ def main() -> int:
             _run(name, bench, report, out)
     finally:
         bench.close()
+    return _end(report, out)
+
+
+def _end(report: Report, out: Path) -> int:
     report.print()
     report.write(out)
     print(f"written to {out}")
@@ -102,18 +118,35 @@ def _run(name: str, bench: Bench, report: Report, out: Path) -> None:
     except Exception as error:  # noqa: BLE001 - one scenario that fails must not cost the figures of the others
         report.failed[name] = f"{type(error).__name__}: {error}"
         traceback.print_exc()
-        _tidy(bench)
+        tidy(bench)
 
 
-def _tidy(bench: Bench) -> None:
-    """Bring everything up again and drop what a scenario that failed has left, for those that follow."""
+def _against(options: argparse.Namespace, report: Report, out: Path) -> None:
+    """Measure an older checkout and this one in turn."""
+    given = ["--quick"] if options.quick else []
+    for name in ("data", "cache"):
+        if getattr(options, name) is not None:
+            given += [f"--{name}", str(getattr(options, name).resolve())]
+    sides = against.open_sides(options.against.resolve(), given)
     try:
-        bench.up()
-        for dataset in list(bench.client.datasets()):
-            if dataset["name"] != SMALL["name"]:
-                bench.client.drop_dataset(dataset["name"], wait=True)
-    except Exception:  # noqa: BLE001 - the next scenario will say what is wrong
-        traceback.print_exc()
+        report.machine, report.durability = sides[1].about["machine"], sides[1].about["durability"]
+        report.versions = {f"{side.name} {name}": value for side in sides for name, value in _own(side).items()}
+
+        def add(scenario: str, row: Row) -> None:
+            report.add(scenario, row)
+            report.write(out)
+
+        wanted = [name for name in SCENARIOS if name in (options.names or COMPARED)]
+        against.compare(sides, wanted, options.rounds, _say, add, report.failed.__setitem__)
+    finally:
+        for side in sides:
+            side.close()
+
+
+def _own(side: against.Side) -> dict[str, str]:
+    """Return the versions that may differ between the two."""
+    found: dict[str, str] = side.about["versions"]
+    return found if side.name == against.NEW else {"gristmill": found["gristmill"]}
 
 
 def _say(line: str) -> None:

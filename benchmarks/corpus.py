@@ -22,8 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks import wordnet
-from gristmill.bootstrap.embedders import build_embedders
-from gristmill.core.config import load_settings
+from benchmarks.static_vectors import embed
 
 DIMENSIONS = 256
 PART = 100_000
@@ -118,7 +117,7 @@ class Corpus:
 
     def queries(self) -> np.ndarray:
         """Return the vectors of 300 real texts that are in no row, each as long as a row's text, (300, 256)."""
-        return np.asarray(build_embedders(load_settings()).get("static").embed(_texts().held_out), dtype=np.float32)
+        return np.asarray(embed(_texts().held_out), dtype=np.float32)
 
 
 def vectors_of(table: pa.Table) -> np.ndarray:
@@ -190,10 +189,7 @@ def _make_part(path: Path, number: int) -> None:
             turn, place = divmod(row, len(base))
             shift = 1 + (turn * 7919 + 104_729) % (len(base) - 1)
             rows.append(_join(base[place], base[(place + shift) % len(base)]))
-    embedder = build_embedders(load_settings()).get("static")
-    vectors = np.concatenate(
-        [embedder.embed([row[1] for row in rows[at : at + _BATCH]]) for at in range(0, PART, _BATCH)]
-    )
+    vectors = np.concatenate([embed([row[1] for row in rows[at : at + _BATCH]]) for at in range(0, PART, _BATCH)])
     if not np.isfinite(vectors).all():
         raise RuntimeError("a text has no vector")
     names, summaries, sections, sizes = zip(*rows, strict=True)

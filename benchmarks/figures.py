@@ -12,6 +12,7 @@ class Row:
 
     what: the figure in words. measured: the figure as text. target: what is promised, "" where nothing is.
     met: whether it is; None without a target. values: the numbers, for the JSON file.
+    figure: the one number that tells, where an older version is measured beside this one. lower: less of it is better.
     """
 
     what: str
@@ -19,6 +20,8 @@ class Row:
     target: str = ""
     met: bool | None = None
     values: dict[str, Any] = field(default_factory=dict)
+    figure: float | None = None
+    lower: bool = False
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import psycopg2
 from supervisor.xmlrpc import SupervisorTransport
 
 from benchmarks import load
+from benchmarks.as_client import Request
 from benchmarks.corpus import Corpus
 from benchmarks.peers import Peers
 from gristmill.client import Client
@@ -47,6 +48,7 @@ class Bench:
     quick: small sizes, to see that everything runs; such figures mean nothing.
     say: called with each line about the progress.
     cache: where texts with vectors, and the environment of the peers, are kept from run to run.
+    brief: shorter, and without peers, for it is one of two versions that are measured in turn.
     asked: sizes that are not the scenarios' own: ``load_2m`` and ``search_1m`` rows, ``seal_seconds``.
     """
 
@@ -57,8 +59,10 @@ class Bench:
         parent: Path | None = None,
         cache: Path | None = None,
         asked: dict[str, int] | None = None,
+        brief: bool = False,
     ) -> None:
         self.quick = quick
+        self.brief = brief
         self.say = say
         self.cache = cache or cache_folder()
         self.asked = asked or {}
@@ -80,8 +84,10 @@ class Bench:
         self.stack.down()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def size(self, full: int, quick: int) -> int:
-        return quick if self.quick else full
+    def size(self, full: int, quick: int, brief: int | None = None) -> int:
+        if self.quick:
+            return quick
+        return brief if self.brief and brief is not None else full
 
     @cached_property
     def corpus(self) -> Corpus:
@@ -150,6 +156,10 @@ class Bench:
     def post(self, path: str, bodies: list[str], **plan: Any) -> load.Answers:
         """Send requests below /api/v1; see ``load.Plan``."""
         return load.drive(load.Plan(self.settings.api_port, f"/api/v1{path}", bodies, **plan))
+
+    def send(self, request: Request, **plan: Any) -> load.Answers:
+        """Send a request of the client again and again; see ``load.Plan``."""
+        return load.drive(load.Plan(self.settings.api_port, **request.plan(), **plan))
 
     @contextlib.contextmanager
     def connect(self) -> Iterator[Any]:

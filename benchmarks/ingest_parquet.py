@@ -33,7 +33,7 @@ def run(bench: Bench) -> Iterator[Row]:
     loads: dict[str, list[Load]] = {"Parquet": [], "Arrow stream": []}
     raw: dict[bool, list[float]] = {False: [], True: []}
     # In turn, so that whatever the machine does meanwhile befalls all of them.
-    for _ in range(bench.size(ROUNDS, 1)):
+    for _ in range(bench.size(ROUNDS, 1, brief=2)):
         loads["Parquet"].append(_once(bench, parquet, table, lambda: _raw(bench, raw, encoded, count)))
         loads["Arrow stream"].append(_once(bench, arrow, table))
     limit, indexed = statistics.median(raw[False]), statistics.median(raw[True])
@@ -48,6 +48,7 @@ def run(bench: Bench) -> Iterator[Row]:
             f"≥ {TARGET:,.0f} rows/s",
             one.rate >= TARGET,
             {**one.values(), "rounds": [load.rate for load in found], "source": bench.corpus.source},
+            figure=one.rate,
         )
     yield Row(
         "  raw binary COPY of the same rows, ready encoded, into an identical table without indexes (the limit)",
@@ -55,8 +56,10 @@ def run(bench: Bench) -> Iterator[Row]:
         f"≥ {TARGET_COPY:g} of it",
         best.rate >= TARGET_COPY * limit,
         {"rows_per_second": limit, "indexed_rows_per_second": indexed, "ratio": best.rate / limit,
-         "ratio_indexed": best.rate / indexed},
+         "ratio_indexed": best.rate / indexed}, figure=best.rate / limit,
     )  # fmt: skip
+    if bench.brief:
+        return
     yield from compare(bench, best.rate, TARGET_CHROMA)
     yield _postgres_peer(bench, "LangChain PGVectorStore, add_embeddings", peer_runs.langchain, best.rate)
     yield _postgres_peer(bench, "SQLAlchemy ORM with pgvector, bulk insert", peer_runs.orm, best.rate)

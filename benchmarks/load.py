@@ -28,7 +28,9 @@ ROOT = Path(__file__).resolve().parents[1]
 class Plan:
     """What to send.
 
-    bodies: taken in turn; ``{n}`` in one is replaced by the number of the request, counted from ``first``.
+    bodies: taken in turn; ``{n}`` in one, in the path or in a header is replaced by the number of the request, counted
+        from ``first``; ``{n:012}`` by its twelve digits, ``{k}`` by the number modulo ``records``.
+    headers: all but Host and Content-Length.
     rate: requests per second of the open loop; 0 is the closed loop.
     wait_every: of so many requests on one connection, the last one waits for its job (``?wait=30``), so that the jobs
         under way stay bounded by connections * wait_every; 0 never waits.
@@ -45,6 +47,26 @@ class Plan:
     rate: float = 0.0
     wait_every: int = 0
     keep: bool = False
+    records: int = 1
+    method: str = "POST"
+    headers: dict[str, str] = field(default_factory=lambda: {"Content-Type": "application/json"})
+
+    def message(self, number: int, waits: bool) -> bytes:
+        """Return the request with this number, counted from 0."""
+        path = self.path
+        if waits:
+            path += ("&" if "?" in path else "?") + "wait=30"
+        named = "".join(f"{name}: {value}\r\n" for name, value in self.headers.items())
+        number += self.first
+        head = self._numbered(f"{self.method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\n{named}", number)
+        body = self._numbered(self.bodies[number % len(self.bodies)], number).encode()
+        # A DELETE has no body, and no word about one.
+        length = f"Content-Length: {len(body)}\r\n" if body or self.method == "POST" else ""
+        return f"{head}{length}\r\n".encode() + body
+
+    def _numbered(self, text: str, number: int) -> str:
+        text = text.replace("{n}", str(number)).replace("{n:012}", f"{number:012d}")
+        return text.replace("{k}", str(number % self.records))
 
 
 @dataclass
@@ -62,6 +84,11 @@ class Answers:
     @property
     def count(self) -> int:
         return sum(self.statuses.values())
+
+    def require_finished(self) -> None:
+        """Raise RuntimeError if a request that waited was answered before its job had ended."""
+        if set(self.statuses) != {"200"}:
+            raise RuntimeError(f"some jobs had not ended when their requests were answered: {self.statuses}")
 
 
 def drive(plan: Plan) -> Answers:
@@ -122,7 +149,6 @@ class _Connection(asyncio.Protocol):
 class _Generator:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._bodies = [body.encode() for body in plan.bodies]
         self._statuses: Counter[str] = Counter()
         self._answers = Answers()
         self._free: list[_Connection] = []
@@ -188,10 +214,7 @@ class _Generator:
 
     async def _ask(self, connection: _Connection, number: int, since: float, waits: bool) -> None:
         plan = self._plan
-        body = self._bodies[number % len(self._bodies)].replace(b"{n}", str(plan.first + number).encode())
-        path = plan.path + ("?wait=30" if waits else "")
-        head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{plan.port}\r\nContent-Type: application/json\r\n"
-        status, answer = await connection.send(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        status, answer = await connection.send(plan.message(number, waits))
         self._statuses[str(status)] += 1
         if not waits:
             self._answers.times.append((time.perf_counter() - since) * 1000)

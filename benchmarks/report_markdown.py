@@ -1,6 +1,6 @@
-"""Prints a report as the table of the README, draws its plots, and puts both there:
+"""Prints a report as the table of docs/performance.md, draws its plots, and puts both there:
 
-python -m benchmarks.report_markdown REPORT.json [--plots docs/images] [--readme README.md] [--all]
+python -m benchmarks.report_markdown REPORT.json [--plots docs/images] [--page docs/performance.md] [--all]
 """
 
 import argparse
@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--plots", type=Path, help="draw the plots into this folder too")
     parser.add_argument("--all", action="store_true", help="every row, also those without a target")
     parser.add_argument(
-        "--readme", type=Path, help="put the table between the marks of this file, and the plots below it"
+        "--page", type=Path, help="put the table between the marks of this file, and the plots below it"
     )
     options = parser.parse_args()
     text = table(json.loads(options.report.read_text(encoding="utf-8")), options.all)
@@ -37,22 +37,22 @@ def main() -> None:
         peers = Peers(cache_folder(), lambda line: print(line, file=sys.stderr))
         command = [str(peers.python), "-m", "benchmarks.plots", str(options.report.resolve())]
         subprocess.run([*command, str(options.plots.resolve())], cwd=ROOT, check=True, stdout=sys.stderr)
-    if options.readme:
+    if options.page:
         drawn = [path for name in PLOTS if options.plots and (path := options.plots / f"{name}.png").exists()]
-        put(options.readme, text, drawn)
+        put(options.page, text, drawn)
 
 
-def put(readme: Path, text: str, plots: list[Path]) -> None:
+def put(page: Path, text: str, plots: list[Path]) -> None:
     """Replace what stands between the marks. Raises ValueError where there are none."""
-    whole = readme.read_text(encoding="utf-8")
+    whole = page.read_text(encoding="utf-8")
     before, begin, rest = whole.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise ValueError(f"{readme} has no marks {BEGIN} and {END}")
-    folder = readme.resolve().parent
+        raise ValueError(f"{page} has no marks {BEGIN} and {END}")
+    folder = page.resolve().parent
     pictures = [f"![{PLOTS[path.stem]}]({path.resolve().relative_to(folder)})" for path in plots]
     shown = "\n\n".join([text, *pictures])
-    readme.write_text(f"{before}{BEGIN}\n{shown}\n{END}{after}", encoding="utf-8")
+    page.write_text(f"{before}{BEGIN}\n{shown}\n{END}{after}", encoding="utf-8")
 
 
 def table(report: dict[str, Any], everything: bool = False) -> str:

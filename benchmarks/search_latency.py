@@ -9,9 +9,8 @@ from benchmarks.figures import Row, Times
 from benchmarks.harness import Bench
 from benchmarks.ingest_ndjson import contract
 from benchmarks.load import Answers
+from benchmarks.static_vectors import embed
 from benchmarks.texts import real_texts, write_ndjson
-from gristmill.bootstrap.embedders import build_embedders
-from gristmill.core.config import load_settings
 
 NAME = "bench_search"
 K = 10
@@ -74,7 +73,7 @@ def _sealed(bench: Bench, seconds: float = 600) -> dict[str, Any]:
 
 
 def _embedded(texts: Sequence[str]) -> Iterator[tuple[str, list[float] | None]]:
-    for text, vector in zip(texts, build_embedders(load_settings()).get("static").embed(texts), strict=True):
+    for text, vector in zip(texts, embed(texts), strict=True):
         yield text, None if vector[0] != vector[0] else [float(value) for value in vector]
 
 

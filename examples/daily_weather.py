@@ -1,4 +1,4 @@
-"""A job type of one's own: daily means of the demo's weather, kept in a table of their own.
+"""A job type of your own: daily means of the demo's weather, kept in a table beside the data.
 
 The module is both the plugin that worker and dispatcher load and the program that submits a job:
 
@@ -13,10 +13,17 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-from gristmill.bootstrap.shared import Gristmill
-from gristmill.core.config import load_settings
-from gristmill.jobs.handlers import ChunkTask, Outcome, Registry, TransactionalHandler
-from gristmill.jobs.submit import NewChunk, NewJob, WriteRequest, submit
+from gristmill.plugin import (
+    ChunkTask,
+    Gristmill,
+    NewChunk,
+    NewJob,
+    Outcome,
+    Registry,
+    TransactionalHandler,
+    connect,
+    submit,
+)
 
 TABLE = """
 CREATE TABLE IF NOT EXISTS public.daily_weather (
@@ -62,10 +69,10 @@ def submit_one(gristmill: Gristmill, since: str) -> uuid.UUID:
     )
     with gristmill.database.transaction() as connection:
         # Whatever else this transaction writes is committed together with the job, or not at all.
-        job_id = submit(connection, job, WriteRequest(principal="example", request_id="daily-weather"))
-    gristmill.notifier.due()
+        job_id = submit(connection, job, principal="example")
+    gristmill.wake()
     return job_id
 
 
 if __name__ == "__main__":
-    print(submit_one(Gristmill(load_settings(), "daily-weather"), since="2013-01-01"))  # noqa: T201 - called by hand
+    print(submit_one(connect("daily-weather"), since="2013-01-01"))  # noqa: T201 - called by hand

@@ -1,6 +1,7 @@
 """procrastinate behind the same kind of endpoint: jobs over HTTP, submit to done, by the same load generator.
 
-Plan: {url, workers, concurrencies, history, trial_seconds, seconds, connections, wait_every, body}.
+Plan: {url, workers, concurrencies, history, trial_seconds, seconds, connections, wait_every, request}; request is what
+``load.Plan`` takes: path, method, headers with an Idempotency-Key, bodies.
 
 Settings: the async connector and an ``async def`` task (docs: discussions, "asynchronous"; the way its docs recommend),
 ``uvicorn`` with uvloop and one process, as Gristmill's API; as many worker processes as Gristmill has. Its docs say of
@@ -15,6 +16,7 @@ import socket
 import subprocess
 import sys
 import time
+import uuid
 from importlib.metadata import version
 from typing import Any
 
@@ -70,10 +72,10 @@ def _measure(
     try:
         _await_port(port, started[0])
         _await_workers(connection, plan["workers"], started)
-        load.drive(load.Plan(port, "/api/v1/records", [plan["body"]], requests=max(history, 100), **shape))
+        load.drive(load.Plan(port, **_renewed(plan["request"]), requests=max(history, 100), **shape))
         _drain(connection)
         before = _done(connection)
-        answers = load.drive(load.Plan(port, "/api/v1/records", [plan["body"]], seconds=seconds, **shape))
+        answers = load.drive(load.Plan(port, **_renewed(plan["request"]), seconds=seconds, **shape))
         done = _done(connection) - before
         waited = time.perf_counter()
         _drain(connection)
@@ -91,6 +93,12 @@ def _measure(
             process.terminate()
         for process in started:
             process.wait(30)
+
+
+def _renewed(request: dict[str, Any]) -> dict[str, Any]:
+    """Return the request with keys that no earlier one has had."""
+    key = uuid.uuid4().hex[:20] + "{n:012}"
+    return {**request, "headers": {**request["headers"], "idempotency-key": key}}
 
 
 def _await_port(port: int, process: "subprocess.Popen[bytes]") -> None:

@@ -5,18 +5,21 @@ from collections.abc import Iterator
 
 import pytest
 from tests.support.faults import FaultStack
+from tests.support.folders import open_folder
 from tests.support.refusals import connection, kept, nothing_is_kept, rest, vectors
 
 __all__ = ["connection", "kept", "nothing_is_kept", "rest", "vectors"]  # fixtures
 
 
 @pytest.fixture(scope="session")
-def fault_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultStack]:
+def fault_stack() -> Iterator[FaultStack]:
     """Servers and processes that only fault tests use."""
     kind = os.environ.get("GRISTMILL_TEST_BROKER_KIND", "auto")
-    found = FaultStack(tmp_path_factory.mktemp("faults"), kind)
-    yield found
-    found.close()
+    # Not below pytest's folder: whoever starts another session of pytest closes that to Postgres' user.
+    with open_folder() as folder:
+        found = FaultStack(folder, kind)
+        yield found
+        found.close()
 
 
 @pytest.fixture

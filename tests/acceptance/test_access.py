@@ -106,9 +106,9 @@ class TestKeys:
         try:
             url = guarded.url
             for path in ("/healthz", "/readyz", "/version", "/metrics", "/docs", "/openapi.json"):
-                assert httpx.get(url + path).status_code == 200, path
+                assert httpx.get(url + path, timeout=60).status_code == 200, path
             for headers in ({}, {"authorization": "Bearer gm_nothing"}, {"authorization": "Basic eDp5"}):
-                answer = httpx.get(f"{url}/api/v1/jobs", headers=headers)
+                answer = httpx.get(f"{url}/api/v1/jobs", headers=headers, timeout=60)
                 assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
                 assert answer.headers["www-authenticate"].startswith("Bearer")
             clients = {scope: Rest(guarded, headers={"authorization": f"Bearer {key}"}) for scope, key in keys.items()}
@@ -124,7 +124,7 @@ class TestKeys:
             assert allowed == {"read": (200, 403, 403), "write": (200, 202, 403), "admin": (200, 202, 422)}
             job = clients["write"].store(name, [{"k": "a"}])
             assert job["submitted_by"] == f"key:{names['write']}"
-            assert httpx.get(f"{url}/api/v1/jobs", headers={"x-api-key": keys["read"]}).status_code == 200
+            assert httpx.get(f"{url}/api/v1/jobs", headers={"x-api-key": keys["read"]}, timeout=60).status_code == 200
             # Keys are stored as hashes only.
             stored = str(system.query("SELECT * FROM gristmill.api_keys"))
             assert not any(key in stored for key in keys.values())
@@ -173,7 +173,7 @@ class TestService:
 
     def test_without_postgres_every_call_is_a_503_problem(self, start: Start) -> None:
         lonely = start("postgresql://gristmill@127.0.0.1:9/nothing")
-        assert httpx.get(f"{lonely.url}/healthz").status_code == 200
+        assert httpx.get(f"{lonely.url}/healthz", timeout=60).status_code == 200
         for method, path in (
             ("GET", "/readyz"),
             ("GET", "/metrics"),
@@ -247,7 +247,7 @@ class TestService:
             ("worker", "chunk.claimed"),
             ("worker", "chunk.ended"),
         ):
-            found = eventually(lambda p=process, e=event: self.logged(rest.system, p, e, request_id), event, 10)
+            found = eventually(lambda p=process, e=event: self.logged(rest.system, p, e, request_id), event, 60)
             assert found["traceparent"] == trace, (process, event)
         # What cannot be a header of the log is replaced.
         for bad in ("x" * 200, "a b"):

@@ -180,11 +180,11 @@ class TestAgain:
             changes: list[Any] = []
             for _ in range(4):
                 changes.append(create(rest, name))
-                eventually(lambda seen=len(answers): len(answers) > seen + 5, "records are accepted", 20)
+                eventually(lambda seen=len(answers): len(answers) > seen + 5, "records are accepted", 60)
                 changes.append(rest.http.delete(f"/api/v1/datasets/{name}"))
             changes.append(create(rest, name))
             seen = len(answers)
-            eventually(lambda: len(answers) > seen + 5, "records are accepted", 20)
+            eventually(lambda: len(answers) > seen + 5, "records are accepted", 60)
             stop = True
             for future in futures:
                 future.result()

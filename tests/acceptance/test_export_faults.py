@@ -1,5 +1,6 @@
 """Exports through faults: a restart of Postgres is waited for; what cannot be completed breaks off for all to see."""
 
+import contextlib
 import io
 import json
 import threading
@@ -39,14 +40,27 @@ def large(rest: Rest, stack: FaultStack) -> str:
     return name
 
 
-@pytest.fixture
-def impatient(stack: FaultStack) -> Iterator[None]:
-    """An API that gives an export up soon."""
+@contextlib.contextmanager
+def api_with(stack: FaultStack, **settings: Any) -> Iterator[None]:
     stack.system.kill("api")
-    stack.system.start("api", export_patience=1, export_stall=2)
+    stack.system.start("api", **settings)
     yield
     stack.system.kill("api")
     stack.system.start("api")
+
+
+@pytest.fixture
+def impatient(stack: FaultStack) -> Iterator[None]:
+    """An API that does not wait long for Postgres; a client may take its time."""
+    with api_with(stack, export_patience=1):
+        yield
+
+
+@pytest.fixture
+def strict(stack: FaultStack) -> Iterator[None]:
+    """An API that gives up a client soon that takes nothing."""
+    with api_with(stack, export_stall=2):
+        yield
 
 
 def path(name: str) -> str:
@@ -111,12 +125,12 @@ class TestDropped:
 
 
 class TestStalledClient:
-    @pytest.mark.usefixtures("impatient")
+    @pytest.mark.usefixtures("strict")
     def test_one_that_takes_nothing_loses_its_place(self, rest: Rest, stack: FaultStack, large: str) -> None:
         with rest.http.stream("GET", path(large)) as answer:
             pieces = answer.iter_bytes(1000)  # kept: the stream is closed with it
             next(pieces)
             reason = "the client took nothing for 2.0 seconds"
             eventually(
-                lambda: stack.events("api", "export.aborted", reason=reason), lambda: stack.system.log("api")[-800:], 20
+                lambda: stack.events("api", "export.aborted", reason=reason), lambda: stack.system.log("api")[-800:], 60
             )

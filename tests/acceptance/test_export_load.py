@@ -3,7 +3,6 @@
 import contextlib
 import json
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -81,10 +80,10 @@ class TestSlowClient:
         with Reader(system, large) as reader:
             first = reader.take(10)
             # The buffers in between are full by then, and the export waits for its client.
-            eventually(lambda: not transactions(system), "no transaction is open", 20)
+            eventually(lambda: not transactions(system), "no transaction is open", 60)
             with system.connect() as connection, connection.cursor() as cursor:
                 connection.autocommit = True
-                cursor.execute("SET statement_timeout = '20s'")
+                cursor.execute("SET statement_timeout = '120s'")
                 cursor.execute(f"CREATE INDEX CONCURRENTLY {large}_value ON data.{large} (value)")
                 cursor.execute(f"VACUUM data.{large}")
                 cursor.execute(f"SELECT indisvalid FROM pg_index WHERE indexrelid = 'data.{large}_value'::regclass")
@@ -107,15 +106,14 @@ class TestSlowClient:
             assert json.loads(refused[0].answer.read())["code"] == "too_many_exports"
             for reader in served:
                 reader.take(1)
-            eventually(lambda: not transactions(system), "no transaction is open", 20)
-            started = time.monotonic()
+            eventually(lambda: not transactions(system), "no transaction is open", 60)
             for number in range(20):
                 assert rest.http.get(rest.record(large, str(number + 1))).status_code == 200
             rest.store(large, [{"id": ROWS + 1, "value": 1, "note": "late"}])
-            assert time.monotonic() - started < 10
+            assert _status(system, large) == 429, "all of that was answered while every export was open"
         rest.finished(rest.http.delete(rest.record(large, str(ROWS + 1)), params={"wait": 30}))
         # Clients that went away give their places back.
-        eventually(lambda: _status(system, large) == 200, "an export is served again", 20)
+        eventually(lambda: _status(system, large) == 200, "an export is served again", 60)
         assert "the client is gone" in system.log("api")
 
 

@@ -47,6 +47,8 @@ class TestFrozenBroker:
         # With more patience, so that there is time to see the state and to kill it in it.
         stack.system.kill("dispatcher")
         stack.system.start("dispatcher2", broker_confirm_timeout=60)
+        # Its connection is open, else it would wait for that before it sends anything.
+        stack.system.finished(stack.submit("test.echo"))
         stack.pause_broker()
         job_id = ledger.post(batch(3))
         eventually(lambda: stack.system.chunk(job_id)["state"] == "sent", "the chunk is sent")

@@ -92,7 +92,7 @@ class TestFrozenWorker:
         ledger.settle()
         done = [stack.system.chunk(job_id) for job_id in jobs]
         stack.resume("worker")
-        eventually(lambda: stack.events("worker", "bundle.parted"), "the first one finds out")
+        eventually(lambda: stack.events("worker", "bundle.split"), "the first one finds out")
         for job_id in jobs:
             eventually(
                 lambda job_id=job_id: stack.events("worker", "chunk.lost", job=job_id, fence=1), "and is refused"

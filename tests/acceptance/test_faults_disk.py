@@ -69,7 +69,7 @@ class TestTablespaceFull:
         jobs = [small.post(batch(5000, f"n{number}-")) for number in range(12)]
 
         def waiting() -> list[Any]:
-            bodies = [httpx.get(f"{stack.system.url}/api/v1/jobs/{job}").json() for job in jobs]
+            bodies = [httpx.get(f"{stack.system.url}/api/v1/jobs/{job}", timeout=60).json() for job in jobs]
             return [body for body in bodies if body["error"] and not body["done"]]
 
         body = eventually(waiting, "a job says what it waits for", 60, 0.2)[0]

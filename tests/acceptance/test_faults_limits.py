@@ -36,7 +36,7 @@ class TestTimeLimit:
         self, stack: FaultStack, tmp_path: Path
     ) -> None:
         stack.system.kill("worker")
-        stack.system.start("worker2", worker_soft_time_limit=1, worker_time_limit=3)
+        stack.system.start("worker2", worker_soft_time_limit=1, worker_time_limit=6)
         before = stack.system.pids("worker2")
         args = {"file": str(tmp_path / "never")}
         deaf = stack.submit("test.slow", args={**args, "deaf": True}, max_attempts=1)

@@ -314,7 +314,7 @@ class TestJobs:
                 return found
 
     def test_a_job_put_off_runs_when_its_time_has_come(self, rest: Rest, notes: str) -> None:
-        due = datetime.now(UTC) + timedelta(seconds=1.5)
+        due = datetime.now(UTC) + timedelta(seconds=3)
         answer = rest.post(notes, [{"id": "later", "year": 1}], params={"run_at": due.isoformat()})
         assert (answer.status_code, answer.json()["state"]) == (202, "scheduled")
         job = rest.succeeded(answer)

@@ -104,7 +104,7 @@ def quick(system: System) -> Iterator[None]:
     system.start("dispatcher")
 
 
-@pytest.mark.usefixtures("hasty")
+@pytest.mark.usefixtures("quick")
 class TestDeletionByAge:
     def test_old_records_go_by_themselves_while_writers_write(self, rest: Rest) -> None:
         """Records old and young, replaced again and again by others: at the end exactly the young ones are there."""

@@ -2,51 +2,14 @@
 
 import itertools
 import json
-import math
-import struct
-from datetime import datetime
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.rest import Json, Rest
-from tests.support.values import CONTRACT, EXTREMES, ROWS, TYPES, as_cell, as_json
+from tests.support.values import CASES, CONTRACT, EXTREMES, ROWS, TYPES, as_cell, as_json
 
 pytestmark = pytest.mark.promise(9)
-
-
-def same(kind: str, sent: Any, got: Any) -> bool:
-    """Say whether what was read is exactly what was sent, nothing rounded and no type changed."""
-    if sent is None or got is None:
-        return sent is None and got is None
-    if kind == "float":
-        return isinstance(got, float | int) and got == sent and math.copysign(1, got) == math.copysign(1, sent)
-    if kind == "decimal":
-        return isinstance(got, str) and got == format(sent, "f")
-    if kind == "timestamp":
-        return str(got).endswith("Z") and datetime.fromisoformat(got) == sent
-    if kind == "vector":
-        return [float32(value) for value in got] == [float32(value) for value in sent]
-    if kind == "json":
-        return same_tree(sent, got)
-    return type(got) is type(as_json(kind, sent)) and got == as_json(kind, sent)
-
-
-def float32(value: float) -> float:
-    """Round to the nearest 32-bit float, which is what a vector stores."""
-    return float(struct.unpack("f", struct.pack("f", value))[0])
-
-
-def same_tree(sent: Any, got: Any) -> bool:
-    if isinstance(sent, dict):
-        return isinstance(got, dict) and sent.keys() == got.keys() and all(same_tree(sent[k], got[k]) for k in sent)
-    if isinstance(sent, list):
-        return isinstance(got, list) and len(sent) == len(got) and all(map(same_tree, sent, got))
-    if isinstance(sent, float):
-        # jsonb keeps numbers as decimals: 1e300 may come back as its 301 digits, which is the same number.
-        return isinstance(got, float | int) and not isinstance(got, bool) and float(got) == sent
-    return type(sent) is type(got) and sent == got
 
 
 def encode(rows: list[Json], how: str) -> tuple[bytes, str]:
@@ -85,8 +48,8 @@ def check(rest: Rest, dataset: str, rows: list[Json], how: str) -> None:
     found = {record["id"]: record for record in rest.rows(dataset, where=where)}
     for row in rows:
         got = found[row["id"]]
-        for name in TYPES:
-            assert same(name, row[name], got[f"f_{name}"]), f"{name}: sent {row[name]!r}, got {got[f'f_{name}']!r}"
+        for name, case in CASES.items():
+            assert case.is_same(row[name], got[f"f_{name}"]), f"{name}: sent {row[name]!r}, got {got[f'f_{name}']!r}"
 
 
 class TestReadBack:

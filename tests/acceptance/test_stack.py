@@ -1,5 +1,6 @@
 """A whole stack on this machine: up, status, crashes, down, neighbours, an ordinary user."""
 
+import contextlib
 import functools
 import json
 import os
@@ -20,7 +21,8 @@ from tests.support.system import eventually
 
 import gristmill
 from gristmill.core.config import Settings
-from gristmill.stack import Stack, StackFailed, StackStatus
+from gristmill.stack import PostgresServer, Stack, StackFailed, StackStatus, control
+from gristmill.stack.errors import StillStarting
 from gristmill.stack.processes import is_alive
 from gristmill.stack.program import MARK
 
@@ -54,6 +56,16 @@ def supervisor_of(stack: Stack) -> int:
     return int((stack.folder.run / "supervisor.pid").read_text())
 
 
+@contextlib.contextmanager
+def frozen(pid: int) -> Iterator[None]:
+    """Within the block the process keeps its connections and answers nothing."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
 @pytest.fixture
 def folder() -> Iterator[Path]:
     with open_folder() as path:
@@ -75,14 +87,14 @@ class TestUp:
         assert status.ok
         broker = "valkey" if "valkey" in pids(status) else "rabbitmq"
         assert set(pids(status)) >= {"postgres", broker, *APPLICATION}
-        assert httpx.get(f"{status.url('api')}/readyz").status_code == 200
+        assert httpx.get(f"{status.url('api')}/readyz", timeout=60).status_code == 200
         json.dumps(status.as_json())
 
     def test_flower_asks_for_its_password(self, stack: Stack) -> None:
         url = str(stack.status().url("flower"))
         settings = stack.settings()
-        assert httpx.get(url).status_code == 401
-        assert httpx.get(url, auth=(settings.flower_user, settings.flower_password)).status_code == 200
+        assert httpx.get(url, timeout=60).status_code == 401
+        assert httpx.get(url, auth=(settings.flower_user, settings.flower_password), timeout=60).status_code == 200
 
     def test_a_second_up_changes_nothing(self, stack: Stack) -> None:
         before = pids(stack.status())
@@ -93,6 +105,32 @@ class TestUp:
         before = pids(stack.status())[name]
         os.kill(before, signal.SIGKILL)
         eventually(lambda: pids(stack.status()).get(name, before) != before, f"{name} runs again", 30)
+        eventually(lambda: stack.status().ok, "every service answers again", 60)
+
+    def test_what_is_late_is_named_and_nothing_is_stopped_for_it(
+        self, stack: Stack, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        before = pids(stack.status())
+        broker = "valkey" if "valkey" in before else "rabbitmq"
+        monkeypatch.setattr(control, "_START_SECONDS", 4)
+        with frozen(before[broker]):
+            status = stack.up()
+            assert [service.name for service in status.services if not service.ready] == [broker]
+            assert any(note.startswith(f"{broker} is not ready after 4 s") for note in status.notes)
+            assert httpx.get(f"{status.url('api')}/readyz").status_code == 200
+        eventually(lambda: stack.status().ok, "every service answers again", 60)
+        assert pids(stack.status()) == before
+
+    def test_status_names_what_does_not_answer_and_asks_the_others_all_the_same(self, stack: Stack) -> None:
+        before = pids(stack.status())
+        with frozen(before["api"]):
+            status = stack.status()
+            assert [service.name for service in status.services if not service.ready] == ["api"]
+            assert "api: no answer within 1 s" in status.notes
+        with frozen(supervisor_of(stack)):
+            status = stack.status()
+            assert not status.ok
+            assert "supervisor: no answer within 1 s" in status.notes
         eventually(lambda: stack.status().ok, "every service answers again", 60)
 
     @pytest.mark.promise(1)
@@ -133,6 +171,25 @@ class TestDown:
     def test_down_without_up_does_nothing(self, folder: Path) -> None:
         make(folder / "never").down()
 
+    def test_a_postgres_that_is_late_goes_on_starting_and_the_next_up_finishes(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        late = make(folder / "late", "valkey")
+        try:
+            with monkeypatch.context() as patch:
+                # As one that replays its log after a crash: it runs, and takes no connections.
+                patch.setattr(control, "_START_SECONDS", 1)
+                patch.setattr(PostgresServer, "ready", lambda self: False)
+                with pytest.raises(StillStarting, match="postgres is not ready"):
+                    late.up()
+            supervisor = psutil.Process(supervisor_of(late))
+            assert late.up().ok
+            assert supervisor_of(late) == supervisor.pid
+            assert is_alive(supervisor)
+        finally:
+            late.down()
+        assert alive_of(late) == []
+
     def test_an_up_that_fails_leaves_nothing(self, folder: Path) -> None:
         failing = make(folder / "failing", "valkey", jobs_plugins="no_such_module")
         try:
@@ -158,7 +215,7 @@ else:
 
 
 class TestForeground:
-    def test_ctrl_c_stops_everything(self, folder: Path) -> None:
+    def test_a_killed_supervisor_is_started_again_and_ctrl_c_stops_everything(self, folder: Path) -> None:
         watched = make(folder / "watched", "valkey")
         command = [sys.executable, "-c", SCRIPT, str(watched.folder.path), "valkey", "stay"]
         try:
@@ -167,6 +224,16 @@ class TestForeground:
             with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=heeding) as foreground:
                 assert foreground.stdout is not None
                 assert json.loads(foreground.stdout.readline())["ok"]
+                killed = supervisor_of(watched)
+                os.kill(killed, signal.SIGKILL)
+
+                def replaced() -> bool:
+                    with contextlib.suppress(ValueError):  # The new one is writing its number.
+                        return supervisor_of(watched) != killed
+                    return False
+
+                eventually(replaced, "another supervisor runs", 60)
+                eventually(lambda: watched.status().ok, "every service answers again", 120)
                 foreground.send_signal(signal.SIGINT)
                 assert foreground.wait(60) == 0
             assert alive_of(watched) == []

@@ -8,6 +8,14 @@ from tests.support.in_process import InProcess
 from gristmill.core.database import Database
 from gristmill.search.index.builder import IndexBuilder
 from gristmill.search.index.settings import BuildSettings
+from gristmill.search.query import rank
+
+
+@pytest.fixture(autouse=True)
+def _patient_searches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which way a search goes depends on its records here, not on how busy the machine is."""
+    monkeypatch.setattr(rank, "FILTER_SECONDS", 60.0)
+    monkeypatch.setattr(rank, "TEXT_SECONDS", 60.0)
 
 
 @pytest.fixture

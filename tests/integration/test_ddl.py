@@ -201,12 +201,12 @@ class TestAlter:
             with database.transaction() as connection:
                 connection.exec_driver_sql('SELECT * FROM data."order"')
                 reading.set()
-                done.wait(10)
+                done.wait(60)
 
         reader = threading.Thread(target=read)
         reader.start()
         try:
-            assert reading.wait(10)
+            assert reading.wait(60)
             with pytest.raises(TableBusy) as caught, database.transaction() as connection:
                 ddl.apply_alter(connection, CONTRACT, alter_contract(CONTRACT, self.CHANGE))
             assert caught.value.retryable

@@ -153,10 +153,15 @@ class TestCreate:
         job_id = jobs.service.create(BODY, ME)
         jobs.run()
         jobs.execute("INSERT INTO data.readings (id, _seq, _ord) VALUES (1, 1, 0)")
+        # As if the commit had been lost: no statement of Gristmill itself does this.
+        for table in ("jobs", "chunks"):
+            jobs.execute(f"ALTER TABLE gristmill.{table} DISABLE TRIGGER test_transition")
         jobs.execute("UPDATE gristmill.chunks SET state = 'waiting' WHERE job_id = :id", id=job_id)
         jobs.execute(
             "UPDATE gristmill.jobs SET state = 'queued', finished_at = NULL, chunks_done = 0 WHERE id = :id", id=job_id
         )
+        for table in ("jobs", "chunks"):
+            jobs.execute(f"ALTER TABLE gristmill.{table} ENABLE TRIGGER test_transition")
         jobs.run()
         assert jobs.service.get("readings")["rows"] == 1
 

@@ -12,10 +12,11 @@ from pydantic_core import ValidationError
 from gristmill.core.database import Database
 from gristmill.core.errors import Invalid
 from gristmill.datasets.contract_parser import Contract, parse_contract
-from gristmill.datasets.ddl import create_table, plain_vectors
-from gristmill.datasets.describe import explain
+from gristmill.datasets.ddl import create_table, plain_columns
+from gristmill.datasets.types import TYPES
+from gristmill.datasets.types.matrices import vector_column
 from gristmill.records.apply import upsert as write
-from gristmill.records.apply.upsert import upsert
+from gristmill.records.apply.upsert import Part, upsert
 from gristmill.records.changes import repository
 from gristmill.records.columns import as_stored, to_table
 from gristmill.records.payload import decode, encode
@@ -40,9 +41,10 @@ def _create(database: Database, **options: Any) -> Contract:
 
 def _write(database: Database, contract: Contract, vectors: list[Any], seq: int = 1) -> None:
     rows = [validator_of(contract).validate_python({"k": k, "_embedding": v}) for k, v in enumerate(vectors)]
-    payload = encode(as_stored(contract, to_table(contract, rows)) if seq % 2 else to_table(contract, rows))
+    table = to_table(contract.input_columns, rows)
+    payload = encode(as_stored(contract, table) if seq % 2 else table)
     with database.transaction() as connection:
-        upsert(connection, contract, decode(payload), None, seq, 0)
+        upsert(connection, contract, [Part(decode(payload), seq, 0)])
 
 
 def _stored(database: Database, contract: Contract) -> list[Any]:
@@ -81,7 +83,8 @@ class TestWriting:
         vectors = np.array([[0.1, 0.2, 0.3], [np.nan] * 3], np.float32)
         with database.transaction() as connection:
             create_table(connection, made, uuid.uuid4())
-            upsert(connection, made, to_table(made, rows), vectors, 1, 0)
+            table = to_table(made.input_columns, rows).append_column("_embedding", vector_column(vectors, 3))
+            upsert(connection, made, [Part(table, 1, 0)])
         assert _stored(database, made) == [_rounded(vectors[0]), None]
 
 
@@ -101,7 +104,7 @@ class TestReading:
         _write(database, contract, [[1, 2, 3]])
         changes = validator_of(contract).validate_changes(b'{"_embedding": [0.1, 0, 1]}', 32)
         with database.transaction() as connection:
-            assert repository.patch(connection, contract, (0,), changes, 9, None)
+            assert repository.patch(connection, contract, (0,), changes, 9)
         assert _stored(database, contract) == [_rounded([0.1, 0, 1])]
 
 
@@ -119,8 +122,8 @@ class TestContract:
         assert _stored(database, contract) == [[1.0] * 4000, None]
 
     def test_twice_the_dimensions_fit_a_row(self) -> None:
-        assert plain_vectors(_contract(dimensions=3800)) == ["_embedding"]
-        assert plain_vectors(_contract(dimensions=3900)) == []
+        assert plain_columns(_contract(dimensions=3800)) == ["_embedding"]
+        assert plain_columns(_contract(dimensions=3900)) == []
 
     @pytest.mark.parametrize(
         ("storage", "dimensions", "says"),
@@ -148,7 +151,7 @@ class TestValidation:
             validator.validate_python({"k": 1, "_embedding": [0, number, 1]})
         (error,) = caught.value.errors()
         assert error["loc"] == ("_embedding", 1)
-        code, reason = explain(validator.fields["_embedding"], error)
+        code, reason = TYPES["vector"].explain(validator.fields["_embedding"], error)
         assert code == "out_of_range"
         assert "a number from -65504 to 65504" in reason
 

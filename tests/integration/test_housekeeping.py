@@ -14,6 +14,15 @@ NOTES: dict[str, Any] = {
 }
 
 
+def create(app: InProcess) -> str:
+    """Make a dataset whose table Postgres does not analyse by itself: it would come first now and then."""
+    name = app.dataset(NOTES)
+    app.work()
+    with app.gristmill.database.transaction() as connection:
+        connection.exec_driver_sql(f"ALTER TABLE data.{name} SET (autovacuum_enabled = false)")
+    return name
+
+
 def load(app: InProcess, name: str, first: int, count: int, note: str = "short") -> None:
     lines = [json.dumps({"k": k, "note": note}) for k in range(first, first + count)]
     job = app.job(app.post(name, "\n".join(lines).encode(), headers=NDJSON))
@@ -48,7 +57,7 @@ class TestSizes:
         assert sizes["vector_index_bytes"] == scalar(app, f"SELECT pg_relation_size('data.{name}__seg1')")
 
     def test_one_dataset_is_counted_and_a_list_is_estimated(self, app: InProcess) -> None:
-        name = app.dataset(NOTES)
+        name = create(app)
         load(app, name, 0, 1234)
         one = app.http.get(f"/api/v1/datasets/{name}").json()
         assert (one["rows"], one["rows_exact"]) == (1234, True)
@@ -68,7 +77,7 @@ class TestSizes:
 
 class TestAnalyzing:
     def test_a_loaded_table_is_analysed_once_and_again_when_half_has_changed(self, app: InProcess) -> None:
-        name = app.dataset(NOTES)
+        name = create(app)
         analyzer = Analyzer(app.gristmill.database)
         load(app, name, 0, LEAST_CHANGES + 500)
         assert analyzer.run() == name
@@ -81,12 +90,7 @@ class TestAnalyzing:
         assert scalar(app, f"SELECT reltuples FROM pg_class WHERE oid = 'data.{name}'::regclass") == 3500
 
     def test_a_table_that_is_locked_has_its_turn_later(self, app: InProcess) -> None:
-        first, second = app.dataset(NOTES), app.dataset(NOTES)
-        app.work()
-        with app.gristmill.database.transaction() as connection:
-            for name in (first, second):
-                # Postgres' own analysis must not come first.
-                connection.exec_driver_sql(f"ALTER TABLE data.{name} SET (autovacuum_enabled = false)")
+        first, second = create(app), create(app)
         load(app, first, 0, 3000)
         load(app, second, 0, 2000)
         analyzer = Analyzer(app.gristmill.database)

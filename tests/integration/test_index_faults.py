@@ -45,14 +45,14 @@ READ = "COMMIT; BEGIN ISOLATION LEVEL READ COMMITTED; SELECT FROM data.things LI
 CHILD = """
 import os, signal, sys, uuid
 from gristmill.core.database import Database
-from gristmill.search import repository
 from gristmill.search.index.builder import IndexBuilder
 from gristmill.search.index.settings import BuildSettings
 from gristmill.search.index.graph import GraphParameters
+from gristmill.search.repository import catalogue
 
 url, dataset, job, what, ends_at = sys.argv[1:6]
 if ends_at:
-    setattr(repository, ends_at, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    setattr(catalogue, ends_at, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
 settings = BuildSettings(memory_mb=64, workers=0, min_rows=100, check_every=0.05, parameters=GraphParameters(16, 1000))
 builder = IndexBuilder(Database(url, "test-child", pool=4), settings)
 getattr(builder, what)(uuid.UUID(dataset), uuid.UUID(job), lambda: None)
@@ -66,7 +66,7 @@ def dataset(database: Database) -> Dataset:
 
 @contextlib.contextmanager
 def child(url: str, dataset: Dataset, what: str = "build", ends_at: str = "") -> Iterator[subprocess.Popen[bytes]]:
-    """A process that builds, as a worker does, and kills itself where it would call ``ends_at`` of the repository."""
+    """A process that builds, as a worker does, and kills itself where it would call ``ends_at`` of the catalogue."""
     environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}
     arguments = [url, str(dataset.id), str(uuid7()), what, ends_at]
     process = subprocess.Popen([sys.executable, "-c", CHILD, *arguments], env=environment)

@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
@@ -33,6 +34,7 @@ from gristmill.dispatcher.loop import bundle
 from gristmill.jobs.errors import NotRetryable
 from gristmill.jobs.execute import Executor
 from gristmill.jobs.handlers import ChunkTask
+from gristmill.jobs.maintenance.schedules import promote_scheduled
 from gristmill.jobs.repository.dispatch import Message, mark_sent
 from gristmill.jobs.retry import retry_job
 from gristmill.jobs.submit import NewChunk, NewJob, WriteRequest, submit
@@ -154,11 +156,13 @@ class Mill:
         running: set[Future[str]] = set()
         while True:
             messages: list[Message] = []
+            most = 1
             if limit > 0:
+                most = random.choice([1, 3, 32])
                 with self.database.transaction() as connection:
-                    messages = mark_sent(connection, "default", min(limit, random.randint(1, 8)))
+                    messages = mark_sent(connection, "default", min(limit, random.randint(1, 8)), most)
             limit -= len(messages)
-            bundles = bundle(messages, random.choice([1, 3, 32]), 1)
+            bundles = bundle(messages, most, 1)
             random.shuffle(bundles)
             for chunks in bundles:
                 # A message that comes twice is one that changes nothing.
@@ -364,16 +368,106 @@ class TestNumbers:
                     eventually(lambda: self.is_waiting(mill), "the second submission waits for the first one's commit")
                     assert not drawn
                 else:
-                    future.result(timeout=10)
+                    future.result(timeout=60)
                 drawn.append("first")
-            future.result(timeout=10)
+            future.result(timeout=60)
         with mill.database.autocommit() as connection:
             query = "SELECT exclusive, seq FROM gristmill.jobs WHERE scope = %(scope)s ORDER BY seq"
             numbers = connection.exec_driver_sql(query, {"scope": scope}).all()
         assert [row[0] for row in numbers] == [first, second]
         assert drawn == (["first", "second"] if waits else ["second", "first"])
 
+    @pytest.mark.parametrize("shared", [0, 1])
+    def test_the_number_of_a_job_over_two_scopes_is_drawn_under_both_locks(self, mill: Mill, shared: int) -> None:
+        """Two jobs meet in one scope of two, in which they are exclusive, in either place of their lists."""
+        names = [f"both {shared} {number}" for number in range(3)]
+        pairs = [(names[0], names[1]), (names[0], names[2]) if shared == 0 else (names[2], names[1])]
+        drawn: list[str] = []
+
+        def submit_one(connection: Any, pair: tuple[str, str]) -> None:
+            further = {pair[1]: shared == 1}
+            job = NewJob(
+                "order.none", pair[0], shared == 0, {}, None, [NewChunk(0, 0, None)], "long", further_scopes=further
+            )
+            submit(connection, job, REQUEST)
+
+        def second() -> None:
+            with mill.database.transaction() as connection:
+                submit_one(connection, pairs[1])
+            drawn.append("second")
+
+        with ThreadPoolExecutor(1) as pool:
+            with mill.database.transaction() as connection:
+                submit_one(connection, pairs[0])
+                future = pool.submit(second)
+                eventually(lambda: self.is_waiting(mill), "the second submission waits for the first one's commit")
+                drawn.append("first")
+            future.result(timeout=10)
+        assert drawn == ["first", "second"]
+        with mill.database.autocommit() as connection:
+            query = "SELECT scope, exclusive FROM gristmill.scopes WHERE scope = ANY(%(names)s) ORDER BY seq, exclusive"
+            rows = connection.exec_driver_sql(query, {"names": names}).all()
+        assert {tuple(row) for row in rows} == {(name, (name == pair[shared])) for pair in pairs for name in pair}
+
+    def test_jobs_that_name_the_same_scopes_in_other_orders_never_deadlock(self, mill: Mill) -> None:
+        names = [f"circle {number}" for number in range(3)]
+
+        def submit_some(start: int) -> int:
+            order = names[start:] + names[:start]
+            for _ in range(25):
+                job = NewJob(
+                    "order.none", order[0], True, {}, None, [NewChunk(0, 0, None)], "long",
+                    further_scopes=dict.fromkeys(order[1:], True),
+                )  # fmt: skip
+                with mill.database.transaction() as connection:
+                    submit(connection, job, REQUEST)
+            return 25
+
+        with ThreadPoolExecutor(3) as pool:
+            assert sum(pool.map(submit_some, range(3))) == 75
+        # The order of the numbers is that of the commits, in each of the scopes.
+        with mill.database.autocommit() as connection:
+            query = "SELECT count(DISTINCT seq), count(*) FROM gristmill.scopes WHERE scope = ANY(%(names)s)"
+            assert connection.exec_driver_sql(query, {"names": names}).one() == (75, 225)
+
+    def test_a_scheduled_job_over_two_scopes_takes_its_number_under_both_locks(self, mill: Mill) -> None:
+        names = ["later 0", "later 1"]
+        job = NewJob(
+            "order.none", names[0], False, {}, None, [NewChunk(0, 0, None)], "long",
+            run_at=datetime.now(UTC) + timedelta(seconds=0.3), further_scopes={names[1]: True},
+        )  # fmt: skip
+        with mill.database.transaction() as connection:
+            job_id = submit(connection, job, REQUEST)
+        assert mill.services.jobs.get(job_id)["state"] == "scheduled"
+        with ThreadPoolExecutor(1) as pool:
+            with mill.database.transaction() as connection:
+                other = NewJob("order.none", names[1], False, {}, None, [NewChunk(0, 0, None)], "long")
+                first = submit(connection, other, REQUEST)
+                eventually(lambda: self.is_due(mill, job_id), "the job is due")
+                future = pool.submit(promote_scheduled, mill.database)
+                eventually(lambda: self.is_waiting(mill), "the number waits for the lock of the second scope")
+            assert future.result(timeout=10) >= 1
+        with mill.database.autocommit() as connection:
+            query = "SELECT job_id FROM gristmill.scopes WHERE scope = %(name)s ORDER BY seq"
+            assert [row[0] for row in connection.exec_driver_sql(query, {"name": names[1]})] == [first, job_id]
+
+    def test_a_serial_job_is_stored_as_one(self, mill: Mill) -> None:
+        chunks = [NewChunk(0, 1, b"a"), NewChunk(1, 1, b"b")]
+        job = NewJob("order.none", "serial", True, {}, None, chunks, "long", serial=True)
+        with mill.database.transaction() as connection:
+            job_id = submit(connection, job, REQUEST)
+            found = connection.exec_driver_sql("SELECT serial FROM gristmill.jobs WHERE id = %s", (str(job_id),))
+            assert found.scalar_one() is True
+
+    def is_due(self, mill: Mill, job_id: uuid.UUID) -> bool:
+        with mill.database.autocommit() as connection:
+            query = "SELECT run_at <= clock_timestamp() FROM gristmill.jobs WHERE id = %(id)s"
+            return bool(connection.exec_driver_sql(query, {"id": str(job_id)}).scalar())
+
     def is_waiting(self, mill: Mill) -> bool:
         with mill.database.autocommit() as connection:
-            query = "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted)"
+            query = (
+                "SELECT EXISTS (SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database"
+                " WHERE d.datname = current_database() AND locktype = 'advisory' AND NOT granted)"
+            )
             return bool(connection.exec_driver_sql(query).scalar())

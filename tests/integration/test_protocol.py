@@ -80,6 +80,44 @@ class TestProgress:
             system.finished(job_id)
             assert progress() == 1
 
+    def test_a_chunk_that_has_ended_counts_whole_and_one_that_runs_by_its_share(
+        self, system: System, submit: Any, tmp_path: Any
+    ) -> None:
+        gate = tmp_path / "gate"
+        job_id = submit("test.wait", chunks=4, args={"file": str(gate), "report": 0.5, "waits": [1]})
+        eventually(lambda: _progress(system, job_id) == 0.875, "three and a half of four are done")
+        gate.touch()
+        system.finished(job_id)
+        assert _progress(system, job_id) == 1
+
+    def test_a_failed_job_shows_what_was_done_and_goes_on_from_there_when_it_is_retried(
+        self, system: System, submit: Any, tmp_path: Any
+    ) -> None:
+        unless, gate = tmp_path / "unless", tmp_path / "gate"
+        job_id = submit("test.fail", chunks=4, args={"chunk": 1, "unless": str(unless), "file": str(gate)})
+        assert system.finished(job_id)["state"] == "failed"
+        assert _progress(system, job_id) == 0.75
+        unless.touch()
+        with system.http() as http:
+            assert http.post(f"/api/v1/jobs/{job_id}/retry").json()["progress"] == 0.75
+        eventually(lambda: system.job(job_id)["state"] == "succeeded", "the retry succeeds")
+        assert _progress(system, job_id) == 1
+
+    def test_a_cancelled_job_shows_what_was_done(self, system: System, submit: Any, tmp_path: Any) -> None:
+        gate = tmp_path / "gate"
+        job_id = submit("test.wait", chunks=5, args={"file": str(gate), "report": 0.5, "waits": [1, 2, 3]})
+        eventually(lambda: _progress(system, job_id) > 0.2, "a chunk is done and others run")
+        with system.http() as http:
+            http.post(f"/api/v1/jobs/{job_id}/cancel")
+        job = system.finished(job_id)
+        assert job["state"] == "cancelled"
+        assert _progress(system, job_id) == job["chunks_done"] / 5 < 1
+
+
+def _progress(system: System, job_id: str) -> float:
+    with system.http() as http:
+        return float(http.get(f"/api/v1/jobs/{job_id}").json()["progress"])
+
 
 class TestOrder:
     def test_an_exclusive_job_waits_and_later_ones_wait_for_it(

@@ -9,13 +9,14 @@ from tests.support.stored import make_dataset, store
 from gristmill.core.database import Database
 from gristmill.datasets.lookup import Dataset
 from gristmill.kit.ids import uuid7
-from gristmill.search import repository
 from gristmill.search.index.builder import IndexBuilder
 from gristmill.search.index.graph import GraphParameters
+from gristmill.search.index.report import recall_state
 from gristmill.search.index.settings import BuildSettings
 from gristmill.search.query.statements import Layout
-from gristmill.search.recall.measure import Effort, Recall, measure, read_recalls, shown_recall, store_recall
+from gristmill.search.recall.measure import Effort, Recall, measure, store_recall
 from gristmill.search.recall.tasks import RecallKeeper
+from gristmill.search.repository import catalogue, recall
 
 DIMENSIONS = 48
 BODY = {
@@ -44,7 +45,7 @@ def build(database: Database, dataset: Dataset, parameters: GraphParameters | No
 
 def measured(database: Database, dataset: Dataset, **effort: Any) -> Recall:
     with database.autocommit() as connection:
-        ranges = repository.ready_ranges(connection, dataset.id)
+        ranges = catalogue.ready_ranges(connection, dataset.id)
         return measure(connection, Layout(dataset.contract), ranges, Effort(**{"samples": 30, **effort}))
 
 
@@ -87,17 +88,17 @@ class TestMeasure:
 class TestShown:
     def test_exact_then_unknown_then_measured(self, database: Database, dataset: Dataset) -> None:
         with database.autocommit() as connection:
-            shown = shown_recall(connection, dataset.id, has_segments=False)
+            shown = recall_state(connection, dataset.id, has_segments=False)
             assert shown is not None
             assert (shown["value"], shown["exact"]) == (1.0, True)
-            assert shown_recall(connection, dataset.id, has_segments=True) is None
-            assert read_recalls(connection) == []
+            assert recall_state(connection, dataset.id, has_segments=True) is None
+            assert recall.list_measured(connection) == []
         fill(database, dataset, 500)
         build(database, dataset)
         with database.autocommit() as connection:
             store_recall(connection, dataset.id, dataset.name, Recall(0.98123, 10, 50), 12.0)
-            shown = shown_recall(connection, dataset.id, has_segments=True)
-            assert read_recalls(connection) == [("things", 10, 0.98123)]
+            shown = recall_state(connection, dataset.id, has_segments=True)
+            assert recall.list_measured(connection) == [("things", 10, 0.98123)]
         assert shown is not None
         assert (shown["value"], shown["k"], shown["samples"], shown["exact"]) == (0.9812, 10, 50, False)
 

@@ -20,12 +20,12 @@ from gristmill.datasets.contract_parser import alter_contract
 from gristmill.datasets.errors import UnknownDataset
 from gristmill.datasets.lookup import Dataset, DatasetLookup
 from gristmill.datasets.where import compile_where
-from gristmill.search import repository
 from gristmill.search.query import selectivity
 from gristmill.search.query.selectivity import Estimate, Estimates
 from gristmill.search.query.service import SearchService
 from gristmill.search.query.settings import GRAPHS, MAX_SCAN_TUPLES, QUICK, Settings, with_settings
 from gristmill.search.query.statements import Layout, Shape, condition_of
+from gristmill.search.repository import catalogue
 
 ROWS, DIMENSIONS = 6000, 16
 BODY: dict[str, Any] = {
@@ -105,7 +105,7 @@ class TestShapes:
         self, database: Database, things: Dataset, k: int, more: dict[str, bool]
     ) -> None:
         with database.transaction() as connection:
-            ranges = repository.ready_ranges(connection, things.id)
+            ranges = catalogue.ready_ranges(connection, things.id)
             plan = explain(connection, things, Shape("vector", ranges, **more), GRAPHS, k)
         assert plan.count("Index Scan using things__seg1") == 1
         assert "Index Cond: (_id >= 5701)" in plan
@@ -117,7 +117,7 @@ class TestShapes:
     ) -> None:
         where = condition_of(compile_where({"percent": {"lt": 50}}, things.contract, ddl.record_table(things.contract)))
         with database.transaction() as connection:
-            ranges = repository.ready_ranges(connection, things.id)
+            ranges = catalogue.ready_ranges(connection, things.id)
             plan = explain(connection, things, Shape("vector", ranges, where.sql), GRAPHS, **where.parameters)
         assert "Index Scan using things__seg1" in plan
         assert "Seq Scan" not in plan
@@ -145,7 +145,7 @@ class TestShapes:
 
     def test_words_are_read_through_theirs_and_hybrid_uses_both(self, database: Database, things: Dataset) -> None:
         with database.transaction() as connection:
-            ranges = repository.ready_ranges(connection, things.id)
+            ranges = catalogue.ready_ranges(connection, things.id)
             words = explain(connection, things, Shape("text", ()), QUICK)
             both = explain(connection, things, Shape("hybrid", ranges), GRAPHS)
         assert "Bitmap Index Scan on things__text" in words

@@ -18,7 +18,6 @@ from gristmill.datasets.lookup import Dataset
 from gristmill.jobs.errors import JobCancelled, JobDropped
 from gristmill.jobs.handlers import ChunkTask
 from gristmill.kit.ids import uuid7
-from gristmill.search import repository
 from gristmill.search.errors import IndexBuildInterrupted
 from gristmill.search.index.builder import IndexBuilder
 from gristmill.search.index.report import index_state
@@ -26,6 +25,8 @@ from gristmill.search.index.scheduler import IndexScheduler
 from gristmill.search.index.session import open_session
 from gristmill.search.index.settings import BuildSettings
 from gristmill.search.index.tasks import IndexBuildHandler, release_table
+from gristmill.search.repository import catalogue, holds, record_ids
+from gristmill.search.repository import indexes as built
 
 SEALED_AT_250 = BuildSettings(seal_rows=250, min_rows=100)
 
@@ -183,19 +184,15 @@ class TestInterruptedBuilds:
         fill(database, dataset, 0, 300)
 
         def check() -> None:
-            with database.transaction() as connection:
-                connection.exec_driver_sql("DROP TABLE IF EXISTS data.things")
+            with database.transaction() as dropping:
+                dropping.exec_driver_sql("DROP TABLE IF EXISTS data.things")
+            connection.exec_driver_sql("SELECT pg_advisory_unlock_all()")
 
-        # The lock is held by another session at first, so that the check is called before the plan is made.
+        # The lock is held by another session until the check was called, which is thus before the plan is made.
         with database.autocommit() as connection:
-            connection.exec_driver_sql(
-                f"SELECT pg_advisory_lock({repository.LOCK_KEY})", {"dataset_id": str(dataset.id)}
-            )
-            timer = threading.Timer(0.3, connection.exec_driver_sql, ["SELECT pg_advisory_unlock_all()"])
-            timer.start()
+            connection.exec_driver_sql(f"SELECT pg_advisory_lock({built.LOCK_KEY})", {"dataset_id": str(dataset.id)})
             with pytest.raises(JobDropped):
                 builder.build(dataset.id, uuid7(), check)
-            timer.join()
 
     def test_a_statement_cancelled_by_somebody_else_is_tried_again(
         self, database: Database, dataset: Dataset, builder: IndexBuilder, open_snapshot: Any
@@ -205,7 +202,7 @@ class TestInterruptedBuilds:
         def check() -> None:
             if is_waiting(database):
                 with database.autocommit() as connection:
-                    repository.cancel_builders(connection, dataset.id)
+                    built.cancel_builders(connection, dataset.id)
 
         with pytest.raises(IndexBuildInterrupted) as caught:
             builder.build(dataset.id, uuid7(), check)
@@ -228,7 +225,8 @@ class TestInterruptedBuilds:
             wait_until(lambda: is_waiting(database))
             with database.autocommit() as connection:
                 connection.exec_driver_sql(
-                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX CONC%%'"
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                    " WHERE datname = current_database() AND query LIKE 'CREATE INDEX CONC%%'"
                 )
             assert isinstance(ended.exception(30), GristmillError)
         open_snapshot.rollback()
@@ -248,6 +246,7 @@ def task_of(dataset: Dataset) -> ChunkTask:
         args={"dataset_id": str(dataset.id)},
         dataset=dataset.name,
         scope=f"index:{dataset.id}",
+        exclusive=True,
         first_record=0,
         records=0,
         payload=None,
@@ -257,8 +256,8 @@ def task_of(dataset: Dataset) -> ChunkTask:
 def is_waiting(database: Database) -> bool:
     """Say whether a CREATE INDEX CONCURRENTLY waits for older transactions."""
     sql = (
-        "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX CONC%%' AND state = 'active'"
-        " AND wait_event_type = 'Lock'"
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'active'"
+        " AND query LIKE 'CREATE INDEX CONC%%' AND wait_event_type = 'Lock'"
     )
     with database.autocommit() as connection:
         return bool(connection.exec_driver_sql(sql).scalar())
@@ -370,9 +369,7 @@ class TestSealerDuringLoads:
     def candidates(self, database: Database, dataset: Dataset) -> list[int]:
         names = [s.index_name for s in segments(database, dataset)]
         with database.autocommit() as connection:
-            facts = {
-                fact.name: fact.parameters["ef_construction"] for fact in repository.index_facts(connection, names)
-            }
+            facts = {fact.name: fact.parameters["ef_construction"] for fact in built.index_facts(connection, names)}
         return [facts[name] for name in names]
 
     def test_what_was_built_in_haste_is_built_anew_in_the_end(self, database: Database, dataset: Dataset) -> None:
@@ -425,16 +422,16 @@ class TestSealerMends:
     def counted(self, database: Database) -> int:
         with database.autocommit() as connection:
             connection.exec_driver_sql("SELECT pg_stat_clear_snapshot()")
-            return repository.changes(connection, "things")
+            return record_ids.changes(connection, "things")
 
     def test_a_hold_holds_builds_back(self, database: Database, dataset: Dataset) -> None:
         fill(database, dataset, 0, 300)
         sealer = IndexScheduler(database, SEALED_AT_250)
         with database.transaction() as connection:
-            repository.set_hold(connection, dataset.id, True, "test")
+            holds.set_hold(connection, dataset.id, True, "test")
         assert sealer.run() == 0
         with database.transaction() as connection:
-            repository.set_hold(connection, dataset.id, False, "test")
+            holds.set_hold(connection, dataset.id, False, "test")
         assert sealer.run() == 1
 
     def test_seal_rows_of_0_builds_nothing(self, database: Database, dataset: Dataset) -> None:
@@ -458,7 +455,7 @@ class TestPlan:
                 build(builder, dataset)
         with database.transaction() as connection:
             connection.exec_driver_sql("ANALYZE data.things")
-            plan = self.explain(connection, dataset, repository.ready_ranges(connection, dataset.id))
+            plan = self.explain(connection, dataset, catalogue.ready_ranges(connection, dataset.id))
         for name in indexes(database):
             assert f"Index Scan using {name} on things" in plan
         assert plan.count("things__id") >= 2

@@ -98,6 +98,40 @@ class TestPostgres:
         finally:
             server.kill()
 
+    def test_a_killed_one_starts_again_while_a_backend_is_busy(self, folder: Path) -> None:
+        """The backend does not notice that its postmaster is gone, and holds the shared memory."""
+        server = PostgresServer(folder / "postgres")
+        server.start()
+        try:
+            connection = psycopg2.connect(server.url)
+            backend = psutil.Process(connection.info.backend_pid)
+            # A backend that is stopped is like one deep in a long statement: it looks at nothing.
+            backend.suspend()
+            server.kill()
+            assert is_alive(backend)
+            server.start()
+            assert server.ready()
+            assert not is_alive(backend)
+            assert "pre-existing shared memory block" not in server.log.read_text()
+        finally:
+            server.kill()
+
+    def test_a_living_one_is_not_touched_by_a_second_start(self, folder: Path) -> None:
+        server = PostgresServer(folder / "postgres")
+        server.start()
+        try:
+            connection = psycopg2.connect(server.url)
+            second = PostgresServer(folder / "postgres")
+            second.prepare = lambda: None  # type: ignore[method-assign]
+            second.ready = lambda: False  # type: ignore[method-assign]
+            with pytest.raises(StackFailed, match=r"postmaster\.pid"):
+                second.start()
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT 1")
+                assert cursor.fetchone() == (1,)
+        finally:
+            server.kill()
+
 
 @pytest.mark.skipif(server_script() is None, reason="RabbitMQ is not installed")
 class TestRabbit:

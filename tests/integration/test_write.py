@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from gristmill.core.database import Database
 from gristmill.datasets.contract_parser import Contract, parse_contract
-from gristmill.datasets.ddl import MAX_PLAIN_DIMENSIONS, apply_alter, create_table, plain_vectors
+from gristmill.datasets.ddl import MAX_PLAIN_DIMENSIONS, apply_alter, create_table, plain_columns
+from gristmill.datasets.types.matrices import vector_column
 from gristmill.records.apply import upsert as write
-from gristmill.records.apply.upsert import WriteCounts, upsert
+from gristmill.records.apply.upsert import Part, WriteCounts, upsert
 from gristmill.records.changes import repository
 from gristmill.records.columns import ORD_COLUMN, to_table
 from gristmill.records.errors import KeyExists
@@ -45,10 +46,14 @@ def _write(
 ) -> WriteCounts:
     """Validate the rows by ``contract`` and write them to the table of ``target``, as a request and a worker would."""
     validator = RecordValidator(contract)
-    payload = encode(to_table(contract, [validator.validate_python(row) for row in rows]))
+    table = to_table(contract.input_columns, [validator.validate_python(row) for row in rows])
     embeddings = options.pop("embeddings", None)
+    payload = decode(encode(table))
+    if embeddings is not None:
+        payload = payload.append_column("_embedding", vector_column(embeddings, embeddings.shape[1]))
     with database.transaction() as connection:
-        return upsert(connection, target or contract, decode(payload), embeddings, seq, first_ord, **options)
+        part = Part(payload, seq, first_ord)
+        return upsert(connection, target or contract, [part], **options)[0]
 
 
 def _rows(database: Database, contract: Contract, columns: str = "*") -> list[Any]:
@@ -189,14 +194,14 @@ class TestUpsert:
     ) -> None:
         rows = [{"k": f"gap {way} {n % 2}", "d": "1", "v": n} for n in range(3)]
         validator = RecordValidator(keyed)
-        table = to_table(keyed, [validator.validate_python(row) for row in rows])
+        table = to_table(keyed.input_columns, [validator.validate_python(row) for row in rows])
         table = decode(encode(table.append_column(ORD_COLUMN, pa.array([4, 7, 9], pa.int64()))))
         with database.transaction() as connection:
-            assert upsert(connection, keyed, table, None, 6, 4) == WriteCounts(2, 1)
+            assert upsert(connection, keyed, [Part(table, 6, 4)]) == [WriteCounts(2, 1)]
         found = [row for row in _rows(database, keyed, "k, v, _ord") if row[0].startswith(f"gap {way}")]
         assert found == [(f"gap {way} 0", 2, 9), (f"gap {way} 1", 1, 7)]
         with database.transaction() as connection, pytest.raises(KeyExists) as caught:
-            upsert(connection, keyed, table, None, 7, 4, mode="fail")
+            upsert(connection, keyed, [Part(table, 7, 4)], mode="fail")
         assert caught.value.extra["record"] == 4
 
     def test_no_record_at_all_is_nothing_to_write(self, database: Database, keyed: Contract, way: str) -> None:
@@ -303,7 +308,7 @@ class TestVectors:
         fields += [{"name": f"t{n}", "type": "text"} for n in range(6)]
         body = {"fields": fields, "key": ["k"], "embedding": {"dimensions": MAX_PLAIN_DIMENSIONS, "metric": "l2"}}
         contract = _create(database, body)
-        assert plain_vectors(contract) == ["_embedding"]
+        assert plain_columns(contract) == ["_embedding"]
         vector = np.random.default_rng(1).standard_normal(MAX_PLAIN_DIMENSIONS).tolist()
         noise = np.random.default_rng(2).bytes(15_000).hex()
         rows = [{"k": k, **{f"t{n}": noise for n in range(6)}, "_embedding": vector} for k in range(3)]
@@ -349,11 +354,11 @@ class TestChange:
         with database.transaction() as connection:
             assert repository.has_record(connection, contract, key)
             assert not repository.has_record(connection, contract, (key[0], 8))
-            assert repository.patch(connection, contract, key, {"t": None, "j": {"a": [1, None]}, "f": -0.0}, 3, None)
-            assert not repository.patch(connection, contract, (key[0], 8), {"t": "x"}, 3, None)
+            assert repository.patch(connection, contract, key, {"t": None, "j": {"a": [1, None]}, "f": -0.0}, 3)
+            assert not repository.patch(connection, contract, (key[0], 8), {"t": "x"}, 3)
         assert _rows(database, contract, "n, t, j, f::text, _seq, _ord") == [(7, None, {"a": [1, None]}, "-0", 3, 0)]
 
-    def test_a_patched_source_field_is_embedded_anew_from_the_whole_record(self, database: Database) -> None:
+    def test_a_patched_vector_is_stored_with_its_source_fields(self, database: Database) -> None:
         body = {
             "fields": [
                 {"name": "k", "type": "integer", "required": True},
@@ -366,19 +371,15 @@ class TestChange:
         }
         contract = _create(database, body)
         _write(database, contract, [{"k": 1, "a": "A", "b": "B"}], 1, embeddings=np.array([[1, 1]], np.float32))
-        seen = []
-
-        def embed(record: dict[str, Any]) -> list[float]:
-            seen.append(record)
-            return [2.0, 0.5]
-
         with database.transaction() as connection:
-            repository.patch(connection, contract, (1,), {"c": "C"}, 2, embed)
+            repository.patch(connection, contract, (1,), {"c": "C"}, 2)
         assert _rows(database, contract, "k, _embedding::real[]") == [(1, [1, 1])]
         with database.transaction() as connection:
-            repository.patch(connection, contract, (1,), {"b": "new"}, 3, embed)
-        assert seen == [{"a": "A", "b": "new"}]
-        assert _rows(database, contract, "k, _embedding::real[]") == [(1, [2.0, 0.5])]
+            repository.patch(connection, contract, (1,), {"b": "new", "_embedding": [2.0, 0.5]}, 3)
+        assert _rows(database, contract, "b, _embedding::real[]") == [("new", [2.0, 0.5])]
+        with database.transaction() as connection:
+            repository.patch(connection, contract, (1,), {"b": None, "_embedding": None}, 4)
+        assert _rows(database, contract, "b, _embedding") == [(None, None)]
 
     def test_delete_by_key_and_by_filter(self, database: Database, contract: Contract) -> None:
         key = str(uuid.uuid4())

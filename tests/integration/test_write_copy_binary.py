@@ -7,10 +7,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.support.values import CASES
 
 from gristmill.core.database import Database
+from gristmill.datasets.contract import FieldSpec
+from gristmill.datasets.types import TYPES
 from gristmill.records.apply.copy_binary import copy_table, encode_copy
 
 _SCHEMA = pa.schema(
@@ -26,6 +30,17 @@ _SCHEMA = pa.schema(
         "y": pa.binary(),
     }
 )
+_FIELDS = [
+    FieldSpec(name="t", type="text"),
+    FieldSpec(name="i", type="integer"),
+    FieldSpec(name="f", type="float"),
+    FieldSpec(name="b", type="boolean"),
+    FieldSpec(name="ts", type="timestamp"),
+    FieldSpec(name="d", type="date"),
+    FieldSpec(name="u", type="uuid"),
+    FieldSpec(name="v", type="vector", dimensions=3),
+    FieldSpec(name="y", type="image"),
+]
 _CREATE = (
     "CREATE TEMP TABLE copied (t text, i bigint, f double precision, b boolean, ts timestamptz, d date, u uuid,"
     " v vector, y bytea) ON COMMIT DROP"
@@ -49,7 +64,7 @@ _row = st.fixed_dictionaries(
 def _round_trip(database: Database, table: pa.Table) -> list[tuple[Any, ...]]:
     with database.transaction() as connection:
         connection.exec_driver_sql(_CREATE)
-        copy_table(connection, "COPY copied FROM STDIN (FORMAT binary)", table)
+        copy_table(connection, "COPY copied FROM STDIN (FORMAT binary)", table, _FIELDS)
         # Years before 1 exist in neither Python nor contracts; everything else comes back as Python has it.
         rows = connection.exec_driver_sql(
             "SELECT t, i, f, b, ts, d, u::text, v::real[], y FROM copied ORDER BY ctid"
@@ -71,6 +86,27 @@ def _shown(row: tuple[Any, ...]) -> tuple[Any, ...]:
     return (*row[:7], vector, None if row[8] is None else bytes(row[8]))
 
 
+class TestEveryType:
+    @given(data=st.data())
+    @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    def test_what_a_type_makes_of_its_values_is_what_postgres_stores(
+        self, database: Database, data: st.DataObject
+    ) -> None:
+        for name, case in CASES.items():
+            field, kind = FieldSpec(name="x", type=name, **case.limits), TYPES[name]  # type: ignore[arg-type]
+            sent = data.draw(st.lists(st.none() | case.values, max_size=10)) + list(case.extremes)
+            values = [None if value is None else kind.parse(field, case.sent(value)) for value in sent]
+            with database.transaction() as connection:
+                connection.exec_driver_sql(f"CREATE TEMP TABLE staged (x {kind.staging(field)}) ON COMMIT DROP")
+                table = pa.table({"x": kind.to_column(field, values)})
+                copy_table(connection, "COPY staged FROM STDIN (FORMAT binary)", table, [field])
+                stored = sa.type_coerce(sa.literal_column(f"x{kind.cast}"), kind.column(field))
+                found = connection.execute(sa.select(stored).select_from(sa.text("staged"))).scalars().all()
+            assert len(found) == len(sent)
+            for value, got in zip(sent, found, strict=True):
+                assert case.is_same(value, kind.to_json(got)), (name, value, got)
+
+
 class TestCopyBinary:
     @given(rows=st.lists(_row, max_size=30), cut=st.integers(0, 3))
     @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -89,11 +125,11 @@ class TestCopyBinary:
         chunked = pa.concat_tables(
             pa.Table.from_pylist(rows[at : at + 700], schema=_SCHEMA) for at in range(0, 5000, 700)
         )
-        blocks = list(encode_copy(chunked, block_bytes=50_000))
+        blocks = list(encode_copy(chunked, _FIELDS, block_bytes=50_000))
         assert len(blocks) > 5
         with database.transaction() as connection:
             connection.exec_driver_sql(_CREATE)
-            copy_table(connection, "COPY copied FROM STDIN (FORMAT binary)", chunked)
+            copy_table(connection, "COPY copied FROM STDIN (FORMAT binary)", chunked, _FIELDS)
             sums = connection.exec_driver_sql(
                 "SELECT count(*), sum(i), sum(length(t)), count(v), sum((v::real[])[1]) FROM copied"
             ).one()

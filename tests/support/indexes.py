@@ -12,11 +12,11 @@ import numpy as np
 from gristmill.core.database import Database
 from gristmill.datasets.lookup import Dataset
 from gristmill.kit.ids import uuid7
-from gristmill.search import repository
 from gristmill.search.index.builder import IndexBuilder
 from gristmill.search.query.statements import Layout, Shape
 from gristmill.search.query.vector import Ranges
-from gristmill.search.repository import Segment
+from gristmill.search.repository import catalogue
+from gristmill.search.repository.catalogue import Segment
 from tests.support.stored import store
 
 DIMENSIONS = 16
@@ -44,7 +44,7 @@ def build(builder: IndexBuilder, dataset: Dataset, **order: Any) -> dict[str, An
 
 def segments(database: Database, dataset: Dataset) -> list[Segment]:
     with database.autocommit() as connection:
-        return repository.all_segments(connection, dataset.id)
+        return catalogue.all_segments(connection, dataset.id)
 
 
 def indexes(database: Database) -> dict[str, bool]:
@@ -65,7 +65,7 @@ def assert_whole(database: Database, dataset: Dataset, rows: int) -> None:
     for first, second in itertools.pairwise(found):
         assert first.hi <= second.lo
     with database.autocommit() as connection:
-        ranges = repository.ready_ranges(connection, dataset.id)
+        ranges = catalogue.ready_ranges(connection, dataset.id)
     assert len(search_ids(database, dataset, [1.0] * DIMENSIONS, rows, ranges)) == rows
     near = [search_ids(database, dataset, [1.0] * DIMENSIONS, 10, given) for given in (ranges, ())]
     assert near[0] == near[1]
@@ -76,7 +76,7 @@ def search_ids(
 ) -> list[int]:
     """Return the ids that a search finds. ranges: None for those that are ready now."""
     with database.transaction() as connection:
-        found = repository.ready_ranges(connection, dataset.id) if ranges is None else ranges
+        found = catalogue.ready_ranges(connection, dataset.id) if ranges is None else ranges
         settings = "SET LOCAL hnsw.iterative_scan = relaxed_order; SET LOCAL hnsw.ef_search = 200;"
         statement, values = nearest(dataset, found, vector, k)
         return [row.id for row in connection.exec_driver_sql(settings + statement, values)]

@@ -1,40 +1,31 @@
-"""Values of every type, and rows of them: any value that a contract takes, and the extremes that are known to break."""
+"""What tests know of each field type: any value that a contract takes, and the extremes that are known to break."""
 
 import base64
+import datetime as dt
 import json
+import struct
+import uuid
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, timezone
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from hypothesis import strategies as st
 
+from tests.support.arrays import INTEGERS, TEXTS, UNITS, arrays, decimals, integers, timestamps
+from tests.support.cells import CELLS
 from tests.support.rest import Json
+from tests.support.type_case import TypeCase, same_float, same_tree
 
 PNG = b"\x89PNG\r\n\x1a\n"
-TYPES: dict[str, Json] = {
-    "text": {},
-    "integer": {},
-    "float": {},
-    "decimal": {},
-    "boolean": {},
-    "timestamp": {},
-    "date": {},
-    "uuid": {},
-    "json": {},
-    "vector": {"dimensions": 3},
-    "image": {},
-}
-CONTRACT = {
-    "fields": [
-        {"name": "id", "type": "integer", "required": True},
-        *({"name": f"f_{name}", "type": name, **limits} for name, limits in TYPES.items()),
-    ],
-    "key": ["id"],
-}
+
 
 # Every code point but NUL and surrogates, the empty string among them.
-TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
 DOUBLE = st.floats(allow_nan=False, allow_infinity=False)
+FLOAT32 = st.floats(width=32, allow_nan=False, allow_infinity=False)
 OFFSETS = st.builds(lambda minutes: timezone(timedelta(minutes=minutes)), st.integers(-14 * 60, 14 * 60))
 # A day from both ends, so that no offset leads out of the years 1 to 9999.
 MOMENT = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30, 23, 59, 59, 999999), timezones=OFFSETS)
@@ -44,57 +35,218 @@ TREE = st.recursive(
     lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(TEXT, inner, max_size=3)),
     max_leaves=4,
 )
-VALUES: dict[str, st.SearchStrategy[Any]] = {
-    "text": TEXT,
-    "integer": NUMBERS,
-    "float": DOUBLE,
-    "decimal": st.builds(
-        lambda digits, places: Decimal(digits).scaleb(-places),
-        st.integers(-(10**38) + 1, 10**38 - 1),
-        st.integers(0, 38),
+LONGEST = "\u00e9" * 65_536
+_texts = st.sampled_from(CELLS) | st.text(max_size=6)
+_float32 = st.floats(width=32) | st.sampled_from([1e-18, 1e18, 3.4e38, 0.0, -0.0, 1e-30])
+_numbers = st.floats() | st.sampled_from(
+    [3.4028235e38, 3.4028234663852886e38, 3.4028234663852889e38, 1e-46, 16777217.0]
+)
+_integers = [integers(kind) for kind in INTEGERS]
+_decimals = [
+    *(decimals(pa.decimal128(p, s)) for p, s in ((38, 0), (38, 38), (38, 10), (12, 2), (20, 9))),
+    decimals(pa.decimal256(76, 38)), decimals(pa.decimal256(50, 0)), integers(pa.int64()), integers(pa.uint64()),
+    arrays(_texts, pa.string()),
+]  # fmt: skip
+_aware = [*(timestamps(unit, "UTC") for unit in UNITS), timestamps("us", "Asia/Tokyo"), arrays(_texts, pa.string())]
+_local = [*(timestamps(unit, tz) for unit in UNITS for tz in (None, "UTC")), arrays(_texts, pa.string())]
+_dates = [
+    arrays(st.dates(), pa.date32()), arrays(st.dates(), pa.date64()),
+    arrays(st.integers(-(2**31), 2**31 - 1), pa.int32()).map(lambda a: a.view(pa.date32())),
+    arrays(st.integers(-(10**7), 10**7), pa.int64()).map(lambda a: pc.multiply(a, 86_400_000).view(pa.date64())),
+    arrays(_texts, pa.string()),
+]  # fmt: skip
+
+
+def _float32_of(value: float) -> float:
+    """Round to the nearest 32-bit float, which is what a vector stores."""
+    return float(struct.unpack("f", struct.pack("f", value))[0])
+
+
+CASES: dict[str, TypeCase] = {
+    "text": TypeCase(
+        TEXT,
+        extremes=[
+            "", " ", '"', ",", "\n", "\r", "\r\n", "a\n\nb", "null", "\\", "\ufeff", "\U0010ffff", "e\u0301", LONGEST,
+        ],
+        few=["", "a", "A", "ab", "a%b", "a_b", "a\\b", "axb", "é", "e", "𝄞", "￿", "'; DROP", "%(x)s", ":x"],
+        fields={"text": {"max_length": 4}},
+        columns={"text": [arrays(_texts, kind) for kind in TEXTS]},
+        good={"text": pa.array(["a", None])},
+        arrow=[pa.string()],
     ),
-    "boolean": st.booleans(),
-    "timestamp": MOMENT,
-    "date": st.dates(),
-    "uuid": st.uuids(),
-    "json": TREE,
-    "vector": st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=3, max_size=3),
-    "image": st.binary(max_size=20).map(lambda data: PNG + data),
+    "integer": TypeCase(
+        NUMBERS,
+        extremes=[2**53 + 1, -(2**53) - 1, 2**63 - 1, -(2**63), 0],
+        few=[-(2**63), -1, 0, 1, 2**53 + 1, 2**63 - 1],
+        fields={"integer": {}, "small integer": {"minimum": -5, "maximum": 300}},
+        columns=dict.fromkeys(("integer", "small integer"), _integers),
+        good={"integer": pa.array([1, None])},
+        arrow=[pa.int8(), pa.uint64()],
+    ),
+    "float": TypeCase(
+        DOUBLE,
+        extremes=[-0.0, 5e-324, 1.7976931348623157e308, 0.1, 1e22, 2.0**53],
+        same=same_float,
+        few=[-1.5, 0.0, -0.0, 0.1, 5e-324, 1e308],
+        fields={"float": {}, "small float": {"minimum": -1, "maximum": 1e10}},
+        columns={
+            "float": [
+                arrays(st.floats(), pa.float64()), arrays(st.floats(width=32), pa.float32()),
+                arrays(st.floats(width=16), pa.float16()), *_integers,
+            ],
+            "small float": [
+                arrays(st.floats(), pa.float64()), integers(pa.int64()), arrays(st.floats(-2, 2), pa.float64()),
+            ],
+        },
+        good={"float": pa.array([0.5, None])},
+        arrow=[pa.float64(), pa.float32(), pa.float16()],
+    ),
+    "decimal": TypeCase(
+        st.builds(
+            # The default context would round to 28 digits, up to 10 ** 38 perhaps.
+            lambda digits, places: Decimal(digits).scaleb(-places, Context(prec=40)),
+            st.integers(-(10**38) + 1, 10**38 - 1),
+            st.integers(0, 38),
+        ),
+        extremes=[Decimal(text) for text in ("0", "0.00", "1.50", "9" * 38, "-0." + "0" * 37 + "1", "100")],
+        sent=lambda value: format(value, "f"),
+        few=[Decimal("-9999.99"), Decimal("0.00"), Decimal("0.10"), Decimal(12)],
+        fields={
+            "decimal": {},
+            "money": {"precision": 6, "scale": 2},
+            "whole": {"precision": 4, "scale": 0},
+            "fraction": {"precision": 3, "scale": 3},
+            "price": {"precision": 6, "scale": 2, "minimum": "-1.01", "maximum": "99.99"},
+        },
+        columns=dict.fromkeys(("decimal", "money", "whole", "fraction", "price"), _decimals),
+        good=dict.fromkeys(("money", "price"), pa.array([Decimal("1.50"), None])),
+        arrow=[pa.decimal128(9, 2), pa.decimal256(9, 2), pa.string()],
+    ),
+    "boolean": TypeCase(
+        st.booleans(),
+        extremes=[True, False],
+        few=[True, False],
+        ordered=False,
+        fields={"boolean": {}},
+        columns={"boolean": [arrays(st.booleans(), pa.bool_())]},
+        good={"boolean": pa.array([True, None])},
+        arrow=[pa.bool_()],
+    ),
+    "timestamp": TypeCase(
+        MOMENT,
+        extremes=[
+            datetime(1, 1, 1, tzinfo=UTC),
+            datetime(9999, 12, 31, 23, 59, 59, 999999, UTC),
+            datetime(1969, 12, 31, 23, 59, 59, 999999, UTC),
+            datetime(2026, 3, 29, 2, 30, 0, 1, timezone(timedelta(hours=5, minutes=45))),
+        ],
+        sent=lambda value: value.isoformat(),
+        shown=lambda value: value.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z",
+        few=[datetime(year, 1, 1, 0, 0, 0, 1, UTC) for year in (1, 2026, 9999)],
+        fields={
+            "timestamp": {},
+            "late timestamp": {"minimum": "2026-01-31T12:00:00Z", "maximum": "2026-06-30T12:00:00+02:00"},
+            "local timestamp": {"zone": "Europe/Berlin"},
+            "far timestamp": {"zone": "Australia/Lord_Howe"},
+        },
+        columns={
+            **dict.fromkeys(("timestamp", "late timestamp"), _aware),
+            **dict.fromkeys(("local timestamp", "far timestamp"), _local),
+        },
+        good={
+            "timestamp": pa.array([datetime(2026, 1, 1), None], pa.timestamp("ms", "UTC")),
+            "local timestamp": pa.array([datetime(2026, 1, 1), None], pa.timestamp("ns")),
+        },
+        arrow=[pa.timestamp("s", "UTC"), pa.string()],
+    ),
+    "date": TypeCase(
+        st.dates(),
+        extremes=[dt.date(1, 1, 1), dt.date(9999, 12, 31), dt.date(2024, 2, 29)],
+        sent=str,
+        few=[dt.date(1, 1, 1), dt.date(2026, 1, 31), dt.date(9999, 12, 31)],
+        fields={"date": {}, "late date": {"minimum": "2026-01-31", "maximum": "2026-03-01"}},
+        columns=dict.fromkeys(("date", "late date"), _dates),
+        good={"late date": pa.array([dt.date(2026, 2, 1), None])},
+        arrow=[pa.date32(), pa.date64(), pa.string()],
+    ),
+    "uuid": TypeCase(
+        st.uuids(),
+        sent=str,
+        few=[uuid.UUID(int=0), uuid.UUID(int=2**127), uuid.UUID(int=2**128 - 1)],
+        fields={"uuid": {}},
+        columns={
+            "uuid": [arrays(st.binary(min_size=16, max_size=16), pa.binary(16)), arrays(_texts, pa.large_string())]
+        },
+        good={"uuid": pa.array([b"0123456789abcdef", None], pa.binary(16))},
+        arrow=[pa.binary(16), pa.string()],
+    ),
+    "json": TypeCase(
+        TREE,
+        extremes=[
+            [], {}, "", "null", 0, False, [None], {"": {"a": [1, 2**63, -1.5, "\U0001f33e"]}}, 10**300, 1e300, 0.1,
+        ],
+        same=same_tree,
+        fields={"json": {}},
+        columns={"json": [arrays(_texts, kind) for kind in TEXTS]},
+        good={"json": pa.array(['{"a":[1.5]}', None])},
+        arrow=[pa.string()],
+    ),
+    "vector": TypeCase(
+        st.lists(FLOAT32, min_size=3, max_size=3),
+        extremes=[[0.0, -0.0, 1.5], [3.4028234663852886e38, -1e-45, 0.1]],
+        same=lambda value, got: [_float32_of(number) for number in got] == [_float32_of(number) for number in value],
+        limits={"dimensions": 3},
+        fields={"vector": {"dimensions": 2}},
+        columns={
+            "vector": [
+                *(
+                    arrays(st.lists(st.none() | _float32, min_size=low, max_size=3 - (low > 1)), kind(pa.float32()))
+                    for low, kind in ((0, pa.list_), (1, pa.large_list), (2, lambda inner: pa.list_(inner, 2)))
+                ),
+                arrays(st.lists(st.none() | _numbers, min_size=2, max_size=2), pa.list_(pa.float64())),
+                arrays(st.lists(NUMBERS, min_size=2, max_size=2), pa.list_(pa.int64())),
+            ]
+        },
+        good={"vector": pa.array([[1.0, 2.0], None])},
+        arrow=[pa.list_(pa.float32()), pa.list_(pa.float64(), 3), pa.large_list(pa.float16())],
+    ),
+    "image": TypeCase(
+        st.binary(max_size=20).map(lambda data: PNG + data),
+        extremes=[PNG, b"GIF89a" + bytes(range(256)) * 300],
+        sent=lambda value: base64.b64encode(value).decode(),
+        fields={"image": {"max_bytes": 20}},
+        columns={
+            "image": [
+                *(
+                    arrays(st.sampled_from([PNG, b"\xff\xd8\xff", b"RIFF1234WEBPxx", b"RIFF1234", b"", PNG * 9]), kind)
+                    for kind in (pa.binary(), pa.large_binary(), pa.binary_view())
+                ),
+                arrays(_texts, pa.string()),
+            ]
+        },
+        good={"image": pa.array([PNG, None])},
+        arrow=[pa.binary(), pa.string()],
+    ),
+}  # fmt: skip
+
+TYPES: dict[str, Json] = {name: case.limits for name, case in CASES.items()}
+CONTRACT = {
+    "fields": [
+        {"name": "id", "type": "integer", "required": True},
+        *({"name": f"f_{name}", "type": name, **limits} for name, limits in TYPES.items()),
+    ],
+    "key": ["id"],
 }
 ROWS = st.lists(
-    st.fixed_dictionaries({name: st.none() | values for name, values in VALUES.items()}), min_size=1, max_size=12
+    st.fixed_dictionaries({name: st.none() | case.values for name, case in CASES.items()}), min_size=1, max_size=12
 )
-LONGEST = "\u00e9" * 65_536
-# What is known to break: beside these every batch has a row of nulls.
-EXTREMES: dict[str, list[Any]] = {
-    "text": ["", " ", '"', ",", "\n", "\r", "\r\n", "a\n\nb", "null", "\\", "\ufeff", "\U0010ffff", "e\u0301", LONGEST],
-    "integer": [2**53 + 1, -(2**53) - 1, 2**63 - 1, -(2**63), 0],
-    "float": [-0.0, 5e-324, 1.7976931348623157e308, 0.1, 1e22, 2.0**53],
-    "decimal": [Decimal(text) for text in ("0", "0.00", "1.50", "9" * 38, "-0." + "0" * 37 + "1", "100")],
-    "boolean": [True, False],
-    "timestamp": [
-        datetime(1, 1, 1, tzinfo=UTC),
-        datetime(9999, 12, 31, 23, 59, 59, 999999, UTC),
-        datetime(1969, 12, 31, 23, 59, 59, 999999, UTC),
-        datetime(2026, 3, 29, 2, 30, 0, 1, timezone(timedelta(hours=5, minutes=45))),
-    ],
-    "date": [datetime(1, 1, 1).date(), datetime(9999, 12, 31).date(), datetime(2024, 2, 29).date()],
-    "uuid": [],
-    "json": [[], {}, "", "null", 0, False, [None], {"": {"a": [1, 2**63, -1.5, "\U0001f33e"]}}, 10**300, 1e300, 0.1],
-    "vector": [[0.0, -0.0, 1.5], [3.4028234663852886e38, -1e-45, 0.1]],
-    "image": [PNG, b"GIF89a" + bytes(range(256)) * 300],
-}  # fmt: skip
+# Beside these every batch has a row of nulls.
+EXTREMES: dict[str, Sequence[Any]] = {name: case.extremes for name, case in CASES.items()}
 
 
 def as_json(kind: str, value: Any) -> Any:
     """The JSON that a client sends for a value."""
-    if value is None or kind in ("text", "integer", "float", "boolean", "json", "vector"):
-        return value
-    if kind == "decimal":
-        return format(value, "f")
-    if kind == "image":
-        return base64.b64encode(value).decode()
-    return str(value) if kind == "uuid" else value.isoformat()
+    return None if value is None else CASES[kind].sent(value)
 
 
 def as_cell(kind: str, value: Any) -> str:

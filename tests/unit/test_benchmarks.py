@@ -1,12 +1,18 @@
-"""What the bench computes by itself: the README's table, the SQL in Postgres' log, recall against the exact answer."""
+"""What the bench computes by itself: the page of figures, the SQL in Postgres' log, recall against the exact answer."""
 
 import json
 from pathlib import Path
 
 import pytest
+from benchmarks import COMPARED, SCENARIOS
+from benchmarks.against import interpreter, pair
+from benchmarks.as_client import NUMBER, RECORD, sent
 from benchmarks.exact import recall
+from benchmarks.load import Plan
 from benchmarks.report_markdown import BEGIN, END, put, table
 from benchmarks.statements import _read
+
+from gristmill.client._transport import new_idempotency_key
 
 REPORT = {
     "date": "2026-01-31T10:00:00+00:00",
@@ -38,18 +44,18 @@ class TestTable:
         ]
 
     def test_it_replaces_what_stands_between_the_marks_and_nothing_else(self, tmp_path: Path) -> None:
-        readme = tmp_path / "README.md"
-        readme.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n", encoding="utf-8")
-        put(readme, "new", [tmp_path / "images" / "jobs.png"])
-        shown = readme.read_text(encoding="utf-8")
+        page = tmp_path / "performance.md"
+        page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n", encoding="utf-8")
+        put(page, "new", [tmp_path / "images" / "jobs.png"])
+        shown = page.read_text(encoding="utf-8")
         assert shown == f"before\n{BEGIN}\nnew\n\n![Small jobs per second](images/jobs.png)\n{END}\nafter\n"
 
     def test_a_file_without_marks_is_left_alone(self, tmp_path: Path) -> None:
-        readme = tmp_path / "README.md"
-        readme.write_text("text", encoding="utf-8")
+        page = tmp_path / "performance.md"
+        page.write_text("text", encoding="utf-8")
         with pytest.raises(ValueError, match="no marks"):
-            put(readme, "new", [])
-        assert readme.read_text(encoding="utf-8") == "text"
+            put(page, "new", [])
+        assert page.read_text(encoding="utf-8") == "text"
 
 
 class TestLoggedStatements:
@@ -65,6 +71,59 @@ class TestLoggedStatements:
         )
         assert found.messages == ["EXECUTE gm_1 ('x');SELECT a\n<=> b", "EXECUTE gm_2 ('y')"]
         assert [text.split()[1] for text in found.preparations] == ["gm_1", "gm_2"]
+
+
+class TestAsClient:
+    def test_a_request_is_the_client_s_with_a_new_key_for_each_number(self) -> None:
+        request = sent(lambda client: client.submit("d", [{"id": f"r-{NUMBER}"}], labels={"run": "x"}, wait=True))
+        plan = Plan(80, **request.plan(), first=7)
+        first, second = (plan.message(number, waits=False).decode() for number in range(2))
+        line, *head = first.split("\r\n\r\n")[0].lower().split("\r\n")
+        assert line.startswith("post /api/v1/datasets/d/records?")
+        assert "label=run%3dx" in line
+        assert "wait=" in line
+        headers = dict(name.split(": ", 1) for name in head)
+        assert headers["user-agent"] == "gristmill-client"
+        assert headers["content-type"].startswith("application/x-ndjson")
+        key = headers["idempotency-key"]
+        assert len(key) == len(new_idempotency_key())
+        assert key.startswith(request.key_prefix)
+        assert key.endswith("000000000007")
+        assert "000000000008" in second
+        body = first.split("\r\n\r\n", 1)[1]
+        assert json.loads(body) == {"id": "r-7"}
+        assert headers["content-length"] == str(len(body))
+
+    def test_without_a_key_behind_a_proxy_and_of_one_of_the_records(self) -> None:
+        request = sent(lambda client: client.patch("d", RECORD, {"v": NUMBER}))
+        assert "idempotency-key" in request.headers
+        changed = request.without_key().with_headers({"X-Forwarded-For": "203.0.113.7"})
+        message = Plan(80, **changed.plan(), records=3, first=5).message(0, waits=True).decode()
+        assert message.startswith("PATCH /api/v1/datasets/d/records/2?wait=30 ")
+        assert "x-forwarded-for: 203.0.113.7\r\n" in message
+        assert "idempotency-key" not in message
+        assert message.endswith('{"v":"5"}')
+
+    def test_a_delete_has_no_body(self) -> None:
+        request = sent(lambda client: client.delete("d", NUMBER))
+        message = Plan(80, **request.plan()).message(4, waits=False).decode()
+        assert message.startswith("DELETE /api/v1/datasets/d/records/4 ")
+        assert "content-length" not in message.lower()
+
+
+class TestAgainst:
+    def test_medians_of_the_turns_are_set_side_by_side(self) -> None:
+        row = {"what": "jobs", "lower": False}
+        found = pair(row, [100.0, 300.0, 110.0], [220.0, 200.0])
+        assert (found.values["old"], found.values["new"], found.figure) == (110.0, 210.0, 210 / 110)
+        assert found.measured.startswith("old 110, new 210: 1.91 times")
+
+    def test_a_checkout_that_was_not_set_up_is_named(self, tmp_path: Path) -> None:
+        with pytest.raises(FileNotFoundError, match="make setup"):
+            interpreter(tmp_path)
+
+    def test_what_is_compared_by_default_are_scenarios(self) -> None:
+        assert set(COMPARED) <= set(SCENARIOS)
 
 
 class TestRecall:

@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gristmill.datasets.contract_parser import parse_contract
-from gristmill.dispatcher.loop import BUNDLE_RECORDS, bundle
-from gristmill.jobs.repository.dispatch import Message
-from gristmill.records.apply.upsert_group import Part, group_parts
+from gristmill.dispatcher.loop import bundle
+from gristmill.jobs.repository.dispatch import BUNDLE_RECORDS, Message
+from gristmill.records.apply.groups import group_parts
+from gristmill.records.apply.upsert import Part
 
 CHUNKS = st.lists(
     st.builds(
@@ -46,6 +47,13 @@ class TestBundle:
             places = [chunks.index(chunk) for chunk in message]
             assert places == sorted(places)
 
+    def test_a_run_is_one_message_whatever_its_types_and_beside_others(self) -> None:
+        run = [Message(uuid.uuid4(), 0, 1, "ab"[n % 2], 5, n, shares=True, records=1, run="s") for n in range(5)]
+        others = [Message(uuid.uuid4(), 0, 1, "a", 5, n, shares=True, records=1) for n in range(5, 10)]
+        chunks = [chunk for pair in zip(run, others, strict=True) for chunk in pair]
+        assert bundle(chunks, 32, 1) == [run, others]
+        assert bundle(chunks, 2, 1) == [run, others[:2], others[2:4], others[4:]]
+
     def test_many_chunks_are_spread_over_the_workers(self) -> None:
         chunks = [Message(uuid.uuid4(), 0, 1, "a", 5, n, shares=True, records=1) for n in range(40)]
         assert [len(message) for message in bundle(chunks, 32, 2)] == [20, 20]
@@ -55,7 +63,7 @@ class TestBundle:
 class TestGroups:
     @given(st.lists(RECORDS, max_size=8))
     def test_groups_written_in_turn_are_jobs_written_in_turn(self, jobs: list[list[tuple[str, int]]]) -> None:
-        parts = [Part(to_table(records), None, seq, 0) for seq, records in enumerate(jobs)]
+        parts = [Part(to_table(records), seq, 0) for seq, records in enumerate(jobs)]
         groups = group_parts(CONTRACT, parts)
         assert sorted(place for group in groups for place in group) == list(range(len(jobs)))
         group_of = {place: number for number, group in enumerate(groups) for place in group}
@@ -66,7 +74,7 @@ class TestGroups:
 
     def test_parts_of_other_columns_are_written_apart(self) -> None:
         with_gaps = to_table([("a", 1)]).append_column("_ord", pa.array([3], pa.int64()))
-        parts = [Part(to_table([("b", 1)]), None, 1, 0), Part(with_gaps, None, 2, 0), Part(to_table([]), None, 3, 0)]
+        parts = [Part(to_table([("b", 1)]), 1, 0), Part(with_gaps, 2, 0), Part(to_table([]), 3, 0)]
         assert group_parts(CONTRACT, parts) == [[0, 2], [1]]
 
 

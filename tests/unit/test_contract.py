@@ -6,7 +6,7 @@ import pytest
 
 from gristmill.core.errors import Invalid, Violation
 from gristmill.datasets.contract_parser import load_contract, parse_contract
-from gristmill.datasets.ddl import MAX_PLAIN_DIMENSIONS, plain_vectors, record_table
+from gristmill.datasets.ddl import MAX_PLAIN_DIMENSIONS, plain_columns, record_table
 
 EMBEDDERS = {"static": 256, "hashing": 512}
 READINGS = {
@@ -193,4 +193,4 @@ class TestTable:
     ) -> None:
         body = {**one_field(), "embedding": {"dimensions": dimensions}}
         body["fields"] = [*body["fields"], *extra]
-        assert plain_vectors(parse_contract(body)) == plain
+        assert plain_columns(parse_contract(body)) == plain

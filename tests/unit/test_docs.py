@@ -5,8 +5,9 @@ import re
 from pathlib import Path
 
 import pytest
+from benchmarks.report_markdown import BEGIN, END
 
-from gristmill.jobs.handlers import Registry
+from gristmill.plugin import Registry
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -32,6 +33,20 @@ def test_the_readme_names_tests_for_all_nine_promises_and_they_carry_the_mark() 
             assert f"mark.promise({number})" in (ROOT / file).read_text(encoding="utf-8"), f"{file}: {number}"
 
 
+def test_the_readme_is_short_and_its_figures_are_those_of_the_page_of_performance() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(readme.splitlines()) <= 250
+    shown = readme[readme.index("## Ten figures") : readme.index("## Where to read on")]
+    rows = re.findall(r"^\| (?!what)[^|]+ \| ([^|]+) \|$", shown, re.MULTILINE)
+    assert len(rows) == 10
+    page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    table = page[page.index(BEGIN) : page.index(END)]
+    # A measured number has a decimal point, a thousands separator or a unit behind it; "p50" and "recall@10" are words.
+    numbers = [number for row in rows for number in re.findall(r"(?<![\w@.])\d[\d.,]*\d(?![\w.])", row)]
+    assert len(numbers) >= 10
+    assert [number for number in numbers if not re.search(rf"(?<![\d.,]){re.escape(number)}(?![\d])", table)] == []
+
+
 def test_the_example_of_a_job_type_can_be_registered() -> None:
     spec = importlib.util.spec_from_file_location("daily_weather", ROOT / "examples" / "daily_weather.py")
     assert spec is not None
@@ -41,3 +56,11 @@ def test_the_example_of_a_job_type_can_be_registered() -> None:
     registry = Registry()
     example.register(registry, None)
     assert [handler.type for handler in registry] == ["weather.daily"]
+
+
+def test_examples_and_test_plugins_import_the_stable_module_and_nothing_else_of_gristmill() -> None:
+    for file in [*(ROOT / "examples").glob("*.py"), ROOT / "tests" / "support" / "plugin.py"]:
+        imports = set(
+            re.findall(r"^\s*(?:from|import) (gristmill[\w.]*)", file.read_text(encoding="utf-8"), re.MULTILINE)
+        )
+        assert imports == {"gristmill.plugin"}, file

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 
+from gristmill import plugin
 from gristmill.api.app import make_app
 from gristmill.bootstrap.api import ApiServices
 from gristmill.bootstrap.shared import Gristmill
@@ -69,6 +70,13 @@ class TestRest:
         classes = [cls for cls in _tree(GristmillError) if cls.__module__.startswith("gristmill.")]
         shown = {cls.code: cls.status for cls in classes if not cls.__module__.startswith(LOCAL)}
         assert shown.items() <= listed.items(), f"missing or wrong: {sorted(set(shown.items()) - set(listed.items()))}"
+
+
+class TestPlugins:
+    def test_every_name_that_plugins_may_import_is_explained(self) -> None:
+        text = (DOCS / "operations.md").read_text()
+        section = text[text.index("## A job type of your own") :]
+        assert [name for name in plugin.__all__ if not re.search(rf"\b{name}\b", section)] == []
 
 
 class TestStates:

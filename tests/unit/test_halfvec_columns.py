@@ -9,8 +9,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic_core import ValidationError
 
+from gristmill.datasets.contract import EMBEDDING_COLUMN
 from gristmill.datasets.contract_parser import Contract, parse_contract
-from gristmill.records.columns import EMBEDDING_COLUMN, as_stored
+from gristmill.records.columns import as_stored
 from gristmill.records.validation.columns import check_columns
 from gristmill.records.validation.rows import validator_of
 

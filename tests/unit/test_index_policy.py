@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from gristmill.search.index.graph import GraphParameters, memory_for, most_rows
 from gristmill.search.index.policy import BuildStep, IndexState, Piece, Policy, most_of_tail, next_step
 from gristmill.search.index.progress import fraction_of
-from gristmill.search.repository import Searchable, Segment
+from gristmill.search.repository.catalogue import Segment
+from gristmill.search.repository.searchable import Searchable
 
 POLICY = Policy(seal_rows=1000, most_rows=100_000, min_rows=100)
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from tests.support.columnar import SMALL, WAYS, as_parquet, as_stream, both, read, refusal
+from tests.support.values import CASES
 
 from gristmill.core.errors import Invalid, Malformed
 from gristmill.datasets.contract import FieldSpec
@@ -25,7 +26,6 @@ from gristmill.records.readers.context import Reader
 from gristmill.records.readers.limits import parquet_pages
 from gristmill.records.readers.parquet import read_parquet
 from gristmill.records.reject import Reject
-from gristmill.records.validation.accepted import is_accepted
 
 CONTRACT = parse_contract(
     {
@@ -135,26 +135,13 @@ class TestDocs:
         table = page.split("## Parquet and Arrow")[1].split("\n- ")[0]
         rows = {line.split("|")[1].split(",")[0].strip(): line for line in table.splitlines() if line.startswith("| ")}
         assert rows.keys() - {"type"} == TYPES.keys()
-        accepted = {
-            "text": [pa.string()],
-            "integer": [pa.int8(), pa.uint64()],
-            "float": [pa.float64(), pa.float32(), pa.float16()],
-            "decimal": [pa.decimal128(9, 2), pa.decimal256(9, 2), pa.string()],
-            "boolean": [pa.bool_()],
-            "timestamp": [pa.timestamp("s", "UTC"), pa.string()],
-            "date": [pa.date32(), pa.date64(), pa.string()],
-            "uuid": [pa.binary(16), pa.string()],
-            "json": [pa.string()],
-            "vector": [pa.list_(pa.float32()), pa.list_(pa.float64(), 3), pa.large_list(pa.float16())],
-            "image": [pa.binary(), pa.string()],
-        }
-        for name, kinds in accepted.items():
-            field = FieldSpec(name="x", type=name, dimensions=3 if name == "vector" else None)  # type: ignore[arg-type]
-            for kind in kinds:
+        for name, case in CASES.items():
+            field = FieldSpec(name="x", type=name, **case.limits)  # type: ignore[arg-type]
+            for kind in case.arrow:
                 shown = str(kind).split("<")[0].split("(")[0].split("[")[0]
-                assert is_accepted(field, kind), (name, kind)
+                assert TYPES[name].accepts_column(field, kind), (name, kind)
                 assert shown in rows[name], (name, kind)
-            assert not is_accepted(field, pa.struct([("a", pa.int64())]))
+            assert not TYPES[name].accepts_column(field, pa.struct([("a", pa.int64())]))
 
 
 class TestMistakes:

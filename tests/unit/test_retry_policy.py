@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gristmill.jobs.execute import RetryPolicy
+from gristmill.jobs.outcome import RetryPolicy
 
 
 class TestDelay:

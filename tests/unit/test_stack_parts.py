@@ -2,6 +2,7 @@
 
 import socket
 import stat
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from gristmill.core.config import Settings
 from gristmill.core.errors import Invalid
 from gristmill.stack import StackFailed, flower, ports, services
+from gristmill.stack.asking import ask_all
 from gristmill.stack.layout import DataFolder, Memory
 from gristmill.stack.program import Program
 from gristmill.stack.server import secret
@@ -124,3 +126,14 @@ class TestServices:
         first = services.with_flower_password(Settings(flower_password=""), folder)
         assert first.flower_password
         assert services.with_flower_password(Settings(flower_password=""), folder) == first
+
+
+class TestAsking:
+    def test_answers_that_come_in_time_are_given_and_nobody_waits_for_the_others(self) -> None:
+        never = threading.Event()
+        answers = ask_all({"quick": lambda: 1, "silent": lambda: int(never.wait())}, 0.2)
+        assert answers == {"quick": 1}
+        never.set()
+
+    def test_without_questions_there_are_no_answers(self) -> None:
+        assert ask_all({}, 1) == {}

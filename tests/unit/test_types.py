@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import TypeAdapter, ValidationError
+from pydantic_core import SchemaValidator, ValidationError
+from tests.support.values import CASES
 
-from gristmill.datasets.contract import FieldSpec
-from gristmill.datasets.describe import explain, shorten
-from gristmill.datasets.types import TYPES, dump_json, embedding_annotation
+from gristmill.datasets.contract import EmbeddingColumn, FieldSpec
+from gristmill.datasets.describe import shorten
+from gristmill.datasets.types import TYPES
+from gristmill.datasets.types.json import dump_json
 
 PNG = "iVBORw0KGgoAAAA="
 UTC = dt.UTC
@@ -28,9 +30,9 @@ def judge(spec: FieldSpec, text: str) -> Any:
     """Return the canonical value of a JSON text, or the code of its refusal; JSON and Python mode must agree."""
     kind = TYPES[spec.type]
     try:
-        value = TypeAdapter(kind.annotation(spec)).validate_json(text)
+        value = SchemaValidator(kind.schema(spec)).validate_json(text)
     except ValidationError as error:
-        code, reason = explain(spec, error.errors()[0])
+        code, reason = kind.explain(spec, error.errors()[0])
         assert reason
         assert len(reason) < 400
         with pytest.raises(ValidationError):
@@ -159,6 +161,11 @@ def judge(spec: FieldSpec, text: str) -> Any:
         ({"type_": "image"}, '"AAAA"', "not_an_image"),
         ({"type_": "image"}, '"iVBORw0KGgoAAAA"', "not_base64"),
         ({"type_": "image"}, '"ä"', "not_base64"),
+        *(
+            ({"type_": name, **limits}, text, value)
+            for name, case in CASES.items()
+            for limits, text, value in case.examples
+        ),
     ],
 )
 def test_a_value_is_taken_as_it_is_or_refused_with_a_code(limits: dict[str, Any], text: str, expected: Any) -> None:
@@ -180,13 +187,14 @@ class TestEmbedding:
             ([3, 4], "cosine", None),
         ],
     )
-    def test_its_length_must_fit_the_metric(self, vector: list[float], metric: str, code: str | None) -> None:
-        adapter: TypeAdapter[Any] = TypeAdapter(embedding_annotation(2, metric))
+    def test_its_length_must_fit_the_metric(self, vector: list[float], metric: Any, code: str | None) -> None:
+        column = EmbeddingColumn(name="_embedding", type="vector", dimensions=2, metric=metric, storage="vector")
+        validator = SchemaValidator(TYPES["vector"].schema(column))
         if code is None:
-            assert adapter.validate_json(json.dumps(vector)) == vector
+            assert validator.validate_json(json.dumps(vector)) == vector
             return
         with pytest.raises(ValidationError) as caught:
-            adapter.validate_json(json.dumps(vector))
+            validator.validate_json(json.dumps(vector))
         assert caught.value.errors()[0]["type"] == code
 
 
@@ -195,14 +203,14 @@ class TestExplain:
         spec = field("integer", minimum=0, maximum=10)
         with pytest.raises(ValidationError) as caught:
             TYPES["integer"].parse(spec, 11)
-        code, reason = explain(spec, caught.value.errors()[0])
+        code, reason = TYPES["integer"].explain(spec, caught.value.errors()[0])
         assert (code, reason) == ("out_of_range", "11 is not an integer from 0 to 10")
 
     def test_names_the_number_of_a_vector_that_is_wrong(self) -> None:
         spec = field("vector", dimensions=3)
         with pytest.raises(ValidationError) as caught:
             TYPES["vector"].parse(spec, [1, 2, "3"])
-        reason = explain(spec, caught.value.errors()[0])[1]
+        reason = TYPES["vector"].explain(spec, caught.value.errors()[0])[1]
         assert reason == 'number 2 of the list, "3", is not a finite number that fits a 32-bit float'
 
     @pytest.mark.parametrize("value", ["x" * 10_000, ["y"] * 10_000, {"z": float("nan")}, "\ud800", b"bytes"])

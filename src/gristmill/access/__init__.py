@@ -1,1 +1,1 @@
-"""API keys: who may call, and with which scope. Only hashes of keys are stored."""
+"""API keys: who may call, and with which permission. Only hashes of keys are stored."""

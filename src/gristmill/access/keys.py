@@ -3,13 +3,12 @@
 import hashlib
 import re
 import secrets
-import threading
-import time
 from typing import Any
 
 from gristmill.access import repository
 from gristmill.core.database import Database
 from gristmill.core.errors import Conflict, Invalid, NotFound, Violation
+from gristmill.kit.caches import SharedCache
 from gristmill.kit.ids import uuid7
 
 PERMISSIONS = ("read", "write", "admin")
@@ -35,7 +34,7 @@ def create_key(database: Database, name: str, scope: str, token: str | None = No
 
 
 def ensure_key(database: Database, name: str, scope: str, token: str) -> None:
-    """Make sure that ``token`` is valid: for keys that a deployment brings along in its environment."""
+    """Make sure that ``token`` is valid: for keys that a deployment sets in its environment."""
     with database.transaction() as connection:
         if repository.find_key(connection, _hash(token)) is not None:
             return
@@ -50,7 +49,7 @@ def list_keys(database: Database) -> list[dict[str, Any]]:
 
 
 def revoke_key(database: Database, name: str) -> None:
-    """Make the key useless within seconds. Raises NotFound."""
+    """Revoke the key: within seconds it is refused. Raises NotFound."""
     with database.transaction() as connection:
         if not repository.revoke_key(connection, name):
             raise NotFound(f"There is no key named {name!r} in use")
@@ -61,26 +60,19 @@ class KeyRing:
 
     def __init__(self, database: Database, *, remember: float = 5.0) -> None:
         self._database = database
-        self._remember = remember
-        self._lock = threading.Lock()
-        self._known: dict[str, tuple[float, tuple[str, str] | None]] = {}
+        # By the key's hash: a tuple of what was found, as None is an answer too.
+        self._known: SharedCache[str, tuple[tuple[str, str] | None]] = SharedCache(10_000, remember)
 
     def recall(self, token: str) -> tuple[bool, tuple[str, str] | None]:
         """Return (known, (name, scope) or None) from memory alone."""
-        with self._lock:
-            entry = self._known.get(_hash(token))
-        if entry is None or time.monotonic() - entry[0] > self._remember:
-            return False, None
-        return True, entry[1]
+        entry = self._known.get(_hash(token))
+        return (False, None) if entry is None else (True, entry[0])
 
     def find(self, token: str) -> tuple[str, str] | None:
         """Return (name, scope) of a valid key, else None."""
         with self._database.autocommit() as connection:
             found = repository.find_key(connection, _hash(token))
-        with self._lock:
-            if len(self._known) > 10_000:
-                self._known.clear()
-            self._known[_hash(token)] = (time.monotonic(), found)
+        self._known.put(_hash(token), (found,))
         return found
 
     def any_key(self) -> bool:

@@ -1,4 +1,4 @@
-"""The REST application: routers of all domains under /api/v1, behind the gate."""
+"""The REST application: routers of all domains under /api/v1, behind the middleware."""
 
 import asyncio
 import contextlib
@@ -14,11 +14,11 @@ from gristmill.access.keys import KeyRing
 from gristmill.api import service_endpoints
 from gristmill.api.middleware import API, ApiMiddleware
 from gristmill.api.problems import install_problem_handlers
-from gristmill.api.shortcut import RecordsCall, SearchCall, Shortcut
 from gristmill.bootstrap.api import ApiServices
 from gristmill.bootstrap.shared import freeze_memory
 from gristmill.core.config import Settings
 from gristmill.core.http.endpoints import known_parameters
+from gristmill.core.http.routes import add_hot_routes
 from gristmill.jobs.completion import JobCompletion
 
 
@@ -54,7 +54,6 @@ def make_app(services: ApiServices) -> ASGIApp:
     app.include_router(service_endpoints.build_router(gristmill.database, services.extensions))
     for router in services.routers():
         app.include_router(router, prefix=API, dependencies=[Depends(known_parameters)])
+    add_hot_routes(app, services.calls(), API)
     install_problem_handlers(app)
-    records = RecordsCall(services.small_ingest, services.spool, gristmill.notifier)
-    short = Shortcut(app, [records, SearchCall(services.search)])
-    return ApiMiddleware(short, settings, KeyRing(gristmill.database))
+    return ApiMiddleware(app, settings, KeyRing(gristmill.database))

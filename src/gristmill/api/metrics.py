@@ -1,4 +1,4 @@
-"""``/metrics``: figures of this process, and those of all processes that Postgres keeps."""
+"""``/metrics``: the metrics of this process, and those of all processes that Postgres keeps."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -9,8 +9,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from gristmill.broker.queues import queue_names
 from gristmill.core.database import Database
 from gristmill.datasets.extensions import DatasetExtension
-from gristmill.jobs.counters import read_counters
 from gristmill.jobs.repository import read
+from gristmill.jobs.repository.counters import read_counters
 
 REQUEST_SECONDS = Histogram(
     "gristmill_request_seconds",
@@ -29,7 +29,7 @@ COUNTERS = {
         ["dataset"],
     ),
     "jobs_finished": ("Jobs that finished, by type and state.", ["type", "state"]),
-    "lease_losses": ("Chunks taken from a worker whose lease had expired.", ["type"]),
+    "lease_losses": ("Chunks taken from a worker that was lost.", ["type"]),
 }
 HISTOGRAMS = {"job_seconds": "Time from a job's submission to its end, by type."}
 

@@ -1,4 +1,4 @@
-"""The gate that every request passes: request id, Host, API key, body limit, and its entry in log and metrics.
+"""What every request passes: request id, Host, API key, body limit, and its entry in log and metrics.
 
 Plain ASGI rather than a middleware that wraps streams: it costs microseconds and never buffers a body.
 """

@@ -25,13 +25,12 @@ def build_router(database: Database, extensions: Sequence[DatasetExtension]) -> 
     @router.get("/readyz")
     def ready() -> JSONResponse:
         """Say whether Postgres answers: that is all that a write or a read needs. Without it 503."""
-        with database.autocommit() as connection:
-            connection.exec_driver_sql("SELECT 1")
+        database.ping()
         return JSONResponse({"status": "ready"})
 
     @router.get("/metrics")
     def metrics() -> Response:
-        """Figures for Prometheus."""
+        """Metrics for Prometheus."""
         return Response(render(registry), media_type=CONTENT_TYPE_LATEST)
 
     @router.get("/version")

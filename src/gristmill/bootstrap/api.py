@@ -1,15 +1,15 @@
 """The services and routes of the API process."""
 
-from functools import cached_property
+from typing import Any
 
 from fastapi import APIRouter
 
 from gristmill.bootstrap.extensions import build_extensions
 from gristmill.bootstrap.shared import Gristmill
+from gristmill.core.http.routes import Call
 from gristmill.datasets import endpoints as dataset_endpoints
 from gristmill.datasets.service import DatasetService
 from gristmill.jobs import endpoints as job_endpoints
-from gristmill.jobs.group_commit import Together
 from gristmill.jobs.service import JobService
 from gristmill.records.changes import endpoints as change_endpoints
 from gristmill.records.changes.recompute import Recompute
@@ -17,9 +17,7 @@ from gristmill.records.changes.service import RecordChanges
 from gristmill.records.export import endpoints as export_endpoints
 from gristmill.records.export.service import RecordExports
 from gristmill.records.ingest import endpoints as ingest_endpoints
-from gristmill.records.ingest import small
 from gristmill.records.ingest.service import RecordIngest
-from gristmill.records.ingest.small import SmallIngest
 from gristmill.records.read import endpoints as read_endpoints
 from gristmill.records.read.service import RecordReads
 from gristmill.records.rejects import endpoints as reject_endpoints
@@ -51,31 +49,33 @@ class ApiServices:
             extensions=self.extensions,
         )
         self.spool = Spool(settings.api_spool_dir, settings.api_max_spool_bytes)
-        self._submitter = Submitter(database, gristmill.admission, lookup)
-        self.record_ingest = RecordIngest(settings, database, self._submitter, self.spool)
-        self.record_changes = RecordChanges(settings, self._submitter, Recompute(Pipelines(gristmill.steps)))
+        self.submitter = Submitter(database, gristmill.admission, lookup)
+        self.record_ingest = RecordIngest(settings, database, self.submitter, self.spool)
+        self.record_changes = RecordChanges(settings, self.submitter, Recompute(Pipelines(gristmill.steps)))
         self.record_reads = RecordReads(database, lookup)
         self.rejects = RejectService(database, lookup)
         self.search = SearchService(database, lookup, gristmill.embedders, ef=settings.search_ef)
         self.indexes = IndexService(database, lookup, gristmill.admission, gristmill.build_settings)
 
-    @cached_property
-    def small_ingest(self) -> SmallIngest:
-        """The fast path of small upserts; it belongs to one event loop."""
-        together = Together(self.gristmill.database, small.GUARD)
-        return SmallIngest(self.record_ingest, self._submitter, self.gristmill.admission, together)
+    def calls(self) -> list[Call[Any]]:
+        """The calls that come most often, as hot routes under /api/v1."""
+        settings, submitter, spool = self.gristmill.settings, self.submitter, self.spool
+        return [
+            *ingest_endpoints.build_calls(self.record_ingest, submitter, settings, spool),
+            *search_endpoints.build_calls(self.search),
+            *job_endpoints.build_calls(),
+            *change_endpoints.build_calls(self.record_changes, submitter, settings, spool),
+        ]
 
     def routers(self) -> list[APIRouter]:
-        """The REST routes of all domains, to be mounted under /api/v1."""
+        """The other REST routes of all domains, to be mounted under /api/v1."""
         settings, database, lookup = self.gristmill.settings, self.gristmill.database, self.gristmill.dataset_lookup
         return [
             job_endpoints.build_router(self.jobs),
             dataset_endpoints.build_router(self.datasets),
-            ingest_endpoints.build_router(self.record_ingest, self.small_ingest, settings, self.spool),
-            change_endpoints.build_router(self.record_changes, settings, self.spool),
+            ingest_endpoints.build_router(self.record_ingest, settings, self.spool),
             read_endpoints.build_router(self.record_reads),
             reject_endpoints.build_router(self.rejects),
             export_endpoints.build_router(RecordExports(database, lookup), settings),
-            search_endpoints.build_router(self.search),
             index_endpoints.build_router(self.indexes),
         ]

@@ -29,7 +29,7 @@ def build_rescuer(gristmill: Gristmill) -> Rescuer:
 
 
 def maintenance_tasks(gristmill: Gristmill) -> list[tuple[float, Callable[[], Any]]]:
-    """Return what is done now and then: (every so many seconds, what)."""
+    """Return the maintenance tasks: (seconds between two runs, what is run)."""
     settings, database = gristmill.settings, gristmill.database
     often = min(1.0, settings.jobs_lease / 5)
     rescuer = build_rescuer(gristmill)

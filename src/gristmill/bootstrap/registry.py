@@ -1,6 +1,7 @@
 """The handlers of all job types, those of plugins included."""
 
 import importlib
+import warnings
 
 from gristmill.bootstrap.extensions import build_extensions
 from gristmill.bootstrap.shared import Gristmill
@@ -26,6 +27,8 @@ def build_registry(gristmill: Gristmill) -> Registry:
     registry = Registry()
     for handler in _handlers(gristmill):
         registry.add(handler)
+    # Python hides deprecations outside of __main__: those of plugins belong into the log of whoever runs them.
+    warnings.filterwarnings("default", message=".*gristmill.plugin", category=DeprecationWarning)
     for name in gristmill.settings.jobs_plugins.split():
         importlib.import_module(name).register(registry, gristmill)
     return registry
@@ -54,7 +57,7 @@ def _handlers(gristmill: Gristmill) -> list[Handler]:
         AlterHandler(extensions),
         DropHandler(extensions),
         IngestHandler(targets, BatchPipeline(targets, pipelines, [TransformStep(pipelines), embedding])),
-        PatchHandler(targets, embedding, Recompute(pipelines)),
+        PatchHandler(database, targets, embedding, Recompute(pipelines)),
         DeleteHandler(targets),
         DeleteWhereHandler(targets),
         ExpireHandler(database, count_expired),

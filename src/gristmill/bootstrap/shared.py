@@ -18,8 +18,8 @@ from gristmill.datasets.lookup import DatasetLookup
 from gristmill.embeddings.errors import EmbedderNotInstalled
 from gristmill.jobs.admission import Admission
 from gristmill.jobs.counters import Counters
-from gristmill.jobs.execute import RetryPolicy
 from gristmill.jobs.notifications import Notifier
+from gristmill.jobs.outcome import RetryPolicy
 from gristmill.search.index.settings import BuildSettings
 
 log = get_logger()
@@ -35,7 +35,7 @@ class Gristmill:
             name,
             pool=pool,
             statement_timeout=settings.database_statement_timeout,
-            # A frozen worker's chunk can be given to another one only when its transaction has let go of the rows.
+            # A frozen worker's chunk can be given to another one only when its transaction has released its row locks.
             idle_timeout=settings.jobs_lease,
             tablespace=settings.database_tablespace,
         )
@@ -60,13 +60,17 @@ class Gristmill:
             seal_rows=self.settings.search_seal_rows,
         )
 
+    def wake(self) -> None:
+        """Wake the dispatchers, after a commit that made something due. They look every ``dispatcher.poll`` anyway."""
+        self.notifier.due()
+
     def load_default_embedder(self) -> None:
         """Load the weights of the default embedder, if it is installed."""
         with contextlib.suppress(EmbedderNotInstalled):
             self.embedders.get(self.settings.embeddings_default)
 
     def check(self) -> None:
-        """Raise Unavailable for a pgvector that is too old; name the datasets whose embedder is another one here.
+        """Raise Unavailable for a pgvector that is too old; log the datasets that were embedded by another version.
 
         Those datasets refuse new texts, in records and in searches; everything else of them and all others work.
         """
@@ -78,7 +82,7 @@ class Gristmill:
 
 
 def freeze_memory() -> None:
-    """Tell the garbage collector that what is loaded by now stays: it would walk through all of it again and again.
+    """Tell the garbage collector that what is loaded by now stays, so that it never scans it again.
 
     What a request or a chunk makes is freed by reference counts; collections become rare and short.
     """

@@ -1,12 +1,22 @@
 """The engine of one worker process."""
 
 from collections.abc import Callable
+from queue import SimpleQueue
 
+from gristmill.bootstrap.dispatcher import build_rescuer
 from gristmill.bootstrap.registry import build_registry
 from gristmill.bootstrap.shared import Gristmill, freeze_memory
+from gristmill.core.errors import Unavailable
 from gristmill.jobs.execute import Executor
 from gristmill.jobs.handlers import Outcome, Registry
 from gristmill.jobs.heartbeat import Heartbeat
+from gristmill.jobs.maintenance.loop import MaintenanceTask
+from gristmill.jobs.outcome import Outcomes
+from gristmill.jobs.repository.claim import Address
+from gristmill.jobs.worker_name import has_ended, host_prefix
+
+# Seconds between two looks for processes that have ended with a chunk in hand: one short statement each.
+LOOK_EVERY = 0.5
 
 
 def build_executor(
@@ -18,8 +28,8 @@ def build_executor(
 ) -> Executor:
     """Return the executor.
 
-    registry: the handlers, where they are at hand. draining: says whether the process is to end. time_limit_error: what
-    announces a time limit.
+    registry: the handlers, if they are built already. draining: says whether the process is to end. time_limit_error:
+    the exception that announces a time limit.
     """
     settings = gristmill.settings
     heartbeat = Heartbeat(gristmill.database, lease=settings.jobs_lease, interval=settings.jobs_heartbeat)
@@ -36,17 +46,47 @@ def build_executor(
             counters.count("jobs_finished", f"{type_}:{finished_as}")
             counters.observe("job_seconds", type_, took)
 
+    outcomes = Outcomes(
+        gristmill.database,
+        gristmill.notifier,
+        lease=settings.jobs_lease,
+        retry=gristmill.retry_policy,
+        on_settled=count,
+    )
     return Executor(
         gristmill.database,
         registry or build_registry(gristmill),
         heartbeat,
-        gristmill.notifier,
+        outcomes,
         lease=settings.jobs_lease,
-        retry=gristmill.retry_policy,
         draining=draining,
         time_limit_error=time_limit_error,
-        on_settled=count,
     )
+
+
+def parent_tasks(gristmill: Gristmill, lost: SimpleQueue[list[Address]]) -> list[MaintenanceTask]:
+    """Return what the parent of the pool's processes does now and then.
+
+    It frees what ended processes of this host held: its own, and those of a parent that was killed.
+    lost: the chunks of messages whose process has ended.
+    """
+    rescuer = build_rescuer(gristmill)
+
+    def free() -> None:
+        freed = rescuer.free_ended(host_prefix(), has_ended)
+        while not lost.empty():
+            # Not claimed when their process ended: nobody holds them, and the message is gone.
+            addresses = lost.get()
+            try:
+                freed += rescuer.resend_lost(addresses)
+            except Unavailable:
+                lost.put(addresses)
+                raise
+        if freed:
+            gristmill.notifier.due()
+            gristmill.counters.flush()
+
+    return [(LOOK_EVERY, free)]
 
 
 def warm_up(gristmill: Gristmill) -> None:

@@ -45,7 +45,11 @@ def make_celery(settings: Settings, *, confirm: bool) -> Celery:
         accept_content=["json"],
         # A message is acknowledged after the chunk ended; a second delivery finds its dispatch number spent.
         task_acks_late=True,
-        task_reject_on_worker_lost=True,
+        # A chunk whose process was lost is freed in Postgres and sent anew; its message has done its work. Rejected, it
+        # would come again for nothing, and Celery would tell nobody that the task has failed.
+        task_reject_on_worker_lost=False,
+        # Seconds until a process that has ended counts as lost: there is no result that could still arrive.
+        worker_lost_wait=0.5,
         worker_prefetch_multiplier=1,
         # There is no result backend: the truth about jobs is in Postgres.
         task_ignore_result=True,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 keys = typer.Typer(no_args_is_help=True, help="API keys, kept hashed in this host's database.")
 
 
-Scope = Literal["read", "write", "admin"]
+Permission = Literal["read", "write", "admin"]
 
 
 def add(app: typer.Typer) -> None:
@@ -34,7 +34,7 @@ def up(
         bool, typer.Option("--foreground", help="Stay until Ctrl-C or SIGTERM, and stop everything then.")
     ] = False,
 ) -> None:
-    """Start Postgres, a broker, dispatcher, API, worker and Flower on this machine."""
+    """Start Postgres, a broker, dispatcher, API, worker and Flower on this machine; exit with 4 if one is late."""
     stack = stack_of(session)
 
     def show(found: "StackStatus") -> None:
@@ -44,8 +44,11 @@ def up(
 
     if foreground:
         stack.foreground(show)
-    else:
-        show(stack.up())
+        return
+    found = stack.up()
+    show(found)
+    if not found.ok:
+        raise typer.Exit(4)
 
 
 def down(session: Session) -> None:
@@ -78,24 +81,28 @@ def migrate(session: Session) -> None:
 def create_key(
     session: Session,
     name: Annotated[str, typer.Argument(help="What the key is called in lists and logs.")],
-    scope: Annotated[Scope, typer.Option(help="Each scope includes the ones before it.")] = "write",
+    permission: Annotated[Permission, typer.Option(help="Each permission includes the ones before it.")] = "write",
+    scope: Annotated[Permission | None, typer.Option(help="Old name of --permission.", hidden=True)] = None,
 ) -> None:
     """Create a key and print it. It is shown this one time."""
     from gristmill.access import keys as store
 
+    if scope is not None:
+        session.output.note("--scope is now called --permission; the old name goes away in the next release")
+        permission = scope
     with _database(session) as database:
-        token = store.create_key(database, name, scope)
+        token = store.create_key(database, name, permission)
     if session.output.json:
-        session.output.document({"name": name, "scope": scope, "key": token})
+        session.output.document({"name": name, "scope": permission, "key": token})
         return
     # The key alone goes to standard output, so that a script can catch it.
     session.output.line(token)
-    session.output.note(f"key {name} with scope {scope}; it cannot be shown again")
+    session.output.note(f"key {name} with the permission {permission}; it cannot be shown again")
 
 
 @command(keys, "list")
 def list_keys(session: Session) -> None:
-    """List the keys: names, scopes, and when they were made and revoked."""
+    """List the keys: names, permissions (`scope`), and when they were made and revoked."""
     from gristmill.access import keys as store
 
     with _database(session) as database:

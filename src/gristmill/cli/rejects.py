@@ -23,7 +23,8 @@ def rejects(
     session: Session,
     job: Annotated[str, typer.Argument(metavar="JOB", help="Id of the job.")],
     format: Annotated[
-        Format | None, typer.Option("--format", "-f", help="Download as a file; csv can be mended and submitted again.")
+        Format | None,
+        typer.Option("--format", "-f", help="Download as a file; csv can be corrected and submitted again."),
     ] = None,
     out: Annotated[str | None, typer.Option("--out", "-o", metavar="FILE", help="- is standard output.")] = None,
     limit: Annotated[int | None, typer.Option("--limit", "-n", min=1, help="Default: 20; all with --json.")] = None,

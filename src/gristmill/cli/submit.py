@@ -35,7 +35,7 @@ def submit(
         bool, typer.Option("--quarantine", help="Keep records that do not fit aside and let the others go on.")
     ] = False,
     retry_of: Annotated[
-        str | None, typer.Option("--retry-of", metavar="JOB", help="These are the rejects of that job, mended.")
+        str | None, typer.Option("--retry-of", metavar="JOB", help="These are the rejects of that job, corrected.")
     ] = None,
     wait: WaitOption = False,
     timeout: Timeout = None,

@@ -40,7 +40,7 @@ class RecordCalls(JobCalls):
         on_conflict: "replace" (the default of the server) or "fail" where a record with the key exists.
         on_error: "reject" (the default of the server) or "quarantine": records that do not fit are kept aside, see
             ``rejects``, and the others go on.
-        retry_of: the id of the job whose rejects these are, mended.
+        retry_of: the id of the job whose rejects these are, corrected.
         priority: 0 to 9; 9 goes first.
         labels: what ``jobs(label=...)`` finds the job by.
         run_at: the earliest time to run, with an offset.

@@ -22,7 +22,7 @@ class RejectCalls(JobCalls):
         """Yield the rejects of a job, page by page as they are asked for.
 
         Each has ``record`` (index in the batch), ``line``, ``errors``, ``raw`` (as it was sent) and ``values``: the
-        record as a mapping, to be mended and submitted again with ``retry_of=job_id``; None where it could not be read
+        record as a mapping, to be corrected and submitted again with ``retry_of=job_id``; None where it cannot be read
         as one.
         """
         return self._pages(job_path(job_id, "rejects"), {"page_size": page_size}, "rejects")
@@ -33,7 +33,7 @@ class RejectCalls(JobCalls):
         """Write all rejects of a job to ``file`` in constant memory and return its size in bytes.
 
         file: a path, which is there when the download is complete and not before; or a binary file object.
-        format: "csv" (mend it, and submit it again as it is with ``retry_of=job_id``) or "ndjson"; for a path it is
+        format: "csv" (correct it, and submit it again as it is with ``retry_of=job_id``) or "ndjson"; for a path it is
         known by the suffix. Raises ConnectionFailed if the answer breaks off.
         """
         if isinstance(file, (str, os.PathLike)):

@@ -26,7 +26,7 @@ class Retry:
         if retry_after is not None and retry_after > self.longest_retry_after:
             return None
         grown: float = min(self.longest_delay, self.first_delay * 2 ** (attempt - 1))
-        # Half of the delay is random, so that clients that failed together do not come back together.
+        # Half of the delay is random, so that clients that failed at the same time do not repeat at the same time.
         jittered = grown * random.uniform(0.5, 1.0)
         return max(jittered, retry_after or 0.0)
 

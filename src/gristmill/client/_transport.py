@@ -1,14 +1,15 @@
 """Sends calls over HTTP, repeats those that may be repeated, and turns error answers into exceptions."""
 
+from __future__ import annotations
+
 import ssl
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import httpx
-
 from gristmill.client._bodies import Body
+from gristmill.client._httpx import httpx
 from gristmill.client._retry import REPEATED_STATUSES, Retry
 from gristmill.client.errors import ConnectionFailed, problem_of, retry_after_of
 

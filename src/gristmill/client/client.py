@@ -1,11 +1,12 @@
 """The client: one object per server, holding the connection pool."""
 
-from types import TracebackType
+from __future__ import annotations
 
-import httpx
+from types import TracebackType
 
 from gristmill.client._datasets import DatasetCalls
 from gristmill.client._exports import ExportCalls
+from gristmill.client._httpx import httpx
 from gristmill.client._records import RecordCalls
 from gristmill.client._rejects import RejectCalls
 from gristmill.client._retry import Retry
@@ -49,7 +50,7 @@ class Client(DatasetCalls, RecordCalls, RejectCalls, ExportCalls):
         """Close the connections."""
         self._transport.close()
 
-    def __enter__(self) -> "Client":
+    def __enter__(self) -> Client:
         return self
 
     def __exit__(

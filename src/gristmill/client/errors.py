@@ -18,10 +18,12 @@ ClientError
     └── WaitTimeout          it may still succeed
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import Any
 
-import httpx
+from gristmill.client._httpx import httpx
 
 
 class ClientError(Exception):
@@ -63,7 +65,7 @@ class Unauthenticated(Refused):
 
 
 class Forbidden(Refused):
-    """The API key does not have the scope."""
+    """The API key does not have the permission."""
 
 
 class NotFound(Refused):

@@ -1,7 +1,7 @@
 """Settings: flag > environment > ``.env`` > ``config.ini`` > default. The only reader of the environment.
 
 One rule names a setting everywhere: key ``port`` of section ``[api]`` in config.ini is the field ``api_port`` here and
-``GRISTMILL_API_PORT`` in the environment. ``config.ini`` documents every key; a test holds the two together.
+``GRISTMILL_API_PORT`` in the environment. ``config.ini`` documents every key; a test compares the two.
 """
 
 import configparser

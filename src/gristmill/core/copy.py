@@ -1,4 +1,4 @@
-"""COPY through psycopg2, which SQLAlchemy has no words for: blocks in, messages out, errors as they were raised."""
+"""COPY through psycopg2, as SQLAlchemy has no call for it: blocks in, messages out, errors as they were raised."""
 
 import contextlib
 import struct
@@ -10,9 +10,9 @@ from sqlalchemy import Connection
 # Frame of the binary format: https://www.postgresql.org/docs/18/sql-copy.html, "Binary Format".
 BINARY_HEAD = b"PGCOPY\n\xff\r\n\0" + struct.pack("!ii", 0, 0)
 BINARY_TAIL = struct.pack("!h", -1)
-# What psycopg2 asks for at once; more is copied once more on its way, and saves nothing.
+# Bytes that psycopg2 asks for at once; a larger value adds a copy and saves nothing.
 READ_BYTES = 64 * 1024
-# What one statement takes of large rows.
+# Bytes that one COPY statement takes at most, one large row aside.
 STATEMENT_BYTES = 32 * 1024 * 1024
 
 
@@ -38,8 +38,8 @@ def copy_in(connection: Connection, sql: str, blocks: Iterable[bytes | memoryvie
 def copy_rows(connection: Connection, sql: str, rows: Iterable[Sequence[bytes | memoryview]]) -> None:
     """Run ``sql``, a COPY … FROM STDIN (FORMAT binary), with rows of any size, each in blocks; no rows: do nothing.
 
-    It is run anew each 32 MiB: of a binary COPY Postgres holds up to a thousand rows in memory before it writes them,
-    as it counts the bytes of those in text form only.
+    It is run again for each 32 MiB: Postgres holds up to a thousand rows of a binary COPY in memory before it writes
+    them, as it only counts the bytes of rows in text form.
     """
     source = iter(rows)
     row = next(source, None)

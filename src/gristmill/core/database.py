@@ -1,19 +1,22 @@
 """The database port: engines, transactions, LISTEN. The only place that commits."""
 
 import contextlib
+import re
 import select
 import weakref
 from collections.abc import Iterator
 from typing import Any
 
 import psycopg2
+import psycopg2.errorcodes
 import psycopg2.extensions
+from pydantic_core import ValidationError
 from sqlalchemy import Connection, Engine, MetaData, create_engine, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from gristmill.core.errors import Contended, DatabaseUnavailable, StorageFull, Unavailable
+from gristmill.core.errors import Contended, DatabaseUnavailable, Internal, StorageFull, Unavailable
 
 SCHEMA = "gristmill"
 DATA_SCHEMA = "data"
@@ -21,6 +24,7 @@ MIN_PGVECTOR = (0, 8, 4)
 # Serialization failure, deadlock, lock not available, statement timeout (a wait for a lock counts as its time).
 CONTENDED = ("40001", "40P01", "55P03", "57014")
 DISK_FULL = "53100"
+_LINK = re.compile(r"\s*\(?\b(?:Background on this error at: )?https?://\S+")
 _MAY_CREATE = "SELECT has_tablespace_privilege(oid, 'CREATE') FROM pg_tablespace WHERE spcname = %s"
 
 metadata = MetaData(
@@ -39,8 +43,8 @@ class Database:
     """A pool of connections to one Postgres. ``url`` is a libpq URL; ``name`` shows up in pg_stat_activity.
 
     statement_timeout: seconds. idle_timeout: seconds that a client may be silent within a transaction before Postgres
-    ends it; until then the locks of a client that froze are in everybody's way. tablespace: where tables and indexes
-    that these connections make are put; empty for the database's own.
+    ends it; until then the locks of a frozen client block others. tablespace: where tables and indexes that these
+    connections make are put; empty for the database's own.
     """
 
     def __init__(
@@ -107,6 +111,11 @@ class Database:
         for connection in list(self._raw):
             connection.close()
 
+    def ping(self) -> None:
+        """Raise DatabaseUnavailable if Postgres does not answer."""
+        with self.autocommit() as connection:
+            connection.execute(text("SELECT 1"))
+
     def check_pgvector(self) -> None:
         """Raise Unavailable if pgvector is missing or older than 0.8.4 (index corruption and an overflow before it)."""
         with self.autocommit() as connection:
@@ -131,6 +140,15 @@ class Database:
         if found is None or not found[0]:
             what = "there is no such tablespace" if found is None else "the database user may create nothing in it"
             raise Unavailable(f"The tablespace {self._tablespace} cannot be used (database_tablespace): {what}")
+
+
+def set_time_limit(connection: Connection, seconds: float | None) -> None:
+    """Let statements take so long for the rest of the transaction; None: as long as the connection does by default.
+
+    0: as long as they need, for what grows with the size of a table.
+    """
+    limit = "DEFAULT" if seconds is None else f"'{int(seconds * 1000)}ms'"
+    connection.exec_driver_sql(f"SET LOCAL statement_timeout TO {limit}")
 
 
 class Listener:
@@ -158,7 +176,7 @@ class Listener:
         try:
             self._connection.poll()
         except psycopg2.Error as error:
-            raise DatabaseUnavailable(f"The connection to Postgres was lost: {error}") from error
+            raise DatabaseUnavailable(f"The connection to Postgres was lost: {_first_line(error)}") from error
         found = [(notify.channel, notify.payload) for notify in self._connection.notifies]
         self._connection.notifies.clear()
         return found
@@ -179,6 +197,29 @@ def is_lost_connection(error: BaseException) -> bool:
     # 57P01-57P05: shutting down, starting, or the session was ended; 25P03: it idled in a transaction; 08xxx:
     # connection; 53xxx: out of disk, memory, connections.
     return bool(code[:2] in ("08", "53") or code[:4] == "57P0" or code in ("25006", "25P03"))
+
+
+def internal_of(error: BaseException) -> Internal:
+    """Return the defect that ``error`` is, in a sentence for users: no SQL, no values, no links; log the error itself.
+
+    What a library of ours raised is named, what anybody else raised is quoted: it is a plugin's own word.
+    """
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    code = getattr(cause, "pgcode", None)
+    if code is not None:
+        try:
+            name = psycopg2.errorcodes.lookup(code).replace("_", " ").lower()
+        except KeyError:
+            name = "an error"
+        return Internal(f"Postgres refused a statement: {name} (SQLSTATE {code}); the log has the cause")
+    if isinstance(error, SQLAlchemyError | psycopg2.Error):
+        return Internal(f"A statement could not be carried out ({type(error).__name__}); the log has the cause")
+    if isinstance(error, ValidationError):
+        said = [f"{'.'.join(map(str, item['loc'])) or 'value'}: {item['msg']}" for item in error.errors()[:3]]
+        return Internal(f"{type(error).__name__}: {'; '.join(said)}")
+    # Only the first line: messages of libraries go on with code, advice and links.
+    said_first = _LINK.sub("", _first_line(error))[:500]
+    return Internal(f"{type(error).__name__}: {said_first}")
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
 """The one error tree. Domains raise these or their own subclasses; three translators turn them into answers.
 
     GristmillError
-    ├── Invalid               422  the request is well-formed but cannot be applied; carries the list of places
+    ├── Invalid               422  the request is well-formed but cannot be applied; carries the list of violations
     │   └── Malformed         400  the body cannot be read at all (broken JSON, CSV, encoding, page token)
     ├── Unauthenticated       401
     ├── Forbidden             403
@@ -11,10 +11,10 @@
     ├── TooLarge              413
     ├── UnsupportedMedia      415
     ├── TooMany               429  carries Retry-After
-    ├── Unavailable           503  retryable: a service that should be there is not; carries Retry-After
+    ├── Unavailable           503  retryable: a service does not answer; carries Retry-After
     │   ├── DatabaseUnavailable    Postgres itself
     │   │   └── StorageFull        it has no room on disk
-    │   └── Contended              a lock was not to be had, or a deadlock was ended
+    │   └── Contended              a lock was not granted in time, or a deadlock was ended
     └── Internal              500  a defect: the cause is logged, never shown
 
 ``code`` is stable and documented; ``kind`` groups codes; ``retryable`` says whether the same thing may work later.
@@ -32,7 +32,7 @@ MAX_LISTED = 100
 class Violation:
     """One thing that is wrong: where (JSON pointer), what (stable code), why (a sentence that shows the value).
 
-    record: index of the record in the request, from 0, or None when the place is not in a record.
+    record: index of the record in the request, from 0, or None when the violation is not in a record.
     line: line in a CSV or NDJSON body, from 1.
     field: the name of the field.
     """
@@ -57,7 +57,7 @@ class GristmillError(Exception):
     title: ClassVar[str] = "Internal error"
     retryable: ClassVar[bool] = False
     costs_attempt: ClassVar[bool] = True
-    """False for what says nothing about the chunk that met it: it waits for as long as that takes."""
+    """False for what is not the chunk's fault: the chunk waits until it is over, and no attempt is counted."""
 
     def __init__(self, detail: str, **extra: Any) -> None:
         super().__init__(detail)
@@ -186,14 +186,14 @@ class Unavailable(_Later):
 
 
 class DatabaseUnavailable(Unavailable):
-    """Postgres cannot be reached or is out of resources: no attempt is counted, whatever waits goes on afterwards."""
+    """Postgres cannot be reached or is out of resources: no attempt is counted, and work goes on once it is back."""
 
     code = "database_unavailable"
     costs_attempt = False
 
 
 class StorageFull(DatabaseUnavailable):
-    """Postgres has no room on disk for what was to be written: that waits until there is room, without an end."""
+    """Postgres has no room on disk for what was to be written: the chunk waits until there is room, however long."""
 
     code = "storage_full"
     title = "No room on disk"
@@ -203,7 +203,7 @@ class StorageFull(DatabaseUnavailable):
 
 
 class Contended(Unavailable):
-    """Postgres gave up on a lock, or chose the transaction to end a deadlock: the next attempt will likely pass."""
+    """Postgres gave up on a lock, or ended the transaction to resolve a deadlock: the next attempt may succeed."""
 
     code = "contended"
 

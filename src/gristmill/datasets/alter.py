@@ -18,8 +18,6 @@ _CHANGEABLE = (
 )  # fmt: skip
 _MEMBERS = ("add_fields", "alter_fields", "keep")
 _FIXED = ("name", "key", "time_field", "embedding", "text_search", "input", "pipeline")
-# Digits before the point that an integer may have.
-_INT64_DIGITS = 19
 
 
 def alter_contract(old: Contract, change: Any, steps: StepRegistry | None = None) -> Contract:
@@ -101,7 +99,7 @@ def _check_members(change: Any) -> Iterator[Violation]:
 
 
 def _check_added(old: Contract, added: list[FieldSpec], field: FieldSpec, pointer: str) -> Iterator[Violation]:
-    names = {other.name for other in (*old.fields, *old.client_fields, *added)}
+    names = {other.name for other in (*old.fields, *old.input_columns, *added)}
     if field.name in names:
         reason = f"The name {shorten(field.name)} is used by another field already"
         yield Violation(f"{pointer}/name", "duplicate", reason, field=field.name)
@@ -136,7 +134,7 @@ def _alter_field(old: Contract, altered: dict[str, FieldSpec], body: Any, pointe
     after = checks.read_field({key: value for key, value in merged.items() if value is not None}, pointer)
     if isinstance(after, list):
         return after
-    if before.type == "integer" and after.type == "decimal":
+    if before.type != after.type:
         after = checks.with_defaults(after, old)
     return list(_check_widening(old, before, after, pointer)) or after
 
@@ -145,34 +143,17 @@ def _check_widening(old: Contract, before: FieldSpec, after: FieldSpec, pointer:
     def violation(member: str, reason: str) -> Violation:
         return Violation(f"{pointer}/{member}", "not_a_widening", reason, field=before.name)
 
-    if after.type != before.type and (before.type, after.type) != ("integer", "decimal"):
-        yield violation("type", f"{before.type} cannot become {after.type}: only integer can become decimal")
+    if after.type != before.type and after.type not in TYPES[before.type].becomes:
+        valid = ", ".join(f"{name} can become {other}" for name, kind in TYPES.items() for other in kind.becomes)
+        yield violation("type", f"{before.type} cannot become {after.type}: only {valid}")
         return
     if after.required and not before.required:
         yield violation("required", "An optional field cannot become required: records that are there may lack it")
     if before.required and not after.required and before.name in old.key:
         yield violation("required", "A field of the key stays required")
-    for member, default in (("max_length", contract.DEFAULT_MAX_LENGTH), ("max_bytes", contract.DEFAULT_MAX_BYTES)):
-        low, high = getattr(before, member) or default, getattr(after, member) or default
-        if high < low:
-            yield violation(member, f"{high} is smaller than {low}: a limit can only be widened")
-    yield from _check_digits(before, after, pointer)
+    for member, reason in TYPES[after.type].check_widening(before, after):
+        yield violation(member, reason)
     yield from _check_bounds(before, after, pointer)
-
-
-def _check_digits(before: FieldSpec, after: FieldSpec, pointer: str) -> Iterator[Violation]:
-    if after.type != "decimal" or after.precision is None:
-        return
-    whole, scale = after.precision - (after.scale or 0), after.scale or 0
-    if before.type == "integer":
-        need_whole, need_scale = _INT64_DIGITS, 0
-    elif before.precision is None:
-        need_whole = need_scale = contract.MAX_DIGITS
-    else:
-        need_whole, need_scale = before.precision - (before.scale or 0), before.scale or 0
-    if whole < need_whole or scale < need_scale:
-        reason = f"{whole} digits before and {scale} after the point are fewer than {need_whole} and {need_scale}"
-        yield Violation(f"{pointer}/precision", "not_a_widening", reason, field=before.name)
 
 
 def _check_bounds(before: FieldSpec, after: FieldSpec, pointer: str) -> Iterator[Violation]:
@@ -181,12 +162,8 @@ def _check_bounds(before: FieldSpec, after: FieldSpec, pointer: str) -> Iterator
         if now is None or now == was:
             continue
         if was is not None:
-            low, high = _parsed(after, was), _parsed(after, now)
+            low, high = TYPES[after.type].bound(after, was), TYPES[after.type].bound(after, now)
             if (high <= low) if member == "minimum" else (high >= low):
                 continue
         reason = f"{member} {shorten(now)} is narrower than {'none' if was is None else shorten(was)}"
         yield Violation(f"{pointer}/{member}", "not_a_widening", reason, field=before.name)
-
-
-def _parsed(field: FieldSpec, bound: Any) -> Any:
-    return TYPES[field.type].parse(field.without_bounds(), bound)

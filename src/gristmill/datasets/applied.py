@@ -12,6 +12,7 @@ from gristmill.datasets.describe import shorten
 from gristmill.datasets.errors import UnknownDataset
 from gristmill.datasets.lookup import Dataset, DatasetLookup
 from gristmill.datasets.version_checks import is_applied
+from gristmill.kit.caches import SharedCache
 
 MAX_KNOWN = 10_000
 
@@ -29,7 +30,7 @@ class AppliedDatasets:
 
     def __init__(self, datasets: DatasetLookup) -> None:
         self._datasets = datasets
-        self._known: dict[str, Dataset] = {}
+        self._known: SharedCache[str, Dataset] = SharedCache(MAX_KNOWN)
 
     @contextlib.contextmanager
     def reading(self, connection: Connection, name: str) -> Iterator[AppliedDataset]:
@@ -47,7 +48,7 @@ class AppliedDatasets:
         return self._known.get(name)
 
     def forget(self, name: str) -> None:
-        self._known.pop(name, None)
+        self._known.pop(name)
 
     def _find(self, connection: Connection, name: str) -> AppliedDataset:
         known = self._known.get(name)
@@ -59,10 +60,7 @@ class AppliedDatasets:
             if applied is None:
                 return AppliedDataset(dataset, False)
             dataset = replace(self._datasets.by_id(connection, dataset.id, applied["version"]), state=dataset.state)
-        if len(self._known) >= MAX_KNOWN:
-            self._known.clear()
-        self._known[name] = dataset
-        return AppliedDataset(dataset, True)
+        return AppliedDataset(self._known.put(name, dataset), True)
 
 
 @contextlib.contextmanager

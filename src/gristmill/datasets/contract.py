@@ -1,4 +1,4 @@
-"""The contract of a dataset as frozen values: fields, key, time field, embedding. The checks are in ``contract``."""
+"""The contract of a dataset as frozen values: fields, key, time field, embedding. ``contract_checks`` has the rules."""
 
 import json
 from functools import cached_property
@@ -6,25 +6,24 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_serializer
 
+# The list of types: each name is that of a file in ``types/`` that holds all there is to know of the type.
 TypeName = Literal[
-    "text", "integer", "float", "decimal", "boolean", "timestamp", "date", "uuid", "json", "vector", "image"
+    "text",
+    "integer",
+    "float",
+    "decimal",
+    "boolean",
+    "timestamp",
+    "date",
+    "uuid",
+    "json",
+    "vector",
+    "image",
 ]
 Metric = Literal["cosine", "l2", "inner_product"]
 VectorStorage = Literal["vector", "halfvec"]
 EMBEDDING_COLUMN = "_embedding"
 TEXT_COLUMN = "_text"
-SYSTEM_COLUMNS = ("_id", "_seq", "_ord")
-
-DEFAULT_MAX_LENGTH = 65_536
-# Text of a key is an entry of a B-tree, whose entries end at about 2,700 bytes; see contract_checks.MAX_KEY_BYTES.
-DEFAULT_KEY_MAX_LENGTH = 255
-DEFAULT_MAX_BYTES = 1024 * 1024
-MAX_DIGITS = 38
-# The graph of a vector index holds no longer ones, by how their numbers are stored.
-MAX_DIMENSIONS = 2000
-MAX_HALF_DIMENSIONS = 4000
-# The largest number that halfvec holds.
-FLOAT16_MAX = 65504.0
 
 
 class FieldSpec(BaseModel):
@@ -57,6 +56,30 @@ class FieldSpec(BaseModel):
     def without_bounds(self) -> "FieldSpec":
         """Return the same field with neither minimum nor maximum: what a bound itself is checked against."""
         return self.model_copy(update={"minimum": None, "maximum": None})
+
+    @property
+    def must_be_given(self) -> bool:
+        """Whether every record has to name the field, be it as null."""
+        return self.required
+
+
+class EmbeddingColumn(FieldSpec):
+    """The column of the vectors that records are searched by: like a field of type vector, and fit for distances.
+
+    metric, storage: as in EmbeddingSpec.
+    """
+
+    metric: Metric
+    storage: VectorStorage
+
+    @property
+    def must_be_given(self) -> bool:
+        # A record without a vector is found by no search: that has to be said, not to come of a misspelt member.
+        return True
+
+
+# The job's number and the record's place in the job: columns of every table.
+SUBMISSION_COLUMNS = tuple(FieldSpec(name=name, type="integer", required=True) for name in ("_seq", "_ord"))
 
 
 class EmbeddingSpec(BaseModel):
@@ -112,7 +135,7 @@ class StepBody(BaseModel):
 
 
 class Contract(BaseModel):
-    """A checked contract. Build it with ``contract.parse_contract`` or, from storage, ``load_contract``."""
+    """A checked contract. Build it with ``contract_parser.parse_contract`` or, from storage, ``load_contract``."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -130,6 +153,10 @@ class Contract(BaseModel):
     def _by_name(self) -> dict[str, FieldSpec]:
         return {field.name: field for field in self.fields}
 
+    @cached_property
+    def _columns_by_name(self) -> dict[str, FieldSpec]:
+        return {column.name: column for column in (*self.input_columns, *self.columns, *SUBMISSION_COLUMNS)}
+
     def field(self, name: str) -> FieldSpec:
         """Return the field called ``name``. Raises KeyError; ask ``has_field`` first for names that users wrote."""
         return self._by_name[name]
@@ -138,18 +165,50 @@ class Contract(BaseModel):
         return name in self._by_name
 
     @cached_property
-    def client_fields(self) -> tuple[FieldSpec, ...]:
-        """What clients send: the members of ``input``, or all fields that are not computed."""
+    def embedding_column(self) -> EmbeddingColumn | None:
+        """The column of the vectors that records are searched by, or None for a dataset without an embedding."""
+        if self.embedding is None:
+            return None
+        return EmbeddingColumn(
+            name=EMBEDDING_COLUMN,
+            type="vector",
+            dimensions=self.embedding.dimensions,
+            metric=self.embedding.metric,
+            storage=self.embedding.storage,
+        )
+
+    @cached_property
+    def columns(self) -> tuple[FieldSpec, ...]:
+        """What the dataset stores of a record: the fields, then the vector that it is searched by."""
+        return self.fields if self.embedding_column is None else (*self.fields, self.embedding_column)
+
+    @cached_property
+    def input_fields(self) -> tuple[FieldSpec, ...]:
+        """What the pipeline starts from: the members of ``input``, or all fields that are not computed."""
         if self.input is None:
             return tuple(field for field in self.fields if not field.computed)
         return tuple(self.field(item) if isinstance(item, str) else item for item in self.input)
 
     @cached_property
-    def input_contract(self) -> "Contract":
-        """The contract of what clients send, whose fields are the columns of payloads; mostly this one."""
-        if self.client_fields == self.fields:
-            return self
-        return Contract(name=self.name, fields=self.client_fields, key=self.key, embedding=self.embedding)
+    def input_columns(self) -> tuple[FieldSpec, ...]:
+        """What clients send of a record, the columns of payloads: ``input_fields``, then the vector if they send it."""
+        return self._with_vectors(self.input_fields)
+
+    @cached_property
+    def output_columns(self) -> tuple[FieldSpec, ...]:
+        """What is validated after the last step of the pipeline: the fields, then the vector if clients send it."""
+        return self._with_vectors(self.fields)
+
+    def _with_vectors(self, fields: tuple[FieldSpec, ...]) -> tuple[FieldSpec, ...]:
+        column = self.embedding_column if self.takes_vectors else None
+        return fields if column is None else (*fields, column)
+
+    def column(self, name: str) -> FieldSpec:
+        """Return the column called ``name``: one of ``columns`` or ``input_columns``, ``_seq`` or ``_ord``.
+
+        Raises KeyError.
+        """
+        return self._columns_by_name[name]
 
     @property
     def has_pipeline(self) -> bool:

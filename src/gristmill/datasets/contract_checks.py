@@ -3,22 +3,17 @@
 import json
 from collections.abc import Iterator
 from typing import Any, TypeVar
-from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import BaseModel, ValidationError
 
 from gristmill.core.errors import Violation
-from gristmill.datasets import contract as limits
 from gristmill.datasets.contract import Contract, FieldSpec
-from gristmill.datasets.describe import explain, shorten
+from gristmill.datasets.describe import shorten
 from gristmill.datasets.retention_period import parse_retention_period
 from gristmill.datasets.types import TYPES
 from gristmill.kit.identifiers import is_name
 
 MAX_FIELDS = 250
-MAX_TEXT_LENGTH = 1_048_576
-# An image travels as one record of one chunk, and chunks end at 8 MiB.
-MAX_IMAGE_BYTES = 4 * 1024 * 1024
 # An entry of a B-tree must fit a third of a page (2,704 bytes), with its header and the time field beside the key.
 MAX_KEY_BYTES = 2600
 # Members of a filter beside the names of fields; see where.
@@ -33,16 +28,13 @@ _LATER = ("parents",)
 Model = TypeVar("Model", bound=BaseModel)
 _NAME_RULE = "a lower-case letter, then up to 47 of a-z, 0-9 and _"
 
-# Which limits apply to which types; the type says itself whether it takes minimum and maximum.
+# Which types the limits of fields apply to.
 _LIMITS = {
-    "max_length": ("text",),
-    "precision": ("decimal",),
-    "scale": ("decimal",),
-    "zone": ("timestamp",),
-    "dimensions": ("vector",),
-    "max_bytes": ("image",),
-    "minimum": tuple(name for name, spec in TYPES.items() if spec.bounded),
-    "maximum": tuple(name for name, spec in TYPES.items() if spec.bounded),
+    **{
+        member: tuple(name for name, kind in TYPES.items() if member in kind.limits)
+        for member in ("max_length", "precision", "scale", "zone", "dimensions", "max_bytes")
+    },
+    **dict.fromkeys(("minimum", "maximum"), tuple(name for name, kind in TYPES.items() if kind.bounded)),
 }
 
 
@@ -87,12 +79,7 @@ def _structure_place(item: Any, pointer: str) -> Violation:
 
 
 def with_defaults(field: FieldSpec, contract: Contract) -> FieldSpec:
-    indexed = field.name in contract.key or field.filterable
-    if field.type == "text" and indexed and field.max_length is None:
-        return field.model_copy(update={"max_length": limits.DEFAULT_KEY_MAX_LENGTH})
-    if field.type == "decimal" and field.precision is not None and field.scale is None:
-        return field.model_copy(update={"scale": 0})
-    return field
+    return TYPES[field.type].with_defaults(field, indexed=field.name in contract.key or field.filterable)
 
 
 def check_contract(contract: Contract) -> Iterator[Violation]:
@@ -150,14 +137,14 @@ def check_keep(contract: Contract) -> Iterator[Violation]:
 
 
 def check_size(contract: Contract) -> Iterator[Violation]:
-    """Yield a place if the contract has more fields than a table should have columns."""
+    """Yield a violation if the contract has more fields than a table should have columns."""
     if len(contract.fields) > MAX_FIELDS:
         reason = f"{len(contract.fields)} fields are too many: a dataset has at most {MAX_FIELDS}"
         yield Violation("/fields", "too_many", reason, field="fields")
 
 
 def check_names(fields: tuple[FieldSpec, ...]) -> Iterator[Violation]:
-    """Yield a place for every name that occurs a second time."""
+    """Yield a violation for every name that occurs a second time."""
     seen: set[str] = set()
     for index, field in enumerate(fields):
         if field.name in seen:
@@ -178,68 +165,30 @@ def check_field(field: FieldSpec, pointer: str) -> Iterator[Violation]:
         yield violation("name", "reserved_name", f"{shorten(field.name)} is a word of the filter language")
     elif not is_name(field.name):
         yield violation("name", "bad_name", f"{shorten(field.name)} is not a name: {_NAME_RULE}")
+    kind = TYPES[field.type]
     for member, types in _LIMITS.items():
         if getattr(field, member) is not None and field.type not in types:
             yield violation(
                 member, "not_applicable", f"{member} does not apply to {field.type}, only to: {', '.join(types)}"
             )
-    if field.filterable and not TYPES[field.type].comparable:
+    if field.filterable and not kind.comparable:
         yield violation("filterable", "not_applicable", f"A field of type {field.type} cannot be filterable")
-    for member, low, high in (
-        ("max_length", 1, MAX_TEXT_LENGTH),
-        ("precision", 1, limits.MAX_DIGITS),
-        ("scale", 0, limits.MAX_DIGITS if field.precision is None else field.precision),
-        ("max_bytes", 1, MAX_IMAGE_BYTES),
-    ):
-        value = getattr(field, member)
-        if value is not None and not low <= value <= high:
-            yield violation(member, "out_of_range", f"{shorten(value)} is not from {low} to {high}")
-    if field.scale is not None and field.precision is None:
-        yield violation("scale", "not_applicable", "scale needs a precision beside it")
-    if field.type == "vector":
-        yield from check_dimensions(field.dimensions, f"{pointer}/dimensions", field.name)
-    zone_fits = field.zone is None or _is_zone(field.zone)
-    if not zone_fits:
-        yield violation("zone", "unknown_zone", f"{shorten(field.zone)} is not an IANA time zone such as Europe/Berlin")
-    elif TYPES[field.type].bounded and not (field.type == "decimal" and _digits_are_wrong(field)):
+    mistakes = list(kind.check(field))
+    yield from (violation(*mistake) for mistake in mistakes)
+    if kind.bounded and not mistakes:
         yield from _check_bounds(field, pointer)
 
 
-def check_dimensions(
-    dimensions: int | None, pointer: str, name: str, most: int = limits.MAX_DIMENSIONS
-) -> Iterator[Violation]:
-    """Yield what is wrong with the length of a vector."""
-    if dimensions is None:
-        yield Violation(pointer, "missing", "dimensions is missing: the length of the vectors", field=name)
-    elif dimensions < 1:
-        yield Violation(pointer, "out_of_range", f"{dimensions} is not from 1 to {most}", field=name)
-    elif dimensions > most:
-        reason = f"{shorten(dimensions)}: more than {most} dimensions are not supported"
-        if name == "dimensions" and most < dimensions <= limits.MAX_HALF_DIMENSIONS:
-            reason += ' with this storage; "storage": "halfvec" takes up to 4000'
-        yield Violation(pointer, "not_supported", reason, field=name)
-
-
-def _is_zone(name: str) -> bool:
-    # The set is asked first: ZoneInfo opens files, and a name could try to be a path.
-    return name in available_timezones() and ZoneInfo(name) is not None
-
-
-def _digits_are_wrong(field: FieldSpec) -> bool:
-    precision = limits.MAX_DIGITS if field.precision is None else field.precision
-    return not (1 <= precision <= limits.MAX_DIGITS and 0 <= (field.scale or 0) <= precision)
-
-
 def _check_bounds(field: FieldSpec, pointer: str) -> Iterator[Violation]:
-    parsed = {}
+    parsed, kind = {}, TYPES[field.type]
     for member in ("minimum", "maximum"):
         value = getattr(field, member)
         if value is None:
             continue
         try:
-            parsed[member] = TYPES[field.type].parse(field.without_bounds(), value)
+            parsed[member] = kind.bound(field, value)
         except ValidationError as error:
-            code, reason = explain(field.without_bounds(), error.errors()[0])
+            code, reason = kind.explain(field.without_bounds(), error.errors()[0])
             yield Violation(f"{pointer}/{member}", code, f"{member}: {reason}", field=field.name)
     if len(parsed) == 2 and parsed["minimum"] > parsed["maximum"]:
         reason = f"minimum {shorten(field.minimum)} is above maximum {shorten(field.maximum)}: nothing would be valid"
@@ -258,9 +207,8 @@ def check_indexed(contract: Contract) -> Iterator[Violation]:
             yield unknown_field(pointer, name, contract)
         else:
             field = contract.fields[positions[name]]
-            size += _entry_bytes(field)
-            # Equality of floating-point numbers is no identity that users could rely on.
-            if not TYPES[field.type].comparable or field.type == "float":
+            size += TYPES[field.type].entry_bytes(field)
+            if not TYPES[field.type].may_be_key:
                 reason = f"A field of type {field.type} cannot be in the key"
                 yield Violation(pointer, "not_a_key_type", reason, field=name)
             if not field.required:
@@ -270,16 +218,10 @@ def check_indexed(contract: Contract) -> Iterator[Violation]:
         reason = f"The key may take {size} bytes, more than the {MAX_KEY_BYTES} of an index: lower its max_length"
         yield Violation("/key", "too_long", reason, field="key")
     for field in contract.fields:
-        if field.filterable and _entry_bytes(field) > MAX_KEY_BYTES:
-            reason = f"A filterable text has at most {MAX_KEY_BYTES // 4 - 1} characters, not {field.max_length}"
+        if field.filterable and TYPES[field.type].entry_bytes(field) > MAX_KEY_BYTES:
+            most = MAX_KEY_BYTES // 4 - 1
+            reason = f"A filterable {field.type} has at most {most} characters, not {field.max_length}"
             yield Violation(f"/fields/{positions[field.name]}/max_length", "too_long", reason, field=field.name)
-
-
-def _entry_bytes(field: FieldSpec) -> int:
-    """Return how many bytes a value takes in an index at most; UTF-8 has up to 4 bytes a character."""
-    if field.type == "text":
-        return 4 * (field.max_length or limits.DEFAULT_MAX_LENGTH) + 4
-    return 32 if field.type == "decimal" else 16
 
 
 def unknown_field(pointer: str, name: str, contract: Contract) -> Violation:
@@ -293,6 +235,7 @@ def _check_time_field(contract: Contract, name: str) -> Iterator[Violation]:
     field = next((field for field in contract.fields if field.name == name), None)
     if field is None:
         yield unknown_field("/time_field", name, contract)
-    elif field.type not in ("timestamp", "date"):
-        reason = f"The time field must be a timestamp or a date, and {name} is of type {field.type}"
+    elif not TYPES[field.type].is_time:
+        valid = " or ".join(f"a {kind.name}" for kind in TYPES.values() if kind.is_time)
+        reason = f"The time field must be {valid}, and {name} is of type {field.type}"
         yield Violation("/time_field", "wrong_type", reason, field=name)

@@ -8,8 +8,6 @@ from gristmill.core.errors import Invalid, Violation
 from gristmill.datasets import contract_checks as checks
 from gristmill.datasets.alter import alter_contract
 from gristmill.datasets.contract import (
-    MAX_DIMENSIONS,
-    MAX_HALF_DIMENSIONS,
     Contract,
     EmbeddingSpec,
     FieldSpec,
@@ -18,6 +16,7 @@ from gristmill.datasets.contract import (
 )
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.pipeline import check_pipeline
+from gristmill.datasets.types import TYPES
 from gristmill.transforms.registry import StepRegistry
 
 __all__ = ["Contract", "EmbeddingSpec", "FieldSpec", "alter_contract", "load_contract", "parse_contract"]
@@ -77,8 +76,12 @@ def _check_embedding(
     """Return the embedding with embedder and dimensions filled in, or what is wrong with it."""
     where = "/embedding"
     if embedding.from_ is None:
-        most = MAX_HALF_DIMENSIONS if embedding.storage == "halfvec" else MAX_DIMENSIONS
-        violations = list(checks.check_dimensions(embedding.dimensions, f"{where}/dimensions", "dimensions", most))
+        column = contract.embedding_column
+        assert column is not None
+        violations = [
+            Violation(f"{where}/{member}", code, reason, field=member)
+            for member, code, reason in TYPES[column.type].check(column)
+        ]
         if embedding.embedder is not None:
             reason = "An embedder needs from, the list of text fields that it reads"
             violations.append(Violation(f"{where}/embedder", "not_applicable", reason, field="embedder"))
@@ -112,6 +115,6 @@ def _check_sources(contract: Contract, names: tuple[str, ...], pointer: str, pur
             yield Violation(where, "duplicate", f"from names {shorten(name)} twice", field=name)
         elif name not in types:
             yield checks.unknown_field(where, name, contract)
-        elif types[name] != "text":
+        elif not TYPES[types[name]].embeddable:
             reason = f"{purpose} a field of type {types[name]} is not supported: {name} is no text"
             yield Violation(where, "not_supported", reason, field=name)

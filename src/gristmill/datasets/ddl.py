@@ -1,6 +1,6 @@
 """The table of a dataset: its columns and indexes as SQLAlchemy sees them, and the DDL that makes, changes, drops it.
 
-No table ever has a vector index that a write must feed; ``search`` builds those over sealed ranges, one by one.
+No table ever has a vector index that a write must update; ``search`` builds those over sealed ranges, one by one.
 """
 
 import contextlib
@@ -10,14 +10,13 @@ from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
-from pgvector.sqlalchemy import HALFVEC, VECTOR
 from sqlalchemy import Connection
 from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateColumn, CreateIndex
 
 from gristmill.core.database import DATA_SCHEMA
-from gristmill.datasets.contract import EMBEDDING_COLUMN, TEXT_COLUMN, Contract, FieldSpec, TextSearchSpec
+from gristmill.datasets.contract import TEXT_COLUMN, Contract, FieldSpec, TextSearchSpec
 from gristmill.datasets.errors import TableBusy, TableExists
 from gristmill.datasets.types import TYPES
 from gristmill.kit.identifiers import quote
@@ -54,9 +53,7 @@ def record_table(contract: Contract) -> sa.Table:
         sa.Column("_seq", sa.BigInteger, nullable=False),
         sa.Column("_ord", sa.BigInteger, nullable=False),
     ]
-    if contract.embedding is not None:
-        kind = HALFVEC if contract.vector_storage == "halfvec" else VECTOR
-        columns.append(sa.Column(EMBEDDING_COLUMN, kind(contract.vector_dimensions)))
+    columns += [_column(column) for column in contract.columns if not contract.has_field(column.name)]
     if contract.text_search is not None:
         columns.append(sa.Column(TEXT_COLUMN, TSVECTOR, sa.Computed(_words(contract.text_search), persisted=True)))
     table = sa.Table(name, sa.MetaData(), *columns, schema=DATA_SCHEMA, postgresql_with=_STORAGE)
@@ -96,22 +93,20 @@ def _words(spec: TextSearchSpec) -> str:
 
 
 def _filter_index(contract: Contract, field: FieldSpec) -> str:
-    # The field's place and not its name: both names together could exceed Postgres' 63 bytes. Fields keep their places.
+    # The field's position and not its name: both names joined could exceed Postgres' 63 bytes. Positions never change.
     return f"{contract.name}__f{contract.fields.index(field)}"
 
 
-def plain_vectors(contract: Contract) -> list[str]:
-    """Return the vector columns to store in the row itself: the embedding first, as long as the row fits a page."""
-    sizes = {field.name: 8 + 4 * (field.dimensions or 0) for field in contract.fields if field.type == "vector"}
-    free = _MAX_ROW_BYTES - _ROW_OVERHEAD - 24 * (len(contract.fields) - len(sizes)) - 18 * len(sizes)
+def plain_columns(contract: Contract) -> list[str]:
+    """Return the columns to store in the row itself: the embedding first, as long as the row fits a page."""
+    sizes = {column.name: TYPES[column.type].plain_bytes(column) for column in contract.columns}
+    free = _MAX_ROW_BYTES - _ROW_OVERHEAD - sum(24 if sizes[field.name] is None else 18 for field in contract.fields)
     if contract.text_search is not None:
         free -= 24
-    if contract.vector_dimensions is not None:
-        width = 2 if contract.vector_storage == "halfvec" else 4
-        sizes = {EMBEDDING_COLUMN: 8 + width * contract.vector_dimensions, **sizes}
     chosen = []
-    for name, size in sizes.items():
-        if size <= min(free, 8 + 4 * MAX_PLAIN_DIMENSIONS):
+    for name in sorted(sizes, key=contract.has_field):
+        size = sizes[name]
+        if size is not None and size <= min(free, 8 + 4 * MAX_PLAIN_DIMENSIONS):
             chosen.append(name)
             free -= size
     return chosen
@@ -131,7 +126,7 @@ def create_table(connection: Connection, contract: Contract, dataset_id: uuid.UU
     with _ddl(connection):
         table.create(connection, checkfirst=False)
         _execute(connection, f"COMMENT ON TABLE {_quoted(contract.name)} IS '{_comment(dataset_id)}'")
-        for name in plain_vectors(contract):
+        for name in plain_columns(contract):
             _set_storage(connection, contract.name, name, "PLAIN")
 
 
@@ -182,7 +177,7 @@ def apply_alter(connection: Connection, old: Contract, new: Contract) -> None:
         if actions:
             _execute(connection, f"ALTER TABLE {_quoted(new.name)} {', '.join(actions)}")
         _alter_indexes(connection, old_table, new_table)
-        before_plain, after_plain = plain_vectors(old), plain_vectors(new)
+        before_plain, after_plain = plain_columns(old), plain_columns(new)
         for name in before_plain:
             if name not in after_plain:
                 # Rows with more columns leave less room. Rows that are there already stay as they are.
@@ -205,6 +200,11 @@ def _set_storage(connection: Connection, table: str, column: str, storage: str) 
     _execute(connection, f"ALTER TABLE {_quoted(table)} ALTER COLUMN {quote(column)} SET STORAGE {storage}")
 
 
+def quoted_table(contract: Contract) -> str:
+    """Return the name of the dataset's table as statements take it."""
+    return _quoted(contract.name)
+
+
 def _quoted(name: str) -> str:
     return f"{quote(DATA_SCHEMA)}.{quote(name)}"
 
@@ -219,7 +219,7 @@ def _execute(connection: Connection, sql: str) -> None:
 
 @contextlib.contextmanager
 def _ddl(connection: Connection) -> Iterator[None]:
-    """Bound how long DDL waits for locks, as everybody who wants to read queues up behind it meanwhile.
+    """Limit how long DDL waits for locks, because every reader has to wait behind it.
 
     Rewriting a large table may take longer than other statements may: the time limit of the worker ends it.
     """

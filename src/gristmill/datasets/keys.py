@@ -6,7 +6,7 @@ from pydantic_core import ValidationError, from_json
 
 from gristmill.core.errors import Conflict, Invalid, Violation
 from gristmill.datasets.contract_parser import Contract, FieldSpec
-from gristmill.datasets.describe import explain, shorten
+from gristmill.datasets.describe import shorten
 from gristmill.datasets.types import TYPES
 
 
@@ -64,11 +64,12 @@ def _values(fields: tuple[FieldSpec, ...], values: list[Any], pointer: str) -> t
     parsed: list[Any] = []
     violations: list[Violation] = []
     for field, value in zip(fields, values, strict=True):
+        kind = TYPES[field.type]
         try:
-            # A key is looked up, not stored: a value beyond the limits is simply nobody's key.
-            parsed.append(TYPES[field.type].parse(field.without_bounds(), value))
+            # A key is looked up, not stored: no record has a key with a value beyond the limits.
+            parsed.append(kind.parse(field.without_bounds(), value))
         except ValidationError as error:
-            code, reason = explain(field, error.errors()[0])
+            code, reason = kind.explain(field, error.errors()[0])
             violations.append(Violation(pointer, code, f"{field.name}: {reason}", field=field.name))
     if violations:
         raise Invalid(f"The key is not valid: {violations[0].reason}", violations)

@@ -12,6 +12,7 @@ from gristmill.datasets.contract import Contract, load_contract
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.errors import ChangeFailed, DatasetFailed, UnknownDataset
 from gristmill.jobs.errors import JobDropped
+from gristmill.kit.caches import SharedCache
 from gristmill.kit.identifiers import is_name
 
 DROPPED = "dataset dropped"
@@ -45,8 +46,7 @@ class DatasetLookup:
     """Reads datasets; contracts, which never change within a version, are parsed once per process."""
 
     def __init__(self, cached_versions: int = 1000) -> None:
-        self._contracts: dict[tuple[uuid.UUID, int], Contract] = {}
-        self._cached_versions = cached_versions
+        self._contracts: SharedCache[tuple[uuid.UUID, int], Contract] = SharedCache(cached_versions)
 
     def get(self, connection: Connection, name: str, lock: bool = False) -> Dataset:
         """Return the live dataset called ``name`` with its visible contract; its table may still be being created.
@@ -60,7 +60,7 @@ class DatasetLookup:
 
     def find(self, connection: Connection, name: str, lock: bool = False) -> Dataset:
         """Like ``get``, but return a dataset whose creation failed too."""
-        # A name of other shape is nobody's; asking Postgres might not even be possible (NUL).
+        # No dataset has a name of another form, and some texts cannot even be sent to Postgres (NUL).
         row = repository.find_live(connection, name, lock) if is_name(name) else None
         if row is not None and row["pending"]:
             repository.fail_abandoned(connection, row["id"])
@@ -120,11 +120,7 @@ class DatasetLookup:
 
     def _parsed(self, dataset_id: uuid.UUID, version: int, body: dict[str, Any]) -> Contract:
         found = self._contracts.get((dataset_id, version))
-        if found is None:
-            if len(self._contracts) >= self._cached_versions:
-                self._contracts.clear()
-            found = self._contracts[dataset_id, version] = load_contract(body)
-        return found
+        return self._contracts.put((dataset_id, version), load_contract(body)) if found is None else found
 
 
 def _dataset(row: repository.Row, contract: Contract, version_state: str) -> Dataset:

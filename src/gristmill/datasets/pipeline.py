@@ -1,6 +1,7 @@
 """The pipeline of a contract: its steps bound to the columns that clients send, and whether it makes the fields."""
 
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Any
 
 import pyarrow as pa
@@ -8,22 +9,17 @@ from pydantic import ValidationError
 
 from gristmill.core.errors import Invalid, Violation
 from gristmill.datasets.contract import Contract, FieldSpec
-from gristmill.datasets.describe import explain, shorten
+from gristmill.datasets.describe import shorten
 from gristmill.datasets.types import TYPES
-from gristmill.datasets.where_columns import comparable, compile_columns, payload_array
+from gristmill.datasets.where_columns import compile_columns
 from gristmill.transforms.registry import StepRegistry
 from gristmill.transforms.schema_rules import bind
 from gristmill.transforms.spec import Column, Columns, Predicate, Step, StepRefused
 
-# Types whose values need more to be said of them than their name.
-_UNNAMED = ("vector",)
-# A field takes what a step makes of another type, where every value of that is one of the field's.
-_FITS = {("integer", "float"), ("integer", "decimal")}
-
 
 def bind_pipeline(contract: Contract, registry: StepRegistry) -> list[Step]:
     """Return the steps of a contract, ready to run over its payloads. Raises Invalid if they do not fit."""
-    columns = {field.name: _column(field) for field in contract.client_fields}
+    columns = {field.name: _column(field) for field in contract.input_fields}
     try:
         return bind([step.as_json() for step in contract.pipeline], columns, _ContractTypes(contract), registry)
     except StepRefused as error:
@@ -40,8 +36,8 @@ def check_pipeline(contract: Contract, registry: StepRegistry) -> Iterator[Viola
         return
     for number, step in enumerate(steps):
         yield from _check_writes(contract, number, step)
-    columns = steps[-1].columns if steps else {field.name: _column(field) for field in contract.client_fields}
-    sent = {field.name for field in contract.client_fields}
+    columns = steps[-1].columns if steps else {field.name: _column(field) for field in contract.input_fields}
+    sent = {field.name for field in contract.input_fields}
     for place, field in enumerate(contract.fields):
         writers = [number for number, step in enumerate(steps) if field.name in step.writes]
         if field.computed and not writers:
@@ -73,7 +69,7 @@ def _check_writes(contract: Contract, number: int, step: Step) -> Iterator[Viola
 
 
 def _fits(made: str, wanted: str) -> bool:
-    return made == wanted or (made, wanted) in _FITS
+    return made == wanted or made in TYPES[wanted].takes
 
 
 def _column(field: FieldSpec) -> Column:
@@ -82,6 +78,12 @@ def _column(field: FieldSpec) -> Column:
 
 def _plain(name: str, type_: str) -> FieldSpec:
     return FieldSpec.model_validate({"name": name, "type": type_})
+
+
+@cache
+def _plain_types() -> list[str]:
+    """Return the names of the types of which no more has to be said than their name."""
+    return sorted(name for name, kind in TYPES.items() if not list(kind.check(_plain("plain", name))))
 
 
 def _in_contract(violation: Violation) -> Violation:
@@ -93,11 +95,11 @@ class _ContractTypes:
 
     def __init__(self, contract: Contract) -> None:
         self._contract = contract
-        self._sent = {field.name: field for field in contract.client_fields}
+        self._sent = {field.name: field for field in contract.input_fields}
 
     def column(self, name: str, type_: str) -> Column:
-        if type_ not in TYPES or type_ in _UNNAMED:
-            valid = ", ".join(sorted(set(TYPES) - set(_UNNAMED)))
+        if type_ not in _plain_types():
+            valid = ", ".join(_plain_types())
             raise KeyError(f"{shorten(type_)} is no type of a column; they are: {valid}")
         return _column(_plain(name, type_))
 
@@ -110,11 +112,11 @@ class _ContractTypes:
             try:
                 parsed.append(None if value is None else TYPES[field.type].parse(field, value))
             except ValidationError as error:
-                code, reason = explain(field, error.errors()[0])
+                code, reason = TYPES[field.type].explain(field, error.errors()[0])
                 refused.append(Violation(pointer, code, f"{column.name}: {reason}", field=column.name))
         if refused:
             raise StepRefused(*refused)
-        return payload_array(field, parsed)
+        return TYPES[field.type].to_column(field, parsed)
 
     def read_text(self, column: Column, text: str) -> Any:
         try:
@@ -127,7 +129,7 @@ class _ContractTypes:
         if not TYPES[column.type].comparable:
             reason = f"Values of the type {column.type} do not compare, and {column.name} is of it"
             raise StepRefused(Violation("/column", "not_comparable", reason, field=column.name))
-        return comparable(column.type, values)
+        return TYPES[column.type].to_compare(values)
 
     def predicate(self, where: Any, columns: Columns, pointer: str) -> Predicate:
         try:

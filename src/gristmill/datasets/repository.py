@@ -1,5 +1,6 @@
 """SQL of the dataset domain: datasets and versions of their contracts."""
 
+import json
 import uuid
 from typing import Any
 
@@ -7,7 +8,10 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 from sqlalchemy.dialects.postgresql import insert
 
+from gristmill.core.database import DATA_SCHEMA
 from gristmill.datasets.tables import LIVE_STATES, dataset_versions, datasets
+from gristmill.jobs.repository import read as jobs
+from gristmill.kit.identifiers import quote
 
 Row = sa.RowMapping
 
@@ -17,26 +21,39 @@ _LIVE_TEXT = sa.text("state IN (" + ", ".join(f"'{state}'" for state in LIVE_STA
 # A change whose job failed or was cancelled, or whose job is forgotten, will never be applied: its version fails, the
 # highest of the others becomes visible, and a dataset without its first version has failed as a whole. Cancelling and
 # the loss of workers run no handler, so whoever meets a pending version runs this. One statement, thus atomic anywhere.
-_SETTLE = sa.text("""
+_SETTLE = """
 WITH abandoned AS (
-    UPDATE gristmill.dataset_versions AS v SET state = 'failed'
-    WHERE v.dataset_id = :id AND v.state = 'pending' AND NOT EXISTS (
-        SELECT FROM gristmill.jobs AS j WHERE j.id = v.job_id AND j.state NOT IN ('failed', 'cancelled')
-    )
-    RETURNING v.version, (SELECT j.error FROM gristmill.jobs AS j WHERE j.id = v.job_id) AS error
+    UPDATE gristmill.dataset_versions AS v SET state = 'failed' FROM unnest(%(versions)s::int[]) AS lost (version)
+    WHERE v.dataset_id = %(id)s AND v.version = lost.version AND v.state = 'pending'
+    RETURNING v.version
 ), shown AS (
     SELECT version, contract FROM gristmill.dataset_versions
-    WHERE dataset_id = :id AND state <> 'failed' AND version NOT IN (SELECT version FROM abandoned)
+    WHERE dataset_id = %(id)s AND state <> 'failed' AND version NOT IN (SELECT version FROM abandoned)
     ORDER BY version DESC LIMIT 1
 )
 UPDATE gristmill.datasets AS d SET
     version = coalesce((SELECT version FROM shown), d.version),
     contract = coalesce((SELECT contract FROM shown), d.contract),
     state = CASE WHEN d.state = 'creating' AND 1 IN (SELECT version FROM abandoned) THEN 'failed' ELSE d.state END,
-    error = CASE WHEN d.state = 'failed' THEN d.error ELSE (SELECT error FROM abandoned ORDER BY version LIMIT 1) END
-WHERE d.id = :id AND EXISTS (SELECT FROM abandoned)
-""")
+    error = CASE WHEN d.state = 'failed' THEN d.error
+        ELSE (SELECT nullif(%(errors)s::jsonb -> version::text, 'null') FROM abandoned ORDER BY version LIMIT 1) END
+WHERE d.id = %(id)s AND EXISTS (SELECT FROM abandoned)
+"""
+# By the contract that the table has: a change that is still on its way may yet be cancelled.
+_APPLIED_WITH = """
+SELECT d.id, d.name, v.contract FROM gristmill.datasets AS d, LATERAL (
+    SELECT contract FROM gristmill.dataset_versions
+    WHERE dataset_id = d.id AND state = 'applied' ORDER BY version DESC LIMIT 1
+) AS v
+WHERE d.state = 'ready' AND v.contract ? %(member)s AND (%(id)s::uuid IS NULL OR d.id = %(id)s::uuid) ORDER BY d.id
+"""
 
+_CHANGED = """
+SELECT relname FROM pg_stat_user_tables
+WHERE schemaname = %(schema)s AND n_mod_since_analyze >= greatest(%(least)s, %(part)s * n_live_tup)
+    AND NOT (relname = ANY(%(not_now)s))
+ORDER BY n_mod_since_analyze DESC LIMIT 1
+"""
 
 _PENDING = (
     sa.exists()
@@ -164,7 +181,36 @@ def set_version_job(connection: Connection, dataset_id: uuid.UUID, version: int,
 
 def fail_abandoned(connection: Connection, dataset_id: uuid.UUID) -> None:
     """Mark versions that will never be applied as failed and show the highest of the others."""
-    connection.execute(_SETTLE, {"id": dataset_id})
+    pending = sa.select(dataset_versions.c.job_id, dataset_versions.c.version).where(
+        dataset_versions.c.dataset_id == dataset_id,
+        dataset_versions.c.state == "pending",
+        dataset_versions.c.job_id.is_not(None),
+    )
+    by_job = {row.job_id: row.version for row in connection.execute(pending)}
+    lost = {by_job[job_id]: error for job_id, error in jobs.in_vain(connection, list(by_job)).items()} if by_job else {}
+    if lost:
+        parameters = {"id": str(dataset_id), "versions": list(lost), "errors": json.dumps(lost)}
+        connection.exec_driver_sql(_SETTLE, parameters)
+
+
+def list_ready_with(connection: Connection, member: str) -> list[tuple[uuid.UUID, str]]:
+    """Return (id, name) of the ready datasets whose visible contract has the member, in the order of their names."""
+    query = sa.select(datasets.c.id, datasets.c.name).where(
+        datasets.c.state == "ready", datasets.c.contract.has_key(member)
+    )
+    return [(row[0], row[1]) for row in connection.execute(query.order_by(datasets.c.name))]
+
+
+def list_applied_with(
+    connection: Connection, member: str, dataset_id: uuid.UUID | None = None, lock: bool = False
+) -> list[tuple[uuid.UUID, str, dict[str, Any]]]:
+    """Return (id, name, contract) of the ready datasets, or the one, whose table's contract has the member.
+
+    lock: until the transaction ends they are not dropped, and the tables of their names are theirs.
+    """
+    query = _APPLIED_WITH + (" FOR SHARE OF d" if lock else "")
+    values = {"member": member, "id": None if dataset_id is None else str(dataset_id)}
+    return [(row[0], row[1], row[2]) for row in connection.exec_driver_sql(query, values)]
 
 
 def release_failed(connection: Connection, name: str) -> None:
@@ -174,3 +220,16 @@ def release_failed(connection: Connection, name: str) -> None:
         .where(datasets.c.name == name, datasets.c.state == "failed")
         .values(state="dropped", dropped_at=sa.func.now())
     )
+
+
+def find_changed(connection: Connection, least: int, part: float, not_now: list[str]) -> str | None:
+    """Return the table that has changed most since it was analysed: ``least`` rows, and that part of all of them."""
+    parameters = {"schema": DATA_SCHEMA, "least": least, "part": part, "not_now": not_now}
+    found: str | None = connection.exec_driver_sql(_CHANGED, parameters).scalar()
+    return found
+
+
+def analyze(connection: Connection, table: str, lock_timeout: str) -> None:
+    """Analyse the table, unless its lock cannot be had for so long: then Contended ends the transaction."""
+    connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{lock_timeout}'")
+    connection.exec_driver_sql(f"ANALYZE {quote(DATA_SCHEMA)}.{quote(table)}")

@@ -5,7 +5,7 @@ from typing import Any
 
 from gristmill.datasets.lookup import Dataset
 from gristmill.datasets.sizes import Sizes
-from gristmill.datasets.types import TYPES
+from gristmill.kit.timestamps import rfc3339
 
 BASE = "/api/v1/datasets"
 
@@ -43,7 +43,7 @@ def dataset_body(dataset: Dataset, sizes: Sizes, states: Mapping[str, dict[str, 
         "sizes": sizes.as_json(),
         **states,
         "error": dataset.error,
-        "created_at": TYPES["timestamp"].to_json(dataset.created_at),
+        "created_at": rfc3339(dataset.created_at),
         "links": {
             "self": url,
             "records": f"{url}/records",

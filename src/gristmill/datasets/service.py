@@ -7,7 +7,8 @@ from typing import Any
 from sqlalchemy import Connection
 
 from gristmill.core.database import Database
-from gristmill.core.errors import Invalid, Malformed, Violation
+from gristmill.core.errors import Invalid, Violation
+from gristmill.core.page_tokens import bad_page_token, read_page_token
 from gristmill.datasets import repository, sizes
 from gristmill.datasets.contract import Contract
 from gristmill.datasets.contract_parser import alter_contract, parse_contract
@@ -18,9 +19,10 @@ from gristmill.datasets.lookup import Dataset, DatasetLookup, scope_of
 from gristmill.datasets.schemas import dataset_body
 from gristmill.embeddings.registry import EmbedderRegistry
 from gristmill.jobs.admission import Admission
-from gristmill.jobs.submit import NewChunk, NewJob, WriteRequest, first_or, submit
+from gristmill.jobs.idempotency import first_or
+from gristmill.jobs.submit import NewChunk, NewJob, WriteRequest, submit
 from gristmill.kit.ids import uuid7
-from gristmill.kit.pagination import BadPageToken, decode_page_token, encode_page_token
+from gristmill.kit.pagination import encode_page_token
 from gristmill.transforms.registry import StepRegistry
 
 CREATE, ALTER, DROP = "dataset.create", "dataset.alter", "dataset.drop"
@@ -89,7 +91,7 @@ class DatasetService:
         return self._submit(request, work)
 
     def drop(self, name: str, request: WriteRequest) -> uuid.UUID:
-        """Take the dataset out of sight, which frees its name, and submit the job that drops its table.
+        """Hide the dataset, which frees its name, and submit the job that drops its table.
 
         Raises UnknownDataset.
         """
@@ -118,7 +120,7 @@ class DatasetService:
                     repository.set_version_job(connection, dataset_id, version, job_id)
                 return job_id
 
-        return first_or(self._database, request, make)
+        return first_or(self._database, request.key, make)
 
     def _embedder_of(self, contract: Contract) -> dict[str, Any]:
         if contract.embedding is None or contract.embedding.embedder is None:
@@ -136,13 +138,9 @@ class DatasetService:
         """Return a page of dataset bodies by name. Raises Malformed for a bad page token."""
         after = ""
         if page_token is not None:
-            try:
-                after = decode_page_token(page_token, _LIST_QUERY)[0]
-                if not isinstance(after, str) or "\0" in after:
-                    raise BadPageToken("the page token is malformed")
-            except (BadPageToken, IndexError) as error:
-                violation = Violation("/query/page_token", "bad_page_token", str(error), field="page_token")
-                raise Malformed(f"page_token: {error}", [violation]) from error
+            (after,) = read_page_token(page_token, _LIST_QUERY, str)
+            if "\0" in after:
+                raise bad_page_token()
         with self._database.autocommit() as connection:
             found = self._reader.list(connection, after, page_size + 1)
             listed = found[:page_size]

@@ -1,6 +1,7 @@
 """Whether a dataset still stands as a write was validated against it: one narrow query each, on the hot path.
 
-A yes needs nothing else. At a no the caller asks ``DatasetLookup``, which knows every reason and says it.
+If the answer is yes, no further check is needed. Otherwise the caller asks ``DatasetLookup``, which raises the exact
+error.
 """
 
 from sqlalchemy import Connection
@@ -9,14 +10,18 @@ from gristmill.core.prepared import Prepared, execute
 from gristmill.datasets.lookup import Dataset
 
 _TYPES = {"id": "uuid", "version": "int"}
-# A condition for other statements too.
-VISIBLE = """
-EXISTS (SELECT FROM gristmill.datasets AS d
-    WHERE d.id = %(dataset_id)s AND d.version = %(version)s AND d.state IN ('creating', 'ready')
+# A count, not EXISTS: for a batch of jobs Postgres might read all datasets instead of looking each one up.
+_CONDITION = """
+(SELECT count(*) FROM gristmill.datasets AS d
+    WHERE d.id = {dataset_id} AND d.version = {version} AND d.state IN ('creating', 'ready')
         AND NOT EXISTS (SELECT FROM gristmill.dataset_versions AS v
-            WHERE v.dataset_id = d.id AND v.state = 'pending'))
+            WHERE v.dataset_id = d.id AND v.state = 'pending')) = 1
 """
-_VISIBLE = Prepared(f"SELECT {VISIBLE}", dataset_id="uuid", version="int")
+_VISIBLE = Prepared("SELECT " + _CONDITION.format(dataset_id="%(id)s", version="%(version)s"), **_TYPES)
+# Of ``g``, a job that is about to be submitted: what its arguments name is what clients see.
+VISIBLE = _CONDITION.format(
+    dataset_id="(g.args ->> 'dataset_id')::uuid", version="(g.args ->> 'contract_version')::int"
+)
 _APPLIED = Prepared(
     """
 SELECT EXISTS (SELECT FROM gristmill.datasets AS d
@@ -26,8 +31,8 @@ SELECT EXISTS (SELECT FROM gristmill.datasets AS d
 """,
     **_TYPES,
 )
-# The same question, asked in one message with the statement that relies on the answer: a no is error 22012, division by
-# zero, and ends the message before that statement.
+# The same check, sent in one message with the statement that depends on it: if the answer is no, it fails with error
+# 22012 (division by zero), which ends the message before that statement.
 STILL_APPLIED = Prepared(
     """
 SELECT 1 / count(*) FROM gristmill.datasets AS d
@@ -58,5 +63,4 @@ def latest_applied(connection: Connection, dataset: Dataset) -> int:
 
 
 def _ask(connection: Connection, query: Prepared, dataset: Dataset) -> bool:
-    parameters = {"id": str(dataset.id), "dataset_id": str(dataset.id), "version": dataset.version}
-    return bool(execute(connection, parameters, query).scalar())
+    return bool(execute(connection, {"id": str(dataset.id), "version": dataset.version}, query).scalar())

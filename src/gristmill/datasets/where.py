@@ -6,6 +6,7 @@
 neither ``{"value": {"ne": 1}}`` nor ``{"not": {"value": 1}}`` finds records without a value.
 """
 
+import operator
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,22 +15,17 @@ from pydantic import ValidationError
 
 from gristmill.core.errors import Invalid, Violation
 from gristmill.datasets.contract import Contract, FieldSpec
-from gristmill.datasets.describe import explain, shorten
+from gristmill.datasets.describe import shorten
 from gristmill.datasets.types import TYPES
+from gristmill.datasets.types.base import COMPARISONS
+from gristmill.kit.json_pointer import escape_pointer
 
 MAX_DEPTH = 16
 MAX_CONDITIONS = 200
 MAX_IN = 1000
 Condition = sa.ColumnElement[bool]
 
-_COMPARE: dict[str, Callable[[Any, Any], Condition]] = {
-    "eq": lambda column, value: column == value,
-    "ne": lambda column, value: column != value,
-    "lt": lambda column, value: column < value,
-    "le": lambda column, value: column <= value,
-    "gt": lambda column, value: column > value,
-    "ge": lambda column, value: column >= value,
-}
+_COMPARE: dict[str, Callable[[Any, Any], Condition]] = {name: getattr(operator, name) for name in COMPARISONS}
 
 
 def compile_where(where: Any, contract: Contract, table: sa.Table, pointer: str = "/where") -> Condition:
@@ -65,7 +61,9 @@ class _Compiler:
             return self.refuse(pointer, "wrong_type", f"{shorten(where)} is not a filter: expected a JSON object")
         if depth > MAX_DEPTH:
             return self.refuse(pointer, "too_deep", f"The filter is nested deeper than {MAX_DEPTH} levels")
-        parts = [self.member(name, item, f"{pointer}/{_escape(name)}", depth) for name, item in where.items()]
+        parts = [
+            self.member(name, item, f"{pointer}/{escape_pointer(name[:80])}", depth) for name, item in where.items()
+        ]
         return sa.and_(sa.true(), *parts)
 
     def member(self, name: str, item: Any, pointer: str, depth: int) -> Condition:
@@ -86,42 +84,42 @@ class _Compiler:
     def field(self, field: FieldSpec, item: Any, pointer: str) -> Iterator[Condition]:
         operators = item if isinstance(item, dict) else {"eq": item}
         if not operators:
-            yield self.refuse(
-                pointer, "missing", f"No comparison: expected one of {_valid_operators(field)}", field.name
-            )
-        for operator, value in operators.items():
+            valid = ", ".join(TYPES[field.type].operators)
+            yield self.refuse(pointer, "missing", f"No comparison: expected one of {valid}", field.name)
+        for name, value in operators.items():
             self.conditions += 1
-            where = f"{pointer}/{_escape(operator)}" if isinstance(item, dict) else pointer
+            where = f"{pointer}/{escape_pointer(name[:80])}" if isinstance(item, dict) else pointer
             if self.conditions > MAX_CONDITIONS:
-                # Said once: the conditions after it are not even looked at.
+                # Reported once: the conditions after it are not checked.
                 if self.conditions == MAX_CONDITIONS + 1:
                     self.refuse(where, "too_many", f"The filter has more than {MAX_CONDITIONS} conditions")
                 return
-            yield self.condition(field, operator, value, where)
+            yield self.condition(field, name, value, where)
 
-    def condition(self, field: FieldSpec, operator: str, value: Any, pointer: str) -> Condition:
+    def condition(self, field: FieldSpec, name: str, value: Any, pointer: str) -> Condition:
         column = self.table.c[field.name]
-        if operator not in _operators(field):
-            reason = f"{shorten(operator)} is no comparison for a field of type {field.type}: {_valid_operators(field)}"
+        valid = TYPES[field.type].operators
+        if name not in valid:
+            reason = f"{shorten(name)} is no comparison for a field of type {field.type}: {', '.join(valid)}"
             return self.refuse(pointer, "unknown_operator", reason, field.name)
-        if operator == "null":
+        if name == "null":
             if not isinstance(value, bool):
                 return self.refuse(pointer, "wrong_type", f"null takes true or false, not {shorten(value)}", field.name)
             return column.is_(None) if value else column.is_not(None)
-        if operator == "in":
+        if name == "in":
             return self.membership(field, value, pointer)
-        if operator == "between":
+        if name == "between":
             if not isinstance(value, list) or len(value) != 2:
                 return self.refuse(pointer, "wrong_type", "between takes a list of two values: [from, to]", field.name)
             low, high = (self.bind(field, part, f"{pointer}/{index}") for index, part in enumerate(value))
             return sa.and_(column >= low, column <= high)
         bound = self.bind(field, value, pointer)
-        if operator == "prefix":
+        if name == "prefix":
             if not isinstance(value, str):
                 return sa.true()
             pattern = value.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
             return column.like(sa.literal(pattern, sa.Text()))
-        return _COMPARE[operator](column, bound)
+        return _COMPARE[name](column, bound)
 
     def membership(self, field: FieldSpec, value: Any, pointer: str) -> Condition:
         if not isinstance(value, list) or len(value) > MAX_IN:
@@ -131,34 +129,16 @@ class _Compiler:
 
     def bind(self, field: FieldSpec, value: Any, pointer: str) -> Any:
         """Return the validated value as a bound parameter; what is wrong with it is noted."""
-        parsed = None
-        # Limits of the field are no limits of a comparison: "at > 2020" is fair though the minimum be 2021.
+        parsed, kind = None, TYPES[field.type]
+        # The limits of a field do not apply to comparisons: "at > 2020" is valid even where the minimum is 2021.
         plain = FieldSpec(name=field.name, type=field.type, zone=field.zone)
         if value is None:
             reason = f'Nothing compares with null: use {{"{field.name}": {{"null": true}}}}'
             self.refuse(pointer, "null", reason, field.name)
         else:
             try:
-                parsed = TYPES[field.type].parse(plain, value)
+                parsed = kind.parse(plain, value)
             except ValidationError as error:
-                code, reason = explain(plain, error.errors()[0])
+                code, reason = kind.explain(plain, error.errors()[0])
                 self.refuse(pointer, code, reason, field.name)
         return sa.bindparam(None, parsed, type_=self.table.c[field.name].type, unique=True)
-
-
-def _operators(field: FieldSpec) -> tuple[str, ...]:
-    if not TYPES[field.type].comparable:
-        return ("null",)
-    if field.type == "boolean":
-        return ("eq", "ne", "in", "null")
-    operators = (*_COMPARE, "in", "between", "null")
-    return (*operators, "prefix") if field.type == "text" else operators
-
-
-def _valid_operators(field: FieldSpec) -> str:
-    return ", ".join(_operators(field))
-
-
-def _escape(name: str) -> str:
-    """Return ``name`` as a step of a JSON pointer (RFC 6901), cut to a length fit for a message."""
-    return name[:80].replace("~", "~0").replace("/", "~1")

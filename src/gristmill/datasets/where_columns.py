@@ -6,7 +6,7 @@ logic. A property test holds both against each other on a real Postgres.
 
 import functools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,12 +17,10 @@ from sqlalchemy.sql import elements, operators
 
 from gristmill.datasets.contract import Contract, FieldSpec
 from gristmill.datasets.ddl import record_table
-from gristmill.datasets.types import TYPES, dump_json
+from gristmill.datasets.types import TYPES
 from gristmill.datasets.where import compile_where
 
-# Holds every decimal that a record may have: 38 digits, before or after the point.
-DECIMAL = pa.decimal256(76, 38)
-
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _COMPARE: dict[Any, Callable[[Any, Any], Any]] = {
     operators.eq: pc.equal,
     operators.ne: pc.not_equal,
@@ -54,20 +52,6 @@ def compile_columns(
     return find
 
 
-def comparable(type_: str, column: Any) -> Any:
-    """Return a payload column (or scalar) such that Arrow's comparisons are those of Postgres.
-
-    type_: the contract type, one whose values compare.
-    """
-    if type_ == "decimal":
-        # Payloads carry decimals as text, in which 1.0 and 1.00 differ.
-        return pc.cast(column, DECIMAL)
-    if type_ == "float":
-        # Negative zero is zero.
-        return pc.add(column, 0.0)
-    return column
-
-
 def _evaluate(node: Any, table: pa.Table, contract: Contract) -> Any:
     """Return the truth of ``node`` for each row, null where it is unknown; a scalar where it is the same for all."""
     match node:
@@ -97,24 +81,11 @@ def _compare(node: Any, table: pa.Table, field: FieldSpec) -> Any:
         # The language has no other pattern than a text with % behind it.
         found = pc.starts_with(column, _ESCAPED.sub(r"\1", node.right.value.removesuffix("%")))
         return found if operator is operators.like_op else pc.invert(found)
-    column = comparable(field.type, column)
+    kind = TYPES[field.type]
+    column = kind.to_compare(column)
     if operator in (operators.in_op, operators.not_in_op):
-        values = payload_array(field, [part.value for part in node.right.element.clauses])
-        found = pc.is_in(column, value_set=comparable(field.type, values))
+        values = kind.to_column(field, [part.value for part in node.right.element.clauses])
+        found = pc.is_in(column, value_set=kind.to_compare(values))
         found = found if operator is operators.in_op else pc.invert(found)
         return pc.if_else(pc.is_valid(column), found, pa.scalar(None, pa.bool_()))
-    return _COMPARE[operator](column, comparable(field.type, payload_array(field, [node.right.value]))[0])
-
-
-def payload_array(field: FieldSpec, values: Sequence[Any]) -> pa.Array:
-    """Return canonical values (None stays null) as a payload column has them."""
-    convert = _TO_ARROW.get(field.type, lambda value: value)
-    return pa.array([None if value is None else convert(value) for value in values], TYPES[field.type].arrow(field))
-
-
-_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
-_TO_ARROW: dict[str, Callable[[Any], Any]] = {
-    "decimal": lambda value: format(value, "f"),
-    "uuid": lambda value: value.bytes,
-    "json": dump_json,
-}
+    return _COMPARE[operator](column, kind.to_compare(kind.to_column(field, [node.right.value]))[0])

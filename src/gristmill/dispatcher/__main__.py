@@ -10,8 +10,8 @@ from gristmill.broker.queues import queue_names
 from gristmill.core.config import load_settings
 from gristmill.core.logs import configure_logs, get_logger
 from gristmill.dispatcher.loop import Dispatcher
-from gristmill.dispatcher.maintenance import Maintenance
 from gristmill.dispatcher.publisher import Publisher
+from gristmill.jobs.maintenance.loop import Maintenance
 from gristmill.jobs.maintenance.process_beat import ProcessBeat
 
 log = get_logger()

@@ -10,7 +10,7 @@ from gristmill.core.logs import get_logger
 from gristmill.dispatcher.publisher import Publisher
 from gristmill.jobs.notifications import DUE, FINISHED
 from gristmill.jobs.repository import dispatch as repository
-from gristmill.jobs.repository.dispatch import Message
+from gristmill.jobs.repository.dispatch import BUNDLE_RECORDS, Message
 
 log = get_logger()
 WINDOW_PER_SLOT = 4
@@ -18,9 +18,7 @@ WINDOW_PER_SLOT = 4
 # until so much time has gone by, and then serves them all: a window empties more slowly than that.
 LEAST_SECONDS = 0.008
 DEFAULT_SLOTS = 2
-# Records that the chunks of one message have together at most; and a message is not made for fewer chunks while another
-# worker might take some of them.
-BUNDLE_RECORDS = 1000
+# A message is not made for fewer chunks while another worker might take some of them.
 LEAST_BUNDLE = 8
 
 
@@ -98,7 +96,7 @@ class Dispatcher:
         return sum(self._send_due(queue, *load[queue]) for queue in self._queues)
 
     def _resend_all(self) -> None:
-        """Send again what was sent and not claimed: over a new connection nobody knows what the broker still has.
+        """Send again what was sent and not claimed: after a reconnect it is unknown what the broker still has.
 
         They are few, a window for each queue, and a message that had survived is dropped at its claim.
         """
@@ -113,7 +111,7 @@ class Dispatcher:
         if not maybe_due or unclaimed >= window:
             return 0
         with self._database.transaction() as connection:
-            chunks = repository.mark_sent(connection, queue, window - unclaimed)
+            chunks = repository.mark_sent(connection, queue, window - unclaimed, self._most)
         messages = bundle(chunks, self._most, slots)
         self._gathered = self._gathered or len(messages) < len(chunks)
         for place, message in enumerate(messages):
@@ -125,7 +123,7 @@ class Dispatcher:
                 with self._database.transaction() as connection:
                     for unsent in messages[place:]:
                         for chunk in unsent:
-                            repository.unsend(connection, chunk)
+                            repository.unsend(connection, chunk.job_id, chunk.number, chunk.dispatch)
                 raise
             _log_sent(message)
         return len(messages)
@@ -139,23 +137,29 @@ class Dispatcher:
 
 
 def bundle(chunks: Sequence[Message], most: int, slots: int) -> list[list[Message]]:
-    """Return the chunks of each message: those that share go together by type, in their order, up to ``most``.
+    """Return the chunks of each message: a run is one; others that share go together by type, up to ``most``.
 
-    They are spread over ``slots`` messages when they are many, so that no worker stands idle beside a full message.
+    They are spread over ``slots`` messages when they are many, so that no worker is idle while another has a full
+    message. A run was made to fit into one message, and one worker carries it out in its order.
     """
-    sharing = sum(chunk.shares for chunk in chunks)
+    sharing = sum(chunk.shares and chunk.run is None for chunk in chunks)
     size = max(1, min(most, max(LEAST_BUNDLE, -(-sharing // max(slots, 1)))))
     messages: list[list[Message]] = []
-    open_: dict[str, list[Message]] = {}
+    open_: dict[tuple[str | None, str], list[Message]] = {}
     for chunk in chunks:
-        found = open_.get(chunk.type) if chunk.shares else None
-        if found is None or len(found) >= size or sum(one.records for one in found) + chunk.records > BUNDLE_RECORDS:
+        key = (chunk.run, chunk.type if chunk.run is None else "")
+        found = open_.get(key) if chunk.shares else None
+        if found is None or (chunk.run is None and _is_full(found, chunk, size)):
             found = []
             messages.append(found)
             if chunk.shares:
-                open_[chunk.type] = found
+                open_[key] = found
         found.append(chunk)
     return messages
+
+
+def _is_full(message: Sequence[Message], chunk: Message, size: int) -> bool:
+    return len(message) >= size or sum(one.records for one in message) + chunk.records > BUNDLE_RECORDS
 
 
 def _log_sent(message: Sequence[Message]) -> None:

@@ -1,4 +1,4 @@
-"""Publishing with confirms: a message is sent when the broker says so, and never waits for ever."""
+"""Publishing with confirms: a message is sent when the broker confirms it, and every wait has a limit."""
 
 import contextlib
 from collections.abc import Sequence
@@ -85,5 +85,5 @@ class Publisher:
         connection, self._connection, self._producer = self._connection, None, None
         if connection is not None:
             with contextlib.suppress(*self._errors):
-                # collect() closes the socket without the farewell that a silent broker would leave unanswered.
+                # collect() closes the socket without the closing handshake, which a silent broker would never answer.
                 connection.collect(socket_timeout=0.5)

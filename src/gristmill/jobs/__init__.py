@@ -1,1 +1,1 @@
-"""Jobs: the protocol by which an accepted write is carried out exactly once, in order, whatever dies on the way."""
+"""Jobs: the protocol by which an accepted write is carried out exactly once and in order, whichever process dies."""

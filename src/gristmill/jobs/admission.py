@@ -9,8 +9,10 @@ from gristmill.jobs.repository import read
 
 
 class Admission:
-    """Checks the limits against figures that are at most ``max_age`` seconds old: counting at each POST would cost
-    more than the POST. What this process admitted since then is added."""
+    """Checks the limits against counts that are at most ``max_age`` seconds old.
+
+    Counting at each POST would cost more than the POST. What this process admitted since then is added.
+    """
 
     def __init__(self, database: Database, *, max_queued: int, max_staged_bytes: int, max_age: float = 1.0) -> None:
         self._database = database
@@ -18,14 +20,14 @@ class Admission:
         self._max_staged_bytes = max_staged_bytes
         self._max_age = max_age
         self._lock = threading.Lock()
-        # Held while Postgres counts, which may take long; the figures' own lock never is.
+        # Held while Postgres counts, which may take long; the lock of the counts is never held that long.
         self._counting = threading.Lock()
         self._counted_at = -max_age - 1
         self._queued = 0
         self._staged = 0
 
     def admit(self, payload_bytes: int) -> bool:
-        """Count one more job if that can be said without asking Postgres; False: ``check`` must decide."""
+        """Count one more job if that can be decided without asking Postgres; False: ``check`` must decide."""
         with self._lock:
             if (
                 self._is_old()
@@ -41,7 +43,7 @@ class Admission:
         return time.monotonic() - self._counted_at > self._max_age
 
     def give_back(self, payload_bytes: int) -> None:
-        """Take back what ``admit`` counted for a job that was not submitted."""
+        """Take back what ``admit`` or ``check`` counted for a job that was not submitted."""
         with self._lock:
             self._queued -= 1
             self._staged -= payload_bytes

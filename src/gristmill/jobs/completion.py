@@ -57,7 +57,7 @@ class JobCompletion:
                 log.warning("completion.not_listening", error=error.detail)
                 await asyncio.sleep(1)
                 continue
-            # Whatever finished while nobody listened: every waiter looks for itself.
+            # A job may have finished while no connection listened: every waiter reads its job again.
             self._resolve(list(self._futures))
 
             def ready(listener: Listener = listener, lost: asyncio.Event = lost) -> None:

@@ -1,29 +1,21 @@
-"""Figures that outlive processes: counters kept in Postgres, added to every few seconds, read by ``/metrics``.
+"""Counters that outlive processes: kept in Postgres, added to every few seconds, read by ``/metrics``.
 
-Workers fork and come and go; a counter in one of their memories would be lost with it or need a file per process.
-What a killed process had not yet flushed is lost: at most two seconds of counts, never a job.
+Workers fork, are replaced and die; a counter in their memory would be lost with them or need a file per process. What a
+killed process had not yet flushed is lost: at most two seconds of counts, never a job.
 """
 
 import threading
 import time
 from collections import defaultdict
 
-from sqlalchemy import Connection
-
 from gristmill.core.database import Database
 from gristmill.core.errors import GristmillError
 from gristmill.core.logs import get_logger
+from gristmill.jobs.repository import counters as repository
 
 log = get_logger()
 # Upper bounds of the histograms, in seconds.
 BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
-
-_ADD = """
-INSERT INTO gristmill.counters AS c (name, labels, value)
-SELECT * FROM unnest(%(names)s::text[], %(labels)s::text[], %(values)s::float[])
-ON CONFLICT (name, labels) DO UPDATE SET value = c.value + EXCLUDED.value
-"""
-_READ = "SELECT name, labels, value FROM gristmill.counters ORDER BY name, labels"
 
 
 class Counters:
@@ -58,17 +50,9 @@ class Counters:
             pending, self._pending = self._pending, defaultdict(float)
         if not pending:
             return
-        ordered = sorted(pending.items())  # one order of row locks for all processes
         try:
             with self._database.transaction() as connection:
-                connection.exec_driver_sql(
-                    _ADD,
-                    {
-                        "names": [key[0] for key, _ in ordered],
-                        "labels": [key[1] for key, _ in ordered],
-                        "values": [value for _, value in ordered],
-                    },
-                )
+                repository.add(connection, list(pending.items()))
         except BaseException:
             with self._lock:
                 for key, value in pending.items():
@@ -83,8 +67,3 @@ def _flush_forever(counters: Counters, seconds: float) -> None:
             counters.flush()
         except GristmillError as error:
             log.warning("counters.waiting", error=error.detail)
-
-
-def read_counters(connection: Connection) -> list[tuple[str, str, float]]:
-    """Return (name, label, value) of every counter."""
-    return [(row[0], row[1], row[2]) for row in connection.exec_driver_sql(_READ)]

@@ -9,9 +9,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header, Query
 from fastapi import Request as HttpRequest
 from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel
+from pydantic import Field as Described
+from pydantic_core import to_json
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import QueryParams
 
 from gristmill.core.errors import Invalid, Violation
+from gristmill.core.http import routes
 from gristmill.core.http.endpoints import needs, principal_of
 from gristmill.jobs.completion import JobCompletion
 from gristmill.jobs.errors import UnknownJob
@@ -22,18 +27,46 @@ from gristmill.jobs.submit import WriteRequest
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _PREFER_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*(\d+)", re.IGNORECASE)
+_NO_QUERY = QueryParams()
 _PRINTABLE = re.compile(r"[\x21-\x7e]{1,255}")
 
 
+_WAIT = "seconds to wait for the job to end"
+_PRIORITY = "0 to 9, 9 goes first; 5 without it"
+_LABEL = "name=value, at most 20"
+_RUN_AT = "RFC 3339 time with offset; not run before it"
+_KEY = "the same key and request: the same job"
+_PREFER = "wait=N, as the parameter wait"
+
+
+class WriteQuery(BaseModel):
+    """The query parameters that every write takes; ``request_of`` and ``answer_write`` read and check them."""
+
+    wait: str | None = Described(None, description=_WAIT)
+    priority: str | None = Described(None, description=_PRIORITY)
+    label: list[str] | None = Described(None, description=_LABEL)
+    run_at: str | None = Described(None, description=_RUN_AT)
+
+
+WRITE_HEADERS = (routes.Header("idempotency-key", _KEY), routes.Header("prefer", _PREFER))
+WRITE_ANSWERS = {202: "The job that was accepted", 200: "The finished job, where it was waited for"}
+
+
 async def write_options(
-    wait: Annotated[str | None, Query(description="seconds to wait for the job to end")] = None,
-    priority: Annotated[str | None, Query(description="0 to 9, 9 goes first; 5 without it")] = None,
-    label: Annotated[list[str] | None, Query(description="name=value, at most 20")] = None,
-    run_at: Annotated[str | None, Query(description="RFC 3339 time with offset; not run before it")] = None,
-    idempotency_key: Annotated[str | None, Header(description="the same key and request: the same job")] = None,
-    prefer: Annotated[str | None, Header(description="wait=N, as the parameter wait")] = None,
+    wait: Annotated[str | None, Query(description=_WAIT)] = None,
+    priority: Annotated[str | None, Query(description=_PRIORITY)] = None,
+    label: Annotated[list[str] | None, Query(description=_LABEL)] = None,
+    run_at: Annotated[str | None, Query(description=_RUN_AT)] = None,
+    idempotency_key: Annotated[str | None, Header(description=_KEY)] = None,
+    prefer: Annotated[str | None, Header(description=_PREFER)] = None,
 ) -> None:
-    """A dependency that declares what every write takes; ``request_of`` and ``answer_write`` read and check it."""
+    """A dependency that declares what every write takes, for the routes that the framework documents."""
+
+
+class JobQuery(BaseModel):
+    """The query of one job."""
+
+    wait: float | None = Described(None, description="seconds to wait for the job to end")
 
 
 def request_of(http: HttpRequest, body_hash: str | None = None) -> WriteRequest:
@@ -44,15 +77,16 @@ def request_of(http: HttpRequest, body_hash: str | None = None) -> WriteRequest:
     if key is not None and not _PRINTABLE.fullmatch(key):
         raise _bad_header("Idempotency-Key", key, "1 to 255 printable ASCII characters without spaces")
     traceparent = http.headers.get("traceparent")
+    query = http.query_params if http.scope["query_string"] else _NO_QUERY
     return WriteRequest(
         principal=principal_of(http).name,
         request_id=http.scope["state"]["request_id"],
         traceparent=traceparent if traceparent and _TRACEPARENT.fullmatch(traceparent) else None,
         idempotency_key=key,
         body_hash=body_hash,
-        priority=_priority(http.query_params.get("priority")),
-        labels=_labels(http.query_params.getlist("label")),
-        run_at=_moment("run_at", http.query_params.get("run_at")),
+        priority=_priority(query.get("priority")),
+        labels=_labels(query.getlist("label")),
+        run_at=_moment("run_at", query.get("run_at")),
         idempotency_hours=http.app.state.idempotency_hours,
     )
 
@@ -69,7 +103,7 @@ async def answer_write(http: HttpRequest, job_id: uuid.UUID, request: WriteReque
     headers = {"Location": body["links"]["self"]}
     if seconds and "prefer" in http.headers:
         headers["Preference-Applied"] = f"wait={seconds:g}"
-    return JSONResponse(body, 200 if seconds and body["done"] else 202, headers)
+    return Response(to_json(body), 200 if seconds and body["done"] else 202, headers, "application/json")
 
 
 async def _wait_for(http: HttpRequest, job_id: uuid.UUID, seconds: float) -> dict[str, Any]:
@@ -85,13 +119,13 @@ async def _wait_for(http: HttpRequest, job_id: uuid.UUID, seconds: float) -> dic
             left = deadline - loop.time()
             if body["done"] or left <= 0:
                 return body
-            # A wake-up can be lost with its connection: look again now and then.
+            # A wake-up can be lost with its connection: poll as well.
             await asyncio.wait([finished], timeout=min(left, 5.0))
 
 
 def _wait_seconds(http: HttpRequest) -> float:
     longest: float = http.app.state.max_wait
-    given = http.query_params.get("wait")
+    given = http.query_params.get("wait") if http.scope["query_string"] else None
     if given is not None:
         try:
             seconds = float(given)
@@ -104,8 +138,19 @@ def _wait_seconds(http: HttpRequest) -> float:
     return min(float(prefer[1]), longest) if prefer else 0.0
 
 
+def build_calls() -> list[routes.Call[Any]]:
+    """Return the hot call: one job."""
+
+    async def get_job(http: HttpRequest, _: JobQuery) -> Response:
+        """Return a job; with ``wait`` hold the answer until it has finished, at most that many seconds."""
+        body = await _wait_for(http, job_id_of(http.path_params["job_id"]), _wait_seconds(http))
+        return Response(to_json(body), media_type="application/json")
+
+    return [routes.Call("GET", "/jobs/{job_id}", "read", get_job, JobQuery, "jobs", {200: "The job"})]
+
+
 def build_router(service: JobService) -> APIRouter:
-    """Return the routes under /jobs."""
+    """Return the other routes under /jobs."""
     router = APIRouter(prefix="/jobs", tags=["jobs"])
 
     @router.get("", dependencies=[Depends(needs("read"))])
@@ -130,11 +175,6 @@ def build_router(service: JobService) -> APIRouter:
             created_after=_moment("created_after", created_after),
         )
         return JSONResponse(service.list(filters, page_size, page_token))
-
-    @router.get("/{job_id}", dependencies=[Depends(needs("read"))])
-    async def get_job(http: HttpRequest, job_id: str, wait: float | None = None) -> JSONResponse:
-        """Return a job; with ``wait`` hold the answer until it has finished, at most that many seconds."""
-        return JSONResponse(await _wait_for(http, job_id_of(job_id), _wait_seconds(http)))
 
     @router.post("/{job_id}/cancel", status_code=202, dependencies=[Depends(needs("write"))])
     async def cancel_job(http: HttpRequest, job_id: str) -> Response:

@@ -66,3 +66,7 @@ class Drained(Signal):
 
 class LostChunk(Signal):
     """The chunk is no longer this worker's: its lease expired and somebody else has a newer fence."""
+
+
+class OutOfDate(Signal):
+    """What the chunk was prepared from has changed since: it is prepared again, with no lock held meanwhile."""

@@ -1,86 +1,67 @@
-"""Carrying out one chunk: claim, prepare, apply and ``done`` in one commit, or the reason why not."""
+"""Carrying out the chunks of a message: claimed at once, written in shared transactions where they can be, or alone."""
 
 import dataclasses
-import random
-import socket
-import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any
 
 import structlog
-from sqlalchemy import Connection
 
-from gristmill.core.database import Database
-from gristmill.core.errors import GristmillError, Internal, Unavailable
+from gristmill.core.database import Database, internal_of
+from gristmill.core.errors import Contended, GristmillError, Unavailable
 from gristmill.core.logs import get_logger
-from gristmill.jobs.bundle import Bundle, done_of
-from gristmill.jobs.errors import Drained, JobCancelled, JobDropped, LostChunk, TimeLimitExceeded
-from gristmill.jobs.handlers import (
-    ChunkTask,
-    Handler,
-    IdempotentHandler,
-    Outcome,
-    Registry,
-    TransactionalHandler,
-    task_of,
-)
-from gristmill.jobs.heartbeat import Heartbeat
-from gristmill.jobs.notifications import Notifier
-from gristmill.jobs.repository import cancel, payloads
+from gristmill.jobs.bundle import Bundle, Ends, OutOfTime, key_of
+from gristmill.jobs.errors import Drained, JobCancelled, JobDropped, LostChunk, OutOfDate, TimeLimitExceeded
+from gristmill.jobs.handlers import ChunkTask, Handler, IdempotentHandler, Registry, SharingHandler, task_of
+from gristmill.jobs.heartbeat import Heartbeat, Held
+from gristmill.jobs.outcome import Ended, Outcomes
 from gristmill.jobs.repository import claim as claims
-from gristmill.jobs.repository import settle as settling
+from gristmill.jobs.repository import payloads
+from gristmill.jobs.worker_name import worker_name
 
 log = get_logger()
-# Seconds after which a chunk looks again whether what it waits for (Postgres, room on disk) is there.
-LONGEST_WAIT = 60.0
-_T = TypeVar("_T")
+# How often a chunk is prepared within one attempt, when what it was prepared from changes meanwhile.
+MOST_PREPARATIONS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class RetryPolicy:
-    """Exponential backoff with full jitter: attempt n waits up to base * 2^(n-1), at most ``longest`` seconds."""
+class _Claimed:
+    """A chunk and what the claim said beside its task. ``large``: its payload has to be fetched."""
 
-    base: float = 1.0
-    longest: float = 300.0
-
-    def delay(self, attempt: int) -> float:
-        # What waits for a full disk counts on without an end; past this power every ceiling is ``longest``.
-        ceiling: float = min(self.longest, self.base * 2 ** min(attempt - 1, 60))
-        return random.uniform(ceiling / 2, ceiling)
+    task: ChunkTask
+    cancelling: bool
+    large: bool
+    waited: float
+    submitted_by: str
+    traceparent: str | None
 
 
 class Executor:
-    """Runs claimed chunks in one worker process. Not thread-safe: a process runs one chunk at a time."""
+    """Runs claimed chunks in one worker process. Not thread-safe: a process runs one message at a time."""
 
     def __init__(
         self,
         database: Database,
         registry: Registry,
         heartbeat: Heartbeat,
-        notifier: Notifier,
+        outcomes: Outcomes,
         *,
         lease: float,
-        retry: RetryPolicy,
         draining: Callable[[], bool] = lambda: False,
         time_limit_error: type[BaseException] = TimeLimitExceeded,
-        on_settled: Callable[[str, str, float, Outcome], None] | None = None,
     ) -> None:
         self._database = database
         self._registry = registry
         self._heartbeat = heartbeat
-        self._notifier = notifier
+        self._outcomes = outcomes
         self._lease = lease
-        self._retry = retry
         self._draining = draining
         self._time_limit_error = time_limit_error
-        self._on_settled = on_settled
-        self._bundle = Bundle(database, registry, time_limit_error, self._after)
-        self._job_ended: str | None = None
+        self._bundle = Bundle(database, registry, outcomes, time_limit_error)
         self._late = False
-        self._worker = f"{socket.gethostname()}:{threading.get_native_id()}"
+        self._worker = worker_name()
 
     def run(self, job_id: uuid.UUID, number: int, dispatch: int) -> str:
         """Carry out the chunk that the message names; return how it ended, ``dropped`` if the message was stale."""
@@ -89,81 +70,150 @@ class Executor:
     def run_all(self, addresses: Sequence[claims.Address]) -> str:
         """Carry out the chunks that the message names, each claimed, fenced and ended by itself; return how.
 
-        Chunks of several jobs share a transaction where their handler can do that. Whatever goes wrong there, they
+        Chunks of several jobs share a transaction where their handlers can do that. Whatever goes wrong there, they
         are tried again one by one, so that none suffers from another.
         """
         with self._database.autocommit() as connection:
             rows = claims.claim_all(connection, addresses, self._lease, self._worker)
-        if len(rows) < len(addresses):
-            claimed = {(row["job_id"], row["number"]) for row in rows}
-            for job_id, number, dispatch in addresses:
-                if (job_id, number) not in claimed:
-                    log.info("chunk.dropped", job=str(job_id), chunk=number, dispatch=dispatch)
-        if not rows:
+        claimed = [self._claimed(row) for row in rows if row["claimed"]]
+        taken = {key_of(one.task) for one in claimed}
+        for job_id, number, dispatch in addresses:
+            if (job_id, number) not in taken:
+                log.info("chunk.dropped", job=str(job_id), chunk=number, dispatch=dispatch)
+        if not claimed:
             return "dropped"
-        held = [(row["job_id"], row["number"], row["fence"]) for row in rows]
-        with self._heartbeat.of(held):
-            if len(rows) == 1:
-                return self._run_claimed(rows[0])
-            ends = self._run_bundle(rows)
+        ordered = any(row["exclusive"] for row in rows)
+        # One that another process took in the moment of the claim: in an ordered message the later ones wait for it.
+        missed = min((row["seq"] for row in rows if row["missed"]), default=None) if ordered else None
+        with self._heartbeat.of([_held(one.task) for one in claimed]):
+            if len(addresses) == 1:
+                return self._run_alone(claimed[0]).how
+            ends = self._run_bundle(claimed, ordered, missed)
         return ", ".join(f"{ends.count(end)} {end}" for end in dict.fromkeys(ends))
 
-    def _run_bundle(self, rows: list[dict[str, Any]]) -> list[str]:
+    def _run_bundle(self, claimed: Sequence[_Claimed], ordered: bool, missed: int | None) -> list[str]:
+        """Share what can be shared, then run the others alone; in an ordered message until one of them goes back.
+
+        missed: the number of the first job in the order that was not claimed though it has to be carried out.
+        """
         self._late = False
-        done: set[tuple[uuid.UUID, int]] = set()
+        ends: Ends = {}
+        returned = {key_of(one.task) for one in claimed if missed is not None and one.task.seq > missed}
         try:
             # Those being cancelled end each with its own reason.
-            done = self._bundle.run([self._task(row) for row in rows if row["job_state"] != "cancelling"])
-        except self._time_limit_error:
+            tasks = [one.task for one in claimed if not one.cancelling]
+            self._bundle.run([task for task in tasks if key_of(task) not in returned], ends)
+        except OutOfTime as limit:
             self._late = True
-        return ["done"] * len(done) + [
-            self._run_neighbour(row) for row in rows if (row["job_id"], row["number"]) not in done
-        ]
+            returned |= limit.not_begun
+        self._heartbeat.release(*(_held(one.task) for one in claimed if key_of(one.task) in ends))
+        how: list[str] = [ended.how for ended in ends.values()]
+        late_together, stopped = self._late, False
+        for one in claimed:
+            if key_of(one.task) in ends:
+                continue
+            ended = self._run_next(one, stopped or key_of(one.task) in returned)
+            if ordered and not late_together:
+                stopped = stopped or self._late or not ended.is_final
+            how.append(ended.how)
+        return how
 
-    def _run_neighbour(self, row: dict[str, Any]) -> str:
-        """Carry out a chunk of a bundle by itself, unless the time of the message is over: it then comes again."""
+    def _run_next(self, one: _Claimed, returned: bool) -> Ended:
+        """Carry out a chunk of a message alone, unless it is to be returned or the time of the message is over."""
         try:
             if self._draining():
-                return self._put_back(self._task(row), "drained", refund=True)
+                return self._outcomes.put_back(one.task, "drained", refund=True)
+            if returned and not one.cancelling:
+                # One before it in the order has not ended.
+                return self._outcomes.put_back(one.task, "returned", refund=True)
             if self._late:
                 # What took the time cannot be told. An attempt is counted, so that each comes alone the next time.
-                return self._put_back(self._task(row), "retried")
-            return self._run_claimed(row)
+                return self._outcomes.put_back(one.task, "retried")
+            return self._run_alone(one)
         except Unavailable as error:
             # Nothing could be written about this one: its lease brings it back. The others need not wait for theirs.
-            log.warning("chunk.left", job=str(row["job_id"]), chunk=row["number"], error=error.detail)
-            return "left"
+            log.warning("chunk.left", job=str(one.task.job_id), chunk=one.task.number, error=error.detail)
+            return Ended("left")
         finally:
-            self._heartbeat.release((row["job_id"], row["number"], row["fence"]))
+            self._heartbeat.release(_held(one.task))
 
-    def _run_claimed(self, row: dict[str, Any]) -> str:
-        task = self._task(row)
+    def _run_alone(self, one: _Claimed) -> Ended:
+        task = one.task
         structlog.contextvars.bind_contextvars(
-            job=str(task.job_id), chunk=task.number, fence=task.fence, request_id=row["request_id"],
-            submitted_by=row["submitted_by"], traceparent=row["traceparent"],
+            job=str(task.job_id), chunk=task.number, fence=task.fence, request_id=task.request_id,
+            submitted_by=one.submitted_by, traceparent=one.traceparent,
         )  # fmt: skip
         started = time.monotonic()
-        self._job_ended = None
         try:
-            log.info("chunk.claimed", type=task.type, attempt=task.attempt, waited=round(row["waited"], 4))
-            ended = self._attempt(task, cancelling=row["job_state"] == "cancelling", large=bool(row["large"]))
+            log.info("chunk.claimed", type=task.type, attempt=task.attempt, waited=round(one.waited, 4))
+            ended = self._attempt(one)
             seconds = round(time.monotonic() - started, 4)
-            log.info("chunk.ended", type=task.type, state=ended, seconds=seconds, job_ended=self._job_ended)
+            log.info("chunk.ended", type=task.type, state=ended.how, seconds=seconds, job_ended=ended.job)
             return ended
         finally:
             structlog.contextvars.unbind_contextvars(
                 "job", "chunk", "fence", "request_id", "submitted_by", "traceparent"
             )
 
-    def _task(self, row: dict[str, Any]) -> ChunkTask:
+    def _attempt(self, one: _Claimed) -> Ended:
+        """Do the chunk's work, and write down what came of it."""
+        handler: Handler | None = None
+        task = one.task
+        try:
+            try:
+                if one.cancelling:
+                    raise JobCancelled("the job was cancelled before its chunk was claimed")
+                handler = self._registry.get(task.type)
+                return self._work(handler, dataclasses.replace(task, payload=self._fetch(task)) if one.large else task)
+            except (JobCancelled, JobDropped) as signal:
+                return self._outcomes.cancelled(task, signal)
+            except Drained:
+                return self._outcomes.put_back(task, "drained", refund=True)
+            except self._time_limit_error as limit:
+                self._late = True
+                problem = TimeLimitExceeded(f"The time limit of the queue was exceeded: {limit}".rstrip(": "))
+                return self._outcomes.failed(handler, task, problem)
+            except GristmillError as error:
+                return self._outcomes.failed(handler, task, error)
+            except LostChunk:
+                raise
+            except Exception as error:
+                log.exception("chunk.defect")
+                return self._outcomes.failed(handler, task, internal_of(error))
+        except LostChunk:
+            log.warning("chunk.lost")
+            return Ended("lost")
+
+    def _work(self, handler: Handler, task: ChunkTask) -> Ended:
+        if isinstance(handler, SharingHandler):
+            for _ in range(MOST_PREPARATIONS):
+                prepared = handler.prepare(task)
+                try:
+                    return self._bundle.write(handler, [(task, prepared)])[0]
+                except OutOfDate:
+                    task.check()
+            raise Contended(f"What the chunk was prepared from changed {MOST_PREPARATIONS} times meanwhile")
+        assert isinstance(handler, IdempotentHandler)
+        outcome = handler.run(task)
+        return self._bundle.end(task, outcome)
+
+    def _claimed(self, row: dict[str, Any]) -> _Claimed:
         job_id, number, fence = held = row["job_id"], row["number"], row["fence"]
-        return task_of(
+        task = task_of(
             job_id,
             number,
             row,
             None if row["data"] is None else bytes(row["data"]),
             check=lambda: self._check(job_id, number, fence),
             report=lambda fraction: self._heartbeat.report(held, fraction),
+        )
+        return _Claimed(
+            task,
+            cancelling=row["job_state"] == "cancelling",
+            large=bool(row["large"]),
+            waited=row["waited"],
+            submitted_by=row["submitted_by"],
+            traceparent=row["traceparent"],
         )
 
     def _fetch(self, task: ChunkTask) -> bytes:
@@ -183,142 +233,6 @@ class Executor:
         if cancelling:
             raise JobCancelled("the job is being cancelled")
 
-    def _attempt(self, task: ChunkTask, cancelling: bool, large: bool) -> str:
-        handler: Handler | None = None
-        try:
-            if cancelling:
-                raise JobCancelled("the job was cancelled before its chunk was claimed")
-            handler = self._registry.get(task.type)
-            return self._work(handler, dataclasses.replace(task, payload=self._fetch(task)) if large else task)
-        except (JobCancelled, JobDropped) as signal:
-            return self._end(task, "cancelled", _reason(signal))
-        except Drained:
-            return self._put_back(task, "drained", refund=True)
-        except LostChunk:
-            log.warning("chunk.lost")
-            return "lost"
-        except self._time_limit_error as limit:
-            self._late = True
-            problem = TimeLimitExceeded(f"The time limit of the queue was exceeded: {limit}".rstrip(": "))
-            return self._failed(handler, task, problem)
-        except GristmillError as error:
-            return self._failed(handler, task, error)
-        except Exception as error:
-            log.exception("chunk.defect")
-            return self._failed(handler, task, Internal(f"{type(error).__name__}: {error}"))
 
-    def _work(self, handler: Handler, task: ChunkTask) -> str:
-        if isinstance(handler, TransactionalHandler):
-            prepared = handler.prepare(task)
-            with self._database.transaction() as connection:
-                outcome = handler.apply(connection, task, prepared)
-                settled = self._done(connection, task, outcome)
-        else:
-            assert isinstance(handler, IdempotentHandler)
-            outcome = handler.run(task)
-            with self._database.transaction() as connection:
-                settled = self._done(connection, task, outcome)
-        self._after(task, settled, outcome)
-        return "done"
-
-    def _done(self, connection: Any, task: ChunkTask, outcome: Outcome) -> settling.Settled:
-        settled = settling.settle_done(connection, [done_of(task, outcome)])
-        if not settled:
-            # Raising rolls the rows back: either the fence is old or the job is being cancelled.
-            mine, cancelling = claims.look(connection, task.job_id, task.number, task.fence)
-            raise JobCancelled("the job is being cancelled") if mine and cancelling else LostChunk("the fence is old")
-        return settled[0]
-
-    def _end(
-        self,
-        task: ChunkTask,
-        state: Literal["failed", "cancelled"],
-        error: dict[str, Any],
-        handler: Handler | None = None,
-    ) -> str:
-        def end(connection: Connection) -> settling.Settled | None:
-            settled = settling.settle(connection, task.job_id, task.number, task.fence, state, error=error)
-            if settled is not None and state == "failed" and handler is not None:
-                handler.failed(connection, task, error)
-            if settled is not None and settled.finished and settled.job_state == "cancelled":
-                cancel.drop_payloads(connection, task.job_id)
-            return settled
-
-        settled = self._last_word(end)
-        if settled is None:
-            return "lost"
-        self._after(task, settled, Outcome())
-        return state
-
-    def _failed(self, handler: Handler | None, task: ChunkTask, error: GristmillError) -> str:
-        problem = problem_of(error, task)
-        refund = not error.costs_attempt
-        if error.retryable and (task.attempt < task.max_attempts or refund):
-            # The fence counts how often the chunk was claimed, also where the attempt is given back.
-            delay = min(self._retry.delay(task.fence), LONGEST_WAIT) if refund else self._retry.delay(task.attempt)
-            log.warning("chunk.retried", code=error.code, detail=error.detail, delay=round(delay, 2))
-            return self._put_back(task, "retried", delay=delay, error=problem, refund=refund)
-        log.warning("chunk.failed", code=error.code, detail=error.detail)
-        return self._end(task, "failed", problem, handler)
-
-    def _put_back(
-        self,
-        task: ChunkTask,
-        ended: str,
-        *,
-        delay: float = 0,
-        refund: bool = False,
-        error: dict[str, Any] | None = None,
-    ) -> str:
-        self._last_word(
-            lambda connection: settling.put_back(
-                connection, task.job_id, task.number, task.fence, delay=delay, refund=refund, error=error, shown=refund
-            )
-        )
-        self._notifier.due()
-        return ended
-
-    def _last_word(self, say: Callable[[Connection], _T]) -> _T:
-        """Run ``say`` in a transaction, waiting for Postgres a minute or as long as the lease would have lasted.
-
-        A chunk that ended because Postgres went away, or was full, gets its attempt back only if that can be written
-        once it is there again; left to its lease it would lose an attempt to each restart of Postgres.
-        """
-        deadline = time.monotonic() + max(self._lease, LONGEST_WAIT)
-        while True:
-            try:
-                with self._database.transaction() as connection:
-                    return say(connection)
-            except Unavailable as error:
-                if error.costs_attempt or time.monotonic() > deadline:
-                    raise
-                time.sleep(0.2)
-
-    def _after(self, task: ChunkTask, settled: settling.Settled, outcome: Outcome) -> None:
-        if settled.finished:
-            self._notifier.finished(task.job_id)
-            self._job_ended = settled.job_state
-        else:
-            self._notifier.due()
-        if self._on_settled is not None:
-            self._on_settled(task.type, settled.job_state if settled.finished else "", settled.took, outcome)
-
-
-def problem_of(error: GristmillError, task: ChunkTask) -> dict[str, Any]:
-    """Return the problem object that the job shows, naming the chunk and its records."""
-    return {
-        **error.problem(),
-        "chunk": task.number,
-        "records": {"first": task.first_record, "last": task.first_record + max(task.records, 1) - 1},
-    }
-
-
-def _reason(signal: Exception) -> dict[str, Any]:
-    code = "cancelled"
-    return {
-        "type": f"urn:gristmill:problem:{code}",
-        "title": "Cancelled",
-        "status": 409,
-        "code": code,
-        "detail": f"cancelled: {signal}" if isinstance(signal, JobDropped) else str(signal),
-    }
+def _held(task: ChunkTask) -> Held:
+    return task.job_id, task.number, task.fence

@@ -37,6 +37,7 @@ class ChunkTask:
     args: dict[str, Any]
     dataset: str | None
     scope: str
+    exclusive: bool
     first_record: int
     records: int
     payload: bytes | None
@@ -67,6 +68,7 @@ def task_of(
         args=row["args"],
         dataset=row["dataset"],
         scope=row["scope"],
+        exclusive=row["exclusive"],
         first_record=row["first_record"],
         records=row["records"],
         payload=payload,
@@ -90,31 +92,40 @@ class Handler:
         """Called in the transaction that fails the chunk for good."""
 
 
-class TransactionalHandler(Handler):
-    """Rows and the chunk's ``done`` go into one commit."""
+class SharingHandler(Handler):
+    """Rows and the chunk's ``done`` go into one commit, and one call may write small chunks of several jobs."""
 
     def prepare(self, task: ChunkTask) -> Any:
-        """Do the work that needs no transaction (decode, transform, embed); the answer goes to ``apply``."""
+        """Do the work that needs no transaction (decode, transform, embed); the answer goes to ``apply_all``."""
         return None
 
-    def apply(self, connection: Connection, task: ChunkTask, prepared: Any) -> Outcome:
-        """Write within the chunk's transaction."""
-        raise NotImplementedError
-
-
-class SharingHandler(TransactionalHandler):
-    """A transactional handler that can write small chunks of several jobs in one transaction."""
-
     def groups(self, pairs: Sequence[Pair]) -> list[list[Pair]]:
-        """Part the chunks, given in the order of their jobs, into those that one transaction can write.
+        """Part chunks of plain jobs, given in the order of their jobs, into those that one transaction can write.
 
         The table must end as if each had been written by itself, in this order, and so must the counts.
         """
         raise NotImplementedError
 
     def apply_all(self, connection: Connection, group: Sequence[Pair]) -> list[Outcome]:
-        """Write one group within one transaction; return what each chunk did, in the same order."""
+        """Write one group, or one chunk, within a transaction; return what each did, in the same order.
+
+        Raises OutOfDate for a chunk alone when what it was prepared from is no longer so: it is prepared again.
+        """
         raise NotImplementedError
+
+
+class TransactionalHandler(SharingHandler):
+    """A handler that writes one chunk after the other."""
+
+    def apply(self, connection: Connection, task: ChunkTask, prepared: Any) -> Outcome:
+        """Write within the chunk's transaction."""
+        raise NotImplementedError
+
+    def groups(self, pairs: Sequence[Pair]) -> list[list[Pair]]:
+        return [[pair] for pair in pairs]
+
+    def apply_all(self, connection: Connection, group: Sequence[Pair]) -> list[Outcome]:
+        return [self.apply(connection, task, prepared) for task, prepared in group]
 
 
 class IdempotentHandler(Handler):

@@ -47,7 +47,7 @@ class Heartbeat:
             self._set(())
 
     def release(self, *chunks: Held) -> None:
-        """Leave off these chunks within the block: they have ended before the others."""
+        """Stop extending the leases of these chunks, which have ended before the others."""
         with self._changed:
             self._current = tuple(chunk for chunk in self._current if chunk not in chunks)
 

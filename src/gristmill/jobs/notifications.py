@@ -1,8 +1,8 @@
 """Wake-ups through NOTIFY, sent after the commit over a connection of their own.
 
-A NOTIFY inside a transaction makes its commit hold a database-wide lock while the log is flushed, so that commits queue
-up one behind the other. Sent afterwards and collected for a few milliseconds they cost next to nothing. They are only
-wake-ups: whoever misses one looks again within a second.
+A NOTIFY inside a transaction makes its commit hold a database-wide lock while the log is flushed, so that commits run
+one after another. Sent afterwards and collected for a few milliseconds they cost next to nothing. A wake-up may be
+lost: whoever waits for one also polls.
 """
 
 import threading
@@ -48,6 +48,9 @@ class Notifier:
     def _add(self, job_id: str | None) -> None:
         with self._condition:
             if job_id is None:
+                if self._due:
+                    # It is on its way.
+                    return
                 self._due = True
             else:
                 self._finished.add(job_id)
@@ -61,7 +64,7 @@ class Notifier:
             with self._condition:
                 while not self._due and not self._finished:
                     self._condition.wait()
-            # A wake-up that comes alone goes out at once; when they come one after the other, each waits a little.
+            # A single wake-up is sent at once; when many follow each other, they wait for ``PACE`` and are sent as one.
             time.sleep(max(self._gather, self._sent_at + PACE - time.monotonic()))
             with self._condition:
                 due, finished = self._due, self._finished

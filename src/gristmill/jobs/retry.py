@@ -21,7 +21,7 @@ def retry_job(database: Database, notifier: Notifier, job_id: uuid.UUID) -> None
             raise UnknownJob(f"There is no job {job_id}")
         if job["state"] != JobState.FAILED:
             raise NotRetryable(f"Job {job_id} is {job['state']}; only a failed job can be retried", state=job["state"])
-        later = repository.find_later_started(connection, job["scope"], job["seq"], job["exclusive"])
+        later = repository.find_later_started(connection, job_id)
         if later is not None:
             raise NotRetryable(
                 f"Job {later}, submitted after job {job_id}, has run since, and its outcome depends on the order; "

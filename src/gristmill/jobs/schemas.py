@@ -1,16 +1,17 @@
 """The job body: what clients see of a job, and the answer to every write."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 from gristmill.jobs.states import FINISHED_JOB_STATES
+from gristmill.kit.timestamps import rfc3339
 
 BASE = "/api/v1/jobs"
 
 
 def job_body(row: dict[str, Any]) -> dict[str, Any]:
     """Return the JSON object for a row of the jobs table (with ``attempt``, ``under_way`` and ``retried_by``)."""
-    ended = row["chunks_done"] + row["chunks_failed"] + row["chunks_cancelled"]
+    # What was done, also where the rest failed or was cancelled: only a job that succeeded is at 1.
+    progress = min(1.0, (row["chunks_done"] + row["under_way"]) / row["chunks_total"])
     url = f"{BASE}/{row['id']}"
     links = {"self": url, "cancel": f"{url}/cancel", "retry": f"{url}/retry"}
     if row["records_rejected"]:
@@ -21,7 +22,7 @@ def job_body(row: dict[str, Any]) -> dict[str, Any]:
         "dataset": row["dataset"],
         "state": row["state"],
         "done": row["state"] in FINISHED_JOB_STATES,
-        "progress": round(min(1.0, (ended + row["under_way"]) / row["chunks_total"]), 4),
+        "progress": round(progress, 4),
         "record_counts": {
             "total": row["records_total"],
             "succeeded": row["records_succeeded"],
@@ -46,14 +47,9 @@ def job_body(row: dict[str, Any]) -> dict[str, Any]:
         "retried_by": [str(job_id) for job_id in row["retried_by"] or ()],
         "error": row["error"],
         "result": row["result"],
-        "created_at": moment(row["created_at"]),
-        "run_at": moment(row["run_at"]),
-        "started_at": moment(row["started_at"]),
-        "finished_at": moment(row["finished_at"]),
+        "created_at": rfc3339(row["created_at"]),
+        "run_at": rfc3339(row["run_at"]),
+        "started_at": rfc3339(row["started_at"]),
+        "finished_at": rfc3339(row["finished_at"]),
         "links": links,
     }
-
-
-def moment(value: datetime | None) -> str | None:
-    """Return an RFC 3339 time in UTC with microseconds."""
-    return None if value is None else value.astimezone(UTC).isoformat().replace("+00:00", "Z")

@@ -6,14 +6,14 @@ from datetime import datetime
 from typing import Any
 
 from gristmill.core.database import Database
-from gristmill.core.errors import Malformed, Violation
+from gristmill.core.page_tokens import bad_page_token, read_page_token
 from gristmill.jobs.cancel import cancel_job
 from gristmill.jobs.errors import UnknownJob
 from gristmill.jobs.notifications import Notifier
 from gristmill.jobs.repository import read
 from gristmill.jobs.retry import retry_job
 from gristmill.jobs.schemas import job_body
-from gristmill.kit.pagination import BadPageToken, decode_page_token, encode_page_token
+from gristmill.kit.pagination import encode_page_token
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +43,12 @@ class JobService:
     def list(self, filters: JobFilter, page_size: int, page_token: str | None) -> dict[str, Any]:
         """Return a page of job bodies, newest first. Raises Malformed for a bad page token."""
         query = repr(filters)
-        try:
-            before = uuid.UUID(decode_page_token(page_token, query)[0]) if page_token else None
-        except (BadPageToken, ValueError, IndexError, TypeError, AttributeError) as error:
-            violation = Violation("/query/page_token", "bad_page_token", str(error), field="page_token")
-            raise Malformed(f"page_token: {error}", [violation]) from error
+        before = None
+        if page_token:
+            try:
+                before = uuid.UUID(*read_page_token(page_token, query, str))
+            except ValueError:
+                raise bad_page_token() from None
         with self._database.autocommit() as connection:
             rows = read.list_jobs(
                 connection,

@@ -1,4 +1,8 @@
-"""The states of jobs and chunks, and which changes are allowed. docs/job_states.md and the CHECK constraints agree."""
+"""The states of jobs and chunks, and which changes are allowed. docs/job_states.md and the CHECK constraints agree.
+
+Each statement of the repository says in its WHERE from which states it starts. The databases of the tests have triggers
+that refuse every other change, so that no test passes beside one (tests/support/transitions.py).
+"""
 
 from enum import StrEnum
 

@@ -2,7 +2,7 @@
 
 import itertools
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -10,13 +10,18 @@ from typing import Any
 from sqlalchemy import Connection
 
 from gristmill.core.database import Database
-from gristmill.jobs.errors import IdempotencyKeyReused, Signal
+from gristmill.jobs.errors import IdempotencyKeyReused
+from gristmill.jobs.idempotency import IdempotencyKey, Replayed, first_or
 from gristmill.jobs.repository import payloads
 from gristmill.jobs.repository import submit as repository
+from gristmill.jobs.repository.submit import JobRow
+from gristmill.kit.deprecated import moved_names
 from gristmill.kit.ids import uuid7
 
 # Records above which a chunk travels alone.
 SHARE_RECORDS = 200
+# Who submits the jobs that Gristmill makes by itself.
+SYSTEM = "gristmill"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +37,10 @@ class NewChunk:
 class NewJob:
     """What a domain asks for. ``chunks`` may be a generator: payloads are staged one by one, in constant memory.
 
-    retry_of: the job whose rejects this one brings mended. attach: stores what belongs to the job, in the transaction
-    that submits it and before its number is drawn; it gets the job's id. shares: the handler can write small chunks
-    of several such jobs together (``SharingHandler``).
+    further_scopes: scopes beside the first one, and whether the job is exclusive in each. serial: its chunks run one
+    after another. retry_of: the job whose rejects this one brings mended. attach: stores what belongs to the job, in
+    the transaction that submits it and before its number is drawn; it gets the job's id. shares: small chunks of such
+    jobs may share a message and a transaction with those of others.
     """
 
     type: str
@@ -50,6 +56,8 @@ class NewJob:
     run_at: datetime | None = None
     retry_of: uuid.UUID | None = None
     attach: Callable[[Connection, uuid.UUID], None] | None = None
+    further_scopes: Mapping[str, bool] = field(default_factory=dict)
+    serial: bool = False
 
 
 @dataclass(slots=True)
@@ -74,13 +82,11 @@ class WriteRequest:
     idempotency_hours: float = 24.0
     receipt: Receipt = field(default_factory=Receipt, compare=False)
 
-
-class Replayed(Signal):
-    """Another request with the same Idempotency-Key committed first; nothing of this one may be kept."""
-
-    def __init__(self, job_id: uuid.UUID) -> None:
-        super().__init__(f"replayed job {job_id}")
-        self.job_id = job_id
+    @property
+    def key(self) -> IdempotencyKey | None:
+        if self.idempotency_key is None:
+            return None
+        return IdempotencyKey(self.principal, self.idempotency_key, self.body_hash or "", self.idempotency_hours)
 
 
 def submit_once(database: Database, request: WriteRequest, work: Callable[[Connection], NewJob]) -> uuid.UUID:
@@ -93,60 +99,66 @@ def submit_once(database: Database, request: WriteRequest, work: Callable[[Conne
         with database.transaction() as connection:
             return submit(connection, work(connection), request)
 
-    return first_or(database, request, make)
+    return first_or(database, request.key, make)
 
 
-def first_or(database: Database, request: WriteRequest, make: Callable[[], uuid.UUID]) -> uuid.UUID:
-    """Return the job that the request's Idempotency-Key made before, or else the one that ``make`` submits.
-
-    A request with the same key that commits while ``make`` runs was first, too. Raises IdempotencyKeyReused.
-    """
-    if request.idempotency_key is not None:
-        with database.autocommit() as connection:
-            first = find_replay(connection, request)
-        if first is not None:
-            return first
-    try:
-        return make()
-    except Replayed as replayed:
-        return replayed.job_id
-
-
-def find_replay(connection: Connection, request: WriteRequest) -> uuid.UUID | None:
-    """Return the job that this request's Idempotency-Key made before; call it before any check of state."""
-    if request.idempotency_key is None:
-        return None
-    found = repository.find_key(connection, request.principal, request.idempotency_key, request.idempotency_hours)
-    if found is None:
-        return None
-    job_id, body_hash = found
-    if body_hash != (request.body_hash or ""):
-        raise IdempotencyKeyReused(
-            f"The Idempotency-Key {request.idempotency_key!r} was used for another request, which made job {job_id}",
-            job=str(job_id),
-        )
-    return job_id
+def submit_system_job(connection: Connection, job: NewJob, priority: int = 5) -> uuid.UUID:
+    """Submit a job that Gristmill makes by itself; return its id."""
+    return submit(connection, job, WriteRequest(principal=SYSTEM, request_id=str(uuid7()), priority=priority))
 
 
 def submit(connection: Connection, job: NewJob, request: WriteRequest) -> uuid.UUID:
     """Stage the job inside the caller's transaction and return its id. Raises Replayed, IdempotencyKeyReused."""
     job_id = uuid7()
-    if request.idempotency_key is not None:
-        _take_key(connection, request, job_id)
+    if request.key is not None:
+        request.key.hold(connection)
     if job.attach is not None:
         job.attach(connection, job_id)
     staged, inline = _stage(connection, job_id, job.chunks)
+    (made,) = repository.insert_jobs(connection, [job_row(job, request, job_id, staged, inline)], wait=True)
+    if made.row is None:
+        assert request.key is not None  # nothing else can be in the way of a job that waits
+        if made.held is None:
+            raise IdempotencyKeyReused(f"The Idempotency-Key {request.idempotency_key!r} is in use; send it again")
+        raise Replayed(request.key.replay(made.held))
+    request.receipt.row = made.row
+    return job_id
+
+
+def small_row(job: NewJob, request: WriteRequest, checked: bool) -> JobRow | None:
+    """Return what inserts a job that is one small chunk and nothing else; None for any other. checked: see ``JobRow``.
+
+    ``job.chunks`` must not be a generator.
+    """
+    if job.attach is not None or not isinstance(job.chunks, Sized) or len(job.chunks) != 1:
+        return None
+    chunk = next(iter(job.chunks))
+    if len(chunk.payload or b"") >= payloads.COPY_FROM_BYTES:
+        return None
+    row = job_row(job, request, uuid7(), [(chunk.first_record, chunk.records)], chunk.payload or b"")
+    row.columns["checked"] = checked
+    return row
+
+
+def job_row(
+    job: NewJob,
+    request: WriteRequest,
+    job_id: uuid.UUID,
+    staged: Sequence[tuple[int, int]],
+    inline: bytes | memoryview | None,
+) -> JobRow:
+    """Return what inserts the job. staged: (first record, records) of each chunk. inline: a payload not yet staged."""
     run_at = request.run_at or job.run_at
     if run_at is not None and run_at <= datetime.now(UTC):
         # What lies in the past is due now; counted from then, the age of the queue would say that it stands still.
         run_at = None
-    values = {
-        "id": job_id,
+    columns = {
+        "id": str(job_id),
         "type": job.type,
         "scope": job.scope,
         "exclusive": job.exclusive,
+        "serial": job.serial,
         "dataset": job.dataset,
-        "state": "queued" if run_at is None else "scheduled",
         "queue": job.queue,
         "priority": request.priority,
         "args": job.args,
@@ -159,21 +171,23 @@ def submit(connection: Connection, job: NewJob, request: WriteRequest) -> uuid.U
         "chunks_total": len(staged),
         "records_total": sum(records for _, records in staged) + job.rejected,
         "records_rejected": job.rejected,
-        "run_at": run_at,
-        "shares": may_share(job, staged, inline),
+        "run_at": None if run_at is None else run_at.isoformat(),
+        "key": request.idempotency_key,
+        "body_hash": request.body_hash or "",
+        "hours": request.idempotency_hours,
+        "checked": False,
     }
-    request.receipt.row = repository.insert_job(connection, values, staged, inline)
-    return job_id
+    return JobRow(columns, staged, inline, _may_share(job, staged, inline), job.further_scopes)
 
 
-def may_share(job: NewJob, staged: Sequence[tuple[int, int]], inline: bytes | memoryview | None) -> bool:
-    """Say whether the job's chunk may go along with others in one message: it is the only one, small, and plain.
+def _may_share(job: NewJob, staged: Sequence[tuple[int, int]], inline: bytes | memoryview | None) -> bool:
+    """Say whether the job's chunk may go along with others in one message: it is the only one, and small.
 
     A job with one attempt never shares: the worker may be lost through a neighbour's fault.
     """
     small = inline is not None and len(inline) < payloads.COPY_FROM_BYTES
     small = small and len(staged) == 1 and staged[0][1] <= SHARE_RECORDS
-    return job.shares and small and not job.exclusive and job.max_attempts > 1
+    return job.shares and small and job.max_attempts > 1
 
 
 def _stage(
@@ -181,7 +195,8 @@ def _stage(
 ) -> tuple[list[tuple[int, int]], bytes | memoryview | None]:
     """Stage the payloads; return (first record, records) of each chunk, and the payload that is yet to be inserted.
 
-    One small chunk, or one without payload, goes in with its job: a single round trip.
+    That is None where all were staged, and empty where there is none. One small chunk, or one without payload, goes in
+    with its job: a single round trip.
     """
     rest = iter(chunks)
     first = next(rest, None)
@@ -189,7 +204,7 @@ def _stage(
         raise ValueError("a job needs at least one chunk")
     second = next(rest, None)
     if second is None and len(first.payload or b"") < payloads.COPY_FROM_BYTES:
-        return [(first.first_record, first.records)], first.payload
+        return [(first.first_record, first.records)], first.payload or b""
     staged: list[tuple[int, int]] = []
 
     def read() -> Iterator[bytes | memoryview]:
@@ -206,18 +221,4 @@ def unfinished_in_scope(connection: Connection, scope: str) -> bool:
     return repository.unfinished_in_scope(connection, scope)
 
 
-def _take_key(connection: Connection, request: WriteRequest, job_id: uuid.UUID) -> None:
-    assert request.idempotency_key is not None
-    taken = repository.take_key(
-        connection,
-        request.principal,
-        request.idempotency_key,
-        request.body_hash or "",
-        job_id,
-        request.idempotency_hours,
-    )
-    if not taken:
-        first = find_replay(connection, request)
-        if first is None:  # It was pruned in between: the next try takes the key.
-            raise IdempotencyKeyReused(f"The Idempotency-Key {request.idempotency_key!r} is in use; send it again")
-        raise Replayed(first)
+__getattr__ = moved_names(__name__, {"Request": (__name__, "WriteRequest")}, "gristmill.plugin")

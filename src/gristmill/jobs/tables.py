@@ -96,8 +96,10 @@ further_scopes = sa.Table(
     sa.Column("job_id", UUID(as_uuid=True), sa.ForeignKey(jobs.c.id, ondelete="CASCADE"), primary_key=True),
     sa.Column("scope", sa.Text, primary_key=True),
     sa.Column("exclusive", sa.Boolean, nullable=False),
+    sa.Column("finished", sa.Boolean, nullable=False, server_default=sa.text("false"), comment="the job has finished"),
 )
 sa.Index("ix_further_scopes_scope", further_scopes.c.scope)
+sa.Index("ix_further_scopes_live", further_scopes.c.scope, postgresql_where=sa.text("NOT finished"))
 
 chunks = sa.Table(
     "chunks",
@@ -195,7 +197,7 @@ processes = sa.Table(
     sa.Column("beat_at", _MOMENT, nullable=False, server_default=_NOW),
 )
 
-# Counters of all processes, for /metrics; see figures.py.
+# Counters of all processes, for /metrics; see counters.py.
 counters = sa.Table(
     "counters",
     metadata,

@@ -2,7 +2,6 @@
 
 import re
 
-NAME_PATTERN = r"^[a-z][a-z0-9_]{0,47}$"
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,47}")
 
 

@@ -1,0 +1,24 @@
+"""Records: from the body of a request to rows. Rooms in the order of the way, then what several of them need.
+
+columns: validated rows as Arrow columns, and columns as the parameters of an INSERT
+validation: whether records fit the contract, row by row or a column at a time
+readers: a body of one of the formats as a stream of validated records
+rejects: the records that do not fit, kept with their errors
+changes: PATCH and DELETE
+apply: a worker writes a chunk: its steps (transform, embed), COPY or INSERT, upsert
+ingest: POST: a body becomes the chunks of one job
+read: one record, pages, the newest
+export: all of them as a file
+retention: deletion by age
+
+batch: the records of a chunk between two steps of a worker
+content_encoding: gzip and zstd of bodies
+embedding: vectors for the records of a chunk
+jobs: what the jobs of all writes have in common
+payload: a chunk's records on their way to the worker, as Arrow IPC
+reject: the record that a reader gives away where the others go on
+spool: bodies and chunks on disk
+submit: a write is submitted if the contract is still the same
+targets: the dataset that a chunk writes to
+transform: the step that runs the pipeline of a contract
+"""

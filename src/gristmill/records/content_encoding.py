@@ -1,4 +1,4 @@
-"""Content-Encoding of request bodies: gzip (RFC 1952) and zstd (RFC 8878), inflated block by block.
+"""Content-Encoding of request bodies: gzip (RFC 1952) and zstd (RFC 8878), decompressed block by block.
 
 Both may hold several members or frames, one after the other, as concatenated files do.
 """
@@ -12,7 +12,7 @@ import pyarrow as pa
 from gristmill.core.errors import Malformed, UnsupportedMedia, Violation
 
 READ_BYTES = 64 * 1024
-# What one step may give, however well the body is compressed.
+# Most bytes that one step yields, however well the body is compressed.
 STEP_BYTES = 1024 * 1024
 # zlib's number for a gzip wrapper with the largest window.
 _GZIP = 16 + zlib.MAX_WBITS

@@ -9,10 +9,10 @@ from gristmill.core.errors import Internal
 from gristmill.datasets.contract import EMBEDDING_COLUMN, Contract
 from gristmill.datasets.embedders import require_same
 from gristmill.datasets.lookup import Dataset
+from gristmill.datasets.types.matrices import vector_column
 from gristmill.embeddings.registry import EmbedderRegistry
 from gristmill.records.batch import Batch, BatchContext
-from gristmill.records.columns import vector_column
-from gristmill.records.validation.rows import Row
+from gristmill.records.columns import Row
 
 Vectors = np.ndarray[Any, np.dtype[np.float32]]
 

@@ -19,11 +19,11 @@ _NOT_IDENTITY = frozenset({"wait"})
 async def spooled_body(
     http: Request, spool: Spool, max_bytes: int, compressed: bool = False
 ) -> AsyncIterator[BodySpool]:
-    """Give the whole body, spooled and inflated, until the block ends. compressed: whether it may be compressed.
+    """Give the whole body, spooled and decompressed, until the block ends. compressed: whether it may be compressed.
 
-    Raises TooLarge (by Content-Length before anything is read, else while it streams in or is inflated),
-    UnsupportedMedia for a Content-Encoding, Malformed for a body that cannot be inflated, Unavailable when the spool is
-    full.
+    Raises TooLarge (by Content-Length before anything is read, else while it streams in or is decompressed),
+    UnsupportedMedia for a Content-Encoding, Malformed for a body that cannot be decompressed, Unavailable when the
+    spool is full.
     """
     encoding = content_encoding(http.headers.get("content-encoding", ""))
     if encoding is not None and not compressed:
@@ -57,7 +57,8 @@ async def spooled_body(
 
 def _identity(http: Request) -> bytes:
     """Return what, beside the body, must be equal for a request to be a replay of another."""
-    query = sorted((name, value) for name, value in http.query_params.multi_items() if name not in _NOT_IDENTITY)
-    parts = [http.method, http.url.path, repr(query), http.headers.get("content-type", "")]
+    given = http.query_params.multi_items() if http.scope["query_string"] else []
+    query = sorted((name, value) for name, value in given if name not in _NOT_IDENTITY)
+    parts = [http.method, http.scope["path"], repr(query), http.headers.get("content-type", "")]
     parts += [http.headers["content-encoding"]] if "content-encoding" in http.headers else []
     return "\n".join(parts).encode("utf-8", "surrogateescape")

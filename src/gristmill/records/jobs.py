@@ -14,10 +14,9 @@ def record_job(
     max_attempts: int,
     *,
     exclusive: bool,
-    shares: bool = False,
     **args: Any,
 ) -> NewJob:
-    """Return a job in the scope of ``dataset``, under the version of its contract. shares: see ``NewJob``."""
+    """Return a job in the scope of ``dataset``, under the version of its contract."""
     return NewJob(
         type=type_,
         scope=dataset.scope,
@@ -26,5 +25,5 @@ def record_job(
         dataset=dataset.name,
         chunks=chunks,
         max_attempts=max_attempts,
-        shares=shares,
+        shares=True,
     )

@@ -1,4 +1,4 @@
-"""A record that does not fit the contract, as readers give it away where good records go on without it."""
+"""A record that does not fit the contract, as readers report it when the good records go on without it."""
 
 from dataclasses import dataclass
 

@@ -82,7 +82,7 @@ class SpoolFile:
         self.size += size
 
     def close(self) -> None:
-        """Forget the content and give its place in the spool back; may be called again."""
+        """Delete the content and free its room in the spool; may be called again."""
         if self._disk is not None:
             self._disk.close()
         self._spool.give_back(self._taken)
@@ -113,7 +113,8 @@ class BodySpool:
     """A request body while it streams in: spooled, measured and, where it may be a replay, hashed.
 
     max_bytes: where TooLarge is raised. identity: what else must be equal for a request to be a replay of another
-    (method, path, query, content type); None where nobody will ask, as hashing is a tenth of taking a body in.
+    (method, path, query, content type); None where no replay is possible, as hashing takes a tenth of the time of
+    receiving a body.
     """
 
     def __init__(self, spool: Spool, max_bytes: int, identity: bytes | None) -> None:

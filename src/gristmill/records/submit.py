@@ -3,22 +3,28 @@
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
+import anyio.to_thread
 from sqlalchemy import Connection
 
 from gristmill.core.database import Database
-from gristmill.core.errors import Contended, Invalid
+from gristmill.core.errors import Contended, GristmillError, Invalid
 from gristmill.datasets.lookup import Dataset, DatasetLookup
-from gristmill.datasets.version_checks import is_visible
+from gristmill.datasets.version_checks import VISIBLE, is_visible
 from gristmill.jobs.admission import Admission
 from gristmill.jobs.errors import Signal
-from gristmill.jobs.submit import NewJob, WriteRequest, first_or, submit, unfinished_in_scope
+from gristmill.jobs.group_commit import GroupCommit, Submission
+from gristmill.jobs.idempotency import first_or
+from gristmill.jobs.repository.submit import Guard
+from gristmill.jobs.submit import NewJob, WriteRequest, small_row, submit, unfinished_in_scope
 
 # A contract that changes this often while one request is being validated is changed by a machine gone wild.
 _TRIES = 5
 _REMEMBERED = 1000
 # From so many bytes on, doing the work twice costs more than asking first whether the contract is still the same.
 _ASK_FIRST_BYTES = 1024 * 1024
+_GUARD = Guard(VISIBLE)
 
 
 class _Moved(Signal):
@@ -34,52 +40,106 @@ class Draft:
 
     job: NewJob
     release: Callable[[], None] = lambda: None
-    check: Callable[[Connection], None] = lambda connection: None
+    check: Callable[[Connection], None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """A write as a client asked for it. draft: validates it for the dataset called ``name``.
+
+    size: bytes that the job will stage, about. quick: says whether ``draft`` takes about a millisecond at most and asks
+    nobody else, so that it may run where other requests wait for it.
+    """
+
+    name: str
+    size: int
+    draft: Callable[[Dataset], Draft]
+    quick: Callable[[Dataset], bool] = lambda dataset: False
 
 
 class Submitter:
-    """Remembers what each name stood for last, so that a write usually needs one transaction and nothing else."""
+    """Remembers what each name stood for last, so that a write usually needs one transaction and nothing else.
+
+    ``submit`` and ``submit_blocking`` submit the job of a write and return its id. Both raise what the write's draft
+    raises, UnknownDataset, DatasetFailed, TooMany, IdempotencyKeyReused, DatabaseUnavailable.
+    """
 
     def __init__(self, database: Database, admission: Admission, datasets: DatasetLookup) -> None:
         self._database = database
         self._admission = admission
         self._datasets = datasets
+        self._group = GroupCommit(database, _GUARD)
         # May be out of date: every write that relies on it is checked against the truth before it commits.
         self._seen: dict[str, Dataset] = {}
 
-    def submit(self, name: str, request: WriteRequest, size: int, draft: Callable[[Dataset], Draft]) -> uuid.UUID:
-        """Validate by calling ``draft`` for the dataset called ``name``, and submit its job; return the job's id.
-
-        size: bytes that the job will stage, about.
-        Raises what ``draft`` raises, UnknownDataset, DatasetFailed, TooMany, IdempotencyKeyReused.
-        """
-        return first_or(self._database, request, lambda: self._validated(name, request, size, draft))
-
-    def _validated(self, name: str, request: WriteRequest, size: int, draft: Callable[[Dataset], Draft]) -> uuid.UUID:
-        self._admission.check(size)
-        large = size >= _ASK_FIRST_BYTES
-        dataset = None if large else self._seen.get(name)
-        for _ in range(_TRIES):
-            present = dataset or self.load(name)
+    async def submit(self, write: Write, request: WriteRequest) -> uuid.UUID:
+        """Submit from the event loop. Whatever takes long is done in a thread."""
+        shares = True
+        dataset = self._seen.get(write.name)
+        if dataset is not None and write.quick(dataset) and self._admission.admit(write.size):
+            job_id, shares = None, False
             try:
-                made = draft(present)
+                job_id, shares = await self._submit_quick(write, dataset, request)
+            finally:
+                self._count_off(write, request)
+            if job_id is not None:
+                return job_id
+        return await anyio.to_thread.run_sync(partial(self.submit_blocking, write, request, shares=shares))
+
+    async def _submit_quick(
+        self, write: Write, dataset: Dataset, request: WriteRequest
+    ) -> tuple[uuid.UUID | None, bool]:
+        """Return the job's id; or None, and whether it may still share a commit, for what a thread has to look at."""
+        try:
+            draft = write.draft(dataset)
+        except GristmillError:
+            # It is judged again by the contract as it is now, and a replay is answered whatever became of that.
+            return None, True
+        try:
+            submission = _shared(draft, request)
+            return (None, True) if submission is None else (await self._group.submit(submission), False)
+        finally:
+            draft.release()
+
+    def submit_blocking(self, write: Write, request: WriteRequest, shares: bool = True) -> uuid.UUID:
+        """Submit from a thread. shares: whether it may share a commit with others."""
+        return first_or(self._database, request.key, lambda: self._validated(write, request, shares))
+
+    def _validated(self, write: Write, request: WriteRequest, shares: bool) -> uuid.UUID:
+        self._admission.check(write.size)
+        try:
+            return self._drafted(write, request, shares)
+        finally:
+            self._count_off(write, request)
+
+    def _count_off(self, write: Write, request: WriteRequest) -> None:
+        """Take back what was counted for a request that made no job."""
+        if request.receipt.row is None:
+            self._admission.give_back(write.size)
+
+    def _drafted(self, write: Write, request: WriteRequest, shares: bool) -> uuid.UUID:
+        large = write.size >= _ASK_FIRST_BYTES
+        dataset = None if large or not shares else self._seen.get(write.name)
+        for _ in range(_TRIES):
+            present = dataset or self.load(write.name)
+            try:
+                made = write.draft(present)
             except Invalid:
                 # The contract that refuses may be an old one.
-                if dataset is None or _same(dataset, self.load(name)):
+                if dataset is None or _same(dataset, self.load(write.name)):
                     raise
                 dataset = None
                 continue
             try:
-                return self._commit(present, made, request, large)
+                submission = _shared(made, request) if shares else None
+                job_id = None if submission is None else self._group.submit_blocking(submission)
+                return job_id or self._commit(present, made, request, large)
             except _Moved:
-                dataset = None
+                request.receipt.row = None
+                dataset, shares = None, False
             finally:
                 made.release()
-        raise Contended(f"The contract of {name} changed {_TRIES} times while the request was validated")
-
-    def seen(self, name: str) -> Dataset | None:
-        """Return what the name stood for last, which may be out of date; None: nobody has asked yet."""
-        return self._seen.get(name)
+        raise Contended(f"The contract of {write.name} changed {_TRIES} times while the request was validated")
 
     def load(self, name: str) -> Dataset:
         """Return the dataset as it is now. Raises UnknownDataset, DatasetFailed."""
@@ -91,12 +151,13 @@ class Submitter:
         return dataset
 
     def _commit(self, dataset: Dataset, draft: Draft, request: WriteRequest, large: bool) -> uuid.UUID:
+        """Submit a job by itself: it waits for the locks that it needs."""
         with self._database.transaction() as connection:
-            checked = draft.job.exclusive and not unfinished_in_scope(connection, draft.job.scope)
+            checked = draft.check is not None and not unfinished_in_scope(connection, draft.job.scope)
             if large or checked:
                 # It may have changed while a long body was read, and staging that would take long again.
                 self._must_be(connection, dataset)
-            if checked:
+            if checked and draft.check is not None:
                 draft.check(connection)
             job_id = submit(connection, draft.job, request)
             # Asked after the job's number was drawn under the scope's lock: a change of the contract has either
@@ -107,6 +168,12 @@ class Submitter:
     def _must_be(self, connection: Connection, dataset: Dataset) -> None:
         if not is_visible(connection, dataset) and not _same(dataset, self._datasets.get(connection, dataset.name)):
             raise _Moved
+
+
+def _shared(draft: Draft, request: WriteRequest) -> Submission | None:
+    """Return what shares a commit with others, or None for a job that has too much for that."""
+    row = small_row(draft.job, request, checked=draft.check is not None)
+    return None if row is None else Submission(row, request, draft.check)
 
 
 def _same(one: Dataset, other: Dataset) -> bool:

@@ -8,7 +8,7 @@ from gristmill.core.database import metadata
 _NOW = sa.text("now()")
 
 # No foreign key to jobs: rejects are stored before their job draws its number, so that the scope's lock is not held
-# meanwhile, and whoever forgets a job with a hundred thousand of them must not delete them all in one statement.
+# meanwhile, and deleting a job with a hundred thousand of them must not take one long statement.
 rejects = sa.Table(
     "rejects",
     metadata,
@@ -16,7 +16,7 @@ rejects = sa.Table(
     sa.Column("record", sa.BigInteger, primary_key=True, autoincrement=False, comment="index in the request, from 0"),
     sa.Column("line", sa.BigInteger, comment="in a body of lines, from 1"),
     sa.Column("raw", BYTEA, nullable=False, comment="the record as it was sent"),
-    # json, not jsonb: a place may name a member with a NUL in it, which jsonb cannot hold.
+    # json, not jsonb: a violation may name a member with a NUL in it, which jsonb cannot hold.
     sa.Column("errors", JSON, nullable=False, comment="places, the first twenty"),
     sa.Column("errors_total", sa.Integer, nullable=False),
     sa.Column("created_at", TIMESTAMP(timezone=True), nullable=False, server_default=_NOW),

@@ -16,7 +16,7 @@ class Targets:
     def __init__(self, database: Database, datasets: DatasetLookup) -> None:
         self._database = database
         self._datasets = datasets
-        # The parts that never change within a version, so that a chunk's preparation usually asks nobody.
+        # The parts that never change within a version, so that preparing a chunk usually needs no query.
         self._known: dict[tuple[str, int], Dataset] = {}
 
     def submitted(self, task: ChunkTask) -> Dataset:

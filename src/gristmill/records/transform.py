@@ -31,7 +31,7 @@ class TransformStep:
         steps = self._pipelines.steps(context.contract)
         if not steps:
             return batch
-        columns = [field.name for field in context.contract.client_fields]
+        columns = [column.name for column in context.contract.input_fields]
         made = run(steps, batch.table.select(columns), StepContext(context.check))
         table = made.table
         for name in batch.table.column_names:

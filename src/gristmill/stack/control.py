@@ -3,13 +3,17 @@
 import contextlib
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
 
 from gristmill.broker.queues import QUEUES
 from gristmill.core.config import Settings
-from gristmill.stack import ports, processes, rabbitmq
-from gristmill.stack.errors import StackFailed
-from gristmill.stack.layout import BrokerKind, DataFolder, Memory
+from gristmill.stack import processes
+from gristmill.stack.asking import ask_all
+from gristmill.stack.errors import StackFailed, StillStarting, WaitedTooLong
+from gristmill.stack.layout import DataFolder, Memory
+from gristmill.stack.plan import make_plan
 from gristmill.stack.postgres import PostgresServer
 from gristmill.stack.program import Program
 from gristmill.stack.rabbitmq import RabbitServer
@@ -28,8 +32,18 @@ _STATES = {
     "UNKNOWN": "failed",
 }
 _START_SECONDS = 120
+# ``status`` waits so long for the supervisor and for all services; where the one takes all of it, half as long again.
+_ANSWER_SECONDS = 1.0
+# What has just been waited for answers more slowly than that while a busy machine starts the rest.
+_STARTED_SECONDS = 10.0
+# Processes whose supervisor is gone have their database and broker no longer either: there is nothing to finish.
+_LEFTOVER_SECONDS = 2.0
+# What small jobs need starts while the broker boots; the rest must not take the processors from it.
+_FIRST = ("api", "dispatcher", "worker")
 # A child that had to be started more often while it was waited for will not come up.
 _ATTEMPTS = 4
+
+States = Mapping[str, Mapping[str, Any]]
 
 
 class Stack:
@@ -47,7 +61,9 @@ class Stack:
     def up(self) -> StackStatus:
         """Start what does not run, wait until everything answers; at once when all of it does.
 
-        Raises StackFailed naming the service that did not come up and quoting its log; everything is stopped then.
+        A service that is late is named in the notes and goes on starting, and nothing else is stopped for it. Raises
+        StillStarting if that is Postgres, which the others need. Raises StackFailed naming a service that ends again
+        and again, with its log; everything is stopped then, unless it ran before.
         """
         self.folder.create()
         with self.folder.locked():
@@ -58,17 +74,21 @@ class Stack:
                 if memory:
                     # Before the ports are looked at: leftovers still hold them.
                     self._end_leftovers(memory)
-                memory = self._plan(memory)
+                memory = make_plan(self._asked, memory, self._note)
+                self.folder.remember(memory)
                 supervisor = self._supervisor(memory)
             assert memory is not None
             assert supervisor is not None
             try:
                 self._start(supervisor, memory, fresh)
-            except BaseException:
-                # Half a stack helps nobody, and a Ctrl-C in here must not leave one.
-                self._stop(supervisor, memory)
+            except StillStarting:
                 raise
-        return self.status()
+            except BaseException:
+                # Half a stack helps nobody, and a Ctrl-C in here must not leave one; what has served before goes on.
+                if fresh:
+                    self._stop(supervisor, memory)
+                raise
+        return self.status(_STARTED_SECONDS)
 
     def down(self) -> None:
         """Stop everything: workers finish or give back their work, the broker and Postgres close in order."""
@@ -79,12 +99,11 @@ class Stack:
             self._stop(self._supervisor(memory), memory)
 
     def foreground(self, started: Callable[[StackStatus], None]) -> None:
-        """Start everything, call ``started``, stay while it runs; Ctrl-C or SIGTERM at any moment stops all of it."""
+        """Start everything, call ``started``, stay until it is stopped; Ctrl-C or SIGTERM at any moment does that."""
         previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
-            started(self.up())
-            memory = self.folder.remembered()
-            while memory and self._supervisor(memory).alive():
+            started(self._up_at_last())
+            while self._stays():
                 time.sleep(1)
         except KeyboardInterrupt:
             # A second Ctrl-C must not interrupt the stop.
@@ -94,14 +113,43 @@ class Stack:
             signal.signal(signal.SIGTERM, previous)
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    def status(self) -> StackStatus:
-        """Ask the supervisor and each service that can be asked."""
+    def _stays(self) -> bool:
+        """True unless the stack was stopped. A supervisor that was killed leaves its socket: all is started again."""
+        memory = self.folder.remembered()
+        if memory is None:
+            return False
+        supervisor = self._supervisor(memory)
+        if not supervisor.alive():
+            if not supervisor.socket.exists():
+                return False
+            self._say("the supervisor was killed, starting everything again")
+            self._up_at_last()
+        return True
+
+    def _up_at_last(self) -> StackStatus:
+        while True:
+            try:
+                return self.up()
+            except StillStarting as error:
+                # A Postgres that recovers from a crash may take its time; who stays in the foreground waits for it.
+                self._say(error.detail)
+
+    def status(self, seconds: float = _ANSWER_SECONDS) -> StackStatus:
+        """Ask the supervisor, and then all services at once; the notes name those that take longer than ``seconds``."""
         memory = self.folder.remembered()
         if memory is None:
             return StackStatus(str(self.folder.path), [], ["Nothing was started here yet."])
-        states = self._supervisor(memory).states()
-        found = [self._describe(service, states) for service in self._services(memory)]
-        return StackStatus(str(self.folder.path), found, list(self._notes))
+        services = {service.program.name: service for service in self._services(memory)}
+        began = time.monotonic()
+        asked = ask_all({"supervisor": self._supervisor(memory).states}, seconds)
+        states = asked.get("supervisor", {})
+        questions = {name: partial(self._answers, service, states) for name, service in services.items()}
+        answers = ask_all(questions, max(seconds / 2, began + seconds - time.monotonic()))
+        late = [] if asked else ["supervisor"]
+        late += [name for name in services if name not in answers]
+        notes = [f"{name}: no answer within {seconds:g} s" for name in late]
+        found = [self._describe(one, states, answers.get(name, False)) for name, one in services.items()]
+        return StackStatus(str(self.folder.path), found, [*self._notes, *notes])
 
     def settings(self) -> Settings:
         """Return the settings that the children have: with the private Postgres' and broker's URLs and real ports.
@@ -113,54 +161,28 @@ class Stack:
             raise StackFailed(f"No stack was started in {self.folder.path}")
         return self._settings(memory)
 
-    def _describe(self, service: Service, states: dict[str, dict[str, object]]) -> ServiceStatus:
+    def _answers(self, service: Service, states: States) -> bool:
+        """Ask the service. One that answers is up, even while the supervisor still calls it starting."""
+        info = states.get(service.program.name, {})
+        state = _STATES.get(str(info.get("statename", "")), "stopped")
+        if service.ready is None or state not in ("running", "starting") or not info["pid"]:
+            return state == "running"
+        return service.ready(int(str(info["pid"])))
+
+    def _describe(self, service: Service, states: States, ready: bool) -> ServiceStatus:
         name = service.program.name
         info = states.get(name, {})
-        state = _STATES.get(str(info.get("statename", "")), "stopped")
+        state = "running" if ready else _STATES.get(str(info.get("statename", "")), "stopped")
         running = state == "running"
-        pid = int(str(info["pid"])) if running else 0
         return ServiceStatus(
             name=name,
             state=state,
-            ready=running and (service.ready is None or service.ready(pid)),
-            pid=pid or None,
+            ready=ready,
+            pid=int(str(info["pid"])) if running else None,
             uptime=float(str(info["now"])) - float(str(info["start"])) if running else None,
             url=service.url,
             log=str(self.folder.log(name)),
         )
-
-    def _plan(self, before: Memory | None) -> Memory:
-        """Choose broker and ports: those of last time where the configuration is the same and they are free."""
-        memory = before or Memory()
-        memory.broker = self._choose_broker()
-        memory.api_host = self._asked.api_host
-        fields = Settings.model_fields
-        wanted = {
-            "postgres": ("stack_postgres_port", self._asked.stack_postgres_port),
-            "broker": ("stack_broker_port", self._asked.stack_broker_port),
-            "api": ("api_port", self._asked.api_port),
-            "flower": ("flower_port", self._asked.flower_port),
-        }
-        for service, (name, configured) in wanted.items():
-            last = memory.ports.get(service) if memory.asked.get(service) == configured else None
-            host = memory.api_host if service == "api" else "127.0.0.1"
-            port = ports.choose(name, configured, fields[name].default, last, host)
-            if configured not in (0, port):
-                self._note(f"{service}: port {configured} is taken, listening on {port} instead")
-            memory.ports[service], memory.asked[service] = port, configured
-        for service in ("names", "node"):
-            memory.ports[service] = ports.choose(service, 0, 0, memory.ports.get(service))
-        self.folder.remember(memory)
-        return memory
-
-    def _choose_broker(self) -> BrokerKind:
-        wanted = self._asked.stack_broker
-        if wanted == "rabbitmq" or (wanted == "auto" and rabbitmq.server_script()):
-            self._note(f"broker: a private RabbitMQ {rabbitmq.version()} node")
-            return "rabbitmq"
-        because = "as configured" if wanted == "valkey" else "because rabbitmq-server is not installed"
-        self._note(f"broker: Valkey, {because}")
-        return "valkey"
 
     def _settings(self, memory: Memory) -> Settings:
         postgres, broker = self._servers(memory)
@@ -199,54 +221,53 @@ class Stack:
     def _start(self, supervisor: Supervisor, memory: Memory, fresh: bool) -> None:
         postgres, broker = self._servers(memory)
         services = self._services(memory)
-        base = [service for service in services if service.program.group != "app"]
         if fresh:
             postgres.prepare()
             broker.prepare()
             supervisor.configure([service.program for service in services])
             supervisor.start()
-        for service in base:
-            supervisor.launch(service.program)
-        self._await(supervisor, [service for service in base if service.program.name == postgres.name])
-        if fresh:
+        # An ``up`` before this one may have left while Postgres was still starting.
+        first = not any(info["start"] for info in supervisor.states().values() if info["group"] == "app")
+        servers = [service for service in services if service.program.group != "app"]
+        supervisor.launch(*(service.program for service in servers))
+        late = self._await(supervisor, [service for service in servers if service.program.name == postgres.name])
+        if late:
+            raise StillStarting(f"{late[0]}; it goes on, and so will `gristmill up`")
+        if first:
+            from gristmill.core.migrate import upgrade  # noqa: PLC0415 - Alembic and all tables, for a first start only
+
             postgres.ensure_database()
-            self._migrate(postgres.url)
-        for service in services:
-            # The API needs no broker: it starts while the broker does.
-            if service.program.name == "api":
-                supervisor.launch(service.program)
-        self._await(supervisor, base)
-        for service in services:
-            supervisor.launch(service.program)
-        self._await(supervisor, services)
+            upgrade(postgres.url)
+        # None of them needs the broker to start: they get ready while it does.
+        supervisor.launch(*(service.program for service in services if service.program.name in _FIRST))
+        self._await(supervisor, servers)
+        supervisor.launch(*(service.program for service in services))
+        for line in self._await(supervisor, services):
+            self._note(line)
 
-    def _migrate(self, url: str) -> None:
-        # Imported here: Alembic and all tables are only needed when a stack starts.
-        from gristmill.core.migrate import upgrade  # noqa: PLC0415
+    def _await(self, supervisor: Supervisor, services: list[Service]) -> list[str]:
+        """Wait until all of them answer; return a line for each that does not in time. Raises StackFailed."""
+        deadline = time.monotonic() + _START_SECONDS
+        return [line for service in services if (line := self._await_one(supervisor, service, deadline))]
 
-        upgrade(url)
-
-    def _await(self, supervisor: Supervisor, services: list[Service]) -> None:
-        for service in services:
-            self._await_one(supervisor, service)
-
-    def _await_one(self, supervisor: Supervisor, service: Service) -> None:
+    def _await_one(self, supervisor: Supervisor, service: Service, deadline: float) -> str | None:
         name = service.program.name
         attempts: set[object] = set()
 
         def settled() -> bool:
             states = supervisor.states()
-            found = self._describe(service, states)
+            ready = self._answers(service, states)
             attempts.add(states.get(name, {}).get("pid") or None)
-            if len(attempts - {None}) > _ATTEMPTS or found.state == "failed":
-                raise StackFailed(f"{name} ends again and again")
-            return found.ready
+            if len(attempts - {None}) > _ATTEMPTS or self._describe(service, states, ready).state == "failed":
+                log = self.folder.log(name)
+                raise StackFailed(f"{name} ends again and again. Its log, {log}, ends:\n{tail(log)}")
+            return ready
 
         try:
-            processes.wait_until(settled, _START_SECONDS, f"{name} does not become ready")
-        except StackFailed as error:
-            log = self.folder.log(name)
-            raise StackFailed(f"{error.detail}. Its log, {log}, ends:\n{tail(log)}") from error
+            processes.wait_until(settled, deadline - time.monotonic(), "")
+        except WaitedTooLong:
+            return f"{name} is not ready after {_START_SECONDS} s; its log is {self.folder.log(name)}"
+        return None
 
     def _stop(self, supervisor: Supervisor, memory: Memory) -> None:
         longest = dict.fromkeys(("data", "names", "broker", "app"), 10.0)
@@ -263,7 +284,7 @@ class Stack:
         leftovers = processes.marked(memory.id, but_not="postgres")
         if leftovers:
             self._say(f"ending {len(leftovers)} processes that were left over")
-        processes.end(leftovers, signal.SIGTERM, 15)
+        processes.end(leftovers, signal.SIGTERM, _LEFTOVER_SECONDS)
         for server in reversed(self._servers(memory)):
             server.end_leftover()
 

@@ -10,3 +10,11 @@ class StackFailed(GristmillError):
     kind = "unavailable"
     status = 503
     title = "The services of this machine could not be started"
+
+
+class StillStarting(StackFailed):
+    """A service that the others need is not ready yet; nothing was stopped."""
+
+
+class WaitedTooLong(StackFailed):
+    """A condition did not hold in time."""

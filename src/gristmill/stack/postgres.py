@@ -136,7 +136,17 @@ class PostgresServer(Server):
         command = (str(binaries() / "postgres"), "-D", str(self.cluster))
         environment = {"LC_ALL": "C"}
         return [
-            Program(self.name, command, self.data_dir, "data", environment, "INT", stop_seconds=60, user=_system_user())
+            Program(
+                self.name,
+                command,
+                self.data_dir,
+                "data",
+                environment,
+                "INT",
+                stop_seconds=60,
+                user=_system_user(),
+                lock_file=self.cluster / "postmaster.pid",
+            )
         ]
 
     def ready(self) -> bool:

@@ -7,16 +7,16 @@ from collections.abc import Callable, Iterable
 
 import psutil  # type: ignore[import-untyped]
 
-from gristmill.stack.errors import StackFailed
+from gristmill.stack.errors import StackFailed, WaitedTooLong
 from gristmill.stack.program import MARK
 
 
 def wait_until(condition: Callable[[], bool], seconds: float, what: str, every: float = 0.05) -> None:
-    """Poll ``condition`` until it holds. Raises StackFailed with ``what`` after ``seconds``."""
+    """Poll ``condition`` until it holds. Raises WaitedTooLong with ``what`` after ``seconds``."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
-            raise StackFailed(f"{what} (waited {seconds:g} s)")
+            raise WaitedTooLong(f"{what} (waited {seconds:g} s)")
         time.sleep(every)
 
 

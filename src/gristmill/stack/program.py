@@ -26,6 +26,8 @@ class Program:
     stop_signal: asks for an orderly end; also sent by the kernel when the supervisor dies.
     stop_seconds: after this long the process and its group get SIGKILL.
     user: run as this system user (only root can), or None.
+    lock_file: names the process that holds the server's folder; where that is gone, processes of the same program that
+        still work in the folder are ended before the start.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Program:
     stop_signal: Literal["TERM", "INT"] = "TERM"
     stop_seconds: float = 10
     user: str | None = None
+    lock_file: Path | None = None
 
     def write(self, path: Path, mark: str) -> list[str]:
         """Write the description to ``path`` (mode 600: it holds passwords); return the command that runs it."""
@@ -45,6 +48,7 @@ class Program:
             "directory": str(self.directory),
             "environment": {**self.environment, MARK: mark},
             "stop_signal": self.stop_signal,
+            "lock_file": str(self.lock_file) if self.lock_file else None,
             "uid": entry.pw_uid if entry else None,
             "gid": entry.pw_gid if entry else None,
         }

@@ -81,8 +81,8 @@ class Supervisor:
         command = [
             sys.executable,
             "-P",
-            "-m",
-            "supervisor.supervisord",
+            # By its path: to import it takes what only the extra installs.
+            str(Path(__file__).resolve().with_name("quick_supervisord.py")),
             "-c",
             str(self.folder.run / "supervisord.conf"),
         ]
@@ -113,10 +113,11 @@ class Supervisor:
         except StackFailed:
             return {}
 
-    def launch(self, program: Program) -> None:
-        """Start the program unless it runs. Does not wait."""
-        with contextlib.suppress(xmlrpc.client.Fault):
-            self._call("startProcess", f"{program.group}:{program.name}", False)
+    def launch(self, *programs: Program) -> None:
+        """Start those of the programs that do not run. Does not wait."""
+        for program in programs:
+            with contextlib.suppress(xmlrpc.client.Fault):
+                self._call("startProcess", f"{program.group}:{program.name}", False)
 
     def shutdown(self, seconds: float) -> None:
         """Stop every program in order, then supervisord. Raises StackFailed if that takes longer than ``seconds``."""

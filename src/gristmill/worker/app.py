@@ -2,25 +2,37 @@
 
 import multiprocessing
 import os
+import threading
 import time
 import uuid
+from collections.abc import Sequence
+from queue import SimpleQueue
 from typing import Any
 
 from celery import Celery
-from celery.exceptions import SoftTimeLimitExceeded
-from celery.signals import setup_logging, worker_process_init, worker_ready, worker_shutdown, worker_shutting_down
+from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError
+from celery.signals import (
+    setup_logging,
+    task_failure,
+    worker_init,
+    worker_process_init,
+    worker_ready,
+    worker_shutdown,
+    worker_shutting_down,
+)
 
 from gristmill.bootstrap.registry import job_types
 from gristmill.bootstrap.shared import Gristmill
-from gristmill.bootstrap.worker import build_executor, warm_up
+from gristmill.bootstrap.worker import build_executor, parent_tasks, warm_up
 from gristmill.broker.app import make_celery
 from gristmill.broker.queues import find_queue
 from gristmill.core.config import load_settings
-from gristmill.core.database import Database
 from gristmill.core.errors import Unavailable
 from gristmill.core.logs import get_logger
 from gristmill.jobs.execute import Executor
+from gristmill.jobs.maintenance.loop import Maintenance
 from gristmill.jobs.maintenance.process_beat import ProcessBeat
+from gristmill.jobs.repository.claim import Address
 
 log = get_logger()
 settings = load_settings()
@@ -31,24 +43,30 @@ app.conf.worker_consumer = "gristmill.worker.consumer:SteadyConsumer"
 _drain_at = multiprocessing.Value("d", 0.0)
 _executor: Executor | None = None
 _beat: ProcessBeat | None = None
+# What the parent itself needs; no process of the pool uses it.
+_parent = Gristmill(settings, "gristmill-worker-parent", pool=2)
+_stop = threading.Event()
+_lost: SimpleQueue[list[Address]] = SimpleQueue()
 # How long a message waits for Postgres before it is left to the resend.
 CLAIM_PATIENCE = 20.0
 
 
-def run_chunks(*parts: Any) -> str:
-    """Carry out the chunks of a message; the answer is how they ended and goes to Celery's events only.
+def addresses_of(parts: Sequence[Any]) -> list[Address]:
+    """Return the chunks that a message names: job id, chunk number and dispatch number, one after the other."""
+    return [(uuid.UUID(parts[n]), int(parts[n + 1]), int(parts[n + 2])) for n in range(0, len(parts), 3)]
 
-    parts: job id, chunk number and dispatch number, once for each chunk, one after the other.
-    """
+
+def run_chunks(*parts: Any) -> str:
+    """Carry out the chunks of a message; the answer is how they ended and goes to Celery's events only."""
     assert _executor is not None, "the pool process was not initialised"
-    chunks = [(uuid.UUID(parts[n]), int(parts[n + 1]), int(parts[n + 2])) for n in range(0, len(parts), 3)]
+    chunks = addresses_of(parts)
     deadline = time.monotonic() + CLAIM_PATIENCE
     pause = 0.1
     while True:
         try:
             return _executor.run_all(chunks)
         except Unavailable as error:
-            # The claim or the last word could not be written. A claim may simply be tried again; a running chunk is
+            # The claim, or how a chunk ended, could not be written. A claim may be tried again; a running chunk is
             # not claimed twice: then this finds nothing and the lease brings the chunk back.
             if time.monotonic() > deadline:
                 log.warning("chunk.left", jobs=[str(job_id) for job_id, _, _ in chunks], error=error.detail)
@@ -86,12 +104,26 @@ def _is_draining() -> bool:
     return bool(0 < _drain_at.value <= time.time())
 
 
+@worker_init.connect  # type: ignore[untyped-decorator]
+def _watch(**_: Any) -> None:
+    """Free what dead processes held, from the start on: a parent that was killed left chunks, broker or no broker."""
+    maintenance = Maintenance(parent_tasks(_parent, _lost), _stop)
+    threading.Thread(target=maintenance.run, name="maintenance", daemon=True).start()
+
+
+@task_failure.connect  # type: ignore[untyped-decorator]
+def _remember_lost(exception: BaseException | None = None, args: Sequence[Any] = (), **_: Any) -> None:
+    # Here in the parent: the process was killed, by whomever, or at its hard limit. The thread above does the rest.
+    if isinstance(exception, WorkerLostError | TimeLimitExceeded):
+        _lost.put(addresses_of(args))
+
+
 @worker_ready.connect  # type: ignore[untyped-decorator]
 def _announce(sender: Any = None, **_: Any) -> None:
     global _beat
     queue = find_queue(os.environ["GRISTMILL_WORKER_QUEUE"])
     slots = queue.processes(settings)
-    _beat = ProcessBeat(Database(settings.database_url, "gristmill-worker-beat", pool=1), "worker", queue.name, slots)
+    _beat = ProcessBeat(_parent.database, "worker", queue.name, slots)
     _beat.start()
     log.info("worker.ready", queue=queue.name, slots=slots)
 
@@ -104,5 +136,6 @@ def _drain(**_: Any) -> None:
 
 @worker_shutdown.connect  # type: ignore[untyped-decorator]
 def _leave(**_: Any) -> None:
+    _stop.set()
     if _beat is not None:
         _beat.stop()

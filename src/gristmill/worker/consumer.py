@@ -7,14 +7,15 @@ from celery.worker.consumer import Consumer
 
 # Seconds between two attempts. Celery's own pause grows to 30: whatever became due in an outage of some minutes would
 # wait for half a minute more after its end, with a worker that has nothing to do.
-FIRST_PAUSE = 1.0
-LONGEST_PAUSE = 3.0
+PAUSE = 0.5
 # Seconds that events for Flower are gathered before they are sent together.
 EVENTS_EVERY = 0.25
+# Seconds between two looks for pool processes that have ended.
+REAP_EVERY = 0.5
 
 
 class SteadyConsumer(Consumer):  # type: ignore[misc]
-    """Looks for a lost broker every few seconds, for as long as it takes; sends events in bundles."""
+    """Looks for a lost broker twice a second, for as long as it takes; sends events in bundles."""
 
     class Blueprint(Consumer.Blueprint):  # type: ignore[misc]
         """The steps of Celery's own but one: what is delayed waits in Postgres, and where queues are quorum queues
@@ -27,9 +28,17 @@ class SteadyConsumer(Consumer):  # type: ignore[misc]
     def ensure_connected(self, conn: Any) -> Any:
         """Return ``conn`` once it is connected."""
         conn.ensure_connection = functools.partial(
-            conn.ensure_connection, interval_start=FIRST_PAUSE, interval_step=1.0, interval_max=LONGEST_PAUSE
+            conn.ensure_connection, interval_start=PAUSE, interval_step=0, interval_max=PAUSE
         )
         return super().ensure_connected(conn)
+
+    def register_with_event_loop(self, hub: Any) -> None:
+        """Look for ended pool processes more often than Celery's every five seconds.
+
+        The message of a chunk whose process was lost is only then acknowledged, and keeps a place of the prefetch.
+        """
+        super().register_with_event_loop(hub)
+        hub.call_repeatedly(REAP_EVERY, self.pool.maintain_pool)
 
     def on_send_event_buffered(self) -> None:
         """Send the events gathered so far, but four times a second at most: Celery would at every turn of its loop.

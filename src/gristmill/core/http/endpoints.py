@@ -1,7 +1,7 @@
-"""Shared parts of all endpoints: who asks, which scope a call needs, and which parameters it knows."""
+"""Shared parts of all endpoints: who asks, which permission a call needs, and which parameters it has."""
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin
 
@@ -10,7 +10,7 @@ from fastapi import Request
 from gristmill.core.errors import Forbidden, Invalid, TooLarge, UnsupportedMedia, Violation
 
 Permission = Literal["read", "write", "admin"]
-# Each scope includes those before it.
+# Each permission includes those before it.
 PERMISSIONS: tuple[Permission, ...] = ("read", "write", "admin")
 
 
@@ -26,23 +26,28 @@ LOCAL = Principal("local", "admin")
 
 
 def principal_of(request: Request) -> Principal:
-    """Return the principal that the gate has found."""
+    """Return the principal that the middleware has found."""
     principal: Principal = request.scope["state"]["principal"]
     return principal
 
 
 def needs(scope: Permission) -> Callable[..., Awaitable[None]]:
-    """A dependency that refuses principals whose key has a smaller scope. Raises Forbidden.
+    """A dependency that refuses principals without this permission. Raises Forbidden.
 
     It is async because FastAPI sends every synchronous dependency through the thread pool.
     """
 
     async def check(request: Request) -> None:
-        principal = principal_of(request)
-        if PERMISSIONS.index(principal.scope) < PERMISSIONS.index(scope):
-            raise Forbidden(f"This call needs a key of scope {scope}; {principal.name} has {principal.scope}")
+        check_permission(request, scope)
 
     return check
+
+
+def check_permission(http: Request, needed: Permission) -> None:
+    """Refuse a principal whose key has a smaller scope. Raises Forbidden."""
+    principal = principal_of(http)
+    if PERMISSIONS.index(principal.scope) < PERMISSIONS.index(needed):
+        raise Forbidden(f"This call needs a key of scope {needed}; {principal.name} has {principal.scope}")
 
 
 # By route: the names of its query parameters, and whether each may be repeated.
@@ -50,16 +55,21 @@ _known: dict[int, dict[str, bool]] = {}
 
 
 async def known_parameters(http: Request) -> None:
-    """A dependency that refuses query parameters which the call does not have. Raises Invalid.
-
-    A misspelt on_conflict or where, passed over in silence, would do something else than was asked for.
-    """
+    """A dependency that refuses query parameters which the call does not have. Raises Invalid."""
     if not http.query_params:
         return
     route = http.scope["route"]
     known = _known.get(id(route))
     if known is None:
         known = _known[id(route)] = dict(_parameters(route.dependant))
+    check_query(http, known)
+
+
+def check_query(http: Request, known: Mapping[str, bool]) -> None:
+    """Refuse query parameters that are not ``known``, and those given twice that may not be. Raises Invalid.
+
+    A misspelt on_conflict or where, passed over in silence, would do something else than was asked for.
+    """
     violations = []
     for name, times in _repeated(http).items():
         if name in known and not known[name]:

@@ -39,7 +39,7 @@ def describe() -> Description:
 
 
 class HashingEmbedder:
-    """Hashes each feature to one of 256 places with a sign, so that collisions cancel on average."""
+    """Hashes each feature to one of 256 positions with a sign, so that collisions cancel on average."""
 
     def __init__(self, limits: BatchLimits) -> None:
         self.name, self.version, self.dimensions = describe()
@@ -60,7 +60,7 @@ class HashingEmbedder:
             (_trigrams(split), _TRIGRAM_WEIGHT),
         ):
             places = (hashes % np.uint64(self.dimensions)).astype(np.int64) + rows * self.dimensions
-            # The place is taken from the low bits and the sign from the highest, so the two are independent.
+            # The position is taken from the low bits and the sign from the highest, so the two are independent.
             signs = np.where(hashes >> np.uint64(63), -weight, weight)
             sums += np.bincount(places, weights=signs, minlength=len(sums))
         return sums.reshape(len(texts), self.dimensions)

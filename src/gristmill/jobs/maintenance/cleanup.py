@@ -1,4 +1,4 @@
-"""Deletes what has been kept long enough: finished jobs, idempotency keys, rows of processes long gone."""
+"""Deletes what has been kept long enough: finished jobs, idempotency keys, rows of processes that have ended."""
 
 from gristmill.core.database import Database
 from gristmill.core.logs import get_logger

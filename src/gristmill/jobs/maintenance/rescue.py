@@ -1,6 +1,7 @@
 """Rescue: what lost its worker, its message or its time goes on; what cannot go on ends with the reason."""
 
 import uuid
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy import Connection
@@ -10,12 +11,13 @@ from gristmill.core.errors import DatabaseUnavailable
 from gristmill.core.logs import get_logger
 from gristmill.jobs.counters import Counters
 from gristmill.jobs.errors import AttemptsExhausted, UnknownJobType
-from gristmill.jobs.execute import RetryPolicy, problem_of
 from gristmill.jobs.handlers import ChunkTask, Registry, task_of
 from gristmill.jobs.notifications import Notifier
+from gristmill.jobs.outcome import RetryPolicy, problem_of
 from gristmill.jobs.repository import cancel, dispatch
 from gristmill.jobs.repository import rescue as repository
 from gristmill.jobs.repository import settle as settling
+from gristmill.jobs.repository.claim import Address
 
 log = get_logger()
 
@@ -48,6 +50,14 @@ class Rescuer:
             log.warning("chunk.resent", job=str(job_id), chunk=number)
         return len(resent)
 
+    def resend_lost(self, addresses: Sequence[Address]) -> int:
+        """Put those chunks back whose message ended with a worker process that had not claimed them yet."""
+        with self._database.transaction() as connection:
+            resent = [one for one in addresses if dispatch.unsend(connection, *one)]
+        for job_id, number, _ in resent:
+            log.warning("chunk.resent", job=str(job_id), chunk=number)
+        return len(resent)
+
     def end_cancelling(self) -> None:
         """Cancel chunks of cancelling jobs that went back to waiting meanwhile."""
         with self._database.autocommit() as connection:
@@ -63,28 +73,45 @@ class Rescuer:
         with self._database.autocommit() as connection:
             expired = repository.list_expired(connection)
         for job_id, number in expired:
-            try:
-                self._rescue(job_id, number)
-            except DatabaseUnavailable:
-                raise
-            except Exception:
-                # One chunk that cannot be rescued must not keep the others from it.
-                log.exception("rescue.failed", job=str(job_id), chunk=number)
+            self._try_rescue(job_id, number)
         return len(expired)
 
-    def _rescue(self, job_id: uuid.UUID, number: int) -> None:
+    def free_ended(self, prefix: str, has_ended: Callable[[str], bool]) -> int:
+        """Take chunks away from worker processes that have ended, without waiting for their leases.
+
+        prefix: what the names of the workers begin with that may be judged here. has_ended: says of such a name whether
+        its process is gone for good. Only the attempt that this process had claimed is taken.
+        """
+        with self._database.autocommit() as connection:
+            held = repository.list_held(connection, prefix)
+        ended = {worker for worker in {chunk.worker for chunk in held} if has_ended(worker)}
+        lost = [chunk for chunk in held if chunk.worker in ended]
+        for chunk in lost:
+            self._try_rescue(chunk.job_id, chunk.number, chunk.fence)
+        return len(lost)
+
+    def _try_rescue(self, job_id: uuid.UUID, number: int, lost: int | None = None) -> None:
+        try:
+            self._rescue(job_id, number, lost)
+        except DatabaseUnavailable:
+            raise
+        except Exception:
+            # One chunk that cannot be rescued must not keep the others from it.
+            log.exception("rescue.failed", job=str(job_id), chunk=number)
+
+    def _rescue(self, job_id: uuid.UUID, number: int, lost: int | None) -> None:
         settled = None
         with self._database.transaction() as connection:
-            row = repository.take_expired(connection, job_id, number)
+            row = repository.take(connection, job_id, number, lost)
             if row is None:
                 return
             task = task_of(job_id, number, row)
-            error = AttemptsExhausted(
-                f"The worker {row['worker']} was lost at attempt {task.attempt} of {task.max_attempts}"
-            )
+            worker = row["worker"].partition("/")[0]  # People need host and pid of the name.
+            error = AttemptsExhausted(f"The worker {worker} was lost at attempt {task.attempt} of {task.max_attempts}")
             problem = problem_of(error, task)
             self._figures.count("lease_losses", task.type)
-            log.warning("lease.expired", job=str(job_id), chunk=number, fence=task.fence, worker=row["worker"])
+            event = "lease.expired" if lost is None else "worker.ended"
+            log.warning(event, job=str(job_id), chunk=number, fence=task.fence, worker=row["worker"])
             if row["job_state"] == "cancelling":
                 settled = settling.settle(connection, job_id, number, task.fence, "cancelled")
             elif task.attempt >= task.max_attempts:

@@ -4,23 +4,27 @@ import uuid
 
 from sqlalchemy import Connection
 
+from gristmill.jobs.repository.settle import LEAVE_SCOPES
+
+_STATE = "gristmill.end_state(chunks_total, chunks_done, chunks_failed, chunks_cancelled + n)"
 # Chunks first, then the job: the same order of locks as in the claim and in settling.
-_CANCEL = """
+_CANCEL = f"""
 WITH chunk AS (
     UPDATE gristmill.chunks SET state = 'cancelled' WHERE job_id = %(id)s AND state IN ('waiting', 'sent')
     RETURNING number
-), counted AS (SELECT count(*)::int AS n FROM chunk)
-UPDATE gristmill.jobs j SET
-    chunks_cancelled = chunks_cancelled + n,
-    cancelled_at = coalesce(cancelled_at, clock_timestamp()),
-    error = CASE WHEN error ? 'waiting' THEN %(reason)s::jsonb ELSE coalesce(error, %(reason)s::jsonb) END,
-    state = CASE WHEN chunks_done + chunks_failed + chunks_cancelled + n < chunks_total THEN 'cancelling'
-        WHEN chunks_failed > 0 THEN 'failed' ELSE 'cancelled' END,
-    finished_at = CASE WHEN chunks_done + chunks_failed + chunks_cancelled + n < chunks_total THEN NULL
-        ELSE clock_timestamp() END
-FROM counted WHERE j.id = %(id)s AND j.state IN ('scheduled', 'queued', 'running', 'cancelling')
-RETURNING j.state
-"""
+), counted AS (SELECT count(*)::int AS n FROM chunk
+), job AS (
+    UPDATE gristmill.jobs j SET
+        chunks_cancelled = chunks_cancelled + n,
+        cancelled_at = coalesce(cancelled_at, clock_timestamp()),
+        error = CASE WHEN error ? 'waiting' THEN %(reason)s::jsonb ELSE coalesce(error, %(reason)s::jsonb) END,
+        state = coalesce({_STATE}, 'cancelling'),
+        finished_at = CASE WHEN {_STATE} IS NOT NULL THEN clock_timestamp() END
+    FROM counted WHERE j.id = %(id)s AND j.state IN ('scheduled', 'queued', 'running', 'cancelling')
+    RETURNING j.id, j.state, j.finished_at
+), further AS ({LEAVE_SCOPES})
+SELECT state FROM job
+"""  # noqa: S608 - constants of this package
 _DROP_PAYLOADS = "DELETE FROM gristmill.payloads WHERE job_id = %(id)s"
 _CANCELLING = "SELECT id FROM gristmill.jobs WHERE cancelled_at IS NOT NULL AND finished_at IS NULL"
 

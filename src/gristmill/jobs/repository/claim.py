@@ -7,35 +7,51 @@ from typing import Any
 from sqlalchemy import Connection
 
 from gristmill.core.prepared import Prepared, execute
+from gristmill.jobs.repository.order import is_first
 from gristmill.jobs.repository.payloads import COPY_FROM_BYTES
 
 # One statement, one round trip: chunks, leases and jobs change together or not at all. Only the holder of the current
-# dispatch number gets a row; every other message finds nothing and is dropped.
+# dispatch number gets a row; every other message finds nothing and is dropped. ``stop`` is the first chunk of a message
+# with exclusive jobs that has to wait for a job which is not claimed here: from there on all goes back.
 _CLAIM = Prepared(
-    """
-WITH claimed AS (
-    UPDATE gristmill.chunks c SET state = 'running', fence = fence + 1, attempts = attempts + 1,
-        claimed_at = clock_timestamp(), worker = %(worker)s, resends = 0
+    f"""
+WITH addressed AS MATERIALIZED (
+    SELECT j.id, c.number, c.dispatch, c.state = 'sent' AND c.dispatch = m.dispatch AS valid, j.type, j.seq, j.args,
+        j.dataset, j.scope, j.exclusive, j.state AS job_state, j.max_attempts, j.submitted_by, j.request_id,
+        j.traceparent, j.created_at
     FROM unnest(%(job_ids)s, %(numbers)s, %(dispatches)s) AS m (job_id, number, dispatch)
-    WHERE c.job_id = m.job_id AND c.number = m.number AND c.state = 'sent' AND c.dispatch = m.dispatch
-    RETURNING c.job_id, c.number, c.fence, c.attempts, c.first_record, c.records
+    JOIN gristmill.chunks c ON c.job_id = m.job_id AND c.number = m.number
+    JOIN gristmill.jobs j ON j.id = c.job_id
+), stop AS MATERIALIZED (
+    SELECT min(j.seq) AS seq FROM addressed j
+    WHERE j.valid AND (SELECT bool_or(exclusive) FROM addressed)
+        AND NOT ({is_first("AND e.id NOT IN (SELECT id FROM addressed WHERE valid)")})
+), changed AS (
+    -- Found by key: what looks for ``state = 'sent'`` would read the whole index of what is sent.
+    UPDATE gristmill.chunks c SET state = CASE WHEN a.due THEN 'running' ELSE 'waiting' END,
+        fence = fence + a.due::int, attempts = attempts + a.due::int, resends = 0,
+        claimed_at = clock_timestamp(), worker = %(worker)s
+    FROM (SELECT id, number, dispatch, stop.seq IS NULL OR addressed.seq < stop.seq AS due
+        FROM addressed CROSS JOIN stop WHERE valid) a
+    WHERE c.job_id = a.id AND c.number = a.number AND c.state || '' = 'sent' AND c.dispatch = a.dispatch
+    RETURNING c.job_id, c.number, c.fence, c.attempts, c.first_record, c.records, c.state = 'running' AS claimed
 ), leased AS (
     INSERT INTO gristmill.leases (job_id, number, fence, expires_at)
-    SELECT job_id, number, fence, clock_timestamp() + %(lease)s * interval '1 second' FROM claimed
+    SELECT job_id, number, fence, clock_timestamp() + %(lease)s * interval '1 second' FROM changed WHERE claimed
     ON CONFLICT (job_id, number) DO UPDATE SET fence = EXCLUDED.fence, expires_at = EXCLUDED.expires_at, progress = 0
 ), started AS (
     UPDATE gristmill.jobs j SET state = 'running', started_at = coalesce(j.started_at, clock_timestamp())
-    FROM claimed WHERE j.id = claimed.job_id AND j.state = 'queued'
+    FROM changed WHERE claimed AND j.id = changed.job_id AND j.state = 'queued'
 )
-SELECT c.job_id, c.number, j.type, j.seq, j.args, j.dataset, j.scope, j.state AS job_state, j.max_attempts,
-    j.submitted_by, j.request_id, j.traceparent, j.created_at, c.fence, c.attempts, c.first_record, c.records,
+SELECT a.id AS job_id, a.number, a.type, a.seq, a.args, a.dataset, a.scope, a.exclusive, a.job_state, a.max_attempts,
+    a.submitted_by, a.request_id, a.traceparent, a.created_at, c.fence, c.attempts, c.first_record, c.records,
     CASE WHEN p.bytes < %(inline)s THEN p.data END AS data, p.bytes >= %(inline)s AS large,
-    extract(epoch FROM clock_timestamp() - j.created_at)::float AS waited
-FROM claimed c
-JOIN gristmill.jobs j ON j.id = c.job_id
+    extract(epoch FROM clock_timestamp() - a.created_at)::float AS waited,
+    coalesce(c.claimed, false) AS claimed, a.valid AND c.job_id IS NULL AS missed
+FROM addressed a LEFT JOIN changed c ON c.job_id = a.id AND c.number = a.number
 LEFT JOIN gristmill.payloads p ON p.job_id = c.job_id AND p.number = c.number
-ORDER BY j.seq, c.number
-""",
+ORDER BY a.seq, a.number
+""",  # noqa: S608 - constants of this package
     job_ids="uuid[]",
     numbers="int[]",
     dispatches="int[]",
@@ -67,19 +83,12 @@ Address = tuple[uuid.UUID, int, int]
 """What a message says: job, chunk number, dispatch number."""
 
 
-def claim(
-    connection: Connection, job_id: uuid.UUID, number: int, dispatch: int, lease: float, worker: str
-) -> dict[str, Any] | None:
-    """Take one chunk; None if this message is no longer the one that counts. See ``claim_all``."""
-    rows = claim_all(connection, [(job_id, number, dispatch)], lease, worker)
-    return rows[0] if rows else None
-
-
 def claim_all(connection: Connection, addresses: Sequence[Address], lease: float, worker: str) -> list[dict[str, Any]]:
     """Take those chunks for which the message is still the one that counts; return them in the order of their jobs.
 
     Each is taken by its own dispatch number and has a fence and a lease of its own. Where ``large`` is true the
-    payload is not in ``data``: ``payloads.fetch`` reads it.
+    payload is not in ``data``: ``payloads.fetch`` reads it. Chunks that were not taken are among the rows, not
+    ``claimed``; ``missed`` says that somebody else changed the chunk in the same moment.
     """
     parameters = {
         "job_ids": [str(job_id) for job_id, _, _ in addresses],

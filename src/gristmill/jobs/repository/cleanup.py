@@ -2,17 +2,20 @@
 
 from sqlalchemy import Connection
 
+# A key that a submission takes over just now is passed by: neither may wait for rows of the other.
 _PRUNE_KEYS = """
 DELETE FROM gristmill.idempotency_keys WHERE (principal, key) IN (
     SELECT principal, key FROM gristmill.idempotency_keys
-    WHERE created_at < now() - %(hours)s * interval '1 hour' LIMIT 5000)
+    WHERE created_at < now() - %(hours)s * interval '1 hour' LIMIT 5000 FOR UPDATE SKIP LOCKED)
 """
-# An exclusive job is kept while an earlier failed job of its scope might still be retried: the retry must see it.
+# An exclusive job is kept while an earlier failed job of a scope of its might still be retried: the retry must see it.
 _PRUNE_JOBS = """
 WITH old AS (
     SELECT id FROM gristmill.jobs j WHERE finished_at < now() - %(days)s * interval '1 day'
-        AND NOT (j.exclusive AND EXISTS (SELECT FROM gristmill.jobs f WHERE f.scope = j.scope AND f.seq < j.seq
-            AND f.state = 'failed' AND f.finished_at >= now() - %(days)s * interval '1 day'))
+        AND NOT EXISTS (SELECT FROM gristmill.scopes mine JOIN gristmill.scopes f
+            ON f.scope = mine.scope AND f.seq < mine.seq
+            WHERE mine.job_id = j.id AND mine.exclusive
+                AND f.state = 'failed' AND f.finished_at >= now() - %(days)s * interval '1 day')
     ORDER BY finished_at LIMIT 2000
 ), payload AS (
     DELETE FROM gristmill.payloads p USING old WHERE p.job_id = old.id

@@ -7,50 +7,79 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from gristmill.core.prepared import Prepared, execute
+from gristmill.jobs.repository.order import is_first, is_first_elsewhere
 
 # Dispatchers and retries exclude each other: what a retry checked must still hold when it commits.
 DISPATCH_LOCK = "SELECT pg_advisory_xact_lock(7041, 1)"
 
 # So many small chunks count as one message in the window: they mostly travel several in one.
 SHARE = 8
+# Records that the chunks of one message have together at most.
+BUNDLE_RECORDS = 1000
 
-# A plain job waits for unfinished exclusive jobs before it, an exclusive one for every unfinished job before it.
-# Both look-ups are index probes into live jobs only, whatever the length of the history.
 # This one commit need not reach the disk before the messages go out. A mark that a crash of Postgres undoes is made
 # again under the same dispatch number, and of two messages with one number the claim takes one. No claim outlives the
 # mark that it answers: its own commit, which is flushed, comes later in the same log.
 _LAZILY = "SET LOCAL synchronous_commit = off"
-# Of what comes next as much is taken as the window has room for: a small chunk counts 1, any other one SHARE.
+# ``next`` is what comes first in its scopes. Of it as much is taken as the window has room for: a small chunk counts 1,
+# any other one SHARE. ``run`` holds what follows in the scope of a small chunk: where an exclusive job is among the
+# first unfinished jobs of a scope, and all up to it are small, they go out in one message and wait for nobody else.
 _MARK = Prepared(
-    """
+    f"""
 WITH next AS (
-    SELECT c.job_id, c.number, c.priority, c.seq, c.records, c.shares AND c.attempts = 0 AS shares, j.type,
+    SELECT c.job_id, c.number, c.priority, c.seq, c.records, c.shares AND c.attempts = 0 AS shares, j.scope, j.type,
         j.submitted_by, j.request_id, j.traceparent
     FROM gristmill.chunks c JOIN gristmill.jobs j ON j.id = c.job_id
     WHERE c.state = 'waiting' AND c.queue = %(queue)s AND c.seq IS NOT NULL AND c.run_at <= clock_timestamp()
-        AND j.state IN ('queued', 'running')
-        AND NOT EXISTS (SELECT FROM gristmill.jobs e WHERE e.scope = j.scope AND e.exclusive AND e.seq < j.seq
-            AND e.finished_at IS NULL)
-        AND (NOT j.exclusive OR NOT EXISTS (SELECT FROM gristmill.jobs e WHERE e.scope = j.scope AND e.seq < j.seq
-            AND e.finished_at IS NULL))
+        AND j.state IN ('queued', 'running') AND {is_first()}
+        AND (NOT j.serial OR NOT EXISTS (SELECT FROM gristmill.chunks b WHERE b.job_id = j.id AND b.number < c.number
+            AND b.state IN ('waiting', 'sent', 'running')))
     ORDER BY c.priority DESC, c.seq, c.number
     LIMIT %(room)s
 ), weighed AS (
     SELECT *, sum(CASE WHEN shares THEN 1 ELSE %(share)s END) OVER (ORDER BY priority DESC, seq, number) AS weight
     FROM next
-), due AS (
-    SELECT w.* FROM gristmill.chunks c JOIN weighed w ON w.job_id = c.job_id AND w.number = c.number
-    WHERE w.weight <= %(room)s AND c.state = 'waiting'
+), line AS (
+    SELECT l.*, row_number() OVER w AS place,
+        bool_and(joins) OVER w AND sum(records) OVER w <= %(records)s AS joined
+    FROM (SELECT DISTINCT scope FROM weighed WHERE shares AND weight <= %(room)s) s CROSS JOIN LATERAL (
+        SELECT j.id AS job_id, c.number, c.priority, j.seq, c.records, j.scope, j.type, j.submitted_by, j.request_id,
+            j.traceparent, j.exclusive, coalesce(c.state = 'waiting' AND c.shares AND c.attempts = 0
+                AND c.queue = %(queue)s AND c.run_at <= clock_timestamp() AND j.state IN ('queued', 'running')
+                AND {is_first_elsewhere("AND e.scope <> j.scope")}, false) AS joins
+        FROM gristmill.jobs j LEFT JOIN gristmill.chunks c ON c.job_id = j.id AND c.number = 0
+        WHERE j.scope = s.scope AND j.finished_at IS NULL AND j.seq IS NOT NULL
+            AND EXISTS (SELECT FROM gristmill.jobs x WHERE x.scope = s.scope AND x.exclusive AND x.finished_at IS NULL)
+        ORDER BY j.seq LIMIT %(most)s) l
+    WINDOW w AS (PARTITION BY l.scope ORDER BY l.seq)
+), run AS (
+    SELECT * FROM (SELECT *, bool_or(exclusive) OVER (PARTITION BY scope) AS ordered FROM line WHERE joined) l
+    WHERE ordered
+), chosen AS (
+    SELECT job_id, number, priority, seq, records, shares, type, submitted_by, request_id, traceparent,
+        NULL::text AS run, 0 AS place
+    FROM weighed w WHERE weight <= %(room)s AND NOT EXISTS (SELECT FROM run WHERE run.scope = w.scope)
+    UNION ALL
+    SELECT job_id, number, priority, seq, records, true, type, submitted_by, request_id, traceparent, scope, place
+    FROM run
+), locked AS (
+    SELECT o.* FROM gristmill.chunks c JOIN chosen o ON o.job_id = c.job_id AND o.number = c.number
+    WHERE c.state = 'waiting'
     FOR UPDATE OF c SKIP LOCKED
+), due AS (
+    -- What somebody holds is left for the next time, and in a run whatever comes after it.
+    SELECT *, row_number() OVER (PARTITION BY run ORDER BY seq) AS found FROM locked
 )
 UPDATE gristmill.chunks c SET state = 'sent', dispatch = dispatch + 1, sent_at = clock_timestamp()
-FROM due WHERE c.job_id = due.job_id AND c.number = due.number
+FROM due WHERE c.job_id = due.job_id AND c.number = due.number AND (due.run IS NULL OR due.place = due.found)
 RETURNING c.job_id, c.number, c.dispatch, due.type, due.priority, due.seq, due.submitted_by, due.request_id,
-    due.traceparent, due.shares, due.records
-""",
+    due.traceparent, due.shares, due.records, due.run
+""",  # noqa: S608 - constants of this package
     queue="text",
     room="int",
     share="int",
+    most="int",
+    records="int",
 )
 # Counting what is sent is bounded by the windows; of what waits only the first is looked for.
 _LOAD = Prepared(
@@ -84,7 +113,10 @@ RETURNING job_id, number
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What goes to the broker for one chunk: never the data. ``shares``: others may go along in the same message."""
+    """What goes to the broker for one chunk: never the data. ``shares``: others may go along in the same message.
+
+    run: the scope whose next jobs must go in one message with this one, in their order; None for any other chunk.
+    """
 
     job_id: uuid.UUID
     number: int
@@ -97,6 +129,7 @@ class Message:
     traceparent: str | None = None
     shares: bool = False
     records: int = 0
+    run: str | None = None
 
 
 def read_load(connection: Connection, queues: Sequence[str]) -> dict[str, tuple[float, bool]]:
@@ -110,22 +143,27 @@ def count_slots(connection: Connection, queue: str) -> int:
     return int(connection.exec_driver_sql(_SLOTS, {"queue": queue}).scalar_one())
 
 
-def mark_sent(connection: Connection, queue: str, free: float) -> list[Message]:
+def mark_sent(connection: Connection, queue: str, free: float, most: int = 1) -> list[Message]:
     """Mark due chunks as sent under new dispatch numbers, most urgent and then oldest first.
 
-    free: so many messages; a chunk that shares is an eighth of one.
+    free: so many messages; a chunk that shares is an eighth of one. most: chunks that share a message at most.
     """
-    parameters = {"queue": queue, "room": int(free * SHARE), "share": SHARE}
+    parameters = {
+        "queue": queue,
+        "room": int(free * SHARE),
+        "share": SHARE,
+        "most": most,
+        "records": BUNDLE_RECORDS,
+    }
     rows = execute(connection, parameters, _LAZILY, DISPATCH_LOCK, _MARK)
     found = [Message(*row) for row in rows]
     return sorted(found, key=lambda message: (-message.priority, message.seq, message.number))
 
 
-def unsend(connection: Connection, message: Message) -> None:
-    """Take back a message that the broker refused for certain."""
-    connection.exec_driver_sql(
-        _UNSEND, {"job_id": str(message.job_id), "number": message.number, "dispatch": message.dispatch}
-    )
+def unsend(connection: Connection, job_id: uuid.UUID, number: int, dispatch: int) -> bool:
+    """Take back a message that certainly nobody will claim; False if it was claimed, or sent anew, before."""
+    parameters = {"job_id": str(job_id), "number": number, "dispatch": dispatch}
+    return bool(connection.exec_driver_sql(_UNSEND, parameters).rowcount)
 
 
 def resend_unclaimed(connection: Connection, after: float) -> list[tuple[uuid.UUID, int]]:

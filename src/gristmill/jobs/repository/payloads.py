@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from sqlalchemy import Connection
 
 from gristmill.core.copy import BINARY_HEAD, copy_out, copy_rows
+from gristmill.core.database import set_time_limit
 
 # From here on a payload goes by binary COPY: as a parameter, and as a result, it would be doubled by the hex form of
 # bytea, which psycopg2 then makes and reads in Python's time.
@@ -25,9 +26,9 @@ def stage(connection: Connection, job_id: uuid.UUID, payloads: Iterable[bytes | 
         for number, payload in enumerate(payloads)
     )
     # They may wait for what is being read. What follows in the transaction is held to the timeout again.
-    connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+    set_time_limit(connection, 0)
     copy_rows(connection, _STAGE, rows)
-    connection.exec_driver_sql("SET LOCAL statement_timeout TO DEFAULT")
+    set_time_limit(connection, None)
 
 
 def fetch(connection: Connection, job_id: uuid.UUID, number: int) -> bytes | None:

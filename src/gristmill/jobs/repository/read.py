@@ -1,7 +1,8 @@
-"""SQL of reading jobs: one by id, pages by filters, the figures for limits and metrics."""
+"""SQL of reading jobs: one by id, pages by filters, the counts for limits and metrics."""
 
 import json
 import uuid
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -26,6 +27,12 @@ _FILTERS = {
     "created_after": "j.created_at > %(created_after)s",
     "before": "j.id < %(before)s",
 }
+_EXISTING = "SELECT id FROM gristmill.jobs WHERE id = ANY(%(ids)s::uuid[])"
+# Those that are not among the jobs any more, or that ended without having been carried out.
+_IN_VAIN = """
+SELECT w.id, j.error FROM unnest(%(ids)s::uuid[]) AS w (id) LEFT JOIN gristmill.jobs j ON j.id = w.id
+WHERE j.id IS NULL OR j.state IN ('failed', 'cancelled')
+"""
 _QUEUED = "SELECT count(*) FROM gristmill.jobs WHERE finished_at IS NULL"
 _STAGED = "SELECT coalesce(sum(bytes), 0)::bigint FROM gristmill.payloads"
 _FIGURES = """
@@ -68,6 +75,17 @@ def list_jobs(
     where = "WHERE " + " AND ".join(conditions) if conditions else ""
     rows = connection.exec_driver_sql(_COLUMNS + where + _ORDER, {**parameters, "limit": limit})
     return [dict(row) for row in rows.mappings()]
+
+
+def existing(connection: Connection, job_ids: Sequence[uuid.UUID]) -> set[uuid.UUID]:
+    """Return those of the ids that are ids of jobs."""
+    return set(connection.exec_driver_sql(_EXISTING, {"ids": [str(id_) for id_ in job_ids]}).scalars())
+
+
+def in_vain(connection: Connection, job_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, dict[str, Any] | None]:
+    """Return those of the ids whose job failed, was cancelled or is forgotten, each with the job's error."""
+    rows = connection.exec_driver_sql(_IN_VAIN, {"ids": [str(id_) for id_ in job_ids]})
+    return {row[0]: row[1] for row in rows}
 
 
 def count_queued(connection: Connection) -> int:

@@ -7,13 +7,14 @@ from sqlalchemy import Connection
 
 from gristmill.jobs.repository.dispatch import DISPATCH_LOCK
 
-_FOR_RETRY = "SELECT id, seq, scope, exclusive, state, chunks_failed FROM gristmill.jobs WHERE id = %(id)s FOR UPDATE"
+_FOR_RETRY = "SELECT id, seq, state FROM gristmill.jobs WHERE id = %(id)s FOR UPDATE"
 _LATER_STARTED = """
-SELECT l.id FROM gristmill.jobs l
-WHERE l.scope = %(scope)s AND l.seq > %(seq)s AND (l.exclusive OR %(exclusive)s)
-    AND EXISTS (SELECT FROM gristmill.chunks c
-        WHERE c.job_id = l.id AND c.state IN ('sent', 'running', 'done', 'failed'))
-ORDER BY l.seq LIMIT 1
+SELECT later.job_id
+FROM gristmill.scopes mine JOIN gristmill.scopes later
+    ON later.scope = mine.scope AND later.seq > mine.seq AND (later.exclusive OR mine.exclusive)
+WHERE mine.job_id = %(id)s AND EXISTS (SELECT FROM gristmill.chunks c
+    WHERE c.job_id = later.job_id AND c.state IN ('sent', 'running', 'done', 'failed'))
+ORDER BY later.seq LIMIT 1
 """
 _RETRY_CHUNKS = """
 UPDATE gristmill.chunks SET state = 'waiting', attempts = 0, resends = 0, run_at = clock_timestamp()
@@ -24,6 +25,7 @@ UPDATE gristmill.jobs SET state = 'queued', chunks_failed = 0, chunks_cancelled 
     cancelled_at = NULL
 WHERE id = %(id)s
 """
+_RETURN_TO_SCOPES = "UPDATE gristmill.further_scopes SET finished = false WHERE job_id = %(id)s"
 
 
 def lock_for_retry(connection: Connection, job_id: uuid.UUID) -> dict[str, Any] | None:
@@ -33,14 +35,13 @@ def lock_for_retry(connection: Connection, job_id: uuid.UUID) -> dict[str, Any] 
     return None if row is None else dict(row)
 
 
-def find_later_started(connection: Connection, scope: str, seq: int, exclusive: bool) -> uuid.UUID | None:
-    """Return a later job of the scope that the retry would have had to run before, if one has begun."""
-    parameters = {"scope": scope, "seq": seq, "exclusive": exclusive}
-    row = connection.exec_driver_sql(_LATER_STARTED, parameters).first()
+def find_later_started(connection: Connection, job_id: uuid.UUID) -> uuid.UUID | None:
+    """Return a later job that conflicts in a scope, which the retry would have had to run before, if one has begun."""
+    row = connection.exec_driver_sql(_LATER_STARTED, {"id": str(job_id)}).first()
     return None if row is None else row[0]
 
 
 def requeue(connection: Connection, job_id: uuid.UUID) -> None:
     """Send the failed and cancelled chunks of a finished job back to waiting with all their attempts."""
-    connection.exec_driver_sql(_RETRY_CHUNKS, {"id": str(job_id)})
-    connection.exec_driver_sql(_RETRY_JOB, {"id": str(job_id)})
+    for statement in (_RETRY_CHUNKS, _RETRY_JOB, _RETURN_TO_SCOPES):
+        connection.exec_driver_sql(statement, {"id": str(job_id)})

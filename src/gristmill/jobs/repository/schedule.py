@@ -4,12 +4,13 @@ import uuid
 
 from sqlalchemy import Connection
 
+from gristmill.jobs.repository.locks import WAIT_FOR_SCOPES_OF
+
 _DUE_SCHEDULED = """
-SELECT id, scope, exclusive FROM gristmill.jobs
+SELECT id FROM gristmill.jobs
 WHERE seq IS NULL AND finished_at IS NULL AND run_at <= clock_timestamp()
 ORDER BY run_at, id LIMIT 1000
 """
-_LOCK = "SELECT pg_advisory_xact_lock{mode}(hashtextextended(%(scope)s, 0))"
 _PROMOTE = """
 WITH job AS (
     UPDATE gristmill.jobs SET state = 'queued', seq = nextval('gristmill.job_number')
@@ -19,11 +20,11 @@ UPDATE gristmill.chunks c SET seq = job.seq FROM job WHERE c.job_id = job.id
 """
 
 
-def list_due_scheduled(connection: Connection) -> list[tuple[uuid.UUID, str, bool]]:
-    return [(row[0], row[1], row[2]) for row in connection.exec_driver_sql(_DUE_SCHEDULED)]
+def list_due_scheduled(connection: Connection) -> list[uuid.UUID]:
+    return [row[0] for row in connection.exec_driver_sql(_DUE_SCHEDULED)]
 
 
-def promote(connection: Connection, job_id: uuid.UUID, scope: str, exclusive: bool) -> None:
+def promote(connection: Connection, job_id: uuid.UUID) -> None:
     """Give a scheduled job its number: its place in the order is when it fell due."""
-    connection.exec_driver_sql(_LOCK.format(mode="" if exclusive else "_shared"), {"scope": scope})
+    connection.exec_driver_sql(WAIT_FOR_SCOPES_OF, {"id": str(job_id)})
     connection.exec_driver_sql(_PROMOTE, {"id": str(job_id)})

@@ -14,7 +14,17 @@ from sqlalchemy import Connection
 
 from gristmill.core.prepared import Prepared, execute
 
-_END = """
+# The index of live scopes lets go of a job that has finished. For a job with one scope this finds nothing.
+LEAVE_SCOPES = """
+    UPDATE gristmill.further_scopes f SET finished = true FROM job
+    WHERE f.job_id = job.id AND job.finished_at IS NOT NULL
+"""
+# What the job's state becomes when one more chunk has ended; null while others have not.
+_AFTER_END = """gristmill.end_state(chunks_total, chunks_done, chunks_failed + (%(state)s = 'failed')::int,
+            chunks_cancelled + (%(state)s = 'cancelled')::int)"""
+_AFTER_DONE = "gristmill.end_state(chunks_total, chunks_done + 1, chunks_failed, chunks_cancelled)"
+_END = Prepared(
+    f"""
 WITH chunk AS (
     UPDATE gristmill.chunks c SET state = %(state)s, error = %(error)s, xact = NULL
     WHERE job_id = %(job_id)s AND number = %(number)s AND fence = %(fence)s AND state = 'running'
@@ -28,25 +38,26 @@ WITH chunk AS (
         -- A failure counts for more than a request to cancel, and either for more than what was waited for.
         error = CASE WHEN %(state)s = 'failed' AND error ->> 'code' = 'cancelled' OR error ? 'waiting' THEN %(error)s
             ELSE coalesce(error, %(error)s) END,
-        state = CASE
-            WHEN chunks_done + chunks_failed + chunks_cancelled + 1 < chunks_total THEN state
-            WHEN chunks_failed > 0 OR %(state)s = 'failed' THEN 'failed'
-            ELSE 'cancelled' END,
-        finished_at = CASE WHEN chunks_done + chunks_failed + chunks_cancelled + 1 < chunks_total THEN NULL
-            ELSE clock_timestamp() END
+        state = coalesce({_AFTER_END}, state),
+        finished_at = CASE WHEN {_AFTER_END} IS NOT NULL THEN clock_timestamp() END
     FROM chunk WHERE j.id = chunk.job_id
     RETURNING j.id, j.state, j.finished_at, j.created_at
-)
+), further AS ({LEAVE_SCOPES})
 SELECT job.id, job.state, job.finished_at IS NOT NULL AS finished,
     extract(epoch FROM clock_timestamp() - job.created_at)::float AS took
 FROM job
-"""
-_ENDED = Prepared(_END, job_id="uuid", number="int", fence="int", state="text", error="jsonb")
+""",  # noqa: S608 - constants of this package
+    job_id="uuid",
+    number="int",
+    fence="int",
+    state="text",
+    error="jsonb",
+)
 
 # Any number of chunks of as many jobs: each is done only if it still runs under its own fence and is not being
 # cancelled. A request to cancel that came too late leaves no trace.
 _DONE = Prepared(
-    """
+    f"""
 WITH mine AS (
     SELECT * FROM unnest(%(job_ids)s, %(numbers)s, %(fences)s, %(succeeded)s, %(rejected)s, %(superseded)s,
         %(dropped)s, %(rows)s, %(results)s)
@@ -68,24 +79,20 @@ WITH mine AS (
         records_superseded = records_superseded + chunk.superseded,
         records_dropped = records_dropped + chunk.dropped,
         result = CASE WHEN chunk.result IS NULL AND chunk.rows IS NULL THEN j.result
-            ELSE coalesce(j.result, '{}') || coalesce(chunk.result, '{}') || CASE WHEN chunk.rows IS NULL THEN '{}'
+            ELSE coalesce(j.result, '{{}}') || coalesce(chunk.result, '{{}}')
+                || CASE WHEN chunk.rows IS NULL THEN '{{}}'
                 ELSE jsonb_build_object('rows', coalesce((j.result ->> 'rows')::bigint, 0) + chunk.rows) END END,
         -- What a chunk waited for has come; what another one failed of stays until the job has ended.
         error = CASE WHEN chunks_done + 1 < chunks_total AND NOT coalesce(error ? 'waiting', false) THEN error END,
-        state = CASE
-            WHEN chunks_done + chunks_failed + chunks_cancelled + 1 < chunks_total THEN state
-            WHEN chunks_failed > 0 THEN 'failed'
-            WHEN chunks_cancelled > 0 THEN 'cancelled'
-            ELSE 'succeeded' END,
-        finished_at = CASE WHEN chunks_done + chunks_failed + chunks_cancelled + 1 < chunks_total THEN NULL
-            ELSE clock_timestamp() END
+        state = coalesce({_AFTER_DONE}, state),
+        finished_at = CASE WHEN {_AFTER_DONE} IS NOT NULL THEN clock_timestamp() END
     FROM chunk WHERE j.id = chunk.job_id
     RETURNING j.id, j.state, j.finished_at, j.created_at
-)
+), further AS ({LEAVE_SCOPES})
 SELECT job.id, job.state, job.finished_at IS NOT NULL AS finished,
     extract(epoch FROM clock_timestamp() - job.created_at)::float AS took
 FROM job
-""",
+""",  # noqa: S608 - constants of this package
     job_ids="uuid[]",
     numbers="int[]",
     fences="int[]",
@@ -177,7 +184,7 @@ def settle(
         "state": state,
         "error": None if error is None else psycopg2.extras.Json(error),
     }
-    row = execute(connection, parameters, _ENDED).first()
+    row = execute(connection, parameters, _END).first()
     return None if row is None else Settled(*row)
 
 
@@ -191,8 +198,8 @@ def put_back(
     refund: bool = False,
     error: dict[str, Any] | None = None,
     shown: bool = False,
-) -> bool:
-    """Send a running chunk back to waiting; ``refund`` gives the attempt back. False: it was not ours any more.
+) -> None:
+    """Send a running chunk back to waiting; ``refund`` gives the attempt back. Nothing if it is not ours any more.
 
     shown: the job shows the error, marked ``waiting``, for as long as nothing else happens to it.
     """
@@ -205,4 +212,4 @@ def put_back(
         "error": None if error is None else psycopg2.extras.Json(error),
         "shown": shown and error is not None,
     }
-    return bool(connection.exec_driver_sql(_BACK, parameters).scalar())
+    connection.exec_driver_sql(_BACK, parameters)

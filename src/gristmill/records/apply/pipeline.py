@@ -20,7 +20,7 @@ from gristmill.records.reject import Reject
 from gristmill.records.rejects.raw import raw_record
 from gristmill.records.targets import Targets
 from gristmill.records.transform import Pipelines
-from gristmill.records.validation.rows import Problems, input_validator_of, validator_of
+from gristmill.records.validation.rows import Problems, output_validator_of, validator_of
 from gristmill.transforms.run import number_outputs
 from gristmill.transforms.spec import Indexes
 
@@ -89,7 +89,7 @@ class BatchPipeline:
             )
         rejects = []
         for record, found in sorted(unfit.items()):
-            raw = raw_record(input_validator_of(contract), fields, record, task.args)
+            raw = raw_record(validator_of(contract), fields, record, task.args)
             place = int(ords[record])
             rejects.append(Reject(place, None, raw, _of_record(place, found)))
         if rejects and task.args.get("on_error") != "quarantine":
@@ -112,11 +112,11 @@ class BatchPipeline:
 def _validated(contract: Contract, batch: Batch) -> tuple[pa.Table, Indexes, dict[int, list[Violation]]]:
     """Return the rows that fit the fields as payload columns, their origins, and what is wrong by record."""
     assert batch.origins is not None
-    validator, refused = validator_of(contract), list[Reject]()
+    validator, refused = output_validator_of(contract), list[Reject]()
     source = ReadContext(io.BytesIO(), validator, Problems(), 0, rejects=refused.append)
     names = [name for name in validator.fields if name in batch.table.column_names]
     blocks = list(read_batch(source, batch.table.select(names), 0))
-    table = pa.concat_tables([block.table for block in blocks]) if blocks else to_table(contract, [])
+    table = pa.concat_tables([block.table for block in blocks]) if blocks else to_table(validator.columns, [])
     rows = np.concatenate([block.ords for block in blocks]) if blocks else np.empty(0, np.int64)
     unfit: dict[int, list[Violation]] = {}
     for reject in refused:

@@ -8,12 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-import pyarrow as pa
 from sqlalchemy.dialects import postgresql
 
-from gristmill.core.database import DATA_SCHEMA
-from gristmill.datasets.contract import EMBEDDING_COLUMN, Contract
-from gristmill.datasets.ddl import plain_vectors, record_table
+from gristmill.datasets.contract import Contract, FieldSpec
+from gristmill.datasets.ddl import plain_columns, quoted_table, record_table
 from gristmill.datasets.types import TYPES
 from gristmill.kit.identifiers import quote
 
@@ -24,8 +22,10 @@ _DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
 class Statements:
     """SQL for one shape of payload.
 
-    insert: head of a direct INSERT, up to VALUES; row: one row of its placeholders; upsert: its tail, after VALUES.
-    create, copy, merge: the same by way of a session's staging table, which ``create`` makes and empties.
+    insert: head of a direct INSERT, up to VALUES; row: one row of its placeholders; upsert: its tail, after VALUES,
+    which returns the number of the job of each record that was written.
+    create, copy, merge: the same by way of a session's staging table, which ``create`` makes and empties; ``merge``
+    returns how many records were written of each job.
     direct_copy: COPY into the dataset's table, or None where keys or casts rule it out.
     """
 
@@ -38,40 +38,36 @@ class Statements:
     direct_copy: str | None
 
 
-def quoted_table(contract: Contract) -> str:
-    return f"{quote(DATA_SCHEMA)}.{quote(contract.name)}"
-
-
 @lru_cache(maxsize=512)
-def statements(contract: Contract, columns: tuple[tuple[str, pa.DataType], ...]) -> Statements:
-    """Return the SQL for payloads with ``columns`` (name, Arrow type), written to the table of ``contract``.
+def statements(contract: Contract, columns: tuple[str, ...]) -> Statements:
+    """Return the SQL for payloads with ``columns``, written to the table of ``contract``.
 
     A column of the contract that the payload lacks (it was added after the records were submitted) becomes null.
     """
     table = quoted_table(contract)
-    names = [quote(name) for name, _ in columns]
+    names = [quote(name) for name in columns]
     targets = ", ".join([*names, "_seq", "_ord"])
     upsert = _on_conflict(contract)
-    stage, definition = _staging(columns, plain_vectors(contract))
-    casts = {name: _cast(contract, name) for name, _ in columns}
-    selected = ", ".join([*(f"s.{quote(name)}{casts[name]}" for name in casts), "%(seq)s", "s._ord"])
+    stage, definition = _staging([contract.column(name) for name in columns], plain_columns(contract))
+    casts = {name: TYPES[contract.column(name).type].cast for name in columns}
+    selected = ", ".join([*(f"s.{quote(name)}{casts[name]}" for name in casts), "s._seq", "s._ord"])
     head = f"INSERT INTO {table} AS t ({targets})"
     if contract.key:
         keys = ", ".join(f"s.{quote(name)}{casts[name]}" for name in contract.key)
-        select = f"SELECT DISTINCT ON ({keys}) {selected} FROM {stage} AS s ORDER BY {keys}, s._ord DESC"  # noqa: S608
+        select = f"SELECT DISTINCT ON ({keys}) {selected} FROM {stage} AS s ORDER BY {keys}, s._seq DESC, s._ord DESC"  # noqa: S608
     else:
         select = f"SELECT {selected} FROM {stage} AS s"  # noqa: S608
     direct = not contract.key and not any(casts.values())
-    staged = ", ".join([*names, "_ord"])
+    merged = f"WITH written AS ({head} {select}{upsert} RETURNING t._seq)"
     create = f"CREATE TEMP TABLE IF NOT EXISTS {stage} ({definition}) ON COMMIT DELETE ROWS"
     clear = f"DELETE FROM {stage}"  # noqa: S608 - it is empty unless this transaction used it before
     return Statements(
         insert=f"{head} VALUES ",
         row="(" + ", ".join(["%s"] * (len(columns) + 2)) + ")",
-        upsert=upsert,
+        upsert=f"{upsert} RETURNING t._seq",
         create=f"SET LOCAL work_mem = '64MB'; SET LOCAL statement_timeout = 0; {create}; {clear}",
-        copy=f"COPY {stage} ({staged}) FROM STDIN (FORMAT binary)",
-        merge=f"{head} {select}{upsert}",
+        copy=f"COPY {stage} ({targets}) FROM STDIN (FORMAT binary)",
+        merge=f"{merged} SELECT _seq, count(*) FROM written GROUP BY _seq",  # noqa: S608
         direct_copy=f"COPY {table} ({targets}) FROM STDIN (FORMAT binary)" if direct else None,
     )
 
@@ -81,9 +77,7 @@ def _on_conflict(contract: Contract) -> str:
     if not contract.key:
         return ""
     keys = ", ".join(quote(name) for name in contract.key)
-    changed = [quote(field.name) for field in contract.fields if field.name not in contract.key] + ["_seq", "_ord"]
-    if contract.embedding is not None:
-        changed.append(EMBEDDING_COLUMN)
+    changed = [quote(column.name) for column in contract.columns if column.name not in contract.key] + ["_seq", "_ord"]
     assignments = ", ".join(f"{name} = EXCLUDED.{name}" for name in changed)
     # A new _id takes the row out of every sealed range, so that no vector index is touched.
     return (
@@ -92,39 +86,19 @@ def _on_conflict(contract: Contract) -> str:
     )
 
 
-def _staging(columns: tuple[tuple[str, pa.DataType], ...], plain: Sequence[str]) -> tuple[str, str]:
+def _staging(columns: Sequence[FieldSpec], plain: Sequence[str]) -> tuple[str, str]:
     """Return name and column definitions of the session's staging table; equal shapes share one.
 
     plain: columns to store in the row itself, as the dataset's table does: vectors out of line would be written and
     read piece by piece.
     """
-    parts = [f"{quote(name)} {_staging_type(kind)}{' STORAGE PLAIN' * (name in plain)}" for name, kind in columns]
-    definition = ", ".join([*parts, "_ord bigint"])
+    parts = [
+        f"{quote(column.name)} {TYPES[column.type].staging(column)}{' STORAGE PLAIN' * (column.name in plain)}"
+        for column in columns
+    ]
+    definition = ", ".join([*parts, "_seq bigint", "_ord bigint"])
     digest = hashlib.sha256(definition.encode()).hexdigest()[:24]
     return f"pg_temp.stage_{digest}", definition
-
-
-def _staging_type(kind: pa.DataType) -> str:
-    if pa.types.is_fixed_size_list(kind):
-        return "halfvec" if pa.types.is_float16(kind.value_type) else "vector"
-    if pa.types.is_timestamp(kind):
-        return "timestamptz"
-    return _STAGING_TYPES[str(kind)]
-
-
-_STAGING_TYPES = {
-    "string": 'text COLLATE "C"',
-    "int64": "bigint",
-    "double": "double precision",
-    "bool": "boolean",
-    "date32[day]": "date",
-    "fixed_size_binary[16]": "uuid",
-    "binary": "bytea",
-}
-
-
-def _cast(contract: Contract, name: str) -> str:
-    return "" if name == EMBEDDING_COLUMN else TYPES[contract.field(name).type].cast or ""
 
 
 @lru_cache(maxsize=512)

@@ -6,9 +6,9 @@ from typing import Any, Literal
 from sqlalchemy import Connection
 
 from gristmill.jobs.handlers import ChunkTask, Outcome, Pair, SharingHandler
+from gristmill.records.apply.groups import group_parts
 from gristmill.records.apply.pipeline import BatchPipeline, Prepared
-from gristmill.records.apply.upsert import WriteCounts, upsert
-from gristmill.records.apply.upsert_group import Part, group_parts, upsert_group
+from gristmill.records.apply.upsert import Part, upsert
 from gristmill.records.payload import decode
 from gristmill.records.rejects.repository import store_rejects
 from gristmill.records.targets import Targets
@@ -17,7 +17,9 @@ INGEST = "records.ingest"
 
 
 class IngestHandler(SharingHandler):
-    """Upserts a chunk of records. args: dataset_id, contract_version, on_conflict, on_error."""
+    """Upserts a chunk of records, or small ones of several jobs. args: dataset_id, contract_version, on_conflict,
+    on_error.
+    """
 
     type = INGEST
 
@@ -27,13 +29,6 @@ class IngestHandler(SharingHandler):
 
     def prepare(self, task: ChunkTask) -> Prepared:
         return self._pipeline.prepare(task, decode(task.payload or b""))
-
-    def apply(self, connection: Connection, task: ChunkTask, prepared: Prepared) -> Outcome:
-        contract = self._targets.present(connection, task).contract
-        mode: Literal["replace", "fail"] = "fail" if task.args.get("on_conflict") == "fail" else "replace"
-        counts = upsert(connection, contract, prepared.table, None, task.seq, task.first_record, mode)
-        store_rejects(connection, task.job_id, prepared.rejects)
-        return prepared.outcome(contract, counts)
 
     def groups(self, pairs: Sequence[Pair]) -> list[list[Pair]]:
         by_target: dict[tuple[Any, ...], list[Pair]] = {}
@@ -47,14 +42,14 @@ class IngestHandler(SharingHandler):
         ]
 
     def apply_all(self, connection: Connection, group: Sequence[Pair]) -> list[Outcome]:
-        contract = self._targets.present(connection, group[0][0]).contract
-        counts: list[WriteCounts] = upsert_group(connection, contract, _parts(group))
-        outcomes = []
-        for (task, prepared), one in zip(group, counts, strict=True):
-            store_rejects(connection, task.job_id, prepared.rejects)
-            outcomes.append(prepared.outcome(contract, one))
-        return outcomes
+        task, _ = group[0]
+        contract = self._targets.present(connection, task).contract
+        mode: Literal["replace", "fail"] = "fail" if task.args.get("on_conflict") == "fail" else "replace"
+        counts = upsert(connection, contract, _parts(group), mode)
+        for member, prepared in group:
+            store_rejects(connection, member.job_id, prepared.rejects)
+        return [prepared.outcome(contract, one) for (_, prepared), one in zip(group, counts, strict=True)]
 
 
 def _parts(pairs: Sequence[Pair]) -> list[Part]:
-    return [Part(prepared.table, None, task.seq, task.first_record) for task, prepared in pairs]
+    return [Part(prepared.table, task.seq, task.first_record) for task, prepared in pairs]

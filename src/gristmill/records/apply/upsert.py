@@ -1,24 +1,24 @@
-"""Writing records: one upsert per chunk, in an order that lets concurrent chunks never deadlock.
+"""Writing records: one upsert for a chunk or for small ones of several jobs, in an order that cannot deadlock.
 
 Every record carries ``(_seq, _ord)``, its job's number and its place in the job. An upsert replaces only what has a
 smaller pair, so chunks of plain jobs may run in any order and at the same time, and the table ends the same.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any, Literal
-from uuid import UUID
 
 import numpy as np
 import pyarrow as pa
 from sqlalchemy import Connection
 
-from gristmill.datasets.contract import EMBEDDING_COLUMN, Contract
+from gristmill.datasets.contract import Contract
 from gristmill.datasets.keys import show_key
+from gristmill.datasets.types import TYPES
 from gristmill.records.apply.copy_binary import copy_table
 from gristmill.records.apply.statements import Statements, find_existing_sql, statements
-from gristmill.records.columns import ORD_COLUMN, as_stored, to_parameters, vector_column
+from gristmill.records.columns import ORD_COLUMN, SEQ_COLUMN, as_stored, to_parameters
 from gristmill.records.errors import KeyExists
 
 # Up to here a direct INSERT … VALUES is faster than COPY into a staging table and a second statement.
@@ -30,8 +30,21 @@ DIRECT_NUMBERS = 4_000
 NO_JOB = -1
 _KEYS_PER_QUERY = 1000
 
-Vectors = np.ndarray[Any, np.dtype[np.float32]]
 Key = tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The records of one job's chunk.
+
+    table: columns of the dataset's table, perhaps as an earlier version of the contract had them.
+    seq, first_ord: the job's number and the place of the first record in the job. The others follow it one by one,
+    unless the table names each record's place in a column ``_ord``.
+    """
+
+    table: pa.Table
+    seq: int
+    first_ord: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,37 +56,33 @@ class WriteCounts:
 
 
 def upsert(
-    connection: Connection,
-    contract: Contract,
-    table: pa.Table,
-    embeddings: Vectors | None,
-    seq: int,
-    first_ord: int,
-    mode: Literal["replace", "fail"] = "replace",
-) -> WriteCounts:
-    """Write the records of a payload to the dataset's table, within the caller's transaction.
+    connection: Connection, contract: Contract, parts: Sequence[Part], mode: Literal["replace", "fail"] = "replace"
+) -> list[WriteCounts]:
+    """Write the records of one part, or of one group of ``group_parts``, within the caller's transaction.
 
-    contract: that of the table, in its present version; the payload may come from an earlier one.
-    embeddings: float32 of shape (records, dimensions), rows of NaN mean null; or None.
-    seq, first_ord: the job's number and the place of the first record in the job. The others follow it one by one,
-    unless the payload names each record's place in a column ``_ord``.
-    Raises KeyExists under ``mode="fail"`` when a record of another job has one of the keys.
+    contract: that of the table, in its present version; the payload may come from an earlier one. Returns the counts of
+    each part. Raises KeyExists under ``mode="fail"`` when a record of another job has one of the keys.
     """
-    if table.num_rows == 0:
-        return WriteCounts(0, 0)
     if mode == "fail" and contract.key:
-        raise_if_existing(connection, contract, table, first_ord, own_seq=seq)
-    table, places = split_places(table, first_ord)
-    table = with_embeddings(contract, table, embeddings)
-    shape = tuple((field.name, field.type) for field in table.schema)
-    sql = statements(contract, shape)
-    if table.num_rows <= DIRECT_ROWS and table.num_rows * vector_numbers(table) <= DIRECT_NUMBERS:
-        written = _insert(connection, contract, sql, table, seq, places)
+        for part in parts:
+            raise_if_existing(connection, contract, part.table, part.first_ord, own_seq=part.seq)
+    table = pa.concat_tables([_numbered(contract, part) for part in parts])
+    if table.num_rows == 0:
+        return [WriteCounts(0, 0) for _ in parts]
+    columns = [contract.column(name) for name in table.column_names]
+    fields = table.drop_columns([SEQ_COLUMN, ORD_COLUMN])
+    sql = statements(contract, tuple(fields.column_names))
+    if table.num_rows <= DIRECT_ROWS and table.num_rows * vector_numbers(fields) <= DIRECT_NUMBERS:
+        written = _insert(connection, contract, sql, table)
     elif sql.direct_copy is not None:
-        written = _copy(connection, sql.direct_copy, table, seq, places)
+        copy_table(connection, sql.direct_copy, table, columns)
+        written = {part.seq: part.table.num_rows for part in parts}
     else:
-        written = _merge(connection, sql, table, seq, places)
-    return WriteCounts(written, table.num_rows - written)
+        connection.exec_driver_sql(sql.create)
+        copy_table(connection, sql.copy, table, columns)
+        written = {row[0]: row[1] for row in connection.exec_driver_sql(sql.merge)}
+    counts = [(part.table.num_rows, written.get(part.seq, 0)) for part in parts]
+    return [WriteCounts(succeeded, total - succeeded) for total, succeeded in counts]
 
 
 def raise_if_existing(
@@ -86,7 +95,7 @@ def raise_if_existing(
     head, row, tail = find_existing_sql(contract)
     table, places = split_places(table, first_record)
     keys = keys_of(contract, table)
-    parameters = to_parameters(table.select(list(contract.key)))
+    parameters = to_parameters(contract, table.select(list(contract.key)))
     for start in range(0, len(keys), _KEYS_PER_QUERY):
         part = parameters[start : start + _KEYS_PER_QUERY]
         values: list[Any] = []
@@ -102,23 +111,8 @@ def raise_if_existing(
 
 def keys_of(contract: Contract, table: pa.Table) -> list[Key]:
     """Return the canonical key values of each record of a payload; they compare as Postgres orders them."""
-    columns: list[Sequence[Any]] = []
-    for field in contract.key_fields:
-        values = table.column(field.name).to_pylist()
-        if field.type == "decimal":
-            values = [Decimal(value) for value in values]
-        elif field.type == "uuid":
-            values = [UUID(bytes=value) for value in values]
-        columns.append(values)
+    columns = [TYPES[field.type].key_values(table.column(field.name)) for field in contract.key_fields]
     return list(zip(*columns, strict=True))
-
-
-def with_embeddings(contract: Contract, table: pa.Table, embeddings: Vectors | None) -> pa.Table:
-    """Return the table with the vectors as a column of their own, and all vectors as they are stored."""
-    if embeddings is not None:
-        dimensions = contract.vector_dimensions or embeddings.shape[1]
-        table = table.append_column(EMBEDDING_COLUMN, vector_column(embeddings, dimensions))
-    return as_stored(contract, table)
 
 
 def split_places(table: pa.Table, first_ord: int) -> tuple[pa.Table, pa.Array]:
@@ -128,28 +122,22 @@ def split_places(table: pa.Table, first_ord: int) -> tuple[pa.Table, pa.Array]:
     return table, pa.array(np.arange(first_ord, first_ord + table.num_rows, dtype=np.int64))
 
 
-def _insert(
-    connection: Connection, contract: Contract, sql: Statements, table: pa.Table, seq: int, places: pa.Array
-) -> int:
-    rows = [(*row, seq, place) for row, place in zip(to_parameters(table), places.to_pylist(), strict=True)]
+def _numbered(contract: Contract, part: Part) -> pa.Table:
+    """Return the columns of a part as they are stored, and the pair of each record: its job and its place in it."""
+    fields, places = split_places(part.table, part.first_ord)
+    table = as_stored(contract, fields)
+    numbers = pa.array(np.full(table.num_rows, part.seq, np.int64))
+    return table.append_column(SEQ_COLUMN, numbers).append_column(ORD_COLUMN, places)
+
+
+def _insert(connection: Connection, contract: Contract, sql: Statements, table: pa.Table) -> Mapping[int, int]:
+    rows = to_parameters(contract, table)
     if contract.key:
         # The last record with a key wins. Rows are locked in the order of their keys, as in every other statement.
         last = dict(zip(keys_of(contract, table), rows, strict=True))
         rows = [last[key] for key in sorted(last)]
     query = sql.insert + ", ".join([sql.row] * len(rows)) + sql.upsert
-    return connection.exec_driver_sql(query, tuple(value for row in rows for value in row)).rowcount
-
-
-def _merge(connection: Connection, sql: Statements, table: pa.Table, seq: int, places: pa.Array) -> int:
-    connection.exec_driver_sql(sql.create)
-    copy_table(connection, sql.copy, table.append_column(ORD_COLUMN, places))
-    return connection.exec_driver_sql(sql.merge, {"seq": seq}).rowcount
-
-
-def _copy(connection: Connection, copy: str, table: pa.Table, seq: int, places: pa.Array) -> int:
-    numbered = table.append_column("_seq", pa.array(np.full(table.num_rows, seq, np.int64)))
-    copy_table(connection, copy, numbered.append_column(ORD_COLUMN, places))
-    return int(table.num_rows)
+    return Counter(connection.exec_driver_sql(query, tuple(value for row in rows for value in row)).scalars())
 
 
 def vector_numbers(table: pa.Table) -> int:

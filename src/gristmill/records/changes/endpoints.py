@@ -1,56 +1,63 @@
 """REST: change and delete records."""
 
-from fastapi import APIRouter, Depends, Request
+from typing import Any
+
+from fastapi import Request
 from fastapi.responses import Response
-from starlette.concurrency import run_in_threadpool
 
 from gristmill.core.config import Settings
 from gristmill.core.errors import UnsupportedMedia
-from gristmill.core.http.endpoints import needs
-from gristmill.jobs.endpoints import answer_write, request_of, write_options
+from gristmill.core.http.routes import Call
+from gristmill.jobs.endpoints import WRITE_ANSWERS, WRITE_HEADERS, WriteQuery, answer_write, request_of
 from gristmill.records.changes.service import RecordChanges
 from gristmill.records.endpoints import spooled_body
 from gristmill.records.readers import JSON
 from gristmill.records.spool import BodySpool, Spool
+from gristmill.records.submit import Submitter
 
 _PATCH_TYPES = (JSON, "application/merge-patch+json")
 
 
-def build_router(service: RecordChanges, settings: Settings, spool: Spool) -> APIRouter:
-    """Return the routes under /datasets/{dataset}/records that change what is there."""
-    router = APIRouter(prefix="/datasets/{dataset}", tags=["records"], dependencies=[Depends(needs("write"))])
-
-    write = [Depends(write_options)]
+def build_calls(service: RecordChanges, submitter: Submitter, settings: Settings, spool: Spool) -> list[Call[Any]]:
+    """Return the hot calls under /datasets/{dataset}/records that change what is there."""
     # Unlike records these bodies are read as a whole.
     whole = settings.api_max_json_bytes
 
-    @router.post("/records/delete", status_code=202, dependencies=write)
-    async def delete_records(http: Request, dataset: str) -> Response:
+    async def delete_records(http: Request, _: WriteQuery) -> Response:
         """Delete the records that a filter finds: `{"where": {...}}`."""
         _check_json(http)
         async with spooled_body(http, spool, whole) as body:
             request = request_of(http, body.body_hash)
-            job_id = await run_in_threadpool(service.delete_where, dataset, _content(body), request)
+            write = service.deleting_where(http.path_params["dataset"], _content(body))
+            job_id = await submitter.submit(write, request)
         return await answer_write(http, job_id, request)
 
-    @router.patch("/records/{key:path}", status_code=202, dependencies=write)
-    async def change_record(http: Request, dataset: str, key: str) -> Response:
+    async def change_record(http: Request, _: WriteQuery) -> Response:
         """Change the members of a record that the JSON object in the body names."""
         _check_json(http)
         async with spooled_body(http, spool, whole) as body:
             request = request_of(http, body.body_hash)
-            job_id = await run_in_threadpool(service.patch, dataset, key, _content(body), request)
+            write = service.patching(http.path_params["dataset"], http.path_params["key"], _content(body))
+            job_id = await submitter.submit(write, request)
         return await answer_write(http, job_id, request)
 
-    @router.delete("/records/{key:path}", status_code=202, dependencies=write)
-    async def delete_record(http: Request, dataset: str, key: str) -> Response:
+    async def delete_record(http: Request, _: WriteQuery) -> Response:
         """Delete the record with this key; a composite key is a percent-encoded JSON array."""
         async with spooled_body(http, spool, whole) as body:
             request = request_of(http, body.body_hash)
-        job_id = await run_in_threadpool(service.delete, dataset, key, request)
-        return await answer_write(http, job_id, request)
+        write = service.deleting(http.path_params["dataset"], http.path_params["key"])
+        return await answer_write(http, await submitter.submit(write, request), request)
 
-    return router
+    def call(method: str, path: str, endpoint: Any, *kinds: str) -> Call[Any]:
+        body = {kind: {"schema": {"type": "object"}} for kind in kinds}
+        return Call(method, path, "write", endpoint, WriteQuery, "records", WRITE_ANSWERS, WRITE_HEADERS, body)
+
+    one = "/datasets/{dataset}/records/{key:path}"
+    return [
+        call("POST", "/datasets/{dataset}/records/delete", delete_records, JSON),
+        call("PATCH", one, change_record, *_PATCH_TYPES),
+        call("DELETE", one, delete_record),
+    ]
 
 
 def _content(body: BodySpool) -> bytes:

@@ -1,24 +1,19 @@
 """Changing and deleting records: the writes whose outcome depends on their place in the order of jobs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
-from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from gristmill.datasets.contract import EMBEDDING_COLUMN, Contract
-from gristmill.datasets.ddl import record_table
-from gristmill.datasets.types import dump_json
+from gristmill.datasets.contract import Contract
+from gristmill.datasets.ddl import quoted_table, record_table
+from gristmill.datasets.types import TYPES
 from gristmill.datasets.where import compile_where
 from gristmill.kit.identifiers import quote
-from gristmill.records.apply.statements import quoted_table
-from gristmill.records.columns import vector_text
-from gristmill.records.validation.rows import Row
+from gristmill.records.columns import Row
 
 Key = tuple[Any, ...]
-# Takes the text fields that a record is embedded from, by name; gives its vector, or None if there is nothing to embed.
-Embed = Callable[[Row], list[float] | None]
 
 
 def has_record(connection: Connection, contract: Contract, key: Key) -> bool:
@@ -27,37 +22,32 @@ def has_record(connection: Connection, contract: Contract, key: Key) -> bool:
     return bool(connection.exec_driver_sql(query, _key_parameters(contract, key)).scalar())
 
 
-def patch(connection: Connection, contract: Contract, key: Key, changes: Row, seq: int, embed: Embed | None) -> bool:
-    """Set the members of ``changes`` (canonical values) of one record; return whether there is such a record.
+def read_fields(
+    connection: Connection, contract: Contract, key: Key, names: Sequence[str], lock: bool = False
+) -> Row | None:
+    """Return these fields of one record as canonical values, None if there is none.
 
-    embed: called with the source fields as they are after the change, if the embedding is made from one of them.
+    lock: keep others from changing it meanwhile.
     """
-    where = _key_parameters(contract, key)
+    table = record_table(contract)
+    query = sa.select(*(table.c[name] for name in names))
+    query = query.where(*(table.c[part] == value for part, value in zip(contract.key, key, strict=True)))
+    found = connection.execute(query.with_for_update() if lock else query).mappings().first()
+    return None if found is None else dict(found)
+
+
+def patch(connection: Connection, contract: Contract, key: Key, changes: Row, seq: int) -> bool:
+    """Set the members of ``changes`` (canonical values; ``_embedding`` too) of one record; return whether it is there.
+
+    seq: the number of the job.
+    """
     values = {name: _parameter(contract, name, value) for name, value in changes.items()}
-    sources = contract.embedding.from_ or () if contract.embedding is not None else ()
-    if embed is not None and any(name in changes for name in sources):
-        columns = ", ".join(quote(name) for name in sources)
-        query = f"SELECT {columns} FROM {quoted_table(contract)} WHERE {_key_condition(contract)} FOR UPDATE"  # noqa: S608
-        found = connection.exec_driver_sql(query, where).mappings().first()
-        if found is None:
-            return False
-        vector = embed({name: changes.get(name, found[name]) for name in sources})
-        values[EMBEDDING_COLUMN] = None if vector is None else vector_text(vector)
     assignments = ", ".join(f"{quote(name)} = %({name})s" for name in values)
     query = (
         f"UPDATE {quoted_table(contract)} SET {assignments}, _seq = %(seq)s, _ord = 0, _id = DEFAULT"  # noqa: S608
         f" WHERE {_key_condition(contract)}"
     )
-    return connection.exec_driver_sql(query, {**where, **values, "seq": seq}).rowcount == 1
-
-
-def read_fields(connection: Connection, contract: Contract, key: Key, names: Sequence[str]) -> Row | None:
-    """Return fields of one record as canonical values, the record locked; None: there is no such record."""
-    table = record_table(contract)
-    condition = (table.c[part] == value for part, value in zip(contract.key, key, strict=True))
-    found = connection.execute(sa.select(*(table.c[name] for name in names)).where(*condition).with_for_update())
-    row = found.mappings().first()
-    return None if row is None else dict(row)
+    return connection.exec_driver_sql(query, {**_key_parameters(contract, key), **values, "seq": seq}).rowcount == 1
 
 
 def delete_by_key(connection: Connection, contract: Contract, key: Key) -> bool:
@@ -83,13 +73,4 @@ def _key_parameters(contract: Contract, key: Key) -> dict[str, Any]:
 
 def _parameter(contract: Contract, name: str, value: Any) -> Any:
     """Return a canonical value as psycopg2 takes it; what it has no adapter for goes as text."""
-    if value is None:
-        return None
-    kind = "vector" if name == EMBEDDING_COLUMN else contract.field(name).type
-    if kind == "vector":
-        return vector_text(value)
-    if kind == "json":
-        return dump_json(value)
-    if kind == "float":
-        return repr(value)
-    return str(value) if isinstance(value, UUID) else value
+    return None if value is None else TYPES[contract.column(name).type].parameter(value)

@@ -20,12 +20,16 @@ from gristmill.records.changes.recompute import Recompute
 from gristmill.records.changes.repository import Key, has_record
 from gristmill.records.errors import UnknownRecord
 from gristmill.records.jobs import record_job
-from gristmill.records.submit import Draft, Submitter
+from gristmill.records.submit import Draft, Submitter, Write
 from gristmill.records.validation.rows import json_depth
+
+# Bodies up to here are checked in the event loop.
+_QUICK_BYTES = 16 * 1024
 
 
 class RecordChanges:
-    """Each method submits one job and returns its id.
+    """``patch``, ``delete`` and ``delete_where`` submit one job and return its id; the others are the same writes for
+    the event loop, which ``Submitter.submit`` takes.
 
     All raise UnknownDataset, DatasetFailed, TooMany, IdempotencyKeyReused, and Invalid or Malformed with what is wrong.
     """
@@ -41,29 +45,36 @@ class RecordChanges:
 
         Raises NoKey, UnknownRecord, InputNotStored.
         """
+        return self._submitter.submit_blocking(self.patching(name, key, changes), request)
+
+    def delete(self, name: str, key: str, request: WriteRequest) -> uuid.UUID:
+        """Delete one record. key: as it stands in the URL. Raises NoKey, UnknownRecord."""
+        return self._submitter.submit_blocking(self.deleting(name, key), request)
+
+    def delete_where(self, name: str, body: bytes, request: WriteRequest) -> uuid.UUID:
+        """Delete what a filter finds. body: ``{"where": {...}}``."""
+        return self._submitter.submit_blocking(self.deleting_where(name, body), request)
+
+    def patching(self, name: str, key: str, changes: bytes) -> Write:
+        """Return the write of ``patch``."""
 
         def draft(dataset: Dataset) -> Draft:
             values = parse_key(dataset.contract, key)
             self._recompute.read_changes(dataset.contract, changes, self._max_depth)
-            chunks, key_json = [NewChunk(0, 1, changes)], _key_json(dataset, values)
-            job = record_job(tasks.PATCH, dataset, chunks, self._max_attempts, exclusive=True, key=key_json)
-            return Draft(job, check=lambda connection: _must_have(connection, dataset, values))
+            return self._draft(tasks.PATCH, dataset, values, changes)
 
-        return self._submitter.submit(name, request, len(changes), draft)
+        return Write(name, len(changes), draft, lambda _: len(changes) <= _QUICK_BYTES)
 
-    def delete(self, name: str, key: str, request: WriteRequest) -> uuid.UUID:
-        """Delete one record. key: as it stands in the URL. Raises NoKey, UnknownRecord."""
+    def deleting(self, name: str, key: str) -> Write:
+        """Return the write of ``delete``."""
 
         def draft(dataset: Dataset) -> Draft:
-            values = parse_key(dataset.contract, key)
-            chunks, key_json = [NewChunk(0, 1, None)], _key_json(dataset, values)
-            job = record_job(tasks.DELETE, dataset, chunks, self._max_attempts, exclusive=True, key=key_json)
-            return Draft(job, check=lambda connection: _must_have(connection, dataset, values))
+            return self._draft(tasks.DELETE, dataset, parse_key(dataset.contract, key), None)
 
-        return self._submitter.submit(name, request, 0, draft)
+        return Write(name, 0, draft, lambda _: True)
 
-    def delete_where(self, name: str, body: bytes, request: WriteRequest) -> uuid.UUID:
-        """Delete what a filter finds. body: ``{"where": {...}}``."""
+    def deleting_where(self, name: str, body: bytes) -> Write:
+        """Return the write of ``delete_where``."""
 
         def draft(dataset: Dataset) -> Draft:
             where = _read_where(body, self._max_depth)
@@ -71,7 +82,18 @@ class RecordChanges:
             chunks = [NewChunk(0, 0, body)]
             return Draft(record_job(tasks.DELETE_WHERE, dataset, chunks, self._max_attempts, exclusive=True))
 
-        return self._submitter.submit(name, request, len(body), draft)
+        return Write(name, len(body), draft, lambda _: len(body) <= _QUICK_BYTES)
+
+    def _draft(self, type_: str, dataset: Dataset, key: Key, payload: bytes | None) -> Draft:
+        job = record_job(
+            type_,
+            dataset,
+            [NewChunk(0, 1, payload)],
+            self._max_attempts,
+            exclusive=True,
+            key=_key_json(dataset, key),
+        )
+        return Draft(job, check=lambda connection: _must_have(connection, dataset, key))
 
 
 def _key_json(dataset: Dataset, values: Key) -> list[Any]:

@@ -1,16 +1,21 @@
 """Handlers of the jobs that change and delete records."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic_core import from_json
 from sqlalchemy import Connection
 
-from gristmill.datasets.contract import Contract
+from gristmill.core.database import Database, set_time_limit
+from gristmill.datasets.contract import EMBEDDING_COLUMN, Contract
 from gristmill.datasets.keys import show_key
 from gristmill.datasets.types import TYPES
+from gristmill.jobs.errors import OutOfDate
 from gristmill.jobs.handlers import ChunkTask, Outcome, TransactionalHandler
 from gristmill.records.changes import repository
 from gristmill.records.changes.recompute import Recompute
+from gristmill.records.columns import Row
 from gristmill.records.embedding import EmbeddingStep
 from gristmill.records.errors import UnknownRecord
 from gristmill.records.targets import Targets
@@ -21,33 +26,64 @@ PATCH, DELETE, DELETE_WHERE = "records.patch", "records.delete", "records.delete
 _ANY_DEPTH = 1_000_000
 
 
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """Changes, with the computed fields and the vector that belong to them.
+
+    read: stored fields that those are made of; rest: what they held, None if there was no record.
+    """
+
+    changes: Row
+    read: tuple[str, ...] = ()
+    rest: Row | None = None
+
+
 class PatchHandler(TransactionalHandler):
-    """Changes members of one record. args: dataset_id, contract_version, key; payload: the changes as JSON."""
+    """Changes members of one record. args: dataset_id, contract_version, key; payload: the changes as JSON.
+
+    Computed fields and the vector are made before the row is locked, and again where the fields that they are made of
+    hold something else by then.
+    """
 
     type = PATCH
 
-    def __init__(self, targets: Targets, embedding: EmbeddingStep, recompute: Recompute) -> None:
+    def __init__(self, database: Database, targets: Targets, embedding: EmbeddingStep, recompute: Recompute) -> None:
+        self._database = database
         self._targets = targets
         self._embedding = embedding
         self._recompute = recompute
 
-    def apply(self, connection: Connection, task: ChunkTask, prepared: Any) -> Outcome:
-        dataset = self._targets.present(connection, task)
-        contract, key = dataset.contract, _key(dataset.contract, task)
-        submitted = self._targets.submitted(task).contract
-        changes = self._recompute.read_changes(submitted, task.payload or b"", _ANY_DEPTH)
-        changes = self._recompute.complete(
-            submitted, changes, lambda names: repository.read_fields(connection, contract, key, names)
-        )
-        found = repository.patch(
-            connection,
-            contract,
-            key,
-            changes,
-            task.seq,
-            lambda record: self._embedding.embed_record(contract, dataset, record),
-        )
-        if not found:
+    def prepare(self, task: ChunkTask) -> Patch:
+        dataset = self._targets.submitted(task)
+        contract = dataset.contract
+        changes = self._recompute.read_changes(contract, task.payload or b"", _ANY_DEPTH)
+        plan = self._recompute.plan(contract, changes)
+        changed = plan.writes.union(changes)
+        sources = contract.embedding.from_ or () if contract.embedding is not None else ()
+        embeds = any(name in changed for name in sources)
+        read = tuple(sorted(plan.reads.union(set(sources) - changed if embeds else ())))
+        rest: Row | None = self._read(task, read) if read else {}
+        if rest is None:
+            return Patch(changes, read)
+        changes = self._recompute.complete(contract, plan, changes, rest)
+        if embeds:
+            vector = self._embedding.embed_record(contract, dataset, {**rest, **changes})
+            changes = {**changes, EMBEDDING_COLUMN: vector}
+        return Patch(changes, read, rest)
+
+    def _read(self, task: ChunkTask, names: Sequence[str]) -> Row | None:
+        with self._database.autocommit() as connection:
+            contract = self._targets.present(connection, task).contract
+            return repository.read_fields(connection, contract, _key(contract, task), names)
+
+    def apply(self, connection: Connection, task: ChunkTask, prepared: Patch) -> Outcome:
+        contract = self._targets.present(connection, task).contract
+        key = _key(contract, task)
+        if prepared.read:
+            found = repository.read_fields(connection, contract, key, prepared.read, lock=True)
+            if found is not None and found != prepared.rest:
+                raise OutOfDate("fields that others of the record are made of have changed since")
+        if not repository.patch(connection, contract, key, prepared.changes, task.seq):
             raise _unknown(contract, key)
         return Outcome(succeeded=1)
 
@@ -79,7 +115,7 @@ class DeleteWhereHandler(TransactionalHandler):
     def apply(self, connection: Connection, task: ChunkTask, prepared: Any) -> Outcome:
         contract = self._targets.present(connection, task).contract
         # However many records the filter finds: the time limit of the worker ends it.
-        connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+        set_time_limit(connection, 0)
         deleted = repository.delete_where(connection, contract, from_json(task.payload or b"")["where"])
         return Outcome(result={"deleted": deleted})
 

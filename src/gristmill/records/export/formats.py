@@ -1,21 +1,17 @@
 """The formats of an export: what COPY is asked for, and what becomes of each page that it gives."""
 
-import binascii
 import io
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 import sqlalchemy as sa
 
 from gristmill.core.errors import Invalid, Violation
-from gristmill.datasets.contract import EMBEDDING_COLUMN, Contract
-from gristmill.datasets.types import TYPES
-from gristmill.records.columns import vector_column
-from gristmill.records.export import text as export_text
+from gristmill.datasets.contract import Contract
+from gristmill.datasets.types import TYPES, FieldType
 
 # A row group is written when it has so many rows or bytes: large enough to compress, small enough to hold in memory.
 GROUP_ROWS = 65_536
@@ -29,11 +25,15 @@ class Format:
     suffix: str
 
     def __init__(self, contract: Contract, names: Sequence[str]) -> None:
-        self._contract = contract
         self._names = list(names)
+        self._fields = [contract.column(name) for name in names]
 
     def shown(self, table: sa.Table) -> list[Any]:
         """Return the columns that a page selects."""
+        return [self.expression(TYPES[field.type], table.c[field.name]).label(field.name) for field in self._fields]
+
+    def expression(self, kind: FieldType, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        """Return what Postgres writes of a column; the text is the one that POST takes, as ``docs/types.md`` has it."""
         raise NotImplementedError
 
     def copy(self, query: str) -> str:
@@ -59,12 +59,12 @@ class CsvFormat(Format):
 
     def __init__(self, contract: Contract, names: Sequence[str]) -> None:
         super().__init__(contract, names)
-        if len(names) == 1 and (names[0] == EMBEDDING_COLUMN or not contract.field(names[0]).required):
+        if len(names) == 1 and not contract.column(names[0]).required:
             reason = f"In CSV of {names[0]} alone a null would be an empty line, which readers skip: choose ndjson"
             raise Invalid(reason, [Violation("/query/format", "ambiguous", reason, field="format")])
 
-    def shown(self, table: sa.Table) -> list[Any]:
-        return export_text.csv_cells(self._contract, self._names, table)
+    def expression(self, kind: FieldType, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        return kind.csv_cell(column)
 
     def head(self) -> bytes:
         # Names of fields never need quotes.
@@ -77,8 +77,8 @@ class NdjsonFormat(Format):
     media_type = "application/x-ndjson"
     suffix = "ndjson"
 
-    def shown(self, table: sa.Table) -> list[Any]:
-        return export_text.json_members(self._contract, self._names, table)
+    def expression(self, kind: FieldType, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        return kind.json_member(column)
 
     def copy(self, query: str) -> str:
         return f"COPY (SELECT row_to_json(r) FROM ({query}) AS r) TO STDOUT"  # noqa: S608 - made by SQLAlchemy
@@ -96,8 +96,8 @@ class ParquetFormat(Format):
 
     def __init__(self, contract: Contract, names: Sequence[str]) -> None:
         super().__init__(contract, names)
-        self._schema = pa.schema([pa.field(name, self._column_type(name)) for name in names])
-        self._read_types = {name: self._read_type(name) for name in names}
+        self._schema = pa.schema([pa.field(f.name, TYPES[f.type].export_type(f)) for f in self._fields])
+        self._read_types = {f.name: TYPES[f.type].read_type(f) for f in self._fields}
         self._file = _Drain()
         self._pending: list[pa.Table] = []
         kinds = {name: self._schema.field(name).type for name in names}
@@ -111,8 +111,8 @@ class ParquetFormat(Format):
             write_statistics=plain,
         )
 
-    def shown(self, table: sa.Table) -> list[Any]:
-        return export_text.arrow_cells(self._contract, self._names, table)
+    def expression(self, kind: FieldType, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        return kind.arrow_cell(column)
 
     def head(self) -> bytes:
         return self._file.drain()
@@ -148,41 +148,8 @@ class ParquetFormat(Format):
             quoted_strings_can_be_null=False,
         )
         found = pyarrow.csv.read_csv(io.BytesIO(copied), read, parse, convert)
-        return pa.Table.from_arrays(
-            [self._finish(name, found.column(name)) for name in self._names], schema=self._schema
-        )
-
-    def _finish(self, name: str, column: pa.ChunkedArray) -> Any:
-        kind = self._schema.field(name).type
-        if pa.types.is_fixed_size_list(kind):
-            return _vectors(column, kind.list_size)
-        if pa.types.is_binary(kind):
-            return pa.array([None if text is None else bytes.fromhex(text) for text in column.to_pylist()], kind)
-        return column
-
-    def _column_type(self, name: str) -> pa.DataType:
-        if name == EMBEDDING_COLUMN:
-            return pa.list_(pa.float32(), self._contract.vector_dimensions or 0)
-        field = self._contract.field(name)
-        # A UUID is sixteen bytes in payloads; as text every tool shows it.
-        return pa.string() if field.type == "uuid" else TYPES[field.type].arrow(field)
-
-    def _read_type(self, name: str) -> pa.DataType:
-        kind = self._schema.field(name).type
-        return pa.string() if pa.types.is_fixed_size_list(kind) or pa.types.is_binary(kind) else kind
-
-
-def _vectors(column: pa.ChunkedArray, dimensions: int) -> pa.Array:
-    """Return a column of vector_send's bytes in hexadecimal as vectors."""
-    texts = pa.concat_arrays(column.chunks)
-    null = np.asarray(texts.is_null())
-    offsets = np.frombuffer(texts.buffers()[1], np.int32)[texts.offset : texts.offset + len(texts) + 1]
-    numbers = np.full((len(texts), dimensions), np.nan, np.float32)
-    if not null.all():
-        data = binascii.unhexlify(memoryview(texts.buffers()[2])[offsets[0] : offsets[-1]])
-        sent = np.frombuffer(data, np.uint8).reshape(-1, 4 + 4 * dimensions)[:, 4:]
-        numbers[~null] = np.ascontiguousarray(sent).view(">f4").astype(np.float32)
-    return vector_column(numbers, dimensions)
+        columns = [TYPES[field.type].finish(field, found.column(field.name)) for field in self._fields]
+        return pa.Table.from_arrays(columns, schema=self._schema)
 
 
 class _Drain(io.RawIOBase):

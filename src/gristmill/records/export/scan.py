@@ -12,10 +12,10 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from gristmill.core.errors import Invalid, Violation
-from gristmill.datasets.contract import EMBEDDING_COLUMN
 from gristmill.datasets.contract_parser import Contract
 from gristmill.datasets.ddl import record_table
 from gristmill.datasets.describe import shorten
+from gristmill.datasets.types import TYPES
 from gristmill.datasets.where import compile_where
 from gristmill.records.read.keyset import SUBMISSION, Term, after, order_by
 from gristmill.records.read.pages import PageQuery, window
@@ -45,7 +45,7 @@ class Scan:
 
     names: the exported columns in their order.
     bounded: look at a fixed number of rows for each page, however few match. Without it Postgres looks for a page full
-    of matches by the way it finds best, which may take too long where matches are rare.
+    of matches with a plan of its own choice, which may take too long where matches are rare.
     """
 
     def __init__(self, contract: Contract, query: ExportQuery) -> None:
@@ -120,8 +120,8 @@ def _columns(contract: Contract, query: ExportQuery) -> list[str]:
     names = [field.name for field in contract.fields]
     if query.fields is not None:
         names = _read_fields(query.fields, contract)
-    if query.embedding and contract.embedding is not None:
-        names.append(EMBEDDING_COLUMN)
+    if query.embedding and contract.embedding_column is not None:
+        names.append(contract.embedding_column.name)
     return names
 
 
@@ -142,27 +142,10 @@ def _read_fields(text: str, contract: Contract) -> list[str]:
 
 def _row_bytes(contract: Contract, names: Sequence[str], table: sa.Table) -> sa.ColumnElement[int]:
     """Return about how many bytes a row's values have as text, found without fetching what is stored out of line."""
-    fixed = 0
-    parts: list[sa.ColumnElement[int]] = []
-    for name in names:
-        column = table.c[name]
-        kind = "vector" if name == EMBEDDING_COLUMN else contract.field(name).type
-        if kind == "vector":
-            numbers = contract.vector_dimensions if name == EMBEDDING_COLUMN else contract.field(name).dimensions
-            fixed += 12 * (numbers or 0)
-        elif kind == "text":
-            parts.append(sa.func.coalesce(sa.func.octet_length(column), 0))
-        elif kind == "image":
-            parts.append(sa.func.coalesce(2 * sa.func.octet_length(column), 0))
-        elif kind == "json":
-            # What is compressed may be many times its size.
-            plain = sa.func.pg_column_compression(column).is_(None)
-            written = sa.func.octet_length(sa.cast(column, sa.Text))
-            size = sa.case((plain, 2 * sa.func.pg_column_size(column)), else_=written)
-            parts.append(sa.func.coalesce(size, 0))
-        else:
-            fixed += 32
+    fields = [contract.column(name) for name in names]
+    sizes = [TYPES[field.type].text_bytes(field, table.c[field.name]) for field in fields]
+    fixed = sum(size for size in sizes if isinstance(size, int))
     total: sa.ColumnElement[int] = sa.literal_column(str(fixed), sa.BigInteger)
-    for part in parts:
-        total = total + part
+    for size in sizes:
+        total = total if isinstance(size, int) else total + size
     return total

@@ -1,7 +1,7 @@
 """Exports of one dataset: a page at a time, each in a short transaction, checked to be of the same dataset.
 
-Between two pages nothing is held: no transaction, no connection, no thread. So a client may take its time, and neither
-vacuum nor CREATE INDEX CONCURRENTLY waits for it.
+Between two pages nothing is held: no transaction, no connection, no thread. So a client may be slow, and neither vacuum
+nor CREATE INDEX CONCURRENTLY waits for it.
 """
 
 import io
@@ -21,7 +21,7 @@ from gristmill.datasets.lookup import Dataset, DatasetLookup
 from gristmill.records.export.formats import FORMATS, Format
 from gristmill.records.export.scan import ExportQuery, Scan, Values
 
-# As long as Postgres may look for a page full of matches before the export goes through the rows one range at a time.
+# Seconds that Postgres may look for a page full of matches before the export reads the rows one range at a time.
 SEARCH_SECONDS = 3
 _DIALECT = postgresql.psycopg2.dialect()  # type: ignore[no-untyped-call]
 _SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
@@ -89,7 +89,7 @@ class Export:
         the dataset is dropped, ContractChanged.
         """
         copied = self._read_page() if self._more else None
-        # Nothing below asks anybody, so that nothing is written twice when a call is repeated.
+        # Nothing below reads from Postgres, so that nothing is written twice when a call is repeated.
         data = b"" if self._headed else self._format.head()
         self._headed = True
         if copied is None:

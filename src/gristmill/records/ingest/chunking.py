@@ -9,7 +9,7 @@ import pyarrow as pa
 from gristmill.core.errors import Violation
 from gristmill.records.columns import ORD_COLUMN, to_table
 from gristmill.records.readers.context import Ords, ReadContext, Reader, RecordBlock, refuse
-from gristmill.records.validation.json_values import show_row
+from gristmill.records.validation.columns import show_row
 
 # A payload's limit is that of its uncompressed columns, which no codec can exceed by more than a few headers.
 MAX_PAYLOAD_BYTES = 8 * 1024 * 1024
@@ -65,7 +65,7 @@ def read_batches(reader: Reader, source: ReadContext, max_bytes: int, max_record
     if parts:
         yield _batch(parts)
     elif not yielded:
-        yield Batch(0, to_table(source.validator.contract, []))
+        yield Batch(0, to_table(source.validator.columns, []))
 
 
 def _batch(parts: list[RecordBlock]) -> Batch:

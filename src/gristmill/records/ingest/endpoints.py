@@ -1,53 +1,61 @@
 """REST: submit and validate records."""
 
-from typing import Annotated, Literal
+from typing import Any, Literal
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, Response
+from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from gristmill.core.config import Settings
 from gristmill.core.http.endpoints import needs
-from gristmill.jobs.endpoints import answer_write, request_of, write_options
+from gristmill.core.http.routes import Call
+from gristmill.jobs.endpoints import WRITE_ANSWERS, WRITE_HEADERS, WriteQuery, answer_write, request_of
 from gristmill.records.endpoints import spooled_body
 from gristmill.records.ingest.service import IngestOptions, OnConflict, RecordIngest
-from gristmill.records.ingest.small import SmallIngest
-from gristmill.records.readers import media_type
+from gristmill.records.readers import MEDIA_TYPES, media_type
 from gristmill.records.spool import Spool
-
-OnError = Annotated[
-    Literal["reject", "quarantine"],
-    Query(description="`reject`: one bad record refuses the batch; `quarantine`: it is kept aside, the others go on"),
-]
-RetryOf = Annotated[
-    str | None, Query(max_length=100, description="the job whose quarantined records these are, mended")
-]
+from gristmill.records.submit import Submitter
 
 
-def build_router(service: RecordIngest, small: SmallIngest, settings: Settings, spool: Spool) -> APIRouter:
-    """Return the writing routes under /datasets/{dataset}."""
-    router = APIRouter(prefix="/datasets/{dataset}", tags=["records"], dependencies=[Depends(needs("write"))])
+class IngestQuery(WriteQuery):
+    """How records are taken in."""
 
-    write = [Depends(write_options)]
+    on_conflict: OnConflict = Field("replace", description="of a key that is there: replace the record, or refuse")
+    on_error: Literal["reject", "quarantine"] = Field(
+        "reject",
+        description="`reject`: one bad record refuses the batch; `quarantine`: it is kept aside, the others go on",
+    )
+    retry_of: str | None = Field(
+        None, max_length=100, description="the job whose quarantined records these are, mended"
+    )
+
+
+def build_calls(service: RecordIngest, submitter: Submitter, settings: Settings, spool: Spool) -> list[Call[Any]]:
+    """Return the hot call: submitting records."""
     most = settings.api_max_body_bytes
 
-    @router.post("/records", status_code=202, dependencies=write)
-    async def submit_records(
-        http: Request,
-        dataset: str,
-        on_conflict: OnConflict = "replace",
-        on_error: OnError = "reject",
-        retry_of: RetryOf = None,
-    ) -> Response:
+    async def submit_records(http: Request, query: IngestQuery) -> Response:
         """Submit records, plain or compressed (gzip, zstd): all are validated now, and upserted by a job."""
-        options = IngestOptions(on_conflict, on_error == "quarantine", retry_of)
+        options = IngestOptions(query.on_conflict, query.on_error == "quarantine", query.retry_of)
         kind = media_type(http.headers.get("content-type"))
         async with spooled_body(http, spool, most, compressed=True) as body:
             request = request_of(http, body.body_hash)
-            job_id = await small.submit(dataset, body, kind, options, request)
-            if job_id is None:
-                job_id = await run_in_threadpool(service.ingest, dataset, body, kind, options, request)
+            write = service.write(http.path_params["dataset"], body, kind, options)
+            job_id = await submitter.submit(write, request)
         return await answer_write(http, job_id, request)
+
+    array = {"schema": {"type": "array", "items": {"type": "object"}}}
+    text = {"schema": {"type": "string"}}
+    body = {kind: array if kind == "application/json" else text for kind in MEDIA_TYPES}
+    path = "/datasets/{dataset}/records"
+    return [Call("POST", path, "write", submit_records, IngestQuery, "records", WRITE_ANSWERS, WRITE_HEADERS, body)]
+
+
+def build_router(service: RecordIngest, settings: Settings, spool: Spool) -> APIRouter:
+    """Return the other writing routes under /datasets/{dataset}."""
+    router = APIRouter(prefix="/datasets/{dataset}", tags=["records"], dependencies=[Depends(needs("write"))])
+    most = settings.api_max_body_bytes
 
     @router.post("/validate")
     async def validate_records(http: Request, dataset: str) -> JSONResponse:

@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from gristmill.core.config import Settings
 from gristmill.core.database import Database
+from gristmill.datasets.contract import Contract
 from gristmill.datasets.keys import NoKey
 from gristmill.datasets.lookup import Dataset
 from gristmill.jobs.submit import NewChunk, NewJob, WriteRequest
@@ -21,17 +22,22 @@ from gristmill.records.columns import as_stored
 from gristmill.records.ingest.chunking import read_batches
 from gristmill.records.jobs import record_job
 from gristmill.records.payload import decode, encode
-from gristmill.records.readers import open_reader
+from gristmill.records.readers import JSON, open_reader
 from gristmill.records.readers.context import ReadContext
 from gristmill.records.rejects.service import NOTES, attach_rejects, check_retried
 from gristmill.records.rejects.spool import RejectSpool
 from gristmill.records.spool import MEMORY_BYTES, BodySpool, Spool, SpooledChunks
-from gristmill.records.submit import Draft, Submitter
-from gristmill.records.validation.rows import Problems, input_validator_of
+from gristmill.records.submit import Draft, Submitter, Write
+from gristmill.records.validation.rows import Problems, validator_of
 
 OnConflict = Literal["replace", "fail"]
 # Chunks that are ready before Postgres has taken the one before: one, as each may have 8 MiB.
 _CHUNKS_AHEAD = 1
+# What of a body is checked in the event loop: about a millisecond's work. More would hold up the other requests. Values
+# are what its records have together once absent fields are filled in; each number of a vector is one.
+QUICK_BYTES = 16 * 1024
+QUICK_VALUES = 5000
+_TEXTS = frozenset({JSON, "application/x-ndjson", "application/ndjson", "application/jsonl"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +54,7 @@ class IngestOptions:
 
 
 class RecordIngest:
-    """Takes records in. ``ingest`` submits one job and returns its id.
+    """Takes records in. ``ingest`` submits one job and returns its id; ``write`` is the same for the event loop.
 
     All raise UnknownDataset, DatasetFailed, and Invalid or Malformed with the places of what is wrong; those that
     submit a job also TooMany and, for a reused Idempotency-Key, IdempotencyKeyReused.
@@ -69,6 +75,10 @@ class RecordIngest:
 
         Raises Unavailable (spool full); TooManyRejects; under on_conflict=fail KeyExists, NoKey.
         """
+        return self._submitter.submit_blocking(self.write(name, body, media_type, options), request)
+
+    def write(self, name: str, body: BodySpool, media_type: str, options: IngestOptions) -> Write:
+        """Return the write that upserts the records in ``body``; its draft and its submission raise as ``ingest``."""
         fail = options.on_conflict == "fail"
 
         def draft(dataset: Dataset) -> Draft:
@@ -84,9 +94,6 @@ class RecordIngest:
             chunks = self._spooled(self._chunks(dataset, body, media_type, rejects, passed_over), rejects)
 
             def check(connection: Connection) -> None:
-                if dataset.contract.has_pipeline:
-                    # Which of the records are written, the job decides.
-                    return
                 for chunk in chunks:
                     table = decode(chunk.payload or b"")
                     raise_if_existing(connection, dataset.contract, table, chunk.first_record)
@@ -97,9 +104,17 @@ class RecordIngest:
                 attach_rejects(job, rejects)
                 if dataset.contract.has_pipeline:
                     job.args["on_error"] = "quarantine"
-            return Draft(job, lambda: _close(chunks, rejects), check)
+            # Which of the records are written, the job decides where there is a pipeline.
+            checked = fail and not dataset.contract.has_pipeline
+            return Draft(job, lambda: _close(chunks, rejects), check if checked else None)
 
-        return self._submitter.submit(name, request, body.size, draft)
+        small = body.size <= QUICK_BYTES and media_type in _TEXTS
+        asks = options.quarantine or options.retry_of is not None
+
+        def quick(dataset: Dataset) -> bool:
+            return small and not asks and _values(dataset.contract, body) <= QUICK_VALUES
+
+        return Write(name, body.size, draft, quick)
 
     def _draft_large(self, dataset: Dataset, body: BodySpool, media_type: str, passed_over: frozenset[str]) -> Draft:
         """Return the upsert of a body that is read while Postgres takes what was read before.
@@ -113,15 +128,6 @@ class RecordIngest:
             self._staging.release()
 
         return Draft(self._job(dataset, chunks, "replace", False), release)
-
-    def draft_small(self, dataset: Dataset, body: BodySpool, media_type: str) -> NewJob | None:
-        """Return the job that upserts the records in ``body``, if one chunk holds them. Submits nothing."""
-        spooled = self._spooled(self._chunks(dataset, body, media_type))
-        try:
-            chunks = list(spooled) if len(spooled) == 1 else []
-        finally:
-            spooled.close()
-        return self._job(dataset, chunks, "replace", False) if chunks else None
 
     def _retried(self, dataset: Dataset, options: IngestOptions) -> uuid.UUID | None:
         if options.retry_of is None:
@@ -140,7 +146,7 @@ class RecordIngest:
 
     def _job(self, dataset: Dataset, chunks: Iterable[NewChunk], on_conflict: OnConflict, exclusive: bool) -> NewJob:
         most = self._settings.jobs_max_attempts
-        return record_job(INGEST, dataset, chunks, most, exclusive=exclusive, shares=True, on_conflict=on_conflict)
+        return record_job(INGEST, dataset, chunks, most, exclusive=exclusive, on_conflict=on_conflict)
 
     def _spooled(self, read: Iterator[NewChunk], rejects: RejectSpool | None = None) -> SpooledChunks:
         """Return all that is read, for the caller to close as well as ``rejects``, which come up meanwhile."""
@@ -169,7 +175,7 @@ class RecordIngest:
         settings = self._settings
         source = ReadContext(
             body.open(),
-            input_validator_of(dataset.contract),
+            validator_of(dataset.contract),
             Problems(),
             settings.api_max_json_depth,
             rejects=None if rejects is None else rejects.add,
@@ -186,6 +192,12 @@ class RecordIngest:
                 # What reading took and gave back stays with Arrow otherwise: a tenth of the process, for 0.5 µs a row.
                 pa.default_memory_pool().release_unused()
             yield NewChunk(first_record, records, payload)
+
+
+def _values(contract: Contract, body: BodySpool) -> int:
+    """Return how many values the records in ``body`` have at most."""
+    columns = contract.input_columns
+    return body.open().read().count(b"{") * (len(columns) + sum(column.dimensions or 0 for column in columns))
 
 
 def _close(chunks: SpooledChunks, rejects: RejectSpool | None) -> None:

@@ -1,8 +1,8 @@
 """The order of a page of records, and the keyset predicate that continues after its last record.
 
-Nulls sort as the largest value: last when ascending, first when descending, as Postgres does by itself. The order
-always ends in the key (or, without one, in the place of submission), so that it is total and no page repeats or skips
-a record.
+Nulls sort as the largest value: last when ascending, first when descending, which is the default of Postgres. The order
+always ends in the key (or, without one, in the place of submission), so that it is total and no page repeats or skips a
+record.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,8 @@ from typing import Any
 import sqlalchemy as sa
 from pydantic_core import ValidationError
 
-from gristmill.core.errors import Invalid, Malformed, Violation
+from gristmill.core.errors import Invalid, Violation
+from gristmill.core.page_tokens import bad_page_token
 from gristmill.datasets.contract_parser import Contract
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.types import TYPES
@@ -115,7 +116,7 @@ def show_values(terms: Sequence[Term], row: Any, contract: Contract) -> list[Any
 def read_values(terms: Sequence[Term], shown: Sequence[Any], contract: Contract) -> list[Any]:
     """Return the canonical values of a page token's JSON scalars. Raises Malformed: tokens are not signed."""
     if len(shown) != len(terms):
-        raise bad_token("the page token belongs to another query")
+        raise bad_page_token("the page token belongs to another query")
     values: list[Any] = []
     for term, value in zip(terms, shown, strict=True):
         if contract.has_field(term.column):
@@ -125,15 +126,9 @@ def read_values(terms: Sequence[Term], shown: Sequence[Any], contract: Contract)
                 fitting = field.without_bounds()
                 values.append(None if value is None else TYPES[field.type].parse(fitting, value))
             except ValidationError:
-                raise bad_token("the page token is malformed") from None
+                raise bad_page_token() from None
         elif isinstance(value, int) and abs(value) < 2**63:
             values.append(value)
         else:
-            raise bad_token("the page token is malformed")
+            raise bad_page_token()
     return values
-
-
-def bad_token(reason: str) -> Malformed:
-    return Malformed(
-        reason.capitalize(), [Violation("/query/page_token", "bad_page_token", reason, field="page_token")]
-    )

@@ -1,8 +1,7 @@
 """Reads of stored records: by key, the newest, and pages over a window and a filter."""
 
 import json
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,18 +10,16 @@ from pydantic_core import ValidationError
 from sqlalchemy import Connection
 
 from gristmill.core.errors import Invalid, Violation
-from gristmill.datasets.contract import EMBEDDING_COLUMN
+from gristmill.core.page_tokens import read_page_token
 from gristmill.datasets.contract_parser import Contract, FieldSpec
 from gristmill.datasets.ddl import record_table
-from gristmill.datasets.describe import explain
 from gristmill.datasets.types import TYPES
 from gristmill.datasets.where import compile_where
-from gristmill.kit.pagination import BadPageToken, decode_page_token, encode_page_token
+from gristmill.kit.pagination import encode_page_token
 from gristmill.records.read.keyset import (
     SUBMISSION,
     Term,
     after,
-    bad_token,
     order_by,
     parse_order,
     read_values,
@@ -67,18 +64,10 @@ class RecordShape:
 
     def __init__(self, contract: Contract, embedding: bool = False) -> None:
         self.table = record_table(contract)
-        names = [field.name for field in contract.fields]
-        shows: list[Callable[[Any], Any] | None] = [
-            # Values that JSON has as they are need no call each.
-            None if field.type in ("text", "integer", "float", "boolean", "json") else TYPES[field.type].show
-            for field in contract.fields
-        ]
-        if embedding and contract.embedding is not None:
-            names.append(EMBEDDING_COLUMN)
-            shows.append(TYPES["vector"].show)
-        self.names = names
-        self.columns: list[sa.Column[Any]] = [self.table.c[name] for name in names]
-        self._members = list(zip(names, shows, strict=True))
+        columns = contract.columns if embedding else contract.fields
+        self.names = [column.name for column in columns]
+        self.columns: list[sa.Column[Any]] = [self.table.c[name] for name in self.names]
+        self._members = [(column.name, TYPES[column.type].shown_by) for column in columns]
 
     def to_json(self, row: Sequence[Any]) -> Record:
         """Return the record whose values begin ``row``."""
@@ -139,10 +128,7 @@ def read_page(
         # The bounds let no row without a time through, and an order without nulls is one range of an index.
         terms = tuple(Term(t.column, t.descending) if t.column == contract.time_field else t for t in terms)
     if query.page_token is not None:
-        try:
-            shown = decode_page_token(query.page_token, identity)
-        except BadPageToken as error:
-            raise bad_token(str(error)) from error
+        shown = read_page_token(query.page_token, identity)
         conditions.append(after(terms, read_values(terms, shown, contract), table))
     if not has_table:
         return Page([], None)
@@ -182,19 +168,12 @@ def window(contract: Contract, query: PageQuery, table: sa.Table) -> list[sa.Col
     return conditions
 
 
-# In a URL a plus sign means a space, and people forget to encode the one of an offset. It stands after the date, whose
-# own space (in place of the T) is character 10.
-_DATE_LENGTH = 11
-_LOST_PLUS = re.compile(r"(?<=\d) (?=\d{2}:?\d{2}$)")
-
-
 def _moment(field: FieldSpec, name: str, text: str, violations: list[Violation]) -> Any:
     plain = FieldSpec(name=field.name, type=field.type, zone=field.zone)
-    if field.type == "timestamp":
-        text = text[:_DATE_LENGTH] + _LOST_PLUS.sub("+", text[_DATE_LENGTH:])
+    kind = TYPES[field.type]
     try:
-        return TYPES[field.type].parse(plain, text)
+        return kind.parse(plain, kind.from_query(text))
     except ValidationError as error:
-        code, reason = explain(plain, error.errors()[0])
+        code, reason = kind.explain(plain, error.errors()[0])
         violations.append(Violation(f"/query/{name}", code, f"{name}: {reason}", field=name))
         return None

@@ -20,6 +20,7 @@ _READERS: dict[str, Reader] = {
     "application/parquet": read_parquet,
     "application/vnd.apache.arrow.stream": read_arrow,
 }
+MEDIA_TYPES = tuple(_READERS)
 
 
 def media_type(content_type: str | None) -> str:

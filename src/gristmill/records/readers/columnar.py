@@ -1,4 +1,4 @@
-"""Blocks of columns become steps of valid records: judged as a whole first, and row by row only where that fails."""
+"""Blocks of columns become blocks of valid records: validated whole first, and row by row only where that fails."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -12,14 +12,12 @@ from pydantic_core import ValidationError
 from gristmill.core.errors import Violation
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.types import TYPES
-from gristmill.records.columns import to_table
+from gristmill.datasets.types.columns import plain_type
+from gristmill.records.columns import Row, to_table
 from gristmill.records.readers.context import ReadContext, RecordBlock, count_from, refuse
-from gristmill.records.validation.accepted import storage_type
-from gristmill.records.validation.columns import check_columns
-from gristmill.records.validation.json_values import read_row, show_row
-from gristmill.records.validation.rows import Row
+from gristmill.records.validation.columns import check_columns, show_row
 
-# Blocks are judged in pieces of about this size, and of at most so many rows.
+# Blocks are validated in pieces of about this size, and of at most so many rows.
 PIECE_BYTES = 4 * 1024 * 1024
 PIECE_ROWS = 16_384
 
@@ -45,7 +43,7 @@ def to_steps(
         found = [(index, row) for index in marked.tolist() if (row := precise(index)) is not None]
         columns, ords = columns.filter(pa.array(~bad)), ords[~bad]
         if found and not source.problems.total:
-            rows = to_table(source.validator.contract, [row for _, row in found])
+            rows = to_table(source.validator.columns, [row for _, row in found])
             ords = np.concatenate([ords, np.array([first_record + index for index, _ in found], np.int64)])
             order = np.argsort(ords)
             columns, ords = pa.concat_tables([columns, rows]).take(pa.array(order)), ords[order]
@@ -55,16 +53,16 @@ def to_steps(
 
 def _precise(source: ReadContext, table: pa.Table, first_record: int, index: int) -> Row | None:
     validator, record = source.validator, first_record + index
-    row = read_row(validator, table, index)
-    for name, value in row.items():
-        field = validator.fields[name]
-        if field.type == "json" and value is not None:
-            try:
-                row[name] = TYPES["json"].from_text(field, value)
-            except ValueError as error:
-                violation = Violation(f"/{record}/{name}", "not_json", f"{shorten(value)}: {error}", record, None, name)
-                refuse(source, record, None, show_row(validator, table, index), [violation])
-                return None
+    row: Row = {}
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        field, value = validator.fields[name], column[index]
+        try:
+            row[name] = TYPES[field.type].from_arrow(field, value)
+        except ValueError as error:
+            reason = f"{shorten(value.as_py())}: {error}"
+            violation = Violation(f"/{record}/{name}", "not_json", reason, record, None, name)
+            refuse(source, record, None, show_row(validator, table, index), [violation])
+            return None
     try:
         return validator.validate_python(row)
     except ValidationError as error:
@@ -95,7 +93,7 @@ def _pieces(table: pa.Table) -> Iterator[tuple[int, pa.Table]]:
 def _written_out(column: pa.ChunkedArray) -> Any:
     """Return how long the texts or bytes in each row are, if rows may share them; else 0."""
     kind = column.type
-    if pa.types.is_dictionary(kind) and storage_type(kind.value_type) in (pa.string(), pa.binary()):
+    if pa.types.is_dictionary(kind) and plain_type(kind.value_type) in (pa.string(), pa.binary()):
         lengths = [pc.take(_lengths(chunk.dictionary), chunk.indices) for chunk in column.chunks]
     elif pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
         lengths = [_lengths(chunk) for chunk in column.chunks]

@@ -75,9 +75,9 @@ def refuse(
     violations: Sequence[Violation],
     total: int | None = None,
 ) -> None:
-    """Report a record that is not valid: to ``source.rejects`` if it is set, else as a problem of the request.
+    """Report a record that is not valid: to the ``rejects`` of the context if it has them, else to its ``problems``.
 
-    total: how many errors the places stand for, if not one each.
+    total: how many errors the violations stand for, if not one each.
     """
     if source.rejects is None:
         source.problems.add(*violations, total=total)
@@ -137,7 +137,7 @@ def read_line_blocks(file: BinaryIO) -> Iterator[tuple[int, list[bytes]]]:
 
 
 def malformed(reason: str, record: int | None = None, line: int | None = None) -> Violation:
-    """Return the place of something that cannot be read."""
+    """Return the violation for something that cannot be read."""
     return Violation("" if record is None else f"/{record}", MALFORMED, reason, record, line)
 
 

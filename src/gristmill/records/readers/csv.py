@@ -12,11 +12,13 @@ from pydantic_core import ValidationError
 from gristmill.core.errors import Invalid, Violation
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.types import TYPES
+from gristmill.kit.json_pointer import escape_pointer
+from gristmill.records.columns import Row
 from gristmill.records.readers.context import ReadContext, RecordBlock, malformed, refuse, skip_bom
 from gristmill.records.readers.csv_blocks import read_blocks
 from gristmill.records.readers.csv_rows import CsvRow, read_rows
 from gristmill.records.reject import RAW_COLUMN
-from gristmill.records.validation.rows import Problems, Row, escape_pointer, shorten_name
+from gristmill.records.validation.rows import Problems, shorten_name
 
 
 def read_csv(source: ReadContext) -> Iterator[RecordBlock]:

@@ -1,4 +1,4 @@
-"""CSV in blocks of whole rows, parsed by Arrow and judged by the column.
+"""CSV in blocks of whole rows, parsed by Arrow and validated by the column.
 
 A block with anything odd in it (a quote in the wrong place, rows of different lengths, a byte that is not UTF-8) is
 left to the reader of rows, which names the line and the mistake; so are the single rows of a block that do not fit.
@@ -13,11 +13,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv as arrow_csv
 
+from gristmill.records.columns import Row
 from gristmill.records.readers.columnar import to_steps
 from gristmill.records.readers.context import BLOCK_BYTES, MAX_RECORD_BYTES, ReadContext, RecordBlock
 from gristmill.records.readers.csv_rows import CsvRow, read_rows, split_row
 from gristmill.records.readers.rows import Rows
-from gristmill.records.validation.rows import Row
 
 Validate = Callable[[CsvRow, int], Row | None]
 Places = npt.NDArray[np.int64]

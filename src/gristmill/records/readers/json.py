@@ -12,7 +12,7 @@ import numpy as np
 from pydantic_core import ValidationError
 
 from gristmill.core.errors import Invalid, Malformed, Violation
-from gristmill.records.columns import to_table
+from gristmill.records.columns import Row, to_table
 from gristmill.records.readers.context import (
     BLOCK_BYTES,
     LINES_BYTES,
@@ -25,7 +25,6 @@ from gristmill.records.readers.context import (
 )
 from gristmill.records.readers.rows import STEP_ROWS
 from gristmill.records.readers.texts import validate_texts
-from gristmill.records.validation.rows import Row
 
 # Up to this size a body is validated in one call; only when that fails is it cut up to find where it is wrong.
 SHORT_BYTES = 64 * 1024
@@ -41,7 +40,7 @@ def read_json(source: ReadContext) -> Iterator[RecordBlock]:
     short = _read_short(source)
     if short is not None:
         if short:
-            yield RecordBlock(to_table(source.validator.contract, short), count_from(0, len(short)))
+            yield RecordBlock(to_table(source.validator.columns, short), count_from(0, len(short)))
         return
     skip_bom(source.file)
     splitter = _Splitter(source.file)
@@ -71,9 +70,9 @@ def _gather(elements: Iterator[bytes]) -> Iterator[list[bytes]]:
 
 
 def _read_short(source: ReadContext) -> list[Row] | None:
-    """Return the records of a short array without errors, or None when the long way has to be taken."""
+    """Return the records of a short array without errors, or None when the array has to be cut into its elements."""
     raw = source.file.read(SHORT_BYTES + 1).strip(_SPACE)
-    if len(raw) > SHORT_BYTES or source.validator.has_json:
+    if len(raw) > SHORT_BYTES or source.validator.may_nest:
         return None
     if (opening := _OPENING.match(raw)) is not None and raw.endswith(b"}"):
         # If this is an array, the body was one within {"records": }.

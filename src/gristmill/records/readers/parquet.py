@@ -12,11 +12,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gristmill.core.errors import Invalid, Malformed, Violation
+from gristmill.kit.json_pointer import escape_pointer
 from gristmill.records.readers.columnar import PIECE_BYTES, PIECE_ROWS, read_batch
 from gristmill.records.readers.context import ReadContext, RecordBlock, malformed
 from gristmill.records.readers.limits.parquet_pages import RowGroup, check_group, read_footer
 from gristmill.records.validation.columns import check_schema
-from gristmill.records.validation.rows import RecordValidator, escape_pointer, shorten_name
+from gristmill.records.validation.rows import RecordValidator, shorten_name
 
 # How much of a column chunk is read from the body at a time.
 _BUFFER_BYTES = 1024 * 1024

@@ -2,9 +2,8 @@
 
 import numpy as np
 
-from gristmill.records.columns import to_table
+from gristmill.records.columns import Row, to_table
 from gristmill.records.readers.context import BLOCK_BYTES, ReadContext, RecordBlock
-from gristmill.records.validation.rows import Row
 
 # Rows are turned into columns in steps of this many, or of this much text, whichever comes first.
 STEP_ROWS = 1000
@@ -36,4 +35,4 @@ class Rows:
         self._rows, self._ords, self._bytes = [], [], 0
         if not rows or self._source.problems.total:
             return []
-        return [RecordBlock(to_table(self._source.validator.contract, rows), np.array(ords, np.int64))]
+        return [RecordBlock(to_table(self._source.validator.columns, rows), np.array(ords, np.int64))]

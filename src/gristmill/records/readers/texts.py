@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 from pydantic_core import ValidationError
 
 from gristmill.core.errors import Violation
-from gristmill.records.columns import to_table
+from gristmill.records.columns import Row, to_table
 from gristmill.records.readers.context import ReadContext, RecordBlock, count_from, refuse
 from gristmill.records.readers.rows import Rows
-from gristmill.records.validation.rows import Row, json_depth
+from gristmill.records.validation.rows import json_depth
 
 
 def validate_texts(
@@ -22,7 +22,7 @@ def validate_texts(
     rows = _validate_all(source, texts)
     if rows is not None:
         if rows and not source.problems.total:
-            yield RecordBlock(to_table(source.validator.contract, rows), count_from(first_record, len(rows)))
+            yield RecordBlock(to_table(source.validator.columns, rows), count_from(first_record, len(rows)))
         return
     kept = Rows(source)
     for index, raw in enumerate(texts):
@@ -40,7 +40,7 @@ def validate_texts(
 def _validate_all(source: ReadContext, texts: Sequence[bytes]) -> list[Row] | None:
     """Return all records, or None if something is wrong with one."""
     validate = source.validator.validate_json
-    if source.validator.has_json and any(_may_be_deep(source, raw) for raw in texts):
+    if source.validator.may_nest and any(_may_be_deep(source, raw) for raw in texts):
         return None
     try:
         return [validate(raw) for raw in texts]
@@ -51,7 +51,7 @@ def _validate_all(source: ReadContext, texts: Sequence[bytes]) -> list[Row] | No
 def _validate(source: ReadContext, raw: bytes, pointer: str, record: int, line: int | None) -> Row | None:
     """Return the record in the JSON text ``raw``, or None after refusing it for what is wrong with it."""
     validator = source.validator
-    if validator.has_json and _may_be_deep(source, raw):
+    if validator.may_nest and _may_be_deep(source, raw):
         depth = json_depth(raw)
         if depth > source.max_depth:
             reason = f"The record is nested {depth} levels deep: at most {source.max_depth} are allowed"
@@ -66,5 +66,5 @@ def _validate(source: ReadContext, raw: bytes, pointer: str, record: int, line: 
 
 
 def _may_be_deep(source: ReadContext, raw: bytes) -> bool:
-    # Only fields of type json can nest deeper than any limit allows; everything else fails by its type.
+    # Only values of fields that may nest can nest deeper than any limit allows; everything else fails by its type.
     return raw.count(b"{") + raw.count(b"[") > source.max_depth

@@ -1,4 +1,4 @@
-"""Rejects as values: what of a raw record can be told apart, as JSON and as the cells of a CSV row."""
+"""Rejects as values: the parts of a raw record that can be recognised, as JSON and as the cells of a CSV row."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -7,11 +7,9 @@ from typing import Any
 from pydantic_core import from_json
 
 from gristmill.datasets.contract import FieldSpec
+from gristmill.datasets.types import TYPES
 from gristmill.records.readers.csv_rows import Cells, split_row
 from gristmill.records.reject import NOTE_COLUMNS, RAW_COLUMN
-
-# JSON text for which these types have no cell of their own.
-_JSON_TYPES = ("json", "vector")
 
 
 class _Number(str):
@@ -32,7 +30,7 @@ def json_values(raw: bytes) -> bytes | None:
 
 
 def csv_values(raw: bytes, columns: Sequence[str]) -> dict[str, str | None] | None:
-    """Return the cells of a CSV row by their columns, without notes; None if they cannot be told apart."""
+    """Return the cells of a CSV row by their columns, without notes; None if the row cannot be split."""
     cells = _split(raw, columns)
     if cells is None:
         return None
@@ -96,7 +94,7 @@ def _parse(raw: bytes) -> dict[str, Any]:
 def _cell(field: FieldSpec, value: Any) -> str | None:
     if value is None:
         return None
-    if field.type not in _JSON_TYPES and isinstance(value, str):
+    if not TYPES[field.type].cell_is_json and isinstance(value, str):
         return str(value)
     return _dump(value)
 

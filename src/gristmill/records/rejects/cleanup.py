@@ -1,4 +1,4 @@
-"""Forgets the rejects of jobs that retention has deleted, a bounded number at a time."""
+"""Deletes the rejects of jobs that retention has deleted, a bounded number at a time."""
 
 import uuid
 
@@ -14,7 +14,7 @@ ROWS_PER_RUN = 50_000
 
 
 class RejectCleanup:
-    """Walks over the jobs that have rejects, a part of them at each run, and begins anew at the end."""
+    """Walks over the jobs that have rejects, a part of them at each run, and starts again after the last."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

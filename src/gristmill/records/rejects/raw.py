@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 
 from gristmill.records.rejects.cells import csv_cells, csv_line
-from gristmill.records.validation.json_values import show_row
+from gristmill.records.validation.columns import show_row
 from gristmill.records.validation.rows import RecordValidator
 
 # In the arguments of a job whose body was CSV: its header.

@@ -1,4 +1,4 @@
-"""SQL of rejects: stored by COPY, read in short keyset reads bounded in rows and bytes, forgotten after their job."""
+"""SQL of rejects: stored by COPY, read in short keyset reads bounded in rows and bytes, deleted after their job."""
 
 import uuid
 from collections.abc import Iterable, Sequence
@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from gristmill.core.copy import copy_rows
+from gristmill.jobs.repository import read
 from gristmill.records.reject import Reject
 from gristmill.records.rejects.spool import COLUMNS, copy_row, copy_start
 
@@ -25,10 +26,7 @@ SELECT record, line, raw, errors, errors_total FROM (
 ) AS counted
 WHERE so_far <= %(bytes)s OR place = 1 ORDER BY record
 """
-_JOB = """
-SELECT id, dataset, args, records_rejected FROM gristmill.jobs WHERE id = %(job_id)s
-"""
-# A loose walk over the index: one probe for each job that has rejects.
+# A loose index scan: one probe for each job that has rejects.
 _NEXT_JOBS = """
 WITH RECURSIVE walk AS (
     (SELECT job_id, 1 AS place FROM gristmill.rejects WHERE job_id > %(after)s ORDER BY job_id LIMIT 1)
@@ -37,7 +35,7 @@ WITH RECURSIVE walk AS (
         SELECT r.job_id FROM gristmill.rejects r WHERE r.job_id > walk.job_id ORDER BY r.job_id LIMIT 1) AS next
     WHERE walk.place < %(jobs)s
 )
-SELECT w.job_id, EXISTS (SELECT FROM gristmill.jobs j WHERE j.id = w.job_id) FROM walk w ORDER BY w.job_id
+SELECT job_id FROM walk ORDER BY job_id
 """
 _FORGET = """
 DELETE FROM gristmill.rejects WHERE ctid = ANY(ARRAY(
@@ -47,7 +45,7 @@ DELETE FROM gristmill.rejects WHERE ctid = ANY(ARRAY(
 
 @dataclass(frozen=True, slots=True)
 class StoredReject:
-    """A row of the table. errors: places as JSON objects, at most twenty; errors_total counts those there were."""
+    """A row of the table. errors: violations as JSON objects, at most twenty; errors_total counts all."""
 
     record: int
     line: int | None
@@ -79,8 +77,8 @@ def store_rejects(connection: Connection, job_id: uuid.UUID, rejects: Sequence[R
 
 
 def find_job(connection: Connection, job_id: uuid.UUID) -> RejectingJob | None:
-    row = connection.exec_driver_sql(_JOB, {"job_id": str(job_id)}).first()
-    return None if row is None else RejectingJob(*row)
+    job = read.get_job(connection, job_id)
+    return None if job is None else RejectingJob(job["id"], job["dataset"], job["args"], job["records_rejected"])
 
 
 def page(connection: Connection, job_id: uuid.UUID, after: int, rows: int, max_bytes: int) -> Sequence[StoredReject]:
@@ -92,8 +90,10 @@ def page(connection: Connection, job_id: uuid.UUID, after: int, rows: int, max_b
 
 def next_jobs(connection: Connection, after: uuid.UUID, jobs: int) -> list[tuple[uuid.UUID, bool]]:
     """Return the ids, after ``after``, of jobs that have rejects, and whether the job itself is still there."""
-    rows = connection.exec_driver_sql(_NEXT_JOBS, {"after": str(after), "jobs": jobs})
-    return [(row[0], row[1]) for row in rows]
+    found = list(connection.exec_driver_sql(_NEXT_JOBS, {"after": str(after), "jobs": jobs}).scalars())
+    # Asked after: a job is there as soon as its rejects are.
+    there = read.existing(connection, found)
+    return [(job_id, job_id in there) for job_id in found]
 
 
 def forget(connection: Connection, job_id: uuid.UUID, rows: int) -> int:

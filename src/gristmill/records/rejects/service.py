@@ -8,19 +8,20 @@ from typing import Literal
 from sqlalchemy import Connection
 
 from gristmill.core.database import Database
-from gristmill.core.errors import Invalid, Malformed, Violation
+from gristmill.core.errors import Invalid, Violation
+from gristmill.core.page_tokens import bad_page_token, read_page_token
 from gristmill.datasets.contract import FieldSpec
 from gristmill.datasets.lookup import Dataset, DatasetLookup
 from gristmill.jobs.errors import UnknownJob
 from gristmill.jobs.submit import NewJob
-from gristmill.kit.pagination import BadPageToken, decode_page_token, encode_page_token
+from gristmill.kit.pagination import encode_page_token
 from gristmill.records.reject import NOTE_COLUMNS
 from gristmill.records.rejects import repository
 from gristmill.records.rejects.raw import COLUMNS
 from gristmill.records.rejects.repository import RejectingJob, StoredReject
 from gristmill.records.rejects.show import csv_header, reject_csv, reject_json
 from gristmill.records.rejects.spool import RejectSpool
-from gristmill.records.validation.rows import input_validator_of
+from gristmill.records.validation.rows import validator_of
 
 Format = Literal["ndjson", "csv"]
 # What one read takes, and so what a page or a download holds in memory: the first reject alone may be larger.
@@ -51,13 +52,9 @@ class RejectService:
         query = f"rejects {job_id}"
         after = -1
         if page_token is not None:
-            try:
-                (after,) = decode_page_token(page_token, query)
-                if not isinstance(after, int) or not 0 <= after < 2**63:
-                    raise BadPageToken("the page token is malformed")
-            except ValueError as error:
-                violation = Violation("/query/page_token", "bad_page_token", str(error), field="page_token")
-                raise Malformed(f"page_token: {error}", [violation]) from error
+            (after,) = read_page_token(page_token, query, int)
+            if not 0 <= after < 2**63:
+                raise bad_page_token()
         with self._database.autocommit() as connection:
             columns = _columns(_job(connection, job_id))
             found = repository.page(connection, job_id, after, page_size, BYTES_PER_READ)
@@ -101,7 +98,7 @@ class RejectService:
         if "contract_version" not in job.args:
             return {}
         dataset = self._datasets.by_id(connection, uuid.UUID(job.args["dataset_id"]), job.args["contract_version"])
-        return input_validator_of(dataset.contract).fields
+        return validator_of(dataset.contract).fields
 
 
 def attach_rejects(job: NewJob, rejects: RejectSpool) -> None:
@@ -115,7 +112,7 @@ def attach_rejects(job: NewJob, rejects: RejectSpool) -> None:
 
 
 def check_retried(connection: Connection, dataset: Dataset, retry_of: str) -> uuid.UUID:
-    """Return the id of the job whose rejects ``retry_of`` says are sent again, mended.
+    """Return the id of the job whose rejects ``retry_of`` says are sent again, corrected.
 
     Raises Invalid unless it is a job of this dataset that has rejects.
     """

@@ -1,4 +1,4 @@
-"""How rejects are shown: as JSON objects, as lines of NDJSON, as rows of a CSV that can be mended and sent back."""
+"""How rejects are shown: as JSON objects, as lines of NDJSON, as rows of a CSV that can be corrected and sent back."""
 
 import base64
 import json

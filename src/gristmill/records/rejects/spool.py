@@ -69,7 +69,7 @@ class RejectSpool:
             yield start, file.read(struct.unpack("!i", size)[0])
 
     def close(self) -> None:
-        """Give the place in the spool back; may be called again."""
+        """Free the room in the spool; may be called again."""
         self._content.close()
         self._waiting = bytearray()
 

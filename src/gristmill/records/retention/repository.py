@@ -1,7 +1,7 @@
-"""SQL of deletion by age: which records are too old, and how they go a few thousand at a time.
+"""SQL of deletion by age: which records are too old, and how they are deleted, a few thousand at a time.
 
-What is deleted never changes the outcome of the jobs: a record goes only when its job's number lies below that of every
-unfinished job of the dataset, so no record that it had superseded can come after it.
+What is deleted never changes the outcome of the jobs: a record is deleted only when its job's number is below that of
+every unfinished job of the dataset, so no record that it has superseded can be written after it.
 """
 
 import uuid
@@ -11,36 +11,17 @@ from typing import Any
 from sqlalchemy import Connection
 
 from gristmill.core.database import DATA_SCHEMA
+from gristmill.datasets import repository as datasets
 from gristmill.datasets.contract import Contract, load_contract
 from gristmill.datasets.retention_period import parse_retention_period
+from gristmill.datasets.types import TYPES
 from gristmill.kit.identifiers import quote
 
-# By the contract that the table has: a change that is still on its way may yet be cancelled.
-_KEEPING = """
-SELECT d.id, d.name, v.contract FROM gristmill.datasets AS d, LATERAL (
-    SELECT contract FROM gristmill.dataset_versions
-    WHERE dataset_id = d.id AND state = 'applied' ORDER BY version DESC LIMIT 1
-) AS v
-WHERE d.state = 'ready' AND v.contract ? 'keep' AND (%(id)s::uuid IS NULL OR d.id = %(id)s::uuid) ORDER BY d.id
-"""
-_CUTOFF = {
-    "timestamp": "SELECT now() - %(keep)s",
-    # A day is as old as its end.
-    "date": "SELECT ((now() - %(keep)s) AT TIME ZONE 'UTC')::date",
-}
-# Whoever has drawn a number holds the scope's lock until it commits; under the lock all of them are seen.
-_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(%(scope)s, 0))"
-_HORIZON = """
-SELECT coalesce((SELECT min(seq) FROM gristmill.jobs WHERE scope = %(scope)s AND finished_at IS NULL),
-    (SELECT last_value + 1 FROM gristmill.job_number))
-"""
 _ANY = "SELECT EXISTS (SELECT FROM {table} WHERE {time} < %(cutoff)s)"
-# Whatever a writer holds is left for the next time. The dataset is looked at in the statement itself: the table of the
-# name could be another one's by now.
+# Rows that a writer has locked are left for the next run.
 _DELETE = """
 DELETE FROM {table} WHERE ctid = ANY(ARRAY(
     SELECT ctid FROM {table} WHERE {time} < %(cutoff)s AND _seq < %(horizon)s
-        AND EXISTS (SELECT FROM gristmill.datasets WHERE id = %(id)s AND state = 'ready')
     ORDER BY {time} LIMIT %(rows)s FOR UPDATE SKIP LOCKED))
 """
 _NOTE = """
@@ -65,26 +46,23 @@ class ExpiringDataset:
         return query.format(table=table, time=quote(self.contract.time_field or ""))
 
 
-def expiring_datasets(connection: Connection, dataset_id: uuid.UUID | None = None) -> list[ExpiringDataset]:
-    """Return every dataset that is ready and whose applied contract has ``keep``, or the one with the id."""
-    found = connection.exec_driver_sql(_KEEPING, {"id": None if dataset_id is None else str(dataset_id)})
-    return [ExpiringDataset(row[0], row[1], load_contract(row[2])) for row in found]
+def expiring_datasets(
+    connection: Connection, dataset_id: uuid.UUID | None = None, lock: bool = False
+) -> list[ExpiringDataset]:
+    """Return every dataset that is ready and whose applied contract has ``keep``, or the one with the id.
+
+    lock: they are not dropped until the transaction ends.
+    """
+    found = datasets.list_applied_with(connection, "keep", dataset_id, lock)
+    return [ExpiringDataset(id_, name, load_contract(contract)) for id_, name, contract in found]
 
 
 def cutoff_of(connection: Connection, dataset: ExpiringDataset) -> Any:
     """Return the time or date before which records are too old now, by Postgres' clock."""
     contract = dataset.contract
-    kind = contract.field(contract.time_field or "").type
-    return connection.exec_driver_sql(_CUTOFF[kind], {"keep": parse_retention_period(contract.keep or "")}).scalar_one()
-
-
-def horizon_of(connection: Connection, scope: str) -> int:
-    """Return a number: no job of the scope that is unfinished or still to come has a smaller one.
-
-    Call it in a transaction of its own: it holds the lock of the scope, which submissions wait for, until that ends.
-    """
-    connection.exec_driver_sql(_LOCK, {"scope": scope})
-    return int(connection.exec_driver_sql(_HORIZON, {"scope": scope}).scalar_one())
+    query = TYPES[contract.field(contract.time_field or "").type].cutoff
+    assert query is not None
+    return connection.exec_driver_sql(query, {"keep": parse_retention_period(contract.keep or "")}).scalar_one()
 
 
 def has_old_records(connection: Connection, dataset: ExpiringDataset, cutoff: Any) -> bool:
@@ -93,8 +71,11 @@ def has_old_records(connection: Connection, dataset: ExpiringDataset, cutoff: An
 
 
 def delete_old(connection: Connection, dataset: ExpiringDataset, cutoff: Any, horizon: int, rows: int) -> int:
-    """Delete at most ``rows`` of the records before ``cutoff`` whose number is below ``horizon``, the oldest first."""
-    parameters = {"id": str(dataset.id), "cutoff": cutoff, "horizon": horizon, "rows": rows}
+    """Delete at most ``rows`` of the records before ``cutoff`` whose number is below ``horizon``, the oldest first.
+
+    The dataset must be locked: the table of the name could be another one's by now.
+    """
+    parameters = {"cutoff": cutoff, "horizon": horizon, "rows": rows}
     deleted = connection.exec_driver_sql(dataset.sql(_DELETE), parameters).rowcount
     note_run(connection, dataset.id, deleted)
     return deleted

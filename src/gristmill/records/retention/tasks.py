@@ -1,4 +1,4 @@
-"""Deletion by age: the job ``records.expire``, the chore that submits it, and what the dataset's body shows of it."""
+"""Deletion by age: the job ``records.expire``, the task that submits it, and what the dataset's body shows of it."""
 
 import time
 import uuid
@@ -13,26 +13,26 @@ from gristmill.core.logs import get_logger
 from gristmill.datasets.lookup import Dataset, scope_of
 from gristmill.datasets.types import TYPES
 from gristmill.jobs.handlers import ChunkTask, IdempotentHandler, Outcome
-from gristmill.jobs.submit import NewChunk, NewJob, WriteRequest, submit, unfinished_in_scope
-from gristmill.kit.ids import uuid7
+from gristmill.jobs.repository import scopes
+from gristmill.jobs.submit import NewChunk, NewJob, submit_system_job, unfinished_in_scope
+from gristmill.kit.timestamps import rfc3339
 from gristmill.records.retention import repository
 
 log = get_logger()
 EXPIRE = "records.expire"
-PRINCIPAL = "gristmill"
 # Locks on so many rows are held at once, for some tens of milliseconds.
 ROWS_PER_TRANSACTION = 5000
 # A job gives its worker back after this time; the next run goes on.
 SECONDS_PER_JOB = 20.0
-# Writers go first.
+# Jobs that write go first.
 PRIORITY = 1
 _UNDEFINED_TABLE = "42P01"
 
 
 class ExpireHandler(IdempotentHandler):
-    """Deletes what is older than the contract's ``keep``, in transactions of its own; another attempt simply goes on.
+    """Deletes what is older than the contract's ``keep``, in transactions of its own; another attempt continues.
 
-    args: dataset_id. It runs beside the writes of the dataset: see ``expire`` for why that changes no outcome.
+    args: dataset_id. It runs while the dataset is written to: see ``repository`` for why that changes no outcome.
     """
 
     type = EXPIRE
@@ -50,7 +50,7 @@ class ExpireHandler(IdempotentHandler):
                 return Outcome(result={"deleted": 0})
             cutoff = repository.cutoff_of(connection, found[0])
         with self._database.transaction() as connection:
-            horizon = repository.horizon_of(connection, scope_of(found[0].name))
+            horizon = scopes.horizon(connection, scope_of(found[0].name))
         total, ends = 0, time.monotonic() + SECONDS_PER_JOB
         while True:
             task.check()
@@ -59,14 +59,14 @@ class ExpireHandler(IdempotentHandler):
             if deleted < ROWS_PER_TRANSACTION or time.monotonic() > ends:
                 break
         self._count(found[0].name, total)
-        shown = cutoff.isoformat().replace("+00:00", "Z")
-        return Outcome(result={"deleted": total, "before": shown})
+        kind = TYPES[found[0].contract.field(found[0].contract.time_field or "").type]
+        return Outcome(result={"deleted": total, "before": kind.to_json(cutoff)})
 
     def _delete_some(self, dataset_id: uuid.UUID, cutoff: Any, horizon: int) -> int:
         try:
             with self._database.transaction() as connection:
                 # Asked each time: the contract may let records stay longer by now, or the dataset may be gone.
-                found = repository.expiring_datasets(connection, dataset_id)
+                found = repository.expiring_datasets(connection, dataset_id, lock=True)
                 if not found or repository.cutoff_of(connection, found[0]) < cutoff:
                     return 0
                 return repository.delete_old(connection, found[0], cutoff, horizon, ROWS_PER_TRANSACTION)
@@ -77,7 +77,7 @@ class ExpireHandler(IdempotentHandler):
 
 
 class Retention:
-    """Looks at every dataset with ``keep`` now and then, and submits a job where something is too old."""
+    """Checks every dataset with ``keep`` regularly, and submits a job where something is too old."""
 
     def __init__(self, database: Database, max_attempts: int) -> None:
         self._database = database
@@ -97,8 +97,7 @@ class Retention:
                     return False
                 if unfinished_in_scope(connection, _scope(dataset.id)):
                     return False
-                request = WriteRequest(principal=PRINCIPAL, request_id=str(uuid7()), priority=PRIORITY)
-                job_id = submit(connection, self._job(dataset), request)
+                job_id = submit_system_job(connection, self._job(dataset), PRIORITY)
         except DBAPIError as error:
             if _is_dropped(error):
                 return False
@@ -122,7 +121,7 @@ def retention_state(connection: Connection, dataset: Dataset) -> dict[str, Any]:
     """Return what the dataset's body shows: keep, last_run (null before the first), deleted."""
     row = repository.find_state(connection, dataset.id)
     last_run, deleted = (None, 0) if row is None else row
-    return {"keep": dataset.contract.keep, "last_run": TYPES["timestamp"].to_json(last_run), "deleted": deleted}
+    return {"keep": dataset.contract.keep, "last_run": rfc3339(last_run), "deleted": deleted}
 
 
 def forget_retention(connection: Connection, dataset_id: uuid.UUID, _name: str) -> None:
@@ -131,7 +130,7 @@ def forget_retention(connection: Connection, dataset_id: uuid.UUID, _name: str) 
 
 
 def _scope(dataset_id: uuid.UUID) -> str:
-    """Return the scope of these jobs: not the dataset's own, as they neither wait for writes nor hold them up."""
+    """Return the scope of these jobs: not the dataset's own, as they neither wait for writes nor delay them."""
     return f"expire:{dataset_id}"
 
 

@@ -1,44 +1,24 @@
 """Validation of whole columns at once, in compiled Arrow and numpy operations.
 
-What a column's type says about all of its values is checked by the schema; every value is then judged by operations on
-the column. A judgement is never a guess: a value that is bad, or that these operations cannot judge, is only *marked*,
-and its record goes through the precise validation, which accepts it or names its mistakes. So both ways accept the same
-records and give equal values; a property test compares them.
+What a column's type says about all of its values is checked by the schema; every value is then checked by operations on
+the column, which stand in the file of the field's type. A value that is bad, or that these operations cannot judge, is
+only *marked*, and its record is validated by itself, which accepts it or names its mistakes. So both ways accept the
+same records and give equal values; a property test compares them.
 """
 
-from typing import Any
+import json
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from gristmill.core.errors import Violation
-from gristmill.datasets.contract import EMBEDDING_COLUMN, FieldSpec
-from gristmill.datasets.describe import describe, shorten
+from gristmill.datasets.contract import FieldSpec
+from gristmill.datasets.describe import shorten
 from gristmill.datasets.types import TYPES
-from gristmill.records.validation.accepted import accepted_columns, is_accepted, storage_type
-from gristmill.records.validation.cells import read_cells
-from gristmill.records.validation.numbers import check_boolean, check_decimal, check_float, check_integer
-from gristmill.records.validation.rows import RecordValidator, escape_pointer, shorten_name
-from gristmill.records.validation.texts import check_image, check_json, check_text, check_uuid
-from gristmill.records.validation.times import check_date, check_timestamp
-from gristmill.records.validation.vectors import check_embedding, check_vector
-
-Mask = npt.NDArray[np.bool_]
-
-_CHECKS = {
-    "text": check_text,
-    "integer": check_integer,
-    "float": check_float,
-    "decimal": check_decimal,
-    "boolean": check_boolean,
-    "timestamp": check_timestamp,
-    "date": check_date,
-    "uuid": check_uuid,
-    "json": check_json,
-    "vector": check_vector,
-    "image": check_image,
-}
+from gristmill.datasets.types.columns import Checked, Mask, plain_type
+from gristmill.kit.json_pointer import escape_pointer
+from gristmill.records.columns import Row
+from gristmill.records.validation.rows import RecordValidator, shorten_name
 
 
 def check_schema(validator: RecordValidator, schema: pa.Schema) -> list[Violation]:
@@ -55,14 +35,13 @@ def check_schema(validator: RecordValidator, schema: pa.Schema) -> list[Violatio
         elif name in schema.names[:index]:
             reason = f"The column {shorten(name)} occurs twice"
             violations.append(Violation(pointer, "duplicate", reason, field=name))
-        elif not is_accepted(field, kind):
-            valid = f"valid for {describe(field)} is {accepted_columns(field)}"
+        elif not TYPES[field.type].accepts_column(field, kind):
+            valid = f"valid for {_expected(field, ' is ')}"
             reason = f"The column {name} is of the Arrow type {shorten_name(str(kind))}: {valid}"
             violations.append(Violation(pointer, "wrong_type", reason, field=name))
     for name, field in validator.fields.items():
-        # A column of vectors has to be there, lest a misspelt one make records that no search finds.
-        if name not in schema.names and (field.required or name == EMBEDDING_COLUMN):
-            reason = f"The required column {name} is missing: expected {describe(field)}, as {accepted_columns(field)}"
+        if name not in schema.names and field.must_be_given:
+            reason = f"The required column {name} is missing: expected {_expected(field, ', as ')}"
             violations.append(Violation(f"/{name}", "missing", reason, field=name))
     return violations
 
@@ -75,32 +54,42 @@ def check_columns(validator: RecordValidator, table: pa.Table, cells: bool = Fal
     """
     bad = np.zeros(table.num_rows, np.bool_)
     columns = {}
-    for name in (*(field.name for field in validator.contract.fields), EMBEDDING_COLUMN):
-        field = validator.fields.get(name)
-        if field is None:
-            continue
+    for name, field in validator.fields.items():
         if name in table.column_names:
-            column, marked = _judge(validator, field, _whole(table.column(name)), cells)
+            columns[name], marked = _check(field, _whole(table.column(name)), cells)
             bad |= marked
         else:
-            column = pa.nulls(table.num_rows, _payload_type(field))
-            bad |= field.required or name == EMBEDDING_COLUMN
-        columns[name] = column
+            columns[name] = pa.nulls(table.num_rows, TYPES[field.type].arrow(field))
+            bad |= field.must_be_given
     return pa.table(columns), bad
 
 
-def _judge(validator: RecordValidator, field: FieldSpec, array: pa.Array, cells: bool) -> tuple[pa.Array, Mask]:
-    bad = array.is_null().to_numpy(zero_copy_only=False) if array.null_count and field.required else None
-    marked = np.zeros(len(array), np.bool_) if bad is None else bad
+def show_row(validator: RecordValidator, table: pa.Table, index: int) -> bytes:
+    """Return row ``index`` of accepted columns, or of a payload, as a JSON object; what JSON cannot hold is text."""
+    row: Row = {}
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        field, value = validator.fields[name], column[index]
+        try:
+            row[name] = TYPES[field.type].from_arrow(field, value)
+        except ValueError:
+            row[name] = value.as_py()
+    return json.dumps(row, ensure_ascii=False, default=str).encode("utf-8", "replace")
+
+
+def _expected(field: FieldSpec, joint: str) -> str:
+    return f"{TYPES[field.type].describe(field)}{joint}{TYPES[field.type].accepted(field)}"
+
+
+def _check(field: FieldSpec, array: pa.Array, cells: bool) -> Checked:
+    kind, marked = TYPES[field.type], np.zeros(len(array), np.bool_)
+    if array.null_count and field.required:
+        marked = array.is_null().to_numpy(zero_copy_only=False)
     if array.null_count == len(array):
-        return pa.nulls(len(array), _payload_type(field)), marked
+        return pa.nulls(len(array), kind.arrow(field)), marked
     if cells:
-        array, unread = read_cells(field, array)
+        array, unread = kind.read_cells(field, array)
         marked |= unread
-    if field.name == EMBEDDING_COLUMN:
-        column, wrong = check_embedding(validator.contract, array)
-    else:
-        column, wrong = _CHECKS[field.type](field, array)
+    column, wrong = kind.check_column(field, array)
     return column, marked | wrong
 
 
@@ -113,9 +102,5 @@ def _whole(column: pa.ChunkedArray) -> pa.Array:
         array = array.storage
     if isinstance(array, pa.DictionaryArray):
         array = array.dictionary_decode()
-    plain = storage_type(array.type)
+    plain = plain_type(array.type)
     return array if plain == array.type else array.cast(plain)
-
-
-def _payload_type(field: FieldSpec) -> Any:
-    return TYPES[field.type].arrow(field)

@@ -3,6 +3,7 @@
 The same schema judges JSON text, CSV cells (as the JSON values they stand for) and the changes of a PATCH.
 """
 
+from collections.abc import Sequence
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -11,12 +12,11 @@ from pydantic_core import CoreSchema, SchemaValidator, ValidationError
 from pydantic_core import core_schema as schemas
 
 from gristmill.core.errors import MAX_LISTED, Invalid, Malformed, Violation
-from gristmill.datasets.contract import EMBEDDING_COLUMN, Contract, FieldSpec
-from gristmill.datasets.describe import explain, shorten
+from gristmill.datasets.contract import Contract, FieldSpec
+from gristmill.datasets.describe import shorten
 from gristmill.datasets.types import TYPES
-from gristmill.datasets.validation import embedding_schema
-
-Row = dict[str, Any]
+from gristmill.kit.json_pointer import escape_pointer
+from gristmill.records.columns import Row
 
 # A record with more errors than this is reported as one: listing a million unknown members would need gigabytes.
 MAX_ERRORS_PER_RECORD = 200
@@ -56,27 +56,24 @@ class Problems:
 
 
 class RecordValidator:
-    """Validates the records of one contract; made once per dataset version and shared by threads.
+    """Validates records of certain columns; made once per dataset version and shared by threads.
 
-    A valid record is a dict with every field of the contract, absent ones as None, canonical values otherwise; where
-    clients supply the vectors it also has ``_embedding``.
+    A valid record is a dict with every column, absent ones as None, canonical values otherwise.
     """
 
-    def __init__(self, contract: Contract, computed: frozenset[str] = frozenset()) -> None:
-        """computed: names that no client may send, to be refused for what they are."""
+    def __init__(
+        self,
+        contract: Contract,
+        columns: Sequence[FieldSpec] | None = None,
+        computed: frozenset[str] = frozenset(),
+    ) -> None:
+        """columns: what a record has; by default what clients send. computed: names that are refused as computed."""
         self.contract = contract
+        self.columns = columns = contract.input_columns if columns is None else columns
         self._computed = computed
-        self._schemas: dict[str, CoreSchema] = {
-            field.name: TYPES[field.type].schema(field) for field in contract.fields
-        }
-        self._fields: dict[str, FieldSpec] = {field.name: field for field in contract.fields}
-        self.has_json = any(field.type == "json" for field in contract.fields)
-        if contract.takes_vectors and contract.embedding is not None:
-            dimensions = contract.embedding.dimensions or 0
-            self._schemas[EMBEDDING_COLUMN] = embedding_schema(
-                dimensions, contract.embedding.metric, contract.vector_storage
-            )
-            self._fields[EMBEDDING_COLUMN] = _embedding_field(dimensions)
+        self._fields: dict[str, FieldSpec] = {column.name: column for column in columns}
+        self._schemas = {name: TYPES[field.type].schema(field) for name, field in self._fields.items()}
+        self.may_nest = any(TYPES[field.type].nests for field in columns)
         self._record = SchemaValidator(self._schema(self._schemas))
         self._array = SchemaValidator(schemas.list_schema(self._schema(self._schemas)))
 
@@ -163,7 +160,7 @@ class RecordValidator:
         if item["type"] == "extra_forbidden":
             reason = f"{name} is a key field and cannot be changed: delete the record and submit it anew"
             return Violation(pointer, "key_field", reason, record, line, name)
-        code, reason = explain(field, item)
+        code, reason = TYPES[field.type].explain(field, item)
         inside = "".join(f"/{part}" for part in location[1:] if isinstance(part, int))
         return Violation(pointer + inside, code, reason, record, line, name)
 
@@ -171,38 +168,33 @@ class RecordValidator:
         members = {}
         for name, schema in known.items():
             field = self._fields[name]
-            # A vector may be null (the record is then not found by similarity) but has to be said, lest a misspelt
-            # member make records that no search finds.
-            needed = field.required or (name == EMBEDDING_COLUMN and not partial)
             nullable = schema if field.required else schemas.nullable_schema(schema)
-            if not needed and not partial:
+            needed = field.must_be_given and not partial
+            if not field.must_be_given and not partial:
                 nullable = schemas.with_default_schema(nullable, default=None)
-            members[name] = schemas.typed_dict_field(nullable, required=needed and not partial)
+            members[name] = schemas.typed_dict_field(nullable, required=needed)
         return schemas.typed_dict_schema(members, extra_behavior="forbid")
 
 
 @lru_cache(maxsize=1000)
 def validator_of(contract: Contract) -> RecordValidator:
-    """Return the validator of a contract; making one takes a millisecond, so it is kept."""
-    return RecordValidator(contract)
+    """Return the validator of what clients send to a dataset; making one takes a millisecond, so it is kept."""
+    return RecordValidator(contract, computed=contract.computed_fields)
 
 
 @lru_cache(maxsize=1000)
-def input_validator_of(contract: Contract) -> RecordValidator:
-    """Return the validator of what clients send to a dataset."""
-    if not contract.has_pipeline:
-        return validator_of(contract)
-    return RecordValidator(contract.input_contract, contract.computed_fields)
+def output_validator_of(contract: Contract) -> RecordValidator:
+    """Return the validator of what the pipeline of a dataset made."""
+    return RecordValidator(contract, contract.output_columns) if contract.has_pipeline else validator_of(contract)
 
 
 @lru_cache(maxsize=1000)
 def changes_validator_of(contract: Contract) -> RecordValidator:
-    """Return the validator of changes of stored records: of all fields but the computed ones."""
-    if not contract.computed_fields:
+    """Return the validator of changes of stored records: of all that is stored but the computed fields."""
+    if not contract.has_pipeline:
         return validator_of(contract)
-    fields = tuple(field for field in contract.fields if not field.computed)
-    changeable = Contract(name=contract.name, fields=fields, key=contract.key, embedding=contract.embedding)
-    return RecordValidator(changeable, contract.computed_fields)
+    columns = [column for column in contract.output_columns if not column.computed]
+    return RecordValidator(contract, columns, contract.computed_fields)
 
 
 def json_depth(raw: bytes) -> int:
@@ -236,12 +228,3 @@ def _escaped(marks: Any, positions: Any) -> Any:
 def shorten_name(name: str) -> str:
     """Return a member name that a user wrote, cut to what a message can show."""
     return name if len(name) <= 80 else name[:79] + "…"
-
-
-def escape_pointer(name: str) -> str:
-    """Return ``name`` as a segment of a JSON pointer (RFC 6901)."""
-    return name.replace("~", "~0").replace("/", "~1")
-
-
-def _embedding_field(dimensions: int) -> FieldSpec:
-    return FieldSpec(name=EMBEDDING_COLUMN, type="vector", dimensions=dimensions)

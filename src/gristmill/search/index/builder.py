@@ -9,11 +9,10 @@ from typing import Any
 from sqlalchemy import Connection
 from sqlalchemy.exc import ProgrammingError
 
-from gristmill.core.database import Database
+from gristmill.core.database import Database, set_time_limit
 from gristmill.core.logs import get_logger
 from gristmill.datasets.lookup import DROPPED
 from gristmill.jobs.errors import JobDropped
-from gristmill.search import repository
 from gristmill.search.index.graph import GraphParameters
 from gristmill.search.index.policy import BuildStep, IndexState, most_of_tail, next_step
 from gristmill.search.index.progress import ProgressReport
@@ -21,7 +20,9 @@ from gristmill.search.index.segment_builder import SegmentBuilder
 from gristmill.search.index.session import Check, open_session
 from gristmill.search.index.settings import BuildSettings, Limits, limits_of
 from gristmill.search.index.state import read_index_state
-from gristmill.search.repository import Searchable, Segment
+from gristmill.search.repository import catalogue, record_ids
+from gristmill.search.repository.catalogue import Segment
+from gristmill.search.repository.searchable import Searchable
 
 log = get_logger()
 Report = Callable[[float], None]
@@ -56,8 +57,8 @@ class IndexBuilder:
     ) -> dict[str, Any]:
         """Do the one step that is due now and return what was done: step, why, rows, index, adopted.
 
-        needed: rows that make the tail due. loading: the dataset is being loaded. What an earlier attempt left is
-        adopted if its index is valid, else removed. ``check`` is called at least every second; what it raises ends the
+        needed: rows that make the tail due. loading: the dataset is being loaded. An index that an earlier attempt has
+        left is adopted if it is valid, else removed. ``check`` is called at least every second; what it raises ends the
         build. Raises JobDropped, IndexBuildInterrupted (retryable).
         """
         with self._work(dataset_id, check, report) as work:
@@ -70,7 +71,7 @@ class IndexBuilder:
             done |= {"step": step.kind, "why": step.why}
             if step.hi is not None and step.kind == "retire":
                 with self._database.transaction() as connection:
-                    repository.retire(connection, dataset_id, step.lo, step.hi)
+                    catalogue.retire(connection, dataset_id, step.lo, step.hi)
             else:
                 segment = self._begin(work, dataset_id, job_id, found, step)
                 parameters = self._settings.quick if step.quick else self._settings.parameters
@@ -91,10 +92,10 @@ class IndexBuilder:
         with self._work(dataset_id, check, report) as work:
             work.maker.remove_leftovers(keep=job_id)
             with self._database.transaction() as connection:
-                repository.take_time(connection)
+                set_time_limit(connection, 0)
                 end = _end_of_table(connection, work.dataset.name)
-                total = repository.count_records(connection, work.dataset.name, 1, end)
-                built = [s for s in repository.all_segments(connection, dataset_id) if s.state == "built"]
+                total = record_ids.count_records(connection, work.dataset.name, 1, end)
+                built = [s for s in catalogue.all_segments(connection, dataset_id) if s.state == "built"]
             work.progress.expect(total, sum(part.rows for part in built))
             parts = -(-total // max(work.limits.policy.most_rows, 1))
             while total >= self._settings.min_rows:
@@ -104,8 +105,8 @@ class IndexBuilder:
                 self._make(work, segment, rows, self._settings.parameters, self._settings.workers)
                 work.maker.finish_part(work.dataset, segment)
             with self._database.transaction() as connection:
-                built = [s for s in repository.all_segments(connection, dataset_id) if s.state == "built"]
-                if built and repository.swap(connection, dataset_id, job_id, end) != len(built):
+                built = [s for s in catalogue.all_segments(connection, dataset_id) if s.state == "built"]
+                if built and catalogue.swap(connection, dataset_id, job_id, end) != len(built):
                     raise JobDropped(DROPPED)
             work.maker.remove_leftovers()
         log.info("index.rebuilt", dataset=work.dataset.name, segments=len(built))
@@ -131,11 +132,11 @@ class IndexBuilder:
 
     def _read_state(self, work: _Work, dataset_id: uuid.UUID, needed: int, loading: bool) -> IndexState:
         with self._database.transaction() as connection:
-            repository.take_time(connection)
+            set_time_limit(connection, 0)
             found = read_index_state(connection, dataset_id, work.dataset.name, self._settings.parameters, needed)
             # Whether the tail holds more than one build takes is all that has to be known of a longer one.
             most = max(most_of_tail(found, work.limits.policy, loading), needed) + 1
-            return replace(found, tail=repository.count_records(connection, work.dataset.name, found.start, limit=most))
+            return replace(found, tail=record_ids.count_records(connection, work.dataset.name, found.start, limit=most))
 
     def _begin(
         self, work: _Work, dataset_id: uuid.UUID, job_id: uuid.UUID, found: IndexState, step: BuildStep
@@ -143,12 +144,12 @@ class IndexBuilder:
         """Enter the segment of a step into the catalogue, before its index exists."""
         name = work.dataset.name
         with self._database.transaction() as connection:
-            repository.take_time(connection)
+            set_time_limit(connection, 0)
             hi = step.hi
             if step.cut is not None:
-                hi = repository.id_after(connection, name, found.start, step.cut)
+                hi = record_ids.id_after(connection, name, found.start, step.cut)
             hi = _end_of_table(connection, name) if hi is None else hi
-            return repository.insert_building(connection, dataset_id, name, step.lo, hi, job_id)
+            return catalogue.insert_building(connection, dataset_id, name, step.lo, hi, job_id)
 
     def _next_part(
         self, work: _Work, dataset_id: uuid.UUID, job_id: uuid.UUID, end: int, rows: int
@@ -156,13 +157,13 @@ class IndexBuilder:
         """Enter the next part of a rebuild into the catalogue; None if the parts reach the end."""
         name = work.dataset.name
         with self._database.transaction() as connection:
-            repository.take_time(connection)
-            done = [s.hi for s in repository.all_segments(connection, dataset_id) if s.state == "built"]
+            set_time_limit(connection, 0)
+            done = [s.hi for s in catalogue.all_segments(connection, dataset_id) if s.state == "built"]
             lo = max(done, default=1)
             if lo >= end:
                 return None, 0
-            hi = min(end, repository.id_after(connection, name, lo, rows) or end)
-            return repository.insert_building(connection, dataset_id, name, lo, hi, job_id), rows
+            hi = min(end, record_ids.id_after(connection, name, lo, rows) or end)
+            return catalogue.insert_building(connection, dataset_id, name, lo, hi, job_id), rows
 
     def _make(self, work: _Work, segment: Segment, rows: int, parameters: GraphParameters, workers: int) -> None:
         log.info("segment.building", dataset=work.dataset.name, index=segment.index_name, lo=segment.lo, hi=segment.hi)
@@ -175,7 +176,7 @@ def _end_of_table(connection: Connection, table: str) -> int:
     The last one that was drawn, not the last one visible: CREATE INDEX CONCURRENTLY waits for transactions that hold
     smaller ones, so that nobody has to insert into the graph afterwards.
     """
-    return 1 + max(repository.last_drawn_id(connection, table), repository.highest_id(connection, table))
+    return 1 + max(record_ids.last_drawn_id(connection, table), record_ids.highest_id(connection, table))
 
 
 @contextlib.contextmanager

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from gristmill.core.database import DATA_SCHEMA
 from gristmill.kit.identifiers import quote
 from gristmill.search.query.vector import operator_class
-from gristmill.search.repository import Searchable, Segment
+from gristmill.search.repository.catalogue import Segment
+from gristmill.search.repository.searchable import Searchable
 
 MIB = 1024 * 1024
 # What pgvector allocates for a row beside its vector: the element (about 160 bytes), room for 2 m neighbours of 16

@@ -4,14 +4,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from gristmill.search.repository import Segment
+from gristmill.search.repository.catalogue import Segment
 
 # Fewer rows are scanned faster than a graph of them is walked.
 MIN_ROWS = 1000
 # A search walks each segment's graph; merging more eagerly saves searches time and costs builds.
 MERGE_FACTOR = 2
-# A graph keeps the places of records that were replaced or deleted, and walks through them in vain. Built anew when
-# half of it is dead, each record that dies costs at most one insertion into a new graph.
+# A graph keeps the nodes of records that were replaced or deleted, and searches still visit them. It is built again
+# when half of its nodes are dead, so each dead record costs at most one insertion into a new graph.
 DEAD_SHARE = 0.5
 # In multiples of seal_rows: what one build takes of a long tail, and the longest tail that still takes in the segments
 # before it: with a longer one, what matters is that it gets short.
@@ -34,7 +34,7 @@ class Policy:
 class Piece:
     """A sealed range, or a gap between two (segment None). live: its records now; built: those of its graph.
 
-    hasty: its graph was built with fewer candidates, to be there soon.
+    hasty: its graph was built quickly, with fewer candidates.
     """
 
     lo: int
@@ -46,7 +46,7 @@ class Piece:
 
     @property
     def dead_share(self) -> float:
-        """The part of the graph that leads to no record any more."""
+        """The share of the graph whose records were replaced or deleted."""
         return 0.0 if self.segment is None or not self.built else max(0.0, 1 - self.live / self.built)
 
 
@@ -68,7 +68,8 @@ class BuildStep:
     """What is due: an index over [lo, hi); rows: how many it will hold.
 
     seal: hi is None, the end being that of the tail, or where the first ``cut`` records of it end. retire: the segments
-    within the range are given up, as too few of their records are left. hasty: what matters is that it is there soon.
+    within the range are given up, as too few of their records are left. hasty: it is built quickly, with fewer
+    candidates.
     """
 
     kind: Kind
@@ -83,8 +84,7 @@ class BuildStep:
 def next_step(found: IndexState, policy: Policy, needed: int, loading: bool = False) -> BuildStep | None:
     """Return what to build next, or None. needed: rows that make the tail due.
 
-    The tail comes first. While a load goes on nothing else is done, and no build takes long: the load needs the
-    machine, and what it is building will be there when it ends.
+    The tail comes first. While a load goes on nothing else is done, and builds are short: the load needs the machine.
     """
     if found.tail >= max(needed, 1):
         return _seal(found, policy, needed, loading)
@@ -129,7 +129,7 @@ def merge_from(pieces: Sequence[Piece], tail: int, most: int, start: int) -> int
 
 
 def _mend(found: IndexState, policy: Policy) -> BuildStep | None:
-    """Return the merge that removes most segments, else what is mostly dead, has no graph, or was built in haste."""
+    """Return the merge that removes most segments, else what is mostly dead, has no graph, or was built quickly."""
     merges = list(_merges(found.pieces, policy.most_rows))
     if merges:
         # Of those that remove as many, the cheapest.

@@ -7,15 +7,11 @@ from typing import Any
 from sqlalchemy import Connection
 
 from gristmill.core.database import Database
+from gristmill.search.repository import indexes
 
 # The graph takes nearly all of the time; before and after it a build waits for older transactions and reads the table
 # once more for rows that came meanwhile.
 _GRAPH, _WAITED, _VALIDATED = 0.96, 0.97, 0.99
-_PROGRESS = """
-SELECT pid, phase, blocks_total, blocks_done, tuples_done, lockers_total, lockers_done, c.relname AS index_name
-FROM pg_stat_progress_create_index p LEFT JOIN pg_class c ON c.oid = p.index_relid
-WHERE p.datid = (SELECT oid FROM pg_database WHERE datname = current_database()) AND command LIKE 'CREATE%%'
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +24,7 @@ class BuildProgress:
 
 def read_progress(connection: Connection, index_name: str, rows: int) -> BuildProgress | None:
     """Return how far the build of an index is; None if it is not being built now. rows: how many it will have."""
-    found = connection.exec_driver_sql(_PROGRESS).mappings()
-    row = next((row for row in found if row["index_name"] == index_name), None)
+    row = indexes.find_build(connection, index_name)
     return None if row is None else BuildProgress(row["phase"], fraction_of(row, rows))
 
 

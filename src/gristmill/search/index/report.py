@@ -1,5 +1,6 @@
 """What users see of an index: a summary in the dataset's body, and the plan report."""
 
+import uuid
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,25 +8,26 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import ProgrammingError
 
 from gristmill.datasets.lookup import Dataset, scope_of
-from gristmill.datasets.types import TYPES
-from gristmill.search import repository
+from gristmill.jobs.repository import scopes
+from gristmill.kit.timestamps import rfc3339
 from gristmill.search.index.policy import IndexState, next_step
 from gristmill.search.index.progress import read_progress
 from gristmill.search.index.settings import SETTLED_PART, BuildSettings, Limits, limits_of
 from gristmill.search.index.state import read_index_state
 from gristmill.search.index.tasks import scope_of as index_scope_of
-from gristmill.search.recall.measure import shown_recall
-from gristmill.search.repository import Segment
+from gristmill.search.repository import catalogue, holds, indexes, recall, record_ids
+from gristmill.search.repository.catalogue import Segment
+from gristmill.search.repository.searchable import find_searchable
 
 MAX_FAILURES = 5
 
 
 def index_state(connection: Connection, dataset: Dataset) -> dict[str, Any]:
     """Return how much of the dataset has indexes: segments, sealed_rows, tail_rows, hold, building, recall."""
-    segments = repository.all_segments(connection, dataset.id)
+    segments = catalogue.all_segments(connection, dataset.id)
     ready = [segment for segment in segments if segment.state == "ready"]
     try:
-        tail = repository.count_records(connection, dataset.name, ready[-1].hi if ready else 1)
+        tail = record_ids.count_records(connection, dataset.name, ready[-1].hi if ready else 1)
         built = _building(connection, dataset.name, segments)
     except ProgrammingError as error:
         # 42P01, undefined_table: the dataset is still being created.
@@ -36,21 +38,33 @@ def index_state(connection: Connection, dataset: Dataset) -> dict[str, Any]:
         "segments": len(ready),
         "sealed_rows": sum(segment.rows for segment in ready),
         "tail_rows": tail,
-        "hold": repository.is_held(connection, dataset.id),
+        "hold": holds.is_held(connection, dataset.id),
         "building": built,
-        "recall": shown_recall(connection, dataset.id, bool(ready)),
+        "recall": recall_state(connection, dataset.id, bool(ready)),
     }
+
+
+def recall_state(connection: Connection, dataset_id: uuid.UUID, has_segments: bool) -> dict[str, Any] | None:
+    """Return what the dataset's body shows; None if it has segments and nothing was measured yet."""
+    if not has_segments:
+        return {"value": 1.0, "k": recall.K, "exact": True, "samples": 0, "measured_at": None}
+    row = recall.find(connection, dataset_id)
+    if row is None:
+        return None
+    shown = rfc3339(row.measured_at)
+    value = round(row.value, 4) if row.samples else None
+    return {"value": value, "k": row.k, "exact": False, "samples": row.samples, "measured_at": shown}
 
 
 def plan_report(connection: Connection, dataset: Dataset, settings: BuildSettings) -> dict[str, Any]:
     """Return every segment with what it holds and costs, what is due next and why, and what went wrong lately."""
-    searchable = repository.find_searchable(connection, dataset.id)
+    searchable = find_searchable(connection, dataset.id)
     assert searchable is not None
     limits = limits_of(connection, searchable, settings)
     found = read_index_state(connection, dataset.id, dataset.name, settings.parameters)
-    segments = repository.all_segments(connection, dataset.id)
-    facts = {row.name: row for row in repository.index_facts(connection, [s.index_name for s in segments])}
-    held = repository.is_held(connection, dataset.id)
+    segments = catalogue.all_segments(connection, dataset.id)
+    facts = {row.name: row for row in indexes.index_facts(connection, [s.index_name for s in segments])}
+    held = holds.is_held(connection, dataset.id)
     building = _building(connection, dataset.name, segments)
     live = {piece.segment.id: piece for piece in found.pieces if piece.segment is not None}
     shown = []
@@ -67,11 +81,11 @@ def plan_report(connection: Connection, dataset: Dataset, settings: BuildSetting
                 "dead_share": None if piece is None else round(piece.dead_share, 4),
                 "bytes": None if fact is None else fact.bytes,
                 "parameters": {} if fact is None else fact.parameters,
-                "built_at": None if segment.built_at is None else TYPES["timestamp"].to_json(segment.built_at),
+                "built_at": rfc3339(segment.built_at),
                 "job": None if segment.job_id is None else str(segment.job_id),
             }
         )
-    pending = repository.pending_records(connection, scope_of(dataset.name))
+    pending = scopes.pending_records(connection, scope_of(dataset.name))
     return {
         "dataset": dataset.name,
         "segments": shown,
@@ -84,8 +98,8 @@ def plan_report(connection: Connection, dataset: Dataset, settings: BuildSetting
         "seal_rows": settings.seal_rows,
         "memory_mb": limits.memory_mb,
         "most_rows": limits.policy.most_rows,
-        "recall": shown_recall(connection, dataset.id, bool(live)),
-        "failures": repository.failures(connection, index_scope_of(dataset.id), dataset.name, MAX_FAILURES),
+        "recall": recall_state(connection, dataset.id, bool(live)),
+        "failures": scopes.failures(connection, index_scope_of(dataset.id), dataset.name, MAX_FAILURES),
     }
 
 
@@ -110,7 +124,7 @@ def _building(connection: Connection, table: str, segments: Sequence[Segment]) -
     """Return the build that goes on: job, phase, fraction of its index, rows; None if there is none."""
     for segment in segments:
         if segment.state == "building":
-            rows = repository.count_records(connection, table, segment.lo, segment.hi)
+            rows = record_ids.count_records(connection, table, segment.lo, segment.hi)
             found = read_progress(connection, segment.index_name, rows)
             return {
                 "job": None if segment.job_id is None else str(segment.job_id),

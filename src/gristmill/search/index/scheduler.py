@@ -11,17 +11,17 @@ from sqlalchemy.exc import DBAPIError
 from gristmill.core.database import Database
 from gristmill.core.logs import get_logger
 from gristmill.datasets.lookup import scope_of as records_of
-from gristmill.jobs.submit import WriteRequest, submit, unfinished_in_scope
-from gristmill.kit.ids import uuid7
-from gristmill.search import repository
+from gristmill.jobs.repository import scopes
+from gristmill.jobs.submit import submit_system_job, unfinished_in_scope
 from gristmill.search.index.policy import next_step
 from gristmill.search.index.settings import SETTLED_PART, BuildSettings, limits_of
 from gristmill.search.index.state import read_index_state
 from gristmill.search.index.tasks import index_build, scope_of
+from gristmill.search.repository import catalogue, record_ids
+from gristmill.search.repository.searchable import find_searchable, list_sealed
 
 log = get_logger()
-PRINCIPAL = "gristmill"
-# A dataset that nothing was written to for so long has settled.
+# Seconds without a write after which a load has ended.
 SETTLE_SECONDS = 10.0
 # After a build that changed nothing the next one waits, twice as long each time.
 FIRST_PAUSE, LONGEST_PAUSE = 30.0, 3600.0
@@ -32,7 +32,7 @@ RECOUNT_CHANGES = 1000
 
 @dataclass(slots=True)
 class _Watched:
-    """What the sealer remembers of a dataset between two looks.
+    """What the scheduler remembers of a dataset between two runs.
 
     highest, since: the end of its table, and since when. arrived: how much the end moved in the last settling time, and
     from where it is counted. counted: what the segments were when they were last counted. state: what the last build
@@ -52,10 +52,10 @@ class _Watched:
 
 
 class IndexScheduler:
-    """Looks at every searchable dataset now and then, and submits ``index.build`` jobs.
+    """Checks every searchable dataset regularly, and submits ``index.build`` jobs.
 
-    A look is cheap: one or two reads of the index on ``_id``, never of the table. What segments still hold is counted
-    only when something may have come of it.
+    A check is cheap: one or two reads of the index on ``_id``, never of the table. The records of segments are counted
+    only when the result may have changed.
     """
 
     def __init__(
@@ -72,8 +72,8 @@ class IndexScheduler:
         if not self._rows:
             return 0
         with self._database.autocommit() as connection:
-            found = repository.searchable_datasets(connection)
-            leftovers = repository.leftovers(connection)
+            found = list_sealed(connection)
+            leftovers = catalogue.leftovers(connection)
         self._watched = {row.id: self._watched.get(row.id, _Watched()) for row in found}
         return sum(self._look(row, row.id in leftovers) for row in found if not row.hold)
 
@@ -89,7 +89,7 @@ class IndexScheduler:
     def _look_at(self, row: Any, left: bool, watched: _Watched) -> bool:
         now = time.monotonic()
         with self._database.autocommit() as connection:
-            self._note_end(watched, repository.highest_id(connection, row.name), now)
+            self._note_end(watched, record_ids.highest_id(connection, row.name), now)
             if now < watched.not_before:
                 return False
             loading = self._is_loading(connection, row.name, watched)
@@ -97,7 +97,7 @@ class IndexScheduler:
             needed = max(self._settings.min_rows, self._rows // SETTLED_PART if settled else self._rows)
             # Numbers have gaps where records were replaced, so only a count tells.
             due = watched.highest - row.sealed_to + 1 >= needed and (
-                repository.count_records(connection, row.name, row.sealed_to, limit=needed) >= needed
+                record_ids.count_records(connection, row.name, row.sealed_to, limit=needed) >= needed
             )
             if not due and not left and not (not loading and self._is_mending_due(connection, row, watched, now)):
                 return False
@@ -105,8 +105,7 @@ class IndexScheduler:
             if unfinished_in_scope(connection, scope_of(row.id)):
                 return False
             self._note_submitted(watched, (row.sealed_to, row.signature, left), now)
-            request = WriteRequest(principal=PRINCIPAL, request_id=str(uuid7()))
-            job_id = submit(connection, index_build(row.id, row.name, needed, loading), request)
+            job_id = submit_system_job(connection, index_build(row.id, row.name, needed, loading))
         log.info("segment.due", dataset=row.name, job=str(job_id), loading=loading)
         return True
 
@@ -120,14 +119,14 @@ class IndexScheduler:
     def _is_loading(self, connection: Connection, name: str, watched: _Watched) -> bool:
         """Say whether a load goes on: more records arrive, or wait to be written, than are worth a build by themselves.
 
-        A trickle is no load: segments are merged while it goes on.
+        A slow stream of records is no load: segments are merged while it goes on.
         """
         arrived = max(watched.arrived, watched.highest - watched.mark)
-        return arrived >= self._rows or repository.pending_records(connection, records_of(name)) >= self._rows
+        return arrived >= self._rows or scopes.pending_records(connection, records_of(name)) >= self._rows
 
     def _is_mending_due(self, connection: Connection, row: Any, watched: _Watched, now: float) -> bool:
         """Say whether segments are due to be merged or built anew."""
-        changes = repository.changes(connection, row.name)
+        changes = record_ids.changes(connection, row.name)
         same_segments = watched.counted[0] == row.signature
         if not row.signature or (same_segments and changes - watched.counted[1] < RECOUNT_CHANGES):
             return False
@@ -136,7 +135,7 @@ class IndexScheduler:
         watched.counted, watched.counted_at = (row.signature, changes), now
         # A tail that is due is the other condition: here it counts as empty.
         found = read_index_state(connection, row.id, row.name, self._settings.parameters, longest_tail=0)
-        dataset = repository.find_searchable(connection, row.id)
+        dataset = find_searchable(connection, row.id)
         if dataset is None:
             return False
         return next_step(found, limits_of(connection, dataset, self._settings).policy, needed=1) is not None

@@ -1,22 +1,23 @@
-"""The hands of a builder on one dataset: makes an index, enters it into the catalogue, removes what is replaced."""
+"""Carries out a build on one dataset: makes an index, enters it into the catalogue, removes what is replaced."""
 
 import uuid
 from collections.abc import Callable
 
 from sqlalchemy import Connection
 
-from gristmill.core.database import Database
+from gristmill.core.database import Database, set_time_limit
 from gristmill.core.errors import GristmillError
 from gristmill.core.logs import get_logger
 from gristmill.datasets.lookup import DROPPED
 from gristmill.jobs.errors import JobDropped, Signal
-from gristmill.search import repository
 from gristmill.search.errors import IndexBuildInterrupted, OutOfSpace
 from gristmill.search.index import graph
 from gristmill.search.index.graph import GraphParameters
 from gristmill.search.index.progress import ProgressReport
 from gristmill.search.index.session import LOCK_TIMEOUT, BuildSession
-from gristmill.search.repository import Searchable, Segment
+from gristmill.search.repository import catalogue, indexes, record_ids
+from gristmill.search.repository.catalogue import Segment
+from gristmill.search.repository.searchable import Searchable, find_searchable
 
 log = get_logger()
 # Removing an index waits for every transaction that uses its table. An export or a report that stays longer is not
@@ -25,7 +26,7 @@ DROP_TIMEOUT = "5s"
 
 
 class SegmentBuilder:
-    """Holds the build lock of one dataset through its session, so that nobody else touches its segments."""
+    """Holds the build lock of one dataset through its session, so that no other builder changes its segments."""
 
     def __init__(
         self, database: Database, session: BuildSession, dataset_id: uuid.UUID, progress: ProgressReport
@@ -38,7 +39,7 @@ class SegmentBuilder:
     def dataset(self) -> Searchable:
         """Return the dataset. Raises JobDropped."""
         with self._database.autocommit() as connection:
-            found = repository.find_searchable(connection, self._dataset_id)
+            found = find_searchable(connection, self._dataset_id)
         if found is None or found.state != "ready":
             raise JobDropped(DROPPED)
         return found
@@ -53,7 +54,7 @@ class SegmentBuilder:
         # Now that all are settled: an adopted one may have replaced others.
         left = [(s.index_name, s.id) for s in self._segments() if s.state != "ready" and not _is_part(s, keep)]
         with self._database.autocommit() as connection:
-            unknown = repository.orphans(connection, dataset.name)
+            unknown = indexes.orphans(connection, dataset.name)
         for name in unknown:
             log.warning("segment.unknown_index", dataset=dataset.name, index=name)
         for name, segment_id in [*left, *((name, None) for name in unknown)]:
@@ -67,7 +68,7 @@ class SegmentBuilder:
             # Somebody dropped it, or a backup was restored without it.
             log.warning("segment.without_index", dataset=dataset.name, index=segment.index_name)
             with self._database.autocommit() as connection:
-                repository.retire(connection, self._dataset_id, segment.lo, segment.hi)
+                catalogue.retire(connection, self._dataset_id, segment.lo, segment.hi)
         if segment.state != "building" or not self._is_valid(segment):
             return False
         if keep is not None and segment.job_id == keep:
@@ -110,23 +111,24 @@ class SegmentBuilder:
         except OutOfSpace as error:
             if not workers:
                 raise
-            # Helpers need the graph in shared memory, of which containers often have little. Alone it does without.
+            # Helper processes need the graph in shared memory, of which containers often have little; one process alone
+            # does not.
             log.warning("segment.without_helpers", index=segment.index_name, reason=error.detail)
             self._session.run(graph.drop_index(segment.index_name))
             self._create(ddl, segment, 0)
 
     def finish(self, dataset: Searchable, segment: Segment) -> int:
         """Let searches use the segment, in place of those within its range; return its rows."""
-        return self._enter(dataset, segment, repository.finish)
+        return self._enter(dataset, segment, catalogue.finish)
 
     def finish_part(self, dataset: Searchable, segment: Segment) -> int:
         """Note that this part of a rebuild is complete; return its rows."""
-        return self._enter(dataset, segment, repository.finish_part)
+        return self._enter(dataset, segment, catalogue.finish_part)
 
     def _enter(self, dataset: Searchable, segment: Segment, finish: Callable[[Connection, int, int], bool]) -> int:
         with self._database.transaction() as connection:
-            repository.take_time(connection)
-            rows = repository.count_records(connection, dataset.name, segment.lo, segment.hi)
+            set_time_limit(connection, 0)
+            rows = record_ids.count_records(connection, dataset.name, segment.lo, segment.hi)
             found = finish(connection, segment.id, rows)
         if not found:
             # The dataset was dropped, and perhaps made anew, while the index was built.
@@ -137,7 +139,7 @@ class SegmentBuilder:
     def _abandon(self, segment: Segment) -> None:
         """Leave the half-made index to the next build: dropping it here could wait for long."""
         with self._database.autocommit() as connection:
-            repository.give_up(connection, segment.id)
+            catalogue.give_up(connection, segment.id)
         log.warning("segment.abandoned", index=segment.index_name)
 
     def _remove(self, index_name: str, segment_id: int | None = None) -> bool:
@@ -150,16 +152,16 @@ class SegmentBuilder:
             return False
         if segment_id is not None:
             with self._database.autocommit() as connection:
-                repository.delete(connection, segment_id)
+                catalogue.delete(connection, segment_id)
         return True
 
     def _segments(self) -> list[Segment]:
         with self._database.autocommit() as connection:
-            return repository.all_segments(connection, self._dataset_id)
+            return catalogue.all_segments(connection, self._dataset_id)
 
     def _is_valid(self, segment: Segment) -> bool:
         with self._database.autocommit() as connection:
-            return bool(repository.index_is_valid(connection, segment.index_name))
+            return bool(indexes.index_is_valid(connection, segment.index_name))
 
     def _cuts(self, segment: Segment) -> bool:
         """Say whether the segment shares a part of a ready one: a part of a rebuild that was given up may."""

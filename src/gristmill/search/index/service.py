@@ -12,15 +12,15 @@ from gristmill.datasets.describe import shorten
 from gristmill.datasets.lookup import Dataset, DatasetLookup
 from gristmill.jobs.admission import Admission
 from gristmill.jobs.submit import NewJob, WriteRequest, submit_once
-from gristmill.search import repository
 from gristmill.search.errors import NotSearchable
 from gristmill.search.index.report import plan_report
 from gristmill.search.index.settings import BuildSettings
 from gristmill.search.index.tasks import index_rebuild
+from gristmill.search.repository import holds
 
 
 class IndexService:
-    """The index of one dataset, as its owner looks at it and steers it."""
+    """The index of one dataset, as its owner sees and controls it."""
 
     def __init__(
         self, database: Database, datasets: DatasetLookup, admission: Admission, settings: BuildSettings
@@ -43,7 +43,7 @@ class IndexService:
         hold = _checked(body)
         with self._database.transaction() as connection:
             dataset = self._find(connection, name)
-            repository.set_hold(connection, dataset.id, hold, principal)
+            holds.set_hold(connection, dataset.id, hold, principal)
         return self.report(name)
 
     def rebuild(self, name: str, request: WriteRequest) -> uuid.UUID:

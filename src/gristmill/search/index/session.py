@@ -15,10 +15,10 @@ from gristmill.core.errors import Unavailable
 from gristmill.datasets.lookup import DROPPED
 from gristmill.jobs.errors import JobDropped
 from gristmill.search.errors import IndexBuildInterrupted, NoDiskLeft, OutOfSpace
-from gristmill.search.repository import LOCK_KEY
+from gristmill.search.repository.indexes import LOCK_KEY
 
-# CREATE INDEX CONCURRENTLY waits for every transaction that was there before it. One that stays longer than this is
-# more likely forgotten than busy; the build is tried again later.
+# CREATE INDEX CONCURRENTLY waits for every transaction that was there before it. One that stays open longer than this
+# was probably forgotten; the build is tried again later.
 LOCK_TIMEOUT = "5min"
 Check = Callable[[], None]
 
@@ -38,7 +38,7 @@ class BuildSession:
     def run(self, sql: str) -> None:
         """Run a long statement; ``check`` is called meanwhile, and what it raises cancels the statement.
 
-        Raises JobDropped if the table is gone, IndexBuildInterrupted if somebody cancelled it or a lock was not had.
+        Raises JobDropped if the table is gone, IndexBuildInterrupted if it was cancelled or a lock was not granted.
         """
         with ThreadPoolExecutor(1, thread_name_prefix="index-build") as pool:
             future = pool.submit(self._execute, sql)
@@ -56,8 +56,8 @@ class BuildSession:
     def lock(self, dataset_id: uuid.UUID) -> None:
         """Wait for the lock, ``check`` being called meanwhile.
 
-        It is asked for again and again: CREATE INDEX CONCURRENTLY waits for every statement that runs, so that one
-        which waits for the lock of the builder would never end.
+        The lock is polled: CREATE INDEX CONCURRENTLY waits for every running statement, so a statement that waited for
+        the lock of its builder would never end.
         """
         sql = f"SELECT pg_try_advisory_lock({LOCK_KEY})"
         while not self._execute(sql, {"dataset_id": str(dataset_id)}):

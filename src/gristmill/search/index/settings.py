@@ -4,10 +4,10 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
 
-from gristmill.search import repository
 from gristmill.search.index.graph import GraphParameters, most_rows
 from gristmill.search.index.policy import MIN_ROWS, Policy
-from gristmill.search.repository import Searchable
+from gristmill.search.repository import indexes
+from gristmill.search.repository.searchable import Searchable
 
 # Of what Postgres is told to have for files, which as a rule is half of the machine's memory.
 MEMORY_SHARE = 4
@@ -20,7 +20,8 @@ class BuildSettings:
     """memory_mb: most memory of a build; 0: a quarter of Postgres' effective_cache_size. workers: helping processes.
 
     seal_rows, min_rows: as in Policy; seal_rows 0: nothing is built but what is asked for. check_every: seconds between
-    two looks at whether a build shall go on. parameters: of graphs that last; hasty: of those that shall be there soon.
+    two checks of whether a build shall go on. parameters: of graphs that stay; hasty: of those that are built quickly
+    and later built again.
     """
 
     memory_mb: int = 0
@@ -42,6 +43,6 @@ class Limits:
 
 def limits_of(connection: Connection, dataset: Searchable, settings: BuildSettings) -> Limits:
     """Return what the settings mean for a dataset, whose vectors decide how many rows fit the memory."""
-    memory_mb = settings.memory_mb or repository.cache_mb(connection) // MEMORY_SHARE
+    memory_mb = settings.memory_mb or indexes.cache_mb(connection) // MEMORY_SHARE
     most = most_rows(dataset, settings.parameters, memory_mb)
     return Limits(memory_mb, Policy(settings.seal_rows, most, settings.min_rows))

@@ -1,12 +1,12 @@
-"""Takes a dataset's index in: its segments with the records they still have, gaps between them, and the tail."""
+"""Reads the state of a dataset's index: its segments with the records they still have, gaps between them, the tail."""
 
 import uuid
 
 from sqlalchemy import Connection
 
-from gristmill.search import repository
 from gristmill.search.index.graph import GraphParameters
 from gristmill.search.index.policy import IndexState, Piece
+from gristmill.search.repository import catalogue, indexes, record_ids
 
 
 def read_index_state(
@@ -22,16 +22,16 @@ def read_index_state(
     """
     pieces: list[Piece] = []
     start = 1
-    ready = [segment for segment in repository.all_segments(connection, dataset_id) if segment.state == "ready"]
-    facts = repository.index_facts(connection, [segment.index_name for segment in ready])
+    ready = [segment for segment in catalogue.all_segments(connection, dataset_id) if segment.state == "ready"]
+    facts = indexes.index_facts(connection, [segment.index_name for segment in ready])
     candidates = {fact.name: fact.parameters.get("ef_construction", 0) for fact in facts}
     for segment in ready:
         if start < segment.lo:
-            held = repository.count_records(connection, table, start, segment.lo)
+            held = record_ids.count_records(connection, table, start, segment.lo)
             pieces.append(Piece(start, segment.lo, held, 0, None))
-        held = repository.count_records(connection, table, segment.lo, segment.hi)
+        held = record_ids.count_records(connection, table, segment.lo, segment.hi)
         quick = candidates.get(segment.index_name, parameters.ef_construction) < parameters.ef_construction
         pieces.append(Piece(segment.lo, segment.hi, held, segment.rows, segment, quick))
         start = segment.hi
-    tail = repository.count_records(connection, table, start, limit=longest_tail)
+    tail = record_ids.count_records(connection, table, start, limit=longest_tail)
     return IndexState(tuple(pieces), start, tail)

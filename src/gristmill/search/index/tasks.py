@@ -7,8 +7,8 @@ from sqlalchemy import Connection
 
 from gristmill.jobs.handlers import ChunkTask, IdempotentHandler, Outcome
 from gristmill.jobs.submit import NewChunk, NewJob
-from gristmill.search import repository
 from gristmill.search.index.builder import IndexBuilder
+from gristmill.search.repository import catalogue, indexes
 
 INDEX_BUILD, INDEX_REBUILD = "index.build", "index.rebuild"
 
@@ -74,7 +74,7 @@ def _job(type_: str, dataset_id: uuid.UUID, name: str, **args: Any) -> NewJob:
 
 
 def scope_of(dataset_id: uuid.UUID) -> str:
-    """Return the scope of index builds: not the dataset's own, as they neither wait for writes nor hold them up."""
+    """Return the scope of index builds: not the dataset's own, as they neither wait for writes nor delay them."""
     return f"index:{dataset_id}"
 
 
@@ -83,10 +83,10 @@ def release_table(connection: Connection, dataset_id: uuid.UUID, _name: str) -> 
 
     A build that runs is cancelled, as it holds a lock on the table, and nothing of it will be found ready any more.
     """
-    repository.cancel_builders(connection, dataset_id)
-    repository.delete_all(connection, dataset_id)
+    indexes.cancel_builders(connection, dataset_id)
+    catalogue.delete_all(connection, dataset_id)
 
 
 def interrupt_builds(connection: Connection, dataset_id: uuid.UUID, _name: str) -> None:
     """Cancel the build that runs, for a change of the table that would otherwise wait for it; it is tried again."""
-    repository.cancel_builders(connection, dataset_id)
+    indexes.cancel_builders(connection, dataset_id)

@@ -1,22 +1,23 @@
 """REST: search."""
 
-from fastapi import APIRouter, Depends, Request
+from typing import Any
+
+from fastapi import Request
 from fastapi.responses import Response
 from starlette.concurrency import run_in_threadpool
 
-from gristmill.core.http.endpoints import needs, read_limited
+from gristmill.core.http.endpoints import read_limited
+from gristmill.core.http.routes import Call, NoQuery
 from gristmill.search.query.service import SearchService
 
 # A hundred vectors of 1,536 dimensions fit, or one with a filter of 200 conditions many times over.
 MAX_SEARCH_BYTES = 4 * 1024 * 1024
 
 
-def build_router(service: SearchService) -> APIRouter:
-    """Return the search route under /datasets/{dataset}."""
-    router = APIRouter(prefix="/datasets/{dataset}", tags=["search"], dependencies=[Depends(needs("read"))])
+def build_calls(service: SearchService) -> list[Call[Any]]:
+    """Return the hot call: a search."""
 
-    @router.post("/search", response_class=Response)
-    async def search(dataset: str, http: Request) -> Response:
+    async def search(http: Request, _: NoQuery) -> Response:
         """Return the records nearest to a text, to a vector, or to a stored record, or those that match words.
 
         The body has exactly one of `text`, `vector` and `like` (a key), or `queries`, up to 100 objects with one of
@@ -27,6 +28,9 @@ def build_router(service: SearchService) -> APIRouter:
         """
         body = await read_limited(http, MAX_SEARCH_BYTES, "A search")
         # The answer is encoded in the thread that made it: nothing but bytes comes back to the event loop.
-        return Response(await run_in_threadpool(service.answer, dataset, body), media_type="application/json")
+        found = await run_in_threadpool(service.answer, http.path_params["dataset"], body)
+        return Response(found, media_type="application/json")
 
-    return router
+    answers = {200: "The records that were found"}
+    body = {"application/json": {"schema": {"type": "object"}}}
+    return [Call("POST", "/datasets/{dataset}/search", "read", search, NoQuery, "search", answers, (), body)]

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-from gristmill.datasets.contract import EMBEDDING_COLUMN
 from gristmill.datasets.keys import show_key
 from gristmill.search.query.schemas import SearchRequest
 from gristmill.search.query.statements import Layout
@@ -23,9 +22,7 @@ def show_hits(layout: Layout, request: SearchRequest, rows: Sequence[Any]) -> li
         hit: dict[str, Any] = {}
         if contract.key:
             hit["key"] = show_key(contract, tuple(row[place] for place in layout.key_places))
-        hit["record"] = record = layout.record(row)
-        if request.embedding:
-            record[EMBEDDING_COLUMN] = layout.vector(row)
+        hit["record"] = layout.record(row, request.embedding)
         place = float(row[width + 1])
         if request.mode == "vector":
             assert contract.embedding is not None

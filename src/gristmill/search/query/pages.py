@@ -1,7 +1,7 @@
 """Pages of one ranking: where a page ended, in a token that is good for the same search only.
 
-All pages are cut from the ranking of the ``k`` best, which is made anew for each page with the same effort, so that
-together they are what one large answer would have been. A page begins after the place (distance or score) of the last
+All pages are cut from the ranking of the ``k`` best, which is computed again for each page with the same ``ef``, so
+that all pages are what one large answer would have been. A page begins after the place (distance or score) of the last
 hit of the page before: what is written meanwhile may be missing, and an untouched record never comes twice.
 """
 
@@ -10,8 +10,8 @@ import math
 import uuid
 from typing import Any, NamedTuple
 
-from gristmill.core.errors import Malformed, Violation
-from gristmill.kit.pagination import BadPageToken, decode_page_token, encode_page_token
+from gristmill.core.page_tokens import bad_page_token, read_page_token
+from gristmill.kit.pagination import encode_page_token
 
 # What does not change the ranking, only the cut.
 _CUT = ("page_size", "page_token", "explain")
@@ -36,15 +36,7 @@ def encode(last: Last, identity: str) -> str:
 
 def decode(token: str, identity: str) -> Last:
     """Return the place in ``token``. Raises Malformed: tokens are not signed, so anything may be in one."""
-    try:
-        values = decode_page_token(token, identity)
-        if [type(value) for value in values] != [float, int] or not _fits(*values):
-            raise BadPageToken("the page token is malformed")
-    except BadPageToken as error:
-        place = Violation("/page_token", "bad_page_token", str(error), field="page_token")
-        raise Malformed(f"page_token: {error}", [place]) from error
-    return Last(values[0], values[1])
-
-
-def _fits(place: float, id_: int) -> bool:
-    return math.isfinite(place) and abs(id_) < 2**63
+    last = Last(*read_page_token(token, identity, float, int, pointer="/page_token"))
+    if not math.isfinite(last.place) or abs(last.id) >= 2**63:
+        raise bad_page_token(pointer="/page_token")
+    return last

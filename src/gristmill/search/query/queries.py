@@ -2,18 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from pydantic import ValidationError
-from pydantic_core import SchemaValidator
 
 from gristmill.core.errors import Conflict, Invalid, Violation
-from gristmill.datasets.contract import EMBEDDING_COLUMN, FieldSpec, VectorStorage
 from gristmill.datasets.contract_parser import Contract
-from gristmill.datasets.describe import explain, shorten
+from gristmill.datasets.describe import shorten
 from gristmill.datasets.keys import check_key
-from gristmill.datasets.validation import embedding_schema
+from gristmill.datasets.types import TYPES
 from gristmill.search.query.statements import Mode
 
 MAX_TEXT = 65_536
@@ -98,24 +95,18 @@ def _text(
 
 
 def _vector(value: Any, pointer: str, contract: Contract, violations: list[Violation]) -> list[float] | None:
-    assert contract.embedding is not None
-    dimensions = contract.vector_dimensions or 0
-    validator = _vector_validator(dimensions, contract.embedding.metric, contract.vector_storage)
+    column = contract.embedding_column
+    assert column is not None
+    kind = TYPES[column.type]
     try:
-        vector: list[float] = validator.validate_python(value)
+        vector: list[float] = kind.parse(column, value)
         return vector
     except ValidationError as error:
-        field = FieldSpec(name=EMBEDDING_COLUMN, type="vector", dimensions=dimensions)
         for item in error.errors()[:100]:
-            code, reason = explain(field, item)
+            code, reason = kind.explain(column, item)
             path = "".join(f"/{step}" for step in item["loc"])
             violations.append(Violation(f"{pointer}{path}", code, reason, field="vector"))
         return None
-
-
-@lru_cache(maxsize=256)
-def _vector_validator(dimensions: int, metric: str, storage: VectorStorage) -> SchemaValidator:
-    return SchemaValidator(embedding_schema(dimensions, metric, storage))
 
 
 def _like(value: Any, pointer: str, contract: Contract, violations: list[Violation]) -> tuple[Any, ...] | None:

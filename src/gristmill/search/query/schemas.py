@@ -12,6 +12,7 @@ from gristmill.datasets.contract_parser import Contract
 from gristmill.datasets.ddl import record_table
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.where import compile_where
+from gristmill.kit.json_pointer import escape_pointer
 from gristmill.search.errors import NotSearchable
 from gristmill.search.query.queries import KINDS, Query, check_query
 from gristmill.search.query.statements import Mode
@@ -99,7 +100,7 @@ def check_search(body: Any, contract: Contract) -> SearchRequest:
 def _unknown_members(body: dict[str, Any], valid: tuple[str, ...], pointer: str) -> list[Violation]:
     return [
         Violation(
-            f"{pointer}/{_escape(name)}",
+            f"{pointer}/{escape_pointer(name[:80])}",
             "unknown_member",
             f"There is no member {shorten(name)} here; the members are: {', '.join(valid)}",
             field=name[:80],
@@ -280,8 +281,3 @@ def _include(value: Any, contract: Contract, violations: list[Violation]) -> boo
         violations.append(Violation("/include", "unknown_value", reason, field="include"))
         return False
     return bool(value) and contract.embedding is not None
-
-
-def _escape(name: str) -> str:
-    """Return ``name`` as a step of a JSON pointer (RFC 6901), cut to a length fit for a message."""
-    return name[:80].replace("~", "~0").replace("/", "~1")

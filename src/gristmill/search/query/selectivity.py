@@ -6,16 +6,17 @@ divided by the share that the filter keeps, in each graph.
 """
 
 import re
-import time
 import uuid
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
+from gristmill.kit.caches import SharedCache
 from gristmill.search.query.settings import MAX_SCAN_TUPLES
 from gristmill.search.query.statements import Condition
+from gristmill.search.repository import planning
 
-# Seconds for which the number of a table's rows is remembered; it only chooses between two ways to the same answer.
+# Seconds for which the number of a table's rows is remembered; it only chooses between two plans with the same answer.
 REMEMBERED = 10.0
 MAX_REMEMBERED = 10_000
 # What a visit of one record in a graph costs in units of the planner: its distances to all neighbours, wherever they
@@ -42,25 +43,19 @@ class Estimates:
     """Asks for estimates, remembering the sizes of tables."""
 
     def __init__(self) -> None:
-        self._totals: dict[uuid.UUID, tuple[float, int]] = {}
+        self._totals: SharedCache[uuid.UUID, int] = SharedCache(MAX_REMEMBERED, REMEMBERED)
 
     def ask(self, connection: Connection, dataset_id: uuid.UUID, table: str, where: Condition) -> Estimate:
         """Return the estimate for the filter. table: its quoted name."""
         total = self._total(connection, dataset_id, table)
         # With a column that no index holds: reading an index alone would be far cheaper than what is needed.
-        explained = f"EXPLAIN SELECT _embedding FROM {table} WHERE {where.sql}"
-        first = str(connection.exec_driver_sql(explained, where.parameters).scalar())
+        first = planning.explain(connection, f"SELECT _embedding FROM {table} WHERE {where.sql}", where.parameters)
         found = _PLAN.search(first)
         assert found is not None, first
         return Estimate(int(found[2]), total, float(found[1]))
 
     def _total(self, connection: Connection, dataset_id: uuid.UUID, table: str) -> int:
         known = self._totals.get(dataset_id)
-        if known is not None and known[0] > time.monotonic():
-            return known[1]
-        sql = "SELECT reltuples FROM pg_class WHERE oid = to_regclass(%(table)s)"
-        total = int(connection.exec_driver_sql(sql, {"table": table}).scalar() or 0)
-        if len(self._totals) >= MAX_REMEMBERED:
-            self._totals.clear()
-        self._totals[dataset_id] = (time.monotonic() + REMEMBERED, total)
-        return total
+        if known is not None:
+            return known
+        return self._totals.put(dataset_id, planning.estimated_rows(connection, table))

@@ -91,7 +91,7 @@ class SearchService:
         return answer
 
     def _answer(self, name: str, body: Any) -> dict[str, Any]:
-        """Try with what is remembered of the dataset: that it still is so, the statement itself finds out."""
+        """Try with the cached dataset; the statement itself checks that the cache is still current."""
         for _ in range(_ATTEMPTS):
             remembered = self._datasets.remembered(name)
             try:
@@ -101,7 +101,7 @@ class SearchService:
                 with self._database.autocommit() as connection:
                     return self._run(connection, applied, asked)
             except Invalid:
-                # The mistake may be one in the eyes of an older contract only.
+                # The request may only be invalid under the cached contract, which may be outdated.
                 if remembered is None or self._is_applied(remembered):
                     raise
             except DBAPIError as error:
@@ -177,9 +177,9 @@ class SearchService:
         return known
 
     def _vectors(self, dataset: Dataset, request: SearchRequest) -> list[str | None]:
-        """Return the vector of each query as pgvector's text, None for those that are stored or not needed.
+        """Return the vector of each query as pgvector text, None for those that are stored or not needed.
 
-        All texts are embedded in one go.
+        All texts are embedded in one batch.
         """
         if request.mode == "text":
             return [None] * len(request.queries)

@@ -5,17 +5,15 @@ It is made of constants, of names of the contract (quoted) and of conditions tha
 are bound like all others.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal
 
 import sqlalchemy as sa
-from pydantic_core import from_json
 from sqlalchemy.dialects.postgresql import psycopg2
 
 from gristmill.core.database import DATA_SCHEMA
-from gristmill.datasets.contract import EMBEDDING_COLUMN
 from gristmill.datasets.contract_parser import Contract
 from gristmill.datasets.types import TYPES
 from gristmill.kit.identifiers import quote
@@ -24,8 +22,6 @@ from gristmill.search.query.vector import Ranges
 
 Mode = Literal["vector", "text", "hybrid"]
 _DIALECT = psycopg2.dialect()  # type: ignore[no-untyped-call]
-# Types whose values psycopg2 returns as JSON has them.
-_AS_THEY_ARE = ("text", "integer", "float", "boolean", "json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,27 +71,23 @@ class Layout:
     def __init__(self, contract: Contract) -> None:
         self.contract = contract
         self.table = f"{quote(DATA_SCHEMA)}.{quote(contract.name)}"
-        self._names = [field.name for field in contract.fields]
-        self._members = [(field.name, _show(field.type)) for field in contract.fields]
+        self._names = [column.name for column in contract.columns]
+        self._members = [(column.name, TYPES[column.type].shown_by) for column in contract.columns]
         self.key_places = [self._names.index(name) for name in contract.key]
         # Statements of equal shape are equal: the cache spares making them, with the layout it goes away.
         self.statement = lru_cache(maxsize=256)(self._statement)
 
     def width(self, embedding: bool) -> int:
         """Return how many columns of a row are the record's."""
-        return len(self._names) + embedding
+        return len(self.contract.columns if embedding else self.contract.fields)
 
-    def record(self, row: Sequence[Any]) -> dict[str, Any]:
+    def record(self, row: Sequence[Any], embedding: bool) -> dict[str, Any]:
         """Return the record whose values begin ``row``, as JSON has it."""
+        members = self._members[: self.width(embedding)]
         return {
             name: value if show is None or value is None else show(value)
-            for (name, show), value in zip(self._members, row, strict=False)
+            for (name, show), value in zip(members, row, strict=False)
         }
-
-    def vector(self, row: Sequence[Any]) -> list[float] | None:
-        """Return the vector that follows the record where the shape includes it."""
-        shown = row[len(self._names)]
-        return None if shown is None else _numbers(shown)
 
     def _statement(self, shape: Shape) -> str:
         """Return the text. Rows: the record's columns, _id, place, then what ``EXTRAS`` of the mode says, n, within.
@@ -104,7 +96,7 @@ class Layout:
         by distance (or else by words) holds. within: how many of these are not beyond ``most``.
         There is always a row; where nothing is found its _id is null.
         """
-        names = self._names + ([EMBEDDING_COLUMN] if shape.embedding else [])
+        names = self._names[: self.width(shape.embedding)]
         columns = ", ".join(f"t.{quote(name)}" for name in names)
         extras = "".join(f", p.{name}" for name in EXTRAS[shape.mode])
         within = "count(*) FILTER (WHERE place <= %(most)s)" if shape.limited else "count(*)"
@@ -142,14 +134,3 @@ EXTRAS: dict[Mode, tuple[str, ...]] = {
     "text": (),
     "hybrid": ("distance", "near_rank", "words_rank"),
 }
-
-
-def _show(type_: str) -> Callable[[Any], Any] | None:
-    if type_ in _AS_THEY_ARE:
-        return None
-    return _numbers if type_ == "vector" else TYPES[type_].show
-
-
-def _numbers(shown: str) -> list[float]:
-    # Postgres prints each number with as few digits as name it.
-    return [float(number) for number in from_json(shown)]

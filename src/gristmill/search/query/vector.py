@@ -5,8 +5,8 @@
         UNION ALL (SELECT _id, distance WHERE _id >= 40001 ORDER BY distance + 0 LIMIT k))   -- the tail: exact
 
 The arms cover every ``_id`` whatever ranges are given: a range whose index is gone is merely scanned, and no record is
-ever missed or found twice. What limits the distance stands outside of the arms: within one it would make the graph look
-for as many near records as there are not (36 times slower).
+ever missed or found twice. Limits of the distance are applied outside of the arms: inside, a graph walk would go on for
+near records that do not exist (36 times slower).
 """
 
 import math
@@ -46,9 +46,9 @@ def distance_of(metric: str, score: float) -> float:
 def ef_search(ef: int, k: int, segments: int) -> int:
     """Return ``hnsw.ef_search`` for each of ``segments`` graphs, to reach about the recall of one graph with ``ef``.
 
-    The k nearest are spread over all graphs, so each has to find fewer of them, and the effort can shrink with the
-    root of their number. Recall@10 on 60,000 package descriptions: 1 graph at 100 0.984, 2 at 71 0.981, 3 at 58 0.978.
-    Of the last of k, ef = k finds too few: recall@100 is 0.980 at 100 and 0.990 at 200.
+    The k nearest are spread over all graphs, so each has to find fewer of them, and ``ef`` can shrink with the root of
+    their number. Recall@10 on 60,000 package descriptions: 1 graph at 100 0.984, 2 at 71 0.981, 3 at 58 0.978. Of the
+    last of k, ef = k finds too few: recall@100 is 0.980 at 100 and 0.990 at 200.
     """
     return min(MAX_EF, max(k, math.ceil(max(ef, 2 * k) / math.sqrt(max(segments, 1))), 40))
 

@@ -13,33 +13,14 @@ from sqlalchemy.exc import DBAPIError
 from gristmill.core.database import DATA_SCHEMA
 from gristmill.datasets.contract import EMBEDDING_COLUMN
 from gristmill.datasets.extensions import Gauge
-from gristmill.datasets.types import TYPES
-from gristmill.search import repository
 from gristmill.search.query.settings import GRAPHS, THOROUGH, Settings, with_settings
 from gristmill.search.query.statements import Layout, Shape
 from gristmill.search.query.vector import Ranges, ef_search
+from gristmill.search.repository import catalogue, recall, record_ids
+from gristmill.search.repository.recall import K
 
-K = 10
 # The record that is searched by is left out, as in a search by likeness: it would always be found.
 _NOT_ITSELF = "_id <> %(own)s"
-_STORE = """
-INSERT INTO gristmill.recall (dataset_id, k, value, samples, segments, highest, changes, took_ms)
-VALUES (%(dataset_id)s, %(k)s, %(value)s, %(samples)s, %(segments)s, %(highest)s, %(changes)s, %(took_ms)s)
-ON CONFLICT (dataset_id) DO UPDATE SET k = EXCLUDED.k, value = EXCLUDED.value, samples = EXCLUDED.samples,
-    segments = EXCLUDED.segments, highest = EXCLUDED.highest, changes = EXCLUDED.changes, took_ms = EXCLUDED.took_ms,
-    measured_at = now()
-"""
-_ONE = "SELECT value, k, samples, measured_at FROM gristmill.recall WHERE dataset_id = %(dataset_id)s"
-_ALL = """
-SELECT d.name, r.k, r.value FROM gristmill.recall r JOIN gristmill.datasets d ON d.id = r.dataset_id
-WHERE d.state = 'ready' AND r.samples > 0
-    AND EXISTS (SELECT FROM gristmill.segments s WHERE s.dataset_id = d.id AND s.state = 'ready')
-ORDER BY d.name
-"""
-_MEASURED = """
-SELECT dataset_id, segments, highest, changes, extract(epoch FROM now() - measured_at)::float AS age
-FROM gristmill.recall
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +45,7 @@ class Effort:
 
 
 def measure(connection: Connection, layout: Layout, ranges: Ranges, effort: Effort, seed: int = 0) -> Recall:
-    """Compare what searches over ``ranges`` find with what is nearest in truth. ``connection`` is in autocommit mode.
+    """Compare what searches over ``ranges`` find with the exact answer. ``connection`` is in autocommit mode.
 
     A hit that is as near as the k-th nearest counts: of equally near ones an index may choose. Stops when the time is
     used up, so that ``samples`` of the answer may be 0.
@@ -98,7 +79,7 @@ def _pick(connection: Connection, table: str, count: int, seed: int) -> list[tup
     start = sa.bindparam("start", type_=sa.BigInteger)
     one = sa.select(number, sa.cast(embedding, sa.Text)).select_from(source)
     one = one.where(number >= start, embedding.is_not(None)).order_by(number).limit(1)
-    highest = repository.highest_id(connection, table)
+    highest = record_ids.highest_id(connection, table)
     chosen = random.Random(seed)
     picked: dict[int, str] = {}
     for _ in range(count):
@@ -123,46 +104,23 @@ def _distances(
     return [float(row[-3]) for row in rows if row[-3] is not None]
 
 
-def store_recall(connection: Connection, dataset_id: uuid.UUID, table: str, recall: Recall, took_ms: float) -> None:
+def store_recall(connection: Connection, dataset_id: uuid.UUID, table: str, measured: Recall, took_ms: float) -> None:
     """Keep a measurement, and what the dataset was like then."""
-    segments = sum(s.id for s in repository.all_segments(connection, dataset_id) if s.state == "ready")
+    segments = sum(s.id for s in catalogue.all_segments(connection, dataset_id) if s.state == "ready")
     values = {
-        "dataset_id": str(dataset_id),
-        "k": recall.k,
-        "value": recall.value,
-        "samples": recall.samples,
+        "k": measured.k,
+        "value": measured.value,
+        "samples": measured.samples,
         "segments": segments,
-        "highest": repository.highest_id(connection, table),
-        "changes": repository.changes(connection, table),
+        "highest": record_ids.highest_id(connection, table),
+        "changes": record_ids.changes(connection, table),
         "took_ms": took_ms,
     }
-    connection.exec_driver_sql(_STORE, values)
-
-
-def shown_recall(connection: Connection, dataset_id: uuid.UUID, has_segments: bool) -> dict[str, Any] | None:
-    """Return what the dataset's body shows; None if it has segments and nothing was measured yet."""
-    if not has_segments:
-        return {"value": 1.0, "k": K, "exact": True, "samples": 0, "measured_at": None}
-    row = connection.exec_driver_sql(_ONE, {"dataset_id": str(dataset_id)}).first()
-    if row is None:
-        return None
-    shown = TYPES["timestamp"].to_json(row.measured_at)
-    value = round(row.value, 4) if row.samples else None
-    return {"value": value, "k": row.k, "exact": False, "samples": row.samples, "measured_at": shown}
-
-
-def read_recalls(connection: Connection) -> list[tuple[str, int, float]]:
-    """Return (dataset, k, recall) of every dataset with segments that was measured."""
-    return [(row[0], row[1], row[2]) for row in connection.exec_driver_sql(_ALL)]
+    recall.store(connection, dataset_id, values)
 
 
 def recall_gauges(connection: Connection) -> list[Gauge]:
     """Return what ``/metrics`` shows of recall."""
-    samples = [((dataset, str(k)), value) for dataset, k, value in read_recalls(connection)]
+    samples = [((dataset, str(k)), value) for dataset, k, value in recall.list_measured(connection)]
     text = "Part of the k nearest records that a search through the indexes finds, as last measured."
     return [Gauge("gristmill_search_recall", text, ("dataset", "k"), samples)]
-
-
-def last_measured(connection: Connection) -> dict[uuid.UUID, Any]:
-    """Return by dataset what was there when it was measured last: segments, highest, changes; age in seconds."""
-    return {uuid.UUID(str(row.dataset_id)): row for row in connection.exec_driver_sql(_MEASURED)}

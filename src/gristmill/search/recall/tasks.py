@@ -15,16 +15,15 @@ from gristmill.datasets.lookup import DROPPED, DatasetLookup
 from gristmill.datasets.lookup import scope_of as records_of
 from gristmill.jobs.errors import JobDropped
 from gristmill.jobs.handlers import ChunkTask, IdempotentHandler, Outcome
-from gristmill.jobs.submit import NewChunk, NewJob, WriteRequest, submit, unfinished_in_scope
-from gristmill.kit.ids import uuid7
-from gristmill.search import repository
+from gristmill.jobs.submit import NewChunk, NewJob, submit_system_job, unfinished_in_scope
 from gristmill.search.index.tasks import scope_of as builds_of
 from gristmill.search.query.statements import Layout
-from gristmill.search.recall.measure import Effort, last_measured, measure, store_recall
+from gristmill.search.recall.measure import Effort, measure, store_recall
+from gristmill.search.repository import catalogue, recall, record_ids
+from gristmill.search.repository.searchable import list_sealed
 
 log = get_logger()
 INDEX_RECALL = "index.recall"
-PRINCIPAL = "gristmill"
 # Everything else on the queue goes first.
 LOWEST_PRIORITY = 0
 # A part of the records that, added or replaced since, makes the last measurement an old one.
@@ -52,7 +51,7 @@ class IndexRecallHandler(IdempotentHandler):
                 dataset = applied.dataset
                 if str(dataset.id) != task.args["dataset_id"] or not applied.has_table:
                     raise JobDropped(DROPPED)
-                ranges = repository.ready_ranges(connection, dataset.id)
+                ranges = catalogue.ready_ranges(connection, dataset.id)
                 found = measure(connection, Layout(dataset.contract), ranges, self._effort, seed=task.seq)
                 took_ms = (time.monotonic() - started) * 1000
                 store_recall(connection, dataset.id, dataset.name, found, took_ms)
@@ -65,7 +64,7 @@ class IndexRecallHandler(IdempotentHandler):
 
 
 class RecallKeeper:
-    """Looks at every dataset that has segments now and then, and submits what is due to be measured."""
+    """Checks every dataset that has segments regularly, and submits what is due to be measured."""
 
     def __init__(self, database: Database, samples: int, pause: float = LEAST_PAUSE) -> None:
         """samples: 0 measures nothing. pause: least seconds between two measurements of a dataset."""
@@ -78,8 +77,8 @@ class RecallKeeper:
         if not self._samples:
             return 0
         with self._database.autocommit() as connection:
-            found = [row for row in repository.searchable_datasets(connection) if row.signature]
-            last = last_measured(connection)
+            found = [row for row in list_sealed(connection) if row.signature]
+            last = recall.last_measured(connection)
         return sum(self._look(row, last.get(row.id)) for row in found)
 
     def _look(self, row: Any, last: Any) -> bool:
@@ -91,8 +90,7 @@ class RecallKeeper:
                 scopes = (recall_scope_of(row.id), builds_of(row.id), records_of(row.name))
                 if any(unfinished_in_scope(connection, scope) for scope in scopes):
                     return False
-                request = WriteRequest(principal=PRINCIPAL, request_id=str(uuid7()), priority=LOWEST_PRIORITY)
-                submit(connection, index_recall(row.id, row.name), request)
+                submit_system_job(connection, index_recall(row.id, row.name), LOWEST_PRIORITY)
         except DBAPIError as error:
             # 42P01, undefined_table: the dataset was dropped in between.
             if getattr(error.orig, "pgcode", None) != "42P01":
@@ -105,9 +103,9 @@ class RecallKeeper:
             return False
         if last.segments != row.signature:
             return True
-        moved = repository.highest_id(connection, row.name) - last.highest
+        moved = record_ids.highest_id(connection, row.name) - last.highest
         # Postgres begins to count anew after a crash.
-        changed = max(0, repository.changes(connection, row.name) - last.changes)
+        changed = max(0, record_ids.changes(connection, row.name) - last.changes)
         return bool(max(moved, changed) > CHANGED_SHARE * last.highest)
 
 

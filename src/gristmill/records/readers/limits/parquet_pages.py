@@ -49,9 +49,9 @@ class RowGroup:
 class GroupSize:
     """What a row group takes. open_bytes: its largest pages, unpacked. bytes_per_row: at its densest page, unpacked.
 
-    A page may say a long text once and mean it any number of times, by its place in a dictionary or as the beginning of
-    others. in_dictionary: names of the columns that begin with a page of places in a dictionary, which tells how long
-    their texts are. longest: of other columns that may repeat texts, bytes that no text exceeds.
+    A page may hold a long text once and repeat it any number of times, by its index in a dictionary or as a prefix of
+    others. in_dictionary: names of the columns that begin with a page of indexes into a dictionary, which tells how
+    long their texts are. longest: of other columns that may repeat texts, bytes that no text exceeds.
     """
 
     open_bytes: int = 0

@@ -1,0 +1,117 @@
+"""image: the bytes of a PNG, JPEG, GIF or WebP file."""
+
+import base64
+import binascii
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import sqlalchemy as sa
+from pydantic_core import CoreSchema, PydanticCustomError
+from pydantic_core import core_schema as schemas
+
+from gristmill.datasets.contract import FieldSpec
+from gristmill.datasets.describe import shorten
+from gristmill.datasets.types import columns
+from gristmill.datasets.types.base import Expression, FieldType, Mistake
+
+DEFAULT_MAX_BYTES = 1024 * 1024
+# An image travels as one record of one chunk, and chunks end at 8 MiB.
+MAX_BYTES = 4 * 1024 * 1024
+_STARTS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a")
+
+
+class Image(FieldType):
+    name = "image"
+    limits = ("max_bytes",)
+    operators = ("null",)
+    may_be_key = False
+    accepted_types = "binary, or string (of base64)"
+    arrow_type = pa.binary()
+    sql_type = sa.LargeBinary()
+    staging_type = "bytea"
+
+    def check(self, field: FieldSpec) -> Iterator[Mistake]:
+        if field.max_bytes is not None and not 1 <= field.max_bytes <= MAX_BYTES:
+            yield "max_bytes", "out_of_range", f"{shorten(field.max_bytes)} is not from 1 to {MAX_BYTES}"
+
+    def check_widening(self, before: FieldSpec, after: FieldSpec) -> Iterator[tuple[str, str]]:
+        low, high = _limit(before), _limit(after)
+        if high < low:
+            yield "max_bytes", f"{high} is smaller than {low}: a limit can only be widened"
+
+    def describe(self, field: FieldSpec) -> str:
+        return f"a base64 string of a PNG, JPEG, GIF or WebP image of at most {_limit(field)} bytes"
+
+    def schema(self, field: FieldSpec) -> CoreSchema:
+        limit = _limit(field)
+
+        def decode(text: str) -> bytes:
+            # base64 is a third longer than what it holds, so this refuses an oversized image before decoding it.
+            if len(text) > (limit + 2) // 3 * 4:
+                raise PydanticCustomError("too_large", f"holds more than {limit} bytes")
+            try:
+                data = base64.b64decode(text.encode("ascii"), validate=True)
+            except (binascii.Error, UnicodeEncodeError) as error:
+                reason = "is not base64 (RFC 4648, standard alphabet, padded)"
+                raise PydanticCustomError("not_base64", reason) from error
+            if len(data) > limit:
+                raise PydanticCustomError("too_large", f"holds more than {limit} bytes")
+            if not _is_image(data):
+                raise PydanticCustomError("not_an_image", "is not a PNG, JPEG, GIF or WebP image")
+            return data
+
+        return schemas.no_info_after_validator_function(decode, schemas.str_schema(strict=True))
+
+    def show(self, value: Any) -> Any:
+        return base64.b64encode(bytes(value)).decode()
+
+    def accepts(self, field: FieldSpec, kind: pa.DataType) -> bool:
+        return bool(pa.types.is_binary(columns.plain_type(kind))) or columns.is_text(kind)
+
+    def check_column(self, field: FieldSpec, array: pa.Array) -> columns.Checked:
+        """Take the bytes of images; texts of base64 are left to single validation."""
+        if pa.types.is_string(array.type):
+            return pa.nulls(len(array), pa.binary()), columns.valid_mask(array)
+        limit = _limit(field)
+        bad = [
+            value.is_valid and not (len(value.as_buffer()) <= limit and _is_image(value.as_py()[:16]))
+            for value in array
+        ]
+        return array, np.array(bad, np.bool_)
+
+    def from_scalar(self, scalar: pa.Scalar) -> Any:
+        value = scalar.as_py()
+        return base64.b64encode(value).decode() if isinstance(value, bytes) else value
+
+    def csv_cell(self, column: Expression) -> Expression:
+        # Postgres breaks base64 into lines.
+        return sa.func.translate(sa.func.encode(column, "base64"), "\n", "")
+
+    def json_member(self, column: Expression) -> Expression:
+        return self.csv_cell(column)
+
+    def arrow_cell(self, column: Expression) -> Expression:
+        return sa.func.encode(column, "hex")
+
+    def text_bytes(self, field: FieldSpec, column: Expression) -> int | Expression:
+        return sa.func.coalesce(2 * sa.func.octet_length(column), 0)
+
+    def read_type(self, field: FieldSpec) -> pa.DataType:
+        return pa.string()
+
+    def finish(self, field: FieldSpec, column: pa.ChunkedArray) -> Any:
+        return pa.array([None if text is None else bytes.fromhex(text) for text in column.to_pylist()], pa.binary())
+
+
+def _limit(field: FieldSpec) -> int:
+    return field.max_bytes or DEFAULT_MAX_BYTES
+
+
+def _is_image(data: bytes) -> bool:
+    """Say whether ``data`` begins as one of the formats that are taken does; its first 16 bytes are enough."""
+    return data.startswith(_STARTS) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP")
+
+
+TYPE = Image()

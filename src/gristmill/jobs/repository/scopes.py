@@ -1,0 +1,47 @@
+"""SQL of questions that other domains have about a scope: what is unfinished in it, and what failed."""
+
+from typing import Any
+
+from sqlalchemy import Connection
+
+# Whoever has drawn a number holds the scope's lock until it commits; under the lock all of them are seen.
+_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(%(scope)s, 0))"
+_HORIZON = """
+SELECT coalesce((SELECT min(seq) FROM gristmill.scopes WHERE scope = %(scope)s AND finished_at IS NULL),
+    (SELECT last_value + 1 FROM gristmill.job_number))
+"""
+_PENDING = """
+SELECT coalesce(sum(records_total - records_succeeded - records_rejected - records_superseded - records_dropped), 0)
+    ::bigint
+FROM gristmill.jobs WHERE scope = %(scope)s AND finished_at IS NULL AND state <> 'scheduled'
+"""
+_FAILURES = """
+SELECT j.id, j.type, j.state, e.error ->> 'code' AS code, e.error ->> 'detail' AS detail
+FROM gristmill.jobs j, LATERAL (SELECT coalesce(
+    j.error, (SELECT c.error FROM gristmill.chunks c WHERE c.job_id = j.id AND c.error IS NOT NULL LIMIT 1)) AS error) e
+WHERE j.dataset = %(dataset)s AND j.scope = %(scope)s AND e.error IS NOT NULL
+ORDER BY j.id DESC LIMIT %(limit)s
+"""
+
+
+def horizon(connection: Connection, scope: str) -> int:
+    """Return a number: no job of the scope that is unfinished or still to come has a smaller one.
+
+    Call it in a transaction of its own: it holds the lock of the scope, which submissions wait for, until that ends.
+    """
+    connection.exec_driver_sql(_LOCK, {"scope": scope})
+    return int(connection.exec_driver_sql(_HORIZON, {"scope": scope}).scalar_one())
+
+
+def pending_records(connection: Connection, scope: str) -> int:
+    """Return how many records the unfinished jobs of a scope still have to write."""
+    return int(connection.exec_driver_sql(_PENDING, {"scope": scope}).scalar_one())
+
+
+def failures(connection: Connection, scope: str, dataset: str, limit: int) -> list[dict[str, Any]]:
+    """Return the last jobs of a scope that failed or were tried again, newest first: job, type, state, code, detail."""
+    values = {"scope": scope, "dataset": dataset, "limit": limit}
+    return [
+        {"job": str(row.id), "type": row.type, "state": row.state, "code": row.code, "detail": row.detail}
+        for row in connection.exec_driver_sql(_FAILURES, values)
+    ]

@@ -1,0 +1,1 @@
+"""SQL of the search domain, one noun per file. Statements are constants; values are always bound."""

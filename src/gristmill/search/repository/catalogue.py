@@ -1,0 +1,122 @@
+"""SQL of the segment catalogue: which ranges of ``_id`` have an index, and in which state each is."""
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection
+
+_COLUMNS = "id, dataset_id, lo, hi, index_name, state, rows, job_id, built_at"
+_READY = "SELECT lo, hi FROM gristmill.segments WHERE dataset_id = %(dataset_id)s AND state = 'ready' ORDER BY lo"
+_ALL = f"SELECT {_COLUMNS} FROM gristmill.segments WHERE dataset_id = %(dataset_id)s ORDER BY lo, id"  # noqa: S608 - constants
+_INSERT = f"""
+WITH drawn AS (SELECT nextval(pg_get_serial_sequence('gristmill.segments', 'id')) AS id)
+INSERT INTO gristmill.segments (id, dataset_id, lo, hi, index_name, state, job_id)
+SELECT id, %(dataset_id)s, %(lo)s, %(hi)s, %(table)s || '__seg' || id, 'building', %(job_id)s FROM drawn
+RETURNING {_COLUMNS}
+"""  # noqa: S608 - constants
+_FINISH = """
+UPDATE gristmill.segments SET state = %(state)s, rows = %(rows)s, built_at = now()
+WHERE id = %(id)s AND state = 'building'
+"""
+_ABSORB = """
+UPDATE gristmill.segments s SET state = 'dropping' FROM gristmill.segments mine
+WHERE mine.id = %(id)s AND s.dataset_id = mine.dataset_id AND s.id <> mine.id AND s.state = 'ready'
+    AND s.lo >= mine.lo AND s.hi <= mine.hi
+"""
+# A rebuild ends here: everything that it built becomes ready at once, in place of everything that was.
+_REPLACE = """
+UPDATE gristmill.segments SET state = 'dropping'
+WHERE dataset_id = %(dataset_id)s AND state = 'ready' AND lo < %(end)s
+"""
+_SWAP = """
+UPDATE gristmill.segments SET state = 'ready'
+WHERE dataset_id = %(dataset_id)s AND state = 'built' AND job_id = %(job_id)s
+"""
+_RETIRE = """
+UPDATE gristmill.segments SET state = 'dropping'
+WHERE dataset_id = %(dataset_id)s AND state = 'ready' AND lo >= %(lo)s AND hi <= %(hi)s
+"""
+_GIVE_UP = "UPDATE gristmill.segments SET state = 'dropping' WHERE id = %(id)s AND state IN ('building', 'built')"
+_DELETE = "DELETE FROM gristmill.segments WHERE id = %(id)s"
+_DELETE_ALL = "DELETE FROM gristmill.segments WHERE dataset_id = %(dataset_id)s"
+_LEFTOVERS = "SELECT DISTINCT dataset_id FROM gristmill.segments WHERE state <> 'ready'"
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A row of the catalogue: the records with ``lo <= _id < hi``."""
+
+    id: int
+    dataset_id: uuid.UUID
+    lo: int
+    hi: int
+    index_name: str
+    state: str
+    rows: int
+    job_id: uuid.UUID | None = None
+    built_at: datetime | None = None
+
+
+def ready_ranges(connection: Connection, dataset_id: uuid.UUID) -> tuple[tuple[int, int], ...]:
+    """Return (lo, hi) of every ready segment, in order."""
+    rows = connection.exec_driver_sql(_READY, {"dataset_id": str(dataset_id)})
+    return tuple((row[0], row[1]) for row in rows)
+
+
+def all_segments(connection: Connection, dataset_id: uuid.UUID) -> list[Segment]:
+    rows = connection.exec_driver_sql(_ALL, {"dataset_id": str(dataset_id)})
+    return [_segment(row) for row in rows]
+
+
+def insert_building(
+    connection: Connection, dataset_id: uuid.UUID, table: str, lo: int, hi: int, job_id: uuid.UUID
+) -> Segment:
+    """Add a segment in the state ``building``; its index is named after the table and the segment's id."""
+    values = {"dataset_id": str(dataset_id), "table": table, "lo": lo, "hi": hi, "job_id": str(job_id)}
+    return _segment(connection.exec_driver_sql(_INSERT, values).one())
+
+
+def finish(connection: Connection, segment_id: int, rows: int) -> bool:
+    """Make the segment ready in place of those within its range; False if it is gone, with its dataset."""
+    connection.exec_driver_sql(_ABSORB, {"id": segment_id})
+    return bool(connection.exec_driver_sql(_FINISH, {"id": segment_id, "rows": rows, "state": "ready"}).rowcount)
+
+
+def finish_part(connection: Connection, segment_id: int, rows: int) -> bool:
+    """Note that the segment's index is complete and waits for the other parts of a rebuild; False if it is gone."""
+    return bool(connection.exec_driver_sql(_FINISH, {"id": segment_id, "rows": rows, "state": "built"}).rowcount)
+
+
+def swap(connection: Connection, dataset_id: uuid.UUID, job_id: uuid.UUID, end: int) -> int:
+    """Make what the job has built ready in place of every segment before ``end``; return how many became ready."""
+    connection.exec_driver_sql(_REPLACE, {"dataset_id": str(dataset_id), "end": end})
+    return connection.exec_driver_sql(_SWAP, {"dataset_id": str(dataset_id), "job_id": str(job_id)}).rowcount
+
+
+def retire(connection: Connection, dataset_id: uuid.UUID, lo: int, hi: int) -> None:
+    """Give up the ready segments within [lo, hi): their records are compared one by one from now on."""
+    connection.exec_driver_sql(_RETIRE, {"dataset_id": str(dataset_id), "lo": lo, "hi": hi})
+
+
+def give_up(connection: Connection, segment_id: int) -> None:
+    """Leave a segment that was not finished, and its index, to be removed by the next build."""
+    connection.exec_driver_sql(_GIVE_UP, {"id": segment_id})
+
+
+def delete(connection: Connection, segment_id: int) -> None:
+    connection.exec_driver_sql(_DELETE, {"id": segment_id})
+
+
+def delete_all(connection: Connection, dataset_id: uuid.UUID) -> None:
+    connection.exec_driver_sql(_DELETE_ALL, {"dataset_id": str(dataset_id)})
+
+
+def leftovers(connection: Connection) -> set[uuid.UUID]:
+    """Return the datasets with segments that are being built, or that wait to be removed."""
+    return {uuid.UUID(str(row[0])) for row in connection.exec_driver_sql(_LEFTOVERS)}
+
+
+def _segment(row: Any) -> Segment:
+    return Segment(row[0], uuid.UUID(str(row[1])), *row[2:])
