@@ -18,6 +18,7 @@ from gristmill.core.errors import Invalid
 from gristmill.datasets.contract import Contract, load_contract
 from gristmill.datasets.contract_parser import parse_contract
 from gristmill.datasets.pipeline import bind_pipeline
+from gristmill.datasets.types import TYPES
 from gristmill.records.columns import to_table
 from gristmill.transforms.registry import StepRegistry
 from gristmill.transforms.run import Transformed, number_outputs, run
@@ -121,8 +122,8 @@ class TestMap:
             step = {"op": "map", "column": "colour", "as": "made", "values": {"red": answer}}
             contract = contract_of(step, fields=[*FIELDS[:2], field])
             made = transformed(contract, [{"n": 0, "colour": "red"}, {"n": 1, "colour": "blue"}])
-            found = [TYPES[made_type].from_arrow(contract.field("made"), value) for value in made.table.column("made")]
-            assert found == [answer if type_ != "json" else '{"a":[1,null]}', None]
+            found = [TYPES[type_].from_arrow(contract.field("made"), value) for value in made.table.column("made")]
+            assert found == [answer, None]
 
 
 class TestFilter:
