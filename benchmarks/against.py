@@ -8,7 +8,7 @@ import json
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,25 @@ from benchmarks.figures import Row, show
 
 ROOT = Path(__file__).resolve().parents[1]
 OLD, NEW = "old", "new"
+
+
+# What is held against what: in words, (version, how its row begins), (the other), how many times it at least.
+_KEYED, _PLAIN = "small jobs over HTTP with an Idempotency-Key", "small jobs over HTTP without a key"
+CROSSED = (
+    ("small jobs with a key, by the old version's without one", (NEW, _KEYED), (OLD, _PLAIN), 0.95),
+    (
+        "PATCH by key on one dataset, by small jobs with a key",
+        (NEW, "PATCH by key on one dataset, 8"),
+        (NEW, _KEYED),
+        0.6,
+    ),
+    (
+        "DELETE by key on one dataset, by small jobs with a key",
+        (NEW, "DELETE by key on one dataset"),
+        (NEW, _KEYED),
+        0.6,
+    ),
+)
 
 
 class Side:
@@ -63,24 +82,51 @@ def compare(
     add: Callable[[str, Row], None], fail: Callable[[str, str], None],
 ) -> None:  # fmt: skip
     """Run every scenario ``rounds`` times on each side and add a row for each figure that both have."""
+    known: dict[tuple[str, str], float] = {}
     for scenario in scenarios:
         figures: dict[str, dict[str, list[float]]] = {side.name: {} for side in sides}
         rows: dict[str, dict[str, Any]] = {}
         for turn in range(rounds):
             # Old, new; new, old; and so on.
-            for side in sides if turn % 2 == 0 else reversed(sides):
-                say(f"{scenario}, turn {turn + 1} of {rounds}: {side.name}")
-                found = side.run(scenario)
+            for measured in sides if turn % 2 == 0 else reversed(sides):
+                say(f"{scenario}, turn {turn + 1} of {rounds}: {measured.name}")
+                found = measured.run(scenario)
                 if "failed" in found:
-                    fail(f"{scenario} ({side.name})", found["failed"])
+                    fail(f"{scenario} ({measured.name})", found["failed"])
                 for row in found.get("rows", []):
                     say(f"  {row['what'].strip()}: {row['measured']}")
                     rows[row["what"]] = row
                     if row["figure"] is not None:
-                        figures[side.name].setdefault(row["what"], []).append(row["figure"])
+                        figures[measured.name].setdefault(row["what"], []).append(row["figure"])
+        for version, found_figures in figures.items():
+            known |= {(version, what): statistics.median(values) for what, values in found_figures.items()}
         for what, row in rows.items():
             if all(what in figures[side.name] for side in sides):
                 add(scenario, pair(row, figures[OLD][what], figures[NEW][what]))
+
+    for row in crossed(known):
+        add("crossed", row)
+
+
+def crossed(known: dict[tuple[str, str], float]) -> Iterator[Row]:
+    """Yield the rows of ``CROSSED`` whose figures are known, by version and row."""
+    for what, above, below, least in CROSSED:
+        values = [
+            value
+            for version, begin in (above, below)
+            for (side, name), value in known.items()
+            if side == version and name.startswith(begin)
+        ]
+        if len(values) == 2 and values[1]:
+            ratio = values[0] / values[1]
+            yield Row(
+                what,
+                f"{show(values[0])} by {show(values[1])}: {show(ratio)} times",
+                f"≥ {least:g}",
+                ratio >= least,
+                {"ratio": ratio},
+                figure=ratio,
+            )
 
 
 def pair(row: dict[str, Any], old: Sequence[float], new: Sequence[float]) -> Row:

@@ -12,7 +12,7 @@ def upgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '10s'")
     op.execute("ALTER TABLE gristmill.further_scopes ADD COLUMN finished boolean NOT NULL DEFAULT false")
     op.execute("COMMENT ON COLUMN gristmill.further_scopes.finished IS 'the job has finished'")
-    op.execute("CREATE INDEX ix_further_scopes_live ON gristmill.further_scopes (scope) WHERE NOT finished")
+    op.execute("CREATE INDEX ix_further_scopes_live ON gristmill.further_scopes (scope, exclusive) WHERE NOT finished")
 
 
 def downgrade() -> None:

@@ -112,8 +112,8 @@ class TestRun:
 
     @pytest.mark.promise(8)
     def test_the_broker_loses_the_message(self, stack: FaultStack) -> None:
-        stack.system.kill("worker")
         run = Run(stack)
+        stack.system.kill("worker")
         run.submit()
         assert {chunk["state"] for chunk in run.chunks()} == {"sent"}
         stack.kill_broker()
@@ -128,6 +128,8 @@ class TestRun:
             stack.kill_postgres()
         stack.start_postgres()
         run.check()
+        # The first request over a connection of before finds out that it is dead, and is answered with 503.
+        eventually(lambda: _accepts(run), "the API has new connections")
 
     def test_one_is_cancelled_while_it_is_written(self, stack: FaultStack) -> None:
         run = Run(stack)
@@ -138,3 +140,9 @@ class TestRun:
         states = [stack.system.job(job_id)["state"] for job_id in run.jobs]
         assert states == [*STATES[:4], "cancelled", *STATES[5:]]
         assert {name: value for _, _, name, value in run.ledger.rows()} == {**TABLE, "b": 2}
+
+
+def _accepts(run: Run) -> bool:
+    """Say whether a write is accepted."""
+    answer = httpx.post(run.ledger.url, json=[{"name": "later", "value": 1}], timeout=60)
+    return answer.status_code == 202

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from tests.support.values import CASES
 
 from gristmill.core.database import Database
 from gristmill.datasets import ddl
@@ -13,19 +14,7 @@ from gristmill.datasets.contract_parser import alter_contract, parse_contract
 from gristmill.datasets.errors import TableBusy, TableExists
 from gristmill.datasets.types import TYPES
 
-EVERY_TYPE = {
-    "text": {},
-    "integer": {},
-    "float": {},
-    "decimal": {"precision": 10, "scale": 3},
-    "boolean": {},
-    "timestamp": {},
-    "date": {},
-    "uuid": {},
-    "json": {},
-    "vector": {"dimensions": 3},
-    "image": {},
-}
+EVERY_TYPE = {name: case.limits for name, case in CASES.items()} | {"decimal": {"precision": 10, "scale": 3}}
 CONTRACT = parse_contract(
     {
         "name": "order",  # a reserved word of SQL, and a fair name for a dataset
@@ -70,19 +59,7 @@ class TestCreate:
         create(database)
         found = columns(database, 'data."order"')
         kinds = {name.removeprefix("x_"): kind for name, (kind, _, _) in found.items() if name.startswith("x_")}
-        assert kinds == {
-            "text": "text",
-            "integer": "bigint",
-            "float": "double precision",
-            "decimal": "numeric(10,3)",
-            "boolean": "boolean",
-            "timestamp": "timestamp with time zone",
-            "date": "date",
-            "uuid": "uuid",
-            "json": "jsonb",
-            "vector": "vector(3)",
-            "image": "bytea",
-        }
+        assert kinds == {name: case.sql for name, case in CASES.items()} | {"decimal": "numeric(10,3)"}
         assert set(kinds) == set(TYPES)
         assert [name for name, (_, required, _) in found.items() if required] == ["id", "at", "_id", "_seq", "_ord"]
         # p: plain, in the row itself.
@@ -95,7 +72,7 @@ class TestCreate:
             "order__key": "btree (id)",
             "order__time": "btree (at, id)",
             "order__id": "btree (_id)",
-            "order__f13": 'btree ("select")',
+            f"order__f{len(CONTRACT.fields) - 1}": 'btree ("select")',
         }
         assert "UNIQUE" in found["order__key"]
 
@@ -174,7 +151,12 @@ class TestAlter:
         assert found["at"][1] is False
         assert found["new"] == ("timestamp with time zone", False, "p")
         assert found["v"][2] == "p"
-        assert sorted(indexes(database, "order")) == ["order__f14", "order__id", "order__key", "order__time"]
+        assert sorted(indexes(database, "order")) == [
+            f"order__f{len(CONTRACT.fields)}",
+            "order__id",
+            "order__key",
+            "order__time",
+        ]
         with database.autocommit() as connection:
             row = connection.exec_driver_sql('SELECT x_integer::text, x_decimal::text FROM data."order"').one()
         assert tuple(row) == ("9223372036854775807", "1.12500")

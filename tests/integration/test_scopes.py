@@ -130,7 +130,8 @@ class Mill:
                 if len(chunks) > 1 and random.random() < 0.2:
                     # One of the message is sent again meanwhile: it and what comes after it must not run from this one.
                     with self.database.transaction() as connection:
-                        unsend(connection, random.choice(chunks))
+                        lost = random.choice(chunks)
+                        unsend(connection, lost.job_id, lost.number, lost.dispatch)
                 for _ in range(random.choice([1, 1, 2])):
                     running.add(self.pool.submit(self.run, chunks))
             if not messages and not running and (limit <= 0 or not self.waiting()):

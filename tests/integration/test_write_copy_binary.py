@@ -89,7 +89,7 @@ def _shown(row: tuple[Any, ...]) -> tuple[Any, ...]:
 class TestEveryType:
     @given(data=st.data())
     @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-    def test_what_a_type_makes_of_its_values_is_what_postgres_stores(
+    def test_what_a_type_makes_of_its_values_is_what_postgres_stores_and_exports(
         self, database: Database, data: st.DataObject
     ) -> None:
         for name, case in CASES.items():
@@ -101,10 +101,15 @@ class TestEveryType:
                 table = pa.table({"x": kind.to_column(field, values)})
                 copy_table(connection, "COPY staged FROM STDIN (FORMAT binary)", table, [field])
                 stored = sa.type_coerce(sa.literal_column(f"x{kind.cast}"), kind.column(field))
-                found = connection.execute(sa.select(stored).select_from(sa.text("staged"))).scalars().all()
+                cell = sa.cast(kind.csv_cell(stored), sa.Text)
+                member = sa.func.json_build_array(kind.json_member(stored))
+                found = connection.execute(sa.select(stored, cell, member).select_from(sa.text("staged"))).all()
             assert len(found) == len(sent)
-            for value, got in zip(sent, found, strict=True):
+            for value, (got, in_csv, (in_json,)) in zip(sent, found, strict=True):
                 assert case.is_same(value, kind.to_json(got)), (name, value, got)
+                assert case.is_same(value, in_json), (name, value, in_json)
+                again = None if in_csv is None else kind.parse(field, kind.from_text(field, in_csv))
+                assert case.is_same(value, kind.to_json(again)), (name, value, in_csv)
 
 
 class TestCopyBinary:

@@ -18,9 +18,9 @@ class TypeCase:
     values: any of them. extremes: those that are known to break. sent: the JSON of a value as clients send it.
     shown: as it is read back, ``sent`` unless given. same: says whether (value, JSON that was read) are the same.
     few: awkward values for filters, none where nothing compares. ordered: whether they have an order.
-    limits: what a field has to say. fields: fields with limits, by the name of their kind. columns: Arrow columns for
-    each kind. good: a column of (value, null) for some kinds. arrow: accepted Arrow types. cells: CSV cells near
-    limits. examples: (limits, JSON text, canonical value or code).
+    limits: what a field has to say. sql: the type of its column then. fields: fields with limits, by the name of their
+    kind. columns: Arrow columns for each kind. good: a column of (value, null) for some kinds. arrow: accepted Arrow
+    types. cells: CSV cells near limits. examples: (limits, JSON text, canonical value or code).
     """
 
     values: st.SearchStrategy[Any]
@@ -30,6 +30,7 @@ class TypeCase:
     same: Callable[[Any, Any], bool] | None = None
     few: Sequence[Any] = ()
     ordered: bool = True
+    sql: str = ""
     limits: Json = field(default_factory=dict)
     fields: dict[str, Json] = field(default_factory=dict)
     columns: dict[str, list[Any]] = field(default_factory=dict)

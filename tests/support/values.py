@@ -62,6 +62,57 @@ def _float32_of(value: float) -> float:
     return float(struct.unpack("f", struct.pack("f", value))[0])
 
 
+NO_DURATIONS = [
+    "",
+    "P",
+    "PT",
+    "-P",
+    "P1DT",
+    "P1Y",
+    "P1M",
+    "PT1.5H",
+    "PT1.0000001S",
+    "PT1,5S",
+    "PT.5S",
+    "PT1.S",
+    "p1d",
+    "P1D ",
+    "P1D2H",
+    "PT1D",
+    "PT1M1H",
+    "P1D1W",
+    "--P1D",
+    "P-1D",
+    "1 day",
+    "PT\u0661S",
+    "P1D\n",
+]
+DURATIONS = [
+    *NO_DURATIONS, "P1D", "PT0S", "-PT0S", "P0W", "+P1WT1S", "PT1H2M3.004S", "PT01M", "-PT60.000001S", "-PT1M",
+    "P1DT0.5S", "P1DT0.500001S", "P106751991DT4H54.775807S", "-P106751991DT4H54.775808S", "P106751991DT4H54.775808S",
+    "P999999W", "P9999999DT99999999H9999999999M99999999999.999999S", "P99999999999999999999D",
+]  # fmt: skip
+
+
+_durations = [
+    *(arrays(NUMBERS | st.integers(-(10**11), 10**11), pa.duration(unit)) for unit in UNITS),
+    *(
+        arrays(_texts | st.sampled_from(DURATIONS), kind)
+        for kind in (pa.string(), pa.dictionary(pa.int8(), pa.string()))
+    ),
+]
+
+
+def duration_text(value: int) -> str:
+    """Return microseconds as a duration has to read back."""
+    parts = timedelta(microseconds=abs(value))
+    seconds = Decimal(parts.seconds % 60) + Decimal(parts.microseconds).scaleb(-6)
+    times = ((parts.seconds // 3600, "H"), (parts.seconds // 60 % 60, "M"), (f"{seconds.normalize():f}", "S"))
+    time = "".join(f"{number}{unit}" for number, unit in times if Decimal(number))
+    text = ("-P" if value < 0 else "P") + (f"{parts.days}D" if parts.days else "") + (f"T{time}" if time else "")
+    return text if value else "PT0S"
+
+
 CASES: dict[str, TypeCase] = {
     "text": TypeCase(
         TEXT,
@@ -69,6 +120,7 @@ CASES: dict[str, TypeCase] = {
             "", " ", '"', ",", "\n", "\r", "\r\n", "a\n\nb", "null", "\\", "\ufeff", "\U0010ffff", "e\u0301", LONGEST,
         ],
         few=["", "a", "A", "ab", "a%b", "a_b", "a\\b", "axb", "é", "e", "𝄞", "￿", "'; DROP", "%(x)s", ":x"],
+        sql="text",
         fields={"text": {"max_length": 4}},
         columns={"text": [arrays(_texts, kind) for kind in TEXTS]},
         good={"text": pa.array(["a", None])},
@@ -78,6 +130,7 @@ CASES: dict[str, TypeCase] = {
         NUMBERS,
         extremes=[2**53 + 1, -(2**53) - 1, 2**63 - 1, -(2**63), 0],
         few=[-(2**63), -1, 0, 1, 2**53 + 1, 2**63 - 1],
+        sql="bigint",
         fields={"integer": {}, "small integer": {"minimum": -5, "maximum": 300}},
         columns=dict.fromkeys(("integer", "small integer"), _integers),
         good={"integer": pa.array([1, None])},
@@ -88,6 +141,7 @@ CASES: dict[str, TypeCase] = {
         extremes=[-0.0, 5e-324, 1.7976931348623157e308, 0.1, 1e22, 2.0**53],
         same=same_float,
         few=[-1.5, 0.0, -0.0, 0.1, 5e-324, 1e308],
+        sql="double precision",
         fields={"float": {}, "small float": {"minimum": -1, "maximum": 1e10}},
         columns={
             "float": [
@@ -111,6 +165,7 @@ CASES: dict[str, TypeCase] = {
         extremes=[Decimal(text) for text in ("0", "0.00", "1.50", "9" * 38, "-0." + "0" * 37 + "1", "100")],
         sent=lambda value: format(value, "f"),
         few=[Decimal("-9999.99"), Decimal("0.00"), Decimal("0.10"), Decimal(12)],
+        sql="numeric",
         fields={
             "decimal": {},
             "money": {"precision": 6, "scale": 2},
@@ -127,6 +182,7 @@ CASES: dict[str, TypeCase] = {
         extremes=[True, False],
         few=[True, False],
         ordered=False,
+        sql="boolean",
         fields={"boolean": {}},
         columns={"boolean": [arrays(st.booleans(), pa.bool_())]},
         good={"boolean": pa.array([True, None])},
@@ -143,6 +199,7 @@ CASES: dict[str, TypeCase] = {
         sent=lambda value: value.isoformat(),
         shown=lambda value: value.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z",
         few=[datetime(year, 1, 1, 0, 0, 0, 1, UTC) for year in (1, 2026, 9999)],
+        sql="timestamp with time zone",
         fields={
             "timestamp": {},
             "late timestamp": {"minimum": "2026-01-31T12:00:00Z", "maximum": "2026-06-30T12:00:00+02:00"},
@@ -164,15 +221,45 @@ CASES: dict[str, TypeCase] = {
         extremes=[dt.date(1, 1, 1), dt.date(9999, 12, 31), dt.date(2024, 2, 29)],
         sent=str,
         few=[dt.date(1, 1, 1), dt.date(2026, 1, 31), dt.date(9999, 12, 31)],
+        sql="date",
         fields={"date": {}, "late date": {"minimum": "2026-01-31", "maximum": "2026-03-01"}},
         columns=dict.fromkeys(("date", "late date"), _dates),
         good={"late date": pa.array([dt.date(2026, 2, 1), None])},
         arrow=[pa.date32(), pa.date64(), pa.string()],
     ),
+    "duration": TypeCase(
+        NUMBERS | st.integers(-(10**6), 10**6) | st.integers(-(10**5), 10**5).map(lambda value: value * 10**6),
+        extremes=[0, 1, -1, 2**63 - 1, -(2**63), 86_400 * 10**6, 3_600 * 10**6, 60 * 10**6, 59_999_999],
+        sent=duration_text,
+        few=[-(2**63), -1, 0, 60 * 10**6, 86_400 * 10**6, 2**63 - 1],
+        sql="bigint",
+        fields={"duration": {}, "short duration": {"minimum": "-PT1M", "maximum": "P1DT0.5S"}},
+        columns=dict.fromkeys(("duration", "short duration"), _durations),
+        good={"duration": pa.array([1000, None], pa.duration("ns")), "short duration": pa.array(["PT1M", None])},
+        arrow=[pa.duration("s"), pa.duration("ns"), pa.string()],
+        cells=DURATIONS,
+        examples=[
+            ({}, '"P1DT2H3M4.5S"', 93_784_500_000),
+            ({}, '"PT60S"', 60_000_000),
+            ({}, '"PT1M"', 60_000_000),
+            ({}, '"-P1W2D"', -777_600_000_000),
+            ({}, '"+PT0.000001S"', 1),
+            ({}, '"-PT0S"', 0),
+            ({}, '"P106751991DT4H54.775807S"', 2**63 - 1),
+            ({}, '"-P106751991DT4H54.775808S"', -(2**63)),
+            ({}, '"P106751991DT4H54.775808S"', "out_of_range"),
+            ({}, '"P999999999999999999999D"', "out_of_range"),
+            *(({}, json.dumps(text), "not_a_duration") for text in NO_DURATIONS),
+            ({}, "60", "wrong_type"),
+            ({"minimum": "PT1S", "maximum": "PT1M"}, '"PT60S"', 60_000_000),
+            ({"minimum": "PT1S", "maximum": "PT1M"}, '"PT61S"', "out_of_range"),
+        ],
+    ),
     "uuid": TypeCase(
         st.uuids(),
         sent=str,
         few=[uuid.UUID(int=0), uuid.UUID(int=2**127), uuid.UUID(int=2**128 - 1)],
+        sql="uuid",
         fields={"uuid": {}},
         columns={
             "uuid": [arrays(st.binary(min_size=16, max_size=16), pa.binary(16)), arrays(_texts, pa.large_string())]
@@ -186,6 +273,7 @@ CASES: dict[str, TypeCase] = {
             [], {}, "", "null", 0, False, [None], {"": {"a": [1, 2**63, -1.5, "\U0001f33e"]}}, 10**300, 1e300, 0.1,
         ],
         same=same_tree,
+        sql="jsonb",
         fields={"json": {}},
         columns={"json": [arrays(_texts, kind) for kind in TEXTS]},
         good={"json": pa.array(['{"a":[1.5]}', None])},
@@ -196,6 +284,7 @@ CASES: dict[str, TypeCase] = {
         extremes=[[0.0, -0.0, 1.5], [3.4028234663852886e38, -1e-45, 0.1]],
         same=lambda value, got: [_float32_of(number) for number in got] == [_float32_of(number) for number in value],
         limits={"dimensions": 3},
+        sql="vector(3)",
         fields={"vector": {"dimensions": 2}},
         columns={
             "vector": [
@@ -214,6 +303,7 @@ CASES: dict[str, TypeCase] = {
         st.binary(max_size=20).map(lambda data: PNG + data),
         extremes=[PNG, b"GIF89a" + bytes(range(256)) * 300],
         sent=lambda value: base64.b64encode(value).decode(),
+        sql="bytea",
         fields={"image": {"max_bytes": 20}},
         columns={
             "image": [

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from benchmarks import COMPARED, SCENARIOS
-from benchmarks.against import interpreter, pair
+from benchmarks.against import NEW, OLD, crossed, interpreter, pair
 from benchmarks.as_client import NUMBER, RECORD, sent
 from benchmarks.exact import recall
 from benchmarks.load import Plan
@@ -117,6 +117,19 @@ class TestAgainst:
         found = pair(row, [100.0, 300.0, 110.0], [220.0, 200.0])
         assert (found.values["old"], found.values["new"], found.figure) == (110.0, 210.0, 210 / 110)
         assert found.measured.startswith("old 110, new 210: 1.91 times")
+
+    def test_figures_of_this_version_are_held_against_others(self) -> None:
+        keyed, plain = (
+            "small jobs over HTTP with an Idempotency-Key, as sent: 3 s",
+            "small jobs over HTTP without a key: 3 s",
+        )
+        known = {
+            (OLD, keyed): 100.0, (OLD, plain): 200.0, (NEW, keyed): 210.0, (NEW, plain): 220.0,
+            (NEW, "PATCH by key on one dataset, 8 connections"): 105.0,
+            (NEW, "PATCH by key on one dataset, each waited for by 8 clients"): 50.0,
+        }  # fmt: skip
+        rows = list(crossed(known))
+        assert [(row.figure, row.met) for row in rows] == [(1.05, True), (0.5, False)]
 
     def test_a_checkout_that_was_not_set_up_is_named(self, tmp_path: Path) -> None:
         with pytest.raises(FileNotFoundError, match="make setup"):

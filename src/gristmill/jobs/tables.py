@@ -99,7 +99,12 @@ further_scopes = sa.Table(
     sa.Column("finished", sa.Boolean, nullable=False, server_default=sa.text("false"), comment="the job has finished"),
 )
 sa.Index("ix_further_scopes_scope", further_scopes.c.scope)
-sa.Index("ix_further_scopes_live", further_scopes.c.scope, postgresql_where=sa.text("NOT finished"))
+sa.Index(
+    "ix_further_scopes_live",
+    further_scopes.c.scope,
+    further_scopes.c.exclusive,
+    postgresql_where=sa.text("NOT finished"),
+)
 
 chunks = sa.Table(
     "chunks",

@@ -37,7 +37,7 @@ _ANSWER_SECONDS = 1.0
 # What has just been waited for answers more slowly than that while a busy machine starts the rest.
 _STARTED_SECONDS = 10.0
 # Processes whose supervisor is gone have their database and broker no longer either: there is nothing to finish.
-_LEFTOVER_SECONDS = 2.0
+_LEFTOVER_SECONDS = 1.0
 # What small jobs need starts while the broker boots; the rest must not take the processors from it.
 _FIRST = ("api", "dispatcher", "worker")
 # A child that had to be started more often while it was waited for will not come up.

@@ -40,9 +40,8 @@ class FieldType(ABC):
     limits: members of a FieldSpec that apply to this type alone. bounded: minimum and maximum apply, too.
     operators: what ``where`` takes. may_be_key: fit for keys; such a type is comparable. is_time: may be a time field.
     becomes: names of the types that a field of this type may be changed to. takes: names of the types that a step may
-    make for a field of this type, besides it. embeddable: text for embedders and words.
-    cell_is_json: in CSV the value is JSON text. nests: values
-    may nest to any depth. codes: the stable codes of this type for error types of pydantic.
+    make for a field of this type, besides it. embeddable: text for embedders and words. cell_is_json: in CSV the value
+    is JSON text. nests: values may nest to any depth. codes: the stable codes of this type for error types of pydantic.
     extension: the canonical Arrow extension that is accepted, or None. cast: turns a staged value into a stored one.
     cutoff: SQL of the value before which records are too old after ``%(keep)s``, of time types.
     """

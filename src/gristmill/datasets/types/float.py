@@ -71,7 +71,9 @@ class Float(FieldType):
     def json_member(self, column: Expression) -> Expression:
         # The number -0 is an integer in JSON, which has no negative zero.
         negative_zero = sa.and_(column == 0, sa.cast(column, sa.Text) == "-0")
-        return sa.case((negative_zero, sa.cast("-0.0", postgresql.JSON)), else_=sa.func.to_json(column))
+        return sa.case(
+            (negative_zero, sa.cast(sa.literal("-0.0", sa.Text), postgresql.JSON)), else_=sa.func.to_json(column)
+        )
 
 
 TYPE = Float()
