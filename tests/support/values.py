@@ -62,6 +62,57 @@ def _float32_of(value: float) -> float:
     return float(struct.unpack("f", struct.pack("f", value))[0])
 
 
+NO_DURATIONS = [
+    "",
+    "P",
+    "PT",
+    "-P",
+    "P1DT",
+    "P1Y",
+    "P1M",
+    "PT1.5H",
+    "PT1.0000001S",
+    "PT1,5S",
+    "PT.5S",
+    "PT1.S",
+    "p1d",
+    "P1D ",
+    "P1D2H",
+    "PT1D",
+    "PT1M1H",
+    "P1D1W",
+    "--P1D",
+    "P-1D",
+    "1 day",
+    "PT\u0661S",
+    "P1D\n",
+]
+DURATIONS = [
+    *NO_DURATIONS, "P1D", "PT0S", "-PT0S", "P0W", "+P1WT1S", "PT1H2M3.004S", "PT01M", "-PT60.000001S", "-PT1M",
+    "P1DT0.5S", "P1DT0.500001S", "P106751991DT4H54.775807S", "-P106751991DT4H54.775808S", "P106751991DT4H54.775808S",
+    "P999999W", "P9999999DT99999999H9999999999M99999999999.999999S", "P99999999999999999999D",
+]  # fmt: skip
+
+
+_durations = [
+    *(arrays(NUMBERS | st.integers(-(10**11), 10**11), pa.duration(unit)) for unit in UNITS),
+    *(
+        arrays(_texts | st.sampled_from(DURATIONS), kind)
+        for kind in (pa.string(), pa.dictionary(pa.int8(), pa.string()))
+    ),
+]
+
+
+def duration_text(value: int) -> str:
+    """Return microseconds as a duration has to read back."""
+    parts = timedelta(microseconds=abs(value))
+    seconds = Decimal(parts.seconds % 60) + Decimal(parts.microseconds).scaleb(-6)
+    times = ((parts.seconds // 3600, "H"), (parts.seconds // 60 % 60, "M"), (f"{seconds.normalize():f}", "S"))
+    time = "".join(f"{number}{unit}" for number, unit in times if Decimal(number))
+    text = ("-P" if value < 0 else "P") + (f"{parts.days}D" if parts.days else "") + (f"T{time}" if time else "")
+    return text if value else "PT0S"
+
+
 CASES: dict[str, TypeCase] = {
     "text": TypeCase(
         TEXT,
@@ -174,6 +225,34 @@ CASES: dict[str, TypeCase] = {
         columns=dict.fromkeys(("date", "late date"), _dates),
         good={"late date": pa.array([dt.date(2026, 2, 1), None])},
         arrow=[pa.date32(), pa.date64(), pa.string()],
+    ),
+    "duration": TypeCase(
+        NUMBERS | st.integers(-(10**6), 10**6) | st.integers(-(10**5), 10**5).map(lambda value: value * 10**6),
+        extremes=[0, 1, -1, 2**63 - 1, -(2**63), 86_400 * 10**6, 3_600 * 10**6, 60 * 10**6, 59_999_999],
+        sent=duration_text,
+        few=[-(2**63), -1, 0, 60 * 10**6, 86_400 * 10**6, 2**63 - 1],
+        sql="bigint",
+        fields={"duration": {}, "short duration": {"minimum": "-PT1M", "maximum": "P1DT0.5S"}},
+        columns=dict.fromkeys(("duration", "short duration"), _durations),
+        good={"duration": pa.array([1000, None], pa.duration("ns")), "short duration": pa.array(["PT1M", None])},
+        arrow=[pa.duration("s"), pa.duration("ns"), pa.string()],
+        cells=DURATIONS,
+        examples=[
+            ({}, '"P1DT2H3M4.5S"', 93_784_500_000),
+            ({}, '"PT60S"', 60_000_000),
+            ({}, '"PT1M"', 60_000_000),
+            ({}, '"-P1W2D"', -777_600_000_000),
+            ({}, '"+PT0.000001S"', 1),
+            ({}, '"-PT0S"', 0),
+            ({}, '"P106751991DT4H54.775807S"', 2**63 - 1),
+            ({}, '"-P106751991DT4H54.775808S"', -(2**63)),
+            ({}, '"P106751991DT4H54.775808S"', "out_of_range"),
+            ({}, '"P999999999999999999999D"', "out_of_range"),
+            *(({}, json.dumps(text), "not_a_duration") for text in NO_DURATIONS),
+            ({}, "60", "wrong_type"),
+            ({"minimum": "PT1S", "maximum": "PT1M"}, '"PT60S"', 60_000_000),
+            ({"minimum": "PT1S", "maximum": "PT1M"}, '"PT61S"', "out_of_range"),
+        ],
     ),
     "uuid": TypeCase(
         st.uuids(),

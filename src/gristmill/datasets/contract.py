@@ -15,6 +15,7 @@ TypeName = Literal[
     "boolean",
     "timestamp",
     "date",
+    "duration",
     "uuid",
     "json",
     "vector",
