@@ -151,12 +151,8 @@ class TestAlter:
         assert found["at"][1] is False
         assert found["new"] == ("timestamp with time zone", False, "p")
         assert found["v"][2] == "p"
-        assert sorted(indexes(database, "order")) == [
-            f"order__f{len(CONTRACT.fields)}",
-            "order__id",
-            "order__key",
-            "order__time",
-        ]
+        added = f"order__f{len(CONTRACT.fields)}"
+        assert sorted(indexes(database, "order")) == [added, "order__id", "order__key", "order__time"]
         with database.autocommit() as connection:
             row = connection.exec_driver_sql('SELECT x_integer::text, x_decimal::text FROM data."order"').one()
         assert tuple(row) == ("9223372036854775807", "1.12500")

@@ -91,6 +91,8 @@ class TestCells:
     @example(b'1,a"b\n2,"c\n')
     @example(b'1,""""\n2,"""a"""\n')
     @example(b'1,"a"b\n')
+    @example(b'"",')
+    @example(b'1,a\n"x",')
     @example(b"1,a\r\r\n2,b")
     @example(b"1,a\r2,b\n")
     def test_any_bytes_are_split_into_the_rows_that_the_reader_of_rows_sees(self, body: bytes) -> None:

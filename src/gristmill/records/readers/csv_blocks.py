@@ -138,6 +138,9 @@ def _is_odd(raw: bytes) -> bool:
 
 def _parse(raw: bytes, names: list[str]) -> pa.Table | None:
     """Return the cells as columns of text, null where empty and not quoted; None if Arrow refuses the block."""
+    if not raw.endswith(b"\n"):
+        # Arrow takes an empty cell at the very end for a quoted one if the cell before it is quoted.
+        raw += b"\n"
     try:
         return arrow_csv.read_csv(
             pa.BufferReader(raw),
