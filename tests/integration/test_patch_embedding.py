@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tests.support.in_process import InProcess
 from tests.support.servers import add_database
-from tests.support.steps import JOIN, STEPS
+from tests.support.steps import PAIR, STEPS
 
 from gristmill.bootstrap.registry import build_registry
 from gristmill.bootstrap.worker import build_executor
@@ -21,7 +21,7 @@ CONTRACT = {"fields": FIELDS, "key": ["k"], "embedding": {"from": ["a", "b"], "e
 JOINED = {
     "fields": [*FIELDS, COMPUTED],
     "key": ["k"],
-    "pipeline": [JOIN],
+    "pipeline": [PAIR],
     "embedding": {"from": ["pair", "c"], "embedder": "hashing"},
 }
 Record = dict[str, Any]

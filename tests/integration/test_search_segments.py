@@ -301,9 +301,8 @@ class TestSealer:
         for _ in range(10):
             submitted += sealer.run()
             with database.transaction() as connection:
-                connection.exec_driver_sql(
-                    "UPDATE gristmill.jobs SET state = 'failed', finished_at = now() WHERE type = 'index.build'"
-                )
+                for change in ("state = 'running' WHERE state = 'queued'", "state = 'failed', finished_at = now()"):
+                    connection.exec_driver_sql(f"UPDATE gristmill.jobs SET {change}")
         assert submitted == 2
 
     def test_a_dropped_table_is_passed_over(self, database: Database, dataset: Dataset) -> None:

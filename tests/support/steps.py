@@ -12,7 +12,7 @@ from gristmill.transforms.spec import Output, Parameters, StepContext, StepKind
 
 DOUBLE = {"op": "double"}
 # The field pair becomes the texts a and b with a blank between them.
-JOIN = {"op": "join"}
+PAIR = {"op": "pair"}
 
 
 def _double(frame: Any, _context: StepContext) -> Output:
@@ -31,18 +31,18 @@ _KIND = StepKind(
 )
 
 
-def _join(frame: Any, _context: StepContext) -> Output:
+def _pair(frame: Any, _context: StepContext) -> Output:
     joined = pc.binary_join_element_wise(column_of(frame, "a"), column_of(frame, "b"), " ")
     return Output(set_column(frame, "pair", joined))
 
 
-_JOIN = StepKind(
-    "join",
+_PAIR = StepKind(
+    "pair",
     Parameters,
     schema=lambda _parameters, columns, types: {**columns, "pair": types.column("pair", "text")},
-    make=lambda *_: _join,
+    make=lambda *_: _pair,
     reads=lambda _: frozenset("ab"),
     writes=lambda _: frozenset({"pair"}),
 )
 _known = build_steps()
-STEPS = StepRegistry([kind for name in _known.names() if (kind := _known.get(name)) is not None] + [_KIND, _JOIN])
+STEPS = StepRegistry([kind for name in _known.names() if (kind := _known.get(name)) is not None] + [_KIND, _PAIR])
