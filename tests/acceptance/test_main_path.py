@@ -110,7 +110,7 @@ class TestSubmit:
         assert job["done"] is (job["state"] == "succeeded")
         job = eventually(lambda: (now := rest.http.get(job["links"]["self"]).json())["done"] and now, "the job is done")
         assert (job["state"], job["progress"], job["error"]) == ("succeeded", 1.0, None)
-        assert job["record_counts"] == {"total": 1, "succeeded": 1, "rejected": 0, "superseded": 0}
+        assert job["record_counts"] == {"total": 1, "succeeded": 1, "rejected": 0, "superseded": 0, "dropped": 0}
         assert job["created_at"] <= job["started_at"] <= job["finished_at"]
         found = rest.http.get(rest.record(name, ["a", moment(0)]))
         assert found.json() == {"sensor": "a", "at": moment(0), "value": 1.0}
@@ -125,7 +125,7 @@ class TestSubmit:
         name = rest.create(NOTES)
         records = [{"id": "a", "year": 1}, {"id": "b", "year": 2}, {"id": "a", "year": 3}, {"id": "a", "year": 4}]
         job = rest.store(name, records)
-        assert job["record_counts"] == {"total": 4, "succeeded": 2, "rejected": 0, "superseded": 2}
+        assert job["record_counts"] == {"total": 4, "succeeded": 2, "rejected": 0, "superseded": 2, "dropped": 0}
         assert [(row["id"], row["year"]) for row in rest.rows(name)] == [("a", 4), ("b", 2)]
 
     def test_validate_stores_nothing(self, rest: Rest, notes: str) -> None:

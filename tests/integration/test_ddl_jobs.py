@@ -15,6 +15,7 @@ from gristmill.core.database import Database
 from gristmill.core.errors import Invalid, Malformed
 from gristmill.datasets import ddl
 from gristmill.datasets.errors import ChangeFailed, DatasetExists, DatasetFailed, TableBusy, UnknownDataset
+from gristmill.datasets.extensions import DatasetExtension
 from gristmill.datasets.tasks import CreateHandler, DropHandler
 from gristmill.jobs.errors import IdempotencyKeyReused, JobDropped
 from gristmill.jobs.repository import dispatch
@@ -291,7 +292,7 @@ class TestDrop:
         registry = jobs.registry
         for handler in registry:
             if isinstance(handler, CreateHandler | DropHandler):
-                handler._drop_hooks = [hook]
+                handler._extensions = [DatasetExtension(name="told", on_drop=hook)]
         jobs.service.create(BODY, ME)
         jobs.service.drop("readings", ME)
         jobs.run()

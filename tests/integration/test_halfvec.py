@@ -14,6 +14,7 @@ from gristmill.core.errors import Invalid
 from gristmill.datasets.contract_parser import Contract, parse_contract
 from gristmill.datasets.ddl import create_table, plain_columns
 from gristmill.datasets.types import TYPES
+from gristmill.datasets.types.matrices import vector_column
 from gristmill.records.apply import upsert as write
 from gristmill.records.apply.upsert import Part, upsert
 from gristmill.records.changes import repository
@@ -40,9 +41,10 @@ def _create(database: Database, **options: Any) -> Contract:
 
 def _write(database: Database, contract: Contract, vectors: list[Any], seq: int = 1) -> None:
     rows = [validator_of(contract).validate_python({"k": k, "_embedding": v}) for k, v in enumerate(vectors)]
-    payload = encode(as_stored(contract, to_table(contract, rows)) if seq % 2 else to_table(contract, rows))
+    table = to_table(contract.input_columns, rows)
+    payload = encode(as_stored(contract, table) if seq % 2 else table)
     with database.transaction() as connection:
-        upsert(connection, contract, [Part(decode(payload), None, seq, 0)])
+        upsert(connection, contract, [Part(decode(payload), seq, 0)])
 
 
 def _stored(database: Database, contract: Contract) -> list[Any]:
@@ -81,7 +83,8 @@ class TestWriting:
         vectors = np.array([[0.1, 0.2, 0.3], [np.nan] * 3], np.float32)
         with database.transaction() as connection:
             create_table(connection, made, uuid.uuid4())
-            upsert(connection, made, [Part(to_table(made, rows), vectors, 1, 0)])
+            table = to_table(made.input_columns, rows).append_column("_embedding", vector_column(vectors, 3))
+            upsert(connection, made, [Part(table, 1, 0)])
         assert _stored(database, made) == [_rounded(vectors[0]), None]
 
 

@@ -55,6 +55,7 @@ class TestPlanReport:
     def test_failures_are_shown(self, rest: Rest) -> None:
         assert IndexScheduler(rest.gristmill.database, BuildSettings(seal_rows=1000)).run() == 1
         with rest.gristmill.database.transaction() as connection:
+            connection.exec_driver_sql("UPDATE gristmill.jobs SET state = 'running' WHERE type = 'index.build'")
             connection.exec_driver_sql(
                 "UPDATE gristmill.jobs SET state = 'failed', finished_at = now(),"
                 """ error = '{"code": "index_build_interrupted", "detail": "a lock was not had"}'"""

@@ -1,4 +1,4 @@
-"""A patched record is embedded from its fields as they end up, and nothing is locked while that is done."""
+"""A patched record is computed and embedded from its fields as they end up, and nothing is locked meanwhile."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from tests.support.in_process import InProcess
 from tests.support.servers import add_database
+from tests.support.steps import JOIN, STEPS
 
 from gristmill.bootstrap.registry import build_registry
 from gristmill.bootstrap.worker import build_executor
@@ -14,7 +15,15 @@ from gristmill.jobs.repository.dispatch import mark_sent
 from gristmill.records.changes.tasks import PATCH
 
 FIELDS = [{"name": "k", "type": "text", "required": True}, *({"name": name, "type": "text"} for name in "abc")]
+COMPUTED = {"name": "pair", "type": "text", "computed": True}
 CONTRACT = {"fields": FIELDS, "key": ["k"], "embedding": {"from": ["a", "b"], "embedder": "hashing"}}
+# Embedded from a field that a step makes of two others.
+JOINED = {
+    "fields": [*FIELDS, COMPUTED],
+    "key": ["k"],
+    "pipeline": [JOIN],
+    "embedding": {"from": ["pair", "c"], "embedder": "hashing"},
+}
 Record = dict[str, Any]
 
 
@@ -27,19 +36,19 @@ class Spy:
         self.before: Callable[[], object] = lambda: None
 
     def embed_record(self, contract: Any, dataset: Any, record: Record) -> Any:
-        self.seen.append({name: record[name] for name in "ab"})
+        self.seen.append({name: record[name] for name in contract.embedding.from_})
         self.before()
         return self.step.embed_record(contract, dataset, record)
 
 
 class Patches:
-    def __init__(self, app: InProcess) -> None:
+    def __init__(self, app: InProcess, contract: Record = CONTRACT) -> None:
         registry = build_registry(app.gristmill)
         handler: Any = registry.get(PATCH)
         self.app = app
         self.spy = handler._embedding = Spy(handler._embedding)
         app.executor = build_executor(app.gristmill, registry)
-        self.name = app.dataset(CONTRACT)
+        self.name = app.dataset(contract)
         app.job(app.post(self.name, [{"k": "1", "a": "old a", "b": "old b"}]))
 
     def patch(self, **changes: Any) -> Any:
@@ -61,10 +70,12 @@ class Patches:
 
 @pytest.fixture(scope="module")
 def app() -> Iterator[InProcess]:
-    url = add_database(os.environ["GRISTMILL_TEST_POSTGRES"], os.environ["GRISTMILL_TEST_TEMPLATE"])
-    found = InProcess(url, jobs_retry_base=0.001, jobs_retry_max=0.001)
-    yield found
-    found.gristmill.database.close()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("gristmill.bootstrap.shared.build_steps", lambda: STEPS)
+        url = add_database(os.environ["GRISTMILL_TEST_POSTGRES"], os.environ["GRISTMILL_TEST_TEMPLATE"])
+        found = InProcess(url, jobs_retry_base=0.001, jobs_retry_max=0.001)
+        yield found
+        found.gristmill.database.close()
 
 
 @pytest.fixture
@@ -149,3 +160,41 @@ class TestMeanwhile:
         assert patches.app.executor.run_all([(one.job_id, one.number, one.dispatch) for one in sent]) == "4 done"
         patches.check(a="last a", b="new b", c="c")
         assert patches.spy.seen[-1] == {"a": "last a", "b": "new b"}
+
+
+class TestComputed:
+    """The embedding reads ``pair``, which a step makes of ``a`` and ``b``."""
+
+    @pytest.fixture
+    def joined(self, app: InProcess) -> Patches:
+        return Patches(app, JOINED)
+
+    def test_it_is_made_of_the_change_and_of_what_is_stored_and_then_embedded(self, joined: Patches) -> None:
+        assert joined.app.job(joined.patch(b="new b"))["state"] == "succeeded"
+        assert joined.spy.seen == [{"pair": "old a new b", "c": None}]
+        assert joined.query(f"SELECT pair FROM data.{joined.name}") == [{"pair": "old a new b"}]
+        joined.check(a="old a", b="new b")
+
+    def test_what_it_is_made_of_changed_meanwhile(self, joined: Patches) -> None:
+        def change() -> None:
+            if len(joined.spy.seen) == 1:
+                joined.query(f"UPDATE data.{joined.name} SET a = 'changed'")
+
+        joined.spy.before = change
+        assert joined.app.job(joined.patch(b="new b"))["state"] == "succeeded"
+        assert [seen["pair"] for seen in joined.spy.seen] == ["old a new b", "changed new b"]
+        assert joined.query(f"SELECT pair FROM data.{joined.name}") == [{"pair": "changed new b"}]
+        joined.check(a="changed", b="new b")
+
+    def test_a_field_beside_it_is_embedded_with_it_as_it_is_stored(self, joined: Patches) -> None:
+        assert joined.app.job(joined.patch(c="new c"))["state"] == "succeeded"
+        assert joined.spy.seen == [{"pair": "old a old b", "c": "new c"}]
+
+    def test_patches_in_one_message_see_each_other(self, joined: Patches) -> None:
+        answers = [joined.patch(a="new a"), joined.patch(b="new b"), joined.patch(c="new c")]
+        with joined.app.gristmill.database.transaction() as connection:
+            sent = mark_sent(connection, "default", 100, 32)
+        assert len(sent) == len(answers)
+        assert joined.app.executor.run_all([(one.job_id, one.number, one.dispatch) for one in sent]) == "3 done"
+        assert joined.query(f"SELECT pair FROM data.{joined.name}") == [{"pair": "new a new b"}]
+        joined.check(a="new a", b="new b", c="new c")

@@ -106,7 +106,7 @@ class TestQuarantine:
         name = app.dataset(PARTS)
         job = submit(app, name, BODIES[kind], kind)
         assert job["state"] == "succeeded"
-        assert job["record_counts"] == {"total": 5, "succeeded": 3, "rejected": 2, "superseded": 0}
+        assert job["record_counts"] == {"total": 5, "succeeded": 3, "rejected": 2, "superseded": 0, "dropped": 0}
         assert kept(app, name) == [("a", 1), ("c", 3), ("e", 5)]
         first, second = rejects(app, job)
         assert (first["record"], second["record"]) == (1, 3)
@@ -136,7 +136,7 @@ class TestQuarantine:
         name = app.dataset(PARTS)
         job = submit(app, name, b'{"n":1}\n{"n":2}', "application/x-ndjson")
         assert job["state"] == "succeeded"
-        assert job["record_counts"] == {"total": 2, "succeeded": 0, "rejected": 2, "superseded": 0}
+        assert job["record_counts"] == {"total": 2, "succeeded": 0, "rejected": 2, "superseded": 0, "dropped": 0}
         assert len(rejects(app, job)) == 2
 
     def test_a_body_without_errors_leaves_no_rejects(self, app: InProcess) -> None:

@@ -113,8 +113,12 @@ class TestKeeper:
         """End the job as if it had measured."""
         with database.transaction() as connection:
             store_recall(connection, dataset.id, dataset.name, Recall(1.0, 10, 10), 1.0)
-            connection.exec_driver_sql("UPDATE gristmill.jobs SET state = 'succeeded', finished_at = now()")
-            connection.exec_driver_sql("UPDATE gristmill.chunks SET state = 'done'")
+            running = "UPDATE gristmill.jobs SET state = 'running' WHERE state = 'queued'"
+            ended = "UPDATE gristmill.jobs SET state = 'succeeded', finished_at = now() WHERE state = 'running'"
+            for statement in (running, ended):
+                connection.exec_driver_sql(statement)
+            for state in ("sent", "running", "done"):
+                connection.exec_driver_sql("UPDATE gristmill.chunks SET state = %s WHERE state <> 'done'", (state,))
 
     def test_never_without_segments_or_when_it_is_turned_off(self, database: Database, dataset: Dataset) -> None:
         fill(database, dataset, 500)

@@ -13,6 +13,8 @@ from gristmill.datasets import ddl
 from gristmill.datasets.contract_parser import parse_contract
 from gristmill.datasets.types import TYPES
 from gristmill.datasets.where import compile_where
+from gristmill.datasets.where_columns import compile_columns
+from gristmill.records.columns import to_table
 
 _LIMITS: dict[str, dict[str, Any]] = {
     "integer": {"filterable": True},
@@ -124,6 +126,15 @@ def _check(database: Database, rows: list[dict[str, Any]], filters: list[dict[st
             expected = [n for n, row in enumerate(rows) if _matches(where, row) is True]
             assert list(connection.execute(query).scalars()) == expected, where
         transaction.rollback()
+    _check_columns(rows, filters)
+
+
+def _check_columns(rows: list[dict[str, Any]], filters: list[dict[str, Any]]) -> None:
+    """The same filters over Arrow columns, which pipelines use, find the same rows."""
+    table = to_table(CONTRACT.input_columns, rows)
+    for where in filters:
+        expected = [_matches(where, row) is True for row in rows]
+        assert compile_columns(where, CONTRACT.fields)(table).tolist() == expected, where
 
 
 def test_every_comparison_with_every_value_selects_what_it_says(database: Database) -> None:

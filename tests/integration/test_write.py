@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from gristmill.core.database import Database
 from gristmill.datasets.contract_parser import Contract, parse_contract
 from gristmill.datasets.ddl import MAX_PLAIN_DIMENSIONS, apply_alter, create_table, plain_columns
+from gristmill.datasets.types.matrices import vector_column
 from gristmill.records.apply import upsert as write
 from gristmill.records.apply.upsert import Part, WriteCounts, upsert
 from gristmill.records.changes import repository
@@ -45,10 +46,13 @@ def _write(
 ) -> WriteCounts:
     """Validate the rows by ``contract`` and write them to the table of ``target``, as a request and a worker would."""
     validator = RecordValidator(contract)
-    payload = encode(to_table(contract, [validator.validate_python(row) for row in rows]))
+    table = to_table(contract.input_columns, [validator.validate_python(row) for row in rows])
     embeddings = options.pop("embeddings", None)
+    payload = decode(encode(table))
+    if embeddings is not None:
+        payload = payload.append_column("_embedding", vector_column(embeddings, embeddings.shape[1]))
     with database.transaction() as connection:
-        part = Part(decode(payload), embeddings, seq, first_ord)
+        part = Part(payload, seq, first_ord)
         return upsert(connection, target or contract, [part], **options)[0]
 
 
@@ -190,14 +194,14 @@ class TestUpsert:
     ) -> None:
         rows = [{"k": f"gap {way} {n % 2}", "d": "1", "v": n} for n in range(3)]
         validator = RecordValidator(keyed)
-        table = to_table(keyed, [validator.validate_python(row) for row in rows])
+        table = to_table(keyed.input_columns, [validator.validate_python(row) for row in rows])
         table = decode(encode(table.append_column(ORD_COLUMN, pa.array([4, 7, 9], pa.int64()))))
         with database.transaction() as connection:
-            assert upsert(connection, keyed, [Part(table, None, 6, 4)]) == [WriteCounts(2, 1)]
+            assert upsert(connection, keyed, [Part(table, 6, 4)]) == [WriteCounts(2, 1)]
         found = [row for row in _rows(database, keyed, "k, v, _ord") if row[0].startswith(f"gap {way}")]
         assert found == [(f"gap {way} 0", 2, 9), (f"gap {way} 1", 1, 7)]
         with database.transaction() as connection, pytest.raises(KeyExists) as caught:
-            upsert(connection, keyed, [Part(table, None, 7, 4)], mode="fail")
+            upsert(connection, keyed, [Part(table, 7, 4)], mode="fail")
         assert caught.value.extra["record"] == 4
 
     def test_no_record_at_all_is_nothing_to_write(self, database: Database, keyed: Contract, way: str) -> None:

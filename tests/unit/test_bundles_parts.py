@@ -63,7 +63,7 @@ class TestBundle:
 class TestGroups:
     @given(st.lists(RECORDS, max_size=8))
     def test_groups_written_in_turn_are_jobs_written_in_turn(self, jobs: list[list[tuple[str, int]]]) -> None:
-        parts = [Part(to_table(records), None, seq, 0) for seq, records in enumerate(jobs)]
+        parts = [Part(to_table(records), seq, 0) for seq, records in enumerate(jobs)]
         groups = group_parts(CONTRACT, parts)
         assert sorted(place for group in groups for place in group) == list(range(len(jobs)))
         group_of = {place: number for number, group in enumerate(groups) for place in group}
@@ -74,7 +74,7 @@ class TestGroups:
 
     def test_parts_of_other_columns_are_written_apart(self) -> None:
         with_gaps = to_table([("a", 1)]).append_column("_ord", pa.array([3], pa.int64()))
-        parts = [Part(to_table([("b", 1)]), None, 1, 0), Part(with_gaps, None, 2, 0), Part(to_table([]), None, 3, 0)]
+        parts = [Part(to_table([("b", 1)]), 1, 0), Part(with_gaps, 2, 0), Part(to_table([]), 3, 0)]
         assert group_parts(CONTRACT, parts) == [[0, 2], [1]]
 
 

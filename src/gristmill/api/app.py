@@ -51,7 +51,7 @@ def make_app(services: ApiServices) -> ASGIApp:
     app.state.completion = JobCompletion(gristmill.database)
     app.state.max_wait = settings.api_max_wait
     app.state.idempotency_hours = settings.jobs_idempotency_hours
-    app.include_router(service_endpoints.build_router(gristmill.database))
+    app.include_router(service_endpoints.build_router(gristmill.database, services.extensions))
     for router in services.routers():
         app.include_router(router, prefix=API, dependencies=[Depends(known_parameters)])
     add_hot_routes(app, services.calls(), API)

@@ -1,15 +1,16 @@
 """``/metrics``: the metrics of this process, and those of all processes that Postgres keeps."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
+from gristmill.broker.queues import queue_names
 from gristmill.core.database import Database
+from gristmill.datasets.extensions import DatasetExtension
 from gristmill.jobs.repository import read
 from gristmill.jobs.repository.counters import read_counters
-from gristmill.search.repository.recall import list_measured
 
 REQUEST_SECONDS = Histogram(
     "gristmill_request_seconds",
@@ -22,6 +23,7 @@ REQUEST_SECONDS = Histogram(
 COUNTERS = {
     "records_written": ("Records that jobs wrote.", ["type"]),
     "records_superseded": ("Records that a newer record of the same key made void.", ["type"]),
+    "records_dropped": ("Records that a filter of a pipeline took away.", ["type"]),
     "records_expired": (
         "Records that were deleted because they were older than their dataset keeps them.",
         ["dataset"],
@@ -35,8 +37,9 @@ HISTOGRAMS = {"job_seconds": "Time from a job's submission to its end, by type."
 class PostgresCollector:
     """Reads what Postgres knows at the time of the scrape."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, extensions: Sequence[DatasetExtension]) -> None:
         self._database = database
+        self._extensions = extensions
 
     def collect(self) -> Iterable[Metric]:
         with self._database.autocommit() as connection:
@@ -45,19 +48,8 @@ class PostgresCollector:
             queued = read.count_queued(connection)
             live = read.live_processes(connection)
             stored = read_counters(connection)
-            recalls = list_measured(connection)
-        age = GaugeMetricFamily(
-            "gristmill_oldest_due_chunk_seconds",
-            "Age of the oldest chunk that is due and not claimed.",
-            labels=["queue"],
-        )
-        states = GaugeMetricFamily("gristmill_chunks", "Live chunks by queue and state.", labels=["queue", "state"])
-        for queue in ("default", "long"):
-            age.add_metric([queue], max((c[3] for c in chunks if c[0] == queue and c[1] != "running"), default=0.0))
-            for state in ("waiting", "sent", "running"):
-                states.add_metric([queue, state], sum(c[2] for c in chunks if c[:2] == (queue, state)))
-        yield age
-        yield states
+            gauges = [gauge for extension in self._extensions for gauge in extension.gauges(connection)]
+        yield from _chunks(chunks)
         yield GaugeMetricFamily("gristmill_staged_bytes", "Bytes of payloads in Postgres.", value=staged)
         yield GaugeMetricFamily("gristmill_unfinished_jobs", "Jobs that have not finished.", value=queued)
         processes = GaugeMetricFamily(
@@ -66,15 +58,27 @@ class PostgresCollector:
         for kind, queue, number, _ in live:
             processes.add_metric([kind, queue], number)
         yield processes
-        recall = GaugeMetricFamily(
-            "gristmill_search_recall",
-            "Part of the k nearest records that a search through the indexes finds, as last measured.",
-            labels=["dataset", "k"],
-        )
-        for dataset, k, value in recalls:
-            recall.add_metric([dataset, str(k)], value)
-        yield recall
+        for gauge in gauges:
+            family = GaugeMetricFamily(gauge.name, gauge.help, labels=gauge.labels)
+            for labels, value in gauge.samples:
+                family.add_metric(labels, value)
+            yield family
         yield from _stored(stored)
+
+
+def _chunks(chunks: Sequence[tuple[str, str, int, float]]) -> Iterable[Metric]:
+    age = GaugeMetricFamily(
+        "gristmill_oldest_due_chunk_seconds",
+        "Age of the oldest chunk that is due and not claimed.",
+        labels=["queue"],
+    )
+    states = GaugeMetricFamily("gristmill_chunks", "Live chunks by queue and state.", labels=["queue", "state"])
+    for queue in queue_names():
+        age.add_metric([queue], max((c[3] for c in chunks if c[0] == queue and c[1] != "running"), default=0.0))
+        for state in ("waiting", "sent", "running"):
+            states.add_metric([queue, state], sum(c[2] for c in chunks if c[:2] == (queue, state)))
+    yield age
+    yield states
 
 
 def _stored(stored: list[tuple[str, str, float]]) -> Iterable[Metric]:
@@ -100,11 +104,11 @@ def _stored(stored: list[tuple[str, str, float]]) -> Iterable[Metric]:
         yield family
 
 
-def make_registry(database: Database) -> CollectorRegistry:
+def make_registry(database: Database, extensions: Sequence[DatasetExtension]) -> CollectorRegistry:
     """Return the registry that ``/metrics`` shows."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(REQUEST_SECONDS)
-    registry.register(PostgresCollector(database))
+    registry.register(PostgresCollector(database, extensions))
     return registry
 
 

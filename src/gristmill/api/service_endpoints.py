@@ -1,5 +1,7 @@
 """REST: health, readiness, metrics, version."""
 
+from collections.abc import Sequence
+
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -7,12 +9,13 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from gristmill import __version__
 from gristmill.api.metrics import make_registry, render
 from gristmill.core.database import Database
+from gristmill.datasets.extensions import DatasetExtension
 
 
-def build_router(database: Database) -> APIRouter:
+def build_router(database: Database, extensions: Sequence[DatasetExtension]) -> APIRouter:
     """Return the routes outside /api/v1."""
     router = APIRouter(tags=["service"])
-    registry = make_registry(database)
+    registry = make_registry(database, extensions)
 
     @router.get("/healthz")
     async def health() -> JSONResponse:

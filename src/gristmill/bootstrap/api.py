@@ -4,6 +4,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from gristmill.bootstrap.extensions import build_extensions
 from gristmill.bootstrap.shared import Gristmill
 from gristmill.core.http.routes import Call
 from gristmill.datasets import endpoints as dataset_endpoints
@@ -11,6 +12,7 @@ from gristmill.datasets.service import DatasetService
 from gristmill.jobs import endpoints as job_endpoints
 from gristmill.jobs.service import JobService
 from gristmill.records.changes import endpoints as change_endpoints
+from gristmill.records.changes.recompute import Recompute
 from gristmill.records.changes.service import RecordChanges
 from gristmill.records.export import endpoints as export_endpoints
 from gristmill.records.export.service import RecordExports
@@ -20,11 +22,10 @@ from gristmill.records.read import endpoints as read_endpoints
 from gristmill.records.read.service import RecordReads
 from gristmill.records.rejects import endpoints as reject_endpoints
 from gristmill.records.rejects.service import RejectService
-from gristmill.records.retention.tasks import retention_state
 from gristmill.records.spool import Spool
 from gristmill.records.submit import Submitter
+from gristmill.records.transform import Pipelines
 from gristmill.search.index import endpoints as index_endpoints
-from gristmill.search.index.report import index_state
 from gristmill.search.index.service import IndexService
 from gristmill.search.query import endpoints as search_endpoints
 from gristmill.search.query.service import SearchService
@@ -36,6 +37,7 @@ class ApiServices:
     def __init__(self, gristmill: Gristmill) -> None:
         self.gristmill = gristmill
         settings, database, lookup = gristmill.settings, gristmill.database, gristmill.dataset_lookup
+        self.extensions = build_extensions(gristmill)
         self.jobs = JobService(database, gristmill.notifier)
         self.datasets = DatasetService(
             database,
@@ -43,13 +45,13 @@ class ApiServices:
             lookup,
             gristmill.embedders,
             default_embedder=settings.embeddings_default,
-            index_state=index_state,
-            retention_state=retention_state,
+            steps=gristmill.steps,
+            extensions=self.extensions,
         )
         self.spool = Spool(settings.api_spool_dir, settings.api_max_spool_bytes)
         self.submitter = Submitter(database, gristmill.admission, lookup)
         self.record_ingest = RecordIngest(settings, database, self.submitter, self.spool)
-        self.record_changes = RecordChanges(settings, self.submitter)
+        self.record_changes = RecordChanges(settings, self.submitter, Recompute(Pipelines(gristmill.steps)))
         self.record_reads = RecordReads(database, lookup)
         self.rejects = RejectService(database, lookup)
         self.search = SearchService(database, lookup, gristmill.embedders, ef=settings.search_ef)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from gristmill.bootstrap.extensions import build_extensions
 from gristmill.bootstrap.registry import build_registry
 from gristmill.bootstrap.shared import Gristmill
 from gristmill.datasets.statistics import ANALYZE_EVERY, Analyzer
@@ -11,9 +12,6 @@ from gristmill.jobs.maintenance.cleanup import prune
 from gristmill.jobs.maintenance.rescue import Rescuer
 from gristmill.jobs.maintenance.schedules import promote_scheduled
 from gristmill.records.rejects.cleanup import RejectCleanup
-from gristmill.records.retention.tasks import Retention
-from gristmill.search.index.scheduler import IndexScheduler
-from gristmill.search.recall.tasks import RecallKeeper
 
 _MINUTE = 60.0
 
@@ -35,9 +33,6 @@ def maintenance_tasks(gristmill: Gristmill) -> list[tuple[float, Callable[[], An
     settings, database = gristmill.settings, gristmill.database
     often = min(1.0, settings.jobs_lease / 5)
     rescuer = build_rescuer(gristmill)
-    scheduler = IndexScheduler(database, gristmill.build_settings)
-    recall = RecallKeeper(database, settings.search_recall_samples)
-    retention = Retention(database, settings.jobs_max_attempts)
 
     def waking(submit: Callable[[], int]) -> Callable[[], None]:
         """Return a task that wakes the dispatcher when ``submit`` has made something due."""
@@ -54,9 +49,7 @@ def maintenance_tasks(gristmill: Gristmill) -> list[tuple[float, Callable[[], An
         (often, waking(rescuer.resend_unclaimed)),
         (often, rescuer.end_cancelling),
         (2.0, gristmill.counters.flush),
-        (2.0, waking(scheduler.run)),
-        (30.0, waking(recall.run)),
-        (settings.jobs_expire_every, waking(retention.run)),
+        *((every, waking(run)) for extension in build_extensions(gristmill) for every, run in extension.maintenance),
         (ANALYZE_EVERY, Analyzer(database).run),
         (_MINUTE, RejectCleanup(database).run),
         (_MINUTE, partial(prune, database, **_kept(gristmill))),

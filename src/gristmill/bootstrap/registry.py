@@ -3,17 +3,21 @@
 import importlib
 import warnings
 
+from gristmill.bootstrap.extensions import build_extensions
 from gristmill.bootstrap.shared import Gristmill
 from gristmill.core.config import Settings, load_settings
 from gristmill.datasets.tasks import AlterHandler, CreateHandler, DropHandler
 from gristmill.jobs.handlers import Handler, Registry
+from gristmill.records.apply.pipeline import BatchPipeline
 from gristmill.records.apply.tasks import IngestHandler
+from gristmill.records.changes.recompute import Recompute
 from gristmill.records.changes.tasks import DeleteHandler, DeleteWhereHandler, PatchHandler
 from gristmill.records.embedding import EmbeddingStep
-from gristmill.records.retention.tasks import ExpireHandler, forget_retention
+from gristmill.records.retention.tasks import ExpireHandler
 from gristmill.records.targets import Targets
+from gristmill.records.transform import Pipelines, TransformStep
 from gristmill.search.index.builder import IndexBuilder
-from gristmill.search.index.tasks import IndexBuildHandler, IndexRebuildHandler, interrupt_builds, release_table
+from gristmill.search.index.tasks import IndexBuildHandler, IndexRebuildHandler
 from gristmill.search.recall.measure import Effort
 from gristmill.search.recall.tasks import IndexRecallHandler
 
@@ -38,8 +42,9 @@ def job_types(settings: Settings | None = None) -> list[str]:
 
 def _handlers(gristmill: Gristmill) -> list[Handler]:
     settings, database, lookup = gristmill.settings, gristmill.database, gristmill.dataset_lookup
-    drop_hooks = [release_table, forget_retention]
+    extensions = build_extensions(gristmill)
     targets, embedding = Targets(database, lookup), EmbeddingStep(gristmill.embedders)
+    pipelines = Pipelines(gristmill.steps)
     builder = IndexBuilder(database, gristmill.build_settings)
     effort = Effort(settings.search_recall_samples, settings.search_recall_seconds, settings.search_ef)
 
@@ -48,11 +53,11 @@ def _handlers(gristmill: Gristmill) -> list[Handler]:
             gristmill.counters.count("records_expired", dataset, deleted)
 
     return [
-        CreateHandler(drop_hooks),
-        AlterHandler([interrupt_builds]),
-        DropHandler(drop_hooks),
-        IngestHandler(targets, [embedding]),
-        PatchHandler(database, targets, embedding),
+        CreateHandler(extensions),
+        AlterHandler(extensions),
+        DropHandler(extensions),
+        IngestHandler(targets, BatchPipeline(targets, pipelines, [TransformStep(pipelines), embedding])),
+        PatchHandler(database, targets, embedding, Recompute(pipelines)),
         DeleteHandler(targets),
         DeleteWhereHandler(targets),
         ExpireHandler(database, count_expired),

@@ -9,6 +9,7 @@ import gristmill.jobs.tables
 import gristmill.records.tables
 import gristmill.search.tables  # noqa: F401 - declares its tables for the migrations
 from gristmill.bootstrap.embedders import build_embedders
+from gristmill.bootstrap.steps import build_steps
 from gristmill.core.config import Settings
 from gristmill.core.database import Database
 from gristmill.core.logs import get_logger
@@ -47,6 +48,7 @@ class Gristmill:
         )
         self.dataset_lookup = DatasetLookup()
         self.embedders = build_embedders(settings)
+        self.steps = build_steps()
         self.retry_policy = RetryPolicy(settings.jobs_retry_base, settings.jobs_retry_max)
 
     @property

@@ -40,6 +40,8 @@ def build_executor(
             counters.count("records_written", type_, outcome.succeeded)
         if outcome.superseded:
             counters.count("records_superseded", type_, outcome.superseded)
+        if outcome.dropped:
+            counters.count("records_dropped", type_, outcome.dropped)
         if finished_as:
             counters.count("jobs_finished", f"{type_}:{finished_as}")
             counters.observe("job_seconds", type_, took)

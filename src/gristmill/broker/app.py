@@ -5,10 +5,10 @@ from typing import Any
 from celery import Celery
 from kombu import Exchange, Queue
 
+from gristmill.broker import queues
 from gristmill.core.config import Settings
 
 EXCHANGE = Exchange("gristmill", type="direct", durable=True)
-QUEUE_NAMES = ("default", "long")
 
 
 def make_queues(broker_url: str) -> list[Queue]:
@@ -16,7 +16,7 @@ def make_queues(broker_url: str) -> list[Queue]:
     arguments = {"x-queue-type": "quorum"} if broker_url.startswith(("amqp", "pyamqp")) else None
     return [
         Queue(f"gristmill.{name}", EXCHANGE, routing_key=name, durable=True, queue_arguments=arguments)
-        for name in QUEUE_NAMES
+        for name in queues.queue_names()
     ]
 
 
@@ -28,7 +28,7 @@ def make_celery(settings: Settings, *, confirm: bool) -> Celery:
     """
     rabbit = settings.broker_url.startswith(("amqp", "pyamqp"))
     app = Celery("gristmill", broker=settings.broker_url, set_as_current=False)
-    longest = max(settings.worker_time_limit, settings.worker_long_time_limit)
+    longest = max(queue.time_limit(settings) for queue in queues.QUEUES)
     options: dict[str, Any] = (
         {"confirm_publish": confirm, "max_retries": 3, "write_timeout": 10}
         if rabbit
@@ -37,9 +37,9 @@ def make_celery(settings: Settings, *, confirm: bool) -> Celery:
     )
     app.conf.update(
         task_queues=make_queues(settings.broker_url),
-        task_default_queue="gristmill.default",
+        task_default_queue=f"gristmill.{queues.DEFAULT_QUEUE}",
         task_default_exchange=EXCHANGE.name,
-        task_default_routing_key="default",
+        task_default_routing_key=queues.DEFAULT_QUEUE,
         task_create_missing_queues=False,
         task_serializer="json",
         accept_content=["json"],

@@ -41,5 +41,5 @@ def _counts(job: dict[str, Any]) -> str:
     counts = job["record_counts"]
     if not counts["total"]:
         return ""
-    others = [f"{counts[name]} {name}" for name in ("rejected", "superseded") if counts.get(name)]
+    others = [f"{counts[name]} {name}" for name in ("rejected", "superseded", "dropped") if counts.get(name)]
     return ": " + ", ".join([f"{counts['succeeded']} of {counts['total']} records", *others])

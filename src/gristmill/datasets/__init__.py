@@ -8,12 +8,15 @@ contract_parser: the contract that a user wrote, read with all its rules at once
 ddl: the table of a dataset, made, changed and dropped
 describe: sentences about values, for people
 embedders: the embedders that contracts name
+extensions: what other domains add to datasets: hooks, state, metrics, maintenance
 keys: the key of a record in a URL
 lookup: a dataset by its name or id, for other domains
+pipeline: the pipeline of a contract, bound to the columns that clients send
 retention_period: the texts that ``keep`` takes
 sizes: rows and bytes of tables
 statistics: ANALYZE after loads
 types: how each type is validated, carried, stored and shown
 version_checks: whether the contract is still the one that a write was validated against
 where: filters, typed by the contract, as SQL
+where_columns: the same filters over Arrow columns
 """

@@ -8,20 +8,23 @@ from gristmill.datasets import contract
 from gristmill.datasets import contract_checks as checks
 from gristmill.datasets.contract import Contract, FieldSpec
 from gristmill.datasets.describe import shorten
+from gristmill.datasets.pipeline import check_pipeline
 from gristmill.datasets.retention_period import RULE as KEEP_RULE
 from gristmill.datasets.types import TYPES
+from gristmill.transforms.registry import StepRegistry
 
 _CHANGEABLE = (
     "type", "required", "max_length", "minimum", "maximum", "precision", "scale", "max_bytes", "filterable",
 )  # fmt: skip
 _MEMBERS = ("add_fields", "alter_fields", "keep")
-_FIXED = ("name", "key", "time_field", "embedding", "text_search")
+_FIXED = ("name", "key", "time_field", "embedding", "text_search", "input", "pipeline")
 
 
-def alter_contract(old: Contract, change: Any) -> Contract:
+def alter_contract(old: Contract, change: Any, steps: StepRegistry | None = None) -> Contract:
     """Return ``old`` changed by ``change``: ``{"add_fields": [field, …], "alter_fields": [{"name": …, limits}, …]}``.
 
     ``{"keep": "90d"}`` sets how long records are kept, null lets them stay. A limit given as null is lifted.
+    steps: the kinds of steps that the pipeline, which stays as it is, may have.
     Raises Invalid with a Violation for every part that is not a widening.
     """
     violations = list(_check_members(change))
@@ -51,17 +54,24 @@ def alter_contract(old: Contract, change: Any) -> Contract:
             **old.as_json(),
             "fields": [f.model_dump(mode="json", exclude_none=True) for f in fields],
             "keep": change.get("keep", old.keep),
+            "input": _input(old, added),
         }
     )
     if not violations:
         violations += checks.check_size(new)
         violations += checks.check_indexed(new)
         violations += checks.check_keep(new)
+        violations += check_pipeline(new, steps or StepRegistry())
     if violations:
         raise _refuse(violations)
     if new == old:
         raise Invalid("The change changes nothing: the contract says all of this already")
     return new
+
+
+def _input(old: Contract, added: list[FieldSpec]) -> list[Any] | None:
+    """Return what clients send after the change: fields that are added are sent."""
+    return None if old.input is None else [*old.as_json()["input"], *(field.name for field in added)]
 
 
 def _refuse(violations: list[Violation]) -> Invalid:
@@ -89,9 +99,13 @@ def _check_members(change: Any) -> Iterator[Violation]:
 
 
 def _check_added(old: Contract, added: list[FieldSpec], field: FieldSpec, pointer: str) -> Iterator[Violation]:
-    if old.has_field(field.name) or any(field.name == other.name for other in added):
+    names = {other.name for other in (*old.fields, *old.input_columns, *added)}
+    if field.name in names:
         reason = f"The name {shorten(field.name)} is used by another field already"
         yield Violation(f"{pointer}/name", "duplicate", reason, field=field.name)
+    if field.computed:
+        reason = "A computed field needs a step that fills it, and the pipeline cannot be changed"
+        yield Violation(f"{pointer}/computed", "fixed", reason, field=field.name)
     if field.required:
         reason = "A field that is added must be optional, as the records that are there have no value for it"
         yield Violation(f"{pointer}/required", "not_a_widening", reason, field=field.name)

@@ -2,9 +2,9 @@
 
 import json
 from functools import cached_property
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_serializer
 
 # The list of types: each name is that of a file in ``types/`` that holds all there is to know of the type.
 TypeName = Literal[
@@ -34,6 +34,7 @@ class FieldSpec(BaseModel):
     max_length: characters of a text, None for 65,536. precision, scale: digits of a decimal, as in SQL.
     zone: IANA zone of timestamps that come without an offset. dimensions: numbers in a vector.
     max_bytes: size of a decoded image, None for 1 MiB. filterable: the field gets an index of its own.
+    computed: the pipeline fills the field, and no client may send it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -50,6 +51,8 @@ class FieldSpec(BaseModel):
     dimensions: int | None = None
     max_bytes: int | None = None
     filterable: bool = False
+    # Left out of stored contracts where it says nothing, so that processes of the release before can read them.
+    computed: bool = Field(False, exclude_if=lambda value: not value)
 
     def without_bounds(self) -> "FieldSpec":
         """Return the same field with neither minimum nor maximum: what a bound itself is checked against."""
@@ -109,16 +112,41 @@ class TextSearchSpec(BaseModel):
     language: str = "simple"
 
 
+InputItem = Annotated[
+    Annotated[FieldSpec, Tag("field")] | Annotated[str, Tag("name")],
+    Discriminator(lambda item: "field" if isinstance(item, dict | FieldSpec) else "name"),
+]
+"""What clients send: the name of a field, or something that is not stored."""
+
+
+class StepBody(BaseModel):
+    """A step of a pipeline as users write it: its name ``op`` and whatever parameters that step has."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True)
+
+    op: str
+
+    def as_json(self) -> dict[str, Any]:
+        return {"op": self.op, **(self.__pydantic_extra__ or {})}
+
+    @model_serializer
+    def _serialise(self) -> dict[str, Any]:
+        # Whole: a null in the parameters is a value.
+        return self.as_json()
+
+
 class Contract(BaseModel):
     """A checked contract. Build it with ``contract_parser.parse_contract`` or, from storage, ``load_contract``."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     name: str
+    input: tuple[InputItem, ...] | None = None
     fields: tuple[FieldSpec, ...]
     key: tuple[str, ...] = ()
     time_field: str | None = None
     keep: str | None = None
+    pipeline: tuple[StepBody, ...] = Field((), exclude_if=lambda value: not value)
     embedding: EmbeddingSpec | None = None
     text_search: TextSearchSpec | None = None
 
@@ -128,7 +156,7 @@ class Contract(BaseModel):
 
     @cached_property
     def _columns_by_name(self) -> dict[str, FieldSpec]:
-        return {column.name: column for column in (*self.columns, *SUBMISSION_COLUMNS)}
+        return {column.name: column for column in (*self.input_columns, *self.columns, *SUBMISSION_COLUMNS)}
 
     def field(self, name: str) -> FieldSpec:
         """Return the field called ``name``. Raises KeyError; ask ``has_field`` first for names that users wrote."""
@@ -156,13 +184,42 @@ class Contract(BaseModel):
         return self.fields if self.embedding_column is None else (*self.fields, self.embedding_column)
 
     @cached_property
+    def input_fields(self) -> tuple[FieldSpec, ...]:
+        """What the pipeline starts from: the members of ``input``, or all fields that are not computed."""
+        if self.input is None:
+            return tuple(field for field in self.fields if not field.computed)
+        return tuple(self.field(item) if isinstance(item, str) else item for item in self.input)
+
+    @cached_property
     def input_columns(self) -> tuple[FieldSpec, ...]:
-        """What clients send of a record."""
-        return self.columns if self.takes_vectors else self.fields
+        """What clients send of a record, the columns of payloads: ``input_fields``, then the vector if they send it."""
+        return self._with_vectors(self.input_fields)
+
+    @cached_property
+    def output_columns(self) -> tuple[FieldSpec, ...]:
+        """What is validated after the last step of the pipeline: the fields, then the vector if clients send it."""
+        return self._with_vectors(self.fields)
+
+    def _with_vectors(self, fields: tuple[FieldSpec, ...]) -> tuple[FieldSpec, ...]:
+        column = self.embedding_column if self.takes_vectors else None
+        return fields if column is None else (*fields, column)
 
     def column(self, name: str) -> FieldSpec:
-        """Return the column called ``name``: one of ``columns``, ``_seq`` or ``_ord``. Raises KeyError."""
+        """Return the column called ``name``: one of ``columns`` or ``input_columns``, ``_seq`` or ``_ord``.
+
+        Raises KeyError.
+        """
         return self._columns_by_name[name]
+
+    @property
+    def has_pipeline(self) -> bool:
+        """Whether payloads have to become rows by more than being written."""
+        return bool(self.pipeline) or self.input is not None
+
+    @property
+    def computed_fields(self) -> frozenset[str]:
+        """Names of the fields that the pipeline fills."""
+        return frozenset(field.name for field in self.fields if field.computed)
 
     @property
     def key_fields(self) -> tuple[FieldSpec, ...]:

@@ -24,7 +24,7 @@ LANGUAGES = (
     "greek", "hindi", "hungarian", "indonesian", "irish", "italian", "lithuanian", "nepali", "norwegian", "portuguese",
     "romanian", "russian", "serbian", "spanish", "swedish", "tamil", "turkish", "yiddish",
 )  # fmt: skip
-_LATER = ("parents", "pipeline")
+_LATER = ("parents",)
 Model = TypeVar("Model", bound=BaseModel)
 _NAME_RULE = "a lower-case letter, then up to 47 of a-z, 0-9 and _"
 
@@ -60,7 +60,11 @@ def read_structure(model: type[Model], body: Any, pointer: str) -> Model | list[
 
 
 def _structure_place(item: Any, pointer: str) -> Violation:
-    path = pointer + "".join(f"/{part}" for part in item["loc"])
+    location = item["loc"]
+    if location[:1] == ("input",):
+        # Behind the index pydantic says which of both forms it took the item for.
+        location = (*location[:2], *location[3:])
+    path = pointer + "".join(f"/{part}" for part in location)
     name = str(item["loc"][-1]) if item["loc"] else ""
     if item["type"] == "missing":
         return Violation(path, "missing", f"The member {name} is missing", field=name)
@@ -87,10 +91,36 @@ def check_contract(contract: Contract) -> Iterator[Violation]:
     yield from check_names(contract.fields)
     for index, field in enumerate(contract.fields):
         yield from check_field(field, f"/fields/{index}")
+    yield from _check_input(contract)
     yield from check_indexed(contract)
     if contract.time_field is not None:
         yield from _check_time_field(contract, contract.time_field)
     yield from check_keep(contract)
+
+
+def _check_input(contract: Contract) -> Iterator[Violation]:
+    seen: set[str] = set()
+    for index, item in enumerate(contract.input or ()):
+        pointer = f"/input/{index}"
+        name = item if isinstance(item, str) else item.name
+        field = next((field for field in contract.fields if field.name == name), None)
+        if name in seen:
+            yield Violation(pointer, "duplicate", f"input names {shorten(name)} twice", field=name)
+        elif isinstance(item, FieldSpec):
+            if field is not None:
+                reason = f"{shorten(name)} is a field: give its name alone, or another name to what is not stored"
+                yield Violation(f"{pointer}/name", "duplicate", reason, field=name)
+            if item.computed or item.filterable:
+                member = "computed" if item.computed else "filterable"
+                reason = f"{shorten(name)} is not stored, so {member} has no meaning"
+                yield Violation(f"{pointer}/{member}", "not_applicable", reason, field=name)
+            yield from check_field(item, pointer)
+        elif field is None:
+            yield unknown_field(pointer, name, contract)
+        elif field.computed:
+            reason = f"{shorten(name)} is computed, so clients do not send it"
+            yield Violation(pointer, "computed_field", reason, field=name)
+        seen.add(name)
 
 
 def check_keep(contract: Contract) -> Iterator[Violation]:

@@ -15,21 +15,29 @@ from gristmill.datasets.contract import (
     load_contract,
 )
 from gristmill.datasets.describe import shorten
+from gristmill.datasets.pipeline import check_pipeline
 from gristmill.datasets.types import TYPES
+from gristmill.transforms.registry import StepRegistry
 
 __all__ = ["Contract", "EmbeddingSpec", "FieldSpec", "alter_contract", "load_contract", "parse_contract"]
 
 
-def parse_contract(body: Any, embedders: Mapping[str, int] | None = None, default_embedder: str = "static") -> Contract:
+def parse_contract(
+    body: Any,
+    embedders: Mapping[str, int] | None = None,
+    default_embedder: str = "static",
+    steps: StepRegistry | None = None,
+) -> Contract:
     """Return the contract that ``body`` (parsed JSON) describes, with its defaults filled in.
 
     embedders: the dimensions of each known embedder by its name; None knows no embedder.
+    steps: the kinds of steps that a pipeline may have; None knows none.
     Raises Invalid with a Violation for every mistake; pointers lead into the contract.
     """
     contract = checks.read_structure(Contract, body, "")
     if isinstance(contract, list):
         raise refuse(contract)
-    contract = contract.model_copy(update={"fields": tuple(checks.with_defaults(f, contract) for f in contract.fields)})
+    contract = contract.model_copy(update=_defaults(contract))
     violations = list(checks.check_contract(contract))
     embedding = contract.embedding
     if embedding is not None:
@@ -40,10 +48,22 @@ def parse_contract(body: Any, embedders: Mapping[str, int] | None = None, defaul
             contract = contract.model_copy(update={"embedding": checked})
     if contract.text_search is not None:
         violations += _check_text_search(contract, contract.text_search)
+    if not violations:
+        # Their rules need fields that are valid.
+        violations += check_pipeline(load_contract(contract.as_json()), steps or StepRegistry())
     if violations:
         raise refuse(violations)
     # Built anew so that no property cached while checking outlives the copies.
     return Contract.model_validate_json(json.dumps(contract.as_json()))
+
+
+def _defaults(contract: Contract) -> dict[str, Any]:
+    found: dict[str, Any] = {"fields": tuple(checks.with_defaults(field, contract) for field in contract.fields)}
+    if contract.input is not None:
+        found["input"] = tuple(
+            checks.with_defaults(item, contract) if isinstance(item, FieldSpec) else item for item in contract.input
+        )
+    return found
 
 
 def refuse(violations: list[Violation]) -> Invalid:

@@ -1,5 +1,6 @@
 """The dataset body: what clients see of a dataset."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from gristmill.datasets.lookup import Dataset
@@ -26,14 +27,8 @@ CHANGE_EXAMPLE = {
 }
 
 
-def dataset_body(
-    dataset: Dataset, sizes: Sizes, index: dict[str, Any] | None, retention: dict[str, Any] | None
-) -> dict[str, Any]:
-    """Return the JSON object of a dataset.
-
-    index: the state of its vector index, None without an embedding. retention: what deletion by age has done, None
-    where the contract has no ``keep``.
-    """
+def dataset_body(dataset: Dataset, sizes: Sizes, states: Mapping[str, dict[str, Any] | None]) -> dict[str, Any]:
+    """Return the JSON object of a dataset. states: what extensions say of it, by their names."""
     url = f"{BASE}/{dataset.name}"
     return {
         "id": str(dataset.id),
@@ -46,8 +41,7 @@ def dataset_body(
         "rows": sizes.rows,
         "rows_exact": sizes.exact,
         "sizes": sizes.as_json(),
-        "index": index,
-        "retention": retention,
+        **states,
         "error": dataset.error,
         "created_at": rfc3339(dataset.created_at),
         "links": {

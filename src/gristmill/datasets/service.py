@@ -1,7 +1,7 @@
 """What clients ask of datasets: create, alter, drop (as exclusive jobs), get and list."""
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy import Connection
@@ -14,6 +14,7 @@ from gristmill.datasets.contract import Contract
 from gristmill.datasets.contract_parser import alter_contract, parse_contract
 from gristmill.datasets.embedders import known_embedders
 from gristmill.datasets.errors import DatasetExists
+from gristmill.datasets.extensions import DatasetExtension
 from gristmill.datasets.lookup import Dataset, DatasetLookup, scope_of
 from gristmill.datasets.schemas import dataset_body
 from gristmill.embeddings.registry import EmbedderRegistry
@@ -22,17 +23,14 @@ from gristmill.jobs.idempotency import first_or
 from gristmill.jobs.submit import NewChunk, NewJob, WriteRequest, submit
 from gristmill.kit.ids import uuid7
 from gristmill.kit.pagination import encode_page_token
+from gristmill.transforms.registry import StepRegistry
 
 CREATE, ALTER, DROP = "dataset.create", "dataset.alter", "dataset.drop"
-State = Callable[[Connection, Dataset], dict[str, Any] | None]
 _LIST_QUERY = "datasets"
 
 
 class DatasetService:
-    """index_state says how a dataset's vectors are indexed, retention_state what was deleted for its age.
-
-    The domains that do so give them.
-    """
+    """Each method that changes something submits one job and returns its id."""
 
     def __init__(
         self,
@@ -41,17 +39,17 @@ class DatasetService:
         reader: DatasetLookup,
         embedders: EmbedderRegistry,
         *,
-        default_embedder: str = "static",
-        index_state: State | None = None,
-        retention_state: State | None = None,
+        default_embedder: str,
+        steps: StepRegistry,
+        extensions: Sequence[DatasetExtension],
     ) -> None:
         self._database = database
         self._admission = admission
         self._reader = reader
         self._default_embedder = default_embedder
         self._embedders = embedders
-        self._index_state = index_state
-        self._retention_state = retention_state
+        self._steps = steps
+        self._extensions = extensions
 
     def create(self, body: Any, request: WriteRequest) -> uuid.UUID:
         """Check the contract, make the dataset visible and submit the job that creates its table.
@@ -61,7 +59,7 @@ class DatasetService:
 
         def work(connection: Connection) -> tuple[NewJob, uuid.UUID, int]:
             embedders = known_embedders(body, self._default_embedder, self._embedders)
-            contract = parse_contract(body, embedders, self._default_embedder)
+            contract = parse_contract(body, embedders, self._default_embedder, self._steps)
             dataset_id = uuid7()
             holder = repository.find_live(connection, contract.name)
             if holder is not None and holder["pending"]:
@@ -85,7 +83,7 @@ class DatasetService:
 
         def work(connection: Connection) -> tuple[NewJob, uuid.UUID, int]:
             dataset = self._reader.get(connection, name, lock=True)
-            contract = alter_contract(dataset.contract, change).as_json()
+            contract = alter_contract(dataset.contract, change, self._steps).as_json()
             version = repository.insert_version(connection, dataset.id, contract)
             repository.show_version(connection, dataset.id, version, contract)
             return _job(ALTER, name, dataset.id, version), dataset.id, version
@@ -155,11 +153,8 @@ class DatasetService:
     def _body(self, connection: Connection, dataset: Dataset, measured: sizes.Sizes) -> dict[str, Any]:
         if dataset.state != "ready":
             # A table of the name, if there is one, is an earlier dataset's or somebody else's.
-            return dataset_body(dataset, sizes.NOTHING, None, None)
-        contract = dataset.contract
-        index = self._index_state(connection, dataset) if self._index_state and contract.embedding else None
-        retention = self._retention_state(connection, dataset) if self._retention_state and contract.keep else None
-        return dataset_body(dataset, measured, index, retention)
+            return dataset_body(dataset, sizes.NOTHING, {one.name: None for one in self._extensions})
+        return dataset_body(dataset, measured, {one.name: one.state(connection, dataset) for one in self._extensions})
 
 
 def _job(type_: str, name: str, dataset_id: uuid.UUID, version: int) -> NewJob:

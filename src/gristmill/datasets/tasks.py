@@ -4,7 +4,7 @@ They are exclusive in the dataset's scope: no other job of the name runs beside 
 """
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection
@@ -13,16 +13,17 @@ from gristmill.core.database import DATA_SCHEMA
 from gristmill.datasets import ddl, repository
 from gristmill.datasets.contract import load_contract
 from gristmill.datasets.errors import ChangeFailed, DatasetFailed, UnknownDataset
+from gristmill.datasets.extensions import DatasetExtension
 from gristmill.datasets.lookup import DROPPED
 from gristmill.datasets.service import ALTER, CREATE, DROP
 from gristmill.jobs.errors import JobDropped
 from gristmill.jobs.handlers import ChunkTask, Outcome, TransactionalHandler
 
-TableHook = Callable[[Connection, uuid.UUID, str], None]
-"""Called with the dataset's id and name in the transaction that changes or drops its table, before that is done."""
-
 
 class _DatasetHandler(TransactionalHandler):
+    def __init__(self, extensions: Sequence[DatasetExtension] = ()) -> None:
+        self._extensions = extensions
+
     def failed(self, connection: Connection, task: ChunkTask, problem: dict[str, Any]) -> None:
         """Show at once that the change will not come; the job is in its final state already."""
         repository.fail_abandoned(connection, _id(task))
@@ -42,9 +43,6 @@ class CreateHandler(_DatasetHandler):
 
     type = CREATE
 
-    def __init__(self, drop_hooks: Sequence[TableHook] = ()) -> None:
-        self._drop_hooks = drop_hooks
-
     def apply(self, connection: Connection, task: ChunkTask, prepared: Any) -> Outcome:
         row = self.dataset(connection, task)
         version = task.args["version"]
@@ -53,6 +51,8 @@ class CreateHandler(_DatasetHandler):
         contract = load_contract(created["contract"])
         self._clear(connection, contract.name)
         ddl.create_table(connection, contract, row["id"])
+        for extension in self._extensions:
+            extension.on_create(connection, row["id"], row["name"])
         repository.set_version_state(connection, row["id"], version, "applied")
         repository.set_state(connection, row["id"], "ready")
         return Outcome(result={"table": f"{DATA_SCHEMA}.{contract.name}"})
@@ -65,16 +65,13 @@ class CreateHandler(_DatasetHandler):
         owner = ddl.table_owner_id(connection, name)
         earlier = None if owner is None else repository.find(connection, owner, lock=True)
         if earlier is not None and earlier["state"] in ("dropping", "dropped"):
-            _drop(connection, earlier, self._drop_hooks)
+            _drop(connection, earlier, self._extensions)
 
 
 class AlterHandler(_DatasetHandler):
     """``dataset.alter``: brings the table from the applied version to the job's."""
 
     type = ALTER
-
-    def __init__(self, alter_hooks: Sequence[TableHook] = ()) -> None:
-        self._alter_hooks = alter_hooks
 
     def apply(self, connection: Connection, task: ChunkTask, prepared: Any) -> Outcome:
         row = self.dataset(connection, task)
@@ -87,8 +84,8 @@ class AlterHandler(_DatasetHandler):
         if wanted["state"] == "failed" and repository.has_later_version(connection, row["id"], version):
             # A retry: the later change was made from a contract without this one.
             raise ChangeFailed(f"The contract was changed since: version {version} is no longer wanted")
-        for hook in self._alter_hooks:
-            hook(connection, row["id"], row["name"])
+        for extension in self._extensions:
+            extension.on_alter(connection, row["id"], row["name"])
         ddl.apply_alter(connection, load_contract(applied["contract"]), load_contract(wanted["contract"]))
         repository.set_version_state(connection, row["id"], version, "applied")
         if row["version"] <= version:
@@ -102,22 +99,19 @@ class DropHandler(_DatasetHandler):
 
     type = DROP
 
-    def __init__(self, drop_hooks: Sequence[TableHook] = ()) -> None:
-        self._drop_hooks = drop_hooks
-
     def apply(self, connection: Connection, task: ChunkTask, prepared: Any) -> Outcome:
         row = repository.find(connection, _id(task), lock=True)
         if row is not None and row["state"] != "dropped":
-            _drop(connection, row, self._drop_hooks)
+            _drop(connection, row, self._extensions)
         return Outcome()
 
     def failed(self, connection: Connection, task: ChunkTask, problem: dict[str, Any]) -> None:
         """The dataset stays ``dropping``: the job may be retried, and creating the name anew drops the table too."""
 
 
-def _drop(connection: Connection, row: repository.Row, hooks: Sequence[TableHook]) -> None:
-    for hook in hooks:
-        hook(connection, row["id"], row["name"])
+def _drop(connection: Connection, row: repository.Row, extensions: Sequence[DatasetExtension]) -> None:
+    for extension in extensions:
+        extension.on_drop(connection, row["id"], row["name"])
     ddl.drop_table(connection, row["name"], row["id"])
     repository.set_state(connection, row["id"], "dropped")
 

@@ -5,7 +5,8 @@ import threading
 
 from gristmill.bootstrap.dispatcher import maintenance_tasks
 from gristmill.bootstrap.shared import Gristmill, freeze_memory
-from gristmill.broker.app import QUEUE_NAMES, make_celery
+from gristmill.broker.app import make_celery
+from gristmill.broker.queues import queue_names
 from gristmill.core.config import load_settings
 from gristmill.core.logs import configure_logs, get_logger
 from gristmill.dispatcher.loop import Dispatcher
@@ -29,16 +30,7 @@ def main() -> None:
     maintenance = Maintenance(maintenance_tasks(gristmill), stop)
     thread = threading.Thread(target=maintenance.run, name="maintenance")
     thread.start()
-    dispatcher = Dispatcher(
-        gristmill.database,
-        Publisher(make_celery(settings, confirm=True), settings.broker_confirm_timeout),
-        queues=QUEUE_NAMES,
-        window=settings.dispatcher_window,
-        poll=settings.dispatcher_poll,
-        stop=stop,
-        most=settings.dispatcher_bundle,
-        gather=settings.dispatcher_gather,
-    )
+    dispatcher = make_dispatcher(gristmill, stop)
     freeze_memory()
     log.info("dispatcher.started")
     try:
@@ -49,6 +41,21 @@ def main() -> None:
         thread.join()
     beat.stop()
     log.info("dispatcher.stopped")
+
+
+def make_dispatcher(gristmill: Gristmill, stop: threading.Event) -> Dispatcher:
+    """Return the dispatcher of all queues; it connects when it runs."""
+    settings = gristmill.settings
+    return Dispatcher(
+        gristmill.database,
+        Publisher(make_celery(settings, confirm=True), settings.broker_confirm_timeout),
+        queues=queue_names(),
+        window=settings.dispatcher_window,
+        poll=settings.dispatcher_poll,
+        stop=stop,
+        most=settings.dispatcher_bundle,
+        gather=settings.dispatcher_gather,
+    )
 
 
 if __name__ == "__main__":

@@ -3,22 +3,23 @@
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from sqlalchemy import Connection
 
+from gristmill.broker.queues import DEFAULT_QUEUE, find_queue
 from gristmill.jobs.errors import UnknownJobType
-
-Queue = Literal["default", "long"]
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one chunk did. ``result`` is merged into the job's result object."""
+    """What one chunk did. ``result`` is merged into the job's result object; ``rows`` is added up there."""
 
     succeeded: int = 0
     rejected: int = 0
     superseded: int = 0
+    dropped: int = 0
+    rows: int | None = None
     result: dict[str, Any] | None = None
 
 
@@ -85,7 +86,7 @@ class Handler:
     """Root of the two kinds. ``type`` is the job type; ``queue`` its queue."""
 
     type: str
-    queue: Queue = "default"
+    queue: str = DEFAULT_QUEUE
 
     def failed(self, connection: Connection, task: ChunkTask, problem: dict[str, Any]) -> None:
         """Called in the transaction that fails the chunk for good."""
@@ -143,6 +144,7 @@ class Registry:
     def add(self, handler: Handler) -> None:
         if handler.type in self._handlers:
             raise ValueError(f"two handlers for the job type {handler.type}")
+        find_queue(handler.queue)
         self._handlers[handler.type] = handler
 
     def get(self, type_: str) -> Handler:

@@ -191,6 +191,8 @@ def _done(task: ChunkTask, outcome: Outcome) -> repository.Done:
         succeeded=outcome.succeeded,
         rejected=outcome.rejected,
         superseded=outcome.superseded,
+        dropped=outcome.dropped,
+        rows=outcome.rows,
         result=outcome.result,
     )
 

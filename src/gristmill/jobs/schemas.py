@@ -28,6 +28,7 @@ def job_body(row: dict[str, Any]) -> dict[str, Any]:
             "succeeded": row["records_succeeded"],
             "rejected": row["records_rejected"],
             "superseded": row["records_superseded"],
+            "dropped": row["records_dropped"],
         },
         "chunks": {
             "total": row["chunks_total"],

@@ -5,12 +5,13 @@ validation: whether records fit the contract, row by row or a column at a time
 readers: a body of one of the formats as a stream of validated records
 rejects: the records that do not fit, kept with their errors
 changes: PATCH and DELETE
-apply: a worker writes a chunk: embed, COPY or INSERT, upsert
+apply: a worker writes a chunk: its steps (transform, embed), COPY or INSERT, upsert
 ingest: POST: a body becomes the chunks of one job
 read: one record, pages, the newest
 export: all of them as a file
 retention: deletion by age
 
+batch: the records of a chunk between two steps of a worker
 content_encoding: gzip and zstd of bodies
 embedding: vectors for the records of a chunk
 jobs: what the jobs of all writes have in common
@@ -19,4 +20,5 @@ reject: the record that a reader gives away where the others go on
 spool: bodies and chunks on disk
 submit: a write is submitted if the contract is still the same
 targets: the dataset that a chunk writes to
+transform: the step that runs the pipeline of a contract
 """

@@ -5,7 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from gristmill.datasets.contract import Contract
+from gristmill.datasets.contract import Contract, FieldSpec
 from gristmill.datasets.types import TYPES
 
 # The column of a payload that holds the index of each record in its request, where some are missing in between.
@@ -16,13 +16,10 @@ SEQ_COLUMN = "_seq"
 Row = dict[str, Any]
 
 
-def to_table(contract: Contract, rows: Sequence[Row]) -> pa.Table:
-    """Return validated ``rows`` as a table with one column for each that clients send."""
+def to_table(columns: Sequence[FieldSpec], rows: Sequence[Row]) -> pa.Table:
+    """Return validated ``rows`` as a table of ``columns``."""
     return pa.table(
-        {
-            column.name: TYPES[column.type].to_column(column, [row[column.name] for row in rows])
-            for column in contract.input_columns
-        }
+        {column.name: TYPES[column.type].to_column(column, [row[column.name] for row in rows]) for column in columns}
     )
 
 

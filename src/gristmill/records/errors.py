@@ -1,16 +1,29 @@
 """Errors of the record domain.
 
 GristmillError
-├── Conflict ── KeyExists         on_conflict=fail, and a record with that key is there already
+├── Invalid ── RecordUnfit        the pipeline made something of a record that does not fit the fields
+├── Conflict
+│   ├── KeyExists                 on_conflict=fail, and a record with that key is there already
+│   └── InputNotStored            a change needs what clients sent, and that is not stored
 └── NotFound ── UnknownRecord     no record has that key
 """
 
-from gristmill.core.errors import Conflict, NotFound
+from gristmill.core.errors import Conflict, Invalid, NotFound
 
 
 class KeyExists(Conflict):
     code = "key_exists"
     title = "The key exists"
+
+
+class InputNotStored(Conflict):
+    code = "input_not_stored"
+    title = "The input is not stored"
+
+
+class RecordUnfit(Invalid):
+    code = "record_unfit"
+    title = "A record does not fit after the pipeline"
 
 
 class UnknownRecord(NotFound):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from gristmill.broker.queues import QUEUES
 from gristmill.core.config import Settings
 from gristmill.stack import processes
 from gristmill.stack.asking import ask_all
@@ -198,7 +199,7 @@ class Stack:
 
     def _servers(self, memory: Memory) -> tuple[PostgresServer, Server]:
         # The broker closes the channel of a delivery that takes longer: above the longest task with its time to stop.
-        timeout = max(self._asked.worker_long_time_limit, self._asked.worker_time_limit) + 1800
+        timeout = max(queue.time_limit(self._asked) for queue in QUEUES) + 1800
         chosen = memory.ports
         postgres = PostgresServer(self.folder.postgres, chosen["postgres"])
         if memory.broker == "valkey":

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from urllib.error import HTTPError, URLError
 from urllib.request import ProxyHandler, build_opener
 
+from gristmill.broker.queues import DEFAULT_QUEUE, queue_names
 from gristmill.core.config import Settings
 from gristmill.stack import repository
 from gristmill.stack.layout import DataFolder
@@ -45,6 +46,10 @@ def application(settings: Settings, folder: DataFolder) -> list[Service]:
         command = (sys.executable, "-P", "-m", *arguments)
         return Program(name, command, folder.path, "app", variables, stop_seconds=stop_seconds)
 
+    def worker(queue: str) -> Program:
+        name = "worker" if queue == DEFAULT_QUEUE else f"worker-{queue}"
+        return python(name, "gristmill.worker", "--queue", queue, stop_seconds=drain)
+
     def beating(pid: int) -> bool:
         return repository.is_beating(settings.database_url, pid)
 
@@ -58,8 +63,7 @@ def application(settings: Settings, folder: DataFolder) -> list[Service]:
             api,
             lambda _pid: answers(f"{api}/readyz"),
         ),
-        Service(python("worker", "gristmill.worker", "--queue", "default", stop_seconds=drain), ready=beating),
-        Service(python("worker-long", "gristmill.worker", "--queue", "long", stop_seconds=drain), ready=beating),
+        *(Service(worker(queue), ready=beating) for queue in queue_names()),
         # Flower wants a password; that it says so is the sign that it is up.
         Service(python("flower", "gristmill.stack.flower"), flower, lambda _pid: answers(flower, unauthenticated=True)),
     ]

@@ -1,13 +1,12 @@
-"""A worker of one queue: ``python -m gristmill.worker --queue default|long``."""
+"""A worker of one queue: ``python -m gristmill.worker --queue NAME``."""
 
 import argparse
 import gc
 import logging
 import os
 import socket
-from typing import Literal
 
-from gristmill.broker.app import QUEUE_NAMES
+from gristmill.broker.queues import DEFAULT_QUEUE, find_queue, queue_names
 from gristmill.core.config import load_settings
 from gristmill.core.logs import configure_logs
 
@@ -15,11 +14,11 @@ from gristmill.core.logs import configure_logs
 def main() -> None:
     """Start Celery's prefork worker; SIGTERM drains it: running chunks end or go back, nothing new is taken."""
     parser = argparse.ArgumentParser(prog="python -m gristmill.worker")
-    parser.add_argument("--queue", choices=QUEUE_NAMES, default="default")
-    queue: Literal["default", "long"] = parser.parse_args().queue
-    os.environ["GRISTMILL_WORKER_QUEUE"] = queue
+    parser.add_argument("--queue", choices=queue_names(), default=DEFAULT_QUEUE)
+    queue = find_queue(parser.parse_args().queue)
+    os.environ["GRISTMILL_WORKER_QUEUE"] = queue.name
     settings = load_settings()
-    configure_logs(f"worker-{queue}", settings.log_level)
+    configure_logs(f"worker-{queue.name}", settings.log_level)
     logging.getLogger("celery").setLevel(logging.WARNING)
     # While modules are loaded nothing becomes garbage; to look for it all the same takes a fifth of the time.
     gc.disable()
@@ -27,16 +26,13 @@ def main() -> None:
 
     gc.enable()
 
-    default = queue == "default"
-    soft = settings.worker_soft_time_limit if default else settings.worker_long_soft_time_limit
-    hard = settings.worker_time_limit if default else settings.worker_long_time_limit
-    app.conf.update(task_soft_time_limit=soft, task_time_limit=hard)
+    app.conf.update(task_soft_time_limit=queue.soft_time_limit(settings), task_time_limit=queue.time_limit(settings))
     app.worker_main(
         [
             "worker",
-            f"--queues=gristmill.{queue}",
-            f"--concurrency={settings.worker_processes if default else settings.worker_long_processes}",
-            f"--hostname={queue}-{os.getpid()}@{socket.gethostname()}",
+            f"--queues=gristmill.{queue.name}",
+            f"--concurrency={queue.processes(settings)}",
+            f"--hostname={queue.name}-{os.getpid()}@{socket.gethostname()}",
             "--pool=prefork",
             # Celery would log two lines a chunk; the executor logs what matters, with its fields.
             "--loglevel=warning",

@@ -25,6 +25,7 @@ from gristmill.bootstrap.registry import job_types
 from gristmill.bootstrap.shared import Gristmill
 from gristmill.bootstrap.worker import build_executor, parent_tasks, warm_up
 from gristmill.broker.app import make_celery
+from gristmill.broker.queues import find_queue
 from gristmill.core.config import load_settings
 from gristmill.core.errors import Unavailable
 from gristmill.core.logs import get_logger
@@ -120,11 +121,11 @@ def _remember_lost(exception: BaseException | None = None, args: Sequence[Any] =
 @worker_ready.connect  # type: ignore[untyped-decorator]
 def _announce(sender: Any = None, **_: Any) -> None:
     global _beat
-    queue = os.environ["GRISTMILL_WORKER_QUEUE"]
-    slots = settings.worker_processes if queue == "default" else settings.worker_long_processes
-    _beat = ProcessBeat(_parent.database, "worker", queue, slots)
+    queue = find_queue(os.environ["GRISTMILL_WORKER_QUEUE"])
+    slots = queue.processes(settings)
+    _beat = ProcessBeat(_parent.database, "worker", queue.name, slots)
     _beat.start()
-    log.info("worker.ready", queue=queue, slots=slots)
+    log.info("worker.ready", queue=queue.name, slots=slots)
 
 
 @worker_shutting_down.connect  # type: ignore[untyped-decorator]

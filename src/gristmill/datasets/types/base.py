@@ -39,9 +39,9 @@ class FieldType(ABC):
     where that does not depend on the field.
     limits: members of a FieldSpec that apply to this type alone. bounded: minimum and maximum apply, too.
     operators: what ``where`` takes. may_be_key: fit for keys; such a type is comparable. is_time: may be a time field.
-    becomes: names of the types that a field of this type may be changed to. embeddable: text for embedders and words.
-    cell_is_json: in CSV the value is JSON text. nests: values may nest to any depth. codes: the stable codes of this
-    type for error types of pydantic.
+    becomes: names of the types that a field of this type may be changed to. takes: names of the types that a step may
+    make for a field of this type, besides it. embeddable: text for embedders and words. cell_is_json: in CSV the value
+    is JSON text. nests: values may nest to any depth. codes: the stable codes of this type for error types of pydantic.
     extension: the canonical Arrow extension that is accepted, or None. cast: turns a staged value into a stored one.
     cutoff: SQL of the value before which records are too old after ``%(keep)s``, of time types.
     """
@@ -57,6 +57,7 @@ class FieldType(ABC):
     may_be_key: ClassVar[bool] = True
     is_time: ClassVar[bool] = False
     becomes: ClassVar[tuple[TypeName, ...]] = ()
+    takes: ClassVar[tuple[TypeName, ...]] = ()
     embeddable: ClassVar[bool] = False
     cell_is_json: ClassVar[bool] = False
     nests: ClassVar[bool] = False
@@ -214,6 +215,10 @@ class FieldType(ABC):
     def to_column(self, field: FieldSpec, values: Sequence[Any]) -> pa.Array:
         """Return canonical values, None among them, as a payload column."""
         return pa.array(values, self.arrow(field))
+
+    def to_compare(self, column: Any) -> Any:
+        """Return a payload column, or one of its values, such that Arrow compares it as Postgres does."""
+        return column
 
     def stored_type(self, field: FieldSpec) -> pa.DataType:
         """Return the Arrow type of what ``as_stored`` returns."""

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import sqlalchemy as sa
 from pydantic_core import CoreSchema
 from pydantic_core import core_schema as schemas
@@ -23,6 +24,7 @@ _CELL = r"^-?(0|[1-9][0-9]{0,30})(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,2})?$"
 class Float(FieldType):
     name = "float"
     bounded = True
+    takes = ("integer",)
     # Equality of floating-point numbers is no identity that users could rely on.
     may_be_key = False
     accepted_types = "double, float, halffloat or an integer type"
@@ -51,6 +53,10 @@ class Float(FieldType):
         values = columns.values_of(array, np.float64)
         good = np.isfinite(values) & columns.within(values, field.minimum, field.maximum)
         return array, columns.valid_mask(array) & ~good
+
+    def to_compare(self, column: Any) -> Any:
+        # Negative zero is zero.
+        return pc.add(column, 0.0)
 
     def parameter(self, value: Any) -> Any:
         # As a number it would be read as a numeric, which has no negative zero.

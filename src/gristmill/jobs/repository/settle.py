@@ -59,13 +59,14 @@ FROM job
 _DONE = Prepared(
     f"""
 WITH mine AS (
-    SELECT * FROM unnest(%(job_ids)s, %(numbers)s, %(fences)s, %(succeeded)s, %(rejected)s, %(superseded)s, %(results)s)
-        AS m (job_id, number, fence, succeeded, rejected, superseded, result)
+    SELECT * FROM unnest(%(job_ids)s, %(numbers)s, %(fences)s, %(succeeded)s, %(rejected)s, %(superseded)s,
+        %(dropped)s, %(rows)s, %(results)s)
+        AS m (job_id, number, fence, succeeded, rejected, superseded, dropped, rows, result)
 ), chunk AS (
     UPDATE gristmill.chunks c SET state = 'done', error = NULL, xact = pg_current_xact_id()::text::bigint
     FROM mine m WHERE c.job_id = m.job_id AND c.number = m.number AND c.fence = m.fence AND c.state = 'running'
         AND NOT EXISTS (SELECT FROM gristmill.jobs x WHERE x.id = c.job_id AND x.state = 'cancelling')
-    RETURNING c.job_id, c.number, m.succeeded, m.rejected, m.superseded, m.result
+    RETURNING c.job_id, c.number, m.succeeded, m.rejected, m.superseded, m.dropped, m.rows, m.result
 ), lease AS (
     DELETE FROM gristmill.leases l USING chunk WHERE l.job_id = chunk.job_id AND l.number = chunk.number
 ), payload AS (
@@ -76,7 +77,11 @@ WITH mine AS (
         records_succeeded = records_succeeded + chunk.succeeded,
         records_rejected = records_rejected + chunk.rejected,
         records_superseded = records_superseded + chunk.superseded,
-        result = CASE WHEN chunk.result IS NULL THEN j.result ELSE coalesce(j.result, '{{}}') || chunk.result END,
+        records_dropped = records_dropped + chunk.dropped,
+        result = CASE WHEN chunk.result IS NULL AND chunk.rows IS NULL THEN j.result
+            ELSE coalesce(j.result, '{{}}') || coalesce(chunk.result, '{{}}')
+                || CASE WHEN chunk.rows IS NULL THEN '{{}}'
+                ELSE jsonb_build_object('rows', coalesce((j.result ->> 'rows')::bigint, 0) + chunk.rows) END END,
         -- What a chunk waited for has come; what another one failed of stays until the job has ended.
         error = CASE WHEN chunks_done + 1 < chunks_total AND NOT coalesce(error ? 'waiting', false) THEN error END,
         state = coalesce({_AFTER_DONE}, state),
@@ -94,6 +99,8 @@ FROM job
     succeeded="bigint[]",
     rejected="bigint[]",
     superseded="bigint[]",
+    dropped="bigint[]",
+    rows="bigint[]",
     results="jsonb[]",
 )
 
@@ -134,6 +141,8 @@ class Done:
     succeeded: int = 0
     rejected: int = 0
     superseded: int = 0
+    dropped: int = 0
+    rows: int | None = None
     result: dict[str, Any] | None = None
 
 
@@ -151,6 +160,8 @@ def settle_done(connection: Connection, done: Sequence[Done]) -> list[Settled]:
         "succeeded": [one.succeeded for one in done],
         "rejected": [one.rejected for one in done],
         "superseded": [one.superseded for one in done],
+        "dropped": [one.dropped for one in done],
+        "rows": [one.rows for one in done],
         "results": results,
     }
     return [Settled(*row) for row in execute(connection, parameters, _DONE)]

@@ -29,7 +29,7 @@ def group_parts(contract: Contract, parts: Sequence[Part]) -> list[list[int]]:
     for place, part in enumerate(parts):
         keys = set(keys_of(contract, part.table)) if contract.key else set()
         first = max((last_group.get(key, -1) for key in keys), default=-1) + 1
-        shape = (part.table.schema, None if part.embeddings is None else part.embeddings.shape[1])
+        shape = part.table.schema
         rows = part.table.num_rows
         found = next(
             (

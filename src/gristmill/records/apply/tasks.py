@@ -1,50 +1,34 @@
 """The handler of ingest jobs: rows and the chunk's ``done`` go into one commit."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
-import pyarrow as pa
 from sqlalchemy import Connection
 
 from gristmill.jobs.handlers import ChunkTask, Outcome, Pair, SharingHandler
 from gristmill.records.apply.groups import group_parts
+from gristmill.records.apply.pipeline import BatchPipeline, Prepared
 from gristmill.records.apply.upsert import Part, upsert
-from gristmill.records.embedding import BatchStep, Vectors
 from gristmill.records.payload import decode
+from gristmill.records.rejects.repository import store_rejects
 from gristmill.records.targets import Targets
 
 INGEST = "records.ingest"
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    table: pa.Table
-    embeddings: Vectors | None
-
-
 class IngestHandler(SharingHandler):
-    """Upserts a chunk of records, or small ones of several jobs. args: dataset_id, contract_version, on_conflict."""
+    """Upserts a chunk of records, or small ones of several jobs. args: dataset_id, contract_version, on_conflict,
+    on_error.
+    """
 
     type = INGEST
 
-    def __init__(self, targets: Targets, steps: Sequence[BatchStep]) -> None:
+    def __init__(self, targets: Targets, pipeline: BatchPipeline) -> None:
         self._targets = targets
-        self._steps = steps
+        self._pipeline = pipeline
 
     def prepare(self, task: ChunkTask) -> Prepared:
-        table = decode(task.payload or b"")
-        dataset = self._targets.submitted(task)
-        embeddings = None
-        if table.num_rows == 0:
-            # All records of the batch were rejected.
-            return Prepared(table, None)
-        for step in self._steps:
-            if table.num_rows > 1000:
-                task.check()
-            made = step(dataset.contract, dataset, table)
-            embeddings = embeddings if made is None else made
-        return Prepared(table, embeddings)
+        return self._pipeline.prepare(task, decode(task.payload or b""))
 
     def groups(self, pairs: Sequence[Pair]) -> list[list[Pair]]:
         by_target: dict[tuple[Any, ...], list[Pair]] = {}
@@ -62,8 +46,10 @@ class IngestHandler(SharingHandler):
         contract = self._targets.present(connection, task).contract
         mode: Literal["replace", "fail"] = "fail" if task.args.get("on_conflict") == "fail" else "replace"
         counts = upsert(connection, contract, _parts(group), mode)
-        return [Outcome(succeeded=one.succeeded, superseded=one.superseded) for one in counts]
+        for member, prepared in group:
+            store_rejects(connection, member.job_id, prepared.rejects)
+        return [prepared.outcome(contract, one) for (_, prepared), one in zip(group, counts, strict=True)]
 
 
 def _parts(pairs: Sequence[Pair]) -> list[Part]:
-    return [Part(prepared.table, prepared.embeddings, task.seq, task.first_record) for task, prepared in pairs]
+    return [Part(prepared.table, task.seq, task.first_record) for task, prepared in pairs]

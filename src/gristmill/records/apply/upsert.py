@@ -13,10 +13,9 @@ import numpy as np
 import pyarrow as pa
 from sqlalchemy import Connection
 
-from gristmill.datasets.contract import EMBEDDING_COLUMN, Contract
+from gristmill.datasets.contract import Contract
 from gristmill.datasets.keys import show_key
 from gristmill.datasets.types import TYPES
-from gristmill.datasets.types.matrices import vector_column
 from gristmill.records.apply.copy_binary import copy_table
 from gristmill.records.apply.statements import Statements, find_existing_sql, statements
 from gristmill.records.columns import ORD_COLUMN, SEQ_COLUMN, as_stored, to_parameters
@@ -31,7 +30,6 @@ DIRECT_NUMBERS = 4_000
 NO_JOB = -1
 _KEYS_PER_QUERY = 1000
 
-Vectors = np.ndarray[Any, np.dtype[np.float32]]
 Key = tuple[Any, ...]
 
 
@@ -39,13 +37,12 @@ Key = tuple[Any, ...]
 class Part:
     """The records of one job's chunk.
 
-    embeddings: float32 of shape (records, dimensions), rows of NaN mean null; or None.
+    table: columns of the dataset's table, perhaps as an earlier version of the contract had them.
     seq, first_ord: the job's number and the place of the first record in the job. The others follow it one by one,
     unless the table names each record's place in a column ``_ord``.
     """
 
     table: pa.Table
-    embeddings: Vectors | None
     seq: int
     first_ord: int
 
@@ -118,14 +115,6 @@ def keys_of(contract: Contract, table: pa.Table) -> list[Key]:
     return list(zip(*columns, strict=True))
 
 
-def with_embeddings(contract: Contract, table: pa.Table, embeddings: Vectors | None) -> pa.Table:
-    """Return the table with the vectors as a column of their own, and all vectors as they are stored."""
-    if embeddings is not None:
-        dimensions = contract.vector_dimensions or embeddings.shape[1]
-        table = table.append_column(EMBEDDING_COLUMN, vector_column(embeddings, dimensions))
-    return as_stored(contract, table)
-
-
 def split_places(table: pa.Table, first_ord: int) -> tuple[pa.Table, pa.Array]:
     """Return the columns that are fields, and the place of each record in its job as int64."""
     if ORD_COLUMN in table.column_names:
@@ -136,7 +125,7 @@ def split_places(table: pa.Table, first_ord: int) -> tuple[pa.Table, pa.Array]:
 def _numbered(contract: Contract, part: Part) -> pa.Table:
     """Return the columns of a part as they are stored, and the pair of each record: its job and its place in it."""
     fields, places = split_places(part.table, part.first_ord)
-    table = with_embeddings(contract, fields, part.embeddings)
+    table = as_stored(contract, fields)
     numbers = pa.array(np.full(table.num_rows, part.seq, np.int64))
     return table.append_column(SEQ_COLUMN, numbers).append_column(ORD_COLUMN, places)
 

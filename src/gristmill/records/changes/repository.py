@@ -25,11 +25,14 @@ def has_record(connection: Connection, contract: Contract, key: Key) -> bool:
 def read_fields(
     connection: Connection, contract: Contract, key: Key, names: Sequence[str], lock: bool = False
 ) -> Row | None:
-    """Return these fields of one record, None if there is none. lock: keep others from changing it meanwhile."""
-    columns = ", ".join(quote(name) for name in names)
-    tail = " FOR UPDATE" if lock else ""
-    query = f"SELECT {columns} FROM {quoted_table(contract)} WHERE {_key_condition(contract)}{tail}"  # noqa: S608
-    found = connection.exec_driver_sql(query, _key_parameters(contract, key)).mappings().first()
+    """Return these fields of one record as canonical values, None if there is none.
+
+    lock: keep others from changing it meanwhile.
+    """
+    table = record_table(contract)
+    query = sa.select(*(table.c[name] for name in names))
+    query = query.where(*(table.c[part] == value for part, value in zip(contract.key, key, strict=True)))
+    found = connection.execute(query.with_for_update() if lock else query).mappings().first()
     return None if found is None else dict(found)
 
 

@@ -16,11 +16,12 @@ from gristmill.datasets.types import TYPES
 from gristmill.datasets.where import compile_where
 from gristmill.jobs.submit import NewChunk, WriteRequest
 from gristmill.records.changes import tasks
+from gristmill.records.changes.recompute import Recompute
 from gristmill.records.changes.repository import Key, has_record
 from gristmill.records.errors import UnknownRecord
 from gristmill.records.jobs import record_job
 from gristmill.records.submit import Draft, Submitter, Write
-from gristmill.records.validation.rows import json_depth, validator_of
+from gristmill.records.validation.rows import json_depth
 
 # Bodies up to here are checked in the event loop.
 _QUICK_BYTES = 16 * 1024
@@ -33,15 +34,16 @@ class RecordChanges:
     All raise UnknownDataset, DatasetFailed, TooMany, IdempotencyKeyReused, and Invalid or Malformed with what is wrong.
     """
 
-    def __init__(self, settings: Settings, submitter: Submitter) -> None:
+    def __init__(self, settings: Settings, submitter: Submitter, recompute: Recompute) -> None:
         self._max_depth = settings.api_max_json_depth
         self._max_attempts = settings.jobs_max_attempts
         self._submitter = submitter
+        self._recompute = recompute
 
     def patch(self, name: str, key: str, changes: bytes, request: WriteRequest) -> uuid.UUID:
         """Change members of one record. key: as it stands in the URL. changes: a JSON object.
 
-        Raises NoKey, UnknownRecord.
+        Raises NoKey, UnknownRecord, InputNotStored.
         """
         return self._submitter.submit_blocking(self.patching(name, key, changes), request)
 
@@ -58,7 +60,7 @@ class RecordChanges:
 
         def draft(dataset: Dataset) -> Draft:
             values = parse_key(dataset.contract, key)
-            validator_of(dataset.contract).validate_changes(changes, self._max_depth)
+            self._recompute.read_changes(dataset.contract, changes, self._max_depth)
             return self._draft(tasks.PATCH, dataset, values, changes)
 
         return Write(name, len(changes), draft, lambda _: len(changes) <= _QUICK_BYTES)

@@ -1,5 +1,6 @@
 """Handlers of the jobs that change and delete records."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +14,11 @@ from gristmill.datasets.types import TYPES
 from gristmill.jobs.errors import OutOfDate
 from gristmill.jobs.handlers import ChunkTask, Outcome, TransactionalHandler
 from gristmill.records.changes import repository
+from gristmill.records.changes.recompute import Recompute
 from gristmill.records.columns import Row
 from gristmill.records.embedding import EmbeddingStep
 from gristmill.records.errors import UnknownRecord
 from gristmill.records.targets import Targets
-from gristmill.records.validation.rows import validator_of
 
 PATCH, DELETE, DELETE_WHERE = "records.patch", "records.delete", "records.delete_where"
 
@@ -27,9 +28,9 @@ _ANY_DEPTH = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """Changes, with the vector that belongs to them.
+    """Changes, with the computed fields and the vector that belong to them.
 
-    read: the source fields of the embedding that stay as they are; rest: what they held, None if there was no record.
+    read: stored fields that those are made of; rest: what they held, None if there was no record.
     """
 
     changes: Row
@@ -40,33 +41,40 @@ class Patch:
 class PatchHandler(TransactionalHandler):
     """Changes members of one record. args: dataset_id, contract_version, key; payload: the changes as JSON.
 
-    The vector is made before the row is locked. It is made again where the row has other source fields by then.
+    Computed fields and the vector are made before the row is locked, and again where the fields that they are made of
+    hold something else by then.
     """
 
     type = PATCH
 
-    def __init__(self, database: Database, targets: Targets, embedding: EmbeddingStep) -> None:
+    def __init__(self, database: Database, targets: Targets, embedding: EmbeddingStep, recompute: Recompute) -> None:
         self._database = database
         self._targets = targets
         self._embedding = embedding
+        self._recompute = recompute
 
     def prepare(self, task: ChunkTask) -> Patch:
         dataset = self._targets.submitted(task)
         contract = dataset.contract
-        changes = validator_of(contract).validate_changes(task.payload or b"", _ANY_DEPTH)
+        changes = self._recompute.read_changes(contract, task.payload or b"", _ANY_DEPTH)
+        plan = self._recompute.plan(contract, changes)
+        changed = plan.writes.union(changes)
         sources = contract.embedding.from_ or () if contract.embedding is not None else ()
-        if not any(name in changes for name in sources):
-            return Patch(changes)
-        rest: Row | None = {}
-        read = tuple(name for name in sources if name not in changes)
-        if read:
-            with self._database.autocommit() as connection:
-                contract = self._targets.present(connection, task).contract
-                rest = repository.read_fields(connection, contract, _key(contract, task), read)
-        if rest is not None:
+        embeds = any(name in changed for name in sources)
+        read = tuple(sorted(plan.reads.union(set(sources) - changed if embeds else ())))
+        rest: Row | None = self._read(task, read) if read else {}
+        if rest is None:
+            return Patch(changes, read)
+        changes = self._recompute.complete(contract, plan, changes, rest)
+        if embeds:
             vector = self._embedding.embed_record(contract, dataset, {**rest, **changes})
             changes = {**changes, EMBEDDING_COLUMN: vector}
         return Patch(changes, read, rest)
+
+    def _read(self, task: ChunkTask, names: Sequence[str]) -> Row | None:
+        with self._database.autocommit() as connection:
+            contract = self._targets.present(connection, task).contract
+            return repository.read_fields(connection, contract, _key(contract, task), names)
 
     def apply(self, connection: Connection, task: ChunkTask, prepared: Patch) -> Outcome:
         contract = self._targets.present(connection, task).contract
@@ -74,7 +82,7 @@ class PatchHandler(TransactionalHandler):
         if prepared.read:
             found = repository.read_fields(connection, contract, key, prepared.read, lock=True)
             if found is not None and found != prepared.rest:
-                raise OutOfDate("fields that the record is embedded from have changed since")
+                raise OutOfDate("fields that others of the record are made of have changed since")
         if not repository.patch(connection, contract, key, prepared.changes, task.seq):
             raise _unknown(contract, key)
         return Outcome(succeeded=1)

@@ -65,7 +65,7 @@ def read_batches(reader: Reader, source: ReadContext, max_bytes: int, max_record
     if parts:
         yield _batch(parts)
     elif not yielded:
-        yield Batch(0, to_table(source.validator.contract, []))
+        yield Batch(0, to_table(source.validator.columns, []))
 
 
 def _batch(parts: list[RecordBlock]) -> Batch:

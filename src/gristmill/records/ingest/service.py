@@ -102,7 +102,11 @@ class RecordIngest:
             job.retry_of = retry_of
             if rejects is not None:
                 attach_rejects(job, rejects)
-            return Draft(job, lambda: _close(chunks, rejects), check if fail else None)
+                if dataset.contract.has_pipeline:
+                    job.args["on_error"] = "quarantine"
+            # Which of the records are written, the job decides where there is a pipeline.
+            checked = fail and not dataset.contract.has_pipeline
+            return Draft(job, lambda: _close(chunks, rejects), check if checked else None)
 
         small = body.size <= QUICK_BYTES and media_type in _TEXTS
         asks = options.quarantine or options.retry_of is not None
@@ -192,10 +196,8 @@ class RecordIngest:
 
 def _values(contract: Contract, body: BodySpool) -> int:
     """Return how many values the records in ``body`` have at most."""
-    vectors = sum(field.dimensions or 0 for field in contract.fields)
-    if contract.takes_vectors:
-        vectors += contract.vector_dimensions or 0
-    return body.open().read().count(b"{") * (len(contract.fields) + vectors)
+    columns = contract.input_columns
+    return body.open().read().count(b"{") * (len(columns) + sum(column.dimensions or 0 for column in columns))
 
 
 def _close(chunks: SpooledChunks, rejects: RejectSpool | None) -> None:

@@ -43,7 +43,7 @@ def to_steps(
         found = [(index, row) for index in marked.tolist() if (row := precise(index)) is not None]
         columns, ords = columns.filter(pa.array(~bad)), ords[~bad]
         if found and not source.problems.total:
-            rows = to_table(source.validator.contract, [row for _, row in found])
+            rows = to_table(source.validator.columns, [row for _, row in found])
             ords = np.concatenate([ords, np.array([first_record + index for index, _ in found], np.int64)])
             order = np.argsort(ords)
             columns, ords = pa.concat_tables([columns, rows]).take(pa.array(order)), ords[order]

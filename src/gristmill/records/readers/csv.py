@@ -48,7 +48,8 @@ def _check_header(source: ReadContext, row: CsvRow) -> list[str]:
         pointer = f"/{escape_pointer(shorten_name(name))}"
         if name not in fields and name not in source.passed_over:
             reason = f"Column {index + 1} of the header, {shorten(name)}, is not a field; the fields are: {known}"
-            problems.add(Violation(pointer, "unknown_field", reason, line=1, field=shorten_name(name)))
+            code, reason = source.validator.unknown_member(name, reason)
+            problems.add(Violation(pointer, code, reason, line=1, field=shorten_name(name)))
         elif name in names[:index]:
             reason = f"The header names {name} twice"
             problems.add(Violation(pointer, "duplicate", reason, line=1, field=name))

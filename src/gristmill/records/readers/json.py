@@ -40,7 +40,7 @@ def read_json(source: ReadContext) -> Iterator[RecordBlock]:
     short = _read_short(source)
     if short is not None:
         if short:
-            yield RecordBlock(to_table(source.validator.contract, short), count_from(0, len(short)))
+            yield RecordBlock(to_table(source.validator.columns, short), count_from(0, len(short)))
         return
     skip_bom(source.file)
     splitter = _Splitter(source.file)

@@ -35,4 +35,4 @@ class Rows:
         self._rows, self._ords, self._bytes = [], [], 0
         if not rows or self._source.problems.total:
             return []
-        return [RecordBlock(to_table(self._source.validator.contract, rows), np.array(ords, np.int64))]
+        return [RecordBlock(to_table(self._source.validator.columns, rows), np.array(ords, np.int64))]

@@ -22,7 +22,7 @@ def validate_texts(
     rows = _validate_all(source, texts)
     if rows is not None:
         if rows and not source.problems.total:
-            yield RecordBlock(to_table(source.validator.contract, rows), count_from(first_record, len(rows)))
+            yield RecordBlock(to_table(source.validator.columns, rows), count_from(first_record, len(rows)))
         return
     kept = Rows(source)
     for index, raw in enumerate(texts):

@@ -9,7 +9,8 @@ from sqlalchemy import Connection
 
 from gristmill.core.copy import copy_rows
 from gristmill.jobs.repository import read
-from gristmill.records.rejects.spool import COLUMNS
+from gristmill.records.reject import Reject
+from gristmill.records.rejects.spool import COLUMNS, copy_row, copy_start
 
 _COPY = f"COPY gristmill.rejects ({COLUMNS}) FROM STDIN (FORMAT binary)"
 # The first row is given whatever its size; those after it only as long as all of them together stay below the bound.
@@ -66,6 +67,13 @@ class RejectingJob:
 def store(connection: Connection, rows: Iterable[Sequence[bytes]]) -> None:
     """Insert rejects. rows: from ``RejectSpool.copy_data``."""
     copy_rows(connection, _COPY, rows)
+
+
+def store_rejects(connection: Connection, job_id: uuid.UUID, rejects: Sequence[Reject]) -> None:
+    """Insert the rejects of a chunk."""
+    if rejects:
+        start = copy_start(job_id)
+        store(connection, ((start, copy_row(reject)) for reject in rejects))
 
 
 def find_job(connection: Connection, job_id: uuid.UUID) -> RejectingJob | None:

@@ -17,6 +17,7 @@ from gristmill.jobs.submit import NewJob
 from gristmill.kit.pagination import encode_page_token
 from gristmill.records.reject import NOTE_COLUMNS
 from gristmill.records.rejects import repository
+from gristmill.records.rejects.raw import COLUMNS
 from gristmill.records.rejects.repository import RejectingJob, StoredReject
 from gristmill.records.rejects.show import csv_header, reject_csv, reject_json
 from gristmill.records.rejects.spool import RejectSpool
@@ -26,8 +27,6 @@ Format = Literal["ndjson", "csv"]
 # What one read takes, and so what a page or a download holds in memory: the first reject alone may be larger.
 ROWS_PER_READ = 500
 BYTES_PER_READ = 4 * 1024 * 1024
-# In the arguments of a job whose body was CSV: its header.
-COLUMNS = "csv_columns"
 # Columns of a downloaded CSV that are not read when it is sent back.
 NOTES = frozenset(NOTE_COLUMNS)
 

@@ -50,7 +50,7 @@ class RejectSpool:
         self.count += 1
         if len(self._first) < MAX_LISTED:
             self._first.extend(reject.violations[: MAX_LISTED - len(self._first)])
-        row = _copy_row(reject)
+        row = copy_row(reject)
         self._waiting += struct.pack("!i", len(row)) + row
         if len(self._waiting) >= _BLOCK_BYTES:
             self._flush()
@@ -62,8 +62,7 @@ class RejectSpool:
     def copy_data(self, job_id: uuid.UUID) -> Iterator[tuple[bytes, bytes]]:
         """Yield the rows for a ``COPY … (FORMAT binary)`` of ``COLUMNS``."""
         self._flush()
-        # The number of columns and the first of them, which was not known before.
-        start = struct.pack("!hi", 6, 16) + job_id.bytes
+        start = copy_start(job_id)
         file = self._content.file
         file.seek(0)
         while size := file.read(4):
@@ -80,7 +79,12 @@ class RejectSpool:
             self._waiting = bytearray()
 
 
-def _copy_row(reject: Reject) -> bytes:
+def copy_start(job_id: uuid.UUID) -> bytes:
+    """Return what comes before each row of a COPY: the number of columns and the first of them."""
+    return struct.pack("!hi", 6, 16) + job_id.bytes
+
+
+def copy_row(reject: Reject) -> bytes:
     """Return all columns but the job's id, each with its length before it."""
     errors = _JSON.encode([_place(violation) for violation in reject.violations[:MAX_STORED_PLACES]]).encode()
     line = struct.pack("!i", -1) if reject.line is None else struct.pack("!iq", 8, reject.line)

@@ -30,7 +30,8 @@ def check_schema(validator: RecordValidator, schema: pa.Schema) -> list[Violatio
         if field is None:
             known = ", ".join(validator.fields)
             reason = f"The column {shorten(name)} ({shorten_name(str(kind))}) is not a field; the fields are: {known}"
-            violations.append(Violation(pointer, "unknown_field", reason, field=shorten_name(name)))
+            code, reason = validator.unknown_member(name, reason)
+            violations.append(Violation(pointer, code, reason, field=shorten_name(name)))
         elif name in schema.names[:index]:
             reason = f"The column {shorten(name)} occurs twice"
             violations.append(Violation(pointer, "duplicate", reason, field=name))

@@ -3,6 +3,7 @@
 The same schema judges JSON text, CSV cells (as the JSON values they stand for) and the changes of a PATCH.
 """
 
+from collections.abc import Sequence
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -55,17 +56,24 @@ class Problems:
 
 
 class RecordValidator:
-    """Validates the records of one contract; made once per dataset version and shared by threads.
+    """Validates records of certain columns; made once per dataset version and shared by threads.
 
-    A valid record is a dict with every field of the contract, absent ones as None, canonical values otherwise; where
-    clients supply the vectors it also has ``_embedding``.
+    A valid record is a dict with every column, absent ones as None, canonical values otherwise.
     """
 
-    def __init__(self, contract: Contract) -> None:
+    def __init__(
+        self,
+        contract: Contract,
+        columns: Sequence[FieldSpec] | None = None,
+        computed: frozenset[str] = frozenset(),
+    ) -> None:
+        """columns: what a record has; by default what clients send. computed: names that are refused as computed."""
         self.contract = contract
-        self._fields: dict[str, FieldSpec] = {column.name: column for column in contract.input_columns}
+        self.columns = columns = contract.input_columns if columns is None else columns
+        self._computed = computed
+        self._fields: dict[str, FieldSpec] = {column.name: column for column in columns}
         self._schemas = {name: TYPES[field.type].schema(field) for name, field in self._fields.items()}
-        self.may_nest = any(TYPES[field.type].nests for field in contract.fields)
+        self.may_nest = any(TYPES[field.type].nests for field in columns)
         self._record = SchemaValidator(self._schema(self._schemas))
         self._array = SchemaValidator(schemas.list_schema(self._schema(self._schemas)))
 
@@ -73,6 +81,12 @@ class RecordValidator:
     def fields(self) -> dict[str, FieldSpec]:
         """The members that a record may have, by name."""
         return self._fields
+
+    def unknown_member(self, name: str, reason: str) -> tuple[str, str]:
+        """Return (code, reason) for a member that a record may not have. reason: where there is no field called so."""
+        if name in self._computed:
+            return "computed_field", f"{name} is computed by the pipeline, so no client may send it"
+        return "unknown_field", reason
 
     def validate_json(self, raw: bytes) -> Row:
         """Return the record in the JSON text ``raw``. Raises pydantic_core.ValidationError; see ``violations``."""
@@ -141,7 +155,8 @@ class RecordValidator:
         if field is None:
             known = ", ".join(self._fields)
             reason = f"There is no field {shorten(name)} in {self.contract.name}; its fields are: {known}"
-            return Violation(pointer, "unknown_field", reason, record, line, shorten_name(name))
+            code, reason = self.unknown_member(name, reason)
+            return Violation(pointer, code, reason, record, line, shorten_name(name))
         if item["type"] == "extra_forbidden":
             reason = f"{name} is a key field and cannot be changed: delete the record and submit it anew"
             return Violation(pointer, "key_field", reason, record, line, name)
@@ -163,8 +178,23 @@ class RecordValidator:
 
 @lru_cache(maxsize=1000)
 def validator_of(contract: Contract) -> RecordValidator:
-    """Return the validator of a contract; making one takes a millisecond, so it is kept."""
-    return RecordValidator(contract)
+    """Return the validator of what clients send to a dataset; making one takes a millisecond, so it is kept."""
+    return RecordValidator(contract, computed=contract.computed_fields)
+
+
+@lru_cache(maxsize=1000)
+def output_validator_of(contract: Contract) -> RecordValidator:
+    """Return the validator of what the pipeline of a dataset made."""
+    return RecordValidator(contract, contract.output_columns) if contract.has_pipeline else validator_of(contract)
+
+
+@lru_cache(maxsize=1000)
+def changes_validator_of(contract: Contract) -> RecordValidator:
+    """Return the validator of changes of stored records: of all that is stored but the computed fields."""
+    if not contract.has_pipeline:
+        return validator_of(contract)
+    columns = [column for column in contract.output_columns if not column.computed]
+    return RecordValidator(contract, columns, contract.computed_fields)
 
 
 def json_depth(raw: bytes) -> int:

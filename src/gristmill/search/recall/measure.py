@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from gristmill.core.database import DATA_SCHEMA
 from gristmill.datasets.contract import EMBEDDING_COLUMN
+from gristmill.datasets.extensions import Gauge
 from gristmill.search.query.settings import GRAPHS, THOROUGH, Settings, with_settings
 from gristmill.search.query.statements import Layout, Shape
 from gristmill.search.query.vector import Ranges, ef_search
@@ -116,3 +117,10 @@ def store_recall(connection: Connection, dataset_id: uuid.UUID, table: str, meas
         "took_ms": took_ms,
     }
     recall.store(connection, dataset_id, values)
+
+
+def recall_gauges(connection: Connection) -> list[Gauge]:
+    """Return what ``/metrics`` shows of recall."""
+    samples = [((dataset, str(k)), value) for dataset, k, value in recall.list_measured(connection)]
+    text = "Part of the k nearest records that a search through the indexes finds, as last measured."
+    return [Gauge("gristmill_search_recall", text, ("dataset", "k"), samples)]

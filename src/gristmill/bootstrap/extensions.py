@@ -1,0 +1,34 @@
+"""What the domains above datasets add to them."""
+
+from gristmill.bootstrap.shared import Gristmill
+from gristmill.datasets.extensions import DatasetExtension
+from gristmill.records.retention.tasks import Retention, forget_retention, retention_state
+from gristmill.search.index.report import index_state
+from gristmill.search.index.scheduler import IndexScheduler
+from gristmill.search.index.tasks import interrupt_builds, release_table
+from gristmill.search.recall.measure import recall_gauges
+from gristmill.search.recall.tasks import RecallKeeper
+
+
+def build_extensions(gristmill: Gristmill) -> list[DatasetExtension]:
+    """Return one object for each domain."""
+    settings, database = gristmill.settings, gristmill.database
+    return [
+        DatasetExtension(
+            name="index",
+            on_alter=interrupt_builds,
+            on_drop=release_table,
+            state=lambda connection, dataset: index_state(connection, dataset) if dataset.contract.embedding else None,
+            gauges=recall_gauges,
+            maintenance=(
+                (2.0, IndexScheduler(database, gristmill.build_settings).run),
+                (30.0, RecallKeeper(database, settings.search_recall_samples).run),
+            ),
+        ),
+        DatasetExtension(
+            name="retention",
+            on_drop=forget_retention,
+            state=lambda connection, dataset: retention_state(connection, dataset) if dataset.contract.keep else None,
+            maintenance=((settings.jobs_expire_every, Retention(database, settings.jobs_max_attempts).run),),
+        ),
+    ]

@@ -1,0 +1,45 @@
+"""What other domains add to datasets: one object for each domain, made in bootstrap."""
+
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection
+
+from gristmill.datasets.lookup import Dataset
+
+TableHook = Callable[[Connection, uuid.UUID, str], None]
+"""Called with the dataset's id and name in the transaction that makes, changes or drops its table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gauge:
+    """A figure for ``/metrics``. samples: (values of the labels, value)."""
+
+    name: str
+    help: str
+    labels: Sequence[str]
+    samples: Sequence[tuple[Sequence[str], float]]
+
+
+def _nothing(_connection: Connection, _dataset_id: uuid.UUID, _name: str) -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetExtension:
+    """One domain's part in datasets. What it has no use for stays at its default.
+
+    name: the member of ``GET /datasets/{d}`` that ``state`` fills; null where it has nothing to say of a dataset.
+    on_create: after the table was made. on_alter, on_drop: before it is changed or dropped.
+    gauges: read at each scrape. maintenance: (seconds between two runs, what); it returns how many jobs it submitted.
+    """
+
+    name: str
+    on_create: TableHook = _nothing
+    on_alter: TableHook = _nothing
+    on_drop: TableHook = _nothing
+    state: Callable[[Connection, Dataset], dict[str, Any] | None] = lambda _connection, _dataset: None
+    gauges: Callable[[Connection], Iterable[Gauge]] = lambda _connection: ()
+    maintenance: Sequence[tuple[float, Callable[[], int]]] = ()

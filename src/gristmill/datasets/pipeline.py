@@ -1,0 +1,147 @@
+"""The pipeline of a contract: its steps bound to the columns that clients send, and whether it makes the fields."""
+
+from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import Any
+
+import pyarrow as pa
+from pydantic import ValidationError
+
+from gristmill.core.errors import Invalid, Violation
+from gristmill.datasets.contract import Contract, FieldSpec
+from gristmill.datasets.describe import shorten
+from gristmill.datasets.types import TYPES
+from gristmill.datasets.where_columns import compile_columns
+from gristmill.transforms.registry import StepRegistry
+from gristmill.transforms.schema_rules import bind
+from gristmill.transforms.spec import Column, Columns, Predicate, Step, StepRefused
+
+
+def bind_pipeline(contract: Contract, registry: StepRegistry) -> list[Step]:
+    """Return the steps of a contract, ready to run over its payloads. Raises Invalid if they do not fit."""
+    columns = {field.name: _column(field) for field in contract.input_fields}
+    try:
+        return bind([step.as_json() for step in contract.pipeline], columns, _ContractTypes(contract), registry)
+    except StepRefused as error:
+        violations = [_in_contract(violation) for violation in error.violations]
+        raise Invalid(f"The pipeline of {contract.name} does not fit: {violations[0].reason}", violations) from error
+
+
+def check_pipeline(contract: Contract, registry: StepRegistry) -> Iterator[Violation]:
+    """Yield what is wrong with ``input``, ``pipeline`` and the computed fields of an otherwise valid contract."""
+    try:
+        steps = bind_pipeline(contract, registry)
+    except Invalid as error:
+        yield from error.violations
+        return
+    for number, step in enumerate(steps):
+        yield from _check_writes(contract, number, step)
+    columns = steps[-1].columns if steps else {field.name: _column(field) for field in contract.input_fields}
+    sent = {field.name for field in contract.input_fields}
+    for place, field in enumerate(contract.fields):
+        writers = [number for number, step in enumerate(steps) if field.name in step.writes]
+        if field.computed and not writers:
+            reason = f"{field.name} is computed, and no step of the pipeline fills it"
+            yield Violation(f"/fields/{place}/computed", "not_filled", reason, field=field.name)
+        elif field.name not in columns:
+            reason = f"{field.name} is not in input, and no step fills it: list it, or mark it computed and fill it"
+            yield Violation("/input", "not_filled", reason, field=field.name)
+        elif not _fits(columns[field.name].type, field.type):
+            reason = f"{field.name} is of type {field.type}, and this step makes it {columns[field.name].type}"
+            yield Violation(f"/pipeline/{writers[-1]}", "wrong_type", reason, field=field.name)
+    for name in contract.key:
+        if name not in sent:
+            reason = f"The key field {name} must be sent by clients"
+            yield Violation(f"/key/{contract.key.index(name)}", "computed_key", reason, field=name)
+
+
+def _check_writes(contract: Contract, number: int, step: Step) -> Iterator[Violation]:
+    for name in sorted(step.writes):
+        if name in contract.key:
+            reason = f"{name} is a field of the key, which no step may change"
+            yield Violation(f"/pipeline/{number}", "key_field", reason, field=name)
+        elif name.startswith("_"):
+            reason = f"{shorten(name)}: names with a leading _ are system columns"
+            yield Violation(f"/pipeline/{number}", "reserved_name", reason, field=name)
+        elif contract.has_field(name) and not contract.field(name).computed and name not in step.reads:
+            reason = f"{name} is sent by clients and would be lost: mark it computed, or write another column"
+            yield Violation(f"/pipeline/{number}", "not_computed", reason, field=name)
+
+
+def _fits(made: str, wanted: str) -> bool:
+    return made == wanted or made in TYPES[wanted].takes
+
+
+def _column(field: FieldSpec) -> Column:
+    return Column(field.name, field.type, TYPES[field.type].arrow(field))
+
+
+def _plain(name: str, type_: str) -> FieldSpec:
+    return FieldSpec.model_validate({"name": name, "type": type_})
+
+
+@cache
+def _plain_types() -> list[str]:
+    """Return the names of the types of which no more has to be said than their name."""
+    return sorted(name for name, kind in TYPES.items() if not list(kind.check(_plain("plain", name))))
+
+
+def _in_contract(violation: Violation) -> Violation:
+    return Violation(f"/pipeline{violation.pointer}", violation.code, violation.reason, field=violation.field)
+
+
+class _ContractTypes:
+    """Contract types as steps ask for them; see ``transforms.spec.Types``."""
+
+    def __init__(self, contract: Contract) -> None:
+        self._contract = contract
+        self._sent = {field.name: field for field in contract.input_fields}
+
+    def column(self, name: str, type_: str) -> Column:
+        if type_ not in _plain_types():
+            valid = ", ".join(_plain_types())
+            raise KeyError(f"{shorten(type_)} is no type of a column; they are: {valid}")
+        return _column(_plain(name, type_))
+
+    def target(self, name: str) -> Column | None:
+        return _column(self._contract.field(name)) if self._contract.has_field(name) else None
+
+    def values(self, column: Column, values: Sequence[Any], pointers: Sequence[str]) -> pa.Array:
+        field, parsed, refused = self._field(column), [], []
+        for value, pointer in zip(values, pointers, strict=True):
+            try:
+                parsed.append(None if value is None else TYPES[field.type].parse(field, value))
+            except ValidationError as error:
+                code, reason = TYPES[field.type].explain(field, error.errors()[0])
+                refused.append(Violation(pointer, code, f"{column.name}: {reason}", field=column.name))
+        if refused:
+            raise StepRefused(*refused)
+        return TYPES[field.type].to_column(field, parsed)
+
+    def read_text(self, column: Column, text: str) -> Any:
+        try:
+            return TYPES[column.type].from_text(self._field(column), text)
+        except ValueError:
+            # It is refused, and shown, as the text that it is.
+            return text
+
+    def comparable(self, column: Column, values: pa.ChunkedArray) -> pa.ChunkedArray:
+        if not TYPES[column.type].comparable:
+            reason = f"Values of the type {column.type} do not compare, and {column.name} is of it"
+            raise StepRefused(Violation("/column", "not_comparable", reason, field=column.name))
+        return TYPES[column.type].to_compare(values)
+
+    def predicate(self, where: Any, columns: Columns, pointer: str) -> Predicate:
+        try:
+            return compile_columns(where, tuple(map(self._field, columns.values())), pointer)
+        except Invalid as error:
+            raise StepRefused(*error.violations) from error
+
+    def _field(self, column: Column) -> FieldSpec:
+        """Return the column as a field without limits: what a step makes is validated after the last one."""
+        known = self._sent.get(column.name)
+        if known is None and self._contract.has_field(column.name):
+            known = self._contract.field(column.name)
+        if known is None or known.type != column.type:
+            return _plain(column.name, column.type)
+        return FieldSpec(name=known.name, type=known.type, zone=known.zone, dimensions=known.dimensions)

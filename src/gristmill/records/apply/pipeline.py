@@ -1,0 +1,150 @@
+"""The worker's way of a chunk: its payload passes the steps in their order and is validated after the last one."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+
+from gristmill.core.errors import Violation
+from gristmill.datasets.contract import EMBEDDING_COLUMN, Contract
+from gristmill.jobs.handlers import ChunkTask, Outcome
+from gristmill.records.apply.upsert import WriteCounts, split_places
+from gristmill.records.batch import Batch, BatchContext, BatchStep
+from gristmill.records.columns import ORD_COLUMN, to_table
+from gristmill.records.errors import RecordUnfit
+from gristmill.records.readers.columnar import read_batch
+from gristmill.records.readers.context import ReadContext
+from gristmill.records.reject import Reject
+from gristmill.records.rejects.raw import raw_record
+from gristmill.records.targets import Targets
+from gristmill.records.transform import Pipelines
+from gristmill.records.validation.rows import Problems, output_validator_of, validator_of
+from gristmill.transforms.run import number_outputs
+from gristmill.transforms.spec import Indexes
+
+# Chunks of more records ask between their steps whether they are to end.
+_CHECKED_FROM = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What is to be written of a chunk.
+
+    table: columns of the dataset's table, and ``_ord`` where the places of the rows are not those of the payload.
+    records: of the payload that have rows. dropped: that a filter took. rejects: that do not fit.
+    piped: the contract has a pipeline, so that rows and records are counted apart.
+    """
+
+    table: pa.Table
+    records: int
+    dropped: int = 0
+    rejects: Sequence[Reject] = ()
+    piped: bool = False
+
+    def outcome(self, contract: Contract, counts: WriteCounts) -> Outcome:
+        """Return the counts of the chunk: records, in which each record of the payload is counted once."""
+        if not self.piped:
+            return Outcome(succeeded=counts.succeeded, superseded=counts.superseded)
+        # Without a key every row is written. With one, which no step changes, a record has one row that counts.
+        succeeded = counts.succeeded if contract.key else self.records
+        return Outcome(
+            succeeded=succeeded,
+            superseded=self.records - succeeded,
+            rejected=len(self.rejects),
+            dropped=self.dropped,
+            rows=counts.succeeded,
+        )
+
+
+class BatchPipeline:
+    """The ordered steps of a worker."""
+
+    def __init__(self, targets: Targets, pipelines: Pipelines, steps: Sequence[BatchStep]) -> None:
+        self._targets = targets
+        self._pipelines = pipelines
+        self._steps = steps
+
+    def prepare(self, task: ChunkTask, payload: pa.Table) -> Prepared:
+        """Return what ``payload`` becomes.
+
+        Raises RecordUnfit with record, step and reason, unless the job quarantines what does not fit.
+        """
+        context = BatchContext(
+            self._targets.submitted(task), task.check if payload.num_rows > _CHECKED_FROM else lambda: None
+        )
+        contract = context.contract
+        if not contract.has_pipeline or payload.num_rows == 0:
+            return Prepared(self._run(Batch(payload), context).table, payload.num_rows, piped=contract.has_pipeline)
+        fields, places = split_places(payload, task.first_record)
+        ords: Indexes = places.to_numpy()
+        batch = self._run(Batch(fields, np.arange(fields.num_rows)), context)
+        table, origins, unfit = _validated(contract, batch)
+        for failed in batch.failed:
+            number, op = failed.step
+            reason = f"step {number} ({op}): {failed.reason}"
+            unfit.setdefault(failed.record, []).append(
+                Violation(f"/{failed.record}/{failed.field}", failed.code, reason, field=failed.field)
+            )
+        rejects = []
+        for record, found in sorted(unfit.items()):
+            raw = raw_record(validator_of(contract), fields, record, task.args)
+            place = int(ords[record])
+            rejects.append(Reject(place, None, raw, _of_record(place, found)))
+        if rejects and task.args.get("on_error") != "quarantine":
+            raise _refuse(rejects)
+        multiplied = any(step.kind.multiplies for step in self._pipelines.steps(contract))
+        numbers = number_outputs(origins, ords, multiplied)
+        written = len(np.unique(origins)) if multiplied else len(origins)
+        dropped = fields.num_rows - written - len(rejects)
+        return Prepared(table.append_column(ORD_COLUMN, pa.array(numbers)), written, dropped, rejects, True)
+
+    def _run(self, batch: Batch, context: BatchContext) -> Batch:
+        for step in self._steps:
+            if not batch.table.num_rows:
+                break
+            context.check()
+            batch = step(batch, context)
+        return batch
+
+
+def _validated(contract: Contract, batch: Batch) -> tuple[pa.Table, Indexes, dict[int, list[Violation]]]:
+    """Return the rows that fit the fields as payload columns, their origins, and what is wrong by record."""
+    assert batch.origins is not None
+    validator, refused = output_validator_of(contract), list[Reject]()
+    source = ReadContext(io.BytesIO(), validator, Problems(), 0, rejects=refused.append)
+    names = [name for name in validator.fields if name in batch.table.column_names]
+    blocks = list(read_batch(source, batch.table.select(names), 0))
+    table = pa.concat_tables([block.table for block in blocks]) if blocks else to_table(validator.columns, [])
+    rows = np.concatenate([block.ords for block in blocks]) if blocks else np.empty(0, np.int64)
+    unfit: dict[int, list[Violation]] = {}
+    for reject in refused:
+        unfit.setdefault(int(batch.origins[reject.record]), []).extend(reject.violations)
+    if EMBEDDING_COLUMN in batch.table.column_names and EMBEDDING_COLUMN not in names:
+        table = table.append_column(EMBEDDING_COLUMN, batch.table.column(EMBEDDING_COLUMN).take(rows))
+    origins = batch.origins[rows]
+    if unfit:
+        # A record is written as a whole or not at all.
+        whole = ~np.isin(origins, list(unfit))
+        table, origins = table.filter(pa.array(whole)), origins[whole]
+    return table, origins, unfit
+
+
+def _of_record(record: int, violations: Sequence[Violation]) -> tuple[Violation, ...]:
+    """Return the violations with the record's place in the request for that in the table."""
+    found = []
+    for violation in violations:
+        inside = violation.pointer.removeprefix("/").partition("/")[2]
+        pointer = f"/{record}/{inside}" if inside else f"/{record}"
+        found.append(replace(violation, pointer=pointer, record=record))
+    return tuple(found)
+
+
+def _refuse(rejects: Sequence[Reject]) -> RecordUnfit:
+    violations = [violation for reject in rejects for violation in reject.violations]
+    first = violations[0]
+    detail = f"Record {first.record}: {first.field or first.code}: {first.reason}"
+    if len(rejects) > 1:
+        detail += f"; {len(rejects)} records of the chunk do not fit"
+    return RecordUnfit(detail, violations, record=first.record)

@@ -1,0 +1,104 @@
+"""Changes of records whose dataset has a pipeline: what may be changed, and what is computed anew from it."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from gristmill.core.errors import Invalid, Violation
+from gristmill.datasets.contract import Contract
+from gristmill.datasets.types import TYPES
+from gristmill.records.columns import Row, to_table
+from gristmill.records.errors import InputNotStored, RecordUnfit
+from gristmill.records.transform import Pipelines
+from gristmill.records.validation.rows import changes_validator_of
+from gristmill.transforms.run import run
+from gristmill.transforms.spec import Step, StepContext
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The steps that make something of a change. reads: stored fields that they need. writes: fields that they fill."""
+
+    steps: Sequence[Step] = ()
+    reads: frozenset[str] = frozenset()
+    writes: frozenset[str] = frozenset()
+
+
+class Recompute:
+    """Reads the changes of a PATCH and works out the computed fields that depend on them."""
+
+    def __init__(self, pipelines: Pipelines) -> None:
+        self._pipelines = pipelines
+
+    def read_changes(self, contract: Contract, raw: bytes, max_depth: int) -> Row:
+        """Return the canonical values of the members in ``raw``, a JSON object of stored fields.
+
+        Raises Malformed, Invalid, and InputNotStored where something that is not stored is named or needed.
+        """
+        try:
+            changes = changes_validator_of(contract).validate_changes(raw, max_depth)
+        except Invalid as error:
+            unstored = {field.name for field in contract.input_fields if not contract.has_field(field.name)}
+            for violation in error.violations:
+                if violation.field in unstored:
+                    reason = f"{violation.field} is not stored, so it cannot be changed: submit the record anew"
+                    raise _not_stored(reason, violation.field or "") from error
+            raise
+        self.plan(contract, changes)
+        return changes
+
+    def plan(self, contract: Contract, changed: Collection[str]) -> Plan:
+        """Return what becomes of a change of these fields. Raises InputNotStored where that cannot be worked out."""
+        all_steps = self._pipelines.steps(contract)
+        overwritten = frozenset[str]().union(*(step.writes & step.reads for step in all_steps))
+        known, steps, reads = set(changed), list[Step](), set[str]()
+        for step in all_steps:
+            if not step.writes or not step.reads & known:
+                continue
+            for name in sorted(step.reads - known):
+                if not contract.has_field(name) or name in overwritten:
+                    given = ", ".join(sorted(step.reads & known))
+                    reason = f"{given} cannot be changed alone: the step {step.kind.op} also needs {name}"
+                    raise _not_stored(f"{reason}, which is not stored as it was sent", name)
+                reads.add(name)
+            known |= step.writes
+            steps.append(step)
+        writes = frozenset(name for step in steps for name in step.writes if contract.has_field(name))
+        return Plan(steps, frozenset(reads), writes)
+
+    def complete(self, contract: Contract, plan: Plan, changes: Row, stored: Row) -> Row:
+        """Return ``changes`` with the fields that the pipeline makes of them. stored: what the plan reads.
+
+        Raises RecordUnfit if what it makes does not fit.
+        """
+        if not plan.steps:
+            return changes
+        # What no step reads is null: its columns are there because steps are bound to them.
+        known = {**{field.name: None for field in contract.input_fields}, **stored, **changes}
+        table = to_table(contract.input_fields, [known])
+        for column in plan.steps[-1].columns.values():
+            if column.name not in table.column_names:
+                table = table.append_column(column.name, pa.nulls(1, column.arrow))
+        made = run(plan.steps, table, StepContext())
+        for failed in made.failed:
+            raise RecordUnfit(f"Step {failed.step[0]} ({failed.step[1]}): {failed.reason}", field=failed.field)
+        return {**changes, **{name: _value(contract, made.table, name) for name in sorted(plan.writes)}}
+
+
+def _value(contract: Contract, table: pa.Table, name: str) -> Any:
+    """Return the canonical value that the pipeline made of the one record in ``table``."""
+    field = contract.field(name)
+    value = TYPES[field.type].from_arrow(field, table.column(name)[0])
+    if value is None and field.required:
+        raise RecordUnfit(f"The pipeline makes no value of {name}, which is required", field=name)
+    try:
+        return None if value is None else TYPES[field.type].parse(field, value)
+    except ValueError as error:
+        raise RecordUnfit(f"The pipeline makes {value!r} of it, which does not fit {name}", field=name) from error
+
+
+def _not_stored(reason: str, name: str) -> InputNotStored:
+    violation = Violation(f"/{name}", InputNotStored.code, reason, field=name)
+    return InputNotStored(reason, errors=[violation.as_json()], errors_total=1)

@@ -1,0 +1,41 @@
+"""The step that runs the transforms of a contract's pipeline over a batch."""
+
+from functools import lru_cache, partial
+
+from gristmill.datasets.contract import Contract
+from gristmill.datasets.pipeline import bind_pipeline
+from gristmill.records.batch import Batch, BatchContext
+from gristmill.transforms.registry import StepRegistry
+from gristmill.transforms.run import run
+from gristmill.transforms.spec import Step, StepContext
+
+
+class Pipelines:
+    """The bound steps of contracts; binding takes a millisecond, so they are kept."""
+
+    def __init__(self, registry: StepRegistry) -> None:
+        self._bind = lru_cache(maxsize=1000)(partial(bind_pipeline, registry=registry))
+
+    def steps(self, contract: Contract) -> list[Step]:
+        """Return the steps of a contract. Raises Invalid where this process does not know one of them."""
+        return self._bind(contract)
+
+
+class TransformStep:
+    """Runs the pipeline of the contract."""
+
+    def __init__(self, pipelines: Pipelines) -> None:
+        self._pipelines = pipelines
+
+    def __call__(self, batch: Batch, context: BatchContext) -> Batch:
+        steps = self._pipelines.steps(context.contract)
+        if not steps:
+            return batch
+        columns = [column.name for column in context.contract.input_fields]
+        made = run(steps, batch.table.select(columns), StepContext(context.check))
+        table = made.table
+        for name in batch.table.column_names:
+            if name not in columns:
+                # What no step knows of, such as vectors that clients sent, follows its record.
+                table = table.append_column(name, batch.table.column(name).take(made.origins))
+        return Batch(table, made.origins, made.failed)

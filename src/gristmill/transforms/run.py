@@ -1,0 +1,114 @@
+"""Running the steps of a pipeline over the records of a batch, on an Arrow-backed frame from end to end."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from gristmill.transforms.spec import Columns, Indexes, Step, StepContext
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# A record's rows are numbered from its place times this, so a step makes at most so many of one.
+MOST_OUTPUTS = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class FailedRecord:
+    """A record that a step could not do. record: its row in the batch. step: number and name of the step."""
+
+    record: int
+    step: tuple[int, str]
+    code: str
+    reason: str
+    field: str
+
+
+@dataclass(frozen=True, slots=True)
+class Transformed:
+    """The rows after the last step.
+
+    origins: for each row the row of the batch that it was made of. failed: the records that have no rows because a step
+    failed on them, by their row. A record that is in neither was dropped.
+    """
+
+    table: pa.Table
+    origins: Indexes
+    failed: Sequence[FailedRecord]
+
+
+def run(steps: Sequence[Step], table: pa.Table, context: StepContext) -> Transformed:
+    """Run ``steps`` over ``table``, whose columns are those that the first step was bound to."""
+    origins = np.arange(table.num_rows, dtype=np.int64)
+    failed: dict[int, FailedRecord] = {}
+    if not steps:
+        return Transformed(table, origins, ())
+    frame = to_frame(table)
+    for number, step in enumerate(steps):
+        context.check()
+        output = step.transform(frame, context)
+        if output.origins is not None and len(output.origins) != len(output.frame):
+            raise ValueError(f"the step {step.kind.op} gave {len(output.frame)} rows of {len(output.origins)} origins")
+        for failure in output.failures:
+            record = int(origins[failure.row])
+            name = (number, step.kind.op)
+            failed.setdefault(record, FailedRecord(record, name, failure.code, failure.reason, failure.field))
+        frame = output.frame
+        if output.origins is not None:
+            origins = origins[output.origins]
+        if failed:
+            # A record is done as a whole or not at all.
+            good = ~np.isin(origins, np.fromiter(failed, np.int64, len(failed)))
+            if not good.all():
+                frame, origins = frame[good], origins[good]
+    return Transformed(to_table(frame, steps[-1].columns), origins, [failed[record] for record in sorted(failed)])
+
+
+def number_outputs(origins: Indexes, ords: Indexes, multiplied: bool) -> Indexes:
+    """Return ``_ord`` of each row: the place of its record in the job, or for pipelines that may make several rows of
+    one record that place times 2^20 plus the row's place among those of its record.
+
+    origins: rising, see ``Transformed``. ords: the place of each record of the batch. Raises ValueError beyond 2^20.
+    """
+    places = ords[origins]
+    if not multiplied:
+        return places
+    starts = np.flatnonzero(np.diff(origins, prepend=-1))
+    counts = np.diff(np.append(starts, len(origins)))
+    if len(counts) and counts.max() > MOST_OUTPUTS:
+        raise ValueError(f"a step made {counts.max()} rows of one record, more than {MOST_OUTPUTS}")
+    return places * MOST_OUTPUTS + np.arange(len(origins), dtype=np.int64) - np.repeat(starts, counts)
+
+
+def to_frame(table: pa.Table) -> "pd.DataFrame":
+    """Return the table as a frame whose columns stay what they are in Arrow: no null becomes NaN, no text a null."""
+    import pandas as pd  # noqa: PLC0415 - half a second that only workers of pipelines pay for
+
+    columns = {name: pd.arrays.ArrowExtensionArray(table.column(name)) for name in table.column_names}
+    return pd.DataFrame(columns, index=pd.RangeIndex(table.num_rows), copy=False)
+
+
+def column_of(frame: "pd.DataFrame", name: str) -> pa.ChunkedArray:
+    """Return a column of an Arrow-backed frame as Arrow has it."""
+    values: Any = frame[name].array
+    array = values.__arrow_array__()
+    return array if isinstance(array, pa.ChunkedArray) else pa.chunked_array([array])
+
+
+def set_column(frame: "pd.DataFrame", name: str, values: pa.ChunkedArray) -> "pd.DataFrame":
+    """Return a frame with ``values`` as its column ``name``; the one that is given stays as it is."""
+    import pandas as pd  # noqa: PLC0415 - see to_frame
+
+    return frame.assign(**{name: pd.Series(pd.arrays.ArrowExtensionArray(values), index=frame.index)})
+
+
+def to_table(frame: "pd.DataFrame", columns: Columns) -> pa.Table:
+    """Return the frame's ``columns`` as a table. Raises ArrowInvalid where a step broke its schema rule."""
+    arrays = {name: column_of(frame, name) for name in columns}
+    for name, column in columns.items():
+        if arrays[name].type != column.arrow:
+            raise TypeError(f"the column {name} is {arrays[name].type}, and its step says {column.arrow}")
+    return pa.table(arrays)

@@ -1,0 +1,71 @@
+"""From the steps that a user wrote to steps that run: names, parameters and columns, one step after the other."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from gristmill.core.errors import Violation
+from gristmill.transforms.registry import StepRegistry
+from gristmill.transforms.spec import Column, Columns, Parameters, Step, StepRefused, Types
+
+
+def bind(steps: Sequence[Mapping[str, Any]], columns: Columns, types: Types, registry: StepRegistry) -> list[Step]:
+    """Return the steps, each bound to the columns that those before it leave.
+
+    columns: what clients send. Raises StepRefused at the first step that does not fit, as the columns of those after
+    it are not known; pointers start with the number of the step.
+    """
+    bound: list[Step] = []
+    for number, body in enumerate(steps):
+        try:
+            step = _bind(body, columns, types, registry)
+        except StepRefused as error:
+            raise StepRefused(*(_moved(violation, f"/{number}") for violation in error.violations)) from error
+        bound.append(step)
+        columns = step.columns
+    return bound
+
+
+def need(columns: Columns, name: str, pointer: str) -> Column:
+    """Return the column called ``name``. Raises StepRefused naming those there are."""
+    found = columns.get(name)
+    if found is None:
+        there = ", ".join(columns) or "none"
+        reason = f"There is no column {json.dumps(name)[:80]} here; the columns are: {there[:400]}"
+        raise StepRefused(Violation(pointer, "unknown_column", reason, field=name))
+    return found
+
+
+def _bind(body: Mapping[str, Any], columns: Columns, types: Types, registry: StepRegistry) -> Step:
+    kind = registry.get(body["op"])
+    if kind is None:
+        reason = f"There is no step {json.dumps(body['op'])[:80]}; the steps are: {', '.join(registry.names())}"
+        raise StepRefused(Violation("/op", "unknown_step", reason, field="op"))
+    parameters = _parameters(kind.parameters, body)
+    return Step(kind, parameters, kind.schema(parameters, columns, types), kind.make(parameters, columns, types))
+
+
+def _parameters(model: type[Parameters], body: Mapping[str, Any]) -> Parameters:
+    try:
+        # Strict JSON mode takes arrays for tuples, which strict Python mode does not.
+        return model.model_validate_json(json.dumps(body))
+    except ValidationError as error:
+        raise StepRefused(*(_violation(item, model) for item in error.errors())) from error
+
+
+def _violation(item: Any, model: type[Parameters]) -> Violation:
+    pointer = "".join(f"/{part}" for part in item["loc"])
+    name = str(item["loc"][0]) if item["loc"] else None
+    if item["type"] == "missing":
+        return Violation(pointer, "missing", f"The member {name} is missing", field=name)
+    if item["type"] == "extra_forbidden":
+        valid = ", ".join(field.alias or name for name, field in model.model_fields.items())
+        return Violation(pointer, "unknown_member", f"There is no member {name} here; they are: {valid}", field=name)
+    shown = json.dumps(item["input"], default=str)[:80]
+    return Violation(pointer, "wrong_type", f"{shown} does not fit here: {item['msg']}", field=name)
+
+
+def _moved(violation: Violation, prefix: str) -> Violation:
+    return Violation(prefix + violation.pointer, violation.code, violation.reason, field=violation.field)

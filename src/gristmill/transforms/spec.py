@@ -1,0 +1,152 @@
+"""What a step of a pipeline is: its name, its typed parameters, its schema rule and a pure function on a frame."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict
+
+from gristmill.core.errors import Violation
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Mask = npt.NDArray[np.bool_]
+Indexes = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column between two steps. type: the name of a contract type. arrow: the type of its values in a frame."""
+
+    name: str
+    type: str
+    arrow: pa.DataType
+
+
+Columns = Mapping[str, Column]
+Predicate = Callable[[pa.Table], Mask]
+"""Says of each row of a table whether it is kept."""
+
+
+class Types(Protocol):
+    """What steps know of contract types. The datasets' side implements it, as those types are theirs."""
+
+    def column(self, name: str, type_: str) -> Column:
+        """Return a column of a contract type. Raises KeyError for a type that there is not."""
+        ...
+
+    def target(self, name: str) -> Column | None:
+        """Return the field of the dataset called ``name`` as a column, or None."""
+        ...
+
+    def values(self, column: Column, values: Sequence[Any], pointers: Sequence[str]) -> pa.Array:
+        """Return JSON-like ``values`` (None stays null) as the column holds them.
+
+        Raises StepRefused with the pointer of each one that is no value of the column's type.
+        """
+        ...
+
+    def read_text(self, column: Column, text: str) -> Any:
+        """Return the JSON-like value that a member name or a CSV cell of the column stands for."""
+        ...
+
+    def comparable(self, column: Column, values: pa.ChunkedArray) -> pa.ChunkedArray:
+        """Return the column such that equal values are equal in Arrow and order as in Postgres.
+
+        Raises StepRefused for types whose values do not compare.
+        """
+        ...
+
+    def predicate(self, where: Any, columns: Columns, pointer: str) -> Predicate:
+        """Return a filter in the language ``where`` for tables with ``columns``. Raises StepRefused."""
+        ...
+
+
+class Parameters(BaseModel):
+    """Root of the parameters of steps: members that are not named are refused, nothing is converted."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, populate_by_name=True)
+
+    op: str
+
+
+class StepRefused(Exception):
+    """The parameters of a step do not fit its columns. Pointers lead into the step's object."""
+
+    def __init__(self, *violations: Violation) -> None:
+        super().__init__("; ".join(violation.reason for violation in violations))
+        self.violations = violations
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A row of a step's input frame that it cannot do. field: the column that is to blame."""
+
+    row: int
+    code: str
+    reason: str
+    field: str
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What a step made.
+
+    origins: for each row of ``frame`` the row of the input frame that it was made of, rising; None: the same rows.
+    Rows of the input that are in no row of the frame were dropped, unless ``failures`` names them.
+    """
+
+    frame: "pd.DataFrame"
+    origins: Indexes | None = None
+    failures: Sequence[Failure] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StepContext:
+    """What a step may use beside its frame. check: call now and then; it raises when the job is cancelled."""
+
+    check: Callable[[], None] = field(default=lambda: None)
+
+
+Transform = Callable[["pd.DataFrame", StepContext], Output]
+
+
+@dataclass(frozen=True, slots=True)
+class StepKind:
+    """One kind of step; ``steps/`` has a file for each.
+
+    schema: the columns after the step, given those before it; raises StepRefused. make: the function that does it,
+    for parameters that ``schema`` accepted; whatever it prepares is prepared once. reads, writes: names of columns.
+    per_record: what becomes of a record depends on it alone. multiplies: it may make several rows of one.
+    """
+
+    op: str
+    parameters: type[Parameters]
+    schema: Callable[[Any, Columns, Types], Columns]
+    make: Callable[[Any, Columns, Types], Transform]
+    reads: Callable[[Any], frozenset[str]]
+    writes: Callable[[Any], frozenset[str]]
+    per_record: bool = True
+    multiplies: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A step of one pipeline, ready to run. columns: those after it."""
+
+    kind: StepKind
+    parameters: Any
+    columns: Columns
+    transform: Transform
+
+    @property
+    def reads(self) -> frozenset[str]:
+        return self.kind.reads(self.parameters)
+
+    @property
+    def writes(self) -> frozenset[str]:
+        return self.kind.writes(self.parameters)
