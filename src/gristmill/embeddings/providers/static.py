@@ -7,6 +7,7 @@ import importlib.metadata
 import logging
 import os
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,9 @@ class StaticEmbedder:
             row += self._table[ids[start : start + _BLOCK]].sum(axis=0)
 
 
+@lru_cache(maxsize=1)
 def _load() -> tuple[Any, Vectors]:
+    """Return tokenizer and table of token vectors; they are loaded once in a process, whoever embeds."""
     # Rust's thread pool in the tokenizer is switched off by this variable only.
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     root = logging.getLogger()
