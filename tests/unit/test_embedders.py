@@ -14,7 +14,7 @@ from tests.support.embedders import registry
 from gristmill.embeddings import batching
 from gristmill.embeddings.errors import EmbedderNotInstalled, UnknownEmbedder
 from gristmill.embeddings.port import Embedder
-from gristmill.embeddings.providers import hashing
+from gristmill.embeddings.providers import hashing, static
 from gristmill.embeddings.providers.static import StaticEmbedder
 
 TEXTS = [
@@ -110,6 +110,8 @@ class TestStatic:
             return real(name, *args, **kwargs)
 
         monkeypatch.setattr(builtins, "__import__", refuse)
+        # Weights that another test has loaded stay.
+        monkeypatch.setattr(static, "_load", static._load.__wrapped__)
         with pytest.raises(EmbedderNotInstalled, match=r"gristmill\[static\]"):
             StaticEmbedder(batching.BatchLimits())
 
