@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from gristmill.core.errors import Contended, DatabaseUnavailable, Internal, StorageFull, Unavailable
+from gristmill.kit.identifiers import quote
 
 SCHEMA = "gristmill"
 DATA_SCHEMA = "data"
@@ -24,6 +25,7 @@ MIN_PGVECTOR = (0, 8, 4)
 # Serialization failure, deadlock, lock not available, statement timeout (a wait for a lock counts as its time).
 CONTENDED = ("40001", "40P01", "55P03", "57014")
 DISK_FULL = "53100"
+UNDEFINED_TABLE = "42P01"
 _LINK = re.compile(r"\s*\(?\b(?:Background on this error at: )?https?://\S+")
 _MAY_CREATE = "SELECT has_tablespace_privilege(oid, 'CREATE') FROM pg_tablespace WHERE spcname = %s"
 
@@ -183,6 +185,16 @@ class Listener:
 
     def close(self) -> None:
         self._connection.close()
+
+
+def data_relation(name: str) -> str:
+    """Return the quoted name of a table or index of datasets, with its schema."""
+    return f"{quote(DATA_SCHEMA)}.{quote(name)}"
+
+
+def is_undefined_table(error: DBAPIError) -> bool:
+    """Say whether a statement failed as its table is not there: it was dropped meanwhile, or is still to be created."""
+    return getattr(error.orig, "pgcode", None) == UNDEFINED_TABLE
 
 
 def is_lost_connection(error: BaseException) -> bool:

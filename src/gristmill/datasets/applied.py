@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy import Connection
 from sqlalchemy.exc import ProgrammingError
 
+from gristmill.core.database import is_undefined_table
 from gristmill.datasets import repository
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.errors import UnknownDataset
@@ -69,7 +70,6 @@ def dropped_is_unknown(name: str) -> Iterator[None]:
     try:
         yield
     except ProgrammingError as error:
-        # 42P01, undefined_table: it was dropped in between.
-        if getattr(error.orig, "pgcode", None) != "42P01":
+        if not is_undefined_table(error):
             raise
         raise UnknownDataset(f"There is no dataset {shorten(name)}") from error

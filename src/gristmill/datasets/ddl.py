@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateColumn, CreateIndex
 
-from gristmill.core.database import DATA_SCHEMA
+from gristmill.core.database import DATA_SCHEMA, data_relation
 from gristmill.datasets.contract import TEXT_COLUMN, Contract, FieldSpec, TextSearchSpec
 from gristmill.datasets.errors import TableBusy, TableExists
 from gristmill.datasets.types import TYPES
@@ -125,7 +125,7 @@ def create_table(connection: Connection, contract: Contract, dataset_id: uuid.UU
         raise TableExists(f"The table {DATA_SCHEMA}.{contract.name} exists already and is not this dataset's")
     with _ddl(connection):
         table.create(connection, checkfirst=False)
-        _execute(connection, f"COMMENT ON TABLE {_quoted(contract.name)} IS '{_comment(dataset_id)}'")
+        _execute(connection, f"COMMENT ON TABLE {data_relation(contract.name)} IS '{_comment(dataset_id)}'")
         for name in plain_columns(contract):
             _set_storage(connection, contract.name, name, "PLAIN")
 
@@ -155,7 +155,7 @@ def drop_table(connection: Connection, name: str, dataset_id: uuid.UUID) -> None
     """Drop the dataset's table if it is there and its own. Raises TableBusy (retryable)."""
     if table_owner(connection, name) == _comment(dataset_id):
         with _ddl(connection):
-            _execute(connection, f"DROP TABLE {_quoted(name)}")
+            _execute(connection, f"DROP TABLE {data_relation(name)}")
 
 
 def apply_alter(connection: Connection, old: Contract, new: Contract) -> None:
@@ -175,7 +175,7 @@ def apply_alter(connection: Connection, old: Contract, new: Contract) -> None:
             actions.append(f"ALTER COLUMN {quote(field.name)} DROP NOT NULL")
     with _ddl(connection):
         if actions:
-            _execute(connection, f"ALTER TABLE {_quoted(new.name)} {', '.join(actions)}")
+            _execute(connection, f"ALTER TABLE {data_relation(new.name)} {', '.join(actions)}")
         _alter_indexes(connection, old_table, new_table)
         before_plain, after_plain = plain_columns(old), plain_columns(new)
         for name in before_plain:
@@ -191,22 +191,13 @@ def _alter_indexes(connection: Connection, old: sa.Table, new: sa.Table) -> None
     before = {str(index.name) for index in old.indexes}
     after = {str(index.name): index for index in new.indexes}
     for name in sorted(before - set(after)):
-        _execute(connection, f"DROP INDEX {_quoted(name)}")
+        _execute(connection, f"DROP INDEX {data_relation(name)}")
     for name in sorted(set(after) - before):
         connection.execute(CreateIndex(after[name]))
 
 
 def _set_storage(connection: Connection, table: str, column: str, storage: str) -> None:
-    _execute(connection, f"ALTER TABLE {_quoted(table)} ALTER COLUMN {quote(column)} SET STORAGE {storage}")
-
-
-def quoted_table(contract: Contract) -> str:
-    """Return the name of the dataset's table as statements take it."""
-    return _quoted(contract.name)
-
-
-def _quoted(name: str) -> str:
-    return f"{quote(DATA_SCHEMA)}.{quote(name)}"
+    _execute(connection, f"ALTER TABLE {data_relation(table)} ALTER COLUMN {quote(column)} SET STORAGE {storage}")
 
 
 def _comment(dataset_id: uuid.UUID) -> str:

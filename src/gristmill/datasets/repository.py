@@ -8,10 +8,9 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 from sqlalchemy.dialects.postgresql import insert
 
-from gristmill.core.database import DATA_SCHEMA
+from gristmill.core.database import DATA_SCHEMA, data_relation
 from gristmill.datasets.tables import LIVE_STATES, dataset_versions, datasets
 from gristmill.jobs.repository import read as jobs
-from gristmill.kit.identifiers import quote
 
 Row = sa.RowMapping
 
@@ -232,4 +231,4 @@ def find_changed(connection: Connection, least: int, part: float, not_now: list[
 def analyze(connection: Connection, table: str, lock_timeout: str) -> None:
     """Analyse the table, unless its lock cannot be had for so long: then Contended ends the transaction."""
     connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{lock_timeout}'")
-    connection.exec_driver_sql(f"ANALYZE {quote(DATA_SCHEMA)}.{quote(table)}")
+    connection.exec_driver_sql(f"ANALYZE {data_relation(table)}")

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 from sqlalchemy.exc import ProgrammingError
 
-from gristmill.core.database import DATA_SCHEMA
+from gristmill.core.database import DATA_SCHEMA, is_undefined_table
 
 EXACT_COUNT_ROWS = 5_000_000
 
@@ -73,8 +73,7 @@ def measure(connection: Connection, name: str) -> Sizes:
         table = sa.table(name, schema=DATA_SCHEMA)
         rows = connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
     except ProgrammingError as error:
-        # 42P01, undefined_table: it was dropped between the two statements.
-        if getattr(error.orig, "pgcode", None) != "42P01":
+        if not is_undefined_table(error):
             raise
         return NOTHING
     return replace(sizes, rows=int(rows), exact=True)

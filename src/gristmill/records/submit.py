@@ -18,6 +18,7 @@ from gristmill.jobs.group_commit import GroupCommit, Submission
 from gristmill.jobs.idempotency import first_or
 from gristmill.jobs.repository.submit import Guard
 from gristmill.jobs.submit import NewJob, WriteRequest, small_row, submit, unfinished_in_scope
+from gristmill.kit.caches import SharedCache
 
 # A contract that changes this often while one request is being validated is changed by a machine gone wild.
 _TRIES = 5
@@ -70,7 +71,7 @@ class Submitter:
         self._datasets = datasets
         self._group = GroupCommit(database, _GUARD)
         # May be out of date: every write that relies on it is checked against the truth before it commits.
-        self._seen: dict[str, Dataset] = {}
+        self._seen: SharedCache[str, Dataset] = SharedCache(_REMEMBERED)
 
     async def submit(self, write: Write, request: WriteRequest) -> uuid.UUID:
         """Submit from the event loop. Whatever takes long is done in a thread."""
@@ -145,9 +146,7 @@ class Submitter:
         """Return the dataset as it is now. Raises UnknownDataset, DatasetFailed."""
         with self._database.autocommit() as connection:
             dataset = self._datasets.get(connection, name)
-        if len(self._seen) >= _REMEMBERED:
-            self._seen.clear()
-        self._seen[name] = dataset
+        self._seen.put(name, dataset)
         return dataset
 
     def _commit(self, dataset: Dataset, draft: Draft, request: WriteRequest, large: bool) -> uuid.UUID:

@@ -8,6 +8,9 @@ from gristmill.core.database import Database
 from gristmill.datasets.lookup import Dataset, DatasetLookup
 from gristmill.datasets.version_checks import is_applied, latest_applied
 from gristmill.jobs.handlers import ChunkTask
+from gristmill.kit.caches import SharedCache
+
+_REMEMBERED = 1000
 
 
 class Targets:
@@ -17,18 +20,15 @@ class Targets:
         self._database = database
         self._datasets = datasets
         # The parts that never change within a version, so that preparing a chunk usually needs no query.
-        self._known: dict[tuple[str, int], Dataset] = {}
+        self._known: SharedCache[tuple[str, int], Dataset] = SharedCache(_REMEMBERED)
 
     def submitted(self, task: ChunkTask) -> Dataset:
         """Return the dataset with the contract that the chunk was validated under; its state may be out of date."""
         key = (task.args["dataset_id"], task.args["contract_version"])
         found = self._known.get(key)
         if found is None:
-            if len(self._known) >= 1000:
-                self._known.clear()
             with self._database.autocommit() as connection:
-                found = self._datasets.by_id(connection, uuid.UUID(key[0]), key[1])
-            self._known[key] = found
+                found = self._known.put(key, self._datasets.by_id(connection, uuid.UUID(key[0]), key[1]))
         return found
 
     def present(self, connection: Connection, task: ChunkTask) -> Dataset:

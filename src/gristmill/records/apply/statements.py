@@ -10,8 +10,9 @@ from functools import lru_cache
 
 from sqlalchemy.dialects import postgresql
 
+from gristmill.core.database import data_relation
 from gristmill.datasets.contract import Contract, FieldSpec
-from gristmill.datasets.ddl import plain_columns, quoted_table, record_table
+from gristmill.datasets.ddl import plain_columns, record_table
 from gristmill.datasets.types import TYPES
 from gristmill.kit.identifiers import quote
 
@@ -44,7 +45,7 @@ def statements(contract: Contract, columns: tuple[str, ...]) -> Statements:
 
     A column of the contract that the payload lacks (it was added after the records were submitted) becomes null.
     """
-    table = quoted_table(contract)
+    table = data_relation(contract.name)
     names = [quote(name) for name in columns]
     targets = ", ".join([*names, "_seq", "_ord"])
     upsert = _on_conflict(contract)
@@ -109,5 +110,5 @@ def find_existing_sql(contract: Contract) -> tuple[str, str, str]:
     names = [f"k{index}" for index in range(len(contract.key))]
     joined = " AND ".join(f"t.{quote(key)} = v.{name}" for key, name in zip(contract.key, names, strict=True))
     row = "(" + ", ".join(["%s", *(f"%s::{kind}" for kind in kinds)]) + ")"
-    tail = f") AS v (place, {', '.join(names)}) JOIN {quoted_table(contract)} AS t ON {joined} WHERE t._seq <> %s"
+    tail = f") AS v (place, {', '.join(names)}) JOIN {data_relation(contract.name)} AS t ON {joined} WHERE t._seq <> %s"
     return "SELECT min(v.place) FROM (VALUES ", row, tail

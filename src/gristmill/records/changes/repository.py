@@ -6,8 +6,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from gristmill.core.database import data_relation
 from gristmill.datasets.contract import Contract
-from gristmill.datasets.ddl import quoted_table, record_table
+from gristmill.datasets.ddl import record_table
 from gristmill.datasets.types import TYPES
 from gristmill.datasets.where import compile_where
 from gristmill.kit.identifiers import quote
@@ -18,7 +19,7 @@ Key = tuple[Any, ...]
 
 def has_record(connection: Connection, contract: Contract, key: Key) -> bool:
     """Say whether the record is there. key: canonical values in the order of the contract's key."""
-    query = f"SELECT EXISTS (SELECT FROM {quoted_table(contract)} WHERE {_key_condition(contract)})"  # noqa: S608
+    query = f"SELECT EXISTS (SELECT FROM {data_relation(contract.name)} WHERE {_key_condition(contract)})"  # noqa: S608
     return bool(connection.exec_driver_sql(query, _key_parameters(contract, key)).scalar())
 
 
@@ -44,7 +45,7 @@ def patch(connection: Connection, contract: Contract, key: Key, changes: Row, se
     values = {name: _parameter(contract, name, value) for name, value in changes.items()}
     assignments = ", ".join(f"{quote(name)} = %({name})s" for name in values)
     query = (
-        f"UPDATE {quoted_table(contract)} SET {assignments}, _seq = %(seq)s, _ord = 0, _id = DEFAULT"  # noqa: S608
+        f"UPDATE {data_relation(contract.name)} SET {assignments}, _seq = %(seq)s, _ord = 0, _id = DEFAULT"  # noqa: S608
         f" WHERE {_key_condition(contract)}"
     )
     return connection.exec_driver_sql(query, {**_key_parameters(contract, key), **values, "seq": seq}).rowcount == 1
@@ -52,7 +53,7 @@ def patch(connection: Connection, contract: Contract, key: Key, changes: Row, se
 
 def delete_by_key(connection: Connection, contract: Contract, key: Key) -> bool:
     """Delete one record; return whether there was one."""
-    query = f"DELETE FROM {quoted_table(contract)} WHERE {_key_condition(contract)}"  # noqa: S608
+    query = f"DELETE FROM {data_relation(contract.name)} WHERE {_key_condition(contract)}"  # noqa: S608
     return connection.exec_driver_sql(query, _key_parameters(contract, key)).rowcount == 1
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from gristmill.core.database import DATA_SCHEMA
+from gristmill.core.database import data_relation
 from gristmill.datasets import repository as datasets
 from gristmill.datasets.contract import Contract, load_contract
 from gristmill.datasets.retention_period import parse_retention_period
@@ -42,8 +42,7 @@ class ExpiringDataset:
 
     def sql(self, query: str) -> str:
         """Return ``query`` with the dataset's table and time field in it."""
-        table = f"{quote(DATA_SCHEMA)}.{quote(self.name)}"
-        return query.format(table=table, time=quote(self.contract.time_field or ""))
+        return query.format(table=data_relation(self.name), time=quote(self.contract.time_field or ""))
 
 
 def expiring_datasets(

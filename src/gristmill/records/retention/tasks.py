@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from gristmill.core.database import Database
+from gristmill.core.database import Database, is_undefined_table
 from gristmill.core.logs import get_logger
 from gristmill.datasets.lookup import Dataset, scope_of
 from gristmill.datasets.types import TYPES
@@ -26,7 +26,6 @@ ROWS_PER_TRANSACTION = 5000
 SECONDS_PER_JOB = 20.0
 # Jobs that write go first.
 PRIORITY = 1
-_UNDEFINED_TABLE = "42P01"
 
 
 class ExpireHandler(IdempotentHandler):
@@ -71,7 +70,7 @@ class ExpireHandler(IdempotentHandler):
                     return 0
                 return repository.delete_old(connection, found[0], cutoff, horizon, ROWS_PER_TRANSACTION)
         except DBAPIError as error:
-            if _is_dropped(error):
+            if is_undefined_table(error):
                 return 0
             raise
 
@@ -99,7 +98,7 @@ class Retention:
                     return False
                 job_id = submit_system_job(connection, self._job(dataset), PRIORITY)
         except DBAPIError as error:
-            if _is_dropped(error):
+            if is_undefined_table(error):
                 return False
             raise
         log.info("retention.due", dataset=dataset.name, job=str(job_id))
@@ -132,7 +131,3 @@ def forget_retention(connection: Connection, dataset_id: uuid.UUID, _name: str) 
 def _scope(dataset_id: uuid.UUID) -> str:
     """Return the scope of these jobs: not the dataset's own, as they neither wait for writes nor delay them."""
     return f"expire:{dataset_id}"
-
-
-def _is_dropped(error: DBAPIError) -> bool:
-    return getattr(error.orig, "pgcode", None) == _UNDEFINED_TABLE

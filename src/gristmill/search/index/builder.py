@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection
 from sqlalchemy.exc import ProgrammingError
 
-from gristmill.core.database import Database, set_time_limit
+from gristmill.core.database import Database, is_undefined_table, set_time_limit
 from gristmill.core.logs import get_logger
 from gristmill.datasets.lookup import DROPPED
 from gristmill.jobs.errors import JobDropped
@@ -185,7 +185,6 @@ def _dropped_ends_the_job() -> Iterator[None]:
     try:
         yield
     except ProgrammingError as error:
-        # 42P01: undefined_table.
-        if getattr(error.orig, "pgcode", None) != "42P01":
+        if not is_undefined_table(error):
             raise
         raise JobDropped(DROPPED) from error

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from gristmill.core.database import DATA_SCHEMA
+from gristmill.core.database import data_relation
 from gristmill.kit.identifiers import quote
 from gristmill.search.query.vector import operator_class
 from gristmill.search.repository.catalogue import Segment
@@ -51,7 +51,7 @@ def memory_for(dataset: Searchable, parameters: GraphParameters, rows: int, memo
 def create_index(dataset: Searchable, segment: Segment, parameters: GraphParameters) -> str:
     """Return the DDL that builds the segment's index while reads and writes go on."""
     return (
-        f"CREATE INDEX CONCURRENTLY {quote(segment.index_name)} ON {quote(DATA_SCHEMA)}.{quote(dataset.name)}"
+        f"CREATE INDEX CONCURRENTLY {quote(segment.index_name)} ON {data_relation(dataset.name)}"
         f" USING hnsw (_embedding {operator_class(dataset.metric, dataset.storage)})"
         f" WITH (m = {parameters.m:d}, ef_construction = {parameters.ef_construction:d})"
         f" WHERE _id >= {segment.lo:d} AND _id < {segment.hi:d}"
@@ -60,4 +60,4 @@ def create_index(dataset: Searchable, segment: Segment, parameters: GraphParamet
 
 def drop_index(name: str) -> str:
     """Return the DDL that removes an index once no search uses it any more; nothing if it is not there."""
-    return f"DROP INDEX CONCURRENTLY IF EXISTS {quote(DATA_SCHEMA)}.{quote(name)}"
+    return f"DROP INDEX CONCURRENTLY IF EXISTS {data_relation(name)}"

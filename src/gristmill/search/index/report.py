@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Connection
 from sqlalchemy.exc import ProgrammingError
 
+from gristmill.core.database import is_undefined_table
 from gristmill.datasets.lookup import Dataset, scope_of
 from gristmill.jobs.repository import scopes
 from gristmill.kit.timestamps import rfc3339
@@ -30,8 +31,7 @@ def index_state(connection: Connection, dataset: Dataset) -> dict[str, Any]:
         tail = record_ids.count_records(connection, dataset.name, ready[-1].hi if ready else 1)
         built = _building(connection, dataset.name, segments)
     except ProgrammingError as error:
-        # 42P01, undefined_table: the dataset is still being created.
-        if getattr(error.orig, "pgcode", None) != "42P01":
+        if not is_undefined_table(error):
             raise
         tail, built = 0, None
     return {

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from gristmill.core.database import Database
+from gristmill.core.database import Database, is_undefined_table
 from gristmill.core.logs import get_logger
 from gristmill.datasets.lookup import scope_of as records_of
 from gristmill.jobs.repository import scopes
@@ -81,8 +81,7 @@ class IndexScheduler:
         try:
             return self._look_at(row, left, self._watched[row.id])
         except DBAPIError as error:
-            # 42P01, undefined_table: the dataset was dropped in between.
-            if getattr(error.orig, "pgcode", None) != "42P01":
+            if not is_undefined_table(error):
                 raise
             return False
 

@@ -11,7 +11,7 @@ from pydantic_core import to_json
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from gristmill.core.database import Database
+from gristmill.core.database import UNDEFINED_TABLE, Database
 from gristmill.core.errors import Invalid, Violation
 from gristmill.datasets.applied import AppliedDataset, AppliedDatasets
 from gristmill.datasets.contract import EMBEDDING_COLUMN
@@ -23,6 +23,7 @@ from gristmill.datasets.keys import show_key
 from gristmill.datasets.lookup import Dataset, DatasetLookup
 from gristmill.datasets.version_checks import NOT_APPLIED, is_applied
 from gristmill.embeddings.registry import EmbedderRegistry
+from gristmill.kit.caches import SharedCache
 from gristmill.records.errors import UnknownRecord
 from gristmill.records.read.pages import key_is
 from gristmill.search.query import pages
@@ -36,7 +37,7 @@ from gristmill.search.query.text import query_of, typed
 MAX_LAYOUTS = 1000
 # A statement made for a contract that has just been changed (or for a table that was just dropped) fails: undefined
 # column or table, or the check that is sent with it.
-_OUTDATED = (NOT_APPLIED, "42P01", "42703")
+_OUTDATED = (NOT_APPLIED, UNDEFINED_TABLE, "42703")
 # 54000, 54001: a limit of Postgres is exceeded, such as the depth of its stack by a word of many hyphens.
 _TOO_COMPLEX = ("54000", "54001")
 _ATTEMPTS = 3
@@ -68,7 +69,7 @@ class SearchService:
         self._datasets = AppliedDatasets(datasets)
         self._embedders = embedders
         self._ranker = Ranker(ef, exact_seconds)
-        self._layouts: dict[tuple[uuid.UUID, int], Layout] = {}
+        self._layouts: SharedCache[tuple[uuid.UUID, int], Layout] = SharedCache(MAX_LAYOUTS)
 
     def answer(self, name: str, raw: bytes) -> bytes:
         """Return what ``search`` does as JSON text."""
@@ -171,9 +172,7 @@ class SearchService:
     def _layout(self, dataset: Dataset) -> Layout:
         known = self._layouts.get((dataset.id, dataset.version))
         if known is None:
-            if len(self._layouts) >= MAX_LAYOUTS:
-                self._layouts.clear()
-            known = self._layouts[dataset.id, dataset.version] = Layout(dataset.contract)
+            known = self._layouts.put((dataset.id, dataset.version), Layout(dataset.contract))
         return known
 
     def _vectors(self, dataset: Dataset, request: SearchRequest) -> list[str | None]:

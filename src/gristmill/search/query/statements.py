@@ -13,7 +13,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import psycopg2
 
-from gristmill.core.database import DATA_SCHEMA
+from gristmill.core.database import data_relation
 from gristmill.datasets.contract_parser import Contract
 from gristmill.datasets.types import TYPES
 from gristmill.kit.identifiers import quote
@@ -70,7 +70,7 @@ class Layout:
 
     def __init__(self, contract: Contract) -> None:
         self.contract = contract
-        self.table = f"{quote(DATA_SCHEMA)}.{quote(contract.name)}"
+        self.table = data_relation(contract.name)
         self._names = [column.name for column in contract.columns]
         self._members = [(column.name, TYPES[column.type].shown_by) for column in contract.columns]
         self.key_places = [self._names.index(name) for name in contract.key]

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from gristmill.core.database import Database
+from gristmill.core.database import Database, is_undefined_table
 from gristmill.core.logs import get_logger
 from gristmill.datasets.applied import AppliedDatasets
 from gristmill.datasets.errors import UnknownDataset
@@ -92,8 +92,7 @@ class RecallKeeper:
                     return False
                 submit_system_job(connection, index_recall(row.id, row.name), LOWEST_PRIORITY)
         except DBAPIError as error:
-            # 42P01, undefined_table: the dataset was dropped in between.
-            if getattr(error.orig, "pgcode", None) != "42P01":
+            if not is_undefined_table(error):
                 raise
             return False
         return True

@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from gristmill.search.repository.record_ids import qualified
+from gristmill.core.database import data_relation
 
 # The lock that a builder holds for as long as its backend lives. Its text differs from every scope of a job, whose
 # locks are made the same way.
@@ -54,7 +54,7 @@ def index_is_valid(connection: Connection, name: str) -> bool | None:
 
 def orphans(connection: Connection, table: str) -> list[str]:
     """Return the names of indexes that look like segments of the table and that the catalogue does not know."""
-    return [row[0] for row in connection.exec_driver_sql(_ORPHANS, {"table": qualified(table)})]
+    return [row[0] for row in connection.exec_driver_sql(_ORPHANS, {"table": data_relation(table)})]
 
 
 def index_facts(connection: Connection, names: list[str]) -> list[Any]:

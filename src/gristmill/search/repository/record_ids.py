@@ -3,8 +3,7 @@
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from gristmill.core.database import DATA_SCHEMA
-from gristmill.kit.identifiers import quote
+from gristmill.core.database import DATA_SCHEMA, data_relation
 
 _LAST_ID = """
 SELECT pg_sequence_last_value(pg_get_serial_sequence(%(table)s, '_id')::regclass)
@@ -42,14 +41,10 @@ def highest_id(connection: Connection, table: str) -> int:
 
 def last_drawn_id(connection: Connection, table: str) -> int:
     """Return the last ``_id`` that any transaction has drawn, committed or not; 0 if none was."""
-    drawn: int | None = connection.exec_driver_sql(_LAST_ID, {"table": qualified(table)}).scalar()
+    drawn: int | None = connection.exec_driver_sql(_LAST_ID, {"table": data_relation(table)}).scalar()
     return drawn or 0
 
 
 def changes(connection: Connection, table: str) -> int:
     """Return how many records of the table were replaced or deleted, as far as Postgres has counted."""
-    return int(connection.exec_driver_sql(_CHANGES, {"table": qualified(table)}).scalar() or 0)
-
-
-def qualified(table: str) -> str:
-    return f"{quote(DATA_SCHEMA)}.{quote(table)}"
+    return int(connection.exec_driver_sql(_CHANGES, {"table": data_relation(table)}).scalar() or 0)
