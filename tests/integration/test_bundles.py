@@ -21,7 +21,7 @@ from gristmill.core.config import Settings
 from gristmill.core.errors import Conflict, Unavailable
 from gristmill.dispatcher.loop import bundle
 from gristmill.jobs.cancel import cancel_job
-from gristmill.jobs.errors import Drained
+from gristmill.jobs.errors import Drained, OutOfDate
 from gristmill.jobs.handlers import ChunkTask
 from gristmill.jobs.repository.claim import claim_all
 from gristmill.jobs.repository.dispatch import Message, mark_sent, unsend
@@ -549,6 +549,46 @@ class TestRun:
         assert mill.table() == {"a": 2, "b": 1}
         assert [mill.chunk(job_id)["attempts"] for job_id in jobs] == [1, 1, 1, 0, 0, 0]
         self.finish(mill)
+        assert self.states(mill, jobs) == ["succeeded"] * 6
+        assert mill.table() == {"a": 2, "b": 4, "c": 5}
+
+    @pytest.mark.promise(3)
+    def test_nothing_overtakes_one_that_is_out_of_date_and_cannot_be_prepared_again(self, mill: Mill) -> None:
+        jobs = self.submit(mill)
+        trouble = {"apply": 0, "prepare": 0}
+
+        def out_of_date() -> None:
+            trouble["apply"] += 1
+            if trouble["apply"] == 1:
+                raise OutOfDate("changed since")
+
+        def unavailable(_: ChunkTask) -> None:
+            trouble["prepare"] += 1
+            if trouble["prepare"] == 2:
+                raise Unavailable("not now")
+
+        mill.on_apply(jobs[4], out_of_date)
+        mill.on_prepare(jobs[4], unavailable)
+        mill.run(mill.sent())
+        assert trouble["prepare"] >= 2
+        first = self.states(mill, jobs)
+        # The last one patches what the fourth made; it must not be written before the fifth.
+        assert not (first[5] == "succeeded" and first[4] != "succeeded")
+        self.finish(mill)
+        numbers = [mill.chunk(job_id)["xact"] for job_id in jobs]
+        assert numbers == sorted(numbers)
+        assert mill.table() == {"a": 2, "b": 4, "c": 5}
+
+    @pytest.mark.promise(3)
+    def test_what_is_refused_while_an_earlier_one_is_not_written_is_asked_again(self, mill: Mill) -> None:
+        jobs = self.submit(mill)
+
+        def refuse(_: ChunkTask) -> None:
+            if mill.job(jobs[0])["state"] != "succeeded":
+                raise Conflict("what the first one writes is not there yet")
+
+        mill.on_prepare(jobs[1], refuse)
+        assert mill.run(mill.sent()) == "6 done"
         assert self.states(mill, jobs) == ["succeeded"] * 6
         assert mill.table() == {"a": 2, "b": 4, "c": 5}
 

@@ -43,7 +43,7 @@ class PostgresCollector:
 
     def collect(self) -> Iterable[Metric]:
         with self._database.autocommit() as connection:
-            chunks = read.chunk_figures(connection)
+            chunks = read.live_chunks(connection)
             staged = read.sum_staged_bytes(connection)
             queued = read.count_queued(connection)
             live = read.live_processes(connection)

@@ -18,7 +18,7 @@
     └── Internal              500  a defect: the cause is logged, never shown
 
 ``code`` is stable and documented; ``kind`` groups codes; ``retryable`` says whether the same thing may work later.
-The translators: ``api/problems.py``, ``jobs/execute.py``, ``client/errors.py``.
+The translators: ``api/problems.py``, ``jobs/outcome.py``, ``client/errors.py``.
 """
 
 from collections.abc import Mapping, Sequence

@@ -50,7 +50,7 @@ class Publisher:
             raise Unavailable(f"The broker cannot be reached: {error}") from error
 
     def publish(self, queue: str, chunks: Sequence[Message]) -> None:
-        """Send chunks of one type in one message and wait for the confirm.
+        """Send chunks in one message and wait for the confirm.
 
         Raises Unavailable; the message may then have arrived or not.
         """

@@ -124,7 +124,7 @@ class Bundle:
         """
         self._at = 0
         try:
-            line = self._prepare_in_order(tasks)
+            line, behind = self._prepare_in_order(tasks)
             while line:
                 self._at = 0
                 before = len(ends)
@@ -133,16 +133,24 @@ class Bundle:
                 ended = len(ends) - before
                 if ended == 0:
                     # What comes before the place of the trouble can do without it.
-                    line = line[: self._at]
+                    line, behind = line[: self._at], False
+                elif line[ended:]:
+                    # The next one was prepared from what those changed that are committed now. If it cannot be prepared
+                    # now, nothing after it may be written.
+                    again, _ = self._prepare_in_order([line[ended].task])
+                    line = [*again, *line[ended + 1 :]] if again else []
                 else:
-                    # The next one was prepared from what those changed that are committed now.
-                    line = self._prepare_in_order([line[ended].task]) + line[ended + 1 :] if line[ended:] else []
+                    line, behind = self._prepare_in_order(tasks[len(ends) :]) if behind else ([], False)
         except self._time_limit_error as limit:
             raise OutOfTime(tasks[len(ends) + self._at + 1 :]) from limit
 
-    def _prepare_in_order(self, tasks: Sequence[ChunkTask]) -> list[_Step]:
-        """Return the chunks up to the first one that has to be run alone."""
+    def _prepare_in_order(self, tasks: Sequence[ChunkTask]) -> tuple[list[_Step], bool]:
+        """Return the chunks up to the first one that has to be run alone, or that is refused behind others (true).
+
+        Those may change what it was refused for: it is prepared again once they are committed.
+        """
         line: list[_Step] = []
+        behind = False
         for self._at, task in enumerate(tasks):
             with self._left_alone([task]):
                 handler = self._handler(task)
@@ -151,10 +159,12 @@ class Bundle:
                 except GristmillError as error:
                     if error.retryable:
                         raise
-                    line.append(_Step(task, handler, refusal=error))
+                    behind = bool(line)
+                    if not behind:
+                        line.append(_Step(task, handler, refusal=error))
             if len(line) <= self._at:
                 break
-        return line
+        return line, behind
 
     def _write_in_order(self, line: Sequence[_Step]) -> Ends:
         """Write the chunks in one transaction, up to the first one that is out of date; return how they ended."""

@@ -134,6 +134,11 @@ class Executor:
             # Nothing could be written about this one: its lease brings it back. The others need not wait for theirs.
             log.warning("chunk.left", job=str(one.task.job_id), chunk=one.task.number, error=error.detail)
             return Ended("left")
+        except self._time_limit_error:
+            # Even how it ended could not be written in time. The others go back, and its lease brings this one back.
+            self._late = True
+            log.warning("chunk.left", job=str(one.task.job_id), chunk=one.task.number, error="out of time")
+            return Ended("left")
         finally:
             self._heartbeat.release(_held(one.task))
 
@@ -169,9 +174,9 @@ class Executor:
                 return self._outcomes.cancelled(task, signal)
             except Drained:
                 return self._outcomes.put_back(task, "drained", refund=True)
-            except self._time_limit_error as limit:
+            except self._time_limit_error:
                 self._late = True
-                problem = TimeLimitExceeded(f"The time limit of the queue was exceeded: {limit}".rstrip(": "))
+                problem = TimeLimitExceeded("The time limit of the queue was exceeded")
                 return self._outcomes.failed(handler, task, problem)
             except GristmillError as error:
                 return self._outcomes.failed(handler, task, error)

@@ -156,10 +156,10 @@ class GroupCommit:
                 following = self._take(held)
                 if not following:
                     self._batches[held] -= 1
-            self._begin()
             for member, answer in zip(batch, answers, strict=True):
                 if not isinstance(answer, Obstacle):
                     member.deliver(answer)
+            self._begin()
             batch = following
 
     def _commit(self, batch: Sequence[Submission], wait: bool) -> Sequence[Answer | Obstacle]:
@@ -197,7 +197,9 @@ class GroupCommit:
                         try:
                             assert member.check is not None  # only such a one is held up by an idle scope
                             member.check(connection)
-                        except GristmillError as error:
+                        except (Contended, DBAPIError):
+                            raise
+                        except Exception as error:  # noqa: BLE001 - it goes to this member alone: nothing was written
                             answers[place] = error
                             continue
                     if one.obstacle in (None, Obstacle.IDLE):

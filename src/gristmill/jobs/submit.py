@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from gristmill.core.database import Database
-from gristmill.jobs.errors import IdempotencyKeyReused
+from gristmill.core.errors import Contended
 from gristmill.jobs.idempotency import IdempotencyKey, Replayed, first_or
 from gristmill.jobs.repository import payloads
 from gristmill.jobs.repository import submit as repository
@@ -108,7 +108,10 @@ def submit_system_job(connection: Connection, job: NewJob, priority: int = 5) ->
 
 
 def submit(connection: Connection, job: NewJob, request: WriteRequest) -> uuid.UUID:
-    """Stage the job inside the caller's transaction and return its id. Raises Replayed, IdempotencyKeyReused."""
+    """Stage the job inside the caller's transaction and return its id.
+
+    Raises Replayed, IdempotencyKeyReused, and Contended while another request holds the key.
+    """
     job_id = uuid7()
     if request.key is not None:
         request.key.hold(connection)
@@ -119,7 +122,7 @@ def submit(connection: Connection, job: NewJob, request: WriteRequest) -> uuid.U
     if made.row is None:
         assert request.key is not None  # nothing else can be in the way of a job that waits
         if made.held is None:
-            raise IdempotencyKeyReused(f"The Idempotency-Key {request.idempotency_key!r} is in use; send it again")
+            raise Contended(f"The Idempotency-Key {request.idempotency_key!r} is being used by another request")
         raise Replayed(request.key.replay(made.held))
     request.receipt.row = made.row
     return job_id

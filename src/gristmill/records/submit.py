@@ -9,7 +9,7 @@ import anyio.to_thread
 from sqlalchemy import Connection
 
 from gristmill.core.database import Database
-from gristmill.core.errors import Contended, GristmillError, Invalid
+from gristmill.core.errors import Contended, GristmillError
 from gristmill.datasets.lookup import Dataset, DatasetLookup
 from gristmill.datasets.version_checks import VISIBLE, is_visible
 from gristmill.jobs.admission import Admission
@@ -125,7 +125,7 @@ class Submitter:
             present = dataset or self.load(write.name)
             try:
                 made = write.draft(present)
-            except Invalid:
+            except GristmillError:
                 # The contract that refuses may be an old one.
                 if dataset is None or _same(dataset, self.load(write.name)):
                     raise

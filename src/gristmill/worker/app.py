@@ -40,7 +40,7 @@ app: Celery = make_celery(settings, confirm=False)
 app.conf.worker_consumer = "gristmill.worker.consumer:SteadyConsumer"
 
 # Shared with the pool's processes by the fork: the time from which chunks are to be given back; 0 while not draining.
-_drain_at = multiprocessing.Value("d", 0.0)
+_drain_at = multiprocessing.Value("d", 0.0, lock=False)
 _executor: Executor | None = None
 _beat: ProcessBeat | None = None
 # What the parent itself needs; no process of the pool uses it.
@@ -131,7 +131,7 @@ def _announce(sender: Any = None, **_: Any) -> None:
 @worker_shutting_down.connect  # type: ignore[untyped-decorator]
 def _drain(**_: Any) -> None:
     # Runs inside a signal handler: no lock, no log.
-    _drain_at.get_obj().value = time.time() + settings.worker_drain_seconds
+    _drain_at.value = time.time() + settings.worker_drain_seconds
 
 
 @worker_shutdown.connect  # type: ignore[untyped-decorator]

@@ -11,6 +11,7 @@ def prune(database: Database, *, retention_days: float, idempotency_hours: float
     """Delete a bounded number of each; call it about once a minute."""
     with database.transaction() as connection:
         keys = repository.prune_keys(connection, idempotency_hours)
+    with database.transaction() as connection:
         jobs = repository.prune_jobs(connection, retention_days)
         repository.prune_processes(connection)
     if keys or jobs:

@@ -38,7 +38,7 @@ class Rescuer:
         self._database = database
         self._registry = registry
         self._notifier = notifier
-        self._figures = counters
+        self._counters = counters
         self._retry = retry
         self._resend_after = resend_after
 
@@ -109,7 +109,7 @@ class Rescuer:
             worker = row["worker"].partition("/")[0]  # People need host and pid of the name.
             error = AttemptsExhausted(f"The worker {worker} was lost at attempt {task.attempt} of {task.max_attempts}")
             problem = problem_of(error, task)
-            self._figures.count("lease_losses", task.type)
+            self._counters.count("lease_losses", task.type)
             event = "lease.expired" if lost is None else "worker.ended"
             log.warning(event, job=str(job_id), chunk=number, fence=task.fence, worker=row["worker"])
             if row["job_state"] == "cancelling":

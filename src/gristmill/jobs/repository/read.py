@@ -35,7 +35,7 @@ WHERE j.id IS NULL OR j.state IN ('failed', 'cancelled')
 """
 _QUEUED = "SELECT count(*) FROM gristmill.jobs WHERE finished_at IS NULL"
 _STAGED = "SELECT coalesce(sum(bytes), 0)::bigint FROM gristmill.payloads"
-_FIGURES = """
+_LIVE_CHUNKS = """
 SELECT queue, state, count(*), coalesce(extract(epoch FROM clock_timestamp()
     - min(run_at) FILTER (WHERE run_at <= clock_timestamp())), 0)::float
 FROM gristmill.chunks WHERE state IN ('waiting', 'sent', 'running') GROUP BY queue, state
@@ -96,9 +96,9 @@ def sum_staged_bytes(connection: Connection) -> int:
     return int(connection.exec_driver_sql(_STAGED).scalar_one())
 
 
-def chunk_figures(connection: Connection) -> list[tuple[str, str, int, float]]:
+def live_chunks(connection: Connection) -> list[tuple[str, str, int, float]]:
     """Return (queue, state, count, age in seconds of the oldest due one) for live chunks."""
-    return [(row[0], row[1], row[2], row[3]) for row in connection.exec_driver_sql(_FIGURES)]
+    return [(row[0], row[1], row[2], row[3]) for row in connection.exec_driver_sql(_LIVE_CHUNKS)]
 
 
 def live_processes(connection: Connection) -> list[tuple[str, str, int, int]]:

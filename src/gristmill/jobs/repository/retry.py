@@ -9,12 +9,18 @@ from gristmill.jobs.repository.dispatch import DISPATCH_LOCK
 
 _FOR_RETRY = "SELECT id, seq, state FROM gristmill.jobs WHERE id = %(id)s FOR UPDATE"
 _LATER_STARTED = """
-SELECT later.job_id
-FROM gristmill.scopes mine JOIN gristmill.scopes later
-    ON later.scope = mine.scope AND later.seq > mine.seq AND (later.exclusive OR mine.exclusive)
-WHERE mine.job_id = %(id)s AND EXISTS (SELECT FROM gristmill.chunks c
+SELECT job_id FROM (
+    SELECT later.job_id, later.seq FROM gristmill.scopes mine JOIN gristmill.scopes later
+        ON later.scope = mine.scope AND later.seq > mine.seq AND later.exclusive
+    WHERE mine.job_id = %(id)s
+    UNION ALL
+    SELECT later.job_id, later.seq FROM gristmill.scopes mine JOIN gristmill.scopes later
+        ON later.scope = mine.scope AND later.seq > mine.seq
+    WHERE mine.job_id = %(id)s AND mine.exclusive
+) AS later
+WHERE EXISTS (SELECT FROM gristmill.chunks c
     WHERE c.job_id = later.job_id AND c.state IN ('sent', 'running', 'done', 'failed'))
-ORDER BY later.seq LIMIT 1
+ORDER BY seq LIMIT 1
 """
 _RETRY_CHUNKS = """
 UPDATE gristmill.chunks SET state = 'waiting', attempts = 0, resends = 0, run_at = clock_timestamp()

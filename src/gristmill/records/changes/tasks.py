@@ -117,6 +117,8 @@ class DeleteWhereHandler(TransactionalHandler):
         # However many records the filter finds: the time limit of the worker ends it.
         set_time_limit(connection, 0)
         deleted = repository.delete_where(connection, contract, from_json(task.payload or b"")["where"])
+        # Others may share the transaction.
+        set_time_limit(connection, None)
         return Outcome(result={"deleted": deleted})
 
 
