@@ -33,7 +33,7 @@ class TestContracts:
             ({"embedding": {"from": ["k"], "embedder": "nope"}}, "/embedding/embedder", "unknown_embedder"),
             ({"embedding": {"dimensions": 0}}, "/embedding/dimensions", None),
             ({"colour": "red"}, "/colour", None),
-            ({"pipeline": []}, "/pipeline", "not_supported"),
+            ({"pipeline": [{"op": "mop"}]}, "/pipeline/0/op", "unknown_step"),
         ],
     )
     def test_a_bad_contract_is_refused_at_its_place(

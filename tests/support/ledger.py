@@ -32,7 +32,14 @@ class Ledger:
             "fields": [{"name": "name", "type": "text", "required": True}, {"name": "value", "type": "integer"}],
             **({"key": ["name"]} if keyed else {}),
         }
-        answer = httpx.post(f"{system.url}/api/v1/datasets?wait=30", json=contract, timeout=60)
+        headers = {"idempotency-key": uuid.uuid4().hex}
+
+        def create() -> httpx.Response | None:
+            answer = httpx.post(f"{system.url}/api/v1/datasets?wait=30", json=contract, headers=headers, timeout=60)
+            # After a fault of the test before the API may still hold connections that are lost.
+            return None if answer.status_code == 503 else answer
+
+        answer = eventually(create, "the API creates a dataset")
         assert answer.status_code == 200, answer.text
         assert answer.json()["state"] == "succeeded", answer.text
 
