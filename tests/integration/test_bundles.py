@@ -30,6 +30,7 @@ from gristmill.records.apply.tasks import INGEST
 from gristmill.records.changes.tasks import DELETE, PATCH
 from gristmill.records.ingest.service import IngestOptions
 from gristmill.records.spool import BodySpool
+from gristmill.records.submit import Write
 
 pytestmark = pytest.mark.promise(2)
 
@@ -58,13 +59,16 @@ class Mill:
         body = BodySpool(self.services.spool, 10**6, b"")
         body.write(json.dumps([{"k": k, "v": v} for k, v in records]).encode())
         options = IngestOptions(on_conflict=on_conflict)
-        return self.services.record_ingest.ingest(self.name, body, "application/json", options, REQUEST)
+        return self.write(self.services.record_ingest.write(self.name, body, "application/json", options))
 
     def patch(self, key: str, v: int) -> uuid.UUID:
-        return self.services.record_changes.patch(self.name, key, json.dumps({"v": v}).encode(), REQUEST)
+        return self.write(self.services.record_changes.patch(self.name, key, json.dumps({"v": v}).encode()))
 
     def delete(self, key: str) -> uuid.UUID:
-        return self.services.record_changes.delete(self.name, key, REQUEST)
+        return self.write(self.services.record_changes.delete(self.name, key))
+
+    def write(self, write: Write) -> uuid.UUID:
+        return self.services.submitter.submit_blocking(write, REQUEST)
 
     def on_prepare(self, job_id: uuid.UUID, do: Callable[..., object]) -> None:
         """Call ``do`` whenever the chunk of this job is about to be prepared."""

@@ -56,9 +56,7 @@ class Api:
         self.run = lambda: [executor.run(*row) for row in self.due()]
         self.run()
         # The first request of a name asks what it stands for, which is remembered.
-        self.services.record_ingest.ingest(
-            self.name, self.body("first"), "application/json", IngestOptions(), request()
-        )
+        self.submitter.submit_blocking(self.write("first"), request())
 
     def due(self) -> list[tuple[uuid.UUID, int, int]]:
         rows = self.query(
@@ -166,9 +164,9 @@ class TestGroupCommit:
             request(6),
         ]
         changes = api.services.record_changes
-        writes = [api.write("a"), api.write("b"), api.write("c"), changes.patching(api.name, "a", b'{"k": "a"}')]
-        writes[3] = changes.deleting(api.name, "a")
-        writes += [api.write("d", on_conflict="fail"), changes.deleting_where(api.name, b'{"where": {"k": "zz"}}')]
+        writes = [api.write("a"), api.write("b"), api.write("c"), changes.patch(api.name, "a", b'{"k": "a"}')]
+        writes[3] = changes.delete(api.name, "a")
+        writes += [api.write("d", on_conflict="fail"), changes.delete_where(api.name, b'{"where": {"k": "zz"}}')]
         answers = asyncio.run(api.many(*zip(writes, made, strict=True)))
         by_id = api.jobs()
         rows = [by_id[job_id] for job_id in answers]
@@ -206,7 +204,7 @@ class TestGroupCommit:
     def test_a_submission_waits_for_an_exclusive_one_and_holds_up_nobody_else(self, api: Api) -> None:
         other = Api(api.gristmill)
         other.submitter = api.submitter
-        other.services.record_ingest.ingest(other.name, other.body("x"), "application/json", IngestOptions(), request())
+        other.services.submitter.submit_blocking(other.write("x"), request())
         api.submitter.load(other.name)
         scope = next(iter(api.jobs().values()))["scope"]
         before = len(api.jobs())
@@ -220,7 +218,7 @@ class TestGroupCommit:
             # One batch waits for the scope; what comes meanwhile is submitted after it.
             waiting = "SELECT count(*) AS n FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
             eventually(lambda: api.query(waiting)[0]["n"] == 1, "a batch waits for the lock")
-            late = in_thread(lambda: api.many((api.services.record_changes.deleting(api.name, "x"), request(1))))
+            late = in_thread(lambda: api.many((api.services.record_changes.delete(api.name, "x"), request(1))))
         answers, (last,) = held.result(30), late.result(30)
         jobs = api.jobs()
         assert set(answers) <= jobs.keys() | other.jobs().keys()
@@ -302,10 +300,10 @@ class TestExistence:
         api.finish()
         changes = api.services.record_changes
         writes = [
-            changes.deleting(api.name, "nobody"),
-            changes.patching(api.name, "nobody", b"{}"),
-            changes.deleting(api.name, "first"),
-            changes.deleting(api.name, "first"),
+            changes.delete(api.name, "nobody"),
+            changes.patch(api.name, "nobody", b"{}"),
+            changes.delete(api.name, "first"),
+            changes.delete(api.name, "first"),
         ]
         writes[1] = api.write("first", on_conflict="fail")
         answers = asyncio.run(api.many(*((write, request(n)) for n, write in enumerate(writes))))
@@ -320,12 +318,12 @@ class TestExistence:
     def test_a_refused_request_keeps_no_key(self, api: Api) -> None:
         api.finish()
         made = request(1, idempotency_key=f"refused {api.name}")
-        (answer,) = asyncio.run(api.many((api.services.record_changes.deleting(api.name, "nobody"), made)))
+        (answer,) = asyncio.run(api.many((api.services.record_changes.delete(api.name, "nobody"), made)))
         assert isinstance(answer, UnknownRecord)
         assert api.query("SELECT FROM gristmill.idempotency_keys WHERE key = %(k)s", k=made.idempotency_key) == []
 
     def test_beside_an_unfinished_job_the_job_decides(self, api: Api) -> None:
-        write = api.services.record_changes.deleting(api.name, "nobody")
+        write = api.services.record_changes.delete(api.name, "nobody")
         (job_id,) = asyncio.run(api.many((write, request(1))))
         api.finish()
         assert api.jobs()[job_id]["state"] == "failed"
@@ -517,7 +515,8 @@ class TestWhatStaysOutOfTheEventLoop:
         api.run()
         body = BodySpool(api.services.spool, 10**6, b"")
         body.write(b"[" + b",".join([b"{}"] * 50) + b"]")
-        api.services.record_ingest.ingest(name, body, "application/json", IngestOptions(), request())
+        write = api.services.record_ingest.write(name, body, "application/json", IngestOptions())
+        api.submitter.submit_blocking(write, request())
         rows = api.query("SELECT c.shares FROM gristmill.chunks c JOIN gristmill.jobs j ON j.id = c.job_id"
                          " WHERE j.dataset = %(d)s AND j.type = 'records.ingest'", d=name)  # fmt: skip
         assert [row["shares"] for row in rows] == [False]

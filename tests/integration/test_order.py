@@ -43,6 +43,7 @@ from gristmill.records.apply.tasks import INGEST
 from gristmill.records.errors import KeyExists, UnknownRecord
 from gristmill.records.ingest.service import IngestOptions
 from gristmill.records.spool import BodySpool
+from gristmill.records.submit import Write
 
 pytestmark = pytest.mark.promise(3)
 
@@ -149,7 +150,10 @@ class Mill:
         body = BodySpool(self.services.spool, 10**6, b"")
         body.write(b"\n".join(json.dumps(record).encode() for record in records))
         options = IngestOptions(on_conflict=on_conflict)
-        return self.services.record_ingest.ingest(name, body, "application/x-ndjson", options, REQUEST)
+        return self.write(self.services.record_ingest.write(name, body, "application/x-ndjson", options))
+
+    def write(self, write: Write) -> uuid.UUID:
+        return self.services.submitter.submit_blocking(write, REQUEST)
 
     def work(self, random: Random, limit: int = 10_000) -> None:
         """Run due chunks on both workers until there are none, or until ``limit`` were begun."""
@@ -267,14 +271,14 @@ class History:
             self.plan_faults(self.jobs[-1])
 
     def submit(self, kind: str, rest: list[Any]) -> uuid.UUID:
-        writes = self.mill.services.record_changes
+        changes = self.mill.services.record_changes
         if kind in ("upsert", "fail"):
             return self.mill.ingest(self.name, rest[0], "replace" if kind == "upsert" else "fail")
         if kind == "patch":
-            return writes.patch(self.name, rest[0], json.dumps(rest[1]).encode(), REQUEST)
+            return self.mill.write(changes.patch(self.name, rest[0], json.dumps(rest[1]).encode()))
         if kind == "delete":
-            return writes.delete(self.name, rest[0], REQUEST)
-        return writes.delete_where(self.name, json.dumps({"where": {"v": {"lt": rest[0]}}}).encode(), REQUEST)
+            return self.mill.write(changes.delete(self.name, rest[0]))
+        return self.mill.write(changes.delete_where(self.name, json.dumps({"where": {"v": {"lt": rest[0]}}}).encode()))
 
     def plan_faults(self, job: Submitted) -> None:
         kind, *rest = job.operation

@@ -51,7 +51,7 @@ class ApiServices:
         self.spool = Spool(settings.api_spool_dir, settings.api_max_spool_bytes)
         self.submitter = Submitter(database, gristmill.admission, lookup)
         self.record_ingest = RecordIngest(settings, database, self.submitter, self.spool)
-        self.record_changes = RecordChanges(settings, self.submitter, Recompute(Pipelines(gristmill.steps)))
+        self.record_changes = RecordChanges(settings, Recompute(Pipelines(gristmill.steps)))
         self.record_reads = RecordReads(database, lookup)
         self.rejects = RejectService(database, lookup)
         self.search = SearchService(database, lookup, gristmill.embedders, ef=settings.search_ef)

@@ -28,7 +28,7 @@ def build_calls(service: RecordChanges, submitter: Submitter, settings: Settings
         _check_json(http)
         async with spooled_body(http, spool, whole) as body:
             request = request_of(http, body.body_hash)
-            write = service.deleting_where(http.path_params["dataset"], _content(body))
+            write = service.delete_where(http.path_params["dataset"], _content(body))
             job_id = await submitter.submit(write, request)
         return await answer_write(http, job_id, request)
 
@@ -37,7 +37,7 @@ def build_calls(service: RecordChanges, submitter: Submitter, settings: Settings
         _check_json(http)
         async with spooled_body(http, spool, whole) as body:
             request = request_of(http, body.body_hash)
-            write = service.patching(http.path_params["dataset"], http.path_params["key"], _content(body))
+            write = service.patch(http.path_params["dataset"], http.path_params["key"], _content(body))
             job_id = await submitter.submit(write, request)
         return await answer_write(http, job_id, request)
 
@@ -45,7 +45,7 @@ def build_calls(service: RecordChanges, submitter: Submitter, settings: Settings
         """Delete the record with this key; a composite key is a percent-encoded JSON array."""
         async with spooled_body(http, spool, whole) as body:
             request = request_of(http, body.body_hash)
-        write = service.deleting(http.path_params["dataset"], http.path_params["key"])
+        write = service.delete(http.path_params["dataset"], http.path_params["key"])
         return await answer_write(http, await submitter.submit(write, request), request)
 
     def call(method: str, path: str, endpoint: Any, *kinds: str) -> Call[Any]:

@@ -1,6 +1,5 @@
 """Changes and deletions of records as clients ask for them; what can be refused is refused at once."""
 
-import uuid
 from typing import Any
 
 from pydantic_core import from_json
@@ -14,13 +13,13 @@ from gristmill.datasets.keys import parse_key, show_key
 from gristmill.datasets.lookup import Dataset
 from gristmill.datasets.types import TYPES
 from gristmill.datasets.where import compile_where
-from gristmill.jobs.submit import NewChunk, WriteRequest
+from gristmill.jobs.submit import NewChunk
 from gristmill.records.changes import tasks
 from gristmill.records.changes.recompute import Recompute
 from gristmill.records.changes.repository import Key, has_record
 from gristmill.records.errors import UnknownRecord
 from gristmill.records.jobs import record_job
-from gristmill.records.submit import Draft, Submitter, Write
+from gristmill.records.submit import Draft, Write
 from gristmill.records.validation.rows import json_depth
 
 # Bodies up to here are checked in the event loop.
@@ -28,35 +27,21 @@ _QUICK_BYTES = 16 * 1024
 
 
 class RecordChanges:
-    """``patch``, ``delete`` and ``delete_where`` submit one job and return its id; the others are the same writes for
-    the event loop, which ``Submitter.submit`` takes.
+    """Each method returns a write, which the submitter submits as one job.
 
-    All raise UnknownDataset, DatasetFailed, TooMany, IdempotencyKeyReused, and Invalid or Malformed with what is wrong.
+    Submitting it raises UnknownDataset, DatasetFailed, and Invalid or Malformed with what is wrong.
     """
 
-    def __init__(self, settings: Settings, submitter: Submitter, recompute: Recompute) -> None:
+    def __init__(self, settings: Settings, recompute: Recompute) -> None:
         self._max_depth = settings.api_max_json_depth
         self._max_attempts = settings.jobs_max_attempts
-        self._submitter = submitter
         self._recompute = recompute
 
-    def patch(self, name: str, key: str, changes: bytes, request: WriteRequest) -> uuid.UUID:
+    def patch(self, name: str, key: str, changes: bytes) -> Write:
         """Change members of one record. key: as it stands in the URL. changes: a JSON object.
 
-        Raises NoKey, UnknownRecord, InputNotStored.
+        Submitting it raises NoKey, UnknownRecord, InputNotStored.
         """
-        return self._submitter.submit_blocking(self.patching(name, key, changes), request)
-
-    def delete(self, name: str, key: str, request: WriteRequest) -> uuid.UUID:
-        """Delete one record. key: as it stands in the URL. Raises NoKey, UnknownRecord."""
-        return self._submitter.submit_blocking(self.deleting(name, key), request)
-
-    def delete_where(self, name: str, body: bytes, request: WriteRequest) -> uuid.UUID:
-        """Delete what a filter finds. body: ``{"where": {...}}``."""
-        return self._submitter.submit_blocking(self.deleting_where(name, body), request)
-
-    def patching(self, name: str, key: str, changes: bytes) -> Write:
-        """Return the write of ``patch``."""
 
         def draft(dataset: Dataset) -> Draft:
             values = parse_key(dataset.contract, key)
@@ -65,16 +50,16 @@ class RecordChanges:
 
         return Write(name, len(changes), draft, lambda _: len(changes) <= _QUICK_BYTES)
 
-    def deleting(self, name: str, key: str) -> Write:
-        """Return the write of ``delete``."""
+    def delete(self, name: str, key: str) -> Write:
+        """Delete one record. key: as it stands in the URL. Submitting it raises NoKey, UnknownRecord."""
 
         def draft(dataset: Dataset) -> Draft:
             return self._draft(tasks.DELETE, dataset, parse_key(dataset.contract, key), None)
 
         return Write(name, 0, draft, lambda _: True)
 
-    def deleting_where(self, name: str, body: bytes) -> Write:
-        """Return the write of ``delete_where``."""
+    def delete_where(self, name: str, body: bytes) -> Write:
+        """Delete what a filter finds. body: ``{"where": {...}}``."""
 
         def draft(dataset: Dataset) -> Draft:
             where = _read_where(body, self._max_depth)

@@ -14,7 +14,7 @@ from gristmill.core.database import Database
 from gristmill.datasets.contract import Contract
 from gristmill.datasets.keys import NoKey
 from gristmill.datasets.lookup import Dataset
-from gristmill.jobs.submit import NewChunk, NewJob, WriteRequest
+from gristmill.jobs.submit import NewChunk, NewJob
 from gristmill.kit.read_ahead import ReadAhead
 from gristmill.records.apply.tasks import INGEST
 from gristmill.records.apply.upsert import raise_if_existing
@@ -54,10 +54,9 @@ class IngestOptions:
 
 
 class RecordIngest:
-    """Takes records in. ``ingest`` submits one job and returns its id; ``write`` is the same for the event loop.
+    """Takes records in: ``write`` is what the submitter submits.
 
-    All raise UnknownDataset, DatasetFailed, and Invalid or Malformed with the places of what is wrong; those that
-    submit a job also TooMany and, for a reused Idempotency-Key, IdempotencyKeyReused.
+    Both methods raise UnknownDataset, DatasetFailed, and Invalid or Malformed with what is wrong.
     """
 
     def __init__(self, settings: Settings, database: Database, submitter: Submitter, spool: Spool) -> None:
@@ -68,17 +67,11 @@ class RecordIngest:
         # Those that are read while they are staged hold a connection all that time; others need connections too.
         self._staging = threading.Semaphore(max(1, settings.database_pool // 2))
 
-    def ingest(
-        self, name: str, body: BodySpool, media_type: str, options: IngestOptions, request: WriteRequest
-    ) -> uuid.UUID:
-        """Upsert the records in ``body``.
-
-        Raises Unavailable (spool full); TooManyRejects; under on_conflict=fail KeyExists, NoKey.
-        """
-        return self._submitter.submit_blocking(self.write(name, body, media_type, options), request)
-
     def write(self, name: str, body: BodySpool, media_type: str, options: IngestOptions) -> Write:
-        """Return the write that upserts the records in ``body``; its draft and its submission raise as ``ingest``."""
+        """Return the write that upserts the records in ``body``.
+
+        Its submission raises Unavailable (spool full); TooManyRejects; under on_conflict=fail KeyExists, NoKey.
+        """
         fail = options.on_conflict == "fail"
 
         def draft(dataset: Dataset) -> Draft:
