@@ -98,6 +98,7 @@ class TestParse:
             (one_field(name="1x"), "/fields/0/name", "bad_name"),
             (one_field(required="yes"), "/fields/0/required", "wrong_type"),
             (one_field(unit="m"), "/fields/0/unit", "unknown_member"),
+            (one_field(**{"m/s": 1}), "/fields/0/m~1s", "unknown_member"),
             (one_field(max_length=5), "/fields/0/max_length", "not_applicable"),
             (one_field(minimum="1"), "/fields/0/minimum", "wrong_type"),
             (one_field(minimum=True), "/fields/0/minimum", "wrong_type"),

@@ -258,6 +258,7 @@ class TestContract:
             ({"pipeline": ["map"]}, "/pipeline/0", "wrong_type", "map"),
             ({"pipeline": [{"op": "filter"}]}, "/pipeline/0/where", "missing", "where"),
             ({"pipeline": [{**TO_CODE, "tabel": 1}]}, "/pipeline/0/tabel", "unknown_member", "values"),
+            ({"pipeline": [{**TO_CODE, "a/b~": 1}]}, "/pipeline/0/a~1b~0", "unknown_member", "values"),
             ({"pipeline": [{**TO_CODE, "column": "color"}]}, "/pipeline/0/column", "unknown_column", "n, colour"),
             ({"pipeline": [{**TO_CODE, "values": {}}]}, "/pipeline/0/values", "out_of_range", "0 pairs"),
             ({"pipeline": [{**TO_CODE, "values": {"red": 3}}]}, "/pipeline/0/values/red", "wrong_type", "3"),

@@ -25,6 +25,7 @@ from gristmill.core.errors import (
     Violation,
 )
 from gristmill.core.logs import get_logger
+from gristmill.kit.json_pointer import pointer_to
 
 log = get_logger()
 MEDIA_TYPE = "application/problem+json"
@@ -99,7 +100,7 @@ def _invalid(errors: Sequence[Mapping[str, Any]]) -> Invalid:
         value = repr(item.get("input"))[:80]
         violations.append(
             Violation(
-                pointer="/" + "/".join(location),
+                pointer=pointer_to(location),
                 code=str(item["type"]),
                 reason=f"{'.'.join(location[1:]) or location[0]}: {item['msg']} (got {value})",
                 field=location[-1],

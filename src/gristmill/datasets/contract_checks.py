@@ -12,6 +12,7 @@ from gristmill.datasets.describe import shorten
 from gristmill.datasets.retention_period import parse_retention_period
 from gristmill.datasets.types import TYPES
 from gristmill.kit.identifiers import is_name
+from gristmill.kit.json_pointer import pointer_to
 
 MAX_FIELDS = 250
 # An entry of a B-tree must fit a third of a page (2,704 bytes), with its header and the time field beside the key.
@@ -64,7 +65,7 @@ def _structure_place(item: Any, pointer: str) -> Violation:
     if location[:1] == ("input",):
         # Behind the index pydantic says which of both forms it took the item for.
         location = (*location[:2], *location[3:])
-    path = pointer + "".join(f"/{part}" for part in location)
+    path = pointer + pointer_to(location)
     name = str(item["loc"][-1]) if item["loc"] else ""
     if item["type"] == "missing":
         return Violation(path, "missing", f"The member {name} is missing", field=name)

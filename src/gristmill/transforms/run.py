@@ -59,7 +59,7 @@ def run(steps: Sequence[Step], table: pa.Table, context: StepContext) -> Transfo
         frame = output.frame
         if output.origins is not None:
             origins = origins[output.origins]
-        if failed:
+        if output.failures:
             # A record is done as a whole or not at all.
             good = ~np.isin(origins, np.fromiter(failed, np.int64, len(failed)))
             if not good.all():

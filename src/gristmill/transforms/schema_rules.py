@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
 
 from gristmill.core.errors import Violation
+from gristmill.kit.json_pointer import pointer_to
 from gristmill.transforms.registry import StepRegistry
 from gristmill.transforms.spec import Column, Columns, Parameters, Step, StepRefused, Types
 
@@ -22,7 +24,8 @@ def bind(steps: Sequence[Mapping[str, Any]], columns: Columns, types: Types, reg
         try:
             step = _bind(body, columns, types, registry)
         except StepRefused as error:
-            raise StepRefused(*(_moved(violation, f"/{number}") for violation in error.violations)) from error
+            moved = (replace(one, pointer=f"/{number}{one.pointer}") for one in error.violations)
+            raise StepRefused(*moved) from error
         bound.append(step)
         columns = step.columns
     return bound
@@ -56,7 +59,7 @@ def _parameters(model: type[Parameters], body: Mapping[str, Any]) -> Parameters:
 
 
 def _violation(item: Any, model: type[Parameters]) -> Violation:
-    pointer = "".join(f"/{part}" for part in item["loc"])
+    pointer = pointer_to(item["loc"])
     name = str(item["loc"][0]) if item["loc"] else None
     if item["type"] == "missing":
         return Violation(pointer, "missing", f"The member {name} is missing", field=name)
@@ -65,7 +68,3 @@ def _violation(item: Any, model: type[Parameters]) -> Violation:
         return Violation(pointer, "unknown_member", f"There is no member {name} here; they are: {valid}", field=name)
     shown = json.dumps(item["input"], default=str)[:80]
     return Violation(pointer, "wrong_type", f"{shown} does not fit here: {item['msg']}", field=name)
-
-
-def _moved(violation: Violation, prefix: str) -> Violation:
-    return Violation(prefix + violation.pointer, violation.code, violation.reason, field=violation.field)

@@ -92,10 +92,14 @@ def _repeated(http: Request) -> dict[str, int]:
 def _parameters(dependant: Any) -> Iterator[tuple[str, bool]]:
     """Yield (name, may be repeated) of the query parameters of a call and of everything that it depends on."""
     for parameter in dependant.query_params:
-        kind = parameter.field_info.annotation
-        yield parameter.alias, any(get_origin(part) is list for part in (kind, *get_args(kind)))
+        yield parameter.alias, may_repeat(parameter.field_info.annotation)
     for inner in dependant.dependencies:
         yield from _parameters(inner)
+
+
+def may_repeat(annotation: Any) -> bool:
+    """Say whether a query parameter of this type may be given several times: a list, or a list or null."""
+    return any(get_origin(part) is list for part in (annotation, *get_args(annotation)))
 
 
 async def read_limited(http: Request, limit: int, what: str) -> bytes:

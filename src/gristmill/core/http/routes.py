@@ -8,7 +8,7 @@ import inspect
 import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar, get_args, get_origin
+from typing import Any, Generic, TypeVar
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
-from gristmill.core.http.endpoints import Permission, check_permission, check_query
+from gristmill.core.http.endpoints import Permission, check_permission, check_query, may_repeat
 
 Query = TypeVar("Query", bound=BaseModel)
 _JSON_OBJECT = {"application/json": {"schema": {"type": "object"}}}
@@ -60,7 +60,7 @@ class HotRoute(Route):
     """One call as a route. prefix: what its path follows."""
 
     def __init__(self, call: Call[Any], prefix: str) -> None:
-        known = {name: _is_list(one.annotation) for name, one in call.query.model_fields.items()}
+        known = {name: may_repeat(one.annotation) for name, one in call.query.model_fields.items()}
         # Made once: most requests have no query, and the object cannot be changed.
         default = call.query()
 
@@ -153,10 +153,6 @@ def add_hot_routes(app: FastAPI, calls: list[Call[Any]], prefix: str) -> None:
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]
-
-
-def _is_list(annotation: Any) -> bool:
-    return any(get_origin(part) is list for part in (annotation, *get_args(annotation)))
 
 
 def _name(call: Call[Any]) -> str:

@@ -11,6 +11,7 @@ from gristmill.datasets.contract_parser import Contract
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.keys import check_key
 from gristmill.datasets.types import TYPES
+from gristmill.kit.json_pointer import pointer_to
 from gristmill.search.query.statements import Mode
 
 MAX_TEXT = 65_536
@@ -104,8 +105,7 @@ def _vector(value: Any, pointer: str, contract: Contract, violations: list[Viola
     except ValidationError as error:
         for item in error.errors()[:100]:
             code, reason = kind.explain(column, item)
-            path = "".join(f"/{step}" for step in item["loc"])
-            violations.append(Violation(f"{pointer}{path}", code, reason, field="vector"))
+            violations.append(Violation(pointer + pointer_to(item["loc"]), code, reason, field="vector"))
         return None
 
 

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from gristmill.core.errors import Violation
+from gristmill.kit.json_pointer import pointer_to
 from gristmill.transforms.run import column_of, set_column
 from gristmill.transforms.schema_rules import need
 from gristmill.transforms.spec import (
@@ -90,7 +91,7 @@ def _make(step: Map, columns: Columns, types: Types) -> Transform:
     source = columns[step.column]
     target = _target(step, source, types)
     keys = types.comparable(source, pa.chunked_array([_keys(step, source, types)])).combine_chunks()
-    answers = _answers(step, target, types)
+    answers, default = _answers(step, target, types)
 
     def transform(frame: Any, context: StepContext) -> Output:
         before = column_of(frame, step.column)
@@ -103,7 +104,7 @@ def _make(step: Map, columns: Columns, types: Types) -> Transform:
         elif step.otherwise == "error":
             failures = [_failure(step, row, before[row]) for row in np.flatnonzero(unknown.to_numpy()).tolist()]
         elif step.default is not None:
-            after = pc.if_else(unknown, types.values(target, [step.default], ["/default"])[0], after)
+            after = pc.if_else(unknown, default, after)
         return Output(set_column(frame, target.name, after), None, failures)
 
     return transform
@@ -129,15 +130,16 @@ def _keys(step: Map, source: Column, types: Types) -> pa.Array:
     return types.values(source, step.keys(source, types), _pointers(step, 0))
 
 
-def _answers(step: Map, target: Column, types: Types) -> pa.Array:
-    types.values(target, [step.default], ["/default"])
-    return types.values(target, step.answers, _pointers(step, 1))
+def _answers(step: Map, target: Column, types: Types) -> tuple[pa.Array, pa.Scalar]:
+    """Return the answers, and the one of values that have none."""
+    default = types.values(target, [step.default], ["/default"])[0]
+    return types.values(target, step.answers, _pointers(step, 1)), default
 
 
 def _pointers(step: Map, part: int) -> list[str]:
     if isinstance(step.values, dict):
-        return [f"/values/{name[:80].replace('~', '~0').replace('/', '~1')}" for name in step.values]
-    return [f"/values/{index}/{part}" for index in range(len(step.values))]
+        return [pointer_to(("values", name[:80])) for name in step.values]
+    return [pointer_to(("values", index, part)) for index in range(len(step.values))]
 
 
 MAP = StepKind(
