@@ -11,7 +11,7 @@ from gristmill.core.config import Settings
 from gristmill.core.database import Database
 from gristmill.jobs.handlers import Registry
 from gristmill.jobs.maintenance.rescue import Rescuer
-from gristmill.jobs.repository import claim, settle
+from gristmill.jobs.repository import claim, rescue, settle
 from gristmill.jobs.repository.dispatch import mark_sent
 from gristmill.jobs.submit import NewChunk, NewJob, WriteRequest, submit_once
 
@@ -33,6 +33,7 @@ class Workers:
             self.gristmill.counters,
             retry=self.gristmill.retry_policy,
             resend_after=60,
+            grace=3600,
         )
 
     def claimed(self, worker: str, max_attempts: int = 5) -> uuid.UUID:
@@ -114,6 +115,18 @@ class TestFreeEnded:
             ).scalar_one()
         assert error["code"] == "attempts_exhausted"
         assert error["detail"] == "The worker here:11 was lost at attempt 1 of 1"
+
+
+class TestExpired:
+    def test_after_a_start_of_postgres_workers_have_time_to_renew_their_leases(self, workers: Workers) -> None:
+        """The Postgres of the tests has started less than an hour ago."""
+        job_id = workers.claimed(ALIVE)
+        with workers.database.autocommit() as connection:
+            connection.exec_driver_sql("UPDATE gristmill.leases SET expires_at = now() - interval '1 s'")
+            assert rescue.list_expired(connection, 3600) == []
+            assert rescue.list_expired(connection, 0) == [(job_id, 0)]
+        assert workers.rescuer.rescue_expired() == 0
+        assert workers.chunk(job_id) == ("running", 1, 1, 1)
 
 
 class TestResendLost:

@@ -48,7 +48,7 @@ def make_app(services: ApiServices) -> ASGIApp:
     )
     app.state.jobs = services.jobs
     app.state.notifier = gristmill.notifier
-    app.state.completion = JobCompletion(gristmill.database)
+    app.state.completion = JobCompletion(gristmill.database, services.jobs.get_all)
     app.state.max_wait = settings.api_max_wait
     app.state.idempotency_hours = settings.jobs_idempotency_hours
     app.include_router(service_endpoints.build_router(gristmill.database, services.extensions))

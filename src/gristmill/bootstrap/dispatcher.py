@@ -14,6 +14,8 @@ from gristmill.jobs.maintenance.schedules import promote_scheduled
 from gristmill.records.rejects.cleanup import RejectCleanup
 
 _MINUTE = 60.0
+# Seconds in which a worker reaches Postgres again after its start.
+_RECONNECTED = 3.0
 
 
 def build_rescuer(gristmill: Gristmill) -> Rescuer:
@@ -25,6 +27,8 @@ def build_rescuer(gristmill: Gristmill) -> Rescuer:
         gristmill.counters,
         retry=gristmill.retry_policy,
         resend_after=gristmill.settings.jobs_resend_after,
+        # Whoever is alive has sent a heartbeat by then.
+        grace=gristmill.settings.jobs_heartbeat + _RECONNECTED,
     )
 
 

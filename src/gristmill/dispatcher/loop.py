@@ -10,13 +10,13 @@ from gristmill.core.logs import get_logger
 from gristmill.dispatcher.publisher import Publisher
 from gristmill.jobs.notifications import DUE, FINISHED
 from gristmill.jobs.repository import dispatch as repository
-from gristmill.jobs.repository.dispatch import BUNDLE_RECORDS, Message
+from gristmill.jobs.repository.dispatch import BUNDLE_RECORDS, Load, Message
 
 log = get_logger()
 WINDOW_PER_SLOT = 4
 # Under load every submission and every ended chunk wakes the dispatcher. A pass that follows another one closely waits
-# until so much time has gone by, and then serves them all: a window empties more slowly than that.
-LEAST_SECONDS = 0.008
+# until so much time has gone by, and then serves them all. While workers have their fill it waits for ``gather``.
+LEAST_SECONDS = 0.002
 DEFAULT_SLOTS = 2
 # A message is not made for fewer chunks while another worker might take some of them.
 LEAST_BUNDLE = 8
@@ -37,7 +37,10 @@ class Dispatcher:
         most: int = 32,
         gather: float = 0.03,
     ) -> None:
-        """most: chunks that share a message at most. gather: seconds between two passes while chunks do share."""
+        """most: chunks that share a message at most.
+
+        gather: seconds between two passes while chunks share messages and every worker has its fill.
+        """
         self._database = database
         self._publisher = publisher
         self._queues = queues
@@ -93,7 +96,7 @@ class Dispatcher:
         self._gathered = False
         with self._database.autocommit() as connection:
             load = repository.read_load(connection, self._queues)
-        return sum(self._send_due(queue, *load[queue]) for queue in self._queues)
+        return sum(self._send_due(queue, load[queue]) for queue in self._queues)
 
     def _resend_all(self) -> None:
         """Send again what was sent and not claimed: after a reconnect it is unknown what the broker still has.
@@ -105,15 +108,17 @@ class Dispatcher:
         if resent:
             log.info("dispatcher.resent", chunks=len(resent))
 
-    def _send_due(self, queue: str, unclaimed: float, maybe_due: bool) -> int:
+    def _send_due(self, queue: str, load: Load) -> int:
         slots = self._count_slots(queue)
         window = self._window or WINDOW_PER_SLOT * slots
-        if not maybe_due or unclaimed >= window:
+        if not load.maybe_due or load.unclaimed >= window:
             return 0
         with self._database.transaction() as connection:
-            chunks = repository.mark_sent(connection, queue, window - unclaimed, self._most)
+            chunks = repository.mark_sent(connection, queue, window - load.unclaimed, self._most)
         messages = bundle(chunks, self._most, slots)
-        self._gathered = self._gathered or len(messages) < len(chunks)
+        # With less under way some worker may be idle, and clients that wait would wait for nothing.
+        filled = load.chunks + len(chunks) > LEAST_BUNDLE * slots
+        self._gathered = self._gathered or (filled and len(messages) < len(chunks))
         for place, message in enumerate(messages):
             try:
                 self._publisher.publish(queue, message)

@@ -1,24 +1,38 @@
-"""Waiting for jobs: a waiting request holds neither a thread nor a connection, only a future."""
+"""Waiting for jobs: a waiting request holds neither a thread nor a connection, only a future.
+
+Those whose jobs finish at the same time are answered from one read.
+"""
 
 import asyncio
 import contextlib
 import uuid
 from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from cachetools import LRUCache
 
 from gristmill.core.database import Database, Listener
-from gristmill.core.errors import Unavailable
+from gristmill.core.errors import GristmillError, Unavailable
 from gristmill.core.logs import get_logger
 from gristmill.jobs.notifications import FINISHED
 
 log = get_logger()
+Body = dict[str, Any]
+# Jobs that finished last, so that one which does so before anybody waits for it is not waited for in vain.
+REMEMBERED = 10_000
 
 
 class JobCompletion:
     """Futures per job, resolved by one LISTEN connection of the process."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, read: Callable[[Sequence[uuid.UUID]], Mapping[uuid.UUID, Body]]) -> None:
+        """read: returns the bodies of jobs, by id."""
         self._database = database
-        self._futures: dict[str, set[asyncio.Future[None]]] = defaultdict(set)
+        self._read = read
+        self._futures: dict[uuid.UUID, set[asyncio.Future[Body | None]]] = defaultdict(set)
+        self._finished: LRUCache[uuid.UUID, None] = LRUCache(REMEMBERED)
+        self._answers: set[asyncio.Task[None]] = set()
         self._listener: Listener | None = None
         self._keeper: asyncio.Task[None] | None = None
 
@@ -36,16 +50,20 @@ class JobCompletion:
 
     @contextlib.asynccontextmanager
     async def of(self, job_id: uuid.UUID):  # type: ignore[no-untyped-def]
-        """Yield a future that is resolved when the job finishes. Look at the job once after entering: it may have."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        key = str(job_id)
-        self._futures[key].add(future)
+        """Yield a future that is resolved when the job finishes: with its body, or with None, to be looked at anew.
+
+        What was read of the job before this process listened may be old: look once more after some seconds.
+        """
+        future: asyncio.Future[Body | None] = asyncio.get_running_loop().create_future()
+        self._futures[job_id].add(future)
+        if job_id in self._finished:
+            future.set_result(None)
         try:
             yield future
         finally:
-            self._futures[key].discard(future)
-            if not self._futures[key]:
-                del self._futures[key]
+            self._futures[job_id].discard(future)
+            if not self._futures[job_id]:
+                del self._futures[job_id]
 
     async def _keep_listening(self) -> None:
         loop = asyncio.get_running_loop()
@@ -58,7 +76,7 @@ class JobCompletion:
                 await asyncio.sleep(1)
                 continue
             # A job may have finished while no connection listened: every waiter reads its job again.
-            self._resolve(list(self._futures))
+            self._resolve(dict.fromkeys(self._futures))
 
             def ready(listener: Listener = listener, lost: asyncio.Event = lost) -> None:
                 try:
@@ -67,8 +85,7 @@ class JobCompletion:
                     log.warning("completion.lost", error=error.detail)
                     lost.set()
                     return
-                for _, payload in notices:
-                    self._resolve(payload.split(","))
+                self._note([uuid.UUID(key) for _, payload in notices for key in payload.split(",")])
 
             descriptor = listener.fileno()
             loop.add_reader(descriptor, ready)
@@ -78,8 +95,26 @@ class JobCompletion:
                 loop.remove_reader(descriptor)
                 listener.close()
 
-    def _resolve(self, keys: list[str]) -> None:
-        for key in keys:
-            for future in self._futures.get(key, ()):
+    def _note(self, finished: Sequence[uuid.UUID]) -> None:
+        self._finished.update(dict.fromkeys(finished))
+        if wanted := [job_id for job_id in finished if job_id in self._futures]:
+            task = asyncio.create_task(self._answer(wanted))
+            # The loop itself holds no task.
+            self._answers.add(task)
+            task.add_done_callback(self._answers.discard)
+
+    async def _answer(self, finished: Sequence[uuid.UUID]) -> None:
+        bodies: Mapping[uuid.UUID, Body] = {}
+        try:
+            bodies = await asyncio.to_thread(self._read, finished)
+        except GristmillError as error:
+            # Whoever waits reads by himself, and is told the same.
+            log.warning("completion.not_read", error=error.detail)
+        finally:
+            self._resolve({job_id: bodies.get(job_id) for job_id in finished})
+
+    def _resolve(self, bodies: Mapping[uuid.UUID, Body | None]) -> None:
+        for job_id, body in bodies.items():
+            for future in self._futures.get(job_id, ()):
                 if not future.done():
-                    future.set_result(None)
+                    future.set_result(body)

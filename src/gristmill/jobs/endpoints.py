@@ -96,31 +96,33 @@ async def answer_write(http: HttpRequest, job_id: uuid.UUID, request: WriteReque
     http.app.state.notifier.due()
     seconds = _wait_seconds(http)
     made = None if request is None else request.receipt.row
-    if made is not None and made["id"] == job_id and not seconds:
-        body = job_body(made)
-    else:
-        body = await _wait_for(http, job_id, seconds)
+    known = job_body(made) if made is not None and made["id"] == job_id else None
+    body = await _wait_for(http, job_id, seconds, known)
     headers = {"Location": body["links"]["self"]}
     if seconds and "prefer" in http.headers:
         headers["Preference-Applied"] = f"wait={seconds:g}"
     return Response(to_json(body), 200 if seconds and body["done"] else 202, headers, "application/json")
 
 
-async def _wait_for(http: HttpRequest, job_id: uuid.UUID, seconds: float) -> dict[str, Any]:
+async def _wait_for(
+    http: HttpRequest, job_id: uuid.UUID, seconds: float, known: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return the job when it has finished or the time is up. known: its body, where it was just made."""
     service: JobService = http.app.state.jobs
     completion: JobCompletion = http.app.state.completion
     if seconds <= 0:
-        return await run_in_threadpool(service.get, job_id)
+        return await run_in_threadpool(service.get, job_id) if known is None else known
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
     while True:
         async with completion.of(job_id) as finished:
-            body: dict[str, Any] = await run_in_threadpool(service.get, job_id)
+            body = await run_in_threadpool(service.get, job_id) if known is None else known
             left = deadline - loop.time()
             if body["done"] or left <= 0:
                 return body
             # A wake-up can be lost with its connection: poll as well.
             await asyncio.wait([finished], timeout=min(left, 5.0))
+            known = finished.result() if finished.done() and not finished.cancelled() else None
 
 
 def _wait_seconds(http: HttpRequest) -> float:

@@ -21,7 +21,7 @@ FINISHED = "gristmill_finished"
 
 log = get_logger()
 # Seconds between two sendings at least.
-PACE = 0.01
+PACE = 0.004
 
 
 class Notifier:

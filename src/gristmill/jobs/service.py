@@ -1,6 +1,7 @@
 """What the REST interface and other domains ask of jobs."""
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -34,11 +35,15 @@ class JobService:
 
     def get(self, job_id: uuid.UUID) -> dict[str, Any]:
         """Return the job body. Raises UnknownJob."""
-        with self._database.autocommit() as connection:
-            row = read.get_job(connection, job_id)
-        if row is None:
+        found = self.get_all([job_id])
+        if job_id not in found:
             raise UnknownJob(f"There is no job {job_id}")
-        return job_body(row)
+        return found[job_id]
+
+    def get_all(self, job_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, dict[str, Any]]:
+        """Return the bodies of those jobs that there are, by id."""
+        with self._database.autocommit() as connection:
+            return {row["id"]: job_body(row) for row in read.get_jobs(connection, job_ids)}
 
     def list(self, filters: JobFilter, page_size: int, page_token: str | None) -> dict[str, Any]:
         """Return a page of job bodies, newest first. Raises Malformed for a bad page token."""

@@ -34,13 +34,16 @@ class Rescuer:
         *,
         retry: RetryPolicy,
         resend_after: float,
+        grace: float,
     ) -> None:
+        """grace: seconds that workers have after a start of Postgres to renew their leases or give chunks back."""
         self._database = database
         self._registry = registry
         self._notifier = notifier
         self._counters = counters
         self._retry = retry
         self._resend_after = resend_after
+        self._grace = grace
 
     def resend_unclaimed(self) -> int:
         """Put chunks back whose message was sent and never claimed."""
@@ -71,7 +74,7 @@ class Rescuer:
     def rescue_expired(self) -> int:
         """Take chunks away from workers whose lease has run out."""
         with self._database.autocommit() as connection:
-            expired = repository.list_expired(connection)
+            expired = repository.list_expired(connection, self._grace)
         for job_id, number in expired:
             self._try_rescue(job_id, number)
         return len(expired)

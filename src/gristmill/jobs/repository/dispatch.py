@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from sqlalchemy import Connection
 
@@ -81,14 +82,16 @@ RETURNING c.job_id, c.number, c.dispatch, due.type, due.priority, due.seq, due.s
     most="int",
     records="int",
 )
-# Counting what is sent is bounded by the windows; of what waits only the first is looked for.
+# Counting what is sent or runs is bounded by the windows; of what waits only the first is looked for.
 _LOAD = Prepared(
     """
-SELECT q, (SELECT coalesce(sum(CASE WHEN shares AND attempts = 0 THEN 1 ELSE %(share)s END), 0)
-        FROM gristmill.chunks WHERE state = 'sent' AND queue = q)::float / %(share)s,
+SELECT q, sent.weight / %(share)s, sent.chunks + running.chunks,
     EXISTS (SELECT FROM gristmill.chunks WHERE state = 'waiting' AND queue = q AND seq IS NOT NULL
         AND run_at <= clock_timestamp())
-FROM unnest(%(queues)s) AS q
+FROM unnest(%(queues)s) AS q,
+    LATERAL (SELECT coalesce(sum(CASE WHEN shares AND attempts = 0 THEN 1 ELSE %(share)s END), 0)::float AS weight,
+        count(*) AS chunks FROM gristmill.chunks WHERE state = 'sent' AND queue = q) AS sent,
+    LATERAL (SELECT count(*) AS chunks FROM gristmill.chunks WHERE state = 'running' AND queue = q) AS running
 """,
     queues="text[]",
     share="int",
@@ -132,10 +135,21 @@ class Message:
     run: str | None = None
 
 
-def read_load(connection: Connection, queues: Sequence[str]) -> dict[str, tuple[float, bool]]:
-    """Return, for each queue, how many messages are unclaimed, about, and whether anything else might be due."""
+class Load(NamedTuple):
+    """What is under way of a queue. unclaimed: messages that were sent, about. chunks: those that are sent or run.
+
+    maybe_due: whether anything else might be due.
+    """
+
+    unclaimed: float
+    chunks: int
+    maybe_due: bool
+
+
+def read_load(connection: Connection, queues: Sequence[str]) -> dict[str, Load]:
+    """Return the load of each queue."""
     rows = execute(connection, {"queues": list(queues), "share": SHARE}, _LOAD)
-    return {row[0]: (row[1], row[2]) for row in rows}
+    return {row[0]: Load(*row[1:]) for row in rows}
 
 
 def count_slots(connection: Connection, queue: str) -> int:

@@ -17,7 +17,7 @@ SELECT j.*, (SELECT coalesce(max(c.attempts), 0) FROM gristmill.chunks c WHERE c
         SELECT r.id FROM gristmill.jobs r WHERE r.retry_of = j.id ORDER BY r.id DESC LIMIT 100) END AS retried_by
 FROM gristmill.jobs j
 """
-GET_JOB = Prepared(_COLUMNS + "WHERE j.id = %(id)s", id="uuid")
+_GET_JOBS = Prepared(_COLUMNS + "WHERE j.id = ANY(%(ids)s)", ids="uuid[]")
 _ORDER = " ORDER BY j.id DESC LIMIT %(limit)s"
 _FILTERS = {
     "state": "j.state = ANY(%(state)s)",
@@ -47,8 +47,13 @@ WHERE beat_at > now() - interval '60 seconds' GROUP BY 1, 2
 
 
 def get_job(connection: Connection, job_id: uuid.UUID) -> dict[str, Any] | None:
-    row = execute(connection, {"id": str(job_id)}, GET_JOB).mappings().first()
-    return None if row is None else dict(row)
+    return next(iter(get_jobs(connection, [job_id])), None)
+
+
+def get_jobs(connection: Connection, job_ids: Sequence[uuid.UUID]) -> list[dict[str, Any]]:
+    """Return those of the jobs that there are, in any order."""
+    rows = execute(connection, {"ids": [str(job_id) for job_id in job_ids]}, _GET_JOBS)
+    return [dict(row) for row in rows.mappings()]
 
 
 def list_jobs(

@@ -5,10 +5,12 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
-# No lease could be renewed while Postgres was away: after its start workers get a moment to give their chunks back.
+# No lease could be renewed while Postgres was away. The writer of the log is started when recovery is over, also after
+# the end of a backend that ended all others; whoever may not see it has the postmaster's own start.
 _EXPIRED = """
 SELECT job_id, number FROM gristmill.leases
-WHERE expires_at < clock_timestamp() AND clock_timestamp() > pg_postmaster_start_time() + interval '3 seconds'
+WHERE expires_at < clock_timestamp() AND clock_timestamp() - %(grace)s * interval '1 second' > coalesce(
+    (SELECT max(backend_start) FROM pg_stat_activity WHERE backend_type = 'walwriter'), pg_postmaster_start_time())
 LIMIT 200
 """
 # Only chunks under a lease run, and those are few.
@@ -43,8 +45,9 @@ class Held(NamedTuple):
     worker: str
 
 
-def list_expired(connection: Connection) -> list[tuple[uuid.UUID, int]]:
-    return [(row[0], row[1]) for row in connection.exec_driver_sql(_EXPIRED)]
+def list_expired(connection: Connection, grace: float) -> list[tuple[uuid.UUID, int]]:
+    """Return the chunks whose leases have run out; none in the first ``grace`` seconds after a start of Postgres."""
+    return [(row[0], row[1]) for row in connection.exec_driver_sql(_EXPIRED, {"grace": grace})]
 
 
 def list_held(connection: Connection, prefix: str) -> list[Held]:

@@ -1,0 +1,108 @@
+"""Waiting for jobs to finish: one read answers all whose jobs finished together, and none waits in vain."""
+
+import asyncio
+import uuid
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import pytest
+
+from gristmill.bootstrap.shared import Gristmill
+from gristmill.core.config import Settings
+from gristmill.core.database import Database
+from gristmill.core.errors import DatabaseUnavailable
+from gristmill.jobs.completion import JobCompletion
+from gristmill.jobs.notifications import FINISHED
+
+pytestmark = pytest.mark.promise(8)
+
+
+class Waiting:
+    """A process that waits, whose reads are counted."""
+
+    def __init__(self, database_url: str) -> None:
+        self.database: Database = Gristmill(Settings(database_url=database_url, log_level="error"), "test").database
+        self.reads: list[set[uuid.UUID]] = []
+        self.fails = False
+        self.completion = JobCompletion(self.database, self.read)
+
+    def read(self, job_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, dict[str, Any]]:
+        self.reads.append(set(job_ids))
+        if self.fails:
+            raise DatabaseUnavailable("Postgres is away")
+        return {job_id: {"id": str(job_id), "done": True} for job_id in job_ids}
+
+    def finish(self, *job_ids: uuid.UUID) -> None:
+        with self.database.autocommit() as connection:
+            payload = ",".join(map(str, job_ids))
+            connection.exec_driver_sql(f"SELECT pg_notify('{FINISHED}', %(ids)s)", {"ids": payload})
+
+    def run(self, test: Callable[[], Awaitable[None]]) -> None:
+        async def whole() -> None:
+            await self.completion.start()
+            try:
+                await asyncio.wait_for(test(), 60)
+            finally:
+                await self.completion.stop()
+
+        asyncio.run(whole())
+
+    async def heard(self) -> None:
+        """Return when what was told before has been heard: a job of our own comes after it."""
+        mark = uuid.uuid4()
+        async with self.completion.of(mark) as future:
+            while not future.done():
+                await asyncio.to_thread(self.finish, mark)
+                await asyncio.wait([future], timeout=0.2)
+        self.reads.clear()
+
+
+@pytest.fixture
+def waiting(database_url: str) -> Waiting:
+    return Waiting(database_url)
+
+
+class TestWaiters:
+    def test_jobs_that_finish_together_are_read_once_for_all_who_wait(self, waiting: Waiting) -> None:
+        jobs = [uuid.uuid4() for _ in range(3)]
+
+        async def wait(job_id: uuid.UUID) -> Any:
+            async with waiting.completion.of(job_id) as future:
+                return await future
+
+        async def test() -> None:
+            await waiting.heard()
+            # Two clients wait for the first one, nobody for the last.
+            tasks = [asyncio.create_task(wait(job_id)) for job_id in (jobs[0], jobs[0], jobs[1])]
+            await asyncio.sleep(0)
+            await asyncio.to_thread(waiting.finish, *jobs)
+            bodies = await asyncio.gather(*tasks)
+            assert [body["id"] for body in bodies] == [str(jobs[0]), str(jobs[0]), str(jobs[1])]
+            assert waiting.reads == [set(jobs[:2])]
+
+        waiting.run(test)
+
+    def test_a_job_that_finished_before_anybody_waited_is_looked_at_at_once(self, waiting: Waiting) -> None:
+        job_id = uuid.uuid4()
+
+        async def test() -> None:
+            await waiting.heard()
+            await asyncio.to_thread(waiting.finish, job_id)
+            await waiting.heard()
+            async with waiting.completion.of(job_id) as future:
+                assert future.done()
+                assert future.result() is None
+
+        waiting.run(test)
+
+    def test_who_cannot_be_given_a_body_looks_by_himself(self, waiting: Waiting) -> None:
+        job_id = uuid.uuid4()
+
+        async def test() -> None:
+            await waiting.heard()
+            waiting.fails = True
+            async with waiting.completion.of(job_id) as future:
+                await asyncio.to_thread(waiting.finish, job_id)
+                assert await future is None
+
+        waiting.run(test)
