@@ -28,7 +28,8 @@ class Prepared:
             raise ValueError(f"no type for the parameters {', '.join(missing)}")
         numbered = _PARAMETER.sub(lambda found: f"${names.index(found[1]) + 1}", sql).replace("%%", "%")
         self.name = "gm_" + hashlib.sha256(numbered.encode()).hexdigest()[:16]
-        declared = f" ({', '.join(types[name] for name in names)})" if names else ""
+        self.types = [types[name] for name in names]
+        declared = f" ({', '.join(self.types)})" if names else ""
         # Postgres finds the type of a single value by itself, that of an array it does not.
         casts = {name: f"::{types[name]}" if types[name].endswith("[]") else "" for name in names}
         given = f" ({', '.join(f'%({name})s{casts[name]}' for name in names)})" if names else ""

@@ -9,13 +9,22 @@ DELETE FROM gristmill.idempotency_keys WHERE (principal, key) IN (
     WHERE created_at < now() - %(hours)s * interval '1 hour' LIMIT 5000 FOR UPDATE SKIP LOCKED)
 """
 # An exclusive job is kept while an earlier failed job of a scope of its might still be retried: the retry must see it.
+# Of the failed jobs only the first of each scope matters; they have an index.
 _PRUNE_JOBS = """
-WITH old AS (
+WITH failed AS MATERIALIZED (
+    SELECT id, scope, seq FROM gristmill.jobs
+    WHERE chunks_failed > 0 AND state = 'failed' AND finished_at >= now() - %(days)s * interval '1 day'
+), first AS MATERIALIZED (
+    SELECT scope, min(seq) AS seq FROM (
+        SELECT scope, seq FROM failed
+        UNION ALL
+        SELECT o.scope, f.seq FROM failed f JOIN gristmill.further_scopes o ON o.job_id = f.id
+    ) AS scoped GROUP BY scope
+), old AS (
     SELECT id FROM gristmill.jobs j WHERE finished_at < now() - %(days)s * interval '1 day'
-        AND NOT EXISTS (SELECT FROM gristmill.scopes mine JOIN gristmill.scopes f
-            ON f.scope = mine.scope AND f.seq < mine.seq
-            WHERE mine.job_id = j.id AND mine.exclusive
-                AND f.state = 'failed' AND f.finished_at >= now() - %(days)s * interval '1 day')
+        AND NOT (exclusive AND EXISTS (SELECT FROM first f WHERE f.scope = j.scope AND f.seq < j.seq))
+        AND NOT EXISTS (SELECT FROM gristmill.further_scopes o JOIN first f ON f.scope = o.scope AND f.seq < j.seq
+            WHERE o.job_id = j.id AND o.exclusive)
     ORDER BY finished_at LIMIT 2000
 ), payload AS (
     DELETE FROM gristmill.payloads p USING old WHERE p.job_id = old.id

@@ -9,14 +9,17 @@ from typing import Any
 from sqlalchemy import Connection
 
 from gristmill.core.prepared import Prepared, execute
+from gristmill.jobs.tables import jobs
 
-_COLUMNS = """
-SELECT j.*, (SELECT coalesce(max(c.attempts), 0) FROM gristmill.chunks c WHERE c.job_id = j.id) AS attempt,
+# By name: a column that a migration adds must not change what a statement returns that was prepared before it.
+_COLUMNS = f"""
+SELECT {", ".join(f"j.{column.name}" for column in jobs.columns)},
+    (SELECT coalesce(max(c.attempts), 0) FROM gristmill.chunks c WHERE c.job_id = j.id) AS attempt,
     (SELECT coalesce(sum(l.progress), 0) FROM gristmill.leases l WHERE l.job_id = j.id) AS under_way,
     CASE WHEN j.records_rejected > 0 THEN ARRAY(
         SELECT r.id FROM gristmill.jobs r WHERE r.retry_of = j.id ORDER BY r.id DESC LIMIT 100) END AS retried_by
 FROM gristmill.jobs j
-"""
+"""  # noqa: S608 - names of columns
 _GET_JOBS = Prepared(_COLUMNS + "WHERE j.id = ANY(%(ids)s)", ids="uuid[]")
 _ORDER = " ORDER BY j.id DESC LIMIT %(limit)s"
 _FILTERS = {
