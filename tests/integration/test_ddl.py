@@ -6,10 +6,14 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.support.values import CASES
 
 from gristmill.core.database import Database
+from gristmill.core.errors import Invalid
 from gristmill.datasets import ddl
+from gristmill.datasets.contract_checks import POSTGRES_COLUMNS
 from gristmill.datasets.contract_parser import alter_contract, parse_contract
 from gristmill.datasets.errors import TableBusy, TableExists
 from gristmill.datasets.types import TYPES
@@ -92,6 +96,46 @@ class TestCreate:
         body = {"name": "d" * 48, "fields": [{"name": "f" * 48, "type": "date", "required": True, "filterable": True}]}
         create(database, parse_contract({**body, "key": ["f" * 48], "time_field": "f" * 48}))
         assert len(indexes(database, "d" * 48)) == 4
+
+    def test_columns_that_postgres_has_in_every_table_are_refused(self, database: Database) -> None:
+        with database.autocommit() as connection:
+            own = connection.exec_driver_sql(
+                "SELECT attname FROM pg_attribute WHERE attrelid = 'gristmill.jobs'::regclass AND attnum < 0"
+            ).scalars()
+            assert set(own) == set(POSTGRES_COLUMNS)
+
+    @given(suffix=st.text("_abdefiqrsxtymkol0", max_size=8), kind=st.sampled_from(["", "_id", "_key", "_time", "_f0"]))
+    def test_any_two_names_that_are_taken_have_their_tables(self, database: Database, suffix: str, kind: str) -> None:
+        """Tables, indexes and sequences share one space of names."""
+        field = {"name": "x", "type": "timestamp", "required": True, "filterable": True}
+        body = {"fields": [field], "key": ["x"], "time_field": "x"}
+        names = ["a", f"a_{kind}{suffix}"]
+        if "__" in names[1]:
+            with pytest.raises(Invalid, match="indexes and sequences"):
+                parse_contract({**body, "name": names[1]})
+            return
+        contracts = [parse_contract({**body, "name": name}) for name in names]
+        with database.transaction() as connection:
+            for contract in contracts:
+                ddl.create_table(connection, contract, OWNER)
+            for contract in contracts:
+                ddl.drop_table(connection, contract.name, OWNER)
+
+    @pytest.mark.parametrize(("fields", "time", "fits"), [(32, False, True), (33, False, False), (32, True, False)])
+    def test_a_key_has_as_many_fields_as_an_index(
+        self, database: Database, fields: int, time: bool, fits: bool
+    ) -> None:
+        key = [f"k{number}" for number in range(fields)]
+        specs = [{"name": name, "type": "boolean", "required": True} for name in key]
+        body = {"name": "wide_key", "fields": [*specs, {"name": "at", "type": "date", "required": True}], "key": key}
+        if fits:
+            create(database, parse_contract(body))
+            return
+        with pytest.raises(Invalid) as caught:
+            parse_contract({**body, "time_field": "at"} if time else body)
+        (violation,) = caught.value.violations
+        assert (violation.pointer, violation.code) == ("/key", "too_many")
+        assert "32" in violation.reason
 
     def test_the_largest_contract_holds_a_row_with_every_field(self, database: Database) -> None:
         fields = [{"name": f"f{number}", "type": "text"} for number in range(250)]

@@ -95,6 +95,8 @@ class TestParse:
             (one_field(type="int"), "/fields/0/type", "unknown_value"),
             (one_field(name="_id"), "/fields/0/name", "reserved_name"),
             (one_field(name="not"), "/fields/0/name", "reserved_name"),
+            (one_field(name="xmin"), "/fields/0/name", "reserved_name"),
+            ({**READINGS, "name": "a__id"}, "/name", "reserved_name"),
             (one_field(name="1x"), "/fields/0/name", "bad_name"),
             (one_field(required="yes"), "/fields/0/required", "wrong_type"),
             (one_field(unit="m"), "/fields/0/unit", "unknown_member"),

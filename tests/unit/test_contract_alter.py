@@ -65,6 +65,7 @@ def test_a_widening_is_taken(change: Any, field: str, expected: dict[str, Any]) 
         ({"drop_fields": ["n"], "add_fields": [{"name": "a", "type": "text"}]}, "/drop_fields", "unknown_member"),
         ({"add_fields": [{"name": "n", "type": "text"}]}, "/add_fields/0/name", "duplicate"),
         ({"add_fields": [{"name": "_n", "type": "text"}]}, "/add_fields/0/name", "reserved_name"),
+        ({"add_fields": [{"name": "ctid", "type": "text"}]}, "/add_fields/0/name", "reserved_name"),
         ({"add_fields": [{"name": "a", "type": "text", "required": True}]}, "/add_fields/0/required", "not_a_widening"),
         ({"add_fields": [{"name": "a"}]}, "/add_fields/0/type", "missing"),
         ({"alter_fields": [{"minimum": 0}]}, "/alter_fields/0", "wrong_type"),

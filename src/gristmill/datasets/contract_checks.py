@@ -17,6 +17,12 @@ from gristmill.kit.json_pointer import pointer_to
 MAX_FIELDS = 250
 # An entry of a B-tree must fit a third of a page (2,704 bytes), with its header and the time field beside the key.
 MAX_KEY_BYTES = 2600
+# Columns that an index of Postgres may have.
+MAX_INDEX_COLUMNS = 32
+# Columns that every table of Postgres has already.
+POSTGRES_COLUMNS = ("cmax", "cmin", "ctid", "tableoid", "xmax", "xmin")
+# Before what indexes and sequences add to the name of their dataset: Postgres has one space of names for all three.
+NAME_DIVIDER = "__"
 # Members of a filter beside the names of fields; see where.
 FILTER_WORDS = ("and", "or", "not")
 # The text search configurations that every supported Postgres has.
@@ -86,6 +92,9 @@ def with_defaults(field: FieldSpec, contract: Contract) -> FieldSpec:
 def check_contract(contract: Contract) -> Iterator[Violation]:
     if not is_name(contract.name):
         yield Violation("/name", "bad_name", f"{shorten(contract.name)} is not a name: {_NAME_RULE}", field="name")
+    elif NAME_DIVIDER in contract.name:
+        reason = f"{shorten(contract.name)}: names with {NAME_DIVIDER} are those of indexes and sequences of datasets"
+        yield Violation("/name", "reserved_name", reason, field="name")
     if not contract.fields:
         yield Violation("/fields", "missing", "A dataset needs at least one field", field="fields")
     yield from check_size(contract)
@@ -162,6 +171,9 @@ def check_field(field: FieldSpec, pointer: str) -> Iterator[Violation]:
 
     if field.name.startswith("_"):
         yield violation("name", "reserved_name", f"{shorten(field.name)}: names with a leading _ are system columns")
+    elif field.name in POSTGRES_COLUMNS:
+        reason = f"{shorten(field.name)}: every table of Postgres has columns {', '.join(POSTGRES_COLUMNS)} of its own"
+        yield violation("name", "reserved_name", reason)
     elif field.name in FILTER_WORDS:
         yield violation("name", "reserved_name", f"{shorten(field.name)} is a word of the filter language")
     elif not is_name(field.name):
@@ -218,6 +230,11 @@ def check_indexed(contract: Contract) -> Iterator[Violation]:
     if size > MAX_KEY_BYTES:
         reason = f"The key may take {size} bytes, more than the {MAX_KEY_BYTES} of an index: lower its max_length"
         yield Violation("/key", "too_long", reason, field="key")
+    columns = len({*contract.key, contract.time_field} - {None})
+    if contract.key and columns > MAX_INDEX_COLUMNS:
+        what = "the key and the time field have" if contract.time_field not in (None, *contract.key) else "the key has"
+        reason = f"{what} {columns} fields together, more than the {MAX_INDEX_COLUMNS} of an index"
+        yield Violation("/key", "too_many", reason, field="key")
     for field in contract.fields:
         if field.filterable and TYPES[field.type].entry_bytes(field) > MAX_KEY_BYTES:
             most = MAX_KEY_BYTES // 4 - 1

@@ -15,6 +15,7 @@ from gristmill.core.errors import Invalid, Malformed, Violation
 from gristmill.kit.json_pointer import escape_pointer
 from gristmill.records.readers.columnar import PIECE_BYTES, PIECE_ROWS, read_batch
 from gristmill.records.readers.context import ReadContext, RecordBlock, malformed
+from gristmill.records.readers.int96 import UNITS, exact, int96_columns
 from gristmill.records.readers.limits.parquet_pages import RowGroup, check_group, read_footer
 from gristmill.records.validation.columns import check_schema
 from gristmill.records.validation.rows import RecordValidator, shorten_name
@@ -37,6 +38,8 @@ def read_parquet(source: ReadContext) -> Iterator[RecordBlock]:
         _check_names(schema.names)
         texts = [name for name in schema.names if _is_text(schema.field(name).type)]
         dictionaries = _open(source, texts)
+        timestamps = int96_columns(file)
+        finer = [_open(source, [], unit) for unit in UNITS] if timestamps else []
         violations = check_schema(source.validator, schema)
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise _broken("The body is not a whole Parquet file", error) from error
@@ -52,7 +55,9 @@ def read_parquet(source: ReadContext) -> Iterator[RecordBlock]:
         rows = min(
             PIECE_ROWS, PIECE_BYTES // max(size.bytes_per_row, vectors, 1), _WRITTEN_OUT_BYTES // max(longest, 1)
         )
-        for batch in _batches(file, number, max(1, int(rows)), record):
+        most = max(1, int(rows))
+        others = [_batches(other, number, most, record, timestamps) for other in finer]
+        for batch in exact(_batches(file, number, most, record), *others):
             yield from read_batch(source, pa.Table.from_batches([batch]), record)
             record += batch.num_rows
 
@@ -68,11 +73,15 @@ def _check_names(names: list[str]) -> None:
         raise Invalid(violations[0].reason, violations)
 
 
-def _open(source: ReadContext, in_dictionaries: list[str]) -> Any:
-    """Return the file, with columns that are read as dictionaries. These grow with their row group: not for long."""
+def _open(source: ReadContext, in_dictionaries: list[str], unit: str = "ns") -> Any:
+    """Return the file, with columns that are read as dictionaries. These grow with their row group: not for long.
+
+    unit: of INT96 timestamps.
+    """
     return pq.ParquetFile(
         source.file,
         read_dictionary=in_dictionaries,
+        coerce_int96_timestamp_unit=unit,
         buffer_size=_BUFFER_BYTES,
         pre_buffer=False,
         page_checksum_verification=True,
