@@ -80,7 +80,9 @@ class TestLimits:
             assert rest.post(name, [{"k": "a"}]).status_code == 202
             assert rest.post(name, [{"k": "b"}]).status_code == 202
             self.refused(rest.post(name, [{"k": "c"}]), 429, "too_many", "jobs_max_queued")
-            self.refused(rest.http.delete(f"/api/v1/datasets/{name}"), 429, "too_many", "jobs_max_queued")
+            self.refused(
+                rest.http.delete(f"/api/v1/datasets/{name}?confirm={name}"), 429, "too_many", "jobs_max_queued"
+            )
             # Reading goes on, and so does a replay of what was accepted.
             assert rest.http.get("/api/v1/jobs").status_code == 200
             assert alone.query("SELECT count(*) AS n FROM gristmill.jobs")[0]["n"] == 4
@@ -178,7 +180,7 @@ class TestService:
             ("GET", "/readyz"),
             ("GET", "/metrics"),
             ("GET", "/api/v1/jobs"),
-            ("DELETE", "/api/v1/datasets/x"),
+            ("DELETE", "/api/v1/datasets/x?confirm=x"),
         ):
             answer = httpx.request(method, lonely.url + path, timeout=20)
             assert (answer.status_code, answer.json()["code"]) == (503, "database_unavailable"), path

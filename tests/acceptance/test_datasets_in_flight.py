@@ -108,7 +108,7 @@ class TestDrop:
         paused.pause("dispatcher")
         posts = [rest.post(name, [{"k": n}]) for n in range(3)]
         exclusive = rest.post(name, [{"k": 9}], params={"on_conflict": "fail"})
-        dropped = rest.http.delete(f"/api/v1/datasets/{name}")
+        dropped = rest.http.delete(f"/api/v1/datasets/{name}?confirm={name}")
         # Out of sight at once, though the drop has not run.
         assert rest.http.get(f"/api/v1/datasets/{name}").status_code == 404
         assert rest.post(name, [{"k": 4}]).json()["code"] == "unknown_dataset"
@@ -124,8 +124,8 @@ class TestDrop:
 
     def test_a_second_drop_finds_nothing(self, rest: Rest) -> None:
         name = rest.create(CONTRACT)
-        first = rest.http.delete(f"/api/v1/datasets/{name}")
-        assert rest.http.delete(f"/api/v1/datasets/{name}").json()["code"] == "unknown_dataset"
+        first = rest.http.delete(f"/api/v1/datasets/{name}?confirm={name}")
+        assert rest.http.delete(f"/api/v1/datasets/{name}?confirm={name}").json()["code"] == "unknown_dataset"
         rest.succeeded(first)
 
 
@@ -140,12 +140,12 @@ class TestAgain:
 
         created = [create(rest, name)]
         submit(1)
-        dropped = [rest.http.delete(f"/api/v1/datasets/{name}")]
+        dropped = [rest.http.delete(f"/api/v1/datasets/{name}?confirm={name}")]
         # The same name with another contract: what was submitted for the first must not get into it.
         other = {**CONTRACT, "fields": [{**field, "type": "integer"} for field in CONTRACT["fields"][:2]]}
         created.append(create(rest, name, other))
         submit(2)
-        dropped.append(rest.http.delete(f"/api/v1/datasets/{name}"))
+        dropped.append(rest.http.delete(f"/api/v1/datasets/{name}?confirm={name}"))
         created.append(create(rest, name))
         submit(3)
         paused.resume("dispatcher")
@@ -181,7 +181,7 @@ class TestAgain:
             for _ in range(4):
                 changes.append(create(rest, name))
                 eventually(lambda seen=len(answers): len(answers) > seen + 5, "records are accepted", 60)
-                changes.append(rest.http.delete(f"/api/v1/datasets/{name}"))
+                changes.append(rest.http.delete(f"/api/v1/datasets/{name}?confirm={name}"))
             changes.append(create(rest, name))
             seen = len(answers)
             eventually(lambda: len(answers) > seen + 5, "records are accepted", 60)

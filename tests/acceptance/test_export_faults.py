@@ -113,7 +113,7 @@ class TestDropped:
             def write(self, data: Any) -> int:
                 if not self.dropped:
                     self.dropped = True
-                    rest.succeeded(rest.http.delete(f"/api/v1/datasets/{large}", params={"wait": 30}))
+                    rest.succeeded(rest.http.delete(f"/api/v1/datasets/{large}", params={"wait": 30, "confirm": large}))
                 return super().write(data)
 
         with Client(stack.system.url) as client, Dropping(target, "w") as file:

@@ -81,7 +81,7 @@ class TestDatasets:
         assert [row["unit"] for row in rest.rows(name)] == [None, "K"]
         assert rest.http.get(f"/api/v1/datasets/{name}").json()["version"] == 2
 
-        answer = rest.http.delete(f"/api/v1/datasets/{name}", params={"wait": 30})
+        answer = rest.http.delete(f"/api/v1/datasets/{name}", params={"wait": 30, "confirm": name})
         assert (answer.status_code, answer.json()["state"]) == (200, "succeeded")
         assert rest.http.get(f"/api/v1/datasets/{name}").status_code == 404
         assert not rest.system.query("SELECT 1 FROM pg_tables WHERE schemaname = 'data' AND tablename = %s", (name,))

@@ -344,7 +344,7 @@ class TestWritesMeanwhile:
         dropped, replaced = mill.open("events"), mill.open("events")
         dropped.read()
         replaced.read()
-        assert mill.http.delete("datasets/events").status_code == 202
+        assert mill.http.delete("datasets/events", params={"confirm": "events"}).status_code == 202
         mill.work()
         with pytest.raises(NotFound):
             dropped.read()

@@ -160,7 +160,7 @@ class TestSearch:
         rest.post("datasets/books/records", more, 202)
         rest.work()
         assert IndexScheduler(rest.gristmill.database, BuildSettings(seal_rows=1000)).run() == 1
-        assert rest.http.delete("datasets/books").status_code == 202
+        assert rest.http.delete("datasets/books", params={"confirm": "books"}).status_code == 202
         rest.work()
         (job,) = rest.get("jobs", type="index.build")["jobs"]
         assert job["state"] in ("cancelled", "succeeded")

@@ -191,7 +191,7 @@ class TestBesideWrites:
         assert look(app) == 1
         with app.gristmill.database.transaction() as connection:
             (expiring,) = mark_sent(connection, "default", 5)
-        dropped = app.http.delete(f"/api/v1/datasets/{name}")
+        dropped = app.http.delete(f"/api/v1/datasets/{name}?confirm={name}")
         created = app.http.post("/api/v1/datasets", json={**EVENTS, "name": name, "keep": None})
         assert [app.job(answer)["state"] for answer in (dropped, created)] == ["succeeded"] * 2
         store(app, name, [{"k": "new", "at": ago(days=60)}])

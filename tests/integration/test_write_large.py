@@ -88,7 +88,7 @@ def test_a_name_that_stands_for_another_dataset_now(app: InProcess, read_ahead: 
     """What the process remembers of the name is out of date: a large body is not read twice to find that out."""
     name = app.dataset(THINGS)
     app.job(app.post(name, b'{"k": 1}', headers=NDJSON))
-    app.job(app.http.delete(f"/api/v1/datasets/{name}"))
+    app.job(app.http.delete(f"/api/v1/datasets/{name}?confirm={name}"))
     assert app.http.post("/api/v1/datasets", json={**THINGS, "name": name}).status_code == 202
     job = app.job(app.post(name, body(), headers=NDJSON))
     assert job["record_counts"]["succeeded"] == ROWS

@@ -146,7 +146,7 @@ class TestIdempotency:
         first = app.post(name, [{"k": "a"}], headers=headers)
         again = app.post(name, [{"k": "a"}], headers=headers, params={"wait": 0})
         assert first.json()["id"] == again.json()["id"]
-        app.job(app.http.delete(f"/api/v1/datasets/{name}"))
+        app.job(app.http.delete(f"/api/v1/datasets/{name}?confirm={name}"))
         assert app.post(name, [{"k": "a"}], headers=headers).json()["id"] == first.json()["id"]
         other = app.post(name, [{"k": "b"}], headers=headers)
         assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
@@ -234,14 +234,14 @@ class TestLifeOfADataset:
         name = app.dataset(ONE)
         app.work()
         queued = app.post(name, [{"k": "a"}])
-        app.http.delete(f"/api/v1/datasets/{name}")
+        app.http.delete(f"/api/v1/datasets/{name}?confirm={name}")
         job = app.job(queued)
         assert (job["state"], job["error"]["detail"]) == ("cancelled", "cancelled: dataset dropped")
 
     def test_a_name_created_again_is_another_dataset(self, app: InProcess) -> None:
         name = app.dataset(ONE)
         old = app.post(name, [{"k": "old"}])
-        app.http.delete(f"/api/v1/datasets/{name}")
+        app.http.delete(f"/api/v1/datasets/{name}?confirm={name}")
         other = {"fields": [{"name": "other", "type": "integer", "required": True}], "key": ["other"], "name": name}
         assert app.http.post("/api/v1/datasets", json=other).status_code == 202
         new = app.post(name, [{"other": 1}])

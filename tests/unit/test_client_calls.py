@@ -255,4 +255,4 @@ class TestDatasets:
         client.alter_dataset("a", {"add_fields": []})
         assert (server.last.method, server.path) == ("PATCH", "/api/v1/datasets/a")
         client.drop_dataset("a")
-        assert (server.last.method, server.path) == ("DELETE", "/api/v1/datasets/a")
+        assert (server.last.method, server.path) == ("DELETE", "/api/v1/datasets/a?confirm=a")

@@ -111,7 +111,7 @@ class ApiMiddleware:
 
 def _route(scope: Scope) -> str:
     """Return the call as its path is written in the documentation, or ``other``."""
-    path: str = getattr(scope.get("route"), "path", "")
+    path: str = getattr(scope.get("route"), "path_format", "")
     if not path:
         return "other"
     # The framework names the route within its router.

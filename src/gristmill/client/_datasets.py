@@ -56,7 +56,8 @@ class DatasetCalls(JobCalls):
         idempotency_key: str | None = None,
     ) -> Json:
         """Drop a dataset with all its records and return the job. The name is free at once."""
-        return self._write("DELETE", dataset_path(name), None, wait, on_progress, idempotency_key)
+        query = {"confirm": name}
+        return self._write("DELETE", dataset_path(name), None, wait, on_progress, idempotency_key, query)
 
     def index(self, name: str) -> Json:
         """Return the plan report of a dataset's vector index. Raises NotFound, InvalidRequest without an embedding."""

@@ -117,6 +117,7 @@ _BY_STATUS: dict[int, type[Problem]] = {
     413: TooLarge,
     415: InvalidRequest,
     422: InvalidRequest,
+    428: InvalidRequest,
     429: Unavailable,
     503: Unavailable,
 }

@@ -13,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 
 from gristmill.core.errors import Malformed
 from gristmill.core.http.endpoints import needs, read_limited
+from gristmill.datasets.errors import Unconfirmed
 from gristmill.datasets.schemas import CHANGE_EXAMPLE, EXAMPLE
 from gristmill.datasets.service import DatasetService
 from gristmill.jobs.endpoints import answer_write, request_of, write_options
@@ -51,8 +52,18 @@ def build_router(service: DatasetService) -> APIRouter:
         return await _write(http, lambda change, request: service.alter(dataset, change, request))
 
     @router.delete("/{dataset}", status_code=202, dependencies=admin)
-    async def drop_dataset(http: HttpRequest, dataset: str) -> Response:
-        """Drop a dataset with all its records; its name is free at once."""
+    async def drop_dataset(
+        http: HttpRequest,
+        dataset: str,
+        confirm: Annotated[str | None, Query(max_length=100, description="the name of the dataset once more")] = None,
+    ) -> Response:
+        """Drop a dataset with all its records; its name is free at once.
+
+        `confirm` repeats its name: a client that resolves `records/..` in a path would drop a dataset by mistake.
+        """
+        if confirm != dataset:
+            given = "" if confirm is None else f"{confirm!r} is not the name of the dataset. "
+            raise Unconfirmed(f"{given}Dropping {dataset} deletes all its records: confirm it with ?confirm={dataset}")
         request = request_of(http, _hash(http, b""))
         return await answer_write(http, await run_in_threadpool(service.drop, dataset, request), request)
 

@@ -7,10 +7,11 @@ GristmillError
 │   ├── DatasetFailed                     the dataset's creation failed; the detail says why
 │   ├── ChangeFailed                      the contract version that something was validated under was never applied
 │   └── TableExists                       a table of that name stands in the schema and is not this dataset's
+├── Unconfirmed                           a drop that does not name the dataset a second time
 └── Unavailable ── TableBusy              retryable: a lock on the table was not had in time
 """
 
-from gristmill.core.errors import Conflict, NotFound, Unavailable
+from gristmill.core.errors import Conflict, GristmillError, NotFound, Unavailable
 
 
 class UnknownDataset(NotFound):
@@ -36,6 +37,13 @@ class ChangeFailed(Conflict):
 class TableExists(Conflict):
     code = "table_exists"
     title = "The table exists"
+
+
+class Unconfirmed(GristmillError):
+    code = "unconfirmed"
+    kind = "invalid"
+    status = 428
+    title = "The drop is not confirmed"
 
 
 class TableBusy(Unavailable):

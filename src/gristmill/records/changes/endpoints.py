@@ -7,6 +7,7 @@ from fastapi.responses import Response
 
 from gristmill.core.config import Settings
 from gristmill.core.errors import UnsupportedMedia
+from gristmill.core.http.convertors import KEY
 from gristmill.core.http.routes import Call
 from gristmill.jobs.endpoints import WRITE_ANSWERS, WRITE_HEADERS, WriteQuery, answer_write, request_of
 from gristmill.records.changes.service import RecordChanges
@@ -52,7 +53,7 @@ def build_calls(service: RecordChanges, submitter: Submitter, settings: Settings
         body = {kind: {"schema": {"type": "object"}} for kind in kinds}
         return Call(method, path, "write", endpoint, WriteQuery, "records", WRITE_ANSWERS, WRITE_HEADERS, body)
 
-    one = "/datasets/{dataset}/records/{key:path}"
+    one = f"/datasets/{{dataset}}/records/{KEY}"
     return [
         call("POST", "/datasets/{dataset}/records/delete", delete_records, JSON),
         call("PATCH", one, change_record, *_PATCH_TYPES),

@@ -7,6 +7,7 @@ from fastapi.responses import JSONResponse
 from pydantic_core import from_json
 
 from gristmill.core.errors import Malformed, Violation
+from gristmill.core.http.convertors import KEY
 from gristmill.core.http.endpoints import needs
 from gristmill.datasets.describe import shorten
 from gristmill.records.read.pages import MAX_PAGE, MAX_TOKEN, PageQuery
@@ -43,7 +44,7 @@ def build_router(service: RecordReads) -> APIRouter:
         query = PageQuery(start, end, read_where(where), order, page_size, page_token, bool(include))
         return JSONResponse(service.page(dataset, query))
 
-    @router.get("/records/{key:path}")
+    @router.get(f"/records/{KEY}")
     def get_record(dataset: str, key: str, include: Include = None) -> JSONResponse:
         """Return the record with this key; a composite key is a percent-encoded JSON array."""
         return JSONResponse(service.get(dataset, key, bool(include)))
