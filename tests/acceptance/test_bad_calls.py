@@ -47,11 +47,19 @@ class TestContracts:
 
     @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"[" * 100_000])
     def test_a_contract_that_is_no_json_is_malformed(self, rest: Rest, body: bytes) -> None:
-        refused(rest.http.post("/api/v1/datasets", content=body), 400, "malformed")
+        refused(
+            rest.http.post("/api/v1/datasets", content=body, headers={"content-type": "application/json"}),
+            400,
+            "malformed",
+        )
 
     @pytest.mark.parametrize("body", [b"[]", b"null", b"1", b'"x"'])
     def test_a_contract_that_is_no_object_is_invalid(self, rest: Rest, body: bytes) -> None:
-        refused(rest.http.post("/api/v1/datasets", content=body), 422, "invalid")
+        refused(
+            rest.http.post("/api/v1/datasets", content=body, headers={"content-type": "application/json"}),
+            422,
+            "invalid",
+        )
 
     @pytest.mark.parametrize(
         "change",
@@ -274,7 +282,13 @@ class TestParameters:
         ],
     )
     def test_of_numbers_that_are_none(self, rest: Rest, vectors: str, body: bytes, pointer: str) -> None:
-        problem = refused(rest.http.post(f"/api/v1/datasets/{vectors}/search", content=body), 422, "invalid")
+        problem = refused(
+            rest.http.post(
+                f"/api/v1/datasets/{vectors}/search", content=body, headers={"content-type": "application/json"}
+            ),
+            422,
+            "invalid",
+        )
         assert place(problem) == (pointer, "not_finite")
 
     @pytest.mark.parametrize("token", ["", "x", "e30", "W10", "WyIiLFtdXQ"])
@@ -292,5 +306,7 @@ class TestParameters:
 
     @pytest.mark.parametrize("body", [b"", b"{}", b"[]", b'{"where": null}', b'{"where": {"zz": 1}}', b'{"were": {}}'])
     def test_of_a_delete(self, rest: Rest, name: str, body: bytes) -> None:
-        answer = rest.http.post(f"/api/v1/datasets/{name}/records/delete", content=body)
+        answer = rest.http.post(
+            f"/api/v1/datasets/{name}/records/delete", content=body, headers={"content-type": "application/json"}
+        )
         assert place(refused(answer, *((422, "invalid") if body else (400, "malformed"))))

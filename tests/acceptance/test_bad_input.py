@@ -207,6 +207,16 @@ class TestSize:
 
     def test_other_bodies_are_bounded_too(self, rest: Rest, name: str) -> None:
         body = b'{"text": "' + b"x" * 2_000_000 + b'"}'
-        refused(rest.http.post("/api/v1/datasets", content=body), 413, "too_large")
+        refused(
+            rest.http.post("/api/v1/datasets", content=body, headers={"content-type": "application/json"}),
+            413,
+            "too_large",
+        )
         # A hundred vectors are more.
-        refused(rest.http.post(f"/api/v1/datasets/{name}/search", content=body * 3), 413, "too_large")
+        refused(
+            rest.http.post(
+                f"/api/v1/datasets/{name}/search", content=body * 3, headers={"content-type": "application/json"}
+            ),
+            413,
+            "too_large",
+        )

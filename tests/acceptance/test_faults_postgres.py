@@ -51,7 +51,7 @@ def _check_unavailable(stack: FaultStack, ledger: Ledger) -> None:
     calls = [
         ("GET", "/readyz"), ("GET", "/metrics"), ("GET", "/api/v1/jobs"), ("GET", jobs), ("GET", f"{jobs}?wait=1"),
         ("POST", f"{jobs}/cancel"), ("POST", f"{jobs}/retry"), ("GET", "/api/v1/datasets"), ("GET", dataset),
-        ("DELETE", f"{dataset}?confirm={ledger.name}"), ("GET", f"{dataset}/records"), ("GET", f"{dataset}/records/x"),
+        ("DELETE", dataset), ("GET", f"{dataset}/records"), ("GET", f"{dataset}/records/x"),
         ("GET", f"{dataset}/latest"), ("DELETE", f"{dataset}/records/x"), ("POST", f"{dataset}/records"),
     ]  # fmt: skip
     with stack.system.http() as client:

@@ -158,7 +158,9 @@ class TestFuzz:
     def test_no_filter_is_a_500(self, rest: Rest, name: str, where: Json, search: bool) -> None:
         if search:
             body = json.dumps({"text": "note", "where": where}).encode()
-            answer = rest.http.post(f"/api/v1/datasets/{name}/search", content=body)
+            answer = rest.http.post(
+                f"/api/v1/datasets/{name}/search", content=body, headers={"content-type": "application/json"}
+            )
         else:
             answer = rest.http.get(f"/api/v1/datasets/{name}/records", params={"where": json.dumps(where)})
         check(answer, where)
@@ -185,11 +187,16 @@ class TestFuzz:
     )
     def test_no_search_is_a_500(self, rest: Rest, name: str, body: Json, token: str | None) -> None:
         path = f"/api/v1/datasets/{name}/search"
-        answer = rest.http.post(path, content=json.dumps(body).encode())
+        answer = rest.http.post(path, content=json.dumps(body).encode(), headers={"content-type": "application/json"})
         check(answer, body)
         if answer.status_code == 200 and (answer.json().get("next_page_token") or token) and "page_size" in body:
             following = {**body, "page_token": token or answer.json()["next_page_token"]}
-            check(rest.http.post(path, content=json.dumps(following).encode()), following)
+            check(
+                rest.http.post(
+                    path, content=json.dumps(following).encode(), headers={"content-type": "application/json"}
+                ),
+                following,
+            )
 
     @settings(max_examples=60)
     @given(

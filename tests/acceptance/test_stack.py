@@ -8,7 +8,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,13 @@ from gristmill.stack import PostgresServer, Stack, StackFailed, StackStatus, con
 from gristmill.stack.errors import StillStarting
 from gristmill.stack.processes import is_alive
 from gristmill.stack.program import MARK
+from gristmill.stack.supervisor import Supervisor
 
 APPLICATION = {"dispatcher", "api", "worker", "worker-long", "flower"}
 
 
-def make(folder: Path, broker: Any = WANTED, **settings: Any) -> Stack:
-    return Stack(Settings(stack_data=str(folder), stack_broker=broker, api_port=0, flower_port=0, **settings))
+def make(folder: Path, broker: Any = WANTED, say: Callable[[str], None] = lambda line: None, **settings: Any) -> Stack:
+    return Stack(Settings(stack_data=str(folder), stack_broker=broker, api_port=0, flower_port=0, **settings), say)
 
 
 def pids(status: StackStatus) -> dict[str, int]:
@@ -63,7 +65,8 @@ def frozen(pid: int) -> Iterator[None]:
     try:
         yield
     finally:
-        os.kill(pid, signal.SIGCONT)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
 
 
 @pytest.fixture
@@ -239,6 +242,79 @@ class TestForeground:
             assert alive_of(watched) == []
         finally:
             watched.down()
+
+
+class TestMoved:
+    def test_a_data_folder_starts_in_another_place_with_what_waits_in_it(self, folder: Path) -> None:
+        stack = make(folder / "here")
+        stack.up()
+        api = str(stack.status().url("api"))
+        contract = {"name": "moved", "fields": [{"name": "k", "type": "text", "required": True}], "key": ["k"]}
+        assert httpx.post(f"{api}/api/v1/datasets?wait=30", json=contract, timeout=60).status_code == 200
+        for name in ("worker", "dispatcher"):
+            os.kill(pids(stack.status())[name], signal.SIGSTOP)
+        job = httpx.post(f"{api}/api/v1/datasets/moved/records", json=[{"k": "a"}], timeout=60).json()
+        supervisor = psutil.Process(supervisor_of(stack))
+        for process in [*alive_of(stack), supervisor]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        stack.down()
+        moved = make(stack.folder.path.rename(folder / "there"))
+        try:
+            assert moved.up().ok
+            api = str(moved.status().url("api"))
+            done = httpx.get(f"{api}{job['links']['self']}?wait=30", timeout=60).json()
+            assert done["state"] == "succeeded"
+        finally:
+            moved.down()
+
+
+class TestStopping:
+    """While the supervisor stops everything it answers nothing else; a service that is frozen holds it up."""
+
+    def test_status_says_so_and_up_waits_and_starts_anew(self, folder: Path) -> None:
+        stack = make(folder / "stopping", "valkey")
+        stack.up()
+        try:
+            before = pids(stack.status())
+            with frozen(before["api"]), ThreadPoolExecutor(1) as pool:
+                self._stop(stack)
+                status = stack.status()
+                assert not status.ok
+                assert "The stack is being stopped." in status.notes
+                lines: list[str] = []
+                again = pool.submit(make(stack.folder.path, "valkey", lines.append).up)
+                eventually(lambda: lines, "up says that it waits", 30)
+                assert lines == ["waiting until what ran before has stopped"]
+                os.kill(before["api"], signal.SIGCONT)
+                assert again.result(120).ok
+            assert not set(pids(stack.status()).values()) & set(before.values())
+        finally:
+            stack.down()
+
+    def test_who_stays_in_the_foreground_leaves_in_order(self, folder: Path) -> None:
+        """Or a service manager would take it for a crash, and start it again after ``down``."""
+        stack = make(folder / "left", "valkey")
+        command = [sys.executable, "-c", SCRIPT, str(stack.folder.path), "valkey", "stay"]
+        try:
+            with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as foreground:
+                assert foreground.stdout is not None
+                assert json.loads(foreground.stdout.readline())["ok"]
+                with frozen(pids(stack.status())["api"]):
+                    self._stop(stack)
+                    with pytest.raises(subprocess.TimeoutExpired):
+                        foreground.wait(3)
+                assert foreground.wait(60) == 0
+            assert alive_of(stack) == []
+        finally:
+            stack.down()
+
+    def _stop(self, stack: Stack) -> None:
+        os.kill(supervisor_of(stack), signal.SIGTERM)
+        memory = stack.folder.remembered()
+        assert memory is not None
+        supervisor = Supervisor(stack.folder, memory.socket, memory.id)
+        eventually(supervisor.stopping, "the supervisor stops", 30)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="the other tests ran as an ordinary user already")

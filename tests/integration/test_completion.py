@@ -23,11 +23,13 @@ class Waiting:
     def __init__(self, database_url: str) -> None:
         self.database: Database = Gristmill(Settings(database_url=database_url, log_level="error"), "test").database
         self.reads: list[set[uuid.UUID]] = []
+        self.marks: set[uuid.UUID] = set()
         self.fails = False
         self.completion = JobCompletion(self.database, self.read)
 
     def read(self, job_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, dict[str, Any]]:
-        self.reads.append(set(job_ids))
+        if wanted := set(job_ids) - self.marks:
+            self.reads.append(wanted)
         if self.fails:
             raise DatabaseUnavailable("Postgres is away")
         return {job_id: {"id": str(job_id), "done": True} for job_id in job_ids}
@@ -50,11 +52,11 @@ class Waiting:
     async def heard(self) -> None:
         """Return when what was told before has been heard: a job of our own comes after it."""
         mark = uuid.uuid4()
+        self.marks.add(mark)
         async with self.completion.of(mark) as future:
             while not future.done():
                 await asyncio.to_thread(self.finish, mark)
                 await asyncio.wait([future], timeout=0.2)
-        self.reads.clear()
 
 
 @pytest.fixture

@@ -81,7 +81,7 @@ def test_hooks_run_in_the_transactions_of_the_changes_and_the_state_is_shown(ext
     assert extended.http.get(url).json()["notes"]["seen"] == ["create", "alter"]
     assert 'notes{kind="all"} 2.0' in extended.http.get("/metrics").text
     notes.refused = "drop"
-    job = extended.job(extended.http.delete(url))
+    job = extended.job(extended.http.delete(f"{url}?confirm={name}"))
     assert (job["state"], job["error"]["detail"]) == ("failed", "no drop today")
     with extended.gristmill.database.autocommit() as connection:
         assert notes.read(connection) == ["create", "alter"]

@@ -31,6 +31,8 @@ API = "/api/v1"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 # Open to everybody: probes and metrics carry no data of the users'.
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/metrics", "/version", "/docs", "/redoc", "/openapi.json"})
+# Methods that change nothing.
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 
 
@@ -100,6 +102,8 @@ class ApiMiddleware:
             if self._needs_key:
                 raise Unauthenticated("Send an API key: Authorization: Bearer <key>")
             _check_host(headers)
+            if scope["method"] not in _READING:
+                _check_site(headers)
             return LOCAL
         known, found = self._keys.recall(token)
         if not known:
@@ -132,6 +136,17 @@ def _check_host(headers: dict[bytes, bytes]) -> None:
     name = host.rsplit(":", 1)[0].strip("[]") if not host.endswith("]") else host.strip("[]")
     if name not in LOOPBACK:
         raise Forbidden(f"Without an API key the Host must be one of {', '.join(LOOPBACK)}; it is {name[:80]!r}")
+
+
+def _check_site(headers: dict[bytes, bytes]) -> None:
+    """Without keys any page in a browser on this machine could write. Browsers say where a request is from."""
+    site = headers.get(b"sec-fetch-site", b"none").decode("latin-1")
+    origin = headers.get(b"origin", b"").decode("latin-1")
+    host = headers.get(b"host", b"").decode("latin-1")
+    if site not in ("none", "same-origin") or (origin and origin.partition("://")[2].lower() != host.lower()):
+        raise Forbidden(
+            f"Without an API key pages of other sites may not write; this request is from {(origin or site)[:80]!r}"
+        )
 
 
 async def _refuse(error: GristmillError, scope: Scope, request_id: str, send: Send) -> None:

@@ -73,7 +73,7 @@ class ApiServices:
         return [
             job_endpoints.build_router(self.jobs),
             dataset_endpoints.build_router(self.datasets),
-            ingest_endpoints.build_router(self.record_ingest, settings, self.spool),
+            ingest_endpoints.build_router(self.record_ingest, self.submitter, settings, self.spool),
             read_endpoints.build_router(self.record_reads),
             reject_endpoints.build_router(self.rejects),
             export_endpoints.build_router(RecordExports(database, lookup), settings),

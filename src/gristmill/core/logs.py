@@ -1,10 +1,7 @@
 """Logging: dotted event names with fields; JSON lines unless standard error is a terminal."""
 
-import functools
 import logging
-import os
 import sys
-import threading
 from typing import Any
 
 import structlog
@@ -27,7 +24,6 @@ def configure_logs(service: str, level: str = "info") -> None:
         if sys.stderr.isatty()
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
     )
-    _hold_while_forking(structlog.WriteLogger(sys.stderr)._lock)
     structlog.configure(
         processors=[*shared, *renderer],
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
@@ -44,15 +40,6 @@ def configure_logs(service: str, level: str = "info") -> None:
     root.handlers = [handler]
     root.setLevel(number)
     structlog.contextvars.bind_contextvars(service=service)
-
-
-@functools.cache
-def _hold_while_forking(lock: threading.Lock) -> None:
-    """Let no process be forked while a thread writes a line: the child's copy of the lock would never be released.
-
-    A worker forks a new pool process at the moment when another thread says that one was lost.
-    """
-    os.register_at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release)
 
 
 def get_logger() -> Any:

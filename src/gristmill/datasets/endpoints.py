@@ -12,7 +12,8 @@ from pydantic_core import from_json
 from starlette.concurrency import run_in_threadpool
 
 from gristmill.core.errors import Malformed
-from gristmill.core.http.endpoints import needs, read_limited
+from gristmill.core.http.bodies import read_json
+from gristmill.core.http.endpoints import needs
 from gristmill.datasets.errors import Unconfirmed
 from gristmill.datasets.schemas import CHANGE_EXAMPLE, EXAMPLE
 from gristmill.datasets.service import DatasetService
@@ -62,6 +63,8 @@ def build_router(service: DatasetService) -> APIRouter:
         `confirm` repeats its name: a client that resolves `records/..` in a path would drop a dataset by mistake.
         """
         if confirm != dataset:
+            # One that is not there needs no confirmation.
+            await run_in_threadpool(service.get, dataset)
             given = "" if confirm is None else f"{confirm!r} is not the name of the dataset. "
             raise Unconfirmed(f"{given}Dropping {dataset} deletes all its records: confirm it with ?confirm={dataset}")
         request = request_of(http, _hash(http, b""))
@@ -71,7 +74,7 @@ def build_router(service: DatasetService) -> APIRouter:
 
 
 async def _write(http: HttpRequest, submit: Callable[[Any, WriteRequest], UUID]) -> Response:
-    body = await read_limited(http, MAX_CONTRACT_BYTES, "A contract")
+    body = await read_json(http, MAX_CONTRACT_BYTES, "A contract")
     request = request_of(http, _hash(http, body))
     return await answer_write(http, await run_in_threadpool(submit, _parse(body), request), request)
 

@@ -43,6 +43,11 @@ class IdempotencyKey:
         held = repository.find_key(connection, self.principal, self.key, self.hours)
         return None if held is None else self.replay(held)
 
+    def is_held(self, database: Database) -> bool:
+        """Say whether a request had this key, whatever its body."""
+        with database.autocommit() as connection:
+            return repository.find_key(connection, self.principal, self.key, self.hours) is not None
+
     def hold(self, connection: Connection) -> None:
         """Keep the key from other requests until the transaction ends; waits for one that has it.
 

@@ -14,6 +14,7 @@ import psycopg2
 
 from gristmill.core.database import Database
 from gristmill.core.errors import Unavailable
+from gristmill.core.forks import between_forks
 from gristmill.core.logs import get_logger
 
 DUE = "gristmill_due"
@@ -69,7 +70,8 @@ class Notifier:
             with self._condition:
                 due, finished = self._due, self._finished
                 self._due, self._finished = False, set()
-            self._send(due, sorted(finished))
+            with between_forks():
+                self._send(due, sorted(finished))
             self._sent_at = time.monotonic()
 
     def _send(self, due: bool, finished: list[str]) -> None:

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import ClientDisconnect
 
-from gristmill.core.errors import Malformed, TooLarge, UnsupportedMedia
+from gristmill.core.errors import TooLarge, UnsupportedMedia
+from gristmill.core.http.bodies import blocks
 from gristmill.records.content_encoding import content_encoding
 from gristmill.records.spool import MEMORY_BYTES, BodySpool, Spool
 
@@ -35,7 +35,7 @@ async def spooled_body(
     try:
         waiting: list[bytes] = []
         size = 0
-        async for block in http.stream():
+        async for block in blocks(http):
             waiting.append(block)
             size += len(block)
             if size >= MEMORY_BYTES:
@@ -49,8 +49,6 @@ async def spooled_body(
         if encoding is not None:
             await run_in_threadpool(body.decompress, encoding)
         yield body
-    except ClientDisconnect as error:
-        raise Malformed("The connection was closed before the body was complete") from error
     finally:
         body.close()
 

@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 
 from gristmill.core.database import Database
 from gristmill.core.errors import Contended, GristmillError
+from gristmill.datasets.errors import DatasetFailed, UnknownDataset
 from gristmill.datasets.lookup import Dataset, DatasetLookup
 from gristmill.datasets.version_checks import VISIBLE, is_visible
 from gristmill.jobs.admission import Admission
@@ -86,6 +87,18 @@ class Submitter:
             if job_id is not None:
                 return job_id
         return await anyio.to_thread.run_sync(partial(self.submit_blocking, write, request, shares=shares))
+
+    async def expect(self, name: str, request_of: Callable[[], WriteRequest]) -> None:
+        """Raise UnknownDataset or DatasetFailed before a body is read, unless the request may be a replay."""
+        if self._seen.get(name) is None:
+            await anyio.to_thread.run_sync(self._expect, name, request_of())
+
+    def _expect(self, name: str, request: WriteRequest) -> None:
+        try:
+            self.load(name)
+        except (UnknownDataset, DatasetFailed):
+            if request.key is None or not request.key.is_held(self._database):
+                raise
 
     async def _submit_quick(
         self, write: Write, dataset: Dataset, request: WriteRequest

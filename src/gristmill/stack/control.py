@@ -3,9 +3,8 @@
 import contextlib
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from gristmill.broker.queues import QUEUES
 from gristmill.core.config import Settings
@@ -17,20 +16,12 @@ from gristmill.stack.plan import make_plan
 from gristmill.stack.postgres import PostgresServer
 from gristmill.stack.program import Program
 from gristmill.stack.rabbitmq import RabbitServer
-from gristmill.stack.report import ServiceStatus, StackStatus
+from gristmill.stack.report import ServiceStatus, StackStatus, States, answers, describe
 from gristmill.stack.server import Server, tail
 from gristmill.stack.services import Service, application, with_flower_password
 from gristmill.stack.supervisor import Supervisor
 from gristmill.stack.valkey import ValkeyServer
 
-_STATES = {
-    "RUNNING": "running",
-    "STARTING": "starting",
-    "BACKOFF": "starting",
-    "STOPPING": "stopping",
-    "FATAL": "failed",
-    "UNKNOWN": "failed",
-}
 _START_SECONDS = 120
 # ``status`` waits so long for the supervisor and for all services; where the one takes all of it, half as long again.
 _ANSWER_SECONDS = 1.0
@@ -42,8 +33,6 @@ _LEFTOVER_SECONDS = 1.0
 _FIRST = ("api", "dispatcher", "worker")
 # A child that had to be started more often while it was waited for will not come up.
 _ATTEMPTS = 4
-
-States = Mapping[str, Mapping[str, Any]]
 
 
 class Stack:
@@ -69,6 +58,9 @@ class Stack:
         with self.folder.locked():
             memory = self.folder.remembered()
             supervisor = self._supervisor(memory) if memory else None
+            if memory and supervisor and supervisor.stopping():
+                self._say("waiting until what ran before has stopped")
+                supervisor.await_end(self._stop_seconds(memory))
             fresh = memory is None or supervisor is None or not supervisor.alive()
             if fresh:
                 if memory:
@@ -119,6 +111,10 @@ class Stack:
         if memory is None:
             return False
         supervisor = self._supervisor(memory)
+        if supervisor.stopping():
+            # Somebody stops it: this command has nothing to stay for.
+            supervisor.await_end(self._stop_seconds(memory))
+            return False
         if not supervisor.alive():
             if not supervisor.socket.exists():
                 return False
@@ -143,12 +139,14 @@ class Stack:
         began = time.monotonic()
         asked = ask_all({"supervisor": self._supervisor(memory).states}, seconds)
         states = asked.get("supervisor", {})
-        questions = {name: partial(self._answers, service, states) for name, service in services.items()}
-        answers = ask_all(questions, max(seconds / 2, began + seconds - time.monotonic()))
+        questions = {name: partial(answers, service, states) for name, service in services.items()}
+        answered = ask_all(questions, max(seconds / 2, began + seconds - time.monotonic()))
+        stopping = not states and self._supervisor(memory).stopping()
         late = [] if asked else ["supervisor"]
-        late += [name for name in services if name not in answers]
+        late += [name for name in services if name not in answered]
         notes = [f"{name}: no answer within {seconds:g} s" for name in late]
-        found = [self._describe(one, states, answers.get(name, False)) for name, one in services.items()]
+        notes += ["The stack is being stopped."] if stopping else []
+        found = [self._describe(one, states, answered.get(name, False)) for name, one in services.items()]
         return StackStatus(str(self.folder.path), found, [*self._notes, *notes])
 
     def settings(self) -> Settings:
@@ -161,28 +159,8 @@ class Stack:
             raise StackFailed(f"No stack was started in {self.folder.path}")
         return self._settings(memory)
 
-    def _answers(self, service: Service, states: States) -> bool:
-        """Ask the service. One that answers is up, even while the supervisor still calls it starting."""
-        info = states.get(service.program.name, {})
-        state = _STATES.get(str(info.get("statename", "")), "stopped")
-        if service.ready is None or state not in ("running", "starting") or not info["pid"]:
-            return state == "running"
-        return service.ready(int(str(info["pid"])))
-
     def _describe(self, service: Service, states: States, ready: bool) -> ServiceStatus:
-        name = service.program.name
-        info = states.get(name, {})
-        state = "running" if ready else _STATES.get(str(info.get("statename", "")), "stopped")
-        running = state == "running"
-        return ServiceStatus(
-            name=name,
-            state=state,
-            ready=ready,
-            pid=int(str(info["pid"])) if running else None,
-            uptime=float(str(info["now"])) - float(str(info["start"])) if running else None,
-            url=service.url,
-            log=str(self.folder.log(name)),
-        )
+        return describe(service, states, ready, str(self.folder.log(service.program.name)))
 
     def _settings(self, memory: Memory) -> Settings:
         postgres, broker = self._servers(memory)
@@ -256,7 +234,7 @@ class Stack:
 
         def settled() -> bool:
             states = supervisor.states()
-            ready = self._answers(service, states)
+            ready = answers(service, states)
             attempts.add(states.get(name, {}).get("pid") or None)
             if len(attempts - {None}) > _ATTEMPTS or self._describe(service, states, ready).state == "failed":
                 log = self.folder.log(name)
@@ -269,13 +247,17 @@ class Stack:
             return f"{name} is not ready after {_START_SECONDS} s; its log is {self.folder.log(name)}"
         return None
 
-    def _stop(self, supervisor: Supervisor, memory: Memory) -> None:
+    def _stop_seconds(self, memory: Memory) -> float:
+        """Return how long an orderly stop takes at most."""
         longest = dict.fromkeys(("data", "names", "broker", "app"), 10.0)
         for service in self._services(memory):
             program: Program = service.program
             longest[program.group] = max(longest[program.group], program.stop_seconds)
+        return sum(longest.values()) + 10
+
+    def _stop(self, supervisor: Supervisor, memory: Memory) -> None:
         with contextlib.suppress(StackFailed):
-            supervisor.shutdown(sum(longest.values()) + 10)
+            supervisor.shutdown(self._stop_seconds(memory))
         self._end_leftovers(memory)
         supervisor.socket.unlink(missing_ok=True)
 

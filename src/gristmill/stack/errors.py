@@ -12,6 +12,10 @@ class StackFailed(GristmillError):
     title = "The services of this machine could not be started"
 
 
+class StackStopping(StackFailed):
+    """The supervisor is stopping everything, and answers nothing else any more."""
+
+
 class StillStarting(StackFailed):
     """A service that the others need is not ready yet; nothing was stopped."""
 

@@ -90,6 +90,7 @@ class RabbitServer(Server):
             raise StackFailed("RabbitMQ is not installed: on Debian and Ubuntu, apt-get install rabbitmq-server")
         for folder in (self.data_dir, self.data_dir / "home"):
             folder.mkdir(parents=True, exist_ok=True)
+        self._follow_move()
         (self.data_dir / "rabbitmq-env.conf").write_text("# empty, so that the system's is not read\n")
         (self.data_dir / "enabled_plugins").write_text("[].\n")
         target = self.data_dir / "rabbitmq.conf"
@@ -124,6 +125,16 @@ class RabbitServer(Server):
             client.sendall(b"AMQP\x00\x00\x09\x01")
             return client.recv(1) == b"\x01"
         return False
+
+    def _follow_move(self) -> None:
+        """Forget what a node has written in another place: it keeps absolute paths, and could not start here.
+
+        Nothing is lost by it: what is to be done is in Postgres, and is sent again.
+        """
+        written = self.data_dir / "place"
+        if written.exists() and written.read_text() != str(self.data_dir):
+            self.wipe()
+        written.write_text(str(self.data_dir))
 
     def wipe(self) -> None:
         """Delete every queue and message, as if the broker's disk had been lost; the node must not run."""

@@ -1,7 +1,23 @@
 """What ``status`` answers: every service, its state, process, age and address."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from gristmill.stack.services import Service
+
+# What supervisord calls the states of a process.
+_STATES = {
+    "RUNNING": "running",
+    "STARTING": "starting",
+    "BACKOFF": "starting",
+    "STOPPING": "stopping",
+    "FATAL": "failed",
+    "UNKNOWN": "failed",
+}
+
+States = Mapping[str, Mapping[str, Any]]
+"""What supervisord knows of each program, by name."""
 
 
 @dataclass(frozen=True)
@@ -44,3 +60,28 @@ class StackStatus:
 
     def as_json(self) -> dict[str, Any]:
         return {"ok": self.ok, **asdict(self)}
+
+
+def answers(service: Service, states: States) -> bool:
+    """Ask the service. One that answers is up, even while the supervisor still calls it starting."""
+    info = states.get(service.program.name, {})
+    state = _STATES.get(str(info.get("statename", "")), "stopped")
+    if service.ready is None or state not in ("running", "starting") or not info["pid"]:
+        return state == "running"
+    return service.ready(int(str(info["pid"])))
+
+
+def describe(service: Service, states: States, ready: bool, log: str) -> ServiceStatus:
+    """Return how the service stands. ready: it has answered. log: the path of its log."""
+    info = states.get(service.program.name, {})
+    state = "running" if ready else _STATES.get(str(info.get("statename", "")), "stopped")
+    running = state == "running"
+    return ServiceStatus(
+        name=service.program.name,
+        state=state,
+        ready=ready,
+        pid=int(str(info["pid"])) if running else None,
+        uptime=float(str(info["now"])) - float(str(info["start"])) if running else None,
+        url=service.url,
+        log=log,
+    )

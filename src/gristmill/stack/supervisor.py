@@ -13,11 +13,13 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]
 
 from gristmill.stack import processes
-from gristmill.stack.errors import StackFailed
+from gristmill.stack.errors import StackFailed, StackStopping
 from gristmill.stack.layout import DataFolder
 from gristmill.stack.program import MARK, Program
 from gristmill.stack.server import tail
 
+# The fault of supervisord's interface (``supervisor.xmlrpc.Faults``) for every call while it shuts down.
+_SHUTDOWN_STATE = 6
 _PRIORITY = {"data": 10, "names": 20, "broker": 30, "app": 40}
 
 
@@ -97,11 +99,33 @@ class Supervisor:
         processes.wait_until(self.alive, 10, f"supervisord does not answer on {self.socket}")
 
     def pid(self) -> int | None:
-        """Return the process id of the running supervisor, or None."""
+        """Return the process id of the running supervisor, also while it stops, or None."""
         try:
             return int(self._call("getPID"))
+        except StackStopping:
+            return self._written_pid()
         except StackFailed:
             return None
+
+    def stopping(self) -> bool:
+        """Say whether it is ending everything, and then itself."""
+        try:
+            self._call("getPID")
+        except StackStopping:
+            return True
+        except StackFailed:
+            return False
+        return False
+
+    def await_end(self, seconds: float) -> None:
+        """Wait until a supervisor that stops has ended. Raises StackFailed if that takes longer than ``seconds``."""
+        processes.wait_until(lambda: not self.alive(), seconds, "The stack does not stop")
+
+    def _written_pid(self) -> int | None:
+        # It removes the file last.
+        with contextlib.suppress(OSError, ValueError):
+            return int(self._pid_file.read_text())
+        return None
 
     def alive(self) -> bool:
         return self.pid() is not None
@@ -126,7 +150,8 @@ class Supervisor:
             return
         with contextlib.suppress(psutil.NoSuchProcess):
             process = psutil.Process(pid)
-            self._call("shutdown")
+            with contextlib.suppress(StackStopping):
+                self._call("shutdown")
             processes.wait_until(lambda: not processes.is_alive(process), seconds, "The stack does not stop")
 
     def _call(self, method: str, *arguments: Any) -> Any:
@@ -139,6 +164,10 @@ class Supervisor:
         try:
             proxy = xmlrpc.client.ServerProxy("http://localhost", transport=transport)
             return getattr(proxy.supervisor, method)(*arguments)
+        except xmlrpc.client.Fault as fault:
+            if fault.faultCode == _SHUTDOWN_STATE:
+                raise StackStopping("The stack is being stopped") from fault
+            raise
         except (OSError, http.client.HTTPException, xmlrpc.client.ProtocolError) as error:
             raise StackFailed(f"supervisord does not answer on {self.socket}: {error}") from error
         finally:

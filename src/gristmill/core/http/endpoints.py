@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from fastapi import Request
 
-from gristmill.core.errors import Forbidden, Invalid, TooLarge, UnsupportedMedia, Violation
+from gristmill.core.errors import Forbidden, Invalid, Violation
 
 Permission = Literal["read", "write", "admin"]
 # Each permission includes those before it.
@@ -100,16 +100,3 @@ def _parameters(dependant: Any) -> Iterator[tuple[str, bool]]:
 def may_repeat(annotation: Any) -> bool:
     """Say whether a query parameter of this type may be given several times: a list, or a list or null."""
     return any(get_origin(part) is list for part in (annotation, *get_args(annotation)))
-
-
-async def read_limited(http: Request, limit: int, what: str) -> bytes:
-    """Return the body of a request. Raises TooLarge as soon as it is longer than ``limit`` bytes, UnsupportedMedia."""
-    encoding = http.headers.get("content-encoding", "identity").strip().lower()
-    if encoding not in ("", "identity"):
-        raise UnsupportedMedia(f"{what} is sent as it is: the Content-Encoding {encoding[:80]!r} is for records alone")
-    body = bytearray()
-    async for part in http.stream():
-        body += part
-        if len(body) > limit:
-            raise TooLarge(f"{what} has at most {limit} bytes", limit=limit)
-    return bytes(body)

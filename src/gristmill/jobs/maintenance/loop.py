@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from gristmill.core.errors import GristmillError
+from gristmill.core.forks import between_forks
 from gristmill.core.logs import get_logger
 
 log = get_logger()
@@ -27,7 +28,8 @@ class Maintenance:
             for index, (period, task) in enumerate(self._tasks):
                 if time.monotonic() - self._last[index] >= period:
                     self._last[index] = time.monotonic()
-                    self._do(index, task)
+                    with between_forks():
+                        self._do(index, task)
 
     def _do(self, index: int, task: Callable[[], object]) -> None:
         try:

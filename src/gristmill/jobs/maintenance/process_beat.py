@@ -7,6 +7,7 @@ import threading
 
 from gristmill.core.database import Database
 from gristmill.core.errors import Unavailable
+from gristmill.core.forks import between_forks
 from gristmill.core.logs import get_logger
 from gristmill.jobs.repository import process_beat as repository
 
@@ -38,7 +39,7 @@ class ProcessBeat:
     def _run(self) -> None:
         while True:
             try:
-                with self._database.transaction() as connection:
+                with between_forks(), self._database.transaction() as connection:
                     repository.beat_process(connection, self.name, self._kind, self._queue, self._slots)
             except Unavailable as error:
                 log.warning("process.beat_failed", error=error.detail)

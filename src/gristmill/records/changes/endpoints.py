@@ -6,13 +6,12 @@ from fastapi import Request
 from fastapi.responses import Response
 
 from gristmill.core.config import Settings
-from gristmill.core.errors import UnsupportedMedia
+from gristmill.core.http.bodies import JSON, media_type_of
 from gristmill.core.http.convertors import KEY
 from gristmill.core.http.routes import Call
 from gristmill.jobs.endpoints import WRITE_ANSWERS, WRITE_HEADERS, WriteQuery, answer_write, request_of
 from gristmill.records.changes.service import RecordChanges
 from gristmill.records.endpoints import spooled_body
-from gristmill.records.readers import JSON
 from gristmill.records.spool import BodySpool, Spool
 from gristmill.records.submit import Submitter
 
@@ -26,19 +25,23 @@ def build_calls(service: RecordChanges, submitter: Submitter, settings: Settings
 
     async def delete_records(http: Request, _: WriteQuery) -> Response:
         """Delete the records that a filter finds: `{"where": {...}}`."""
-        _check_json(http)
+        media_type_of(http, [JSON])
+        name = http.path_params["dataset"]
+        await submitter.expect(name, lambda: request_of(http))
         async with spooled_body(http, spool, whole) as body:
             request = request_of(http, body.body_hash)
-            write = service.delete_where(http.path_params["dataset"], _content(body))
+            write = service.delete_where(name, _content(body))
             job_id = await submitter.submit(write, request)
         return await answer_write(http, job_id, request)
 
     async def change_record(http: Request, _: WriteQuery) -> Response:
         """Change the members of a record that the JSON object in the body names."""
-        _check_json(http)
+        media_type_of(http, _PATCH_TYPES)
+        name = http.path_params["dataset"]
+        await submitter.expect(name, lambda: request_of(http))
         async with spooled_body(http, spool, whole) as body:
             request = request_of(http, body.body_hash)
-            write = service.patch(http.path_params["dataset"], http.path_params["key"], _content(body))
+            write = service.patch(name, http.path_params["key"], _content(body))
             job_id = await submitter.submit(write, request)
         return await answer_write(http, job_id, request)
 
@@ -63,10 +66,3 @@ def build_calls(service: RecordChanges, submitter: Submitter, settings: Settings
 
 def _content(body: BodySpool) -> bytes:
     return body.open().read()
-
-
-def _check_json(http: Request) -> None:
-    """Raise UnsupportedMedia unless the body says that it is JSON, or says nothing."""
-    given = http.headers.get("content-type", JSON).split(";")[0].strip().lower()
-    if given not in _PATCH_TYPES:
-        raise UnsupportedMedia(f"The Content-Type {given[:80]!r} is not supported here; valid is: {JSON}")

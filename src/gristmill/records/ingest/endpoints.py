@@ -8,12 +8,13 @@ from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from gristmill.core.config import Settings
+from gristmill.core.http.bodies import media_type_of
 from gristmill.core.http.endpoints import needs
 from gristmill.core.http.routes import Call
 from gristmill.jobs.endpoints import WRITE_ANSWERS, WRITE_HEADERS, WriteQuery, answer_write, request_of
 from gristmill.records.endpoints import spooled_body
 from gristmill.records.ingest.service import IngestOptions, OnConflict, RecordIngest
-from gristmill.records.readers import MEDIA_TYPES, media_type
+from gristmill.records.readers import MEDIA_TYPES
 from gristmill.records.spool import Spool
 from gristmill.records.submit import Submitter
 
@@ -38,10 +39,12 @@ def build_calls(service: RecordIngest, submitter: Submitter, settings: Settings,
     async def submit_records(http: Request, query: IngestQuery) -> Response:
         """Submit records, plain or compressed (gzip, zstd): all are validated now, and upserted by a job."""
         options = IngestOptions(query.on_conflict, query.on_error == "quarantine", query.retry_of)
-        kind = media_type(http.headers.get("content-type"))
+        kind = media_type_of(http, MEDIA_TYPES)
+        name = http.path_params["dataset"]
+        await submitter.expect(name, lambda: request_of(http))
         async with spooled_body(http, spool, most, compressed=True) as body:
             request = request_of(http, body.body_hash)
-            write = service.write(http.path_params["dataset"], body, kind, options)
+            write = service.write(name, body, kind, options)
             job_id = await submitter.submit(write, request)
         return await answer_write(http, job_id, request)
 
@@ -52,7 +55,7 @@ def build_calls(service: RecordIngest, submitter: Submitter, settings: Settings,
     return [Call("POST", path, "write", submit_records, IngestQuery, "records", WRITE_ANSWERS, WRITE_HEADERS, body)]
 
 
-def build_router(service: RecordIngest, settings: Settings, spool: Spool) -> APIRouter:
+def build_router(service: RecordIngest, submitter: Submitter, settings: Settings, spool: Spool) -> APIRouter:
     """Return the other writing routes under /datasets/{dataset}."""
     router = APIRouter(prefix="/datasets/{dataset}", tags=["records"], dependencies=[Depends(needs("write"))])
     most = settings.api_max_body_bytes
@@ -60,7 +63,8 @@ def build_router(service: RecordIngest, settings: Settings, spool: Spool) -> API
     @router.post("/validate")
     async def validate_records(http: Request, dataset: str) -> JSONResponse:
         """Validate records and store nothing."""
-        kind = media_type(http.headers.get("content-type"))
+        kind = media_type_of(http, MEDIA_TYPES)
+        await run_in_threadpool(submitter.load, dataset)
         async with spooled_body(http, spool, most, compressed=True) as body:
             return JSONResponse(await run_in_threadpool(service.validate, dataset, body, kind))
 

@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from gristmill.core.config import Settings
 from gristmill.core.database import Database
+from gristmill.core.http.bodies import JSON
 from gristmill.datasets.contract import Contract
 from gristmill.datasets.keys import NoKey
 from gristmill.datasets.lookup import Dataset
@@ -22,7 +23,7 @@ from gristmill.records.columns import as_stored
 from gristmill.records.ingest.chunking import read_batches
 from gristmill.records.jobs import record_job
 from gristmill.records.payload import decode, encode
-from gristmill.records.readers import JSON, open_reader
+from gristmill.records.readers import open_reader
 from gristmill.records.readers.context import ReadContext
 from gristmill.records.rejects.service import NOTES, attach_rejects, check_retried
 from gristmill.records.rejects.spool import RejectSpool

@@ -8,7 +8,8 @@ from pydantic_core import from_json
 from starlette.concurrency import run_in_threadpool
 
 from gristmill.core.errors import Malformed, Violation
-from gristmill.core.http.endpoints import needs, principal_of, read_limited
+from gristmill.core.http.bodies import read_json
+from gristmill.core.http.endpoints import needs, principal_of
 from gristmill.jobs.endpoints import answer_write, request_of, write_options
 from gristmill.search.index.service import IndexService
 
@@ -33,7 +34,7 @@ def build_router(service: IndexService) -> APIRouter:
     @router.patch("", dependencies=[Depends(needs("write"))], openapi_extra=_CHANGE)
     async def change_index(http: Request, dataset: str) -> JSONResponse:
         """Hold index builds back (`{"hold": true}`), so that a load has the whole machine, or let them go on."""
-        body = _parse(await read_limited(http, MAX_CHANGE_BYTES, "A change of an index"))
+        body = _parse(await read_json(http, MAX_CHANGE_BYTES, "A change of an index"))
         return JSONResponse(await run_in_threadpool(service.change, dataset, body, principal_of(http).name))
 
     @router.post("/rebuild", status_code=202, dependencies=[Depends(needs("write")), Depends(write_options)])

@@ -6,7 +6,7 @@ from fastapi import Request
 from fastapi.responses import Response
 from starlette.concurrency import run_in_threadpool
 
-from gristmill.core.http.endpoints import read_limited
+from gristmill.core.http.bodies import JSON, read_json
 from gristmill.core.http.routes import Call, NoQuery
 from gristmill.search.query.service import SearchService
 
@@ -26,11 +26,11 @@ def build_calls(service: SearchService) -> list[Call[Any]]:
         `exact` (compare every record), `ef` (1 to 1000: more effort, better recall), `weights` (of the two rankings of
         a hybrid search) and `explain`.
         """
-        body = await read_limited(http, MAX_SEARCH_BYTES, "A search")
+        body = await read_json(http, MAX_SEARCH_BYTES, "A search")
         # The answer is encoded in the thread that made it: nothing but bytes comes back to the event loop.
         found = await run_in_threadpool(service.answer, http.path_params["dataset"], body)
         return Response(found, media_type="application/json")
 
     answers = {200: "The records that were found"}
-    body = {"application/json": {"schema": {"type": "object"}}}
+    body = {JSON: {"schema": {"type": "object"}}}
     return [Call("POST", "/datasets/{dataset}/search", "read", search, NoQuery, "search", answers, (), body)]

@@ -1,0 +1,56 @@
+"""Bodies of requests: what they say they are, and their blocks as they come in."""
+
+from collections.abc import AsyncIterator, Sequence
+
+from starlette.requests import ClientDisconnect, Request
+
+from gristmill.core.errors import Malformed, TooLarge, UnsupportedMedia
+from gristmill.core.logs import get_logger
+
+log = get_logger()
+JSON = "application/json"
+CSV = "text/csv"
+
+
+def media_type_of(http: Request, supported: Sequence[str]) -> str:
+    """Return the media type of a body, which is one of ``supported``. Raises UnsupportedMedia that lists them."""
+    head, *parameters = http.headers.get("content-type", "").split(";")
+    name = head.strip().lower()
+    if name not in supported:
+        given = f"The Content-Type {name[:80]!r} is not supported here" if name else "The Content-Type is missing"
+        raise UnsupportedMedia(f"{given}; valid are: {', '.join(supported)}", supported=list(supported))
+    for parameter in filter(str.strip, parameters):
+        key, _, value = parameter.partition("=")
+        key, value = key.strip().lower(), value.strip().strip('"').lower()
+        if key == "charset" and value not in ("utf-8", "utf8", "us-ascii"):
+            raise UnsupportedMedia(f"The charset {value[:80]!r} is not supported: send UTF-8")
+        # Passed over in silence, it would mean something else than the client thinks.
+        valid = ("charset", "header") if name == CSV else ("charset",)
+        if key not in valid or (key == "header" and value != "present"):
+            shown = ", ".join("header=present" if one == "header" else one for one in valid)
+            raise UnsupportedMedia(f"{name} with {parameter.strip()[:80]!r} is not supported; valid is: {shown}")
+    return name
+
+
+async def blocks(http: Request) -> AsyncIterator[bytes]:
+    """Yield the body as it comes in. Raises Malformed, which nobody hears, when the client hangs up before its end."""
+    try:
+        async for block in http.stream():
+            yield block
+    except ClientDisconnect as error:
+        log.info("request.aborted", method=http.method, path=http.scope["path"])
+        raise Malformed("The connection was closed before the body was complete") from error
+
+
+async def read_json(http: Request, limit: int, what: str) -> bytes:
+    """Return a body of JSON, unparsed. Raises UnsupportedMedia before it is read, TooLarge as soon as it is longer."""
+    media_type_of(http, [JSON])
+    encoding = http.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("", "identity"):
+        raise UnsupportedMedia(f"{what} is sent as it is: the Content-Encoding {encoding[:80]!r} is for records alone")
+    body = bytearray()
+    async for block in blocks(http):
+        body += block
+        if len(body) > limit:
+            raise TooLarge(f"{what} has at most {limit} bytes", limit=limit)
+    return bytes(body)
