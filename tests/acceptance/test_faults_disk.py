@@ -47,7 +47,10 @@ def tablespace(stack: FaultStack) -> Iterator[SmallDisk]:
         in_it = "SELECT relname FROM pg_class c JOIN pg_tablespace t ON t.oid = reltablespace WHERE spcname = 'small'"
         for row in stack.system.query(f"{in_it} AND relkind = 'r'"):
             url = f"{stack.system.url}/api/v1/datasets/{row['relname']}"
-            assert httpx.delete(url, params={"wait": 30}, timeout=60).json()["state"] == "succeeded"
+            assert (
+                httpx.delete(url, params={"wait": 30, "confirm": row["relname"]}, timeout=60).json()["state"]
+                == "succeeded"
+            )
         stack.system.kill("worker")
         administer(stack, "DROP TABLESPACE small")
         stack.ensure("worker")

@@ -97,7 +97,10 @@ class TestHold:
         assert patch(rest, body, 422)["errors"][0]["pointer"] in ("/hold", "/m", "/held")
 
     def test_what_is_no_json_or_no_object(self, rest: Rest) -> None:
-        assert rest.http.patch(INDEX, content=b"{").json()["code"] == "malformed"
+        assert (
+            rest.http.patch(INDEX, content=b"{", headers={"content-type": "application/json"}).json()["code"]
+            == "malformed"
+        )
         assert patch(rest, [], 422)["code"] == "invalid"
 
 

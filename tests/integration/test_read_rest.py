@@ -135,7 +135,7 @@ class TestSearch:
         rest.work()
         problem = rest.post("datasets/books/search", {"text": "x", "k": 0, "where": {"colour": "red"}}, 422)
         assert [place["pointer"] for place in problem["errors"]] == ["/k", "/where/colour"]
-        answer = rest.http.post("datasets/books/search", content=b'{"k"')
+        answer = rest.http.post("datasets/books/search", content=b'{"k"', headers={"content-type": "application/json"})
         assert (answer.status_code, answer.json()["code"]) == (400, "malformed")
 
     @pytest.mark.promise(5)

@@ -194,7 +194,7 @@ class TestChange:
     )
     def test_bad_changes_are_refused(self, app: InProcess, changes: bytes, status: int, code: str) -> None:
         name = app.dataset(THINGS)
-        answer = app.http.patch(app.key(name, ["a", 1]), content=changes)
+        answer = app.http.patch(app.key(name, ["a", 1]), content=changes, headers={"content-type": "application/json"})
         assert (answer.status_code, answer.json()["errors"][0]["code"]) == (status, code)
 
     def test_unknown_records_are_404_at_submit_or_fail_the_job(self, app: InProcess) -> None:
