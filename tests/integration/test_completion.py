@@ -35,8 +35,10 @@ class Waiting:
         return {job_id: {"id": str(job_id), "done": True} for job_id in job_ids}
 
     def finish(self, *job_ids: uuid.UUID) -> None:
+        self.tell(",".join(map(str, job_ids)))
+
+    def tell(self, payload: str) -> None:
         with self.database.autocommit() as connection:
-            payload = ",".join(map(str, job_ids))
             connection.exec_driver_sql(f"SELECT pg_notify('{FINISHED}', %(ids)s)", {"ids": payload})
 
     def run(self, test: Callable[[], Awaitable[None]]) -> None:
@@ -91,9 +93,34 @@ class TestWaiters:
             await waiting.heard()
             await asyncio.to_thread(waiting.finish, job_id)
             await waiting.heard()
-            async with waiting.completion.of(job_id) as future:
+            async with waiting.completion.of(job_id, unread=True) as future:
                 assert future.done()
                 assert future.result() is None
+
+        waiting.run(test)
+
+    def test_a_job_that_was_retried_since_it_finished_is_waited_for(self, waiting: Waiting) -> None:
+        """Whoever has read that it runs must not be told again and again that it has finished."""
+        job_id = uuid.uuid4()
+
+        async def test() -> None:
+            await asyncio.to_thread(waiting.finish, job_id)
+            await waiting.heard()
+            async with waiting.completion.of(job_id) as future:
+                assert not future.done()
+                await asyncio.to_thread(waiting.finish, job_id)
+                assert (await future)["id"] == str(job_id)
+
+        waiting.run(test)
+
+    def test_what_is_no_id_costs_no_other_its_notification(self, waiting: Waiting) -> None:
+        job_id = uuid.uuid4()
+
+        async def test() -> None:
+            await waiting.heard()
+            async with waiting.completion.of(job_id) as future:
+                await asyncio.to_thread(waiting.tell, f"nonsense,,{job_id}")
+                assert (await future)["id"] == str(job_id)
 
         waiting.run(test)
 

@@ -76,9 +76,11 @@ class TestFork:
         monkeypatch.setattr(forks, "PATIENCE", 0.1)
         with forks.between_forks():
             began = time.monotonic()
-            if (pid := os.fork()) == 0:
-                # Nobody is at work in the child, whoever was in its parent.
-                with forks.between_forks():
-                    os._exit(7)
-            assert time.monotonic() - began >= 0.1
+            pid = os.fork()
+            waited = time.monotonic() - began
+        if pid == 0:
+            # Nobody is at work in the child, whoever was in its parent.
+            with forks.between_forks():
+                os._exit(7)
+        assert waited >= 0.1
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7

@@ -30,9 +30,11 @@ def between_forks() -> Iterator[None]:
     try:
         yield
     finally:
-        with condition:
-            _at_work -= 1
-            condition.notify_all()
+        # In a child that was forked in the block there is another condition, and nobody is at work.
+        if condition is _condition:
+            with condition:
+                _at_work -= 1
+                condition.notify_all()
 
 
 def _before() -> None:

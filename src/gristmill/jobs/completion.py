@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from cachetools import LRUCache
@@ -49,14 +49,16 @@ class JobCompletion:
                 future.cancel()
 
     @contextlib.asynccontextmanager
-    async def of(self, job_id: uuid.UUID):  # type: ignore[no-untyped-def]
+    async def of(self, job_id: uuid.UUID, unread: bool = False):  # type: ignore[no-untyped-def]
         """Yield a future that is resolved when the job finishes: with its body, or with None, to be looked at anew.
 
-        What was read of the job before this process listened may be old: look once more after some seconds.
+        unread: nobody looks at the job within the block, so that it may have finished before. Without it a job that
+        finished, and was retried since, would be resolved for ever. What was read before this process listened may be
+        old: look once more after some seconds.
         """
         future: asyncio.Future[Body | None] = asyncio.get_running_loop().create_future()
         self._futures[job_id].add(future)
-        if job_id in self._finished:
+        if unread and job_id in self._finished:
             future.set_result(None)
         try:
             yield future
@@ -85,7 +87,7 @@ class JobCompletion:
                     log.warning("completion.lost", error=error.detail)
                     lost.set()
                     return
-                self._note([uuid.UUID(key) for _, payload in notices for key in payload.split(",")])
+                self._note([job_id for _, payload in notices for job_id in _ids(payload)])
 
             descriptor = listener.fileno()
             loop.add_reader(descriptor, ready)
@@ -118,3 +120,10 @@ class JobCompletion:
             for future in self._futures.get(job_id, ()):
                 if not future.done():
                     future.set_result(body)
+
+
+def _ids(payload: str) -> Iterator[uuid.UUID]:
+    """Yield the ids of a notification. Anybody may notify: what is none is passed over, and costs no other."""
+    for text in payload.split(","):
+        with contextlib.suppress(ValueError):
+            yield uuid.UUID(text)

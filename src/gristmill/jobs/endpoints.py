@@ -115,7 +115,7 @@ async def _wait_for(
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
     while True:
-        async with completion.of(job_id) as finished:
+        async with completion.of(job_id, unread=known is not None) as finished:
             body = await run_in_threadpool(service.get, job_id) if known is None else known
             left = deadline - loop.time()
             if body["done"] or left <= 0:

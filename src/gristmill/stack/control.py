@@ -141,7 +141,8 @@ class Stack:
         states = asked.get("supervisor", {})
         questions = {name: partial(answers, service, states) for name, service in services.items()}
         answered = ask_all(questions, max(seconds / 2, began + seconds - time.monotonic()))
-        stopping = not states and self._supervisor(memory).stopping()
+        # Only one that has answered is asked again: a frozen one would hold this up.
+        stopping = bool(asked) and not states and self._supervisor(memory).stopping()
         late = [] if asked else ["supervisor"]
         late += [name for name in services if name not in answered]
         notes = [f"{name}: no answer within {seconds:g} s" for name in late]

@@ -131,10 +131,11 @@ class RabbitServer(Server):
 
         Nothing is lost by it: what is to be done is in Postgres, and is sent again.
         """
-        written = self.data_dir / "place"
-        if written.exists() and written.read_text() != str(self.data_dir):
+        written, here = self.data_dir / "place", str(self.data_dir.resolve())
+        # Versions before this one wrote no place: whether they were moved is not known.
+        if not written.exists() or written.read_text() != here:
             self.wipe()
-        written.write_text(str(self.data_dir))
+        written.write_text(here)
 
     def wipe(self) -> None:
         """Delete every queue and message, as if the broker's disk had been lost; the node must not run."""

@@ -138,7 +138,7 @@ class Supervisor:
             return {}
 
     def launch(self, *programs: Program) -> None:
-        """Start those of the programs that do not run. Does not wait."""
+        """Start those of the programs that do not run. Does not wait. Raises StackFailed, also while it stops."""
         for program in programs:
             with contextlib.suppress(xmlrpc.client.Fault):
                 self._call("startProcess", f"{program.group}:{program.name}", False)
