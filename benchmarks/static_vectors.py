@@ -11,11 +11,10 @@ from typing import Any
 def _embedder() -> Any:
     rooms = ("gristmill.embeddings.providers", "gristmill.embeddings")
     room = next(room for room in rooms if find_spec(room) is not None and find_spec(f"{room}.static") is not None)
-    embedder = importlib.import_module(f"{room}.static").StaticEmbedder
+    static = importlib.import_module(f"{room}.static")
     # Newer versions are told how much to take at once.
-    limits = find_spec("gristmill.embeddings.batching")
-    known = [] if limits is None else [getattr(importlib.import_module(limits.name), "BatchLimits", None)]
-    return embedder(*(kind() for kind in known if kind is not None))
+    limits = getattr(static, "BatchLimits", None)
+    return static.StaticEmbedder() if limits is None else static.StaticEmbedder(limits())
 
 
 def embed(texts: Sequence[str]) -> Any:

@@ -1,6 +1,6 @@
 """Readers: a request body, read as a stream of validated records in constant memory."""
 
-from gristmill.core.http.bodies import JSON
+from gristmill.core.http.bodies import CSV, JSON
 from gristmill.records.readers.arrow import read_arrow
 from gristmill.records.readers.context import Reader
 from gristmill.records.readers.csv import read_csv
@@ -13,7 +13,7 @@ _READERS: dict[str, Reader] = {
     "application/x-ndjson": read_ndjson,
     "application/ndjson": read_ndjson,
     "application/jsonl": read_ndjson,
-    "text/csv": read_csv,
+    CSV: read_csv,
     "application/vnd.apache.parquet": read_parquet,
     "application/x-parquet": read_parquet,
     "application/parquet": read_parquet,
