@@ -161,8 +161,8 @@ class TestUpsert:
             _write(database, keyed, rows, 2, first_ord=100, mode="fail")
         assert caught.value.extra == {"record": 103, "key": [f"fail {way} 3", "1.50"]}
         assert _write(database, keyed, rows[:3], 3, mode="fail").succeeded == 3
-        # Another chunk of the same job is no conflict: the last record of a job wins.
-        assert _write(database, keyed, rows[:3], 3, first_ord=3, mode="fail").succeeded == 3
+        with pytest.raises(KeyExists, match="another record of this request"):
+            _write(database, keyed, rows[:3], 3, first_ord=3, mode="fail")
 
     def test_records_of_an_earlier_contract_leave_later_columns_null(self, database: Database, way: str) -> None:
         old = _create(

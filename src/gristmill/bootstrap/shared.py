@@ -75,7 +75,7 @@ class Gristmill:
         Those datasets refuse new texts, in records and in searches; everything else of them and all others work.
         """
         self.database.check_tablespace()
-        self.database.check_pgvector()
+        self.database.check_versions()
         with self.database.autocommit() as connection:
             for problem in check_embedders(connection, self.embedders):
                 log.error("embedder.changed", reason=problem.detail)

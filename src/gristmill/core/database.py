@@ -21,6 +21,7 @@ from gristmill.kit.identifiers import quote
 
 SCHEMA = "gristmill"
 DATA_SCHEMA = "data"
+MIN_POSTGRES = (18,)
 MIN_PGVECTOR = (0, 8, 4)
 # Serialization failure, deadlock, lock not available, statement timeout (a wait for a lock counts as its time).
 CONTENDED = ("40001", "40P01", "55P03", "57014")
@@ -118,9 +119,15 @@ class Database:
         with self.autocommit() as connection:
             connection.execute(text("SELECT 1"))
 
-    def check_pgvector(self) -> None:
-        """Raise Unavailable if pgvector is missing or older than 0.8.4 (index corruption and an overflow before it)."""
+    def check_versions(self) -> None:
+        """Raise Unavailable if Postgres is older than 18, as RETURNING needs ``old``, or pgvector than 0.8.4.
+
+        pgvector before that has an index corruption and an overflow.
+        """
         with self.autocommit() as connection:
+            server = connection.dialect.server_version_info or (0,)
+            if server < MIN_POSTGRES:
+                raise Unavailable(f"Postgres {server[0]} is too old: {MIN_POSTGRES[0]} or newer is needed")
             version = connection.execute(text("SELECT extversion FROM pg_extension WHERE extname = 'vector'")).scalar()
         if version is None:
             raise Unavailable("The extension pgvector is not installed in the database: run the migrations first")

@@ -38,11 +38,13 @@ class Draft:
     """A validated write. ``release`` frees what its chunks hold; ``check`` looks at the records that are there.
 
     check: called, in the transaction that submits, only when no unfinished job could still change the records.
+    compare: looks, in that transaction, at what the request itself holds.
     """
 
     job: NewJob
     release: Callable[[], None] = lambda: None
     check: Callable[[Connection], None] | None = None
+    compare: Callable[[Connection], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +167,8 @@ class Submitter:
     def _commit(self, dataset: Dataset, draft: Draft, request: WriteRequest, large: bool) -> uuid.UUID:
         """Submit a job by itself: it waits for the locks that it needs."""
         with self._database.transaction() as connection:
+            if draft.compare is not None:
+                draft.compare(connection)
             checked = draft.check is not None and not unfinished_in_scope(connection, draft.job.scope)
             if large or checked:
                 # It may have changed while a long body was read, and staging that would take long again.

@@ -10,7 +10,7 @@ import pyarrow as pa
 from gristmill.core.errors import Violation
 from gristmill.datasets.contract import EMBEDDING_COLUMN, Contract
 from gristmill.jobs.handlers import ChunkTask, Outcome
-from gristmill.records.apply.upsert import WriteCounts, split_places
+from gristmill.records.apply.upsert import WriteCounts, raise_if_repeated, split_places
 from gristmill.records.batch import Batch, BatchContext, BatchStep
 from gristmill.records.columns import ORD_COLUMN, to_table
 from gristmill.records.errors import RecordUnfit
@@ -97,6 +97,8 @@ class BatchPipeline:
         multiplied = any(step.kind.multiplies for step in self._pipelines.steps(contract))
         numbers = number_outputs(origins, ords, multiplied)
         written = len(np.unique(origins)) if multiplied else len(origins)
+        if task.args.get("on_conflict") == "fail" and contract.key:
+            raise_if_repeated(contract, table, ords[origins].tolist())
         dropped = fields.num_rows - written - len(rejects)
         return Prepared(table.append_column(ORD_COLUMN, pa.array(numbers)), written, dropped, rejects, True)
 

@@ -24,9 +24,9 @@ class Statements:
     """SQL for one shape of payload.
 
     insert: head of a direct INSERT, up to VALUES; row: one row of its placeholders; upsert: its tail, after VALUES,
-    which returns the number of the job of each record that was written.
+    which returns for each record that was written the number of its job, and that of the job it replaced or null.
     create, copy, merge: the same by way of a session's staging table, which ``create`` makes and empties; ``merge``
-    returns how many records were written of each job.
+    returns how many records were written of each job, those aside that replaced one of the same job.
     direct_copy: COPY into the dataset's table, or None where keys or casts rule it out.
     """
 
@@ -59,16 +59,18 @@ def statements(contract: Contract, columns: tuple[str, ...]) -> Statements:
     else:
         select = f"SELECT {selected} FROM {stage} AS s"  # noqa: S608
     direct = not contract.key and not any(casts.values())
-    merged = f"WITH written AS ({head} {select}{upsert} RETURNING t._seq)"
+    returning = " RETURNING t._seq, old._seq AS replaced"
+    counted = "count(*) FILTER (WHERE replaced IS DISTINCT FROM _seq)"
+    merged = f"WITH written AS ({head} {select}{upsert}{returning})"
     create = f"CREATE TEMP TABLE IF NOT EXISTS {stage} ({definition}) ON COMMIT DELETE ROWS"
     clear = f"DELETE FROM {stage}"  # noqa: S608 - it is empty unless this transaction used it before
     return Statements(
         insert=f"{head} VALUES ",
         row="(" + ", ".join(["%s"] * (len(columns) + 2)) + ")",
-        upsert=f"{upsert} RETURNING t._seq",
+        upsert=f"{upsert}{returning}",
         create=f"SET LOCAL work_mem = '64MB'; SET LOCAL statement_timeout = 0; {create}; {clear}",
         copy=f"COPY {stage} ({targets}) FROM STDIN (FORMAT binary)",
-        merge=f"{merged} SELECT _seq, count(*) FROM written GROUP BY _seq",  # noqa: S608
+        merge=f"{merged} SELECT _seq, {counted} FROM written GROUP BY _seq",  # noqa: S608
         direct_copy=f"COPY {table} ({targets}) FROM STDIN (FORMAT binary)" if direct else None,
     )
 
@@ -104,11 +106,14 @@ def _staging(columns: Sequence[FieldSpec], plain: Sequence[str]) -> tuple[str, s
 
 @lru_cache(maxsize=512)
 def find_existing_sql(contract: Contract) -> tuple[str, str, str]:
-    """Return head, one row of placeholders, and tail of the query for the first of some keys that is in the table."""
+    """Return head, one row of placeholders, and tail of the query for the first of some keys that is in the table.
+
+    It returns the place among the keys, and job and place of the record that has the key.
+    """
     table = record_table(contract)
     kinds = [table.c[name].type.compile(_DIALECT) for name in contract.key]
     names = [f"k{index}" for index in range(len(contract.key))]
     joined = " AND ".join(f"t.{quote(key)} = v.{name}" for key, name in zip(contract.key, names, strict=True))
     row = "(" + ", ".join(["%s", *(f"%s::{kind}" for kind in kinds)]) + ")"
-    tail = f") AS v (place, {', '.join(names)}) JOIN {data_relation(contract.name)} AS t ON {joined} WHERE t._seq <> %s"
-    return "SELECT min(v.place) FROM (VALUES ", row, tail
+    tail = f") AS v (place, {', '.join(names)}) JOIN {data_relation(contract.name)} AS t ON {joined} ORDER BY 1 LIMIT 1"
+    return "SELECT v.place, t._seq, t._ord FROM (VALUES ", row, tail

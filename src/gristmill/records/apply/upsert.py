@@ -26,8 +26,6 @@ DIRECT_ROWS = 200
 # Numbers of vectors travel as text in a direct INSERT (9 digits, which name each exactly); from some 16 vectors of 256
 # on that costs more than COPY and its second statement.
 DIRECT_NUMBERS = 4_000
-# No job has this number, so it excludes nothing.
-NO_JOB = -1
 _KEYS_PER_QUERY = 1000
 
 Key = tuple[Any, ...]
@@ -49,7 +47,11 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class WriteCounts:
-    """succeeded: records that are in the table now. superseded: those that a later one with their key replaced."""
+    """succeeded: records that are in the table now. superseded: those that a later one with their key replaced.
+
+    Those of the same job are counted over its chunks: a chunk whose record replaces one of a chunk before it counts
+    that as superseded, so that the sums are those of the request.
+    """
 
     succeeded: int
     superseded: int
@@ -61,11 +63,11 @@ def upsert(
     """Write the records of one part, or of one group of ``group_parts``, within the caller's transaction.
 
     contract: that of the table, in its present version; the payload may come from an earlier one. Returns the counts of
-    each part. Raises KeyExists under ``mode="fail"`` when a record of another job has one of the keys.
+    each part. Raises KeyExists under ``mode="fail"`` when a record of another chunk or job has one of the keys.
     """
     if mode == "fail" and contract.key:
         for part in parts:
-            raise_if_existing(connection, contract, part.table, part.first_ord, own_seq=part.seq)
+            raise_if_existing(connection, contract, part.table, part.first_ord, part.seq)
     table = pa.concat_tables([_numbered(contract, part) for part in parts])
     if table.num_rows == 0:
         return [WriteCounts(0, 0) for _ in parts]
@@ -86,11 +88,11 @@ def upsert(
 
 
 def raise_if_existing(
-    connection: Connection, contract: Contract, table: pa.Table, first_record: int, own_seq: int = NO_JOB
+    connection: Connection, contract: Contract, table: pa.Table, first_record: int, seq: int | None = None
 ) -> None:
     """Raise KeyExists naming the first record of ``table`` whose key is in the dataset's table.
 
-    own_seq: rows that this job wrote do not count.
+    seq: the job that writes them, of which another chunk may have written the key.
     """
     head, row, tail = find_existing_sql(contract)
     table, places = split_places(table, first_record)
@@ -102,10 +104,21 @@ def raise_if_existing(
         for place, key in enumerate(part, start):
             values += [place, *key]
         query = head + ", ".join([row] * len(part)) + tail
-        found = connection.exec_driver_sql(query, (*values, own_seq)).scalar()
+        found = connection.exec_driver_sql(query, tuple(values)).one_or_none()
         if found is not None:
-            record, shown = places[int(found)].as_py(), show_key(contract, keys[int(found)])
-            detail = f"Record {record}: there is a record with the key {shown!r} already, and on_conflict is fail"
+            record, shown = places[found[0]].as_py(), show_key(contract, keys[found[0]])
+            other = "a record" if found[1] != seq else "another record of this request"
+            detail = f"Record {record}: there is {other} with the key {shown!r} already, and on_conflict is fail"
+            raise KeyExists(detail, record=record, key=shown)
+
+
+def raise_if_repeated(contract: Contract, table: pa.Table, records: Sequence[int]) -> None:
+    """Raise KeyExists naming the first of ``records`` whose row has the key of a row of another one."""
+    first: dict[Key, int] = {}
+    for key, record in zip(keys_of(contract, table), records, strict=True):
+        if first.setdefault(key, record) != record:
+            shown = show_key(contract, key)
+            detail = f"Record {record}: record {first[key]} has the key {shown!r} too, and on_conflict is fail"
             raise KeyExists(detail, record=record, key=shown)
 
 
@@ -137,7 +150,8 @@ def _insert(connection: Connection, contract: Contract, sql: Statements, table: 
         last = dict(zip(keys_of(contract, table), rows, strict=True))
         rows = [last[key] for key in sorted(last)]
     query = sql.insert + ", ".join([sql.row] * len(rows)) + sql.upsert
-    return Counter(connection.exec_driver_sql(query, tuple(value for row in rows for value in row)).scalars())
+    written = connection.exec_driver_sql(query, tuple(value for row in rows for value in row))
+    return Counter(seq for seq, replaced in written if replaced != seq)
 
 
 def vector_numbers(table: pa.Table) -> int:

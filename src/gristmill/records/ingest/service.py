@@ -4,6 +4,7 @@ import threading
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -21,10 +22,12 @@ from gristmill.records.apply.tasks import INGEST
 from gristmill.records.apply.upsert import raise_if_existing
 from gristmill.records.columns import as_stored
 from gristmill.records.ingest.chunking import read_batches
+from gristmill.records.ingest.repeated_keys import refuse_repeated, refuse_repeated_over
 from gristmill.records.jobs import record_job
 from gristmill.records.payload import decode, encode
 from gristmill.records.readers import open_reader
 from gristmill.records.readers.context import ReadContext
+from gristmill.records.readers.lines import lines_of
 from gristmill.records.rejects.service import NOTES, attach_rejects, check_retried
 from gristmill.records.rejects.spool import RejectSpool
 from gristmill.records.spool import MEMORY_BYTES, BodySpool, Spool, SpooledChunks
@@ -75,6 +78,9 @@ class RecordIngest:
         """
         fail = options.on_conflict == "fail"
 
+        def lines(records: set[int]) -> dict[int, int]:
+            return lines_of(media_type, body.open(), records)
+
         def draft(dataset: Dataset) -> Draft:
             if fail and not dataset.contract.key:
                 raise NoKey(f"The dataset {name} has no key, so on_conflict=fail has no meaning")
@@ -92,15 +98,26 @@ class RecordIngest:
                     table = decode(chunk.payload or b"")
                     raise_if_existing(connection, dataset.contract, table, chunk.first_record)
 
+            def compare(connection: Connection) -> None:
+                refuse_repeated_over(connection, dataset.contract, chunks, lines)
+
+            # Which of the records are written, the job decides where there is a pipeline.
+            checked = fail and not dataset.contract.has_pipeline
+            if checked and len(chunks) == 1:
+                try:
+                    refuse_repeated(dataset.contract, next(iter(chunks)), lines)
+                except BaseException:
+                    _close(chunks, rejects)
+                    raise
             job = self._job(dataset, chunks, options.on_conflict, fail)
             job.retry_of = retry_of
             if rejects is not None:
                 attach_rejects(job, rejects)
                 if dataset.contract.has_pipeline:
                     job.args["on_error"] = "quarantine"
-            # Which of the records are written, the job decides where there is a pipeline.
-            checked = fail and not dataset.contract.has_pipeline
-            return Draft(job, lambda: _close(chunks, rejects), check if checked else None)
+            several = checked and len(chunks) > 1
+            release = partial(_close, chunks, rejects)
+            return Draft(job, release, check if checked else None, compare if several else None)
 
         small = body.size <= QUICK_BYTES and media_type in _TEXTS
         asks = options.quarantine or options.retry_of is not None
