@@ -102,7 +102,7 @@ class TestReading:
     def test_a_patched_vector_is_rounded(self, database: Database) -> None:
         contract = _create(database)
         _write(database, contract, [[1, 2, 3]])
-        changes = validator_of(contract).validate_changes(b'{"_embedding": [0.1, 0, 1]}', 32)
+        changes = validator_of(contract).validate_changes(b'{"_embedding": [0.1, 0, 1]}')
         with database.transaction() as connection:
             assert repository.patch(connection, contract, (0,), changes, 9)
         assert _stored(database, contract) == [_rounded([0.1, 0, 1])]

@@ -41,7 +41,7 @@ both = pytest.mark.parametrize("reader", WAYS)
 
 def read(reader: Reader, body: bytes, contract: Contract, rejects: list[Reject] | None = None) -> list[Batch]:
     sink = None if rejects is None else rejects.append
-    source = ReadContext(io.BytesIO(body), RecordValidator(contract), Problems(), 32, sink)
+    source = ReadContext(io.BytesIO(body), RecordValidator(contract), Problems(), sink)
     return list(read_batches(reader, source, 8 * MIB, 20_000))
 
 

@@ -57,6 +57,14 @@ _dates = [
 ]  # fmt: skip
 
 
+def nested(levels: int) -> Any:
+    """Return a JSON value of so many levels of brackets, arrays and objects in turn."""
+    value: Any = {} if levels % 2 else []
+    for level in range(levels - 1, 0, -1):
+        value = {"a": value} if level % 2 else [value, level]
+    return value
+
+
 def _float32_of(value: float) -> float:
     """Round to the nearest 32-bit float, which is what a vector stores."""
     return float(struct.unpack("f", struct.pack("f", value))[0])
@@ -271,6 +279,7 @@ CASES: dict[str, TypeCase] = {
         TREE,
         extremes=[
             [], {}, "", "null", 0, False, [None], {"": {"a": [1, 2**63, -1.5, "\U0001f33e"]}}, 10**300, 1e300, 0.1,
+            nested(32),
         ],
         same=same_tree,
         sql="jsonb",

@@ -5,17 +5,21 @@ import json
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.values import nested
 
 from gristmill.core.errors import GristmillError, Invalid, Malformed, Violation
 from gristmill.datasets.contract_parser import Contract, parse_contract
 from gristmill.records.readers import json as json_reader
+from gristmill.records.readers.arrow import read_arrow
 from gristmill.records.readers.context import ReadContext, Reader
 from gristmill.records.readers.csv import read_csv
 from gristmill.records.readers.json import read_json
 from gristmill.records.readers.ndjson import read_ndjson
+from gristmill.records.readers.parquet import read_parquet
 from gristmill.records.validation.rows import Problems, RecordValidator, json_depth
 
 CONTRACT = parse_contract(
@@ -36,7 +40,7 @@ PLAIN = parse_contract({"name": "plain", "fields": [{"name": "a", "type": "text"
 
 def read(reader: Reader, body: bytes, contract: Contract = CONTRACT) -> tuple[list[dict[str, Any]], Problems]:
     problems = Problems()
-    source = ReadContext(io.BytesIO(body), RecordValidator(contract), problems, max_depth=32)
+    source = ReadContext(io.BytesIO(body), RecordValidator(contract), problems)
     rows = [row for step in reader(source) for row in shown(contract, step.table)]
     return rows, problems
 
@@ -140,6 +144,31 @@ class TestJson:
     def test_nested_brackets_without_end_are_refused_by_the_limit(self) -> None:
         deep = b'[{"id":1,"extra":' + b"[" * 100_000 + b"]" * 100_000 + b"}]"
         assert refusal(read_json, deep)[1].code == "too_deep"
+
+    @pytest.mark.parametrize("levels", [1, 31, 32, 33, 34, 40])
+    def test_a_value_nests_as_deeply_in_every_format(self, levels: int) -> None:
+        value = nested(levels)
+        text = json.dumps(value)
+        cell = '"' + text.replace('"', '""') + '"'
+        columns = io.BytesIO()
+        pq.write_table(pa.table({"id": [1], "extra": [text]}), columns)
+        stream = io.BytesIO()
+        with pa.ipc.new_stream(stream, pa.schema([("id", pa.int64()), ("extra", pa.string())])) as writer:
+            writer.write_table(pa.table({"id": [1], "extra": [text]}))
+        record = f'{{"id":1,"extra":{text}}}'
+        for reader, body in (
+            (read_json, f"[{record}]".encode()),
+            (read_json, f'{{"records":[{record}]}}'.encode()),
+            (read_ndjson, record.encode()),
+            (read_csv, f"id,extra\n1,{cell}\n".encode()),
+            (read_parquet, columns.getvalue()),
+            (read_arrow, stream.getvalue()),
+        ):
+            if levels <= 32:
+                rows, problems = read(reader, body)
+                assert (rows[0]["extra"], problems.total) == (value, 0)
+            else:
+                assert refusal(reader, body)[1].code == "too_deep"
 
     @pytest.mark.parametrize("value", [b"NaN", b"Infinity", b"-Infinity", b"1e999"])
     def test_numbers_that_are_not_finite_are_refused(self, value: bytes) -> None:

@@ -143,7 +143,7 @@ def _peak(reader: Reader, body: bytes, contract: Contract, most: int | None = No
     pool = pa.default_memory_pool()
     pool.release_unused()
     before, peak = pool.bytes_allocated(), 0
-    source = ReadContext(io.BytesIO(body), RecordValidator(contract), Problems(), 32)
+    source = ReadContext(io.BytesIO(body), RecordValidator(contract), Problems())
     for number, batch in enumerate(read_batches(reader, source, 8 * MIB, 20_000)):
         peak = max(peak, pool.bytes_allocated() - before)
         if most is not None and number >= most:

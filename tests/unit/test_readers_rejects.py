@@ -32,7 +32,7 @@ CONTRACT = parse_contract(
 
 def read(reader: Reader, body: bytes, max_records: int = 1000) -> tuple[list[Batch], list[Reject]]:
     rejects: list[Reject] = []
-    source = ReadContext(io.BytesIO(body), RecordValidator(CONTRACT), Problems(), 32, rejects.append)
+    source = ReadContext(io.BytesIO(body), RecordValidator(CONTRACT), Problems(), rejects.append)
     return list(read_batches(reader, source, 8 * 1024 * 1024, max_records)), rejects
 
 

@@ -33,7 +33,7 @@ CONTRACT = parse_contract(
 
 
 def batches(file: Any, max_bytes: int = 8 * MIB, max_records: int = 20_000) -> Iterator[Batch]:
-    source = ReadContext(file, RecordValidator(CONTRACT), Problems(), 32)
+    source = ReadContext(file, RecordValidator(CONTRACT), Problems())
     return read_batches(read_ndjson, source, max_bytes, max_records)
 
 

@@ -100,7 +100,7 @@ class TestBadValues:
 
 class TestChanges:
     def changes(self, raw: str) -> Any:
-        return VALIDATOR.validate_changes(raw.encode(), 32)
+        return VALIDATOR.validate_changes(raw.encode())
 
     def test_only_the_named_members_are_returned(self) -> None:
         assert self.changes('{"i":5,"t":null}') == {"i": 5, "t": None}

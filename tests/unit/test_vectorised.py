@@ -41,7 +41,7 @@ def read(reader: Reader, body: bytes, contract: Contract, precise: bool) -> tupl
     with pytest.MonkeyPatch.context() as patch:
         if precise:
             patch.setattr(columnar, "check_columns", mark_all)
-        source = ReadContext(io.BytesIO(body), validator_of(contract), Problems(), 32, rejects.append)
+        source = ReadContext(io.BytesIO(body), validator_of(contract), Problems(), rejects.append)
         steps: list[RecordBlock] = list(reader(source))
     rows = [pair for step in steps for pair in zip(step.ords.tolist(), step.table.to_pylist(), strict=True)]
     for step in steps:

@@ -8,11 +8,9 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query
 from fastapi import Request as HttpRequest
 from fastapi.responses import JSONResponse, Response
-from pydantic_core import from_json
 from starlette.concurrency import run_in_threadpool
 
-from gristmill.core.errors import Malformed
-from gristmill.core.http.bodies import read_json
+from gristmill.core.http.bodies import parse_json, read_json
 from gristmill.core.http.endpoints import needs
 from gristmill.datasets.errors import Unconfirmed
 from gristmill.datasets.schemas import CHANGE_EXAMPLE, EXAMPLE
@@ -76,14 +74,7 @@ def build_router(service: DatasetService) -> APIRouter:
 async def _write(http: HttpRequest, submit: Callable[[Any, WriteRequest], UUID]) -> Response:
     body = await read_json(http, MAX_CONTRACT_BYTES, "A contract")
     request = request_of(http, _hash(http, body))
-    return await answer_write(http, await run_in_threadpool(submit, _parse(body), request), request)
-
-
-def _parse(body: bytes) -> Any:
-    try:
-        return from_json(body, allow_inf_nan=False)
-    except ValueError as error:
-        raise Malformed(f"The body is not JSON: {error}") from error
+    return await answer_write(http, await run_in_threadpool(submit, parse_json(body), request), request)
 
 
 def _hash(http: HttpRequest, body: bytes) -> str:

@@ -1,10 +1,12 @@
-"""Bodies of requests: what they say they are, and their blocks as they come in."""
+"""Bodies of requests: what they say they are, their blocks as they come in, and JSON in them and in parameters."""
 
 from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
+from pydantic_core import from_json
 from starlette.requests import ClientDisconnect, Request
 
-from gristmill.core.errors import Malformed, TooLarge, UnsupportedMedia
+from gristmill.core.errors import Invalid, Malformed, TooLarge, UnsupportedMedia, Violation
 from gristmill.core.logs import get_logger
 
 log = get_logger()
@@ -54,3 +56,20 @@ async def read_json(http: Request, limit: int, what: str) -> bytes:
         if len(body) > limit:
             raise TooLarge(f"{what} has at most {limit} bytes", limit=limit)
     return bytes(body)
+
+
+def parse_json(text: bytes | str, what: str = "The body", pointer: str = "", nan: bool = False) -> Any:
+    """Return the JSON value in ``text``. Raises Malformed, and Invalid where it nests deeper than any value may.
+
+    what: how a message begins. pointer: where the text stands in the request. nan: takes NaN and Infinity, for a caller
+    that refuses them with their places.
+    """
+    try:
+        return from_json(text, allow_inf_nan=nan)
+    except ValueError as error:
+        field = pointer.rpartition("/")[2] or None
+        if "recursion limit" in str(error):
+            reason = f"{what} is nested too deeply to be read"
+            raise Invalid(reason, [Violation(pointer, "too_deep", reason, field=field)]) from error
+        reason = f"{what} is not JSON: {error}"
+        raise Malformed(reason, [Violation(pointer, "malformed", reason, field=field)]) from error

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from pydantic_core import CoreSchema, SchemaValidator
 
 from gristmill.datasets.contract import FieldSpec, TypeName
-from gristmill.datasets.describe import shorten
+from gristmill.datasets.describe import cut, shorten
 from gristmill.datasets.types.binary_copy import varying_fields
 from gristmill.datasets.types.columns import Checked, no_mask
 
@@ -139,7 +139,7 @@ class FieldType(ABC):
     def explain(self, field: FieldSpec, error: Mapping[str, Any]) -> tuple[str, str]:
         """Return (stable code, sentence) for one item of a pydantic ``ValidationError.errors()`` about ``field``.
 
-        The sentence shows the value, shortened, and what would be valid.
+        The sentence shows the value, shortened, and what would be valid. error: may have as ``token`` what was sent.
         """
         kind, value = error["type"], error.get("input")
         if kind == "missing":
@@ -149,7 +149,7 @@ class FieldType(ABC):
             return "null", f"{part[0].capitalize()} is null: expected {part[1]}"
         if value is None:
             return "null", f"null is not allowed: the field is required and takes {self.describe(field)}"
-        shown, expected = shorten(value), self.describe(field)
+        shown, expected = cut(error["token"]) if "token" in error else shorten(value), self.describe(field)
         if part is not None:
             shown, expected = f"{part[0]}, {shown},", part[1]
         code = "wrong_type" if kind.endswith("_type") else self.codes.get(kind) or _CODES.get(kind)

@@ -1,5 +1,6 @@
 """decimal: up to 38 digits, exactly as they were sent; never by way of a binary number."""
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from decimal import Context, Decimal, InvalidOperation
@@ -19,7 +20,8 @@ from gristmill.datasets.types.base import Expression, FieldType, Mistake
 MAX_DIGITS = 38
 # Digits that an integer may have, of which a decimal may be made.
 _INT64_DIGITS = 19
-_TEXT = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?")
+# The rule of numbers in text: a sign, digits, a point that may come first or last; a leading zero is refused.
+_TEXT = re.compile(r"[+-]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 # Enough digits for every number that the pattern admits, so that nothing is ever rounded here.
 _WIDE = Context(prec=2200, Emax=999_999, Emin=-999_999)
 # Holds every decimal of a contract: 38 digits on either side of the point.
@@ -161,8 +163,11 @@ class DecimalNumber(FieldType):
 
 def _read(value: Any) -> Decimal:
     if isinstance(value, float):
+        if not math.isfinite(value):
+            raise PydanticCustomError("not_finite", "is no number that JSON can hold: send a finite one as a string")
         raise PydanticCustomError(
-            "decimal_from_float", "is a JSON number with a fraction, which may have lost digits: send a string"
+            "decimal_from_float",
+            "is a JSON number with a fraction or an exponent, which may have lost digits: send a string",
         )
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise PydanticCustomError("wrong_type", "is neither a string nor an integer")

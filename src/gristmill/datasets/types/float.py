@@ -16,7 +16,8 @@ from gristmill.datasets.types import columns
 from gristmill.datasets.types.base import Expression, FieldType
 from gristmill.datasets.types.binary_copy import big_endian, fixed_fields
 
-_TEXT = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+# The rule of numbers in text: a sign, digits, a point that may come first or last; a leading zero is refused.
+_TEXT = re.compile(r"[+-]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 # Neither long enough nor with exponents large enough to leave the range of doubles.
 _CELL = r"^-?(0|[1-9][0-9]{0,30})(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,2})?$"
 

@@ -16,8 +16,8 @@ from gristmill.datasets.types.base import FieldType
 from gristmill.datasets.types.binary_copy import big_endian, fixed_fields
 
 INT64 = (-(2**63), 2**63 - 1)
-# As in JSON: a leading zero is refused rather than lost, as it may be part of a code that is no number.
-_TEXT = re.compile(r"-?(0|[1-9][0-9]{0,29})")
+# A leading zero is refused rather than lost, as it may be part of a code that is no number.
+_TEXT = re.compile(r"[+-]?(0|[1-9][0-9]{0,29})")
 # 18 digits always fit 64 bits.
 _CELL = r"^-?(0|[1-9][0-9]{0,17})$"
 

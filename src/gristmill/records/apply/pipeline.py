@@ -115,7 +115,7 @@ def _validated(contract: Contract, batch: Batch) -> tuple[pa.Table, Indexes, dic
     """Return the rows that fit the fields as payload columns, their origins, and what is wrong by record."""
     assert batch.origins is not None
     validator, refused = output_validator_of(contract), list[Reject]()
-    source = ReadContext(io.BytesIO(), validator, Problems(), 0, rejects=refused.append)
+    source = ReadContext(io.BytesIO(), validator, Problems(), rejects=refused.append)
     names = [name for name in validator.fields if name in batch.table.column_names]
     blocks = list(read_batch(source, batch.table.select(names), 0))
     table = pa.concat_tables([block.table for block in blocks]) if blocks else to_table(validator.columns, [])

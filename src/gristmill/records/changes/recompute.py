@@ -32,13 +32,13 @@ class Recompute:
     def __init__(self, pipelines: Pipelines) -> None:
         self._pipelines = pipelines
 
-    def read_changes(self, contract: Contract, raw: bytes, max_depth: int) -> Row:
+    def read_changes(self, contract: Contract, raw: bytes) -> Row:
         """Return the canonical values of the members in ``raw``, a JSON object of stored fields.
 
         Raises Malformed, Invalid, and InputNotStored where something that is not stored is named or needed.
         """
         try:
-            changes = changes_validator_of(contract).validate_changes(raw, max_depth)
+            changes = changes_validator_of(contract).validate_changes(raw)
         except Invalid as error:
             unstored = {field.name for field in contract.input_fields if not contract.has_field(field.name)}
             for violation in error.violations:

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from pydantic_core import from_json
 from sqlalchemy import Connection
 
 from gristmill.core.config import Settings
-from gristmill.core.errors import Invalid, Malformed, Violation
+from gristmill.core.errors import Invalid, Violation
+from gristmill.core.http.bodies import parse_json
 from gristmill.datasets.ddl import record_table
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.keys import parse_key, show_key
@@ -20,7 +20,6 @@ from gristmill.records.changes.repository import Key, has_record
 from gristmill.records.errors import UnknownRecord
 from gristmill.records.jobs import record_job
 from gristmill.records.submit import Draft, Write
-from gristmill.records.validation.rows import json_depth
 
 # Bodies up to here are checked in the event loop.
 _QUICK_BYTES = 16 * 1024
@@ -33,7 +32,6 @@ class RecordChanges:
     """
 
     def __init__(self, settings: Settings, recompute: Recompute) -> None:
-        self._max_depth = settings.api_max_json_depth
         self._max_attempts = settings.jobs_max_attempts
         self._recompute = recompute
 
@@ -45,7 +43,7 @@ class RecordChanges:
 
         def draft(dataset: Dataset) -> Draft:
             values = parse_key(dataset.contract, key)
-            self._recompute.read_changes(dataset.contract, changes, self._max_depth)
+            self._recompute.read_changes(dataset.contract, changes)
             return self._draft(tasks.PATCH, dataset, values, changes)
 
         return Write(name, len(changes), draft, lambda _: len(changes) <= _QUICK_BYTES)
@@ -62,7 +60,7 @@ class RecordChanges:
         """Delete what a filter finds. body: ``{"where": {...}}``."""
 
         def draft(dataset: Dataset) -> Draft:
-            where = _read_where(body, self._max_depth)
+            where = _read_where(body)
             compile_where(where, dataset.contract, record_table(dataset.contract))
             chunks = [NewChunk(0, 0, body)]
             return Draft(record_job(tasks.DELETE_WHERE, dataset, chunks, self._max_attempts, exclusive=True))
@@ -92,16 +90,9 @@ def _must_have(connection: Connection, dataset: Dataset, key: Key) -> None:
         raise UnknownRecord(f"The dataset {dataset.name} has no record with the key {shown}")
 
 
-def _read_where(body: bytes, max_depth: int) -> Any:
+def _read_where(body: bytes) -> Any:
     """Return the filter in ``{"where": {...}}``; a missing one is refused, as it must never mean every record."""
-    depth = json_depth(body)
-    if depth > max_depth:
-        reason = f"The body is nested {depth} levels deep: at most {max_depth} are allowed"
-        raise Invalid(reason, [Violation("", "too_deep", reason)])
-    try:
-        parsed = from_json(body, allow_inf_nan=False)
-    except ValueError as error:
-        raise Malformed(f"The body is not JSON: {error}", [Violation("", "malformed", str(error))]) from error
+    parsed = parse_json(body)
     if not isinstance(parsed, dict) or set(parsed) != {"where"} or not isinstance(parsed["where"], dict):
         reason = f'{shorten(parsed)} is not {{"where": {{...}}}}: give a filter; {{}} finds every record'
         raise Invalid(reason, [Violation("/where", "missing", reason)])

@@ -22,9 +22,6 @@ from gristmill.records.targets import Targets
 
 PATCH, DELETE, DELETE_WHERE = "records.patch", "records.delete", "records.delete_where"
 
-# What was validated when it was submitted is not refused for its depth by a worker with another setting.
-_ANY_DEPTH = 1_000_000
-
 
 @dataclass(frozen=True, slots=True)
 class Patch:
@@ -56,7 +53,7 @@ class PatchHandler(TransactionalHandler):
     def prepare(self, task: ChunkTask) -> Patch:
         dataset = self._targets.submitted(task)
         contract = dataset.contract
-        changes = self._recompute.read_changes(contract, task.payload or b"", _ANY_DEPTH)
+        changes = self._recompute.read_changes(contract, task.payload or b"")
         plan = self._recompute.plan(contract, changes)
         changed = plan.writes.union(changes)
         sources = contract.embedding.from_ or () if contract.embedding is not None else ()

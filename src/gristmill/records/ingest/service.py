@@ -188,7 +188,6 @@ class RecordIngest:
             body.open(),
             validator_of(dataset.contract),
             Problems(),
-            settings.api_max_json_depth,
             rejects=None if rejects is None else rejects.add,
             on_header=None if rejects is None else rejects.take_header,
             passed_over=passed_over,

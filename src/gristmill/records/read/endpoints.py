@@ -4,9 +4,8 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query
 from fastapi.responses import JSONResponse
-from pydantic_core import from_json
 
-from gristmill.core.errors import Malformed, Violation
+from gristmill.core.http.bodies import parse_json
 from gristmill.core.http.convertors import KEY
 from gristmill.core.http.endpoints import needs
 from gristmill.datasets.describe import shorten
@@ -56,8 +55,4 @@ def read_where(text: str | None) -> Any:
     """Return the parsed filter of a query parameter. Raises Malformed."""
     if text is None:
         return None
-    try:
-        return from_json(text, allow_inf_nan=False)
-    except ValueError as error:
-        reason = f"where={shorten(text)} is not JSON: {error}"
-        raise Malformed(reason, [Violation("/query/where", "malformed", reason, field="where")]) from error
+    return parse_json(text, f"where={shorten(text)}", "/query/where")

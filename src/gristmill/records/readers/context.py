@@ -11,6 +11,7 @@ import pyarrow as pa
 from gristmill.core.errors import MAX_LISTED, Malformed, Violation
 from gristmill.records.reject import Reject
 from gristmill.records.validation.rows import MALFORMED, Problems, RecordValidator
+from gristmill.records.validation.tokens import BOM
 
 # The largest record in its text form: what fits a payload, and a third more for base64. One line of a body is never
 # held longer than this, whatever the body's size.
@@ -20,7 +21,6 @@ BLOCK_BYTES = 1024 * 1024
 # JSON texts are validated in lists of about this size.
 LINES_BYTES = 128 * 1024
 
-_BOM = b"\xef\xbb\xbf"
 _OTHER_BOMS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16", b"\x00\x00\xfe\xff": "UTF-32"}
 
 Ords = npt.NDArray[np.int64]
@@ -28,7 +28,7 @@ Ords = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class ReadContext:
-    """What a reader gets: the body, the validator, where it reports what is wrong, and the nesting limit of JSON.
+    """What a reader gets: the body, the validator, and where it reports what is wrong.
 
     rejects: takes the records that are not valid while the others go on; None where one of them refuses the request.
     on_header: gets the names in the header of a CSV body. passed_over: names of CSV columns that are no fields and are
@@ -38,7 +38,6 @@ class ReadContext:
     file: BinaryIO
     validator: RecordValidator
     problems: Problems
-    max_depth: int
     rejects: Callable[[Reject], None] | None = None
     on_header: Callable[[list[str]], None] | None = None
     passed_over: frozenset[str] = frozenset()
@@ -97,7 +96,7 @@ def skip_bom(file: BinaryIO) -> int:
         if start.startswith(bom):
             reason = f"The body starts with the byte order mark of {name}: only UTF-8 is taken"
             raise Malformed(reason, [Violation("", "wrong_encoding", reason, line=1)])
-    offset = len(_BOM) if start.startswith(_BOM) else 0
+    offset = len(BOM) if start.startswith(BOM) else 0
     file.seek(offset)
     return offset
 

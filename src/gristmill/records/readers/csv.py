@@ -4,12 +4,14 @@ The standard library's reader cannot tell an empty cell from a quoted empty stri
 here an unquoted empty cell is null and ``""`` is the empty string.
 """
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterable, Iterator
 from functools import partial
+from typing import Any
 
 from pydantic_core import ValidationError
 
-from gristmill.core.errors import Invalid, Violation
+from gristmill.core.errors import Invalid, Malformed, Violation
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.types import TYPES
 from gristmill.kit.json_pointer import escape_pointer
@@ -19,6 +21,7 @@ from gristmill.records.readers.csv_blocks import read_blocks
 from gristmill.records.readers.csv_rows import CsvRow, read_rows
 from gristmill.records.reject import RAW_COLUMN
 from gristmill.records.validation.rows import Problems, shorten_name
+from gristmill.records.validation.tokens import Token, read_tokens
 
 
 def read_csv(source: ReadContext) -> Iterator[RecordBlock]:
@@ -43,6 +46,10 @@ def _check_header(source: ReadContext, row: CsvRow) -> list[str]:
         problems.add(malformed(row.broken, line=row.line))
     names = [name or "" for name in row.cells or []]
     fields = source.validator.fields
+    delimiter = _delimiter(names, fields)
+    if delimiter is not None:
+        reason = f"The cells of the header are separated by {delimiter}: a CSV body needs commas"
+        raise Malformed(f"line 1: {reason}; nothing was stored", [Violation("", "wrong_delimiter", reason, line=1)])
     known = ", ".join(fields)
     for index, name in enumerate(names):
         pointer = f"/{escape_pointer(shorten_name(name))}"
@@ -57,6 +64,15 @@ def _check_header(source: ReadContext, row: CsvRow) -> list[str]:
     return names
 
 
+def _delimiter(names: list[str], fields: Iterable[str]) -> str | None:
+    """Return what a header that makes no sense with commas is separated by, shown as JSON."""
+    for delimiter in (";", "\t", "|"):
+        parts = ",".join(names).split(delimiter)
+        if len(parts) > 1 and parts[0].strip('" ') in fields and names[0] not in fields:
+            return json.dumps(delimiter)
+    return None
+
+
 def _validate(source: ReadContext, names: list[str], csv_row: CsvRow, record: int) -> Row | None:
     """Return the record in a row, or None after refusing it."""
     validator, line = source.validator, csv_row.line
@@ -67,9 +83,22 @@ def _validate(source: ReadContext, names: list[str], csv_row: CsvRow, record: in
     try:
         return validator.validate_python(values)
     except ValidationError as error:
-        violations, total = validator.violations(error, f"/{record}", record, line)
+        tokens = _tokens(names, csv_row, values)
+        violations, total = validator.violations(error, f"/{record}", record, line, tokens=tokens)
         refuse(source, record, line, csv_row.raw, violations, total)
         return None
+
+
+def _tokens(names: list[str], csv_row: CsvRow, values: Row) -> dict[str, Any]:
+    """Return the cells that were read as numbers, or as JSON with numbers in it, as they were sent."""
+    found: dict[str, Any] = {}
+    for name, cell in zip(names, csv_row.cells or [], strict=True):
+        value = values.get(name)
+        if isinstance(value, list | dict):
+            found[name] = read_tokens((cell or "").encode())
+        elif isinstance(value, int | float):
+            found[name] = Token(cell or "")
+    return found
 
 
 def _read_values(source: ReadContext, names: list[str], csv_row: CsvRow, record: int) -> Row | Violation:

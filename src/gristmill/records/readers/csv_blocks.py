@@ -18,6 +18,7 @@ from gristmill.records.readers.columnar import to_steps
 from gristmill.records.readers.context import BLOCK_BYTES, MAX_RECORD_BYTES, ReadContext, RecordBlock
 from gristmill.records.readers.csv_rows import CsvRow, read_rows, split_row
 from gristmill.records.readers.rows import Rows
+from gristmill.records.validation.tokens import BOM
 
 Validate = Callable[[CsvRow, int], Row | None]
 Places = npt.NDArray[np.int64]
@@ -125,6 +126,8 @@ class _Block:
 def _is_odd(raw: bytes) -> bool:
     """Say whether Arrow might see other rows and cells in ``raw`` than the reader of rows does."""
     if b"\0" in raw or raw.count(b"\r") != raw.count(b"\r\n"):
+        return True
+    if BOM in raw and (raw.startswith(BOM) or b"\n" + BOM in raw):
         return True
     if b'"' not in raw:
         return False

@@ -7,6 +7,7 @@ from typing import BinaryIO
 
 from gristmill.core.errors import Malformed
 from gristmill.records.readers.context import MAX_RECORD_BYTES, malformed, read_lines
+from gristmill.records.validation.tokens import BOM
 
 _CELL = re.compile(r'(?:"((?:[^"]|"")*)"|([^",]*))(,|$)', re.DOTALL)
 
@@ -35,6 +36,10 @@ def read_rows(file: BinaryIO, before: int = 0) -> Iterator[CsvRow]:
             raw = _join_quoted(number, raw, lines)
         raw = raw.rstrip(b"\r\n")
         if not raw:
+            continue
+        if raw.startswith(BOM):
+            reason = "The row starts with a byte order mark, which may only stand at the very start of a body"
+            yield CsvRow(number, raw, None, reason)
             continue
         try:
             yield CsvRow(number, raw, split_row(raw.decode()))

@@ -25,6 +25,7 @@ from gristmill.records.readers.context import (
 )
 from gristmill.records.readers.rows import STEP_ROWS
 from gristmill.records.readers.texts import validate_texts
+from gristmill.records.validation.tokens import BOM
 
 # Up to this size a body is validated in one call; only when that fails is it cut up to find where it is wrong.
 SHORT_BYTES = 64 * 1024
@@ -102,6 +103,8 @@ class _Splitter:
         if start.startswith(b"["):
             self._rest = start[1:]
             return ""
+        if start.startswith(BOM):
+            raise Malformed("A second byte order mark", [malformed("The body starts with two byte order marks")])
         match = _OPENING.match(start)
         if match is None:
             if start.startswith(b"{"):

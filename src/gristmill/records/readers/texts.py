@@ -8,7 +8,7 @@ from gristmill.core.errors import Violation
 from gristmill.records.columns import Row, to_table
 from gristmill.records.readers.context import ReadContext, RecordBlock, count_from, refuse
 from gristmill.records.readers.rows import Rows
-from gristmill.records.validation.rows import json_depth
+from gristmill.records.validation.rows import MAX_DEPTH, json_depth
 
 
 def validate_texts(
@@ -40,7 +40,7 @@ def validate_texts(
 def _validate_all(source: ReadContext, texts: Sequence[bytes]) -> list[Row] | None:
     """Return all records, or None if something is wrong with one."""
     validate = source.validator.validate_json
-    if source.validator.may_nest and any(_may_be_deep(source, raw) for raw in texts):
+    if source.validator.may_nest and any(_may_be_deep(raw) for raw in texts):
         return None
     try:
         return [validate(raw) for raw in texts]
@@ -51,20 +51,20 @@ def _validate_all(source: ReadContext, texts: Sequence[bytes]) -> list[Row] | No
 def _validate(source: ReadContext, raw: bytes, pointer: str, record: int, line: int | None) -> Row | None:
     """Return the record in the JSON text ``raw``, or None after refusing it for what is wrong with it."""
     validator = source.validator
-    if validator.may_nest and _may_be_deep(source, raw):
+    if validator.may_nest and _may_be_deep(raw):
         depth = json_depth(raw)
-        if depth > source.max_depth:
-            reason = f"The record is nested {depth} levels deep: at most {source.max_depth} are allowed"
+        if depth > MAX_DEPTH:
+            reason = f"The record is nested {depth} levels deep: at most {MAX_DEPTH} are allowed"
             refuse(source, record, line, raw.strip(), [Violation(pointer, "too_deep", reason, record, line)])
             return None
     try:
         return validator.validate_json(raw)
     except ValidationError as error:
-        violations, total = validator.violations(error, pointer, record, line)
+        violations, total = validator.violations(error, pointer, record, line, raw)
         refuse(source, record, line, raw.strip(), violations, total)
         return None
 
 
-def _may_be_deep(source: ReadContext, raw: bytes) -> bool:
+def _may_be_deep(raw: bytes) -> bool:
     # Only values of fields that may nest can nest deeper than any limit allows; everything else fails by its type.
-    return raw.count(b"{") + raw.count(b"[") > source.max_depth
+    return raw.count(b"{") + raw.count(b"[") > MAX_DEPTH

@@ -5,6 +5,7 @@ The same schema judges JSON text, CSV cells (as the JSON values they stand for) 
 
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,15 @@ from gristmill.core.errors import MAX_LISTED, Invalid, Malformed, Violation
 from gristmill.datasets.contract import Contract, FieldSpec
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.types import TYPES
-from gristmill.kit.json_pointer import escape_pointer
+from gristmill.datasets.types.json import MAX_DEPTH as JSON_DEPTH
+from gristmill.kit.json_pointer import escape_pointer, pointer_to
 from gristmill.records.columns import Row
+from gristmill.records.validation.tokens import Location, explain_broken, read_tokens, token_at, unreadable
 
 # A record with more errors than this is reported as one: listing a million unknown members would need gigabytes.
 MAX_ERRORS_PER_RECORD = 200
+# Levels of brackets in the JSON text of a record: a value of type json has its own limit in every format.
+MAX_DEPTH = JSON_DEPTH + 1
 MALFORMED = "malformed"
 
 
@@ -100,7 +105,7 @@ class RecordValidator:
         """Return the record made of the JSON-like values of ``record``. Raises pydantic_core.ValidationError."""
         return self._record.validate_python(record)  # type: ignore[no-any-return]
 
-    def validate_changes(self, raw: bytes, max_depth: int) -> Row:
+    def validate_changes(self, raw: bytes) -> Row:
         """Return the canonical values of the members in ``raw``, a JSON object of changed fields.
 
         Raises Malformed, and Invalid for values that the contract refuses, for key fields, and for no change at all.
@@ -108,9 +113,9 @@ class RecordValidator:
         problems = Problems()
         changes: Row = {}
         depth = json_depth(raw)
-        if depth > max_depth:
+        if depth > MAX_DEPTH:
             problems.add(
-                Violation("", "too_deep", f"The body is nested {depth} levels deep: at most {max_depth} are allowed")
+                Violation("", "too_deep", f"The body is nested {depth} levels deep: at most {MAX_DEPTH} are allowed")
             )
         else:
             try:
@@ -118,7 +123,7 @@ class RecordValidator:
                 if not changes:
                     problems.add(Violation("", "empty", "There are no changes: name at least one field"))
             except ValidationError as error:
-                violations, total = self.violations(error)
+                violations, total = self.violations(error, raw=raw)
                 problems.add(*violations, total=total)
         problems.raise_if_any()
         return changes
@@ -129,24 +134,41 @@ class RecordValidator:
         return SchemaValidator(self._schema({n: s for n, s in self._schemas.items() if n not in key}, partial=True))
 
     def violations(
-        self, error: ValidationError, prefix: str = "", record: int | None = None, line: int | None = None
+        self,
+        error: ValidationError,
+        prefix: str = "",
+        record: int | None = None,
+        line: int | None = None,
+        raw: bytes = b"",
+        tokens: Any = None,
     ) -> tuple[list[Violation], int]:
         """Return the places of a ValidationError and how many errors they stand for.
 
-        prefix: JSON pointer of the record. record, line: where the record stands in the request.
+        prefix: JSON pointer of the record. record, line: where the record stands in the request. raw: its JSON text,
+        or ``tokens`` what ``read_tokens`` would return of it, so that numbers are shown as they were sent.
         """
         count = error.error_count()
         if count > MAX_ERRORS_PER_RECORD:
             return [Violation(prefix, "too_many_errors", f"The record has {count} errors", record, line)], count
-        violations = [self._place(item, prefix, record, line) for item in error.errors(include_url=False)]
-        return violations, count
+        tokens = read_tokens(raw) if raw else tokens
+        items = error.errors(include_url=False)
+        if items[0]["type"] == "json_invalid":
+            found = [
+                Violation(
+                    prefix + pointer_to(shorten_name(str(part)) for part in place),
+                    code,
+                    reason,
+                    record,
+                    line,
+                    _field_of(place),
+                )
+                for place, code, reason in islice(unreadable(tokens), MAX_LISTED)
+            ]
+            return found or [_broken(raw, str(items[0]["msg"]), prefix, record, line)], max(1, len(found))
+        return [self._place(item, prefix, record, line, tokens) for item in items], count
 
-    def _place(self, item: Any, prefix: str, record: int | None, line: int | None) -> Violation:
+    def _place(self, item: Any, prefix: str, record: int | None, line: int | None, tokens: Any) -> Violation:
         location = item["loc"]
-        if item["type"] == "json_invalid":
-            reason = str(item["msg"])
-            code = "too_deep" if "recursion limit" in reason else MALFORMED
-            return Violation(prefix, code, reason, record, line)
         if not location:
             return Violation(prefix, "wrong_type", f"{shorten(item['input'])} is not a JSON object", record, line)
         name = str(location[0])
@@ -160,7 +182,8 @@ class RecordValidator:
         if item["type"] == "extra_forbidden":
             reason = f"{name} is a key field and cannot be changed: delete the record and submit it anew"
             return Violation(pointer, "key_field", reason, record, line, name)
-        code, reason = TYPES[field.type].explain(field, item)
+        token = token_at(tokens, location)
+        code, reason = TYPES[field.type].explain(field, item if token is None else {**item, "token": token})
         inside = "".join(f"/{part}" for part in location[1:] if isinstance(part, int))
         return Violation(pointer + inside, code, reason, record, line, name)
 
@@ -195,6 +218,15 @@ def changes_validator_of(contract: Contract) -> RecordValidator:
         return validator_of(contract)
     columns = [column for column in contract.output_columns if not column.computed]
     return RecordValidator(contract, columns, contract.computed_fields)
+
+
+def _broken(raw: bytes, message: str, prefix: str, record: int | None, line: int | None) -> Violation:
+    code = "too_deep" if "recursion limit" in message else MALFORMED
+    return Violation(prefix, code, explain_broken(raw, message), record, line)
+
+
+def _field_of(place: Location) -> str | None:
+    return shorten_name(str(place[0])) if place else None
 
 
 def json_depth(raw: bytes) -> int:

@@ -4,11 +4,9 @@ import hashlib
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, Response
-from pydantic_core import from_json
 from starlette.concurrency import run_in_threadpool
 
-from gristmill.core.errors import Malformed, Violation
-from gristmill.core.http.bodies import read_json
+from gristmill.core.http.bodies import parse_json, read_json
 from gristmill.core.http.endpoints import needs, principal_of
 from gristmill.jobs.endpoints import answer_write, request_of, write_options
 from gristmill.search.index.service import IndexService
@@ -34,7 +32,7 @@ def build_router(service: IndexService) -> APIRouter:
     @router.patch("", dependencies=[Depends(needs("write"))], openapi_extra=_CHANGE)
     async def change_index(http: Request, dataset: str) -> JSONResponse:
         """Hold index builds back (`{"hold": true}`), so that a load has the whole machine, or let them go on."""
-        body = _parse(await read_json(http, MAX_CHANGE_BYTES, "A change of an index"))
+        body = parse_json(await read_json(http, MAX_CHANGE_BYTES, "A change of an index"))
         return JSONResponse(await run_in_threadpool(service.change, dataset, body, principal_of(http).name))
 
     @router.post("/rebuild", status_code=202, dependencies=[Depends(needs("write")), Depends(write_options)])
@@ -45,12 +43,3 @@ def build_router(service: IndexService) -> APIRouter:
         return await answer_write(http, await run_in_threadpool(service.rebuild, dataset, request), request)
 
     return router
-
-
-def _parse(body: bytes) -> object:
-    try:
-        parsed: object = from_json(body, allow_inf_nan=False)
-    except ValueError as error:
-        reason = f"The body is not JSON: {error}"
-        raise Malformed(reason, [Violation("", "malformed", reason)]) from error
-    return parsed

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from pydantic_core import from_json
 
-from gristmill.core.errors import Invalid, Malformed, Violation
+from gristmill.core.errors import Invalid, Violation
+from gristmill.core.http.bodies import parse_json
 from gristmill.datasets.contract_parser import Contract
 from gristmill.datasets.ddl import record_table
 from gristmill.datasets.describe import shorten
@@ -57,11 +57,7 @@ class SearchRequest:
 
 def read_body(raw: bytes) -> Any:
     """Return the parsed body. Raises Malformed where it is not JSON; NaN passes here and is refused with its place."""
-    try:
-        return from_json(raw)
-    except ValueError as error:
-        reason = f"The body is not JSON: {error}"
-        raise Malformed(reason, [Violation("", "malformed", reason)]) from error
+    return parse_json(raw, nan=True)
 
 
 def check_search(body: Any, contract: Contract) -> SearchRequest:
