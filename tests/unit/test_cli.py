@@ -86,6 +86,45 @@ def documents(result: Result) -> list[Any]:
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
+class TestSubmitFiles:
+    def files(self, tmp_path: Path, *names: str) -> list[str]:
+        for name in names:
+            (tmp_path / name).write_bytes(name.encode())
+        return list(names)
+
+    def test_each_file_becomes_a_job(self, server: Server, run: Run, tmp_path: Path) -> None:
+        names = self.files(tmp_path, "a.csv.gz", "b.ndjson")
+        server.answer("POST /api/v1/datasets/weather/records", job(), job())
+        result = run("submit", "weather", *names)
+        assert result.exit_code == 0
+        assert [(r.headers["content-type"], r.headers.get("content-encoding"), r.content) for r in server.requests] == [
+            ("text/csv", "gzip", b"a.csv.gz"),
+            ("application/x-ndjson", None, b"b.ndjson"),
+        ]
+        assert result.stdout.count(f"job {JOB_ID} queued") == 2
+
+    def test_all_are_waited_for_and_one_failure_is_the_exit_code(
+        self, server: Server, run: Run, tmp_path: Path
+    ) -> None:
+        names = self.files(tmp_path, "a.csv", "b.csv", "c.csv")
+        server.answer("POST /api/v1/datasets/weather/records", job())
+        server.answer(
+            f"GET /api/v1/jobs/{JOB_ID}", job("succeeded"), job("failed", {"detail": "full"}), job("succeeded")
+        )
+        result = run("submit", "weather", *names, "--wait")
+        assert result.exit_code == 1
+        assert len(server.requests) == 6
+        assert "full" in result.stderr
+
+    def test_a_missing_file_or_an_option_of_one_job_stops_all_before_the_first(
+        self, server: Server, run: Run, tmp_path: Path
+    ) -> None:
+        self.files(tmp_path, "a.csv")
+        for more in (["b.csv"], ["-"], ["a.tsv"], ["a.csv", "--idempotency-key", "k"], ["a.csv", "--retry-of", JOB_ID]):
+            assert run("submit", "weather", "a.csv", *more).exit_code == 2
+        assert server.requests == []
+
+
 class TestExitCodes:
     def test_0_when_the_job_succeeded(self, server: Server, run: Run) -> None:
         server.answer("POST /api/v1/datasets/weather/records", job("succeeded"))

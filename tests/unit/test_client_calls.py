@@ -105,6 +105,23 @@ class TestSubmit:
         assert server.last.headers["Content-Length"] == "7"
         assert server.last.content == b"content"
 
+    @pytest.mark.parametrize(
+        ("name", "content_type", "encoding"),
+        [("a.csv.gz", "text/csv", "gzip"), ("a.NDJSON.ZST", "application/x-ndjson", "zstd")],
+    )
+    def test_a_compressed_file_goes_as_it_is(self, tmp_path: Path, name: str, content_type: str, encoding: str) -> None:
+        server = Server()
+        (tmp_path / name).write_bytes(b"content")
+        server.client().submit("weather", tmp_path / name)
+        assert server.last.headers["Content-Type"] == content_type
+        assert server.last.headers["Content-Encoding"] == encoding
+        assert server.last.content == b"content"
+
+    def test_a_file_with_tabs_is_refused_by_what_is_wrong_with_it(self, tmp_path: Path) -> None:
+        (tmp_path / "a.tsv").write_bytes(b"a\tb\n")
+        with pytest.raises(ValueError, match="tabs between its cells"):
+            Server().client().submit("weather", tmp_path / "a.tsv")
+
     def test_an_unknown_suffix_or_format_lists_the_known_ones(self, tmp_path: Path) -> None:
         with pytest.raises(
             ValueError, match=r"'\.xls' \(known: \.json, \.ndjson, \.jsonl, \.csv, \.parquet, \.arrows\)"

@@ -10,6 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -22,10 +23,11 @@ from gristmill.datasets.contract_parser import parse_contract
 from gristmill.datasets.types import TYPES
 from gristmill.records.readers import open_reader
 from gristmill.records.readers.arrow import read_arrow
-from gristmill.records.readers.context import Reader
+from gristmill.records.readers.context import ReadContext, Reader
 from gristmill.records.readers.limits import parquet_pages
 from gristmill.records.readers.parquet import read_parquet
 from gristmill.records.reject import Reject
+from gristmill.records.validation.rows import Problems, validator_of
 
 CONTRACT = parse_contract(
     {
@@ -307,3 +309,17 @@ class TestMistakes:
         assert (
             refusal(read_parquet, as_parquet(table, row_group_size=1), SMALL).violations[0].code == "footer_too_large"
         )
+
+
+def test_the_index_of_a_pandas_frame_is_named_as_what_it_is() -> None:
+    """A filtered frame keeps its index, and writes it beside its columns."""
+    contract = parse_contract({"name": "t", "fields": [{"name": "x", "type": "integer"}]})
+    frame = pd.DataFrame({"x": [1, -1, 2]})
+    out = io.BytesIO()
+    frame[frame.x > 0].to_parquet(out)
+    with pytest.raises(Invalid) as caught:
+        for _ in read_parquet(ReadContext(out, validator_of(contract), Problems())):
+            pass
+    (violation,) = caught.value.violations
+    assert violation.field == "__index_level_0__"
+    assert "index=False" in violation.reason

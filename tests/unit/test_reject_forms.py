@@ -42,6 +42,9 @@ JSON = st.recursive(
 # What the reader of CSV can be given: its lines end with a line feed, and it takes no cell apart at one.
 CELLS = st.lists(st.none() | st.text(st.characters(exclude_categories=["Cs"])), min_size=2, max_size=5)
 
+# A cell with NUL is shown by what was sent, see TestNul.
+PRINTED = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
+
 
 class TestCells:
     @given(CELLS)
@@ -57,7 +60,7 @@ class TestCells:
         # To them a NUL is a character like any other since Python 3.11.
         assert found == [["" if cell is None else cell for cell in cells]]
 
-    @given(st.fixed_dictionaries({"t": st.none() | st.text(st.characters(exclude_categories=["Cs"])), "j": JSON}))
+    @given(st.fixed_dictionaries({"t": st.none() | st.text(PRINTED), "j": JSON}))
     def test_texts_and_json_survive_the_way_through_cells(self, record: dict[str, Any]) -> None:
         cells, rest = csv_cells(json.dumps(record, ensure_ascii=False).encode("utf-8", "replace"), None, FIELDS)
         assert rest is None
@@ -148,3 +151,23 @@ class TestSpool:
         with pytest.raises(TooManyRejects, match="More than 2 records") as caught:
             spool.add(Reject(2, None, b"", (PLACE,)))
         assert len(caught.value.violations) == 2
+
+
+class TestNul:
+    """Spreadsheets and editors cut a cell at a NUL, or refuse the file."""
+
+    @pytest.mark.parametrize(
+        ("raw", "columns"),
+        [(b'{"t":"a\\u0000b","n":"1"}', None), (b"a\0b,1", ["t", "n"]), (b'{"t":"x","j":{"a":"\\u0000"}}', None)],
+    )
+    def test_a_downloaded_row_has_none(self, raw: bytes, columns: list[str] | None) -> None:
+        cells, rest = csv_cells(raw, columns, FIELDS)
+        line = csv_line([*cells, rest])
+        assert b"\0" not in line
+        assert rest == raw.decode().replace("\0", "\\x00") or rest is None
+
+    @given(st.binary(max_size=30))
+    def test_whatever_was_sent(self, raw: bytes) -> None:
+        for columns in (None, ["t", "n"]):
+            cells, rest = csv_cells(raw, columns, FIELDS)
+            assert b"\0" not in csv_line([*cells, rest])

@@ -1,15 +1,16 @@
-"""gristmill submit: records from a file or standard input."""
+"""gristmill submit: records from files or standard input."""
 
 import sys
-from contextlib import ExitStack
+import time
 from pathlib import Path
-from typing import IO, Annotated, Literal
+from typing import IO, Annotated, Any, Literal
 
 import typer
 
 from gristmill.cli.exits import UsageError
 from gristmill.cli.session import Session, command
 from gristmill.cli.waiting import Timeout, WaitOption, report, wait_of
+from gristmill.client import UnfinishedJob
 from gristmill.client._bodies import format_of
 
 Format = Literal["json", "ndjson", "csv", "parquet", "arrow"]
@@ -24,7 +25,12 @@ def add(app: typer.Typer) -> None:
 def submit(
     session: Session,
     dataset: Annotated[str, typer.Argument(metavar="DATASET", help="Name of the dataset.")],
-    file: Annotated[str, typer.Argument(metavar="[FILE|-]", help="File of records; - is standard input.")] = "-",
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[FILE…|-]", help="Files of records, a job each; .gz and .zst too. - is standard input."
+        ),
+    ] = None,
     format: Annotated[
         Format | None, typer.Option("--format", "-f", help="Default: by the file's suffix; ndjson for standard input.")
     ] = None,
@@ -47,38 +53,63 @@ def submit(
         str | None, typer.Option(help="Submitting again with the same key and records gives the same job.")
     ] = None,
 ) -> None:
-    """Submit a batch of records (JSON, NDJSON, CSV, Parquet, Arrow stream) and print its job."""
+    """Submit batches of records (JSON, NDJSON, CSV, Parquet, Arrow stream) and print their jobs."""
     labels = dict(_label(pair) for pair in label or [])
-    name = format or ("ndjson" if file == "-" else format_of(file, None))
-    with ExitStack() as stack:
-        records: IO[bytes]
-        if file == "-":
-            if sys.stdin.isatty():
-                session.output.note("reading records from standard input; Ctrl-D ends them")
-            records = sys.stdin.buffer
-        else:
-            records = stack.enter_context(Path(file).open("rb"))
-        if dry_run and (quarantine or retry_of):
-            raise UsageError("--dry-run stores nothing, so it takes neither --quarantine nor --retry-of")
+    given = files or ["-"]
+    formats = [format or ("ndjson" if file == "-" else format_of(file, None)) for file in given]
+    several = len(given) > 1
+    if several and ("-" in given or retry_of or idempotency_key):
+        raise UsageError("several files take neither standard input, --retry-of nor --idempotency-key: one job each")
+    if dry_run and (quarantine or retry_of):
+        raise UsageError("--dry-run stores nothing, so it takes neither --quarantine nor --retry-of")
+    for file in given:
+        if file != "-" and (not Path(file).exists() or Path(file).is_dir()):
+            raise UsageError(f"{file} is not a file that is there; nothing was submitted")
+    seconds = wait_of(wait, timeout)
+    jobs = []
+    for file, name in zip(given, formats, strict=True):
+        if several:
+            session.output.note(file)
+        records: str | IO[bytes] = sys.stdin.buffer if file == "-" else file
+        if file == "-" and sys.stdin.isatty():
+            session.output.note("reading records from standard input; Ctrl-D ends them")
         if dry_run:
             session.output.thing(session.client.validate(dataset, records, format=name))
-            return
-        on_progress = stack.enter_context(session.output.progress("submit"))
-        job = session.client.submit(
-            dataset,
-            records,
-            format=name,
-            on_conflict=on_conflict,
-            on_error="quarantine" if quarantine else None,
-            retry_of=retry_of,
-            priority=priority,
-            labels=labels,
-            run_at=run_at,
-            wait=wait_of(wait, timeout),
-            on_progress=on_progress,
-            idempotency_key=idempotency_key,
-        )
-    report(session, job)
+            continue
+        with session.output.progress("submit") as on_progress:
+            job = session.client.submit(
+                dataset,
+                records,
+                format=name,
+                on_conflict=on_conflict,
+                on_error="quarantine" if quarantine else None,
+                retry_of=retry_of,
+                priority=priority,
+                labels=labels,
+                run_at=run_at,
+                wait=False if several else seconds,
+                on_progress=on_progress,
+                idempotency_key=idempotency_key,
+            )
+        jobs.append(job)
+        report(session, job)
+    if several and seconds:
+        _wait_for_all(session, jobs, None if seconds is True else seconds)
+
+
+def _wait_for_all(session: Session, jobs: list[dict[str, Any]], timeout: float | None) -> None:
+    """Wait until all jobs are done, print each, and then raise what the first one raised that did not succeed."""
+    failure: UnfinishedJob | None = None
+    began = time.monotonic()
+    for job in jobs:
+        left = None if timeout is None else max(0.0, timeout - (time.monotonic() - began))
+        try:
+            report(session, session.client.wait(job["id"], left))
+        except UnfinishedJob as error:
+            report(session, error.job)
+            failure = failure or error
+    if failure is not None:
+        raise failure
 
 
 def _label(pair: str) -> tuple[str, str]:

@@ -29,6 +29,8 @@ SUFFIXES = {
     ".parquet": "parquet",
     ".arrows": "arrow",
 }
+# What stands behind the suffix of a compressed file: the server inflates it.
+ENCODINGS = {".gz": "gzip", ".zst": "zstd"}
 
 Records = Iterable[Mapping[str, Any]] | str | os.PathLike[str] | IO[bytes]
 
@@ -37,13 +39,14 @@ _IN_MEMORY = 8 * 1024 * 1024
 
 
 class Body:
-    """The bytes of a seekable file from where it stands to its end, and their content type."""
+    """The bytes of a seekable file from where it stands to its end, their content type, and how they are compressed."""
 
-    def __init__(self, file: IO[bytes], content_type: str) -> None:
+    def __init__(self, file: IO[bytes], content_type: str, encoding: str | None = None) -> None:
         self._file = file
         self._start = file.tell()
         self.length = file.seek(0, io.SEEK_END) - self._start
         self.content_type = content_type
+        self.encoding = encoding
 
     def pieces(self) -> Iterator[bytes]:
         """Yield the whole body, from its start at every call."""
@@ -62,14 +65,14 @@ def records_body(records: Records, format: str | None) -> Iterator[Body]:
     """Open records as a body, and close what was opened when done.
 
     records: an iterable of mappings (sent as NDJSON), the path of a file, or a binary file object.
-    format: "json", "ndjson", "csv", "parquet" or "arrow" (an IPC stream); for a path None means by its suffix. An
-    iterable takes none.
+    format: "json", "ndjson", "csv", "parquet" or "arrow" (an IPC stream); for a path None means by its suffix, behind
+    which .gz or .zst may stand. An iterable takes none.
     Raises ValueError for an unknown format or suffix, and for a record that JSON cannot hold.
     """
     if isinstance(records, (str, os.PathLike)):
         content_type = CONTENT_TYPES[format_of(records, format)]
         with Path(records).open("rb") as file, _replayable(file) as seekable:
-            yield Body(seekable, content_type)
+            yield Body(seekable, content_type, ENCODINGS.get(Path(records).suffix.lower()))
     elif hasattr(records, "read"):
         if format is None:
             raise ValueError(f"a file object needs a format: one of {', '.join(CONTENT_TYPES)}")
@@ -96,7 +99,12 @@ def format_of(path: str | os.PathLike[str], format: str | None, suffixes: Mappin
         if format not in suffixes.values():
             raise ValueError(f"unknown format {format!r}; choose one of: {formats}")
         return format
-    suffix = Path(path).suffix.lower()
+    file = Path(path)
+    suffix = (
+        file.with_suffix("") if file.suffix.lower() in ENCODINGS and suffixes is SUFFIXES else file
+    ).suffix.lower()
+    if suffix in (".tsv", ".tab"):
+        raise ValueError(f"{os.fspath(path)!r} has tabs between its cells, and CSV needs commas: convert it first")
     if suffix not in suffixes:
         raise ValueError(
             f"cannot tell the format of {os.fspath(path)!r} by its suffix {suffix!r} "

@@ -127,6 +127,8 @@ class Transport:
         if body is not None:
             headers["Content-Type"] = body.content_type
             headers["Content-Length"] = str(body.length)
+            if body.encoding is not None:
+                headers["Content-Encoding"] = body.encoding
             # The answer comes when everything is checked and stored, which takes its time for a large upload.
             hold += body.length / _BYTES_PER_SECOND
         return self._http.request(

@@ -47,11 +47,11 @@ def csv_cells(raw: bytes, columns: Sequence[str] | None, fields: Mapping[str, Fi
         if cells is None:
             return [None] * len(fields), readable(raw)
         found = dict(zip(columns, cells, strict=True))
-        return [found.get(name) for name in fields], found.get(RAW_COLUMN)
+        return _whole([found.get(name) for name in fields], found.get(RAW_COLUMN), raw)
     try:
         values = _parse(raw)
         rest = None if values.keys() <= fields.keys() else readable(raw)
-        return [_cell(field, values.get(name)) for name, field in fields.items()], rest
+        return _whole([_cell(field, values.get(name)) for name, field in fields.items()], rest, raw)
     except (ValueError, RecursionError):
         return [None] * len(fields), readable(raw)
 
@@ -62,8 +62,15 @@ def csv_line(cells: Sequence[str | None]) -> bytes:
 
 
 def readable(raw: bytes) -> str:
-    """Return ``raw`` as text; bytes that are no UTF-8 are written as escapes."""
-    return raw.decode("utf-8", "backslashreplace")
+    """Return ``raw`` as text; NUL, and bytes that are no UTF-8, are written as escapes."""
+    return raw.decode("utf-8", "backslashreplace").replace("\0", "\\x00")
+
+
+def _whole(cells: Cells, rest: str | None, raw: bytes) -> tuple[Cells, str | None]:
+    """Return the cells and the rest; all as rest where a cell holds NUL, which spreadsheets and editors cut or lose."""
+    if any("\0" in cell for cell in (*cells, rest) if cell):
+        return [None] * len(cells), readable(raw)
+    return cells, rest
 
 
 def _split(raw: bytes, columns: Sequence[str]) -> Cells | None:

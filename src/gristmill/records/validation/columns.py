@@ -7,6 +7,7 @@ same records and give equal values; a property test compares them.
 """
 
 import json
+import re
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +21,8 @@ from gristmill.kit.json_pointer import escape_pointer
 from gristmill.records.columns import Row
 from gristmill.records.validation.rows import RecordValidator, shorten_name
 
+_PANDAS_INDEX = re.compile(r"__index_level_[0-9]+__")
+
 
 def check_schema(validator: RecordValidator, schema: pa.Schema) -> list[Violation]:
     """Return one place for each column that no record could fit by, and for each that is missing."""
@@ -30,6 +33,8 @@ def check_schema(validator: RecordValidator, schema: pa.Schema) -> list[Violatio
         if field is None:
             known = ", ".join(validator.fields)
             reason = f"The column {shorten(name)} ({shorten_name(str(kind))}) is not a field; the fields are: {known}"
+            if _PANDAS_INDEX.fullmatch(name):
+                reason += "; it is the index of a pandas frame, which to_parquet(…, index=False) leaves out"
             code, reason = validator.unknown_member(name, reason)
             violations.append(Violation(pointer, code, reason, field=shorten_name(name)))
         elif name in schema.names[:index]:
