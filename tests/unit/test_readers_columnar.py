@@ -314,7 +314,7 @@ class TestMistakes:
 def test_the_index_of_a_pandas_frame_is_named_as_what_it_is() -> None:
     """A filtered frame keeps its index, and writes it beside its columns."""
     contract = parse_contract({"name": "t", "fields": [{"name": "x", "type": "integer"}]})
-    frame = pd.DataFrame({"x": [1, -1, 2]})
+    frame = pd.DataFrame({"x": [1, -1, 2, 3]})
     out = io.BytesIO()
     frame[frame.x > 0].to_parquet(out)
     with pytest.raises(Invalid) as caught:
