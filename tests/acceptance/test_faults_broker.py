@@ -194,3 +194,27 @@ def _mute_server(port: int) -> Iterator[list[socket.socket]]:
                 # Reset instead of a farewell: the port must be free at once for the real broker.
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 client.close()
+
+
+@pytest.mark.usefixtures("rabbitmq_only")
+class TestChannelErrors:
+    def test_a_worker_whose_channel_is_closed_each_time_waits_between_two_attempts(self, stack: FaultStack) -> None:
+        """Here by a queue of another type, as after a change by hand: RabbitMQ answers 406 and closes the channel."""
+        stack.system.kill("worker")
+        connection = make_celery(Settings(broker_url=stack.system.broker_url), confirm=True).connection()
+        with connection as broker, broker.channel() as channel:
+            channel.queue_delete("gristmill.default")
+            channel.queue_declare("gristmill.default", durable=True, auto_delete=False)
+        stack.system.spawn("worker2")
+
+        def lost() -> int:
+            return stack.system.log("worker2").count("Connection to broker lost")
+
+        eventually(lambda: lost() >= 2, "the worker has tried twice", 60)
+        began, before = time.monotonic(), lost()
+        eventually(lambda: lost() >= before + 4, "and goes on", 60)
+        # A busy machine makes it slower, never faster.
+        assert time.monotonic() - began > 1.0
+        with connection.clone() as broker, broker.channel() as channel:
+            channel.queue_delete("gristmill.default")
+        stack.system.finished(stack.submit("test.echo"))

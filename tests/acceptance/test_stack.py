@@ -270,6 +270,49 @@ class TestMoved:
         finally:
             moved.down()
 
+    def test_a_folder_that_is_moved_under_its_processes_stops_in_order(self, folder: Path) -> None:
+        stack = make(folder / "here", "valkey")
+        stack.up()
+        running = [*alive_of(stack), psutil.Process(supervisor_of(stack))]
+        (folder / "elsewhere").mkdir()
+        moved = make(stack.folder.path.rename(folder / "elsewhere" / "there"), "valkey")
+        assert any("before this folder was moved" in note for note in moved.status().notes)
+        moved.down()
+        assert not any(is_alive(process) for process in running)
+        log = moved.folder.log("postgres").read_text()
+        assert "PANIC" not in log
+        assert "database system is shut down" in log
+        assert not os.path.lexists(stack.folder.path)
+        try:
+            assert moved.up().ok
+        finally:
+            moved.down()
+
+    def test_up_in_the_new_place_stops_what_runs_and_starts_it_there(self, folder: Path) -> None:
+        stack = make(folder / "here", "valkey")
+        stack.up()
+        moved = make(stack.folder.path.rename(folder / "there"), "valkey")
+        try:
+            assert moved.up().ok
+            assert moved.folder.remembered().place == str(moved.folder.path)  # type: ignore[union-attr]
+            assert "PANIC" not in moved.folder.log("postgres").read_text()
+        finally:
+            moved.down()
+
+    def test_a_copy_does_not_stop_the_stack_that_it_is_a_copy_of(self, folder: Path) -> None:
+        stack = make(folder / "here", "valkey")
+        stack.up()
+        try:
+            (folder / "copy" / "run").mkdir(parents=True)
+            shutil.copy(stack.folder.memory_file, folder / "copy" / "stack.json")
+            copy = make(folder / "copy", "valkey")
+            for command in (copy.down, copy.up):
+                with pytest.raises(StackFailed, match="is a copy of"):
+                    command()
+            assert stack.status().ok
+        finally:
+            stack.down()
+
 
 class TestStopping:
     """While the supervisor stops everything it answers nothing else; a service that is frozen holds it up."""

@@ -12,6 +12,7 @@ from gristmill.stack import processes
 from gristmill.stack.asking import ask_all
 from gristmill.stack.errors import StackFailed, StillStarting, WaitedTooLong
 from gristmill.stack.layout import DataFolder, Memory
+from gristmill.stack.place import at_its_place, left_place
 from gristmill.stack.plan import make_plan
 from gristmill.stack.postgres import PostgresServer
 from gristmill.stack.program import Program
@@ -58,6 +59,9 @@ class Stack:
         with self.folder.locked():
             memory = self.folder.remembered()
             supervisor = self._supervisor(memory) if memory else None
+            if memory and supervisor and left_place(self.folder, memory):
+                self._say(f"stopping what was started in {memory.place}, before this folder was moved")
+                self._stop(supervisor, memory)
             if memory and supervisor and supervisor.stopping():
                 self._say("waiting until what ran before has stopped")
                 supervisor.await_end(self._stop_seconds(memory))
@@ -147,6 +151,12 @@ class Stack:
         late += [name for name in services if name not in answered]
         notes = [f"{name}: no answer within {seconds:g} s" for name in late]
         notes += ["The stack is being stopped."] if stopping else []
+        moved = left_place(self.folder, memory)
+        notes += (
+            [f"What runs was started in {moved}, before this folder was moved: gristmill up starts it here."]
+            if moved
+            else []
+        )
         found = [self._describe(one, states, answered.get(name, False)) for name, one in services.items()]
         return StackStatus(str(self.folder.path), found, [*self._notes, *notes])
 
@@ -257,10 +267,11 @@ class Stack:
         return sum(longest.values()) + 10
 
     def _stop(self, supervisor: Supervisor, memory: Memory) -> None:
-        with contextlib.suppress(StackFailed):
-            supervisor.shutdown(self._stop_seconds(memory))
-        self._end_leftovers(memory)
-        supervisor.socket.unlink(missing_ok=True)
+        with at_its_place(self.folder, memory):
+            with contextlib.suppress(StackFailed):
+                supervisor.shutdown(self._stop_seconds(memory))
+            self._end_leftovers(memory)
+            supervisor.socket.unlink(missing_ok=True)
 
     def _end_leftovers(self, memory: Memory) -> None:
         """End processes of this stack that no supervisor looks after any more, the servers last."""

@@ -21,7 +21,10 @@ _LONGEST_SOCKET = 95
 
 @dataclass
 class Memory:
-    """What ``stack.json`` keeps. ``asked``: the configured port numbers for which ``ports`` were chosen."""
+    """What ``stack.json`` keeps.
+
+    asked: the configured port numbers for which ``ports`` were chosen. place: the folder at the last start.
+    """
 
     id: str = field(default_factory=lambda: secrets.token_hex(16))
     broker: BrokerKind = "rabbitmq"
@@ -29,6 +32,7 @@ class Memory:
     asked: dict[str, int] = field(default_factory=dict)
     api_host: str = "127.0.0.1"
     socket: str = ""
+    place: str = ""
 
 
 class DataFolder:
@@ -68,6 +72,7 @@ class DataFolder:
         """Keep ``memory``; a reader sees the old or the new content, never a part."""
         if not memory.socket or not Path(memory.socket).parent.is_dir():
             memory.socket = self._socket()
+        memory.place = str(self.path)
         temporary = self.memory_file.with_suffix(".new")
         temporary.write_text(json.dumps(asdict(memory), indent=1) + "\n", encoding="utf-8")
         temporary.replace(self.memory_file)

@@ -28,8 +28,8 @@ def is_alive(process: psutil.Process) -> bool:
         return False
 
 
-def marked(mark: str, but_not: str) -> list[psutil.Process]:
-    """Return the living processes whose environment carries the mark of a stack, except programs named ``but_not``.
+def marked(mark: str, but_not: str = "") -> list[psutil.Process]:
+    """Return the living processes whose environment carries the mark of a stack, but for programs named ``but_not``.
 
     The mark is random, so no other process can be meant, whatever pids were reused.
     """

@@ -1,6 +1,7 @@
 """Celery's consumer, with a steady eye on a broker that is away."""
 
 import functools
+import time
 from typing import Any, ClassVar
 
 from celery.worker.consumer import Consumer
@@ -24,6 +25,7 @@ class SteadyConsumer(Consumer):  # type: ignore[misc]
         default_steps: ClassVar = [step for step in Consumer.Blueprint.default_steps if "delayed_delivery" not in step]
 
     _flush_is_due = False
+    _failed_at = 0.0
 
     def ensure_connected(self, conn: Any) -> Any:
         """Return ``conn`` once it is connected."""
@@ -31,6 +33,15 @@ class SteadyConsumer(Consumer):  # type: ignore[misc]
             conn.ensure_connection, interval_start=PAUSE, interval_step=0, interval_max=PAUSE
         )
         return super().ensure_connected(conn)
+
+    def on_connection_error_after_connected(self, exc: BaseException) -> None:
+        """Wait a moment if the connection before this one was lost as soon: Celery pauses only while it connects.
+
+        A broker that accepts connections and closes each channel would be asked 20 times a second.
+        """
+        super().on_connection_error_after_connected(exc)
+        time.sleep(max(0.0, min(PAUSE, self._failed_at + PAUSE - time.monotonic())))
+        self._failed_at = time.monotonic()
 
     def register_with_event_loop(self, hub: Any) -> None:
         """Look for ended pool processes more often than Celery's every five seconds.
