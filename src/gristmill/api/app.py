@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from functools import cache
 
 import anyio.to_thread
 from fastapi import Depends, FastAPI
@@ -13,6 +14,7 @@ from gristmill import __version__
 from gristmill.access.keys import KeyRing
 from gristmill.api import service_endpoints
 from gristmill.api.middleware import API, ApiMiddleware
+from gristmill.api.openapi.document import complete
 from gristmill.api.problems import install_problem_handlers
 from gristmill.bootstrap.api import ApiServices
 from gristmill.bootstrap.shared import freeze_memory
@@ -45,6 +47,7 @@ def make_app(services: ApiServices) -> ASGIApp:
         summary="Batches in; typed, embedded, searchable rows out.",
         lifespan=lifespan,
         redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
     )
     app.state.jobs = services.jobs
     app.state.notifier = gristmill.notifier
@@ -55,5 +58,7 @@ def make_app(services: ApiServices) -> ASGIApp:
     for router in services.routers():
         app.include_router(router, prefix=API, dependencies=[Depends(known_parameters)])
     add_hot_routes(app, services.calls(), API)
+    describe = app.openapi
+    app.openapi = cache(lambda: complete(describe()))  # type: ignore[method-assign]
     install_problem_handlers(app)
     return ApiMiddleware(app, settings, KeyRing(gristmill.database))

@@ -5,7 +5,6 @@ would do for such a call is declared here: its permission, its query parameters,
 """
 
 import inspect
-import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -112,7 +111,7 @@ class HotRoute(Route):
             "tags": [call.tag],
             "summary": self.name.replace("_", " ").title(),
             "description": inspect.getdoc(call.endpoint) or "",
-            "operationId": re.sub(r"\W", "_", f"{self.name}{self.path_format}") + "_" + call.method.lower(),
+            "operationId": self.name,
             "parameters": parameters,
             "responses": answers,
         }

@@ -1,0 +1,168 @@
+"""Models of datasets and their indexes in the OpenAPI document."""
+
+from typing import Any, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from gristmill.api.openapi.problems import Problem
+from gristmill.datasets.contract import Contract, FieldSpec
+
+
+class NewContract(Contract):
+    """The contract of a new dataset."""
+
+
+class FieldChange(BaseModel):
+    """New limits of a field: those that are named change, null lifts one. name: of a field that is there."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str
+
+
+class ContractChange(BaseModel):
+    """A change of a contract: optional fields that are added, limits that get wider, how long records are kept."""
+
+    add_fields: list[FieldSpec] | None = None
+    alter_fields: list[FieldChange] | None = None
+    keep: str | None = Field(None, description="how long records are kept, such as 30d; null: for ever")
+
+
+class Sizes(BaseModel):
+    """Bytes on disk."""
+
+    table_bytes: int
+    toast_bytes: int
+    index_bytes: int
+    vector_index_bytes: int
+    total_bytes: int
+
+
+class Recall(BaseModel):
+    """Share of the true nearest records that a search finds, measured on stored ones; null before the first measure."""
+
+    value: float | None
+    k: int
+    exact: bool
+    samples: int
+    measured_at: AwareDatetime | None
+
+
+class Build(BaseModel):
+    """An index build that goes on."""
+
+    job: str | None
+    phase: str
+    fraction: float
+    rows: int
+
+
+class IndexState(BaseModel):
+    """How much of a dataset has vector indexes."""
+
+    segments: int
+    sealed_rows: int
+    tail_rows: int
+    hold: bool
+    building: Build | None
+    recall: Recall | None
+
+
+class DatasetLinks(BaseModel):
+    """Paths of the calls about a dataset."""
+
+    self_: str = Field(alias="self")
+    records: str
+    search: str
+    jobs: str
+
+
+class Dataset(BaseModel):
+    """A dataset. index: null without an embedding. retention: null unless records are deleted by age."""
+
+    id: str
+    name: str
+    state: Literal["creating", "ready", "failed", "dropping"] | str
+    version: int
+    change_pending: bool
+    contract: Contract
+    embedder_version: str | None
+    rows: int | None
+    rows_exact: bool
+    sizes: Sizes | None
+    index: IndexState | None
+    retention: dict[str, Any] | None
+    error: Problem | None
+    created_at: AwareDatetime
+    links: DatasetLinks
+
+
+class DatasetPage(BaseModel):
+    """Datasets in the order of their names."""
+
+    datasets: list[Dataset]
+    next_page_token: str | None
+
+
+class Segment(BaseModel):
+    """A range of records with an index of its own."""
+
+    index: str
+    state: str
+    first: int
+    last: int
+    rows: int | None
+    built_rows: int | None
+    dead_share: float | None
+    bytes: int | None
+    parameters: dict[str, Any]
+    built_at: AwareDatetime | None
+    job: str | None
+
+
+class NextStep(BaseModel):
+    """What is built or merged next, and why."""
+
+    step: str
+    first: int
+    rows: int
+    why: str
+
+
+class IndexReport(BaseModel):
+    """The index of a dataset: its segments, what is built, what is due next and why, and what failed lately."""
+
+    dataset: str
+    segments: list[Segment]
+    sealed_rows: int
+    tail_rows: int
+    building: Build | None
+    next: NextStep | None
+    waits_for: str | None
+    hold: bool
+    seal_rows: int
+    memory_mb: int
+    most_rows: int
+    recall: Recall | None
+    failures: list[dict[str, Any]]
+
+
+class IndexChange(BaseModel):
+    """hold: whether no index is built, so that a load has the whole machine."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    hold: bool
+
+
+class Version(BaseModel):
+    """Name and version of the server."""
+
+    name: str
+    version: str
+
+
+class Health(BaseModel):
+    """That it answers."""
+
+    status: str

@@ -1,0 +1,101 @@
+"""Completes the document that the routes give: schemas of bodies and answers, problems, security, servers, tags."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from gristmill.api.openapi import problems
+from gristmill.api.openapi.operations import OPERATIONS, Body, Operation
+from gristmill.core.http.bodies import JSON
+
+_REF = "#/components/schemas/{model}"
+_TAGS = {
+    "datasets": "Datasets and their contracts.",
+    "records": "Records of a dataset: submit, read, change, export.",
+    "search": "Search by meaning and by words, and the vector index.",
+    "jobs": "Jobs: every write is one.",
+    "service": "The process itself. These calls need no key.",
+}
+_METHODS = ("get", "post", "patch", "delete")
+_BEARER = {"type": "http", "scheme": "bearer", "description": "An API key; on loopback none is needed by default."}
+_JOB_LINKS = {
+    name: {"operationId": operation, "parameters": {"job_id": "$response.body#/id"}}
+    for name, operation in (("job", "get_job"), ("cancel", "cancel_job"), ("rejects", "list_rejects"))
+}
+
+
+def complete(document: dict[str, Any]) -> dict[str, Any]:
+    """Complete ``document`` in place and return it. Raises KeyError for a call that OPERATIONS does not know."""
+    models: set[type[BaseModel]] = {problems.Problem, problems.Violation}
+    for path, methods in document["paths"].items():
+        for method in _METHODS:
+            if method in methods:
+                found = methods[method]
+                _describe(found, OPERATIONS[found["operationId"]], models)
+                # On loopback no key is asked for, so none is an alternative.
+                found["security"] = [{"key": []}, {}] if path.startswith("/api/") else []
+    _, schemas = models_json_schema(
+        [(model, "validation") for model in sorted(models, key=lambda one: one.__name__)], ref_template=_REF
+    )
+    document["components"] = {
+        "schemas": dict(sorted(_plain(schemas["$defs"]).items())),
+        "responses": problems.answers(),
+        "securitySchemes": {"key": _BEARER},
+    }
+    document["servers"] = [{"url": "/", "description": "this server"}]
+    document["tags"] = [{"name": name, "description": text} for name, text in _TAGS.items()]
+    document["info"]["license"] = {"name": "Apache 2.0", "identifier": "Apache-2.0"}
+    return document
+
+
+def _describe(found: dict[str, Any], operation: Operation, models: set[type[BaseModel]]) -> None:
+    responses: dict[str, Any] = {}
+    for status, (text, model) in sorted(operation.answers.items()):
+        contents = model if isinstance(model, Mapping) else {JSON: model}
+        content = {kind: _media(one, models) for kind, one in contents.items()}
+        responses[str(status)] = {"description": text, "content": content}
+        if operation.makes_job:
+            responses[str(status)]["links"] = _JOB_LINKS
+        if status == 202:
+            responses[str(status)]["headers"] = {
+                "Location": {"description": "the path of the job", "schema": {"type": "string"}}
+            }
+    responses |= {str(status): problems.reference(status) for status in sorted(operation.problems)}
+    found["responses"] = responses
+    if operation.body is not None:
+        found["requestBody"] = {"required": True, "content": _content(operation.body, models)}
+
+
+def _content(body: Body, models: set[type[BaseModel]]) -> dict[str, Any]:
+    content = {kind: _media(one, models) for kind, one in body.media.items()}
+    first = next(iter(content.values()))
+    first["examples"] = {name: {"value": value} for name, value in body.examples.items()}
+    return content
+
+
+def _media(model: Any, models: set[type[BaseModel]]) -> dict[str, Any]:
+    if isinstance(model, Mapping) and "schema" in model:
+        return dict(model)
+    return {"schema": _schema(model, models)}
+
+
+def _schema(model: Any, models: set[type[BaseModel]]) -> Any:
+    """Return ``model`` as a schema: models in it, at whatever depth, as references."""
+    if isinstance(model, type) and issubclass(model, BaseModel):
+        models.add(model)
+        return {"$ref": _REF.format(model=model.__name__)}
+    if isinstance(model, Mapping):
+        return {name: _schema(item, models) for name, item in model.items()}
+    return [_schema(item, models) for item in model] if isinstance(model, list) else model
+
+
+def _plain(schema: Any) -> Any:
+    """Return ``schema`` without the titles that pydantic makes of names: generators would name types by them."""
+    if isinstance(schema, list):
+        return [_plain(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    kept = {name: item for name, item in schema.items() if not (name == "title" and isinstance(item, str))}
+    return {name: _plain(item) for name, item in kept.items()}

@@ -1,0 +1,105 @@
+"""What each call takes and gives: bodies, answers, and the problems that it can have, by the name of its function."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel
+
+from gristmill.api.openapi import datasets, jobs, records
+from gristmill.core.http.bodies import CSV, JSON
+from gristmill.datasets.schemas import CHANGE_EXAMPLE, EXAMPLE
+from gristmill.records.readers import MEDIA_TYPES
+
+Model = type[BaseModel]
+# Statuses of problems. Every call under /api/v1 may have those of ASKED.
+ASKED = (401, 403, 422, 500, 503)
+PAGED = (*ASKED, 400)
+NAMED = (*ASKED, 404)
+FOUND = (*PAGED, 404)
+WRITTEN = (*FOUND, 409, 415, 429)
+SENT = (*WRITTEN, 413)
+
+_TEXT = {"schema": {"type": "string"}}
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_RECORD = {"sensor": "a", "at": "2026-01-31T12:00:00Z", "value": 1.5}
+_SEARCH = {"text": "storm damage", "k": 5, "where": {"value": {"gt": 0}}}
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A request's body. media: schema or model by media type. examples: by name, of the first media type."""
+
+    media: Mapping[str, Any]
+    examples: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """A call. answers: description and model, or contents by media type, by status. makes_job: answers with a job."""
+
+    answers: Mapping[int, tuple[str, Any]]
+    problems: Sequence[int] = ()
+    body: Body | None = None
+    makes_job: bool = False
+
+
+def _gives(text: str, model: Any) -> dict[int, tuple[str, Any]]:
+    return {200: (text, model)}
+
+
+_JOB = {202: ("The job that was accepted", jobs.Job), 200: ("The finished job, where it was waited for", jobs.Job)}
+_RECORDS = Body(
+    {
+        kind: {"anyOf": [{"type": "array", "items": {"$ref": "#/components/schemas/Record"}}, records.RecordBatch]}
+        if kind == JSON
+        else (_TEXT if kind == CSV or "json" in kind else _BINARY)["schema"]
+        for kind in MEDIA_TYPES
+    },
+    {"array": [_RECORD], "object": {"records": [_RECORD]}},
+)
+_DOWNLOADS = {"application/x-ndjson": _TEXT, CSV: _TEXT, "application/vnd.apache.parquet": _BINARY}
+_LISTED_REJECTS = {JSON: jobs.RejectPage, "application/x-ndjson": _TEXT, CSV: _TEXT}
+
+OPERATIONS: dict[str, Operation] = {
+    "health": Operation(_gives("The process answers", datasets.Health), (500,)),
+    "ready": Operation(_gives("Postgres answers", datasets.Health), (500, 503)),
+    "metrics": Operation(_gives("Metrics in the text format of Prometheus", {"text/plain": _TEXT}), (500, 503)),
+    "version": Operation(_gives("Name and version", datasets.Version), (500,)),
+    "list_jobs": Operation(_gives("A page of jobs", jobs.JobPage), PAGED),
+    "get_job": Operation(_gives("The job, also where it has failed", jobs.Job), NAMED),
+    "cancel_job": Operation({202: ("The job, cancelled or being cancelled", jobs.Job)}, (*FOUND, 409)),
+    "retry_job": Operation(_JOB, (*FOUND, 409, 429), makes_job=True),
+    "list_rejects": Operation(_gives("A page of rejects, or all of them as a file", _LISTED_REJECTS), FOUND),
+    "list_datasets": Operation(_gives("A page of datasets", datasets.DatasetPage), PAGED),
+    "create_dataset": Operation(_JOB, SENT, Body({JSON: datasets.NewContract}, {"readings": EXAMPLE}), True),
+    "get_dataset": Operation(_gives("The dataset", datasets.Dataset), NAMED),
+    "alter_dataset": Operation(_JOB, SENT, Body({JSON: datasets.ContractChange}, {"wider": CHANGE_EXAMPLE}), True),
+    "drop_dataset": Operation(_JOB, (*WRITTEN, 428), makes_job=True),
+    "submit_records": Operation(_JOB, SENT, _RECORDS, True),
+    "validate_records": Operation(_gives("All records fit", records.Validation), SENT, _RECORDS),
+    "get_latest": Operation(_gives("The newest records", records.LatestRecords), NAMED),
+    "list_records": Operation(_gives("A page of records", records.RecordPage), FOUND),
+    "get_record": Operation(_gives("The record", records.Record), (*FOUND, 409)),
+    "change_record": Operation(
+        _JOB,
+        SENT,
+        Body({JSON: records.Record, "application/merge-patch+json": records.Record}, {"one": {"value": 2}}),
+        True,
+    ),
+    "delete_record": Operation(_JOB, WRITTEN, makes_job=True),
+    "delete_records": Operation(
+        _JOB, SENT, Body({JSON: records.DeleteByFilter}, {"negative": {"where": {"value": {"lt": 0}}}}), True
+    ),
+    "export_records": Operation(_gives("All matching records as a file", _DOWNLOADS), (*FOUND, 409, 429)),
+    "search": Operation(
+        _gives("The records that were found", records.SearchAnswer),
+        (*FOUND, 409, 413, 415),
+        Body({JSON: records.Search}, {"by text": _SEARCH, "like a record": {"like": ["a", "2026-01-31T12:00:00Z"]}}),
+    ),
+    "get_index": Operation(_gives("The index", datasets.IndexReport), (*NAMED, 409)),
+    "change_index": Operation(
+        _gives("The index", datasets.IndexReport), SENT, Body({JSON: datasets.IndexChange}, {"hold": {"hold": True}})
+    ),
+    "rebuild_index": Operation(_JOB, WRITTEN, makes_job=True),
+}

@@ -1,0 +1,153 @@
+"""Models of records, filters and searches in the OpenAPI document."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, RootModel
+
+MAX_QUERIES = 100
+_WHERE: Any = {"value": {"between": [0, 10]}, "or": [{"sensor": "a"}, {"sensor": {"prefix": "b-"}}]}
+
+
+class Record(RootModel[dict[str, Any]]):
+    """A record: members by the names of its dataset's fields."""
+
+
+class RecordBatch(BaseModel):
+    """Records within an object."""
+
+    records: list[Record]
+
+
+class Comparison(BaseModel):
+    """What a field is compared with; several conditions must all hold."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"minProperties": 1})
+
+    eq: Any = None
+    ne: Any = None
+    lt: Any = None
+    le: Any = None
+    gt: Any = None
+    ge: Any = None
+    in_: list[Any] | None = Field(None, alias="in")
+    between: list[Any] | None = Field(None, min_length=2, max_length=2)
+    prefix: str | None = None
+    null: bool | None = None
+
+
+class Where(BaseModel):
+    """A filter. Each further member is the name of a field, with a value that it equals or a Comparison.
+
+    All members must hold.
+    """
+
+    model_config = ConfigDict(extra="allow", json_schema_extra={"example": _WHERE})
+    __pydantic_extra__: dict[str, str | float | bool | Comparison | None]
+
+    and_: list["Where"] | None = Field(None, alias="and")
+    or_: list["Where"] | None = Field(None, alias="or")
+    not_: "Where | None" = Field(None, alias="not")
+
+
+class DeleteByFilter(BaseModel):
+    """where: the filter; {} finds every record."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    where: Where
+
+
+class RecordPage(BaseModel):
+    """Records in the order that was asked for."""
+
+    records: list[Record]
+    next_page_token: str | None
+
+
+class LatestRecords(BaseModel):
+    """The newest records, newest first."""
+
+    records: list[Record]
+
+
+class Validation(BaseModel):
+    """That all records fit."""
+
+    valid: Literal[True]
+    dataset: str
+    version: int
+    records: int
+
+
+class Weights(BaseModel):
+    """Weights of the two rankings of a hybrid search."""
+
+    vector: float | None = None
+    text: float | None = None
+
+
+class Query(BaseModel):
+    """What is searched for: exactly one of them. like: the key of a stored record."""
+
+    text: str | None = None
+    vector: list[float] | None = None
+    like: Any = None
+
+
+class Search(Query):
+    """A search: one of ``text``, ``vector``, ``like`` and ``queries``, and options."""
+
+    queries: list[Query] | None = Field(None, min_length=1, max_length=MAX_QUERIES)
+    mode: Literal["vector", "text", "hybrid"] | None = None
+    k: int | None = Field(None, ge=1, le=1000, description="hits; 10 without it")
+    where: Where | None = None
+    max_distance: float | None = None
+    min_score: float | None = None
+    page_size: int | None = Field(None, ge=1)
+    page_token: str | None = None
+    include: list[Literal["embedding"]] | None = None
+    exact: bool | None = Field(None, description="compare every record")
+    ef: int | None = Field(None, ge=1, le=1000, description="more effort, better recall")
+    weights: Weights | None = None
+    explain: bool | None = None
+
+
+class Ranks(BaseModel):
+    """Places of a hit in the two rankings of a hybrid search, from 1; null where it is not in one."""
+
+    vector: int | None
+    text: int | None
+
+
+class Hit(BaseModel):
+    """A record that was found. distance, score, ranks: as the mode has them. key: where the dataset has one."""
+
+    key: Any = None
+    record: Record
+    distance: float | None = None
+    score: float | None = None
+    ranks: Ranks | None = None
+
+
+class Answer(BaseModel):
+    """Hits, best first. complete: whether these are all that could be found; plan: the way that served them."""
+
+    hits: list[Hit]
+    k: int
+    plan: str
+    complete: bool
+    next_page_token: str | None = None
+    explain: dict[str, Any] | None = None
+
+
+class SearchAnswer(BaseModel):
+    """The answer of one search, or ``answers`` in the order of ``queries``."""
+
+    hits: list[Hit] | None = None
+    k: int | None = None
+    plan: str | None = None
+    complete: bool | None = None
+    next_page_token: str | None = None
+    explain: dict[str, Any] | None = None
+    answers: list[Answer] | None = None
+    took_ms: float
