@@ -1,7 +1,7 @@
 # Everything that people run. A bare Debian with python3, python3-venv, make and git is enough: `make demo`.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench soak up down lock rabbitmq
+.PHONY: help setup demo test check lint-openapi bench soak up down lock rabbitmq
 
 # The lock is made for Python 3.11; newer ones work where their wheels exist.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -13,14 +13,14 @@ GRISTMILL_TEST_BROKER ?= auto
 export GRISTMILL_TEST_BROKER
 
 help: ## Show what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 setup: .venv/installed rabbitmq ## Install everything into .venv, as the lock says; quick when nothing changed
 
 demo: setup ## Start everything, load real data, search it, show the curl lines; the services stay up
 	$(BIN)/gristmill demo $(ARGS)
 
-test: setup ## All tests, on real Postgres and a real broker
+test: setup .venv-openapi/installed ## All tests, on real Postgres and a real broker
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 check: .venv/installed ## Style, types and layers: ruff, mypy, import-linter
@@ -28,6 +28,10 @@ check: .venv/installed ## Style, types and layers: ruff, mypy, import-linter
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+lint-openapi: .venv/installed ## A public linter's rules for the OpenAPI document; needs node, and npm's registry
+	$(BIN)/python -m gristmill.api.openapi > .venv/openapi.json
+	npx --yes @redocly/cli@2.77.0 lint .venv/openapi.json
 
 bench: setup ## Measure, and print a table with the machine
 	$(BIN)/python -m benchmarks $(ARGS)
@@ -53,7 +57,9 @@ lock: ## Write the locks anew, after a change of pyproject.toml; UPGRADE=--upgra
 	@# What runs in a container, in the same versions.
 	echo 'setuptools>=77' | \
 	  $(COMPILE) --extra static --constraint requirements.lock --output-file docker/requirements.lock pyproject.toml -
-	@sed -i '/^#/d; /^$$/d' requirements.lock docker/requirements.lock
+	@# What reads the OpenAPI document in the tests.
+	$(COMPILE) $(UPGRADE) --output-file tests/openapi/requirements.lock tests/openapi/requirements.in
+	@sed -i '/^#/d; /^$$/d' requirements.lock docker/requirements.lock tests/openapi/requirements.lock
 
 .venv/installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Gristmill needs Python 3.11 or newer: make PYTHON=/path/to/python3.11"; exit 1; }
@@ -62,6 +68,12 @@ lock: ## Write the locks anew, after a change of pyproject.toml; UPGRADE=--upgra
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes --requirement requirements.lock
 	@# The build backend is in the lock too: nothing is downloaded that has no hash.
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv-openapi/installed: tests/openapi/requirements.lock
+	@[ -x .venv-openapi/bin/python ] || $(PYTHON) -m venv .venv-openapi
+	@echo "Installing what reads the OpenAPI document in the tests"
+	@.venv-openapi/bin/python -m pip install -qq --disable-pip-version-check --require-hashes --requirement tests/openapi/requirements.lock
 	@touch $@
 
 # RabbitMQ is a system package. Gristmill runs a private node of it and never touches the system's own.

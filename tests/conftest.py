@@ -44,6 +44,8 @@ def pytest_configure(config: pytest.Config) -> None:
     workers = getattr(config.option, "numprocesses", None) or 0
     for number in range(max(int(workers), 1)):
         os.environ[f"GRISTMILL_TEST_BROKER_URL_{number}"] = add_vhost(broker, f"test{number}")
+    # For the one system that may share nothing.
+    os.environ["GRISTMILL_TEST_BROKER_URL_OWN"] = add_vhost(broker, "test9")
 
 
 def _needs_servers(config: pytest.Config) -> bool:

@@ -10,6 +10,7 @@ import uvicorn
 
 from gristmill.access.keys import KeyRing, ensure_key
 from gristmill.api.app import make_app
+from gristmill.api.http_protocol import ProblemProtocol
 from gristmill.api.middleware import LOOPBACK
 from gristmill.bootstrap.api import ApiServices
 from gristmill.bootstrap.shared import Gristmill
@@ -45,7 +46,7 @@ def main() -> None:
         server_header=False,
         # Nothing here depends on a client's address, and headers that anybody may send are not believed.
         proxy_headers=False,
-        h11_max_incomplete_event_size=64 * 1024,
+        http=ProblemProtocol,
     )
 
 

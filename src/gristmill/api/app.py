@@ -27,6 +27,12 @@ from gristmill.jobs.completion import JobCompletion
 def make_app(services: ApiServices) -> ASGIApp:
     """Return the ASGI application."""
     gristmill = services.gristmill
+    return ApiMiddleware(make_rest(services), gristmill.settings, KeyRing(gristmill.database))
+
+
+def make_rest(services: ApiServices) -> FastAPI:
+    """Return the application behind the middleware: all routes, and the document of them."""
+    gristmill = services.gristmill
     settings: Settings = gristmill.settings
 
     @contextlib.asynccontextmanager
@@ -61,4 +67,4 @@ def make_app(services: ApiServices) -> ASGIApp:
     describe = app.openapi
     app.openapi = cache(lambda: complete(describe()))  # type: ignore[method-assign]
     install_problem_handlers(app)
-    return ApiMiddleware(app, settings, KeyRing(gristmill.database))
+    return app

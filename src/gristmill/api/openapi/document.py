@@ -7,7 +7,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from gristmill.api.openapi import problems
-from gristmill.api.openapi.operations import OPERATIONS, Body, Operation
+from gristmill.api.openapi.operations import OPERATIONS, PARAMETERS, Body, Operation
 from gristmill.core.http.bodies import JSON
 
 _REF = "#/components/schemas/{model}"
@@ -20,6 +20,7 @@ _TAGS = {
 }
 _METHODS = ("get", "post", "patch", "delete")
 _BEARER = {"type": "http", "scheme": "bearer", "description": "An API key; on loopback none is needed by default."}
+_HEADER = {"type": "apiKey", "in": "header", "name": "X-Api-Key", "description": "The same key, another header."}
 _JOB_LINKS = {
     name: {"operationId": operation, "parameters": {"job_id": "$response.body#/id"}}
     for name, operation in (("job", "get_job"), ("cancel", "cancel_job"), ("rejects", "list_rejects"))
@@ -35,19 +36,32 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
                 found = methods[method]
                 _describe(found, OPERATIONS[found["operationId"]], models)
                 # On loopback no key is asked for, so none is an alternative.
-                found["security"] = [{"key": []}, {}] if path.startswith("/api/") else []
+                found["security"] = [{"key": []}, {"header": []}, {}] if path.startswith("/api/") else []
     _, schemas = models_json_schema(
         [(model, "validation") for model in sorted(models, key=lambda one: one.__name__)], ref_template=_REF
     )
     document["components"] = {
         "schemas": dict(sorted(_plain(schemas["$defs"]).items())),
-        "responses": problems.answers(),
-        "securitySchemes": {"key": _BEARER},
+        "responses": problems.answers({status for one in OPERATIONS.values() for status in one.problems}),
+        "securitySchemes": {"key": _BEARER, "header": _HEADER},
     }
     document["servers"] = [{"url": "/", "description": "this server"}]
     document["tags"] = [{"name": name, "description": text} for name, text in _TAGS.items()]
     document["info"]["license"] = {"name": "Apache 2.0", "identifier": "Apache-2.0"}
     return document
+
+
+def _parameter(found: dict[str, Any]) -> None:
+    """Say what a parameter takes: those that are parsed by hand for the sake of their messages say only text."""
+    schema = found["schema"]
+    named = PARAMETERS.get(found["name"])
+    if named is not None:
+        found["schema"] = named
+        return
+    # Not to send a parameter is its null.
+    kinds = [one for one in schema.pop("anyOf", []) if one != {"type": "null"}]
+    schema.update(*kinds[:1])
+    schema.pop("title", None)
 
 
 def _describe(found: dict[str, Any], operation: Operation, models: set[type[BaseModel]]) -> None:
@@ -64,6 +78,9 @@ def _describe(found: dict[str, Any], operation: Operation, models: set[type[Base
             }
     responses |= {str(status): problems.reference(status) for status in sorted(operation.problems)}
     found["responses"] = responses
+    found["parameters"] = [one for one in found.get("parameters", []) if one["name"] not in operation.refused]
+    for parameter in found["parameters"]:
+        _parameter(parameter)
     if operation.body is not None:
         found["requestBody"] = {"required": True, "content": _content(operation.body, models)}
 

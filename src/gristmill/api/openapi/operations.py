@@ -13,11 +13,12 @@ from gristmill.records.readers import MEDIA_TYPES
 
 Model = type[BaseModel]
 # Statuses of problems. Every call under /api/v1 may have those of ASKED.
-ASKED = (401, 403, 422, 500, 503)
-PAGED = (*ASKED, 400)
+SERVICE = (400, 500)
+ASKED = (400, 401, 403, 422, 500, 503)
 NAMED = (*ASKED, 404)
-FOUND = (*PAGED, 404)
-WRITTEN = (*FOUND, 409, 415, 429)
+# A dataset whose creation failed is there, and says so with 409.
+READ = (*ASKED, 404, 409)
+WRITTEN = (*NAMED, 409, 415, 429)
 SENT = (*WRITTEN, 413)
 
 _TEXT = {"schema": {"type": "string"}}
@@ -36,12 +37,17 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """A call. answers: description and model, or contents by media type, by status. makes_job: answers with a job."""
+    """A call.
+
+    answers: description and model, or contents by media type, by status. makes_job: answers with a job. refused:
+    parameters of writes that this one does not take.
+    """
 
     answers: Mapping[int, tuple[str, Any]]
     problems: Sequence[int] = ()
     body: Body | None = None
     makes_job: bool = False
+    refused: Sequence[str] = ()
 
 
 def _gives(text: str, model: Any) -> dict[int, tuple[str, Any]]:
@@ -61,26 +67,47 @@ _RECORDS = Body(
 _DOWNLOADS = {"application/x-ndjson": _TEXT, CSV: _TEXT, "application/vnd.apache.parquet": _BINARY}
 _LISTED_REJECTS = {JSON: jobs.RejectPage, "application/x-ndjson": _TEXT, CSV: _TEXT}
 
+# What parameters take that are parsed by hand, by their names.
+_TIME = {"type": "string", "format": "date-time"}
+PARAMETERS: dict[str, dict[str, Any]] = {
+    "wait": {"type": "number", "minimum": 0},
+    "priority": {"type": "integer", "minimum": 0, "maximum": 9},
+    "label": {
+        "type": "array",
+        "items": {"type": "string", "pattern": "^[A-Za-z0-9_.-]{1,63}=[ -~]{0,200}$"},
+        "maxItems": 20,
+    },
+    "run_at": _TIME,
+    "created_after": _TIME,
+    "idempotency-key": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+}
+
 OPERATIONS: dict[str, Operation] = {
-    "health": Operation(_gives("The process answers", datasets.Health), (500,)),
-    "ready": Operation(_gives("Postgres answers", datasets.Health), (500, 503)),
-    "metrics": Operation(_gives("Metrics in the text format of Prometheus", {"text/plain": _TEXT}), (500, 503)),
-    "version": Operation(_gives("Name and version", datasets.Version), (500,)),
-    "list_jobs": Operation(_gives("A page of jobs", jobs.JobPage), PAGED),
+    "health": Operation(_gives("The process answers", datasets.Health), SERVICE),
+    "ready": Operation(_gives("Postgres answers", datasets.Health), (*SERVICE, 503)),
+    "metrics": Operation(_gives("Metrics in the text format of Prometheus", {"text/plain": _TEXT}), (*SERVICE, 503)),
+    "version": Operation(_gives("Name and version", datasets.Version), SERVICE),
+    "list_jobs": Operation(_gives("A page of jobs", jobs.JobPage), ASKED),
     "get_job": Operation(_gives("The job, also where it has failed", jobs.Job), NAMED),
-    "cancel_job": Operation({202: ("The job, cancelled or being cancelled", jobs.Job)}, (*FOUND, 409)),
-    "retry_job": Operation(_JOB, (*FOUND, 409, 429), makes_job=True),
-    "list_rejects": Operation(_gives("A page of rejects, or all of them as a file", _LISTED_REJECTS), FOUND),
-    "list_datasets": Operation(_gives("A page of datasets", datasets.DatasetPage), PAGED),
-    "create_dataset": Operation(_JOB, SENT, Body({JSON: datasets.NewContract}, {"readings": EXAMPLE}), True),
+    "cancel_job": Operation(
+        {202: ("The job, which is being cancelled", jobs.Job), 200: ("The cancelled job", jobs.Job)}, (*NAMED, 409)
+    ),
+    "retry_job": Operation(_JOB, (*NAMED, 409, 429), makes_job=True),
+    "list_rejects": Operation(_gives("A page of rejects, or all of them as a file", _LISTED_REJECTS), NAMED),
+    "list_datasets": Operation(_gives("A page of datasets", datasets.DatasetPage), ASKED),
+    "create_dataset": Operation(
+        _JOB, SENT, Body({JSON: datasets.NewContract}, {"readings": EXAMPLE}), True, ("run_at",)
+    ),
     "get_dataset": Operation(_gives("The dataset", datasets.Dataset), NAMED),
-    "alter_dataset": Operation(_JOB, SENT, Body({JSON: datasets.ContractChange}, {"wider": CHANGE_EXAMPLE}), True),
-    "drop_dataset": Operation(_JOB, (*WRITTEN, 428), makes_job=True),
+    "alter_dataset": Operation(
+        _JOB, SENT, Body({JSON: datasets.ContractChange}, {"wider": CHANGE_EXAMPLE}), True, ("run_at",)
+    ),
+    "drop_dataset": Operation(_JOB, (*WRITTEN, 428), makes_job=True, refused=("run_at",)),
     "submit_records": Operation(_JOB, SENT, _RECORDS, True),
     "validate_records": Operation(_gives("All records fit", records.Validation), SENT, _RECORDS),
-    "get_latest": Operation(_gives("The newest records", records.LatestRecords), NAMED),
-    "list_records": Operation(_gives("A page of records", records.RecordPage), FOUND),
-    "get_record": Operation(_gives("The record", records.Record), (*FOUND, 409)),
+    "get_latest": Operation(_gives("The newest records", records.LatestRecords), READ),
+    "list_records": Operation(_gives("A page of records", records.RecordPage), (*NAMED, 409)),
+    "get_record": Operation(_gives("The record", records.Record), (*NAMED, 409)),
     "change_record": Operation(
         _JOB,
         SENT,
@@ -91,13 +118,13 @@ OPERATIONS: dict[str, Operation] = {
     "delete_records": Operation(
         _JOB, SENT, Body({JSON: records.DeleteByFilter}, {"negative": {"where": {"value": {"lt": 0}}}}), True
     ),
-    "export_records": Operation(_gives("All matching records as a file", _DOWNLOADS), (*FOUND, 409, 429)),
+    "export_records": Operation(_gives("All matching records as a file", _DOWNLOADS), (*NAMED, 409, 429)),
     "search": Operation(
         _gives("The records that were found", records.SearchAnswer),
-        (*FOUND, 409, 413, 415),
+        (*NAMED, 409, 413, 415),
         Body({JSON: records.Search}, {"by text": _SEARCH, "like a record": {"like": ["a", "2026-01-31T12:00:00Z"]}}),
     ),
-    "get_index": Operation(_gives("The index", datasets.IndexReport), (*NAMED, 409)),
+    "get_index": Operation(_gives("The index", datasets.IndexReport), READ),
     "change_index": Operation(
         _gives("The index", datasets.IndexReport), SENT, Body({JSON: datasets.IndexChange}, {"hold": {"hold": True}})
     ),

@@ -1,5 +1,6 @@
 """Problems (RFC 9457) in the OpenAPI document: one answer for each status, with the codes that it may have."""
 
+from collections.abc import Set
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -70,10 +71,10 @@ def codes() -> dict[int, list[str]]:
     return {status: sorted(names) for status, names in sorted(found.items())}
 
 
-def answers() -> dict[str, Any]:
+def answers(statuses: Set[int]) -> dict[str, Any]:
     """Return the components ``responses``: one problem for each status."""
     known = codes()
-    return {component(status): _answer(status, known.get(status, [])) for status in _TITLES}
+    return {component(status): _answer(status, known.get(status, [])) for status in sorted(statuses)}
 
 
 def component(status: int) -> str:
