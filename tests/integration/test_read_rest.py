@@ -28,6 +28,7 @@ BOOKS = {
     "time_field": "printed",
     "embedding": {"from": ["title"], "embedder": "hashing"},
 }
+READS = ["records", "export"]
 TITLES = ["The red bicycle", "Apples and pears", "Red apples", "Night sky / day sky", "100 % wool"]
 
 
@@ -114,6 +115,21 @@ class TestReads:
         for bad in ({"page_size": 0}, {"page_size": 1001}, {"order": "colour"}, {"start": "soon"}, {"include": "all"}):
             assert rest.get("datasets/books/records", 422, **bad)["errors"]
         assert rest.get("datasets/books/records", 400, page_token="x")["errors"][0]["field"] == "page_token"
+
+    @pytest.mark.parametrize("depth", [20, 150, 5000])
+    def test_a_filter_that_nests_too_deeply_is_called_so_wherever_it_stands(self, rest: Rest, depth: int) -> None:
+        deep = '{"not":' * depth + '{"shelf":"a"}' + "}" * depth
+        json_type = {"content-type": "application/json"}
+        answers = [
+            rest.http.post("datasets/books/records/delete", content=f'{{"where":{deep}}}', headers=json_type),
+            rest.http.post("datasets/books/search", content=f'{{"text":"a","where":{deep}}}', headers=json_type),
+        ]
+        if depth < 1000:  # A longer URL is none that HTTP servers take.
+            answers += [rest.http.get(f"datasets/books/{call}", params={"where": deep}) for call in READS]
+        for answer in answers:
+            problem = answer.json()
+            assert (answer.status_code, problem["errors"][0]["code"]) == (422, "too_deep"), problem
+            assert "nested" in problem["errors"][0]["reason"]
 
     def test_vectors_come_on_request_only(self, rest: Rest) -> None:
         rest.work()
