@@ -2,10 +2,11 @@
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Query
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi.responses import JSONResponse, Response
 
 from gristmill.core.http.bodies import parse_json
+from gristmill.core.http.conditions import not_modified
 from gristmill.core.http.convertors import KEY
 from gristmill.core.http.endpoints import needs
 from gristmill.datasets.describe import shorten
@@ -44,9 +45,17 @@ def build_router(service: RecordReads) -> APIRouter:
         return JSONResponse(service.page(dataset, query))
 
     @router.get(f"/records/{KEY}")
-    def get_record(dataset: str, key: str, include: Include = None) -> JSONResponse:
+    def get_record(
+        http: Request,
+        dataset: str,
+        key: str,
+        include: Include = None,
+        if_none_match: Annotated[str | None, Header(description="ETags: 304 where one is the record's")] = None,
+    ) -> Response:
         """Return the record with this key; a composite key is a percent-encoded JSON array."""
-        return JSONResponse(service.get(dataset, key, bool(include)))
+        record, tag = service.get(dataset, key, bool(include))
+        same = not_modified(http, tag)
+        return Response(status_code=304, headers=same) if same else JSONResponse(record, headers={"ETag": str(tag)})
 
     return router
 
