@@ -17,6 +17,7 @@ from gristmill.api.problems import encode_problem
 from gristmill.core.config import Settings
 from gristmill.core.errors import Forbidden, GristmillError, TooLarge, Unauthenticated
 from gristmill.core.http.endpoints import LOCAL, Principal
+from gristmill.core.http.head import as_get, without_body
 from gristmill.core.logs import get_logger
 from gristmill.kit.ids import uuid7
 
@@ -64,6 +65,8 @@ class ApiMiddleware:
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
             await send(message)
 
+        head = scope["method"] == "HEAD"
+        inner = as_get(scope) if head else scope
         trace = headers.get(b"traceparent", b"")
         traced = {"traceparent": trace.decode()} if _REQUEST_ID.fullmatch(trace) else {}
         with structlog.contextvars.bound_contextvars(request_id=request_id, **traced):
@@ -71,11 +74,11 @@ class ApiMiddleware:
                 self._check_length(headers)
                 state["principal"] = await self._principal(scope, headers)
             except GristmillError as error:
-                await _refuse(error, scope, request_id, send_with_id)
+                await _refuse(error, scope, request_id, without_body(send_with_id) if head else send_with_id)
             else:
-                await self._app(scope, receive, send_with_id)
+                await self._app(inner, receive, without_body(send_with_id) if head else send_with_id)
             seconds = time.perf_counter() - started
-            route = _route(scope)
+            route = _route(inner)
             REQUEST_SECONDS.labels(scope["method"] if route != "other" else "any", route, str(status)).observe(seconds)
             log.info(
                 "request.ended",

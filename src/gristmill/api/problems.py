@@ -24,6 +24,7 @@ from gristmill.core.errors import (
     UnsupportedMedia,
     Violation,
 )
+from gristmill.core.http.head import is_head
 from gristmill.core.logs import get_logger
 from gristmill.kit.json_pointer import pointer_to
 
@@ -74,8 +75,9 @@ def _translate(request: Request, error: Exception) -> GristmillError:
             return NotFound(f"There is nothing at {request.url.path[:200]}; the calls are listed at /docs")
         if error.status_code == 405:
             allowed = _allowed_methods(request)
+            method = "HEAD" if is_head(request) else request.method
             found = MethodNotAllowed(
-                f"{request.method} is not possible at {request.url.path[:200]}; possible: {allowed}", allow=allowed
+                f"{method} is not possible at {request.url.path[:200]}; possible: {allowed}", allow=allowed
             )
             found.headers = lambda: {"Allow": allowed}  # type: ignore[method-assign]
             return found
@@ -86,10 +88,10 @@ def _translate(request: Request, error: Exception) -> GristmillError:
 def _allowed_methods(request: Request) -> str:
     """Return every method that the path has; Starlette names only those of the first route that fits."""
     found: set[str] = set()
-    for method in ("GET", "HEAD", "POST", "PATCH", "PUT", "DELETE"):
+    for method in ("GET", "POST", "PATCH", "PUT", "DELETE"):
         scope = {**request.scope, "method": method}
         if any(route.matches(scope)[0] == Match.FULL for route in request.app.routes):
-            found.add(method)
+            found |= {"GET", "HEAD"} if method == "GET" else {method}
     return ", ".join(sorted(found))
 
 

@@ -82,7 +82,7 @@ class HotRoute(Route):
         super().__init__(prefix + call.path, call.endpoint, methods=[call.method], name=_name(call))
         # What is raised is answered where the application does it for all routes.
         self.app = answer
-        # A GET is not answered to HEAD, as in the rest of the interface.
+        # A HEAD comes as a GET.
         self.methods = {call.method}
         self.call = call
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
+from gristmill.core.http.head import is_head
 from gristmill.core.http.parameters import bad_query
 
 # A preference: its name, perhaps its value as a token or quoted, perhaps parameters that nobody defines for this one.
@@ -49,7 +50,7 @@ def wait_of(http: Request) -> Wait:
         found = _NONE if preferred is None else Wait(min(float(preferred), longest), preferred=True)
     else:
         return _NONE
-    return _NONE if http.scope["method"] == "HEAD" else found
+    return _NONE if is_head(http) else found
 
 
 def preferred_wait(header: str) -> int | None:

@@ -2,11 +2,12 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response, StreamingResponse
 
 from gristmill.core.errors import Invalid, Violation
 from gristmill.core.http.endpoints import needs
+from gristmill.core.http.head import is_head
 from gristmill.jobs.endpoints import job_id_of
 from gristmill.records.rejects.service import Format, RejectService
 
@@ -20,6 +21,7 @@ def build_router(service: RejectService) -> APIRouter:
 
     @router.get("/rejects")
     def list_rejects(
+        http: Request,
         job_id: str,
         page_size: Annotated[int | None, Query(ge=1, le=1000, description=f"{_DEFAULT_PAGE} without it")] = None,
         page_token: Annotated[str | None, Query(max_length=2000)] = None,
@@ -35,6 +37,7 @@ def build_router(service: RejectService) -> APIRouter:
                 raise Invalid(reason, [Violation(f"/query/{name}", "not_applicable", reason, field=name)])
         download = service.download(job, format)
         headers = {"Content-Disposition": f'attachment; filename="{download.name}"'}
-        return StreamingResponse(download.pieces, media_type=_TYPES[format], headers=headers)
+        pieces = iter(()) if is_head(http) else download.pieces
+        return StreamingResponse(pieces, media_type=_TYPES[format], headers=headers)
 
     return router
