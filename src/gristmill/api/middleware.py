@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 import structlog
+from starlette.requests import Request
 
 from gristmill.access.keys import KeyRing
 from gristmill.api.metrics import REQUEST_SECONDS
@@ -18,6 +19,7 @@ from gristmill.core.config import Settings
 from gristmill.core.errors import Forbidden, GristmillError, TooLarge, Unauthenticated
 from gristmill.core.http.endpoints import LOCAL, Principal
 from gristmill.core.http.head import as_get, without_body
+from gristmill.core.http.links import path_of
 from gristmill.core.logs import get_logger
 from gristmill.kit.ids import uuid7
 
@@ -31,7 +33,7 @@ log = get_logger()
 API = "/api/v1"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 # Open to everybody: probes and metrics carry no data of the users'.
-OPEN_PATHS = frozenset({"/healthz", "/readyz", "/metrics", "/version", "/docs", "/redoc", "/openapi.json"})
+OPEN_PATHS = frozenset({"/", "/healthz", "/readyz", "/metrics", "/version", "/docs", "/redoc", "/openapi.json"})
 # Methods that change nothing.
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
@@ -155,7 +157,7 @@ def _check_site(headers: dict[bytes, bytes]) -> None:
 
 
 async def _refuse(error: GristmillError, scope: Scope, request_id: str, send: Send) -> None:
-    status, body, headers = encode_problem(error, scope["path"], request_id)
+    status, body, headers = encode_problem(error, path_of(Request(scope)), request_id)
     headers["content-length"] = str(len(body))
     # The body was not read: the connection cannot be used again.
     headers["connection"] = "close"

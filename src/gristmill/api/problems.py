@@ -25,6 +25,7 @@ from gristmill.core.errors import (
     Violation,
 )
 from gristmill.core.http.head import is_head
+from gristmill.core.http.links import path_of
 from gristmill.core.logs import get_logger
 from gristmill.kit.json_pointer import pointer_to
 
@@ -44,7 +45,7 @@ _BY_STATUS: dict[int, type[GristmillError]] = {
 
 
 def encode_problem(error: GristmillError, instance: str, request_id: str) -> tuple[int, bytes, dict[str, str]]:
-    """Return status, body and headers of the answer."""
+    """Return status, body and headers of the answer. instance: the path of the request, percent-encoded."""
     body = {**error.problem(), "instance": instance, "request_id": request_id}
     text = json.dumps(body, ensure_ascii=False, default=str)
     return error.status, text.encode("utf-8", "replace"), {**error.headers(), "content-type": MEDIA_TYPE}
@@ -56,7 +57,7 @@ def install_problem_handlers(app: FastAPI) -> None:
     async def answer(request: Request, error: Exception) -> Response:
         found = _translate(request, error)
         request_id = request.scope.get("state", {}).get("request_id", "")
-        status, body, headers = encode_problem(found, request.url.path, request_id)
+        status, body, headers = encode_problem(found, path_of(request), request_id)
         if status >= 500 and not isinstance(found, Unavailable):
             log.error("request.defect", path=request.url.path, exc_info=error)
         return Response(body, status, headers)

@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 
 from gristmill.core.http.bodies import parse_json, read_json
 from gristmill.core.http.endpoints import needs
+from gristmill.core.http.links import next_page
 from gristmill.datasets.errors import Unconfirmed
 from gristmill.datasets.schemas import CHANGE_EXAMPLE, EXAMPLE
 from gristmill.datasets.service import DatasetService
@@ -29,11 +30,13 @@ def build_router(service: DatasetService) -> APIRouter:
 
     @router.get("", dependencies=[Depends(needs("read"))])
     def list_datasets(
+        http: HttpRequest,
         page_size: Annotated[int, Query(ge=1, le=200)] = 50,
         page_token: Annotated[str | None, Query(max_length=2000)] = None,
     ) -> JSONResponse:
         """List datasets in the order of their names."""
-        return JSONResponse(service.list(page_size, page_token))
+        page = service.list(page_size, page_token)
+        return JSONResponse(page, headers=next_page(http, page["next_page_token"]))
 
     @router.post("", status_code=202, dependencies=admin, openapi_extra=_body(EXAMPLE))
     async def create_dataset(http: HttpRequest) -> Response:

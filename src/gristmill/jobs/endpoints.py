@@ -19,12 +19,13 @@ from starlette.datastructures import QueryParams
 from gristmill.core.http import routes
 from gristmill.core.http.endpoints import needs, principal_of
 from gristmill.core.http.idempotency import idempotency_key
+from gristmill.core.http.links import next_page
 from gristmill.core.http.parameters import bad_query, read_moment
 from gristmill.core.http.waits import wait_of
 from gristmill.jobs.completion import JobCompletion
 from gristmill.jobs.errors import UnknownJob
 from gristmill.jobs.idempotency import IdempotencyKey
-from gristmill.jobs.schemas import job_body
+from gristmill.jobs.schemas import job_body, look_again
 from gristmill.jobs.service import JobFilter, JobService
 from gristmill.jobs.states import JobState
 from gristmill.jobs.submit import WriteRequest
@@ -110,6 +111,8 @@ async def answer_write(http: HttpRequest, job_id: uuid.UUID, request: WriteReque
 def _job_answer(body: dict[str, Any], status: int, headers: Mapping[str, str]) -> Response:
     """Return a job as the answer to what changed it."""
     headers = {"Location": body["links"]["self"], **headers}
+    if status == 202:
+        headers["Retry-After"] = look_again(body)
     return Response(to_json(body), status, headers, "application/json")
 
 
@@ -141,7 +144,9 @@ def build_calls() -> list[routes.Call[Any]]:
         """Return a job; with ``wait`` hold the answer until it has finished, at most that many seconds."""
         wait = wait_of(http)
         body = await _wait_for(http, job_id_of(http.path_params["job_id"]), wait.seconds)
-        return Response(to_json(body), headers=wait.headers, media_type="application/json")
+        # What is answered without waiting is not what somebody else waited for.
+        headers = {"Vary": "Prefer", **wait.headers}
+        return Response(to_json(body), headers=headers, media_type="application/json")
 
     headers = [routes.Header("prefer", _PREFER)]
     return [routes.Call("GET", "/jobs/{job_id}", "read", get_job, JobQuery, "jobs", {200: "The job"}, headers)]
@@ -153,6 +158,7 @@ def build_router(service: JobService) -> APIRouter:
 
     @router.get("", dependencies=[Depends(needs("read"))])
     def list_jobs(
+        http: HttpRequest,
         state: Annotated[list[JobState] | None, Query()] = None,
         type: Annotated[str | None, Query(max_length=100)] = None,
         dataset: Annotated[str | None, Query(max_length=100)] = None,
@@ -172,7 +178,8 @@ def build_router(service: JobService) -> APIRouter:
             labels=tuple(sorted(_labels(label or []).items())),
             created_after=read_moment("created_after", created_after),
         )
-        return JSONResponse(service.list(filters, page_size, page_token))
+        page = service.list(filters, page_size, page_token)
+        return JSONResponse(page, headers=next_page(http, page["next_page_token"]))
 
     changing = [Depends(needs("write")), Depends(keyed)]
 

@@ -9,6 +9,7 @@ from gristmill.core.http.bodies import parse_json
 from gristmill.core.http.conditions import not_modified
 from gristmill.core.http.convertors import KEY
 from gristmill.core.http.endpoints import needs
+from gristmill.core.http.links import next_page
 from gristmill.datasets.describe import shorten
 from gristmill.records.read.pages import MAX_PAGE, MAX_TOKEN, PageQuery
 from gristmill.records.read.service import RecordReads
@@ -31,6 +32,7 @@ def build_router(service: RecordReads) -> APIRouter:
 
     @router.get("/records")
     def list_records(
+        http: Request,
         dataset: str,
         start: Annotated[str | None, Query(max_length=64, description="time from, inclusive")] = None,
         end: Annotated[str | None, Query(max_length=64, description="time to, inclusive")] = None,
@@ -42,7 +44,8 @@ def build_router(service: RecordReads) -> APIRouter:
     ) -> JSONResponse:
         """List records page by page: by key, or by time in a window, unless ``order`` says otherwise."""
         query = PageQuery(start, end, read_where(where), order, page_size, page_token, bool(include))
-        return JSONResponse(service.page(dataset, query))
+        page = service.page(dataset, query)
+        return JSONResponse(page, headers=next_page(http, page["next_page_token"]))
 
     @router.get(f"/records/{KEY}")
     def get_record(

@@ -8,6 +8,7 @@ from fastapi.responses import Response, StreamingResponse
 from gristmill.core.errors import Invalid, Violation
 from gristmill.core.http.endpoints import needs
 from gristmill.core.http.head import is_head
+from gristmill.core.http.links import next_page
 from gristmill.jobs.endpoints import job_id_of
 from gristmill.records.rejects.service import Format, RejectService
 
@@ -30,7 +31,8 @@ def build_router(service: RejectService) -> APIRouter:
         """List the records of a job that were quarantined, with their errors; or download them all."""
         job = job_id_of(job_id)
         if format is None:
-            return Response(service.list(job, page_size or _DEFAULT_PAGE, page_token), media_type="application/json")
+            page, token = service.list(job, page_size or _DEFAULT_PAGE, page_token)
+            return Response(page, headers=next_page(http, token), media_type="application/json")
         for name, value in (("page_size", page_size), ("page_token", page_token)):
             if value is not None:
                 reason = f"{name} does not go with format={format}: a download has no pages"
