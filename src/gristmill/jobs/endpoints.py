@@ -17,6 +17,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import QueryParams
 
 from gristmill.core.http import routes
+from gristmill.core.http.conditions import not_modified
 from gristmill.core.http.endpoints import needs, principal_of
 from gristmill.core.http.idempotency import idempotency_key
 from gristmill.core.http.links import next_page
@@ -29,6 +30,7 @@ from gristmill.jobs.schemas import job_body, look_again
 from gristmill.jobs.service import JobFilter, JobService
 from gristmill.jobs.states import JobState
 from gristmill.jobs.submit import WriteRequest
+from gristmill.kit.entity_tags import Tag
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _NO_QUERY = QueryParams()
@@ -144,11 +146,17 @@ def build_calls() -> list[routes.Call[Any]]:
         """Return a job; with ``wait`` hold the answer until it has finished, at most that many seconds."""
         wait = wait_of(http)
         body = await _wait_for(http, job_id_of(http.path_params["job_id"]), wait.seconds)
+        text = to_json(body)
+        # Weak, as it names what the body says: the same members in another order would be the same job.
+        tag = Tag(hashlib.blake2b(text, digest_size=12).hexdigest(), weak=True)
         # What is answered without waiting is not what somebody else waited for.
-        headers = {"Vary": "Prefer", **wait.headers}
-        return Response(to_json(body), headers=headers, media_type="application/json")
+        headers = {"Vary": "Prefer", "ETag": str(tag), **wait.headers}
+        same = not_modified(http, tag)
+        if same is not None:
+            return Response(status_code=304, headers={**headers, **same})
+        return Response(text, headers=headers, media_type="application/json")
 
-    headers = [routes.Header("prefer", _PREFER)]
+    headers = [routes.Header("prefer", _PREFER), routes.Header("if-none-match", "ETags: 304 where one is the job's")]
     return [routes.Call("GET", "/jobs/{job_id}", "read", get_job, JobQuery, "jobs", {200: "The job"}, headers)]
 
 
