@@ -142,17 +142,17 @@ class TestUnknown:
     @pytest.mark.parametrize(
         ("method", "path", "allowed"),
         [
-            ("PUT", "/jobs", "GET"),
-            ("POST", "/jobs/01a20057-03b9-7b4b-9c56-c3c3aee7a1ed", "GET"),
-            ("DELETE", "/jobs/01a20057-03b9-7b4b-9c56-c3c3aee7a1ed", "GET"),
+            ("PUT", "/jobs", "GET, HEAD"),
+            ("POST", "/jobs/01a20057-03b9-7b4b-9c56-c3c3aee7a1ed", "GET, HEAD"),
+            ("DELETE", "/jobs/01a20057-03b9-7b4b-9c56-c3c3aee7a1ed", "GET, HEAD"),
             ("GET", "/jobs/01a20057-03b9-7b4b-9c56-c3c3aee7a1ed/cancel", "POST"),
-            ("PUT", "/datasets", "GET, POST"),
-            ("POST", "/datasets/x", "DELETE, GET, PATCH"),
-            ("PUT", "/datasets/x/records", "GET, POST"),
-            ("PUT", "/datasets/x/records/a", "DELETE, GET, PATCH"),
+            ("PUT", "/datasets", "GET, HEAD, POST"),
+            ("POST", "/datasets/x", "DELETE, GET, HEAD, PATCH"),
+            ("PUT", "/datasets/x/records", "GET, HEAD, POST"),
+            ("PUT", "/datasets/x/records/a", "DELETE, GET, HEAD, PATCH"),
             ("GET", "/datasets/x/search", "POST"),
-            ("OPTIONS", "/datasets", "GET, POST"),
-            ("TRACE", "/datasets", "GET, POST"),
+            ("OPTIONS", "/datasets", "GET, HEAD, POST"),
+            ("TRACE", "/datasets", "GET, HEAD, POST"),
         ],
     )
     def test_a_wrong_method_is_405_and_says_which_are_right(

@@ -93,7 +93,9 @@ class TestReading:
         contract = _create(database)
         _write(database, contract, [[0.1, -1 / 3, 65504]])
         with database.autocommit() as connection:
-            record = read_one(connection, contract, (0,), embedding=True)
+            found = read_one(connection, contract, (0,), embedding=True)
+        assert found is not None
+        record, _ = found
         assert record == {"k": 0, "_embedding": [0.099975586, -0.33325195, 65504.0]}
         # Sent again they are the same vector.
         _write(database, contract, [record["_embedding"]], seq=3)

@@ -352,8 +352,8 @@ class TestChange:
         key = (uuid.uuid4(), 7)
         _write(database, contract, [{"u": str(key[0]), "n": 7, "t": "old", "f": 1.5}], 1)
         with database.transaction() as connection:
-            assert repository.has_record(connection, contract, key)
-            assert not repository.has_record(connection, contract, (key[0], 8))
+            assert repository.last_write(connection, contract, key)
+            assert repository.last_write(connection, contract, (key[0], 8)) is None
             assert repository.patch(connection, contract, key, {"t": None, "j": {"a": [1, None]}, "f": -0.0}, 3)
             assert not repository.patch(connection, contract, (key[0], 8), {"t": "x"}, 3)
         assert _rows(database, contract, "n, t, j, f::text, _seq, _ord") == [(7, None, {"a": [1, None]}, "-0", 3, 0)]

@@ -53,6 +53,7 @@ class TestErrors:
             (404, api.NotFound),
             (405, api.Refused),
             (409, api.Conflict),
+            (412, api.RefusedPrecondition),
             (413, api.TooLarge),
             (415, api.InvalidRequest),
             (422, api.InvalidRequest),
@@ -163,3 +164,35 @@ def test_the_key_is_sent_as_a_bearer_token() -> None:
     assert client_of(handler).version() == {"version": "1"}
     assert seen[0].headers["Authorization"] == "Bearer secret"
     assert json.loads(seen[0].content or b"null") is None
+
+
+class TestPreconditions:
+    """Whether the call or its job found the thing changed, the caller catches one exception."""
+
+    def test_a_refusal_gives_the_new_tag(self) -> None:
+        handler, seen = answers(problem(412, "precondition_failed", etag='"7.0.1"'))
+        with pytest.raises(api.PreconditionFailed) as caught:
+            client_of(handler).patch("d", "a", {"v": 2}, if_match='"1.0.1"')
+        assert caught.value.etag == '"7.0.1"'
+        assert seen[0].headers["If-Match"] == '"1.0.1"'
+        assert isinstance(caught.value, api.Refused)
+
+    def test_so_does_a_job_that_was_waited_for(self) -> None:
+        error = {"status": 412, "code": "precondition_failed", "detail": "The detail", "etag": '"7.0.1"'}
+        failed = {"id": "j1", "state": "failed", "done": True, "error": error}
+        handler, _ = answers(httpx.Response(200, json=failed))
+        with pytest.raises(api.PreconditionFailed) as caught:
+            client_of(handler).delete("d", "a", if_match='"1.0.1"', wait=True)
+        assert caught.value.etag == '"7.0.1"'
+        assert isinstance(caught.value, api.JobFailed)
+
+    def test_other_jobs_that_failed_are_no_such_thing(self) -> None:
+        failed = {"id": "j1", "state": "failed", "done": True, "error": {"status": 404, "detail": "none"}}
+        handler, _ = answers(httpx.Response(200, json=failed))
+        with pytest.raises(api.JobFailed) as caught:
+            client_of(handler).delete("d", "a", wait=True)
+        assert not isinstance(caught.value, api.PreconditionFailed)
+
+    def test_the_tag_comes_with_the_record(self) -> None:
+        handler, _ = answers(httpx.Response(200, json={"k": "a"}, headers={"ETag": '"1.0.1"'}))
+        assert client_of(handler).record_with_etag("d", "a") == ({"k": "a"}, '"1.0.1"')

@@ -56,7 +56,7 @@ class TestRest:
         for path, calls in app.openapi()["paths"].items():
             for method, call in calls.items():
                 section = sections[f"{method.upper()} {path}"]
-                named = section + (shared if "(#write-options)" in section else "")
+                named = section.lower() + (shared if "(#write-options)" in section else "")
                 for parameter in call.get("parameters", []):
                     if parameter["in"] != "path":
                         assert f"`{parameter['name']}" in named, f"{parameter['name']} of {method.upper()} {path}"

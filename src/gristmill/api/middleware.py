@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 import structlog
+from starlette.requests import Request
 
 from gristmill.access.keys import KeyRing
 from gristmill.api.metrics import REQUEST_SECONDS
@@ -17,6 +18,8 @@ from gristmill.api.problems import encode_problem
 from gristmill.core.config import Settings
 from gristmill.core.errors import Forbidden, GristmillError, TooLarge, Unauthenticated
 from gristmill.core.http.endpoints import LOCAL, Principal
+from gristmill.core.http.head import as_get, without_body
+from gristmill.core.http.links import path_of
 from gristmill.core.logs import get_logger
 from gristmill.kit.ids import uuid7
 
@@ -30,7 +33,7 @@ log = get_logger()
 API = "/api/v1"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 # Open to everybody: probes and metrics carry no data of the users'.
-OPEN_PATHS = frozenset({"/healthz", "/readyz", "/metrics", "/version", "/docs", "/redoc", "/openapi.json"})
+OPEN_PATHS = frozenset({"/", "/healthz", "/readyz", "/metrics", "/version", "/docs", "/redoc", "/openapi.json"})
 # Methods that change nothing.
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
@@ -64,6 +67,8 @@ class ApiMiddleware:
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
             await send(message)
 
+        head = scope["method"] == "HEAD"
+        inner = as_get(scope) if head else scope
         trace = headers.get(b"traceparent", b"")
         traced = {"traceparent": trace.decode()} if _REQUEST_ID.fullmatch(trace) else {}
         with structlog.contextvars.bound_contextvars(request_id=request_id, **traced):
@@ -71,11 +76,11 @@ class ApiMiddleware:
                 self._check_length(headers)
                 state["principal"] = await self._principal(scope, headers)
             except GristmillError as error:
-                await _refuse(error, scope, request_id, send_with_id)
+                await _refuse(error, scope, request_id, without_body(send_with_id) if head else send_with_id)
             else:
-                await self._app(scope, receive, send_with_id)
+                await self._app(inner, receive, without_body(send_with_id) if head else send_with_id)
             seconds = time.perf_counter() - started
-            route = _route(scope)
+            route = _route(inner)
             REQUEST_SECONDS.labels(scope["method"] if route != "other" else "any", route, str(status)).observe(seconds)
             log.info(
                 "request.ended",
@@ -152,7 +157,7 @@ def _check_site(headers: dict[bytes, bytes]) -> None:
 
 
 async def _refuse(error: GristmillError, scope: Scope, request_id: str, send: Send) -> None:
-    status, body, headers = encode_problem(error, scope["path"], request_id)
+    status, body, headers = encode_problem(error, path_of(Request(scope)), request_id)
     headers["content-length"] = str(len(body))
     # The body was not read: the connection cannot be used again.
     headers["connection"] = "close"

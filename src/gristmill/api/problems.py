@@ -24,6 +24,8 @@ from gristmill.core.errors import (
     UnsupportedMedia,
     Violation,
 )
+from gristmill.core.http.head import is_head
+from gristmill.core.http.links import path_of
 from gristmill.core.logs import get_logger
 from gristmill.kit.json_pointer import pointer_to
 
@@ -43,7 +45,7 @@ _BY_STATUS: dict[int, type[GristmillError]] = {
 
 
 def encode_problem(error: GristmillError, instance: str, request_id: str) -> tuple[int, bytes, dict[str, str]]:
-    """Return status, body and headers of the answer."""
+    """Return status, body and headers of the answer. instance: the path of the request, percent-encoded."""
     body = {**error.problem(), "instance": instance, "request_id": request_id}
     text = json.dumps(body, ensure_ascii=False, default=str)
     return error.status, text.encode("utf-8", "replace"), {**error.headers(), "content-type": MEDIA_TYPE}
@@ -55,7 +57,7 @@ def install_problem_handlers(app: FastAPI) -> None:
     async def answer(request: Request, error: Exception) -> Response:
         found = _translate(request, error)
         request_id = request.scope.get("state", {}).get("request_id", "")
-        status, body, headers = encode_problem(found, request.url.path, request_id)
+        status, body, headers = encode_problem(found, path_of(request), request_id)
         if status >= 500 and not isinstance(found, Unavailable):
             log.error("request.defect", path=request.url.path, exc_info=error)
         return Response(body, status, headers)
@@ -74,8 +76,9 @@ def _translate(request: Request, error: Exception) -> GristmillError:
             return NotFound(f"There is nothing at {request.url.path[:200]}; the calls are listed at /docs")
         if error.status_code == 405:
             allowed = _allowed_methods(request)
+            method = "HEAD" if is_head(request) else request.method
             found = MethodNotAllowed(
-                f"{request.method} is not possible at {request.url.path[:200]}; possible: {allowed}", allow=allowed
+                f"{method} is not possible at {request.url.path[:200]}; possible: {allowed}", allow=allowed
             )
             found.headers = lambda: {"Allow": allowed}  # type: ignore[method-assign]
             return found
@@ -86,10 +89,10 @@ def _translate(request: Request, error: Exception) -> GristmillError:
 def _allowed_methods(request: Request) -> str:
     """Return every method that the path has; Starlette names only those of the first route that fits."""
     found: set[str] = set()
-    for method in ("GET", "HEAD", "POST", "PATCH", "PUT", "DELETE"):
+    for method in ("GET", "POST", "PATCH", "PUT", "DELETE"):
         scope = {**request.scope, "method": method}
         if any(route.matches(scope)[0] == Match.FULL for route in request.app.routes):
-            found.add(method)
+            found |= {"GET", "HEAD"} if method == "GET" else {method}
     return ", ".join(sorted(found))
 
 

@@ -21,6 +21,11 @@ class DatasetCalls(JobCalls):
         answer: Json = self._transport.call("GET", dataset_path(name))
         return answer
 
+    def dataset_with_etag(self, name: str) -> tuple[Json, str]:
+        """Return a dataset and its ETag, which names its contract. Raises NotFound."""
+        answer = self._transport.answer("GET", dataset_path(name))
+        return answer.json(), answer.headers["ETag"]
+
     def create_dataset(
         self,
         contract: Mapping[str, Any],
@@ -43,9 +48,14 @@ class DatasetCalls(JobCalls):
         wait: Wait = False,
         on_progress: Progress | None = None,
         idempotency_key: str | None = None,
+        if_match: str | None = None,
     ) -> Json:
-        """Change a contract and return the job. ``change`` has ``add_fields`` and ``alter_fields``."""
-        return self._write("PATCH", dataset_path(name), json_body(change), wait, on_progress, idempotency_key)
+        """Change a contract and return the job. ``change`` has ``add_fields`` and ``alter_fields``.
+
+        if_match: the ETag that the dataset must still have, see ``dataset_with_etag``. Raises PreconditionFailed.
+        """
+        path, body = dataset_path(name), json_body(change)
+        return self._write("PATCH", path, body, wait, on_progress, idempotency_key, if_match=if_match)
 
     def drop_dataset(
         self,
@@ -54,10 +64,14 @@ class DatasetCalls(JobCalls):
         wait: Wait = False,
         on_progress: Progress | None = None,
         idempotency_key: str | None = None,
+        if_match: str | None = None,
     ) -> Json:
-        """Drop a dataset with all its records and return the job. The name is free at once."""
-        query = {"confirm": name}
-        return self._write("DELETE", dataset_path(name), None, wait, on_progress, idempotency_key, query)
+        """Drop a dataset with all its records and return the job. The name is free at once.
+
+        if_match: as of ``alter_dataset``.
+        """
+        path, query = dataset_path(name), {"confirm": name}
+        return self._write("DELETE", path, None, wait, on_progress, idempotency_key, query, if_match)
 
     def index(self, name: str) -> Json:
         """Return the plan report of a dataset's vector index. Raises NotFound, InvalidRequest without an embedding."""

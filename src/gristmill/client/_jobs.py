@@ -99,6 +99,7 @@ class JobCalls:
         on_progress: Progress | None = None,
         idempotency_key: str | None = None,
         params: Mapping[str, object] | None = None,
+        if_match: str | None = None,
     ) -> Json:
         """Send a write, repeatable by its Idempotency-Key, and wait for its job if asked to."""
         limit = None if isinstance(wait, bool) else float(wait)
@@ -111,6 +112,7 @@ class JobCalls:
             params={**(params or {}), "wait": hold or None},
             body=body,
             idempotency_key=idempotency_key or new_idempotency_key(),
+            if_match=if_match,
             hold=hold,
         )
         if wait is False:

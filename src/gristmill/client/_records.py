@@ -76,6 +76,11 @@ class RecordCalls(JobCalls):
         answer: Json = self._transport.call("GET", record_path(dataset, key))
         return answer
 
+    def record_with_etag(self, dataset: str, key: Key) -> tuple[Json, str]:
+        """Return one record and its ETag, which ``patch`` and ``delete`` take as ``if_match``. Raises NotFound."""
+        answer = self._transport.answer("GET", record_path(dataset, key))
+        return answer.json(), answer.headers["ETag"]
+
     def records(
         self,
         dataset: str,
@@ -168,9 +173,16 @@ class RecordCalls(JobCalls):
         wait: Wait = False,
         on_progress: Progress | None = None,
         idempotency_key: str | None = None,
+        if_match: str | None = None,
     ) -> Json:
-        """Change fields of one record and return the job."""
-        return self._write("PATCH", record_path(dataset, key), json_body(changes), wait, on_progress, idempotency_key)
+        """Change fields of one record and return the job, whose ``result`` has the new ``etag`` once it is done.
+
+        if_match: the ETag that the record must still have, see ``record_with_etag``: so that no change of somebody
+            else is overwritten. Raises PreconditionFailed where it has another one, at once or, when waited for, by
+            the job.
+        """
+        path, body = record_path(dataset, key), json_body(changes)
+        return self._write("PATCH", path, body, wait, on_progress, idempotency_key, if_match=if_match)
 
     def delete(
         self,
@@ -180,9 +192,11 @@ class RecordCalls(JobCalls):
         wait: Wait = False,
         on_progress: Progress | None = None,
         idempotency_key: str | None = None,
+        if_match: str | None = None,
     ) -> Json:
-        """Delete one record and return the job."""
-        return self._write("DELETE", record_path(dataset, key), None, wait, on_progress, idempotency_key)
+        """Delete one record and return the job. if_match: as of ``patch``."""
+        path = record_path(dataset, key)
+        return self._write("DELETE", path, None, wait, on_progress, idempotency_key, if_match=if_match)
 
     def delete_where(
         self,

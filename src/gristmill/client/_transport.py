@@ -53,27 +53,45 @@ class Transport:
         params: Mapping[str, Any] | None = None,
         body: Body | None = None,
         idempotency_key: str | None = None,
+        if_match: str | None = None,
         hold: float = 0,
     ) -> Any:
         """Make one call and return its decoded JSON answer.
 
         params: query parameters; those that are None are left out.
         idempotency_key: what makes a write safe to repeat. Reads and dry runs need none.
+        if_match: the ETag that the thing must have.
         hold: seconds that the server may hold the answer back, added to the time limit.
         Raises ConnectionFailed or a subclass of Problem.
         """
+        headers = {"Idempotency-Key": idempotency_key, "If-Match": if_match}
+        given = {name: value for name, value in headers.items() if value is not None}
+        response = self.answer(method, path, params=params, body=body, headers=given, hold=hold)
+        return response.json() if response.content else None
+
+    def answer(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        body: Body | None = None,
+        headers: Mapping[str, str] | None = None,
+        hold: float = 0,
+    ) -> httpx.Response:
+        """Make one call as ``call`` does and return the whole answer, which is a success."""
         attempt = 0
         while True:
             attempt += 1
             try:
-                response = self._send(method, path, params, body, idempotency_key, hold)
+                response = self._send(method, path, params, body, headers or {}, hold)
             except httpx.TransportError as error:
                 pause = self._retry.delay(attempt)
                 if pause is None:
-                    raise self._no_answer(error, attempt, idempotency_key) from error
+                    raise self._no_answer(error, attempt, (headers or {}).get("Idempotency-Key")) from error
             else:
                 if response.is_success:
-                    return response.json() if response.content else None
+                    return response
                 pause = None
                 if response.status_code in REPEATED_STATUSES:
                     pause = self._retry.delay(attempt, retry_after_of(response))
@@ -118,12 +136,10 @@ class Transport:
         path: str,
         params: Mapping[str, Any] | None,
         body: Body | None,
-        idempotency_key: str | None,
+        given: Mapping[str, str],
         hold: float,
     ) -> httpx.Response:
-        headers: dict[str, str] = {}
-        if idempotency_key is not None:
-            headers["Idempotency-Key"] = idempotency_key
+        headers = dict(given)
         if body is not None:
             headers["Content-Type"] = body.content_type
             headers["Content-Length"] = str(body.length)

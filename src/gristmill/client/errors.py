@@ -9,11 +9,14 @@ ClientError
 │   │   ├── Forbidden        403
 │   │   ├── NotFound         404
 │   │   ├── Conflict         409
+│   │   ├── RefusedPrecondition 412        also a PreconditionFailed
 │   │   └── TooLarge         413
 │   └── ServerError          5xx
 │       └── Unavailable      429, 503        at every attempt; ``retry_after`` in seconds
+├── PreconditionFailed       it has another ETag than ``if_match``; ``etag`` is the new one, if it is known
 └── UnfinishedJob            the job was accepted but did not succeed; ``job`` is its last known state
     ├── JobFailed
+    │   └── JobPreconditionFailed          also a PreconditionFailed
     ├── JobCancelled
     └── WaitTimeout          it may still succeed
 """
@@ -76,6 +79,20 @@ class Conflict(Refused):
     """The state of the thing does not allow it."""
 
 
+class PreconditionFailed(ClientError):
+    """Somebody has changed the thing since the ETag was read, and nothing was done: read it again."""
+
+    etag: str | None = None
+
+
+class RefusedPrecondition(Refused, PreconditionFailed):
+    """The call was refused: the thing has another ETag."""
+
+    def __init__(self, status: int, problem: Mapping[str, Any], retry_after: float | None = None) -> None:
+        super().__init__(status, problem, retry_after)
+        self.etag = problem.get("etag")
+
+
 class TooLarge(Refused):
     """The body is over the limit."""
 
@@ -100,6 +117,14 @@ class JobFailed(UnfinishedJob):
     """The job failed; ``job["error"]`` is the problem object."""
 
 
+class JobPreconditionFailed(JobFailed, PreconditionFailed):
+    """The call was accepted, but a job before its own has changed the thing."""
+
+    def __init__(self, message: str, job: dict[str, Any]) -> None:
+        super().__init__(message, job)
+        self.etag = (job.get("error") or {}).get("etag")
+
+
 class JobCancelled(UnfinishedJob):
     """The job was cancelled."""
 
@@ -114,6 +139,7 @@ _BY_STATUS: dict[int, type[Problem]] = {
     403: Forbidden,
     404: NotFound,
     409: Conflict,
+    412: RefusedPrecondition,
     413: TooLarge,
     415: InvalidRequest,
     422: InvalidRequest,
@@ -153,5 +179,6 @@ def unsuccessful(job: dict[str, Any]) -> UnfinishedJob | None:
         return None
     error = job.get("error") or {}
     reason = error.get("detail") or error.get("title") or "no reason was given"
-    kind = JobCancelled if job["state"] == "cancelled" else JobFailed
+    failed = JobPreconditionFailed if error.get("status") == 412 else JobFailed
+    kind = JobCancelled if job["state"] == "cancelled" else failed
     return kind(f"job {job['id']} ({job.get('type')}) is {job['state']}: {reason}", job)

@@ -8,6 +8,7 @@
     ├── NotFound              404
     ├── MethodNotAllowed      405
     ├── Conflict              409
+    ├── PreconditionFailed    412  what If-Match names is not what is there
     ├── TooLarge              413
     ├── UnsupportedMedia      415
     ├── TooMany               429  carries Retry-After
@@ -144,6 +145,13 @@ class Conflict(GristmillError):
     kind = "conflict"
     status = 409
     title = "Conflict"
+
+
+class PreconditionFailed(GristmillError):
+    code = "precondition_failed"
+    kind = "conflict"
+    status = 412
+    title = "It has changed meanwhile"
 
 
 class TooLarge(GristmillError):

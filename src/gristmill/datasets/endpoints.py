@@ -5,15 +5,17 @@ from collections.abc import Callable
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Header, Query
 from fastapi import Request as HttpRequest
 from fastapi.responses import JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
 
 from gristmill.core.http.bodies import parse_json, read_json
+from gristmill.core.http.conditions import if_match
 from gristmill.core.http.endpoints import needs
+from gristmill.core.http.links import next_page
 from gristmill.datasets.errors import Unconfirmed
-from gristmill.datasets.schemas import CHANGE_EXAMPLE, EXAMPLE
+from gristmill.datasets.schemas import CHANGE_EXAMPLE, EXAMPLE, contract_tag
 from gristmill.datasets.service import DatasetService
 from gristmill.jobs.endpoints import answer_write, request_of, write_options
 from gristmill.jobs.submit import WriteRequest
@@ -29,11 +31,13 @@ def build_router(service: DatasetService) -> APIRouter:
 
     @router.get("", dependencies=[Depends(needs("read"))])
     def list_datasets(
+        http: HttpRequest,
         page_size: Annotated[int, Query(ge=1, le=200)] = 50,
         page_token: Annotated[str | None, Query(max_length=2000)] = None,
     ) -> JSONResponse:
         """List datasets in the order of their names."""
-        return JSONResponse(service.list(page_size, page_token))
+        page = service.list(page_size, page_token)
+        return JSONResponse(page, headers=next_page(http, page["next_page_token"]))
 
     @router.post("", status_code=202, dependencies=admin, openapi_extra=_body(EXAMPLE))
     async def create_dataset(http: HttpRequest) -> Response:
@@ -43,14 +47,18 @@ def build_router(service: DatasetService) -> APIRouter:
     @router.get("/{dataset}", dependencies=[Depends(needs("read"))])
     def get_dataset(dataset: str) -> JSONResponse:
         """Return a dataset: its contract, state, rows, sizes and the state of its index."""
-        return JSONResponse(service.get(dataset))
+        body = service.get(dataset)
+        return JSONResponse(body, headers={"ETag": str(contract_tag(body["id"], body["version"]))})
 
-    @router.patch("/{dataset}", status_code=202, dependencies=admin, openapi_extra=_body(CHANGE_EXAMPLE))
+    matched = [*admin, Depends(_matched)]
+
+    @router.patch("/{dataset}", status_code=202, dependencies=matched, openapi_extra=_body(CHANGE_EXAMPLE))
     async def alter_dataset(http: HttpRequest, dataset: str) -> Response:
         """Add optional fields, or widen the limits of fields."""
-        return await _write(http, lambda change, request: service.alter(dataset, change, request))
+        tags = if_match(http)
+        return await _write(http, lambda change, request: service.alter(dataset, change, request, tags))
 
-    @router.delete("/{dataset}", status_code=202, dependencies=admin)
+    @router.delete("/{dataset}", status_code=202, dependencies=matched)
     async def drop_dataset(
         http: HttpRequest,
         dataset: str,
@@ -65,10 +73,16 @@ def build_router(service: DatasetService) -> APIRouter:
             await run_in_threadpool(service.get, dataset)
             given = "" if confirm is None else f"{confirm!r} is not the name of the dataset. "
             raise Unconfirmed(f"{given}Dropping {dataset} deletes all its records: confirm it with ?confirm={dataset}")
-        request = request_of(http, _hash(http, b""))
-        return await answer_write(http, await run_in_threadpool(service.drop, dataset, request), request)
+        request, tags = request_of(http, _hash(http, b"")), if_match(http)
+        return await answer_write(http, await run_in_threadpool(service.drop, dataset, request, tags), request)
 
     return router
+
+
+async def _matched(
+    if_match: Annotated[str | None, Header(description="ETags, of which the dataset's must be one: else 412")] = None,
+) -> None:
+    """A dependency that declares the condition of what changes a dataset."""
 
 
 async def _write(http: HttpRequest, submit: Callable[[Any, WriteRequest], UUID]) -> Response:
@@ -79,7 +93,8 @@ async def _write(http: HttpRequest, submit: Callable[[Any, WriteRequest], UUID])
 
 def _hash(http: HttpRequest, body: bytes) -> str:
     """Return a digest of what a request with the same Idempotency-Key must repeat."""
-    return hashlib.sha256(f"{http.method} {http.url.path}\n".encode() + body).hexdigest()
+    condition = "".join(f"{line}\n" for line in http.headers.getlist("if-match"))
+    return hashlib.sha256(f"{http.method} {http.url.path}\n{condition}".encode() + body).hexdigest()
 
 
 def _body(example: dict[str, Any]) -> dict[str, Any]:

@@ -1,13 +1,18 @@
 """The dataset body: what clients see of a dataset."""
 
-from collections.abc import Mapping
+import uuid
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from gristmill.core.errors import PreconditionFailed
 from gristmill.datasets.lookup import Dataset
 from gristmill.datasets.sizes import Sizes
+from gristmill.kit.entity_tags import Tag
 from gristmill.kit.timestamps import rfc3339
 
 BASE = "/api/v1/datasets"
+# Values of ETags; None where any will do.
+Tags = Sequence[str] | None
 
 EXAMPLE = {
     "name": "readings",
@@ -25,6 +30,22 @@ CHANGE_EXAMPLE = {
     "add_fields": [{"name": "unit", "type": "text", "max_length": 8}],
     "alter_fields": [{"name": "value", "minimum": -120}],
 }
+
+
+def contract_tag(dataset_id: uuid.UUID | str, version: int) -> Tag:
+    """Return the ETag of a dataset: it names its contract, and neither its rows nor an earlier dataset of the name."""
+    return Tag(f"{dataset_id}.{version}")
+
+
+def check_contract(dataset: Dataset, if_match: Tags) -> None:
+    """Refuse a dataset whose ETag is not among those of If-Match. Raises PreconditionFailed."""
+    tag = contract_tag(dataset.id, dataset.version)
+    if if_match is not None and tag.value not in if_match:
+        raise PreconditionFailed(
+            f"The contract of {dataset.name} is not the one that If-Match names: its ETag is {tag} now (version "
+            f"{dataset.version}), so somebody has changed it since. Read it again",
+            etag=str(tag),
+        )
 
 
 def dataset_body(dataset: Dataset, sizes: Sizes, states: Mapping[str, dict[str, Any] | None]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from gristmill.datasets.embedders import known_embedders
 from gristmill.datasets.errors import DatasetExists
 from gristmill.datasets.extensions import DatasetExtension
 from gristmill.datasets.lookup import Dataset, DatasetLookup, scope_of
-from gristmill.datasets.schemas import dataset_body
+from gristmill.datasets.schemas import Tags, check_contract, dataset_body
 from gristmill.embeddings.registry import EmbedderRegistry
 from gristmill.jobs.admission import Admission
 from gristmill.jobs.idempotency import first_or
@@ -75,14 +75,16 @@ class DatasetService:
 
         return self._submit(request, work)
 
-    def alter(self, name: str, change: Any, request: WriteRequest) -> uuid.UUID:
+    def alter(self, name: str, change: Any, request: WriteRequest, if_match: Tags = None) -> uuid.UUID:
         """Check the change, make the new version visible and submit the job that changes the table.
 
-        Raises Invalid, UnknownDataset, DatasetFailed.
+        if_match: ETags, of which the dataset's must be one: the row is locked when they are compared, and the new
+        version is visible in the same transaction. Raises Invalid, UnknownDataset, DatasetFailed, PreconditionFailed.
         """
 
         def work(connection: Connection) -> tuple[NewJob, uuid.UUID, int]:
             dataset = self._reader.get(connection, name, lock=True)
+            check_contract(dataset, if_match)
             contract = alter_contract(dataset.contract, change, self._steps).as_json()
             version = repository.insert_version(connection, dataset.id, contract)
             repository.show_version(connection, dataset.id, version, contract)
@@ -90,14 +92,15 @@ class DatasetService:
 
         return self._submit(request, work)
 
-    def drop(self, name: str, request: WriteRequest) -> uuid.UUID:
+    def drop(self, name: str, request: WriteRequest, if_match: Tags = None) -> uuid.UUID:
         """Hide the dataset, which frees its name, and submit the job that drops its table.
 
-        Raises UnknownDataset.
+        if_match: as of ``alter``. Raises UnknownDataset, PreconditionFailed.
         """
 
         def work(connection: Connection) -> tuple[NewJob, uuid.UUID, None]:
             dataset = self._reader.find(connection, name, lock=True)
+            check_contract(dataset, if_match)
             repository.set_state(connection, dataset.id, "dropping")
             return _job(DROP, name, dataset.id, dataset.version), dataset.id, None
 

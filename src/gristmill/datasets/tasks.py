@@ -15,6 +15,7 @@ from gristmill.datasets.contract import load_contract
 from gristmill.datasets.errors import ChangeFailed, DatasetFailed, UnknownDataset
 from gristmill.datasets.extensions import DatasetExtension
 from gristmill.datasets.lookup import DROPPED
+from gristmill.datasets.schemas import contract_tag
 from gristmill.datasets.service import ALTER, CREATE, DROP
 from gristmill.jobs.errors import JobDropped
 from gristmill.jobs.handlers import ChunkTask, Outcome, TransactionalHandler
@@ -91,7 +92,7 @@ class AlterHandler(_DatasetHandler):
         if row["version"] <= version:
             repository.show_version(connection, row["id"], version, wanted["contract"])
             repository.set_state(connection, row["id"], row["state"])
-        return Outcome(result={"version": version})
+        return Outcome(result={"version": version, "etag": str(contract_tag(row["id"], version))})
 
 
 class DropHandler(_DatasetHandler):

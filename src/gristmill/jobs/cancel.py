@@ -5,16 +5,20 @@ import uuid
 
 from gristmill.core.database import Database
 from gristmill.jobs.errors import NotCancellable, UnknownJob
+from gristmill.jobs.idempotency import IdempotencyKey, once
 from gristmill.jobs.notifications import Notifier
 from gristmill.jobs.repository import cancel as repository
 from gristmill.jobs.repository import read
 from gristmill.jobs.states import JobState
 
 
-def cancel_job(database: Database, notifier: Notifier, job_id: uuid.UUID, asked_by: str) -> str:
+def cancel_job(
+    database: Database, notifier: Notifier, job_id: uuid.UUID, asked_by: str, key: IdempotencyKey | None = None
+) -> str | None:
     """Cancel what has not been claimed and ask running chunks to stop; return ``cancelled`` or ``cancelling``.
 
-    Chunks that are done stay done. Raises UnknownJob, NotCancellable.
+    Chunks that are done stay done. key: a request that had it before has done it, and None is returned.
+    Raises UnknownJob, NotCancellable, IdempotencyKeyReused.
     """
     reason = {
         "type": "urn:gristmill:problem:cancelled",
@@ -23,7 +27,9 @@ def cancel_job(database: Database, notifier: Notifier, job_id: uuid.UUID, asked_
         "code": "cancelled",
         "detail": f"cancelled at the request of {asked_by}",
     }
-    with database.transaction() as connection:
+    with once(database, key, job_id) as connection:
+        if connection is None:
+            return None
         state = repository.cancel(connection, job_id, json.dumps(reason))
         if state is None:
             job = read.get_job(connection, job_id)

@@ -1,9 +1,10 @@
 """REST: jobs by id, lists, cancel, retry; and the answer that every write gives."""
 
 import asyncio
+import hashlib
 import re
 import uuid
-from datetime import UTC, datetime
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query
@@ -15,23 +16,26 @@ from pydantic_core import to_json
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import QueryParams
 
-from gristmill.core.errors import Invalid, Violation
 from gristmill.core.http import routes
+from gristmill.core.http.conditions import not_modified
 from gristmill.core.http.endpoints import needs, principal_of
+from gristmill.core.http.idempotency import idempotency_key
+from gristmill.core.http.links import next_page
+from gristmill.core.http.parameters import bad_query, read_moment
+from gristmill.core.http.waits import wait_of
 from gristmill.jobs.completion import JobCompletion
 from gristmill.jobs.errors import UnknownJob
-from gristmill.jobs.schemas import BASE, job_body
+from gristmill.jobs.idempotency import IdempotencyKey
+from gristmill.jobs.schemas import job_body, look_again
 from gristmill.jobs.service import JobFilter, JobService
 from gristmill.jobs.states import JobState
 from gristmill.jobs.submit import WriteRequest
+from gristmill.kit.entity_tags import Tag
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
-_PREFER_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*(\d+)", re.IGNORECASE)
 _NO_QUERY = QueryParams()
-_PRINTABLE = re.compile(r"[\x21-\x7e]{1,255}")
 
-
-_WAIT = "seconds to wait for the job to end"
+_WAIT = "seconds to wait for the job to end; more than `api.max_wait` (30) count as that"
 _PRIORITY = "0 to 9, 9 goes first; 5 without it"
 _LABEL = "name=value, at most 20"
 _RUN_AT = "RFC 3339 time with offset; not run before it"
@@ -63,30 +67,35 @@ async def write_options(
     """A dependency that declares what every write takes, for the routes that the framework documents."""
 
 
+async def keyed(idempotency_key: Annotated[str | None, Header(description=_KEY)] = None) -> None:
+    """A dependency that declares the key of what changes a job."""
+
+
+async def preferring(prefer: Annotated[str | None, Header(description=_PREFER)] = None) -> None:
+    """A dependency that declares the preference of what may be waited for."""
+
+
 class JobQuery(BaseModel):
     """The query of one job."""
 
-    wait: float | None = Described(None, description="seconds to wait for the job to end")
+    wait: float | None = Described(None, description=_WAIT)
 
 
 def request_of(http: HttpRequest, body_hash: str | None = None) -> WriteRequest:
     """Return what a submission needs to know about its HTTP request. Raises Invalid for bad headers and parameters."""
     # Checked before anything is queued, though it only counts afterwards.
-    _wait_seconds(http)
-    key = http.headers.get("idempotency-key")
-    if key is not None and not _PRINTABLE.fullmatch(key):
-        raise _bad_header("Idempotency-Key", key, "1 to 255 printable ASCII characters without spaces")
+    wait_of(http)
     traceparent = http.headers.get("traceparent")
     query = http.query_params if http.scope["query_string"] else _NO_QUERY
     return WriteRequest(
         principal=principal_of(http).name,
         request_id=http.scope["state"]["request_id"],
         traceparent=traceparent if traceparent and _TRACEPARENT.fullmatch(traceparent) else None,
-        idempotency_key=key,
+        idempotency_key=idempotency_key(http),
         body_hash=body_hash,
         priority=_priority(query.get("priority")),
         labels=_labels(query.getlist("label")),
-        run_at=_moment("run_at", query.get("run_at")),
+        run_at=read_moment("run_at", query.get("run_at")),
         idempotency_hours=http.app.state.idempotency_hours,
     )
 
@@ -94,14 +103,19 @@ def request_of(http: HttpRequest, body_hash: str | None = None) -> WriteRequest:
 async def answer_write(http: HttpRequest, job_id: uuid.UUID, request: WriteRequest | None = None) -> Response:
     """Answer a write: 202 with the job and its Location, or, having waited for it, 200 with the finished job."""
     http.app.state.notifier.due()
-    seconds = _wait_seconds(http)
+    wait = wait_of(http)
     made = None if request is None else request.receipt.row
     known = job_body(made) if made is not None and made["id"] == job_id else None
-    body = await _wait_for(http, job_id, seconds, known)
-    headers = {"Location": body["links"]["self"]}
-    if seconds and "prefer" in http.headers:
-        headers["Preference-Applied"] = f"wait={seconds:g}"
-    return Response(to_json(body), 200 if seconds and body["done"] else 202, headers, "application/json")
+    body = await _wait_for(http, job_id, wait.seconds, known)
+    return _job_answer(body, 200 if wait.seconds and body["done"] else 202, wait.headers)
+
+
+def _job_answer(body: dict[str, Any], status: int, headers: Mapping[str, str]) -> Response:
+    """Return a job as the answer to what changed it."""
+    headers = {"Location": body["links"]["self"], **headers}
+    if status == 202:
+        headers["Retry-After"] = look_again(body)
+    return Response(to_json(body), status, headers, "application/json")
 
 
 async def _wait_for(
@@ -125,30 +139,25 @@ async def _wait_for(
             known = finished.result() if finished.done() and not finished.cancelled() else None
 
 
-def _wait_seconds(http: HttpRequest) -> float:
-    longest: float = http.app.state.max_wait
-    given = http.query_params.get("wait") if http.scope["query_string"] else None
-    if given is not None:
-        try:
-            seconds = float(given)
-        except ValueError:
-            seconds = -1.0
-        if not 0 <= seconds < float("inf"):
-            raise _bad_query("wait", given, f"a number of seconds from 0 to {longest:g}")
-        return min(seconds, longest)
-    prefer = _PREFER_WAIT.search(http.headers.get("prefer", ""))
-    return min(float(prefer[1]), longest) if prefer else 0.0
-
-
 def build_calls() -> list[routes.Call[Any]]:
     """Return the hot call: one job."""
 
     async def get_job(http: HttpRequest, _: JobQuery) -> Response:
         """Return a job; with ``wait`` hold the answer until it has finished, at most that many seconds."""
-        body = await _wait_for(http, job_id_of(http.path_params["job_id"]), _wait_seconds(http))
-        return Response(to_json(body), media_type="application/json")
+        wait = wait_of(http)
+        body = await _wait_for(http, job_id_of(http.path_params["job_id"]), wait.seconds)
+        text = to_json(body)
+        # Weak, as it names what the body says: the same members in another order would be the same job.
+        tag = Tag(hashlib.blake2b(text, digest_size=12).hexdigest(), weak=True)
+        # What is answered without waiting is not what somebody else waited for.
+        headers = {"Vary": "Prefer", "ETag": str(tag), **wait.headers}
+        same = not_modified(http, tag)
+        if same is not None:
+            return Response(status_code=304, headers={**headers, **same})
+        return Response(text, headers=headers, media_type="application/json")
 
-    return [routes.Call("GET", "/jobs/{job_id}", "read", get_job, JobQuery, "jobs", {200: "The job"})]
+    headers = [routes.Header("prefer", _PREFER), routes.Header("if-none-match", "ETags: 304 where one is the job's")]
+    return [routes.Call("GET", "/jobs/{job_id}", "read", get_job, JobQuery, "jobs", {200: "The job"}, headers)]
 
 
 def build_router(service: JobService) -> APIRouter:
@@ -157,6 +166,7 @@ def build_router(service: JobService) -> APIRouter:
 
     @router.get("", dependencies=[Depends(needs("read"))])
     def list_jobs(
+        http: HttpRequest,
         state: Annotated[list[JobState] | None, Query()] = None,
         type: Annotated[str | None, Query(max_length=100)] = None,
         dataset: Annotated[str | None, Query(max_length=100)] = None,
@@ -168,30 +178,33 @@ def build_router(service: JobService) -> APIRouter:
         """List jobs, newest first."""
         for name, value in (("type", type), ("dataset", dataset)):
             if value is not None and "\0" in value:
-                raise _bad_query(name, value, "text without NUL")
+                raise bad_query(name, value, "text without NUL")
         filters = JobFilter(
             state=[one.value for one in state] if state else None,
             type=type,
             dataset=dataset,
             labels=tuple(sorted(_labels(label or []).items())),
-            created_after=_moment("created_after", created_after),
+            created_after=read_moment("created_after", created_after),
         )
-        return JSONResponse(service.list(filters, page_size, page_token))
+        page = service.list(filters, page_size, page_token)
+        return JSONResponse(page, headers=next_page(http, page["next_page_token"]))
 
-    @router.post("/{job_id}/cancel", status_code=202, dependencies=[Depends(needs("write"))])
+    changing = [Depends(needs("write")), Depends(keyed)]
+
+    @router.post("/{job_id}/cancel", status_code=202, dependencies=changing)
     async def cancel_job(http: HttpRequest, job_id: str) -> Response:
         """Cancel a job: chunks not yet claimed never run, running ones stop at their next step."""
-        asked_by = principal_of(http).name
-        body = await run_in_threadpool(service.cancel, job_id_of(job_id), asked_by)
-        return JSONResponse(body, 200 if body["done"] else 202, {"Location": f"{BASE}/{job_id}"})
+        asked_by, key = principal_of(http).name, _key_of(http)
+        body = await run_in_threadpool(service.cancel, job_id_of(job_id), asked_by, key)
+        return _job_answer(body, 200 if body["done"] else 202, {})
 
-    @router.post("/{job_id}/retry", status_code=202, dependencies=[Depends(needs("write"))])
+    @router.post("/{job_id}/retry", status_code=202, dependencies=[*changing, Depends(preferring)])
     async def retry_job(
-        http: HttpRequest, job_id: str, wait: Annotated[str | None, Query(description="as for writes")] = None
+        http: HttpRequest, job_id: str, wait: Annotated[str | None, Query(description=_WAIT)] = None
     ) -> Response:
         """Run the failed chunks of a failed job again."""
-        _wait_seconds(http)
-        await run_in_threadpool(service.retry, job_id_of(job_id))
+        wait_of(http)
+        await run_in_threadpool(service.retry, job_id_of(job_id), _key_of(http))
         return await answer_write(http, job_id_of(job_id))
 
     return router
@@ -205,11 +218,20 @@ def job_id_of(text: str) -> uuid.UUID:
         raise UnknownJob(f"There is no job {text[:80]!r}: a job id is a UUID") from None
 
 
+def _key_of(http: HttpRequest) -> IdempotencyKey | None:
+    """Return the key of a request that changes a job; the same request has the same path, and no body."""
+    key = idempotency_key(http)
+    if key is None:
+        return None
+    body_hash = hashlib.sha256(f"{http.method} {http.url.path}".encode("utf-8", "surrogateescape")).hexdigest()
+    return IdempotencyKey(principal_of(http).name, key, body_hash, http.app.state.idempotency_hours)
+
+
 def _priority(text: str | None) -> int:
     if text is None:
         return 5
     if not re.fullmatch(r"[0-9]", text):
-        raise _bad_query("priority", text, "an integer from 0 to 9; 9 goes first")
+        raise bad_query("priority", text, "an integer from 0 to 9; 9 goes first")
     return int(text)
 
 
@@ -218,30 +240,8 @@ def _labels(pairs: list[str]) -> dict[str, str]:
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not re.fullmatch(r"[A-Za-z0-9_.-]{1,63}", name) or len(value) > 255 or "\0" in value:
-            raise _bad_query("label", pair, "name=value, the name of 1 to 63 letters, digits, '_', '.', '-'")
+            raise bad_query("label", pair, "name=value, the name of 1 to 63 letters, digits, '_', '.', '-'")
         labels[name] = value
     if len(labels) > 20:
-        raise _bad_query("label", str(len(labels)), "at most 20 labels")
+        raise bad_query("label", str(len(labels)), "at most 20 labels")
     return labels
-
-
-def _moment(name: str, text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        value = datetime.fromisoformat(text)
-        if value.tzinfo is not None:
-            return value.astimezone(UTC)
-    except (ValueError, OverflowError):
-        value = None
-    raise _bad_query(name, text, "an RFC 3339 time with an offset, such as 2026-01-31T12:00:00Z")
-
-
-def _bad_query(name: str, value: str, valid: str) -> Invalid:
-    reason = f"{name}={value[:80]!r} is not valid: give {valid}"
-    return Invalid(reason, [Violation(pointer=f"/query/{name}", code="bad_parameter", reason=reason, field=name)])
-
-
-def _bad_header(name: str, value: str, valid: str) -> Invalid:
-    reason = f"{name}: {value[:80]!r} is not valid: give {valid}"
-    return Invalid(reason, [Violation(pointer=f"/header/{name}", code="bad_header", reason=reason, field=name)])

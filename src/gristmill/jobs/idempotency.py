@@ -1,7 +1,8 @@
 """Idempotency keys: the same key with the same request is answered with the job that it made first."""
 
+import contextlib
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
@@ -56,6 +57,25 @@ class IdempotencyKey:
         held = repository.hold_key(connection, self.principal, self.key, self.hours)
         if held is not None:
             raise Replayed(self.replay(held))
+
+
+@contextlib.contextmanager
+def once(database: Database, key: IdempotencyKey | None, job_id: uuid.UUID) -> Iterator[Connection | None]:
+    """Yield the connection of a transaction that changes a job, or None where a request with the key has done so.
+
+    The key is kept if the transaction commits. Raises IdempotencyKeyReused.
+    """
+    with database.transaction() as connection:
+        if key is None:
+            yield connection
+            return
+        try:
+            key.hold(connection)
+        except Replayed:
+            yield None
+            return
+        yield connection
+        repository.keep_key(connection, key.principal, key.key, key.body_hash, job_id)
 
 
 def first_or(database: Database, key: IdempotencyKey | None, make: Callable[[], uuid.UUID]) -> uuid.UUID:

@@ -4,18 +4,22 @@ import uuid
 
 from gristmill.core.database import Database
 from gristmill.jobs.errors import NotRetryable, UnknownJob
+from gristmill.jobs.idempotency import IdempotencyKey, once
 from gristmill.jobs.notifications import Notifier
 from gristmill.jobs.repository import retry as repository
 from gristmill.jobs.states import JobState
 
 
-def retry_job(database: Database, notifier: Notifier, job_id: uuid.UUID) -> None:
+def retry_job(database: Database, notifier: Notifier, job_id: uuid.UUID, key: IdempotencyKey | None = None) -> None:
     """Run the failed chunks of a failed job again, under the job's old number.
 
-    Raises UnknownJob, and NotRetryable when the job did not fail or when a later job that depends on its outcome has
+    key: a request that had it before has done it, and nothing is done. Raises UnknownJob, IdempotencyKeyReused, and
+    NotRetryable when the job did not fail or when a later job that depends on its outcome has
     begun: an exclusive one, or, if this job is exclusive, any.
     """
-    with database.transaction() as connection:
+    with once(database, key, job_id) as connection:
+        if connection is None:
+            return
         job = repository.lock_for_retry(connection, job_id)
         if job is None:
             raise UnknownJob(f"There is no job {job_id}")

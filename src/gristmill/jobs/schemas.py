@@ -1,11 +1,17 @@
 """The job body: what clients see of a job, and the answer to every write."""
 
+import math
+from datetime import UTC, datetime
 from typing import Any
 
 from gristmill.jobs.states import FINISHED_JOB_STATES
 from gristmill.kit.timestamps import rfc3339
 
 BASE = "/api/v1/jobs"
+# Seconds after which it is worth to look at a job again: most have ended by then. One that is scheduled has not begun
+# before its time, but may be cancelled.
+_LOOK_AGAIN = "1"
+_LOOK_AGAIN_AT_LAST = 3600
 
 
 def job_body(row: dict[str, Any]) -> dict[str, Any]:
@@ -53,3 +59,11 @@ def job_body(row: dict[str, Any]) -> dict[str, Any]:
         "finished_at": rfc3339(row["finished_at"]),
         "links": links,
     }
+
+
+def look_again(body: dict[str, Any]) -> str:
+    """Return the Retry-After of a job that has not finished."""
+    if body["state"] != "scheduled":
+        return _LOOK_AGAIN
+    left = (datetime.fromisoformat(body["run_at"]) - datetime.now(UTC)).total_seconds()
+    return str(min(max(math.ceil(left), 1), _LOOK_AGAIN_AT_LAST))

@@ -10,6 +10,7 @@ from gristmill.core.database import Database
 from gristmill.core.page_tokens import bad_page_token, read_page_token
 from gristmill.jobs.cancel import cancel_job
 from gristmill.jobs.errors import UnknownJob
+from gristmill.jobs.idempotency import IdempotencyKey
 from gristmill.jobs.notifications import Notifier
 from gristmill.jobs.repository import read
 from gristmill.jobs.retry import retry_job
@@ -70,10 +71,12 @@ class JobService:
         token = encode_page_token([str(rows[-1]["id"])], query) if more else None
         return {"jobs": [job_body(row) for row in rows], "next_page_token": token}
 
-    def cancel(self, job_id: uuid.UUID, asked_by: str) -> dict[str, Any]:
-        cancel_job(self._database, self._notifier, job_id, asked_by)
+    def cancel(self, job_id: uuid.UUID, asked_by: str, key: IdempotencyKey | None = None) -> dict[str, Any]:
+        """Cancel a job and return its body. key: under which it is done once. Raises UnknownJob, NotCancellable."""
+        cancel_job(self._database, self._notifier, job_id, asked_by, key)
         return self.get(job_id)
 
-    def retry(self, job_id: uuid.UUID) -> dict[str, Any]:
-        retry_job(self._database, self._notifier, job_id)
+    def retry(self, job_id: uuid.UUID, key: IdempotencyKey | None = None) -> dict[str, Any]:
+        """Retry a job and return its body. key: as of ``cancel``. Raises UnknownJob, NotRetryable."""
+        retry_job(self._database, self._notifier, job_id, key)
         return self.get(job_id)

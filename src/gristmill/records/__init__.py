@@ -14,6 +14,7 @@ retention: deletion by age
 batch: the records of a chunk between two steps of a worker
 content_encoding: gzip and zstd of bodies
 embedding: vectors for the records of a chunk
+etags: the version of one record, for conditional requests
 jobs: what the jobs of all writes have in common
 payload: a chunk's records on their way to the worker, as Arrow IPC
 reject: the record that a reader gives away where the others go on

@@ -58,5 +58,6 @@ def _identity(http: Request) -> bytes:
     given = http.query_params.multi_items() if http.scope["query_string"] else []
     query = sorted((name, value) for name, value in given if name not in _NOT_IDENTITY)
     parts = [http.method, http.scope["path"], repr(query), http.headers.get("content-type", "")]
-    parts += [http.headers["content-encoding"]] if "content-encoding" in http.headers else []
+    for name in ("content-encoding", "if-match"):
+        parts += http.headers.getlist(name)
     return "\n".join(parts).encode("utf-8", "surrogateescape")

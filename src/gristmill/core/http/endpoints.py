@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args, get_origin
 from fastapi import Request
 
 from gristmill.core.errors import Forbidden, Invalid, Violation
+from gristmill.core.http.conditions import check_conditions
 
 Permission = Literal["read", "write", "admin"]
 # Each permission includes those before it.
@@ -50,19 +51,20 @@ def check_permission(http: Request, needed: Permission) -> None:
         raise Forbidden(f"This call needs a key of scope {needed}; {principal.name} has {principal.scope}")
 
 
-# By route: the names of its query parameters, and whether each may be repeated.
-_known: dict[int, dict[str, bool]] = {}
+# By route: the names of its query parameters, and whether each may be repeated; and the names of its headers.
+_known: dict[int, tuple[dict[str, bool], frozenset[str]]] = {}
 
 
 async def known_parameters(http: Request) -> None:
-    """A dependency that refuses query parameters which the call does not have. Raises Invalid."""
-    if not http.query_params:
-        return
+    """A dependency that refuses query parameters and conditions which the call does not have. Raises Invalid."""
     route = http.scope["route"]
     known = _known.get(id(route))
     if known is None:
-        known = _known[id(route)] = dict(_parameters(route.dependant))
-    check_query(http, known)
+        dependant = route.dependant
+        known = _known[id(route)] = dict(_parameters(dependant)), frozenset(_headers(dependant))
+    if http.scope["query_string"]:
+        check_query(http, known[0])
+    check_conditions(http, known[1])
 
 
 def check_query(http: Request, known: Mapping[str, bool]) -> None:
@@ -95,6 +97,14 @@ def _parameters(dependant: Any) -> Iterator[tuple[str, bool]]:
         yield parameter.alias, may_repeat(parameter.field_info.annotation)
     for inner in dependant.dependencies:
         yield from _parameters(inner)
+
+
+def _headers(dependant: Any) -> Iterator[str]:
+    """Yield the names of the headers that a call, or what it depends on, reads."""
+    for header in dependant.header_params:
+        yield header.alias
+    for inner in dependant.dependencies:
+        yield from _headers(inner)
 
 
 def may_repeat(annotation: Any) -> bool:

@@ -17,6 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
+from gristmill.core.http.conditions import check_conditions
 from gristmill.core.http.endpoints import Permission, check_permission, check_query, may_repeat
 
 Query = TypeVar("Query", bound=BaseModel)
@@ -60,6 +61,7 @@ class HotRoute(Route):
 
     def __init__(self, call: Call[Any], prefix: str) -> None:
         known = {name: may_repeat(one.annotation) for name, one in call.query.model_fields.items()}
+        declared = frozenset(header.name for header in call.headers)
         # Made once: most requests have no query, and the object cannot be changed.
         default = call.query()
 
@@ -72,13 +74,14 @@ class HotRoute(Route):
                 query = _parse(call.query, http, known)
             else:
                 check_permission(http, call.needs)
+            check_conditions(http, declared)
             response = await call.endpoint(http, query)
             await response(scope, receive, send)
 
         super().__init__(prefix + call.path, call.endpoint, methods=[call.method], name=_name(call))
         # What is raised is answered where the application does it for all routes.
         self.app = answer
-        # A GET is not answered to HEAD, as in the rest of the interface.
+        # A HEAD comes as a GET.
         self.methods = {call.method}
         self.call = call
 

@@ -2,7 +2,7 @@
 
 import datetime as dt
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -90,6 +90,14 @@ class Timestamp(FieldType):
 
     def from_query(self, text: str) -> Any:
         return text[:_DATE_LENGTH] + _LOST_PLUS.sub("+", text[_DATE_LENGTH:])
+
+    def explain(self, field: FieldSpec, error: Mapping[str, Any]) -> tuple[str, str]:
+        code, reason = super().explain(field, error)
+        value = error.get("input")
+        if isinstance(value, str) and _LOST_PLUS.search(value[_DATE_LENGTH:]):
+            # In JSON within a URL it cannot be told from a text that is meant so.
+            reason += "; in a URL the + of an offset is written %2B"
+        return code, reason
 
     def show(self, value: Any) -> Any:
         return rfc3339(value)

@@ -96,6 +96,13 @@ _FIND_KEY = """
 SELECT job_id, body_hash FROM gristmill.idempotency_keys
 WHERE principal = %(principal)s AND key = %(key)s AND created_at > now() - %(hours)s * interval '1 hour'
 """
+# Whoever has the key's lock has seen that nobody used it, unless that was too long ago.
+_KEEP_KEY = """
+INSERT INTO gristmill.idempotency_keys AS k (principal, key, body_hash, job_id)
+VALUES (%(principal)s, %(key)s, %(body_hash)s, %(job_id)s)
+ON CONFLICT (principal, key) DO UPDATE
+    SET body_hash = EXCLUDED.body_hash, job_id = EXCLUDED.job_id, created_at = now()
+"""
 _UNFINISHED = """
 SELECT EXISTS (SELECT FROM gristmill.scopes WHERE scope = %(scope)s AND finished_at IS NULL)
 """
@@ -252,6 +259,12 @@ def hold_key(connection: Connection, principal: str, key: str, hours: float) -> 
     """Keep the key from others until the transaction ends, once they let go of it; return as ``find_key`` does."""
     connection.exec_driver_sql(WAIT_FOR_KEY, {"principal": principal, "key": key})
     return find_key(connection, principal, key, hours)
+
+
+def keep_key(connection: Connection, principal: str, key: str, body_hash: str, job_id: uuid.UUID) -> None:
+    """Note the job of the request that has the key; call it while ``hold_key`` keeps others away."""
+    values = {"principal": principal, "key": key, "body_hash": body_hash, "job_id": str(job_id)}
+    connection.exec_driver_sql(_KEEP_KEY, values)
 
 
 def unfinished_in_scope(connection: Connection, scope: str) -> bool:

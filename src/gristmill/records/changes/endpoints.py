@@ -1,5 +1,6 @@
 """REST: change and delete records."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import Request
@@ -7,8 +8,9 @@ from fastapi.responses import Response
 
 from gristmill.core.config import Settings
 from gristmill.core.http.bodies import JSON, media_type_of
+from gristmill.core.http.conditions import if_match
 from gristmill.core.http.convertors import KEY
-from gristmill.core.http.routes import Call
+from gristmill.core.http.routes import Call, Header
 from gristmill.jobs.endpoints import WRITE_ANSWERS, WRITE_HEADERS, WriteQuery, answer_write, request_of
 from gristmill.records.changes.service import RecordChanges
 from gristmill.records.endpoints import spooled_body
@@ -16,6 +18,7 @@ from gristmill.records.spool import BodySpool, Spool
 from gristmill.records.submit import Submitter
 
 _PATCH_TYPES = (JSON, "application/merge-patch+json")
+_MATCHED = (*WRITE_HEADERS, Header("if-match", "ETags, of which the record's must be one: else 412"))
 
 
 def build_calls(service: RecordChanges, submitter: Submitter, settings: Settings, spool: Spool) -> list[Call[Any]]:
@@ -37,30 +40,31 @@ def build_calls(service: RecordChanges, submitter: Submitter, settings: Settings
     async def change_record(http: Request, _: WriteQuery) -> Response:
         """Change the members of a record that the JSON object in the body names."""
         media_type_of(http, _PATCH_TYPES)
-        name = http.path_params["dataset"]
+        name, tags = http.path_params["dataset"], if_match(http)
         await submitter.expect(name, lambda: request_of(http))
         async with spooled_body(http, spool, whole) as body:
             request = request_of(http, body.body_hash)
-            write = service.patch(name, http.path_params["key"], _content(body))
+            write = service.patch(name, http.path_params["key"], _content(body), tags)
             job_id = await submitter.submit(write, request)
         return await answer_write(http, job_id, request)
 
     async def delete_record(http: Request, _: WriteQuery) -> Response:
         """Delete the record with this key; a composite key is a percent-encoded JSON array."""
+        tags = if_match(http)
         async with spooled_body(http, spool, whole) as body:
             request = request_of(http, body.body_hash)
-        write = service.delete(http.path_params["dataset"], http.path_params["key"])
+        write = service.delete(http.path_params["dataset"], http.path_params["key"], tags)
         return await answer_write(http, await submitter.submit(write, request), request)
 
-    def call(method: str, path: str, endpoint: Any, *kinds: str) -> Call[Any]:
+    def call(method: str, path: str, endpoint: Any, headers: Sequence[Header], *kinds: str) -> Call[Any]:
         body = {kind: {"schema": {"type": "object"}} for kind in kinds}
-        return Call(method, path, "write", endpoint, WriteQuery, "records", WRITE_ANSWERS, WRITE_HEADERS, body)
+        return Call(method, path, "write", endpoint, WriteQuery, "records", WRITE_ANSWERS, headers, body)
 
     one = f"/datasets/{{dataset}}/records/{KEY}"
     return [
-        call("POST", "/datasets/{dataset}/records/delete", delete_records, JSON),
-        call("PATCH", one, change_record, *_PATCH_TYPES),
-        call("DELETE", one, delete_record),
+        call("POST", "/datasets/{dataset}/records/delete", delete_records, WRITE_HEADERS, JSON),
+        call("PATCH", one, change_record, _MATCHED, *_PATCH_TYPES),
+        call("DELETE", one, delete_record, _MATCHED),
     ]
 
 

@@ -13,14 +13,20 @@ from gristmill.datasets.types import TYPES
 from gristmill.datasets.where import compile_where
 from gristmill.kit.identifiers import quote
 from gristmill.records.columns import Row
+from gristmill.records.etags import LastWrite
 
 Key = tuple[Any, ...]
 
 
-def has_record(connection: Connection, contract: Contract, key: Key) -> bool:
-    """Say whether the record is there. key: canonical values in the order of the contract's key."""
-    query = f"SELECT EXISTS (SELECT FROM {data_relation(contract.name)} WHERE {_key_condition(contract)})"  # noqa: S608
-    return bool(connection.exec_driver_sql(query, _key_parameters(contract, key)).scalar())
+def last_write(connection: Connection, contract: Contract, key: Key, lock: bool = False) -> LastWrite | None:
+    """Return which write the record is of, None if there is none.
+
+    key: canonical values in the order of the contract's key. lock: keep others from changing it meanwhile.
+    """
+    query = f"SELECT _seq, _ord FROM {data_relation(contract.name)} WHERE {_key_condition(contract)}"  # noqa: S608
+    query += " FOR UPDATE" if lock else ""
+    found = connection.exec_driver_sql(query, _key_parameters(contract, key)).first()
+    return None if found is None else LastWrite(found[0], found[1])
 
 
 def read_fields(
@@ -37,8 +43,8 @@ def read_fields(
     return None if found is None else dict(found)
 
 
-def patch(connection: Connection, contract: Contract, key: Key, changes: Row, seq: int) -> bool:
-    """Set the members of ``changes`` (canonical values; ``_embedding`` too) of one record; return whether it is there.
+def patch(connection: Connection, contract: Contract, key: Key, changes: Row, seq: int) -> LastWrite | None:
+    """Set the members of ``changes`` (canonical values; ``_embedding`` too) of one record; None if it is not there.
 
     seq: the number of the job.
     """
@@ -48,7 +54,8 @@ def patch(connection: Connection, contract: Contract, key: Key, changes: Row, se
         f"UPDATE {data_relation(contract.name)} SET {assignments}, _seq = %(seq)s, _ord = 0, _id = DEFAULT"  # noqa: S608
         f" WHERE {_key_condition(contract)}"
     )
-    return connection.exec_driver_sql(query, {**_key_parameters(contract, key), **values, "seq": seq}).rowcount == 1
+    done = connection.exec_driver_sql(query, {**_key_parameters(contract, key), **values, "seq": seq}).rowcount == 1
+    return LastWrite(seq, 0) if done else None
 
 
 def delete_by_key(connection: Connection, contract: Contract, key: Key) -> bool:

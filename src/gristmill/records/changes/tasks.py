@@ -9,7 +9,9 @@ from sqlalchemy import Connection
 
 from gristmill.core.database import Database, set_time_limit
 from gristmill.datasets.contract import EMBEDDING_COLUMN, Contract
+from gristmill.datasets.describe import shorten
 from gristmill.datasets.keys import show_key
+from gristmill.datasets.lookup import Dataset
 from gristmill.datasets.types import TYPES
 from gristmill.jobs.errors import OutOfDate
 from gristmill.jobs.handlers import ChunkTask, Outcome, TransactionalHandler
@@ -18,6 +20,7 @@ from gristmill.records.changes.recompute import Recompute
 from gristmill.records.columns import Row
 from gristmill.records.embedding import EmbeddingStep
 from gristmill.records.errors import UnknownRecord
+from gristmill.records.etags import check_write
 from gristmill.records.targets import Targets
 
 PATCH, DELETE, DELETE_WHERE = "records.patch", "records.delete", "records.delete_where"
@@ -36,7 +39,7 @@ class Patch:
 
 
 class PatchHandler(TransactionalHandler):
-    """Changes members of one record. args: dataset_id, contract_version, key; payload: the changes as JSON.
+    """Changes members of one record. args: dataset_id, contract_version, key, if_match; payload: the changes as JSON.
 
     Computed fields and the vector are made before the row is locked, and again where the fields that they are made of
     hold something else by then.
@@ -74,19 +77,22 @@ class PatchHandler(TransactionalHandler):
             return repository.read_fields(connection, contract, _key(contract, task), names)
 
     def apply(self, connection: Connection, task: ChunkTask, prepared: Patch) -> Outcome:
-        contract = self._targets.present(connection, task).contract
+        dataset = self._targets.present(connection, task)
+        contract = dataset.contract
         key = _key(contract, task)
+        _check_match(connection, dataset, key, task)
         if prepared.read:
             found = repository.read_fields(connection, contract, key, prepared.read, lock=True)
             if found is not None and found != prepared.rest:
                 raise OutOfDate("fields that others of the record are made of have changed since")
-        if not repository.patch(connection, contract, key, prepared.changes, task.seq):
+        written = repository.patch(connection, contract, key, prepared.changes, task.seq)
+        if written is None:
             raise _unknown(contract, key)
-        return Outcome(succeeded=1)
+        return Outcome(succeeded=1, result={"etag": str(written.tag(dataset.version))})
 
 
 class DeleteHandler(TransactionalHandler):
-    """Deletes one record. args: dataset_id, contract_version, key."""
+    """Deletes one record. args: dataset_id, contract_version, key, if_match."""
 
     type = DELETE
 
@@ -94,8 +100,10 @@ class DeleteHandler(TransactionalHandler):
         self._targets = targets
 
     def apply(self, connection: Connection, task: ChunkTask, prepared: Any) -> Outcome:
-        contract = self._targets.present(connection, task).contract
+        dataset = self._targets.present(connection, task)
+        contract = dataset.contract
         key = _key(contract, task)
+        _check_match(connection, dataset, key, task)
         if not repository.delete_by_key(connection, contract, key):
             raise _unknown(contract, key)
         return Outcome(succeeded=1, result={"deleted": 1})
@@ -117,6 +125,20 @@ class DeleteWhereHandler(TransactionalHandler):
         # Others may share the transaction.
         set_time_limit(connection, None)
         return Outcome(result={"deleted": deleted})
+
+
+def _check_match(connection: Connection, dataset: Dataset, key: tuple[Any, ...], task: ChunkTask) -> None:
+    """Refuse a record that is not of a write that the job expects, and keep it as it is until the transaction ends.
+
+    The job is alone in its scope, but records are deleted by age beside all jobs. Raises PreconditionFailed.
+    """
+    expected = task.args.get("if_match")
+    if expected is None:
+        return
+    found = repository.last_write(connection, dataset.contract, key, lock=True)
+    # One that is not there is unknown, whatever it was expected to be.
+    if found is not None:
+        check_write(found, expected, dataset.version, shorten(show_key(dataset.contract, key)))
 
 
 def _key(contract: Contract, task: ChunkTask) -> tuple[Any, ...]:

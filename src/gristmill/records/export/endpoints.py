@@ -13,6 +13,7 @@ from fastapi.responses import Response
 from gristmill.core.config import Settings
 from gristmill.core.errors import GristmillError, TooMany
 from gristmill.core.http.endpoints import needs
+from gristmill.core.http.head import is_head
 from gristmill.core.logs import get_logger
 from gristmill.records.export.scan import ExportQuery
 from gristmill.records.export.service import Export, RecordExports
@@ -48,6 +49,8 @@ def build_router(service: RecordExports, settings: Settings) -> APIRouter:
     ) -> Response:
         """Stream all matching records as a file. An answer that breaks off was not completed."""
         query = ExportQuery(start, end, read_where(where), fields, bool(include))
+        if is_head(http):
+            return _export_answer(await desk.run(partial(service.open, dataset, query, format)))
         desk.take()
         try:
             export = await desk.run(partial(service.open, dataset, query, format))
@@ -98,11 +101,8 @@ class _ExportResponse(Response):
     """
 
     def __init__(self, export: Export, first: bytes, desk: _Desk) -> None:
-        super().__init__(media_type=export.media_type)
-        # The length is not known: the answer is sent in chunks.
-        del self.headers["content-length"]
-        self.headers["content-disposition"] = f'attachment; filename="{export.file_name}"'
-        self.headers["gristmill-horizon"] = export.horizon
+        super().__init__()
+        self.raw_headers = _export_answer(export).raw_headers
         self._export = export
         self._first = first
         self._desk = desk
@@ -152,6 +152,18 @@ class _ExportResponse(Response):
                     raise
                 log.warning("export.waits", file=self._export.file_name, reason=error.detail)
             await asyncio.wait([gone], timeout=1)
+
+
+def _export_answer(export: Export) -> Response:
+    """Return the head of an export's answer."""
+    answer = Response(media_type=export.media_type)
+    # The length is not known: the answer is sent in chunks.
+    del answer.headers["content-length"]
+    answer.headers["content-disposition"] = f'attachment; filename="{export.file_name}"'
+    answer.headers["gristmill-horizon"] = export.horizon
+    # Each request is an export of its own: parts of two of them do not fit together.
+    answer.headers["accept-ranges"] = "none"
+    return answer
 
 
 async def _disconnected(receive: Any) -> None:

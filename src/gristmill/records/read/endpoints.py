@@ -2,12 +2,14 @@
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Query
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi.responses import JSONResponse, Response
 
 from gristmill.core.http.bodies import parse_json
+from gristmill.core.http.conditions import not_modified
 from gristmill.core.http.convertors import KEY
 from gristmill.core.http.endpoints import needs
+from gristmill.core.http.links import next_page
 from gristmill.datasets.describe import shorten
 from gristmill.records.read.pages import MAX_PAGE, MAX_TOKEN, PageQuery
 from gristmill.records.read.service import RecordReads
@@ -30,6 +32,7 @@ def build_router(service: RecordReads) -> APIRouter:
 
     @router.get("/records")
     def list_records(
+        http: Request,
         dataset: str,
         start: Annotated[str | None, Query(max_length=64, description="time from, inclusive")] = None,
         end: Annotated[str | None, Query(max_length=64, description="time to, inclusive")] = None,
@@ -41,12 +44,21 @@ def build_router(service: RecordReads) -> APIRouter:
     ) -> JSONResponse:
         """List records page by page: by key, or by time in a window, unless ``order`` says otherwise."""
         query = PageQuery(start, end, read_where(where), order, page_size, page_token, bool(include))
-        return JSONResponse(service.page(dataset, query))
+        page = service.page(dataset, query)
+        return JSONResponse(page, headers=next_page(http, page["next_page_token"]))
 
     @router.get(f"/records/{KEY}")
-    def get_record(dataset: str, key: str, include: Include = None) -> JSONResponse:
+    def get_record(
+        http: Request,
+        dataset: str,
+        key: str,
+        include: Include = None,
+        if_none_match: Annotated[str | None, Header(description="ETags: 304 where one is the record's")] = None,
+    ) -> Response:
         """Return the record with this key; a composite key is a percent-encoded JSON array."""
-        return JSONResponse(service.get(dataset, key, bool(include)))
+        record, tag = service.get(dataset, key, bool(include))
+        same = not_modified(http, tag)
+        return Response(status_code=304, headers=same) if same else JSONResponse(record, headers={"ETag": str(tag)})
 
     return router
 

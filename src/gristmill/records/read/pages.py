@@ -16,6 +16,7 @@ from gristmill.datasets.ddl import record_table
 from gristmill.datasets.types import TYPES
 from gristmill.datasets.where import compile_where
 from gristmill.kit.pagination import encode_page_token
+from gristmill.records.etags import LastWrite
 from gristmill.records.read.keyset import (
     SUBMISSION,
     Term,
@@ -79,12 +80,13 @@ class RecordShape:
 
 def read_one(
     connection: Connection, contract: Contract, key: tuple[Any, ...], embedding: bool = False
-) -> Record | None:
-    """Return the record with this key as JSON, or None."""
+) -> tuple[Record, LastWrite] | None:
+    """Return the record with this key as JSON, and which write it is of; or None."""
     shape = RecordShape(contract, embedding)
-    statement = sa.select(*shape.columns).where(key_is(shape.table, contract, key))
+    written = [shape.table.c[name] for name in SUBMISSION]
+    statement = sa.select(*shape.columns, *written).where(key_is(shape.table, contract, key))
     row = connection.execute(statement).first()
-    return None if row is None else shape.to_json(row)
+    return None if row is None else (shape.to_json(row), LastWrite(row[-2], row[-1]))
 
 
 def key_is(table: sa.Table, contract: Contract, key: tuple[Any, ...]) -> sa.ColumnElement[bool]:

@@ -7,6 +7,7 @@ from gristmill.datasets.applied import AppliedDatasets
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.keys import parse_key
 from gristmill.datasets.lookup import DatasetLookup
+from gristmill.kit.entity_tags import Tag
 from gristmill.records.errors import UnknownRecord
 from gristmill.records.read.pages import PageQuery, read_latest, read_one, read_page
 
@@ -18,15 +19,20 @@ class RecordReads:
         self._database = database
         self._datasets = AppliedDatasets(datasets)
 
-    def get(self, name: str, key: str, embedding: bool = False) -> dict[str, Any]:
-        """Return the record with the key ``key``, as it stands in a URL. Raises UnknownRecord, NoKey, Invalid."""
+    def get(self, name: str, key: str, embedding: bool = False) -> tuple[dict[str, Any], Tag]:
+        """Return the record with the key ``key``, as it stands in a URL, and its ETag.
+
+        Raises UnknownRecord, NoKey, Invalid.
+        """
         with self._database.autocommit() as connection, self._datasets.reading(connection, name) as found:
             contract = found.dataset.contract
             values = parse_key(contract, key)
-            record = read_one(connection, contract, values, embedding) if found.has_table else None
-        if record is None:
+            one = read_one(connection, contract, values, embedding) if found.has_table else None
+            version = found.dataset.version
+        if one is None:
             raise UnknownRecord(f"The dataset {name} has no record with the key {shorten(key)}")
-        return record
+        record, written = one
+        return record, written.tag(version)
 
     def latest(self, name: str, count: int, embedding: bool = False) -> dict[str, Any]:
         """Return ``{"records": [...]}``, newest first."""

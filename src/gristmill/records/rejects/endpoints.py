@@ -2,11 +2,13 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response, StreamingResponse
 
 from gristmill.core.errors import Invalid, Violation
 from gristmill.core.http.endpoints import needs
+from gristmill.core.http.head import is_head
+from gristmill.core.http.links import next_page
 from gristmill.jobs.endpoints import job_id_of
 from gristmill.records.rejects.service import Format, RejectService
 
@@ -20,6 +22,7 @@ def build_router(service: RejectService) -> APIRouter:
 
     @router.get("/rejects")
     def list_rejects(
+        http: Request,
         job_id: str,
         page_size: Annotated[int | None, Query(ge=1, le=1000, description=f"{_DEFAULT_PAGE} without it")] = None,
         page_token: Annotated[str | None, Query(max_length=2000)] = None,
@@ -28,13 +31,15 @@ def build_router(service: RejectService) -> APIRouter:
         """List the records of a job that were quarantined, with their errors; or download them all."""
         job = job_id_of(job_id)
         if format is None:
-            return Response(service.list(job, page_size or _DEFAULT_PAGE, page_token), media_type="application/json")
+            page, token = service.list(job, page_size or _DEFAULT_PAGE, page_token)
+            return Response(page, headers=next_page(http, token), media_type="application/json")
         for name, value in (("page_size", page_size), ("page_token", page_token)):
             if value is not None:
                 reason = f"{name} does not go with format={format}: a download has no pages"
                 raise Invalid(reason, [Violation(f"/query/{name}", "not_applicable", reason, field=name)])
         download = service.download(job, format)
         headers = {"Content-Disposition": f'attachment; filename="{download.name}"'}
-        return StreamingResponse(download.pieces, media_type=_TYPES[format], headers=headers)
+        pieces = iter(()) if is_head(http) else download.pieces
+        return StreamingResponse(pieces, media_type=_TYPES[format], headers=headers)
 
     return router

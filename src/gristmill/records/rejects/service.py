@@ -44,8 +44,8 @@ class RejectService:
         self._database = database
         self._datasets = datasets
 
-    def list(self, job_id: uuid.UUID, page_size: int, page_token: str | None) -> bytes:
-        """Return a page of rejects as JSON text; it ends early when its records are large.
+    def list(self, job_id: uuid.UUID, page_size: int, page_token: str | None) -> tuple[bytes, str | None]:
+        """Return a page of rejects as JSON text, and the token of the next; it ends early when its records are large.
 
         Raises UnknownJob, Malformed for a bad page token.
         """
@@ -59,9 +59,10 @@ class RejectService:
             columns = _columns(_job(connection, job_id))
             found = repository.page(connection, job_id, after, page_size, BYTES_PER_READ)
             more = bool(found) and bool(repository.page(connection, job_id, found[-1].record, 1, 0))
-        token = b'"%s"' % encode_page_token([found[-1].record], query).encode() if more else b"null"
+        token = encode_page_token([found[-1].record], query) if more else None
         listed = b",".join(reject_json(reject, columns) for reject in found)
-        return b'{"rejects":[%s],"next_page_token":%s}' % (listed, token)
+        shown = b"null" if token is None else b'"%s"' % token.encode()
+        return b'{"rejects":[%s],"next_page_token":%s}' % (listed, shown), token
 
     def download(self, job_id: uuid.UUID, format: Format) -> Download:
         """Return all rejects in constant memory, whatever their number. Raises UnknownJob."""

@@ -212,7 +212,13 @@ def _most(body: dict[str, Any], mode: Mode, contract: Contract, violations: list
         why = "its scores only order the hits" if mode == "hybrid" else "there are no distances, give min_score"
         reason = f"{name} does not apply to the mode {mode}: {why}"
         violations.append(Violation(f"/{name}", "not_applicable", reason, field=name))
+        return None
     if value is None or name == "max_distance":
+        # Only the distance of inner_product, which is the negative product, may be below 0.
+        metric = None if contract.embedding is None else contract.embedding.metric
+        if value is not None and value < 0 and metric != "inner_product":
+            reason = f"{shorten(body[name])} is below 0, and no distance of {metric} is"
+            violations.append(Violation(f"/{name}", "out_of_range", reason, field=name))
         return value
     return -value if mode == "text" or contract.embedding is None else distance_of(contract.embedding.metric, value)
 
