@@ -22,6 +22,7 @@ ALLOWED = {
         "the command line knows REST only: it must tell whether a key that was typed in is a JSON number or a text",
     ),
     "cli/demo": ({"text"}, "members of a search's body"),
+    "api/openapi": ({"text"}, "the example of a search's body"),
 }
 
 

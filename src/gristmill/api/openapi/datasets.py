@@ -162,6 +162,12 @@ class Version(BaseModel):
     version: str
 
 
+class Root(Version):
+    """And the paths of everything."""
+
+    links: dict[str, str]
+
+
 class Health(BaseModel):
     """That it answers."""
 

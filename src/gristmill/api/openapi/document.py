@@ -21,6 +21,22 @@ _TAGS = {
 _METHODS = ("get", "post", "patch", "delete")
 _BEARER = {"type": "http", "scheme": "bearer", "description": "An API key; on loopback none is needed by default."}
 _HEADER = {"type": "apiKey", "in": "header", "name": "X-Api-Key", "description": "The same key, another header."}
+_HEADER_TEXTS = {
+    name: {"description": text, "schema": {"type": kind}}
+    for name, text, kind in (
+        ("Location", "the path of the job", "string"),
+        ("Retry-After", "seconds until it is worth looking again", "integer"),
+        ("Preference-Applied", "the wait that was preferred, as it was heeded", "string"),
+        ("ETag", "the version of what the body shows", "string"),
+        ("Link", "the next page", "string"),
+    )
+}
+# By status: headers of answers, each with the parameter that a call must have for it, or None.
+_HEADERS: dict[str, dict[str, str | None]] = {
+    "200": {"Preference-Applied": "prefer", "ETag": "if-none-match", "Link": "page_token"},
+    "202": {"Location": None, "Retry-After": None, "Preference-Applied": "prefer"},
+    "304": {"ETag": None},
+}
 _JOB_LINKS = {
     name: {"operationId": operation, "parameters": {"job_id": "$response.body#/id"}}
     for name, operation in (("job", "get_job"), ("cancel", "cancel_job"), ("rejects", "list_rejects"))
@@ -42,7 +58,7 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
     )
     document["components"] = {
         "schemas": dict(sorted(_plain(schemas["$defs"]).items())),
-        "responses": problems.answers({status for one in OPERATIONS.values() for status in one.problems}),
+        "responses": problems.answers({412, *(status for one in OPERATIONS.values() for status in one.problems)}),
         "securitySchemes": {"key": _BEARER, "header": _HEADER},
     }
     document["servers"] = [{"url": "/", "description": "this server"}]
@@ -72,13 +88,19 @@ def _describe(found: dict[str, Any], operation: Operation, models: set[type[Base
         responses[str(status)] = {"description": text, "content": content}
         if operation.makes_job:
             responses[str(status)]["links"] = _JOB_LINKS
-        if status == 202:
-            responses[str(status)]["headers"] = {
-                "Location": {"description": "the path of the job", "schema": {"type": "string"}}
-            }
-    responses |= {str(status): problems.reference(status) for status in sorted(operation.problems)}
-    found["responses"] = responses
     found["parameters"] = [one for one in found.get("parameters", []) if one["name"] not in operation.refused]
+    names = {one["name"] for one in found["parameters"]}
+    if "if-none-match" in names:
+        responses["304"] = {"description": "It is the version that If-None-Match names"}
+    refused = {*operation.problems, *((412,) if "if-match" in names else ())}
+    responses |= {str(status): problems.reference(status) for status in sorted(refused)}
+    for code, names_of in _HEADERS.items():
+        if code in responses:
+            headers = {
+                header: _HEADER_TEXTS[header] for header, name in names_of.items() if name is None or name in names
+            }
+            responses[code] |= {"headers": headers} if headers else {}
+    found["responses"] = responses
     for parameter in found["parameters"]:
         _parameter(parameter)
     if operation.body is not None:

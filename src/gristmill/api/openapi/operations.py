@@ -9,7 +9,9 @@ from pydantic import BaseModel
 from gristmill.api.openapi import datasets, jobs, records
 from gristmill.core.http.bodies import CSV, JSON
 from gristmill.datasets.schemas import CHANGE_EXAMPLE, EXAMPLE
-from gristmill.records.readers import MEDIA_TYPES
+from gristmill.records.readers import MEDIA_TYPES, open_reader
+from gristmill.records.readers.csv import read_csv
+from gristmill.records.readers.ndjson import read_ndjson
 
 Model = type[BaseModel]
 # Statuses of problems. Every call under /api/v1 may have those of ASKED.
@@ -59,7 +61,7 @@ _RECORDS = Body(
     {
         kind: {"anyOf": [{"type": "array", "items": {"$ref": "#/components/schemas/Record"}}, records.RecordBatch]}
         if kind == JSON
-        else (_TEXT if kind == CSV or "json" in kind else _BINARY)["schema"]
+        else (_TEXT if open_reader(kind) in (read_csv, read_ndjson) else _BINARY)["schema"]
         for kind in MEDIA_TYPES
     },
     {"array": [_RECORD], "object": {"records": [_RECORD]}},
@@ -83,6 +85,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
 }
 
 OPERATIONS: dict[str, Operation] = {
+    "root": Operation(_gives("What this is, and where everything is", datasets.Root), SERVICE),
     "health": Operation(_gives("The process answers", datasets.Health), SERVICE),
     "ready": Operation(_gives("Postgres answers", datasets.Health), (*SERVICE, 503)),
     "metrics": Operation(_gives("Metrics in the text format of Prometheus", {"text/plain": _TEXT}), (*SERVICE, 503)),
