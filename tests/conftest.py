@@ -42,10 +42,11 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["GRISTMILL_TEST_BROKER_KIND"] = broker.name
     _make_template(postgres)
     workers = getattr(config.option, "numprocesses", None) or 0
-    for number in range(max(int(workers), 1)):
+    count = max(int(workers), 1)
+    for number in range(count):
         os.environ[f"GRISTMILL_TEST_BROKER_URL_{number}"] = add_vhost(broker, f"test{number}")
-    # For the one system that may share nothing.
-    os.environ["GRISTMILL_TEST_BROKER_URL_OWN"] = add_vhost(broker, "test9")
+        # For a second system, which shares nothing with the first.
+        os.environ[f"GRISTMILL_TEST_BROKER_URL_{number}_OWN"] = add_vhost(broker, f"test{count + number}")
 
 
 def _needs_servers(config: pytest.Config) -> bool:

@@ -51,11 +51,11 @@ CHANGING = {"id", "request_id", "created_at", "run_at", "started_at", "finished_
 
 
 @pytest.fixture(scope="module")
-def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+def own(worker_number: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """A system of its own: the fuzzer changes whatever it finds."""
     found = System(
         add_database(os.environ["GRISTMILL_TEST_POSTGRES"], os.environ["GRISTMILL_TEST_TEMPLATE"]),
-        os.environ["GRISTMILL_TEST_BROKER_URL_OWN"],
+        os.environ[f"GRISTMILL_TEST_BROKER_URL_{worker_number}_OWN"],
         tmp_path_factory.mktemp("openapi"),
         jobs_plugins="",
     )

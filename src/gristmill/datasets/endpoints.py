@@ -15,7 +15,7 @@ from gristmill.core.http.conditions import if_match
 from gristmill.core.http.endpoints import needs
 from gristmill.core.http.links import next_page
 from gristmill.datasets.errors import Unconfirmed
-from gristmill.datasets.schemas import CHANGE_EXAMPLE, EXAMPLE, contract_tag
+from gristmill.datasets.schemas import contract_tag
 from gristmill.datasets.service import DatasetService
 from gristmill.jobs.endpoints import answer_write, request_of, write_options
 from gristmill.jobs.submit import WriteRequest
@@ -39,7 +39,7 @@ def build_router(service: DatasetService) -> APIRouter:
         page = service.list(page_size, page_token)
         return JSONResponse(page, headers=next_page(http, page["next_page_token"]))
 
-    @router.post("", status_code=202, dependencies=admin, openapi_extra=_body(EXAMPLE))
+    @router.post("", status_code=202, dependencies=admin)
     async def create_dataset(http: HttpRequest) -> Response:
         """Create a dataset from its contract; records may be submitted as soon as this is accepted."""
         return await _write(http, service.create)
@@ -52,7 +52,7 @@ def build_router(service: DatasetService) -> APIRouter:
 
     matched = [*admin, Depends(_matched)]
 
-    @router.patch("/{dataset}", status_code=202, dependencies=matched, openapi_extra=_body(CHANGE_EXAMPLE))
+    @router.patch("/{dataset}", status_code=202, dependencies=matched)
     async def alter_dataset(http: HttpRequest, dataset: str) -> Response:
         """Add optional fields, or widen the limits of fields."""
         tags = if_match(http)
@@ -95,8 +95,3 @@ def _hash(http: HttpRequest, body: bytes) -> str:
     """Return a digest of what a request with the same Idempotency-Key must repeat."""
     condition = "".join(f"{line}\n" for line in http.headers.getlist("if-match"))
     return hashlib.sha256(f"{http.method} {http.url.path}\n{condition}".encode() + body).hexdigest()
-
-
-def _body(example: dict[str, Any]) -> dict[str, Any]:
-    schema = {"type": "object"}
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema, "example": example}}}}

@@ -53,7 +53,6 @@ class WriteQuery(BaseModel):
 
 
 WRITE_HEADERS = (routes.Header("idempotency-key", _KEY), routes.Header("prefer", _PREFER))
-WRITE_ANSWERS = {202: "The job that was accepted", 200: "The finished job, where it was waited for"}
 
 
 async def write_options(
@@ -157,7 +156,7 @@ def build_calls() -> list[routes.Call[Any]]:
         return Response(text, headers=headers, media_type="application/json")
 
     headers = [routes.Header("prefer", _PREFER), routes.Header("if-none-match", "ETags: 304 where one is the job's")]
-    return [routes.Call("GET", "/jobs/{job_id}", "read", get_job, JobQuery, "jobs", {200: "The job"}, headers)]
+    return [routes.Call("GET", "/jobs/{job_id}", "read", get_job, JobQuery, "jobs", headers)]
 
 
 def build_router(service: JobService) -> APIRouter:

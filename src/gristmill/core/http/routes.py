@@ -6,7 +6,7 @@ would do for such a call is declared here: its permission, its query parameters,
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from fastapi import FastAPI
@@ -21,7 +21,6 @@ from gristmill.core.http.conditions import check_conditions
 from gristmill.core.http.endpoints import Permission, check_permission, check_query, may_repeat
 
 Query = TypeVar("Query", bound=BaseModel)
-_JSON_OBJECT = {"application/json": {"schema": {"type": "object"}}}
 
 
 class NoQuery(BaseModel):
@@ -41,8 +40,8 @@ class Call(Generic[Query]):
     """What a hot route does, and what its documentation says.
 
     path: below /api/v1. needs: the smallest permission. endpoint: gets the request, and its query as an object of the
-    class ``query``, whose fields are the parameters of the call; its docstring is the text of the documentation. body:
-    media types of the request and their schemas. answers: status codes and what they mean.
+    class ``query``, whose fields are the parameters of the call; its docstring is the text of the documentation. Bodies
+    and answers are documented in ``api/openapi/operations.py``.
     """
 
     method: str
@@ -51,9 +50,7 @@ class Call(Generic[Query]):
     endpoint: Callable[[Request, Query], Awaitable[Response]]
     query: type[Query]
     tag: str
-    answers: Mapping[int, str]
     headers: Sequence[Header] = ()
-    body: Mapping[str, Any] = field(default_factory=dict)
 
 
 class HotRoute(Route):
@@ -107,36 +104,13 @@ class HotRoute(Route):
         for header in call.headers:
             described = {"description": header.description, "schema": {"type": "string"}}
             parameters.append({"name": header.name, "in": "header", "required": False, **described})
-        answers = {str(status): {"description": text, "content": _JSON_OBJECT} for status, text in call.answers.items()}
-        problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
-        answers["default"] = {"description": "A problem (RFC 9457)", "content": problem}
-        found = {
+        return {
             "tags": [call.tag],
             "summary": self.name.replace("_", " ").title(),
             "description": inspect.getdoc(call.endpoint) or "",
             "operationId": self.name,
             "parameters": parameters,
-            "responses": answers,
         }
-        if call.body:
-            found["requestBody"] = {"required": True, "content": dict(call.body)}
-        return found
-
-
-_PROBLEM = {
-    "type": "object",
-    "required": ["type", "title", "status", "detail", "code"],
-    "properties": {
-        "type": {"type": "string"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string"},
-        "code": {"type": "string"},
-        "instance": {"type": "string"},
-        "request_id": {"type": "string"},
-        "errors": {"type": "array", "items": {"type": "object"}},
-    },
-}
 
 
 def add_hot_routes(app: FastAPI, calls: list[Call[Any]], prefix: str) -> None:
@@ -151,7 +125,6 @@ def add_hot_routes(app: FastAPI, calls: list[Call[Any]], prefix: str) -> None:
             path = document["paths"].setdefault(route.path_format, {})
             if route.call.method.lower() not in path:
                 path[route.call.method.lower()] = route.operation()
-        document.setdefault("components", {}).setdefault("schemas", {}).setdefault("Problem", _PROBLEM)
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]

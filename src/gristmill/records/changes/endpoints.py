@@ -11,7 +11,7 @@ from gristmill.core.http.bodies import JSON, media_type_of
 from gristmill.core.http.conditions import if_match
 from gristmill.core.http.convertors import KEY
 from gristmill.core.http.routes import Call, Header
-from gristmill.jobs.endpoints import WRITE_ANSWERS, WRITE_HEADERS, WriteQuery, answer_write, request_of
+from gristmill.jobs.endpoints import WRITE_HEADERS, WriteQuery, answer_write, request_of
 from gristmill.records.changes.service import RecordChanges
 from gristmill.records.endpoints import spooled_body
 from gristmill.records.spool import BodySpool, Spool
@@ -56,14 +56,13 @@ def build_calls(service: RecordChanges, submitter: Submitter, settings: Settings
         write = service.delete(http.path_params["dataset"], http.path_params["key"], tags)
         return await answer_write(http, await submitter.submit(write, request), request)
 
-    def call(method: str, path: str, endpoint: Any, headers: Sequence[Header], *kinds: str) -> Call[Any]:
-        body = {kind: {"schema": {"type": "object"}} for kind in kinds}
-        return Call(method, path, "write", endpoint, WriteQuery, "records", WRITE_ANSWERS, headers, body)
+    def call(method: str, path: str, endpoint: Any, headers: Sequence[Header]) -> Call[Any]:
+        return Call(method, path, "write", endpoint, WriteQuery, "records", headers)
 
     one = f"/datasets/{{dataset}}/records/{KEY}"
     return [
-        call("POST", "/datasets/{dataset}/records/delete", delete_records, WRITE_HEADERS, JSON),
-        call("PATCH", one, change_record, _MATCHED, *_PATCH_TYPES),
+        call("POST", "/datasets/{dataset}/records/delete", delete_records, WRITE_HEADERS),
+        call("PATCH", one, change_record, _MATCHED),
         call("DELETE", one, delete_record, _MATCHED),
     ]
 

@@ -11,7 +11,7 @@ from gristmill.core.config import Settings
 from gristmill.core.http.bodies import media_type_of
 from gristmill.core.http.endpoints import needs
 from gristmill.core.http.routes import Call
-from gristmill.jobs.endpoints import WRITE_ANSWERS, WRITE_HEADERS, WriteQuery, answer_write, request_of
+from gristmill.jobs.endpoints import WRITE_HEADERS, WriteQuery, answer_write, request_of
 from gristmill.records.endpoints import spooled_body
 from gristmill.records.ingest.service import IngestOptions, OnConflict, RecordIngest
 from gristmill.records.readers import MEDIA_TYPES
@@ -48,11 +48,8 @@ def build_calls(service: RecordIngest, submitter: Submitter, settings: Settings,
             job_id = await submitter.submit(write, request)
         return await answer_write(http, job_id, request)
 
-    array = {"schema": {"type": "array", "items": {"type": "object"}}}
-    text = {"schema": {"type": "string"}}
-    body = {kind: array if kind == "application/json" else text for kind in MEDIA_TYPES}
     path = "/datasets/{dataset}/records"
-    return [Call("POST", path, "write", submit_records, IngestQuery, "records", WRITE_ANSWERS, WRITE_HEADERS, body)]
+    return [Call("POST", path, "write", submit_records, IngestQuery, "records", WRITE_HEADERS)]
 
 
 def build_router(service: RecordIngest, submitter: Submitter, settings: Settings, spool: Spool) -> APIRouter:

@@ -12,12 +12,6 @@ from gristmill.jobs.endpoints import answer_write, request_of, write_options
 from gristmill.search.index.service import IndexService
 
 MAX_CHANGE_BYTES = 4096
-_CHANGE = {
-    "requestBody": {
-        "required": True,
-        "content": {"application/json": {"schema": {"type": "object"}, "example": {"hold": True}}},
-    }
-}
 
 
 def build_router(service: IndexService) -> APIRouter:
@@ -29,7 +23,7 @@ def build_router(service: IndexService) -> APIRouter:
         """Return the segments, the tail, what is built and what is due next and why, and the last failures."""
         return JSONResponse(service.report(dataset))
 
-    @router.patch("", dependencies=[Depends(needs("write"))], openapi_extra=_CHANGE)
+    @router.patch("", dependencies=[Depends(needs("write"))])
     async def change_index(http: Request, dataset: str) -> JSONResponse:
         """Hold index builds back (`{"hold": true}`), so that a load has the whole machine, or let them go on."""
         body = parse_json(await read_json(http, MAX_CHANGE_BYTES, "A change of an index"))

@@ -6,7 +6,7 @@ from fastapi import Request
 from fastapi.responses import Response
 from starlette.concurrency import run_in_threadpool
 
-from gristmill.core.http.bodies import JSON, read_json
+from gristmill.core.http.bodies import read_json
 from gristmill.core.http.routes import Call, NoQuery
 from gristmill.search.query.service import SearchService
 
@@ -31,6 +31,4 @@ def build_calls(service: SearchService) -> list[Call[Any]]:
         found = await run_in_threadpool(service.answer, http.path_params["dataset"], body)
         return Response(found, media_type="application/json")
 
-    answers = {200: "The records that were found"}
-    body = {JSON: {"schema": {"type": "object"}}}
-    return [Call("POST", "/datasets/{dataset}/search", "read", search, NoQuery, "search", answers, (), body)]
+    return [Call("POST", "/datasets/{dataset}/search", "read", search, NoQuery, "search")]
