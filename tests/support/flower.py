@@ -8,10 +8,10 @@ from typing import Any
 
 import httpx
 from celery.events import EventReceiver
-from tests.support.system import System, eventually, free_port
 
 from gristmill.broker.app import make_celery
 from gristmill.core.config import Settings
+from tests.support.system import System, eventually, free_port
 
 PASSWORD = "watcher"
 
