@@ -6,7 +6,7 @@ from typing import Any
 
 from celery.events.state import Task
 
-from gristmill.stack.flower_changes import LazySearch, find_task
+from gristmill.stack.flower_changes import GatheringEvents, LazySearch, find_task
 
 JOB = str(uuid.UUID(int=1))
 
@@ -56,3 +56,41 @@ class TestLazySearch:
         search.upsert(one)
         search.rebuild([(other.uuid, other)])
         assert search.matching_ids(JOB) == {other.uuid}
+
+
+class TestGatheringEvents:
+    def test_what_one_message_brought_takes_one_turn_of_the_loop_and_is_taken_in_its_order(self) -> None:
+        loop, seen = Loop(), list[Any]()
+        found = GatheringEvents(None, loop, enable_events=False, max_tasks_in_memory=10)
+        found.state = SimpleNamespace(event=lambda event: seen.append(event["n"]))
+        for n in range(5):
+            found.on_event({"n": n})
+        assert (len(loop.due), seen) == (1, [])
+        loop.turn()
+        found.on_event({"n": 5})
+        loop.turn()
+        assert seen == list(range(6))
+
+    def test_an_event_that_cannot_be_taken_keeps_none_of_the_later_ones_back(self) -> None:
+        loop, seen = Loop(), list[Any]()
+        found = GatheringEvents(None, loop, enable_events=False, max_tasks_in_memory=10)
+        found.state = SimpleNamespace(event=lambda event: seen.append(event["n"]))
+        for event in ({"n": 1}, {}, {"n": 2}):
+            found.on_event(event)
+        loop.turn()
+        assert seen == [1, 2]
+
+
+class Loop:
+    """A loop whose turns the test makes."""
+
+    def __init__(self) -> None:
+        self.due: list[Any] = []
+
+    def add_callback(self, callback: Any) -> None:
+        self.due.append(callback)
+
+    def turn(self) -> None:
+        due, self.due = self.due, []
+        for callback in due:
+            callback()

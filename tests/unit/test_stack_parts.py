@@ -14,6 +14,7 @@ from gristmill.stack import StackFailed, flower, ports, services
 from gristmill.stack.asking import ask_all
 from gristmill.stack.layout import DataFolder, Memory
 from gristmill.stack.program import Program
+from gristmill.stack.report import describe
 from gristmill.stack.server import secret
 from gristmill.stack.supervisor import Supervisor
 
@@ -126,6 +127,26 @@ class TestServices:
         first = services.with_flower_password(Settings(flower_password=""), folder)
         assert first.flower_password
         assert services.with_flower_password(Settings(flower_password=""), folder) == first
+
+    @pytest.mark.parametrize("configured", ["", "chosen"])
+    def test_the_password_that_flower_starts_with_is_in_its_file_for_its_owner_alone(
+        self, tmp_path: Path, configured: str
+    ) -> None:
+        folder = DataFolder(tmp_path)
+        folder.create()
+        settings = Settings(flower_password=configured)
+        services.keep_flower_password(settings, folder)
+        kept = folder.flower_password
+        assert kept.read_text() == (configured or services.with_flower_password(settings, folder).flower_password)
+        assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+
+    def test_status_names_user_and_file_of_flower_and_never_the_password(self, tmp_path: Path) -> None:
+        folder = DataFolder(tmp_path)
+        settings = Settings(flower_user="ann", flower_password="s3cret")
+        flower_ = next(one for one in services.application(settings, folder) if one.program.name == "flower")
+        status = describe(flower_, {}, False, "log")
+        assert (status.user, status.password_file) == ("ann", str(tmp_path / "flower" / "password"))
+        assert "s3cret" not in str(status)
 
 
 class TestAsking:

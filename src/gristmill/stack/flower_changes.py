@@ -3,9 +3,11 @@
 import asyncio
 import functools
 import re
+from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
+import flower.app
 import flower.events
 import flower.utils.tasks
 import flower.views
@@ -16,6 +18,9 @@ from celery import Celery
 from flower.utils.search import TaskSearchEngine
 from tornado import web
 
+from gristmill.core.logs import get_logger
+
+log = get_logger()
 # Seconds that the broker page waits for the broker.
 PATIENCE = 2.0
 _JOB_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
@@ -29,6 +34,8 @@ def change() -> None:
     flower.utils.tasks.get_task_by_id  # noqa: B018 - says that it is there
     flower.utils.tasks.get_task_by_id = flower.views.tasks.get_task_by_id = find_task
     flower.events.TaskSearchEngine = LazySearch
+    flower.events.Events = GatheringEvents
+    flower.app.Events = GatheringEvents
     handler = flower.views.BaseHandler
     handler.get_broker = _with_queues(handler.get_broker)
 
@@ -77,6 +84,36 @@ class LazySearch(TaskSearchEngine):  # type: ignore[misc]
         changed, self._changed = self._changed, {}
         for task in changed.values():
             super().upsert(task)
+
+
+class GatheringEvents(flower.events.Events):  # type: ignore[misc]
+    """Flower's receiver, which hands what one message brought to the loop at once.
+
+    Flower does that for each event, which costs as much as the event itself.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._received: deque[dict[str, Any]] = deque()
+        self._is_due = False
+
+    def on_event(self, event: dict[str, Any]) -> None:
+        """Called in the thread that receives."""
+        self._received.append(event)
+        if not self._is_due:
+            self._is_due = True
+            self.io_loop.add_callback(self._take)
+
+    def _take(self) -> None:
+        # First: what is appended from here on is either still taken, or asks for another turn.
+        self._is_due = False
+        for _ in range(len(self._received)):
+            event = self._received.popleft()
+            try:
+                self.state.event(event)
+            except Exception:
+                # One event that is not understood must not keep the later ones back.
+                log.exception("event.not_understood", type=event.get("type"))
 
 
 class Queues:
