@@ -250,7 +250,7 @@ class TestCelery:
         stack.running(job_id)
         active = flower.command("inspect", "active", "--json", "--timeout", "10")
         assert active.returncode == 0, active.stderr
-        assert job_id in active.stdout
+        assert f"{job_id}.0.1" in active.stdout
         stats = flower.command("inspect", "stats", "--json", "--timeout", "10")
         assert stats.returncode == 0, stats.stderr
         (tmp_path / "gate").touch()

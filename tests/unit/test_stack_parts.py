@@ -5,16 +5,20 @@ import stat
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from gristmill.cli.host import show_status
+from gristmill.cli.output import Output
 from gristmill.core.config import Settings
 from gristmill.core.errors import Invalid
 from gristmill.stack import StackFailed, flower, ports, services
 from gristmill.stack.asking import ask_all
 from gristmill.stack.layout import DataFolder, Memory
 from gristmill.stack.program import Program
-from gristmill.stack.report import describe
+from gristmill.stack.report import ServiceStatus, StackStatus, describe
 from gristmill.stack.server import secret
 from gristmill.stack.supervisor import Supervisor
 
@@ -147,6 +151,17 @@ class TestServices:
         status = describe(flower_, {}, False, "log")
         assert (status.user, status.password_file) == ("ann", str(tmp_path / "flower" / "password"))
         assert "s3cret" not in str(status)
+
+    def test_up_and_status_print_address_user_and_file_on_one_line(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        service = ServiceStatus("flower", "running", url="http://h:1", user="ann", password_file=str(tmp_path / "p"))
+        session: Any = SimpleNamespace(output=Output(json=False))
+        show_status(session, StackStatus("data", [service, ServiceStatus("api", "running")]))
+        lines = capsys.readouterr().out.splitlines()
+        assert [line for line in lines if "password" in line] == [
+            f"flower: http://h:1, user ann, password in {tmp_path / 'p'}"
+        ]
 
 
 class TestAsking:

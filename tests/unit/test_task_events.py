@@ -18,14 +18,14 @@ OTHER = Member(uuid.UUID(int=2), 3, 2, None, 0)
 
 class TestMembers:
     def test_a_message_names_what_it_was_made_of(self) -> None:
-        args, kwargs = arguments_of([ONE, OTHER])
-        assert members_of(args, kwargs) == [ONE, OTHER]
+        args, headers = arguments_of([ONE, OTHER])
+        assert members_of(args, headers) == [ONE, OTHER]
 
     def test_a_message_of_the_version_before_is_understood(self) -> None:
         assert members_of([str(ONE.job_id), 0, 1], {}) == [Member(ONE.job_id, 0, 1)]
 
     @pytest.mark.parametrize(
-        ("args", "kwargs"),
+        ("args", "headers"),
         [
             ([], {}),
             (["no id", 0, 1], {}),
@@ -35,9 +35,9 @@ class TestMembers:
             ([str(ONE.job_id), 0, 1], {"datasets": 7}),
         ],
     )
-    def test_what_is_not_ours_is_refused(self, args: list[Any], kwargs: dict[str, Any]) -> None:
+    def test_what_is_not_ours_is_refused(self, args: list[Any], headers: dict[str, Any]) -> None:
         with pytest.raises(ValueError, match="chunk"):
-            members_of(args, kwargs)
+            members_of(args, headers)
 
 
 class TestEnds:

@@ -38,21 +38,24 @@ class Member:
 
 
 def arguments_of(members: Sequence[Member]) -> tuple[list[Any], dict[str, Any]]:
-    """Return the arguments and keyword arguments of the message for these chunks."""
+    """Return the arguments and the headers of the message for these chunks.
+
+    What is for people is in the headers: a worker of the version before would refuse arguments that it does not know.
+    """
     args = [part for one in members for part in (str(one.job_id), one.number, one.dispatch)]
     return args, {"datasets": [one.dataset for one in members], "records": [one.records for one in members]}
 
 
-def members_of(args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Member]:
+def members_of(args: Sequence[Any], headers: Mapping[str, Any]) -> list[Member]:
     """Return the chunks that a message names. Raises ValueError if it is none of ours.
 
-    A message of the version before has no keyword arguments; it may still wait in a queue.
+    A message of the version before has nothing for people in its headers; it may still wait in a queue.
     """
     try:
         addresses = [(uuid.UUID(args[n]), int(args[n + 1]), int(args[n + 2])) for n in range(0, len(args), 3)]
         count = len(addresses)
-        datasets = kwargs.get("datasets") or [None] * count
-        records = kwargs.get("records") or [None] * count
+        datasets = headers.get("datasets") or [None] * count
+        records = headers.get("records") or [None] * count
         about = zip(addresses, datasets, records, strict=True)
         members = [Member(*address, dataset, number) for address, dataset, number in about]
     except (IndexError, TypeError, AttributeError, ValueError) as error:

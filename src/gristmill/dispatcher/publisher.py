@@ -58,12 +58,12 @@ class Publisher:
         self.open()
         members = [member_of(chunk) for chunk in chunks]
         first, others = members[0], f" and {len(members) - 1} more" if len(members) > 1 else ""
-        args, kwargs = arguments_of(members)
+        args, headers = arguments_of(members)
         try:
             self._app.send_task(
                 chunks[0].type,
                 args=args,
-                kwargs=kwargs,
+                headers=headers,
                 argsrepr=first.args_text + others,
                 kwargsrepr=first.kwargs_text + others,
                 # The workers' events name each chunk by its own id; the message itself is named by the first.

@@ -80,8 +80,8 @@ def _register(type_: str) -> None:
     options = {"Request": ChunksRequest, "send_events": False, "resultrepr_maxsize": None}
 
     @app.task(name=type_, **options)  # type: ignore[untyped-decorator]
-    def task(*parts: Any, **about: Any) -> str:
-        return packed([end_of(ended) for ended in run_chunks(members_of(parts, about))])
+    def task(*parts: Any) -> str:
+        return packed([end_of(ended) for ended in run_chunks(members_of(parts, {}))])
 
 
 for _type in job_types():

@@ -60,7 +60,7 @@ class SteadyConsumer(Consumer):  # type: ignore[misc]
             self.on_send_event_buffered()
 
     def _send_late(self) -> None:
-        while not late_events.waiting.empty():
+        while self.event_dispatcher is not None and not late_events.waiting.empty():
             type_, fields = late_events.waiting.get()
             self.event_dispatcher.send(type_, **fields)
 
@@ -75,7 +75,6 @@ class SteadyConsumer(Consumer):  # type: ignore[misc]
 
     def shutdown(self) -> None:
         """Send what the last chunks have left: Celery would end without it, and they would be shown as running."""
-        super().perform_pending_operations()
         self._send_late()
         self._flush()
         super().shutdown()

@@ -28,10 +28,17 @@ class ChunksRequest(Request):  # type: ignore[misc]
     def __init__(self, message: Any, **options: Any) -> None:
         super().__init__(message, **options)
         try:
-            self._members = members_of(self.args, self.kwargs)
+            self._members = members_of(self.args, self.request_dict)
         except ValueError as error:
             # Somebody else's message, from Flower's API perhaps: Celery rejects it, and the worker goes on.
             raise InvalidTaskError(str(error)) from error
+
+    def info(self, safe: bool = False) -> dict[str, Any]:
+        """Return what ``celery inspect`` shows of the message, and beside it each chunk."""
+        chunks = [
+            {"id": member.task_id, "dataset": member.dataset, "records": member.records} for member in self._members
+        ]
+        return {**super().info(safe), "chunks": chunks}
 
     def tell_received(self) -> None:
         """Send that the worker has the chunks; Celery's own code for this event asks no request."""
