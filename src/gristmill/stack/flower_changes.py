@@ -38,6 +38,7 @@ def change() -> None:
     flower.app.Events = GatheringEvents
     handler = flower.views.BaseHandler
     handler.get_broker = _with_queues(handler.get_broker)
+    handler.get_active_queue_names = _with_all_names(handler.get_active_queue_names)
 
 
 def find_task(events: Any, task_id: str) -> Any:
@@ -151,5 +152,15 @@ def _with_queues(get_broker: Any) -> Any:
         if application.transport == "amqp" and not application.options.broker_api:
             return Queues(application.capp)
         return get_broker(handler)
+
+    return get
+
+
+def _with_all_names(get_names: Any) -> Any:
+    """Flower names the queues of those workers that it has asked so far; the others exist too."""
+
+    @functools.wraps(get_names)
+    def get(handler: Any) -> list[str]:
+        return sorted({*get_names(handler), *(queue.name for queue in handler.capp.conf.task_queues)})
 
     return get
