@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from tests.support.servers import WANTED
 from tests.support.system import eventually
 
 import gristmill
+from gristmill.broker.queues import queue_names
 from gristmill.core.config import Settings
 from gristmill.stack import PostgresServer, Stack, StackFailed, StackStatus, control
 from gristmill.stack.errors import StillStarting
@@ -93,11 +95,21 @@ class TestUp:
         assert httpx.get(f"{status.url('api')}/readyz", timeout=60).status_code == 200
         json.dumps(status.as_json())
 
-    def test_flower_asks_for_its_password(self, stack: Stack) -> None:
-        url = str(stack.status().url("flower"))
+    def test_flower_asks_for_the_password_that_is_in_the_file_which_status_names(self, stack: Stack) -> None:
+        flower = next(service for service in stack.status().services if service.name == "flower")
+        file = Path(str(flower.password_file))
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        login = (str(flower.user), file.read_text())
+        assert login == (stack.settings().flower_user, stack.settings().flower_password)
+        for path in ("/", "/metrics"):
+            assert httpx.get(f"{flower.url}{path}", timeout=60).status_code == 401
+            assert httpx.get(f"{flower.url}{path}", auth=login, timeout=60).status_code == 200
+
+    def test_the_broker_page_of_flower_shows_the_queues(self, stack: Stack) -> None:
         settings = stack.settings()
-        assert httpx.get(url, timeout=60).status_code == 401
-        assert httpx.get(url, auth=(settings.flower_user, settings.flower_password), timeout=60).status_code == 200
+        login = (settings.flower_user, settings.flower_password)
+        page = httpx.get(f"{stack.status().url('flower')}/broker", auth=login, timeout=60).text
+        assert [name for name in queue_names() if f"gristmill.{name}" not in page] == []
 
     def test_a_second_up_changes_nothing(self, stack: Stack) -> None:
         before = pids(stack.status())

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from tests.support.ends import counted
 from tests.support.servers import add_database
 from tests.support.system import eventually
 
@@ -104,7 +105,7 @@ class Mill:
             return mark_sent(connection, "default", 100, 32)
 
     def run(self, chunks: list[Message]) -> str:
-        return self.executor.run_all([(chunk.job_id, chunk.number, chunk.dispatch) for chunk in chunks])
+        return counted(self.executor.run_all([(chunk.job_id, chunk.number, chunk.dispatch) for chunk in chunks]))
 
     def before_write(self, job_id: uuid.UUID, do: Any) -> None:
         """Call ``do`` once, when the chunk of this job has been claimed and is about to be written."""
@@ -234,7 +235,7 @@ class TestProgress:
         jobs = [mill.submit(("a", 1)), mill.patch("none", 2), mill.patch("a", 3)]
         sent = mill.sent()
         cancel_job(mill.database, mill.gristmill.notifier, jobs[2], "test")
-        assert mill.run(sent) == "1 done, 1 failed"
+        assert mill.run(sent) == "1 done, 1 failed, 1 dropped"
         assert [mill.job(job_id)["progress"] for job_id in jobs] == [1, 0, 0]
 
 
@@ -253,7 +254,7 @@ class TestNeighbours:
         others, one = self.submit(mill)
         sent = mill.sent()
         cancel_job(mill.database, mill.gristmill.notifier, one, "test")
-        assert mill.run(sent) == "4 done"
+        assert mill.run(sent) == "4 done, 1 dropped"
         self.check_others(mill, others)
         assert mill.job(one)["state"] == "cancelled"
         assert "k2" not in mill.table()
@@ -273,7 +274,7 @@ class TestNeighbours:
         with mill.database.transaction() as connection:
             unsend(connection, *next((c.job_id, c.number, c.dispatch) for c in sent if c.job_id == one))
         again = mill.sent()
-        assert mill.run(sent) == "4 done"
+        assert mill.run(sent) == "4 done, 1 dropped"
         self.check_others(mill, others)
         assert mill.chunk(one)["state"] == "sent"
         assert mill.run(again) == "done"
@@ -328,8 +329,8 @@ class TestNeighbours:
         sent = mill.sent()
         assert mill.run(sent) == "5 done"
         before = mill.query(f"SELECT _id, _seq, k, v FROM data.{mill.name} ORDER BY k")
-        assert mill.run(sent) == "dropped"
-        assert mill.run(sent[1:3]) == "dropped"
+        assert mill.run(sent) == "5 dropped"
+        assert mill.run(sent[1:3]) == "2 dropped"
         assert mill.query(f"SELECT _id, _seq, k, v FROM data.{mill.name} ORDER BY k") == before
         self.check_others(mill, [*others[:2], *others[2:]])
         assert mill.job(one)["record_counts"]["succeeded"] == 1
@@ -455,15 +456,15 @@ class TestRun:
         sent = mill.sent()
         mill.run(sent)
         before = mill.query(f"SELECT _id, _seq, k, v FROM data.{mill.name} ORDER BY k")
-        assert mill.run(sent) == "dropped"
-        assert mill.run(sent[2:]) == "dropped"
+        assert mill.run(sent) == "6 dropped"
+        assert mill.run(sent[2:]) == "4 dropped"
         assert mill.query(f"SELECT _id, _seq, k, v FROM data.{mill.name} ORDER BY k") == before
 
     def test_one_is_cancelled_before_the_claim(self, mill: Mill) -> None:
         jobs = self.submit(mill)
         sent = mill.sent()
         cancel_job(mill.database, mill.gristmill.notifier, jobs[2], "test")
-        assert mill.run(sent) == "5 done"
+        assert mill.run(sent) == "5 done, 1 dropped"
         assert mill.job(jobs[2])["state"] == "cancelled"
         assert mill.table() == {"a": 2, "b": 4, "c": 5}
 
@@ -484,7 +485,8 @@ class TestRun:
             unsend(connection, sent[place].job_id, sent[place].number, sent[place].dispatch)
         again = mill.sent()
         assert [chunk.job_id for chunk in again] == ([jobs[0]] if place == 0 else [])
-        assert mill.run(sent) == (f"{place} done" if place else "dropped")
+        done, returned = [f"{place} done"] if place else [], [f"{5 - place} returned"]
+        assert mill.run(sent) == ", ".join([*done, "1 dropped", *returned])
         assert [mill.chunk(job_id)["state"] for job_id in jobs[place + 1 :]] == ["waiting"] * (5 - place)
         assert {mill.chunk(job_id)["attempts"] for job_id in jobs[place + 1 :]} == {0}
         if again:
@@ -498,7 +500,7 @@ class TestRun:
         """A message for the end of a run must not overtake its beginning, whoever made it."""
         jobs = self.submit(mill)
         sent = mill.sent()
-        assert mill.run(sent[2:]) == "dropped"
+        assert mill.run(sent[2:]) == "4 returned"
         assert mill.run([sent[4]]) == "dropped"
         assert {mill.chunk(job_id)["state"] for job_id in jobs[2:]} == {"waiting"}
         assert mill.run(sent[:2]) == "2 done"
@@ -520,7 +522,7 @@ class TestRun:
                 "the claim waits for the row",
             )
         thread.join(timeout=20)
-        assert ends == ["1 done, 4 returned"]
+        assert ends == ["1 done, 1 dropped, 4 returned"]
         assert {mill.chunk(job_id)["attempts"] for job_id in jobs[2:]} == {0}
         self.finish(mill)
         assert self.states(mill, jobs) == ["succeeded"] * 6

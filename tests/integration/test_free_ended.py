@@ -11,6 +11,7 @@ from gristmill.core.config import Settings
 from gristmill.core.database import Database
 from gristmill.jobs.handlers import Registry
 from gristmill.jobs.maintenance.rescue import Rescuer
+from gristmill.jobs.outcome import Ended
 from gristmill.jobs.repository import claim, rescue, settle
 from gristmill.jobs.repository.dispatch import mark_sent
 from gristmill.jobs.submit import NewChunk, NewJob, WriteRequest, submit_once
@@ -145,3 +146,51 @@ class TestResendLost:
         assert workers.chunk(job_id)[0] == "waiting"
         assert workers.rescuer.resend_lost([address]) == 0
         assert workers.chunk(claimed)[0] == "running"
+
+
+class TestHowEnded:
+    """What monitors are told of chunks whose process said nothing."""
+
+    def ended(self, workers: Workers, job_id: uuid.UUID, dispatch: int = 1) -> Ended | None:
+        return workers.rescuer.how_ended([(job_id, 0, dispatch)]).get((job_id, 0, dispatch))
+
+    def test_what_still_runs_is_not_told(self, workers: Workers) -> None:
+        assert self.ended(workers, workers.claimed(ALIVE)) is None
+
+    def test_what_goes_back_comes_again(self, workers: Workers) -> None:
+        job_id = workers.claimed(DEAD)
+        workers.free()
+        assert self.ended(workers, job_id) == Ended("retried", code="worker_lost")
+
+    def test_so_does_what_was_sent_anew_before_anybody_looked(self, workers: Workers) -> None:
+        job_id = workers.claimed(DEAD)
+        with workers.database.transaction() as connection:
+            settle.put_back(connection, job_id, 0, 1)
+        workers.claim(job_id, ALIVE)
+        assert self.ended(workers, job_id) == Ended("retried", code="worker_lost")
+        assert self.ended(workers, job_id, 2) is None
+
+    def test_what_went_back_by_itself_before_names_its_own_reason(self, workers: Workers) -> None:
+        job_id = workers.claimed(DEAD)
+        with workers.database.transaction() as connection:
+            settle.put_back(connection, job_id, 0, 1, error={"code": "unavailable"})
+        assert self.ended(workers, job_id) == Ended("retried", code="unavailable")
+
+    def test_after_the_last_attempt_it_has_failed(self, workers: Workers) -> None:
+        job_id = workers.claimed(DEAD, max_attempts=1)
+        workers.free()
+        assert self.ended(workers, job_id) == Ended("failed", "failed", "attempts_exhausted")
+
+    def test_what_was_committed_before_the_end_was_done(self, workers: Workers) -> None:
+        job_id = workers.claimed(DEAD)
+        with workers.database.transaction() as connection:
+            settle.settle_done(connection, [settle.Done(job_id, 0, 1)])
+        workers.free()
+        assert self.ended(workers, job_id) == Ended("done", "succeeded")
+
+    def test_what_was_cancelled_is_and_what_nobody_knows_was_dropped(self, workers: Workers) -> None:
+        job_id = workers.claimed(DEAD)
+        with workers.database.transaction() as connection:
+            settle.settle(connection, job_id, 0, 1, "cancelled")
+        assert self.ended(workers, job_id) == Ended("cancelled", "cancelled")
+        assert self.ended(workers, uuid.uuid4()) == Ended("dropped")

@@ -21,6 +21,7 @@ import pytest
 import structlog
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
+from tests.support.ends import counted
 from tests.support.servers import add_database
 from tests.support.system import eventually
 
@@ -181,7 +182,7 @@ class Mill:
     def _run(self, chunks: list[Message]) -> str:
         executor = self._idle.popleft()
         try:
-            return executor.run_all([(chunk.job_id, chunk.number, chunk.dispatch) for chunk in chunks])
+            return counted(executor.run_all([(chunk.job_id, chunk.number, chunk.dispatch) for chunk in chunks]))
         finally:
             self._idle.append(executor)
 

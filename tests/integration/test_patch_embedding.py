@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from tests.support.ends import counted
 from tests.support.in_process import InProcess
 from tests.support.servers import add_database
 from tests.support.steps import PAIR, STEPS
@@ -157,7 +158,9 @@ class TestMeanwhile:
         with patches.app.gristmill.database.transaction() as connection:
             sent = mark_sent(connection, "default", 100, 32)
         assert len(sent) == len(answers)
-        assert patches.app.executor.run_all([(one.job_id, one.number, one.dispatch) for one in sent]) == "4 done"
+        assert (
+            counted(patches.app.executor.run_all([(one.job_id, one.number, one.dispatch) for one in sent])) == "4 done"
+        )
         patches.check(a="last a", b="new b", c="c")
         assert patches.spy.seen[-1] == {"a": "last a", "b": "new b"}
 
@@ -195,6 +198,8 @@ class TestComputed:
         with joined.app.gristmill.database.transaction() as connection:
             sent = mark_sent(connection, "default", 100, 32)
         assert len(sent) == len(answers)
-        assert joined.app.executor.run_all([(one.job_id, one.number, one.dispatch) for one in sent]) == "3 done"
+        assert (
+            counted(joined.app.executor.run_all([(one.job_id, one.number, one.dispatch) for one in sent])) == "3 done"
+        )
         assert joined.query(f"SELECT pair FROM data.{joined.name}") == [{"pair": "new a new b"}]
         joined.check(a="new a", b="new b", c="new c")

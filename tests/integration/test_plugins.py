@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from tests.support.ends import counted
 from tests.support.in_process import InProcess
 
 from gristmill import plugin
@@ -84,7 +85,7 @@ class TestOldPlugins:
         ids = [module.submit_airport(app.gristmill, airport) for airport in ("EWR", "BOS", "PHL")]
         with app.gristmill.database.transaction() as connection:
             messages = mark_sent(connection, "default", 10)
-        assert app.executor.run_all([(m.job_id, m.number, m.dispatch) for m in messages]) == "3 done"
+        assert counted(app.executor.run_all([(m.job_id, m.number, m.dispatch) for m in messages])) == "3 done"
         assert [job(app, job_id)["state"] for job_id in ids] == ["succeeded"] * 3
         with app.gristmill.database.transaction() as connection:
             query = "SELECT count(*), count(DISTINCT xmin::text) FROM public.daily_weather"

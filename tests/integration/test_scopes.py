@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection
+from tests.support.ends import counted
 from tests.support.servers import add_database
 
 from gristmill.bootstrap.registry import build_registry
@@ -110,7 +111,7 @@ class Mill:
     def run(self, chunks: list[Message]) -> str:
         executor = self.executors.popleft()
         try:
-            return str(executor.run_all([(chunk.job_id, chunk.number, chunk.dispatch) for chunk in chunks]))
+            return counted(executor.run_all([(chunk.job_id, chunk.number, chunk.dispatch) for chunk in chunks]))
         finally:
             self.executors.append(executor)
 

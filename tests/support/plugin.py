@@ -117,13 +117,15 @@ class Slow(TransactionalHandler):
 
 
 class Shared(SharingHandler):
-    """Writes all chunks of a message at once; ``args.kill``: kills its own process at each attempt."""
+    """Writes all chunks of a message at once; ``args.kill``: kills its own process at each attempt; ``fail``: fails."""
 
     type = "test.shared"
 
     def prepare(self, task: ChunkTask) -> None:
         if task.args.get("kill"):
             os.kill(os.getpid(), signal.SIGKILL)
+        if task.args.get("fail"):
+            raise Conflict("never")
 
     def groups(self, pairs: Sequence[Pair]) -> list[list[Pair]]:
         return [list(pairs)]

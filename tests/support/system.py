@@ -23,7 +23,10 @@ COMMANDS = {
     "dispatcher": ["-m", "gristmill.dispatcher"],
     "worker": ["-m", "gristmill.worker", "--queue", "default"],
     "long": ["-m", "gristmill.worker", "--queue", "long"],
+    "flower": ["-m", "gristmill.stack.flower"],
 }
+# What ``start`` without names starts.
+_USUAL = ("api", "dispatcher", "worker", "long")
 # How a process shows in the table of processes: (kind, queue).
 _ROWS = {"dispatcher": ("dispatcher", None), "worker": ("worker", "default"), "long": ("worker", "long")}
 
@@ -101,8 +104,8 @@ class System:
 
         A digit after a name makes one more of the kind: "worker2". ``settings`` count for these processes only.
         """
-        self.spawn(*(names or COMMANDS), **settings)
-        for name in names or COMMANDS:
+        self.spawn(*(names or _USUAL), **settings)
+        for name in names or _USUAL:
             self.wait_ready(name)
         return self
 
@@ -131,6 +134,10 @@ class System:
         if _kind(name) == "api":
             with contextlib.suppress(httpx.HTTPError):
                 return httpx.get(f"{self.url}/healthz", timeout=2).status_code == 200
+            return False
+        if _kind(name) == "flower":
+            with contextlib.suppress(httpx.HTTPError):
+                return httpx.get(f"http://127.0.0.1:{self.settings['flower_port']}/healthcheck", timeout=2).is_success
             return False
         kind, queue = _ROWS[_kind(name)]
         # By its own row: the pid stands at the end of the name.

@@ -5,15 +5,20 @@ import stat
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from gristmill.cli.host import show_status
+from gristmill.cli.output import Output
 from gristmill.core.config import Settings
 from gristmill.core.errors import Invalid
 from gristmill.stack import StackFailed, flower, ports, services
 from gristmill.stack.asking import ask_all
 from gristmill.stack.layout import DataFolder, Memory
 from gristmill.stack.program import Program
+from gristmill.stack.report import ServiceStatus, StackStatus, describe
 from gristmill.stack.server import secret
 from gristmill.stack.supervisor import Supervisor
 
@@ -126,6 +131,37 @@ class TestServices:
         first = services.with_flower_password(Settings(flower_password=""), folder)
         assert first.flower_password
         assert services.with_flower_password(Settings(flower_password=""), folder) == first
+
+    @pytest.mark.parametrize("configured", ["", "chosen"])
+    def test_the_password_that_flower_starts_with_is_in_its_file_for_its_owner_alone(
+        self, tmp_path: Path, configured: str
+    ) -> None:
+        folder = DataFolder(tmp_path)
+        folder.create()
+        settings = Settings(flower_password=configured)
+        services.keep_flower_password(settings, folder)
+        kept = folder.flower_password
+        assert kept.read_text() == (configured or services.with_flower_password(settings, folder).flower_password)
+        assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+
+    def test_status_names_user_and_file_of_flower_and_never_the_password(self, tmp_path: Path) -> None:
+        folder = DataFolder(tmp_path)
+        settings = Settings(flower_user="ann", flower_password="s3cret")
+        flower_ = next(one for one in services.application(settings, folder) if one.program.name == "flower")
+        status = describe(flower_, {}, False, "log")
+        assert (status.user, status.password_file) == ("ann", str(tmp_path / "flower" / "password"))
+        assert "s3cret" not in str(status)
+
+    def test_up_and_status_print_address_user_and_file_on_one_line(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        service = ServiceStatus("flower", "running", url="http://h:1", user="ann", password_file=str(tmp_path / "p"))
+        session: Any = SimpleNamespace(output=Output(json=False))
+        show_status(session, StackStatus("data", [service, ServiceStatus("api", "running")]))
+        lines = capsys.readouterr().out.splitlines()
+        assert [line for line in lines if "password" in line] == [
+            f"flower: http://h:1, user ann, password in {tmp_path / 'p'}"
+        ]
 
 
 class TestAsking:

@@ -1,22 +1,26 @@
 """The engine of one worker process."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from queue import SimpleQueue
 
 from gristmill.bootstrap.dispatcher import build_rescuer
 from gristmill.bootstrap.registry import build_registry
 from gristmill.bootstrap.shared import Gristmill, freeze_memory
+from gristmill.broker.members import Member
 from gristmill.core.errors import Unavailable
 from gristmill.jobs.execute import Executor
 from gristmill.jobs.handlers import Outcome, Registry
 from gristmill.jobs.heartbeat import Heartbeat
 from gristmill.jobs.maintenance.loop import MaintenanceTask
-from gristmill.jobs.outcome import Outcomes
+from gristmill.jobs.maintenance.rescue import Rescuer
+from gristmill.jobs.outcome import Ended, Outcomes
 from gristmill.jobs.repository.claim import Address
 from gristmill.jobs.worker_name import has_ended, host_prefix
 
 # Seconds between two looks for processes that have ended with a chunk in hand: one short statement each.
 LOOK_EVERY = 0.5
+Lost = tuple[str, Sequence[Member]]
+"""A message of which the process has not said how its chunks ended: their job type, and they."""
 
 
 def build_executor(
@@ -64,29 +68,48 @@ def build_executor(
     )
 
 
-def parent_tasks(gristmill: Gristmill, lost: SimpleQueue[list[Address]]) -> list[MaintenanceTask]:
+def parent_tasks(
+    gristmill: Gristmill,
+    lost: SimpleQueue[Lost],
+    tell: Callable[[Lost, Mapping[Address, Ended]], None],
+) -> list[MaintenanceTask]:
     """Return what the parent of the pool's processes does now and then.
 
     It frees what ended processes of this host held: its own, and those of a parent that was killed.
-    lost: the chunks of messages whose process has ended.
+    lost: messages of which the process has not said how their chunks ended. tell: called with such a message and with
+    those of its chunks that have ended, as soon as they have.
     """
     rescuer = build_rescuer(gristmill)
+    untold: list[Lost] = []
 
     def free() -> None:
         freed = rescuer.free_ended(host_prefix(), has_ended)
         while not lost.empty():
             # Not claimed when their process ended: nobody holds them, and the message is gone.
-            addresses = lost.get()
+            message = lost.get()
             try:
-                freed += rescuer.resend_lost(addresses)
+                freed += rescuer.resend_lost([member.address for member in message[1]])
             except Unavailable:
-                lost.put(addresses)
+                lost.put(message)
                 raise
+            untold.append(message)
         if freed:
             gristmill.notifier.due()
             gristmill.counters.flush()
+        if untold:
+            _tell(rescuer, untold, tell)
 
     return [(LOOK_EVERY, free)]
+
+
+def _tell(rescuer: Rescuer, untold: list[Lost], tell: Callable[[Lost, Mapping[Address, Ended]], None]) -> None:
+    """Tell of chunks that have ended; leave in ``untold`` those that run until their leases end."""
+    messages = untold.copy()
+    ends = rescuer.how_ended([member.address for _, members in messages for member in members])
+    for message in messages:
+        tell(message, ends)
+    left = [(type_, [one for one in members if one.address not in ends]) for type_, members in messages]
+    untold[:] = [message for message in left if message[1]]
 
 
 def warm_up(gristmill: Gristmill) -> None:

@@ -64,7 +64,7 @@ def make_celery(settings: Settings, *, confirm: bool) -> Celery:
         # A chunk whose message is lost goes on: its fence decides, and the redelivered message is dropped.
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_send_task_events=True,
-        # The worker's events name every task; one more message per chunk from the dispatcher would add nothing.
+        # Celery's event would name the message; the dispatcher sends one for each chunk (dispatcher/monitors.py).
         task_send_sent_event=False,
         task_track_started=False,
         worker_max_tasks_per_child=settings.worker_tasks_per_child,

@@ -154,6 +154,11 @@ def show_status(session: Session, found: "StackStatus") -> None:
         for service in found.services
     ]
     session.output.rows(rows, empty="nothing runs here")
+    for service in found.services:
+        if service.password_file is not None:
+            session.output.line(
+                f"{service.name}: {service.url}, user {service.user}, password in {service.password_file}"
+            )
 
 
 def _settings(session: Session) -> "Settings":

@@ -10,6 +10,7 @@ from gristmill.broker.queues import queue_names
 from gristmill.core.config import load_settings
 from gristmill.core.logs import configure_logs, get_logger
 from gristmill.dispatcher.loop import Dispatcher
+from gristmill.dispatcher.monitors import Monitors
 from gristmill.dispatcher.publisher import Publisher
 from gristmill.jobs.maintenance.loop import Maintenance
 from gristmill.jobs.maintenance.process_beat import ProcessBeat
@@ -55,6 +56,7 @@ def make_dispatcher(gristmill: Gristmill, stop: threading.Event) -> Dispatcher:
         stop=stop,
         most=settings.dispatcher_bundle,
         gather=settings.dispatcher_gather,
+        monitors=Monitors(make_celery(settings, confirm=False)),
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from gristmill.core.database import Database, Listener
 from gristmill.core.errors import GristmillError, Unavailable
 from gristmill.core.logs import get_logger
+from gristmill.dispatcher.monitors import Monitors
 from gristmill.dispatcher.publisher import Publisher
 from gristmill.jobs.notifications import DUE, FINISHED
 from gristmill.jobs.repository import dispatch as repository
@@ -36,13 +37,16 @@ class Dispatcher:
         stop: threading.Event,
         most: int = 32,
         gather: float = 0.03,
+        monitors: Monitors | None = None,
     ) -> None:
         """most: chunks that share a message at most.
 
         gather: seconds between two passes while chunks share messages and every worker has its fill.
+        monitors: told of what was sent; nobody is by default.
         """
         self._database = database
         self._publisher = publisher
+        self._monitors = monitors or Monitors(None)
         self._queues = queues
         self._window = window
         self._poll = poll
@@ -81,6 +85,7 @@ class Dispatcher:
                 log.error("dispatcher.failed", error=error.detail)
                 self._stop.wait(self._poll)
         self._publisher.close()
+        self._monitors.close()
 
     def _hold_back(self) -> None:
         pause = self._gather if self._gathered else LEAST_SECONDS
@@ -96,7 +101,9 @@ class Dispatcher:
         self._gathered = False
         with self._database.autocommit() as connection:
             load = repository.read_load(connection, self._queues)
-        return sum(self._send_due(queue, load[queue]) for queue in self._queues)
+        sent = sum(self._send_due(queue, load[queue]) for queue in self._queues)
+        self._monitors.flush()
+        return sent
 
     def _resend_all(self) -> None:
         """Send again what was sent and not claimed: after a reconnect it is unknown what the broker still has.
@@ -122,6 +129,7 @@ class Dispatcher:
         for place, message in enumerate(messages):
             try:
                 self._publisher.publish(queue, message)
+                self._monitors.tell_sent(queue, message)
             except Unavailable:
                 # Whatever was not confirmed goes back at once; should the message have arrived after all, its
                 # dispatch number is spent by the next one and the claim drops it.

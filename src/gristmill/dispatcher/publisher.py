@@ -8,6 +8,7 @@ from amqp.exceptions import AMQPError
 from celery import Celery
 from kombu import Connection, Producer
 
+from gristmill.broker.members import Member, arguments_of
 from gristmill.core.errors import Unavailable
 from gristmill.core.logs import get_logger
 from gristmill.jobs.repository.dispatch import Message
@@ -55,13 +56,18 @@ class Publisher:
         Raises Unavailable; the message may then have arrived or not.
         """
         self.open()
-        first, others = chunks[0], len(chunks) - 1
-        task_id = f"{first.job_id}.{first.number}.{first.dispatch}"
+        members = [member_of(chunk) for chunk in chunks]
+        first, others = members[0], f" and {len(members) - 1} more" if len(members) > 1 else ""
+        args, headers = arguments_of(members)
         try:
             self._app.send_task(
-                first.type,
-                args=[part for chunk in chunks for part in (str(chunk.job_id), chunk.number, chunk.dispatch)],
-                task_id=f"{task_id}+{others}" if others else task_id,
+                chunks[0].type,
+                args=args,
+                headers=headers,
+                argsrepr=first.args_text + others,
+                kwargsrepr=first.kwargs_text + others,
+                # The workers' events name each chunk by its own id; the message itself is named by the first.
+                task_id=first.task_id,
                 queue=f"gristmill.{queue}",
                 producer=self._producer,
                 retry=False,
@@ -87,3 +93,8 @@ class Publisher:
             with contextlib.suppress(*self._errors):
                 # collect() closes the socket without the closing handshake, which a silent broker would never answer.
                 connection.collect(socket_timeout=0.5)
+
+
+def member_of(chunk: Message) -> Member:
+    """Return the chunk as its message names it."""
+    return Member(chunk.job_id, chunk.number, chunk.dispatch, chunk.dataset, chunk.records)

@@ -186,8 +186,10 @@ class Bundle:
         ends = {
             key_of(task): self._outcomes.told("done", task, settled[task.job_id], outcome) for task, outcome in done
         }
-        for step, _ in refused:
-            ends[key_of(step.task)] = self._outcomes.told("failed", step.task, settled[step.task.job_id])
+        for step, refusal in refused:
+            ends[key_of(step.task)] = self._outcomes.told(
+                "failed", step.task, settled[step.task.job_id], code=refusal.code
+            )
         return ends
 
     def _write_step(self, connection: Connection, step: _Step) -> Outcome:

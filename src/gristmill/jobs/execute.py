@@ -65,10 +65,10 @@ class Executor:
 
     def run(self, job_id: uuid.UUID, number: int, dispatch: int) -> str:
         """Carry out the chunk that the message names; return how it ended, ``dropped`` if the message was stale."""
-        return self.run_all([(job_id, number, dispatch)])
+        return self.run_all([(job_id, number, dispatch)])[0].how
 
-    def run_all(self, addresses: Sequence[claims.Address]) -> str:
-        """Carry out the chunks that the message names, each claimed, fenced and ended by itself; return how.
+    def run_all(self, addresses: Sequence[claims.Address]) -> list[Ended]:
+        """Carry out the chunks that the message names, each claimed, fenced and ended by itself; return how each did.
 
         Chunks of several jobs share a transaction where their handlers can do that. Whatever goes wrong there, they
         are tried again one by one, so that none suffers from another.
@@ -77,21 +77,24 @@ class Executor:
             rows = claims.claim_all(connection, addresses, self._lease, self._worker)
         claimed = [self._claimed(row) for row in rows if row["claimed"]]
         taken = {key_of(one.task) for one in claimed}
+        # The claim has sent those back to waiting that come after a job which is not claimed here.
+        returned = {(row["job_id"], row["number"]) for row in rows if row["fence"] is not None and not row["claimed"]}
+        ends: Ends = {}
         for job_id, number, dispatch in addresses:
             if (job_id, number) not in taken:
                 log.info("chunk.dropped", job=str(job_id), chunk=number, dispatch=dispatch)
-        if not claimed:
-            return "dropped"
+                ends[job_id, number] = Ended("returned" if (job_id, number) in returned else "dropped")
         ordered = any(row["exclusive"] for row in rows)
         # One that another process took in the moment of the claim: in an ordered message the later ones wait for it.
         missed = min((row["seq"] for row in rows if row["missed"]), default=None) if ordered else None
-        with self._heartbeat.of([_held(one.task) for one in claimed]):
-            if len(addresses) == 1:
-                return self._run_alone(claimed[0]).how
-            ends = self._run_bundle(claimed, ordered, missed)
-        return ", ".join(f"{ends.count(end)} {end}" for end in dict.fromkeys(ends))
+        if claimed:
+            with self._heartbeat.of([_held(one.task) for one in claimed]):
+                if len(addresses) == 1:
+                    return [self._run_alone(claimed[0])]
+                ends |= self._run_bundle(claimed, ordered, missed)
+        return [ends[job_id, number] for job_id, number, _ in addresses]
 
-    def _run_bundle(self, claimed: Sequence[_Claimed], ordered: bool, missed: int | None) -> list[str]:
+    def _run_bundle(self, claimed: Sequence[_Claimed], ordered: bool, missed: int | None) -> Ends:
         """Share what can be shared, then run the others alone; in an ordered message until one of them goes back.
 
         missed: the number of the first job in the order that was not claimed though it has to be carried out.
@@ -107,7 +110,6 @@ class Executor:
             self._late = True
             returned |= limit.not_begun
         self._heartbeat.release(*(_held(one.task) for one in claimed if key_of(one.task) in ends))
-        how: list[str] = [ended.how for ended in ends.values()]
         late_together, stopped = self._late, False
         for one in claimed:
             if key_of(one.task) in ends:
@@ -115,8 +117,8 @@ class Executor:
             ended = self._run_next(one, stopped or key_of(one.task) in returned)
             if ordered and not late_together:
                 stopped = stopped or self._late or not ended.is_final
-            how.append(ended.how)
-        return how
+            ends[key_of(one.task)] = ended
+        return ends
 
     def _run_next(self, one: _Claimed, returned: bool) -> Ended:
         """Carry out a chunk of a message alone, unless it is to be returned or the time of the message is over."""

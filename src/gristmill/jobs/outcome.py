@@ -21,7 +21,7 @@ from gristmill.jobs.repository.settle import Settled
 log = get_logger()
 # Seconds after which a chunk looks again whether what it waits for (Postgres, room on disk) is there.
 LONGEST_WAIT = 60.0
-How = Literal["done", "failed", "cancelled", "retried", "returned", "drained", "lost", "left"]
+How = Literal["done", "failed", "cancelled", "retried", "returned", "drained", "lost", "left", "dropped"]
 OnSettled = Callable[[str, str, float, Outcome], None]
 """Told of each chunk that ended: job type, the job's end state or "", seconds since its creation, counts."""
 _T = TypeVar("_T")
@@ -42,10 +42,15 @@ class RetryPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How an attempt at a chunk ended. ``job``: the job's end state, if it has finished with it."""
+    """How an attempt at a chunk ended. ``job``: the job's end state, if it has finished with it.
+
+    code: why, if it was not done. outcome: what it did, if it was.
+    """
 
     how: How
     job: str | None = None
+    code: str = ""
+    outcome: Outcome | None = None
 
     @property
     def is_final(self) -> bool:
@@ -103,7 +108,9 @@ class Outcomes:
             handler.failed(connection, task, problem)
         return settled
 
-    def told(self, how: How, task: ChunkTask, settled: Settled, outcome: Outcome | None = None) -> Ended:
+    def told(
+        self, how: How, task: ChunkTask, settled: Settled, outcome: Outcome | None = None, code: str = ""
+    ) -> Ended:
         """Tell whoever waits for the job, and the counters, once the transaction has committed."""
         job = settled.job_state if settled.finished else None
         if settled.finished:
@@ -112,7 +119,7 @@ class Outcomes:
             self._notifier.due()
         if self._on_settled is not None:
             self._on_settled(task.type, job or "", settled.took, outcome or Outcome())
-        return Ended(how, job)
+        return Ended(how, job, code, outcome)
 
     def cancelled(self, task: ChunkTask, signal: JobCancelled | JobDropped) -> Ended:
         """End the chunk because somebody asked for it, or because what it is about is gone. Raises LostChunk."""
@@ -137,7 +144,7 @@ class Outcomes:
             log.warning("chunk.retried", code=error.code, detail=error.detail, delay=round(delay, 2))
             return self.put_back(task, "retried", delay=delay, error=problem_of(error, task), refund=refund)
         settled = self._once_postgres_is_there(lambda connection: self.settle_failed(connection, handler, task, error))
-        return self.told("failed", task, settled)
+        return self.told("failed", task, settled, code=error.code)
 
     def put_back(
         self,
@@ -155,7 +162,7 @@ class Outcomes:
             )
         )
         self._notifier.due()
-        return Ended(how)
+        return Ended(how, code="" if error is None else str(error["code"]))
 
     def _once_postgres_is_there(self, write: Callable[[Connection], _T]) -> _T:
         """Run ``write`` in a transaction, waiting for Postgres a minute or as long as the lease would have lasted.

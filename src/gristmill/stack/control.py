@@ -19,7 +19,7 @@ from gristmill.stack.program import Program
 from gristmill.stack.rabbitmq import RabbitServer
 from gristmill.stack.report import ServiceStatus, StackStatus, States, answers, describe
 from gristmill.stack.server import Server, tail
-from gristmill.stack.services import Service, application, with_flower_password
+from gristmill.stack.services import Service, application, keep_flower_password, with_flower_password
 from gristmill.stack.supervisor import Supervisor
 from gristmill.stack.valkey import ValkeyServer
 
@@ -213,6 +213,7 @@ class Stack:
         if fresh:
             postgres.prepare()
             broker.prepare()
+            keep_flower_password(self._settings(memory), self.folder)
             supervisor.configure([service.program for service in services])
             supervisor.start()
         # An ``up`` before this one may have left while Postgres was still starting.

@@ -44,6 +44,7 @@ class DataFolder:
         self.rabbitmq = self.path / "rabbitmq"
         self.valkey = self.path / "valkey"
         self.flower = self.path / "flower"
+        self.flower_password = self.flower / "password"
         self.spool = self.path / "spool"
         self.logs = self.path / "logs"
         self.run = self.path / "run"

@@ -25,6 +25,7 @@ class ServiceStatus:
     """One service. state: running, starting, stopping, stopped, failed. uptime: seconds, None unless it runs.
 
     ready: it answers; always false unless it runs. restarts are not counted: the service's log tells them.
+    user, password_file: what it asks for at its address, and the file that has the password; None where it does not.
     """
 
     name: str
@@ -34,6 +35,8 @@ class ServiceStatus:
     uptime: float | None = None
     url: str | None = None
     log: str | None = None
+    user: str | None = None
+    password_file: str | None = None
 
 
 @dataclass(frozen=True)
@@ -84,4 +87,6 @@ def describe(service: Service, states: States, ready: bool, log: str) -> Service
         uptime=float(str(info["now"])) - float(str(info["start"])) if running else None,
         url=service.url,
         log=log,
+        user=service.user,
+        password_file=service.password_file,
     )

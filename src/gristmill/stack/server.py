@@ -21,12 +21,21 @@ _spawner = ThreadPoolExecutor(1, thread_name_prefix="spawner")
 def secret(path: Path) -> str:
     """Return the password kept in ``path`` (mode 600); it is made at the first call."""
     try:
-        return path.read_text(encoding="ascii").strip()
+        return path.read_text(encoding="utf-8").strip()
     except FileNotFoundError:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
             file.write(secrets.token_hex(20))
         return path.read_text(encoding="ascii")
+
+
+def keep_secret(path: Path, password: str) -> None:
+    """Keep this password in ``path`` (mode 600); whoever reads it finds the old one or the new one."""
+    temporary = path.with_suffix(".new")
+    temporary.unlink(missing_ok=True)
+    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.write(password)
+    temporary.replace(path)
 
 
 def tail(path: Path, lines: int = 15) -> str:

@@ -11,7 +11,7 @@ from gristmill.core.config import Settings
 from gristmill.stack import repository
 from gristmill.stack.layout import DataFolder
 from gristmill.stack.program import Program
-from gristmill.stack.server import secret
+from gristmill.stack.server import keep_secret, secret
 
 # Loopback is never reached through a proxy, whatever the environment says.
 _opener = build_opener(ProxyHandler({}))
@@ -21,13 +21,15 @@ _opener = build_opener(ProxyHandler({}))
 class Service:
     """A process with what people and ``up`` want to know about it.
 
-    url: where a browser or client reaches it, or None.
+    url: where a browser or client reaches it, or None. user, password_file: what it asks for there, if anything.
     ready: asks the service with this process id whether it does its work; None where running is all there is to know.
     """
 
     program: Program
     url: str | None = None
     ready: Callable[[int], bool] | None = None
+    user: str | None = None
+    password_file: str | None = None
 
 
 def environment(settings: Settings) -> dict[str, str]:
@@ -65,14 +67,25 @@ def application(settings: Settings, folder: DataFolder) -> list[Service]:
         ),
         *(Service(worker(queue), ready=beating) for queue in queue_names()),
         # Flower wants a password; that it says so is the sign that it is up.
-        Service(python("flower", "gristmill.stack.flower"), flower, lambda _pid: answers(flower, unauthenticated=True)),
+        Service(
+            python("flower", "gristmill.stack.flower"),
+            flower,
+            lambda _pid: answers(flower, unauthenticated=True),
+            user=settings.flower_user,
+            password_file=str(folder.flower_password),
+        ),
     ]
 
 
 def with_flower_password(settings: Settings, folder: DataFolder) -> Settings:
     """Return the settings with a password for Flower: the configured one, or a random one kept in the data folder."""
-    password = settings.flower_password or secret(folder.flower / "password")
+    password = settings.flower_password or secret(folder.flower_password)
     return settings.model_copy(update={"flower_password": password})
+
+
+def keep_flower_password(settings: Settings, folder: DataFolder) -> None:
+    """Write the password that Flower starts with into its file, which ``up`` and ``status`` name."""
+    keep_secret(folder.flower_password, with_flower_password(settings, folder).flower_password)
 
 
 def answers(url: str, unauthenticated: bool = False) -> bool:

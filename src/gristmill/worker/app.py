@@ -4,16 +4,14 @@ import multiprocessing
 import os
 import threading
 import time
-import uuid
 from collections.abc import Sequence
-from queue import SimpleQueue
 from typing import Any
 
 from celery import Celery
-from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError
+from celery.exceptions import SoftTimeLimitExceeded
 from celery.signals import (
     setup_logging,
-    task_failure,
+    task_received,
     worker_init,
     worker_process_init,
     worker_ready,
@@ -25,14 +23,18 @@ from gristmill.bootstrap.registry import job_types
 from gristmill.bootstrap.shared import Gristmill
 from gristmill.bootstrap.worker import build_executor, parent_tasks, warm_up
 from gristmill.broker.app import make_celery
+from gristmill.broker.members import Member, members_of
 from gristmill.broker.queues import find_queue
+from gristmill.broker.task_events import packed
 from gristmill.core.config import load_settings
 from gristmill.core.errors import Unavailable
 from gristmill.core.logs import get_logger
 from gristmill.jobs.execute import Executor
 from gristmill.jobs.maintenance.loop import Maintenance
 from gristmill.jobs.maintenance.process_beat import ProcessBeat
-from gristmill.jobs.repository.claim import Address
+from gristmill.jobs.outcome import Ended
+from gristmill.worker.late_events import end_of, tell_late
+from gristmill.worker.request import ChunksRequest, lost, tell_received
 
 log = get_logger()
 settings = load_settings()
@@ -46,43 +48,45 @@ _beat: ProcessBeat | None = None
 # What the parent itself needs; no process of the pool uses it.
 _parent = Gristmill(settings, "gristmill-worker-parent", pool=2)
 _stop = threading.Event()
-_lost: SimpleQueue[list[Address]] = SimpleQueue()
 # How long a message waits for Postgres before it is left to the resend.
 CLAIM_PATIENCE = 20.0
 
 
-def addresses_of(parts: Sequence[Any]) -> list[Address]:
-    """Return the chunks that a message names: job id, chunk number and dispatch number, one after the other."""
-    return [(uuid.UUID(parts[n]), int(parts[n + 1]), int(parts[n + 2])) for n in range(0, len(parts), 3)]
-
-
-def run_chunks(*parts: Any) -> str:
-    """Carry out the chunks of a message; the answer is how they ended and goes to Celery's events only."""
+def run_chunks(members: Sequence[Member]) -> list[Ended]:
+    """Carry out the chunks of a message; return how each ended, which goes to Celery's events only."""
     assert _executor is not None, "the pool process was not initialised"
-    chunks = addresses_of(parts)
+    chunks = [member.address for member in members]
     deadline = time.monotonic() + CLAIM_PATIENCE
     pause = 0.1
-    while True:
+    ends: list[Ended] | None = None
+    again = False
+    while ends is None:
         try:
-            return _executor.run_all(chunks)
+            ends = _executor.run_all(chunks)
         except Unavailable as error:
             # The claim, or how a chunk ended, could not be written. A claim may be tried again; a running chunk is
             # not claimed twice: then this finds nothing and the lease brings the chunk back.
             if time.monotonic() > deadline:
                 log.warning("chunk.left", jobs=[str(job_id) for job_id, _, _ in chunks], error=error.detail)
-                return "left"
+                return [Ended("left") for _ in chunks]
+            again = True
             time.sleep(pause)
             pause = min(2.0, pause * 2)
+    return [Ended("left") if again and ended.how == "dropped" else ended for ended in ends]
 
 
 def _register(type_: str) -> None:
-    @app.task(name=type_)  # type: ignore[untyped-decorator]
+    # The request sends the events, one for each chunk, and needs the whole answer for that.
+    options = {"Request": ChunksRequest, "send_events": False, "resultrepr_maxsize": None}
+
+    @app.task(name=type_, **options)  # type: ignore[untyped-decorator]
     def task(*parts: Any) -> str:
-        return run_chunks(*parts)
+        return packed([end_of(ended) for ended in run_chunks(members_of(parts, {}))])
 
 
 for _type in job_types():
     _register(_type)
+task_received.connect(tell_received)
 
 
 @setup_logging.connect  # type: ignore[untyped-decorator]
@@ -107,15 +111,8 @@ def _is_draining() -> bool:
 @worker_init.connect  # type: ignore[untyped-decorator]
 def _watch(**_: Any) -> None:
     """Free what dead processes held, from the start on: a parent that was killed left chunks, broker or no broker."""
-    maintenance = Maintenance(parent_tasks(_parent, _lost), _stop)
+    maintenance = Maintenance(parent_tasks(_parent, lost, tell_late), _stop)
     threading.Thread(target=maintenance.run, name="maintenance", daemon=True).start()
-
-
-@task_failure.connect  # type: ignore[untyped-decorator]
-def _remember_lost(exception: BaseException | None = None, args: Sequence[Any] = (), **_: Any) -> None:
-    # Here in the parent: the process was killed, by whomever, or at its hard limit. The thread above does the rest.
-    if isinstance(exception, WorkerLostError | TimeLimitExceeded):
-        _lost.put(addresses_of(args))
 
 
 @worker_ready.connect  # type: ignore[untyped-decorator]

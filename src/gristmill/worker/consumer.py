@@ -1,4 +1,4 @@
-"""Celery's consumer, with a steady eye on a broker that is away."""
+"""Celery's consumer: looks for a lost broker often, and sends the events of many chunks in one message."""
 
 import functools
 import time
@@ -6,11 +6,15 @@ from typing import Any, ClassVar
 
 from celery.worker.consumer import Consumer
 
+from gristmill.worker import late_events
+
 # Seconds between two attempts. Celery's own pause grows to 30: whatever became due in an outage of some minutes would
 # wait for half a minute more after its end, with a worker that has nothing to do.
 PAUSE = 0.5
 # Seconds that events for Flower are gathered before they are sent together.
 EVENTS_EVERY = 0.25
+# So many go at once at most; Celery's own limit of 24 is that of a bundle of eight chunks.
+MOST_EVENTS = 1000
 # Seconds between two looks for pool processes that have ended.
 REAP_EVERY = 0.5
 
@@ -26,6 +30,7 @@ class SteadyConsumer(Consumer):  # type: ignore[misc]
 
     _flush_is_due = False
     _failed_at = 0.0
+    _sending: Any = None
 
     def ensure_connected(self, conn: Any) -> Any:
         """Return ``conn`` once it is connected."""
@@ -44,12 +49,31 @@ class SteadyConsumer(Consumer):  # type: ignore[misc]
         self._failed_at = time.monotonic()
 
     def register_with_event_loop(self, hub: Any) -> None:
-        """Look for ended pool processes more often than Celery's every five seconds.
+        """Look for ended pool processes more often than Celery's every five seconds. Called for each connection.
 
         The message of a chunk whose process was lost is only then acknowledged, and keeps a place of the prefetch.
         """
         super().register_with_event_loop(hub)
         hub.call_repeatedly(REAP_EVERY, self.pool.maintain_pool)
+        hub.call_repeatedly(REAP_EVERY, self._send_late)
+        self._take_over_events()
+
+    def _take_over_events(self) -> None:
+        """Gather events up to our own limit; send those that were gathered when the last connection broke."""
+        before, self._sending = self._sending, self.event_dispatcher
+        self._flush_is_due = False
+        if self._sending is None:
+            return
+        self._sending.buffer_limit = MOST_EVENTS
+        if before is not None and before is not self._sending:
+            for group, events in before._group_buffer.items():
+                self._sending._group_buffer[group].extend(events)
+            self.on_send_event_buffered()
+
+    def _send_late(self) -> None:
+        while self.event_dispatcher is not None and not late_events.waiting.empty():
+            type_, fields = late_events.waiting.get()
+            self.event_dispatcher.send(type_, **fields)
 
     def on_send_event_buffered(self) -> None:
         """Send the events gathered so far, but four times a second at most: Celery would at every turn of its loop.
@@ -59,6 +83,12 @@ class SteadyConsumer(Consumer):  # type: ignore[misc]
         if self.hub is not None and not self._flush_is_due:
             self._flush_is_due = True
             self.hub.call_later(EVENTS_EVERY, self._flush)
+
+    def shutdown(self) -> None:
+        """Send what the last chunks have left: Celery would end without it, and they would be shown as running."""
+        self._send_late()
+        self._flush()
+        super().shutdown()
 
     def _flush(self) -> None:
         self._flush_is_due = False

@@ -13,8 +13,8 @@ from gristmill.jobs.counters import Counters
 from gristmill.jobs.errors import AttemptsExhausted, UnknownJobType
 from gristmill.jobs.handlers import ChunkTask, Registry, task_of
 from gristmill.jobs.notifications import Notifier
-from gristmill.jobs.outcome import RetryPolicy, problem_of
-from gristmill.jobs.repository import cancel, dispatch
+from gristmill.jobs.outcome import Ended, RetryPolicy, problem_of
+from gristmill.jobs.repository import cancel, dispatch, ended
 from gristmill.jobs.repository import rescue as repository
 from gristmill.jobs.repository import settle as settling
 from gristmill.jobs.repository.claim import Address
@@ -60,6 +60,12 @@ class Rescuer:
         for job_id, number, _ in resent:
             log.warning("chunk.resent", job=str(job_id), chunk=number)
         return len(resent)
+
+    def how_ended(self, addresses: Sequence[Address]) -> dict[Address, Ended]:
+        """Return how the chunks of lost messages ended, without those that still run or wait for their message."""
+        with self._database.autocommit() as connection:
+            found = ended.read_ends(connection, addresses)
+        return {one.address: end for one in found if (end := _end_of(one)) is not None}
 
     def end_cancelling(self) -> None:
         """Cancel chunks of cancelling jobs that went back to waiting meanwhile."""
@@ -134,3 +140,17 @@ class Rescuer:
         except UnknownJobType:
             return  # Whatever handler it had is gone with its code; the chunk still has to end.
         handler.failed(connection, task, problem)
+
+
+def _end_of(found: ended.Found) -> Ended | None:
+    if found.again or found.state == "waiting":
+        # Where it went back by itself, before its process was lost, the chunk names why.
+        code = found.code if found.code not in ("", AttemptsExhausted.code) else "worker_lost"
+        return Ended("retried", code=code)
+    if found.state == "gone":
+        return Ended("dropped")
+    if found.state == "done":
+        return Ended("done", found.job or None)
+    if found.state == "failed":
+        return Ended("failed", found.job or None, found.code)
+    return Ended("cancelled", found.job or None) if found.state == "cancelled" else None

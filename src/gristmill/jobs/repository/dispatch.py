@@ -29,7 +29,7 @@ _MARK = Prepared(
     f"""
 WITH next AS (
     SELECT c.job_id, c.number, c.priority, c.seq, c.records, c.shares AND c.attempts = 0 AS shares, j.scope, j.type,
-        j.submitted_by, j.request_id, j.traceparent
+        j.submitted_by, j.request_id, j.traceparent, j.dataset
     FROM gristmill.chunks c JOIN gristmill.jobs j ON j.id = c.job_id
     WHERE c.state = 'waiting' AND c.queue = %(queue)s AND c.seq IS NOT NULL AND c.run_at <= clock_timestamp()
         AND j.state IN ('queued', 'running') AND {is_first()}
@@ -45,7 +45,7 @@ WITH next AS (
         bool_and(joins) OVER w AND sum(records) OVER w <= %(records)s AS joined
     FROM (SELECT DISTINCT scope FROM weighed WHERE shares AND weight <= %(room)s) s CROSS JOIN LATERAL (
         SELECT j.id AS job_id, c.number, c.priority, j.seq, c.records, j.scope, j.type, j.submitted_by, j.request_id,
-            j.traceparent, j.exclusive, coalesce(c.state = 'waiting' AND c.shares AND c.attempts = 0
+            j.traceparent, j.dataset, j.exclusive, coalesce(c.state = 'waiting' AND c.shares AND c.attempts = 0
                 AND c.queue = %(queue)s AND c.run_at <= clock_timestamp() AND j.state IN ('queued', 'running')
                 AND {is_first_elsewhere("AND e.scope <> j.scope")}, false) AS joins
         FROM gristmill.jobs j LEFT JOIN gristmill.chunks c ON c.job_id = j.id AND c.number = 0
@@ -57,12 +57,12 @@ WITH next AS (
     SELECT * FROM (SELECT *, bool_or(exclusive) OVER (PARTITION BY scope) AS ordered FROM line WHERE joined) l
     WHERE ordered
 ), chosen AS (
-    SELECT job_id, number, priority, seq, records, shares, type, submitted_by, request_id, traceparent,
+    SELECT job_id, number, priority, seq, records, shares, type, submitted_by, request_id, traceparent, dataset,
         NULL::text AS run, 0 AS place
     FROM weighed w WHERE weight <= %(room)s AND NOT EXISTS (SELECT FROM run WHERE run.scope = w.scope)
     UNION ALL
-    SELECT job_id, number, priority, seq, records, true, type, submitted_by, request_id, traceparent, scope, place
-    FROM run
+    SELECT job_id, number, priority, seq, records, true, type, submitted_by, request_id, traceparent, dataset, scope,
+        place FROM run
 ), locked AS (
     SELECT o.* FROM gristmill.chunks c JOIN chosen o ON o.job_id = c.job_id AND o.number = c.number
     WHERE c.state = 'waiting'
@@ -74,7 +74,7 @@ WITH next AS (
 UPDATE gristmill.chunks c SET state = 'sent', dispatch = dispatch + 1, sent_at = clock_timestamp()
 FROM due WHERE c.job_id = due.job_id AND c.number = due.number AND (due.run IS NULL OR due.place = due.found)
 RETURNING c.job_id, c.number, c.dispatch, due.type, due.priority, due.seq, due.submitted_by, due.request_id,
-    due.traceparent, due.shares, due.records, due.run
+    due.traceparent, due.shares, due.records, due.run, due.dataset
 """,  # noqa: S608 - constants of this package
     queue="text",
     room="int",
@@ -133,6 +133,7 @@ class Message:
     shares: bool = False
     records: int = 0
     run: str | None = None
+    dataset: str | None = None
 
 
 class Load(NamedTuple):
