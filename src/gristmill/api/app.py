@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 from gristmill import __version__
 from gristmill.access.keys import KeyRing
 from gristmill.api import service_endpoints
+from gristmill.api.cors import Cors, read_origins
 from gristmill.api.middleware import API, ApiMiddleware
 from gristmill.api.problems import install_problem_handlers
 from gristmill.bootstrap.api import ApiServices
@@ -56,4 +57,6 @@ def make_app(services: ApiServices) -> ASGIApp:
         app.include_router(router, prefix=API, dependencies=[Depends(known_parameters)])
     add_hot_routes(app, services.calls(), API)
     install_problem_handlers(app)
-    return ApiMiddleware(app, settings, KeyRing(gristmill.database))
+    found = ApiMiddleware(app, settings, KeyRing(gristmill.database))
+    origins = read_origins(settings.api_cors_origins)
+    return Cors(found, origins) if origins else found
