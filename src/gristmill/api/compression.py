@@ -22,6 +22,8 @@ Headers = list[tuple[bytes, bytes]]
 LEAST_BYTES = 8 * 1024
 # What is larger is compressed in a thread: it would hold up the other requests for more than 0.1 ms.
 _INLINE_BYTES = 16 * 1024
+# Longer ones are nobody's, and would fill the cache.
+_LONGEST_HEADER = 500
 _CODINGS = ("zstd", "gzip")
 # The fastest level: the next ones save a twentieth more and take two to three times as long.
 _LEVEL = 1
@@ -43,6 +45,8 @@ _WHOLE = frozenset({200, 400, 422})
 @lru_cache(maxsize=256)
 def coding_of(accept_encoding: bytes) -> str | None:
     """Return how an answer is to travel. Clients have a few such headers, which come again with every request."""
+    if len(accept_encoding) > _LONGEST_HEADER:
+        return None
     return best_coding(accept_encoding.decode("latin-1"), _CODINGS)
 
 
