@@ -104,6 +104,19 @@ class TestAnswers:
         job = app.post(thing, [{"k": "x", "_embedding": [1, 1]}]).json()
         assert "prefer" in app.http.get(job["links"]["self"]).headers["vary"].lower()
 
+    @pytest.mark.parametrize("coding", ["gzip", "zstd"])
+    def test_head_of_a_stream_says_that_it_would_be_compressed(self, app: InProcess, thing: str, coding: str) -> None:
+        head, nothing = raw(app, "HEAD", f"/api/v1/datasets/{thing}/export?format=csv", coding)
+        assert (head.headers["content-encoding"], nothing) == (coding, b"")
+        assert "content-length" not in head.headers
+
+    def test_a_stream_of_nothing_is_nothing(self, app: InProcess, thing: str) -> None:
+        job = app.job(app.post(thing, [{"k": "x", "_embedding": [1, 1]}]))
+        path = f"/api/v1/jobs/{job['id']}/rejects?format=ndjson"
+        for coding in ("gzip", "zstd"):
+            answer, data = raw(app, "GET", path, coding)
+            assert (answer.headers["content-encoding"], inflate(coding, data)) == (coding, b"")
+
 
 class TestTags:
     @pytest.mark.parametrize("coding", ["gzip", "zstd"])

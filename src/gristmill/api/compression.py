@@ -74,7 +74,9 @@ class Compressor:
         body, more = message.get("body", b""), message.get("more_body", False)
         if self._start is not None:
             start, self._start = self._start, None
-            if more or len(body) >= LEAST_BYTES:
+            # A stream may turn out to be short; and the HEAD of one says what its GET says.
+            streams = more or all(name != b"content-length" for name, _ in start["headers"])
+            if streams or len(body) >= LEAST_BYTES:
                 self._stream = _Stream(self._coding)
                 if not more:
                     body = await self._compressed(body, True)
