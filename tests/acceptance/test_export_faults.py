@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 from tests.support.faults import FaultStack
-from tests.support.rest import Rest
+from tests.support.rest import UNCOMPRESSED, Rest
 from tests.support.system import eventually
 
 from gristmill.client import Client, ConnectionFailed
@@ -72,7 +72,7 @@ class TestPostgresGoesAway:
         self, rest: Rest, stack: FaultStack, large: str
     ) -> None:
         ids: list[int] = []
-        with rest.http.stream("GET", path(large), timeout=90) as answer:
+        with rest.http.stream("GET", path(large), headers=UNCOMPRESSED, timeout=90) as answer:
             lines = answer.iter_lines()
             ids.append(json.loads(next(lines))["id"])
             stack.kill_postgres()
@@ -86,7 +86,7 @@ class TestPostgresGoesAway:
 
     @pytest.mark.usefixtures("impatient")
     def test_one_that_stays_away_breaks_the_answer_off(self, rest: Rest, stack: FaultStack, large: str) -> None:
-        with rest.http.stream("GET", path(large), timeout=60) as answer:
+        with rest.http.stream("GET", path(large), headers=UNCOMPRESSED, timeout=60) as answer:
             lines = answer.iter_lines()
             next(lines)
             stack.kill_postgres()
@@ -127,7 +127,7 @@ class TestDropped:
 class TestStalledClient:
     @pytest.mark.usefixtures("strict")
     def test_one_that_takes_nothing_loses_its_place(self, rest: Rest, stack: FaultStack, large: str) -> None:
-        with rest.http.stream("GET", path(large)) as answer:
+        with rest.http.stream("GET", path(large), headers=UNCOMPRESSED) as answer:
             pieces = answer.iter_bytes(1000)  # kept: the stream is closed with it
             next(pieces)
             reason = "the client took nothing for 2.0 seconds"

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-from tests.support.rest import Rest
+from tests.support.rest import UNCOMPRESSED, Rest
 from tests.support.system import System, eventually
 
 ROWS = 120_000
@@ -46,7 +46,7 @@ class Reader:
     def __init__(self, system: System, name: str) -> None:
         self._stack = contextlib.ExitStack()
         http = self._stack.enter_context(system.http())
-        self.answer = self._stack.enter_context(http.stream("GET", path(name)))
+        self.answer = self._stack.enter_context(http.stream("GET", path(name), headers=UNCOMPRESSED))
         self._lines = self.answer.iter_lines()
 
     def take(self, lines: int) -> list[Any]:
@@ -132,7 +132,10 @@ class TestUnderLoad:
         )
         with _upserts(system, name, count) as written:
             for format in ("ndjson", "ndjson", "csv"):
-                with system.http() as http, http.stream("GET", path(name), params={"format": format}) as answer:
+                with (
+                    system.http() as http,
+                    http.stream("GET", path(name), params={"format": format}, headers=UNCOMPRESSED) as answer,
+                ):
                     lines = []
                     for number, line in enumerate(answer.iter_lines()):
                         lines.append(line)
@@ -184,7 +187,7 @@ class TestMemory:
             http.get(path(large), params={"format": format, "where": '{"id": {"lt": 12000}}'}).raise_for_status()
             before = largest = api.memory_info().rss
             size = 0
-            with http.stream("GET", path(large), params={"format": format}) as answer:
+            with http.stream("GET", path(large), params={"format": format}, headers=UNCOMPRESSED) as answer:
                 for piece in answer.iter_bytes():
                     size += len(piece)
                     largest = max(largest, api.memory_info().rss)

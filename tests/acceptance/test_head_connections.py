@@ -1,9 +1,12 @@
-"""HEAD over real HTTP: no byte follows the headers, so the connection serves the next request."""
+"""Over real HTTP: no byte follows the headers of a HEAD, and what travels compressed arrives as it is."""
 
 import http.client
+import io
 
 import pytest
 from tests.support.rest import Rest
+
+from gristmill.client import Client
 
 CONTRACT = {"fields": [{"name": "k", "type": "text", "required": True}], "key": ["k"]}
 
@@ -37,3 +40,20 @@ def test_the_connection_goes_on_and_the_length_is_that_of_the_get(rest: Rest, na
             assert int(head.getheader("content-length") or -1) == len(body)
         assert connection.sock is socket
     connection.close()
+
+
+@pytest.mark.parametrize("format", ["csv", "ndjson", "parquet"])
+def test_an_export_that_travels_compressed_is_the_same_file(rest: Rest, name: str, format: str) -> None:
+    files = [io.BytesIO(), io.BytesIO()]
+    with Client(rest.system.url) as client:
+        for file, compressed in zip(files, (False, True), strict=True):
+            client.export(name, file, format=format, compressed=compressed)
+    assert files[0].getvalue() == files[1].getvalue() != b""
+    url = f"/api/v1/datasets/{name}/export"
+    for coding in ("gzip", "identity"):
+        headers = {"accept-encoding": coding}
+        with rest.http.stream("GET", url, params={"format": format}, headers=headers) as answer:
+            answer.read()
+        zipped = coding == "gzip" and format != "parquet"
+        assert answer.headers.get("content-encoding") == ("gzip" if zipped else None)
+        assert answer.content == files[0].getvalue()

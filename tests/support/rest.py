@@ -11,6 +11,8 @@ import httpx
 from tests.support.system import System
 
 Json = dict[str, Any]
+# For what must arrive as large as it is: httpx asks for compressed answers otherwise.
+UNCOMPRESSED = {"accept-encoding": "identity"}
 _numbers = itertools.count()
 
 

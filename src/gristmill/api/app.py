@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 from gristmill import __version__
 from gristmill.access.keys import KeyRing
 from gristmill.api import service_endpoints
+from gristmill.api.cors import Cors, read_origins
 from gristmill.api.middleware import API, ApiMiddleware
 from gristmill.api.openapi.document import complete
 from gristmill.api.problems import install_problem_handlers
@@ -27,7 +28,9 @@ from gristmill.jobs.completion import JobCompletion
 def make_app(services: ApiServices) -> ASGIApp:
     """Return the ASGI application."""
     gristmill = services.gristmill
-    return ApiMiddleware(make_rest(services), gristmill.settings, KeyRing(gristmill.database))
+    found = ApiMiddleware(make_rest(services), gristmill.settings, KeyRing(gristmill.database))
+    origins = read_origins(gristmill.settings.api_cors_origins)
+    return Cors(found, origins) if origins else found
 
 
 def make_rest(services: ApiServices) -> FastAPI:

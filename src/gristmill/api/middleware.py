@@ -13,6 +13,8 @@ import structlog
 from starlette.requests import Request
 
 from gristmill.access.keys import KeyRing
+from gristmill.api.compression import Compressor, coding_of
+from gristmill.api.cors import ANY, read_origins
 from gristmill.api.metrics import REQUEST_SECONDS
 from gristmill.api.problems import encode_problem
 from gristmill.core.config import Settings
@@ -36,6 +38,8 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 OPEN_PATHS = frozenset({"/", "/healthz", "/readyz", "/metrics", "/version", "/docs", "/redoc", "/openapi.json"})
 # Methods that change nothing.
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
+# What an answer depends on beside its address: who asks, and how it is to travel.
+_VARY = ((b"vary", b"Accept-Encoding, Authorization, X-Api-Key"),)
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 
 
@@ -46,6 +50,7 @@ class ApiMiddleware:
         self._app = app
         self._keys = keys
         self._max_body = settings.api_max_body_bytes
+        self._origins = read_origins(settings.api_cors_origins) - {ANY}
         self._needs_key = settings.api_require_key or settings.api_host not in LOOPBACK
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -64,11 +69,15 @@ class ApiMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode()), *vary]
             await send(message)
 
         head = scope["method"] == "HEAD"
         inner = as_get(scope) if head else scope
+        # Only what is asked for by GET is kept by anybody.
+        vary = _VARY if inner["method"] == "GET" else ()
+        answer = without_body(send_with_id) if head else send_with_id
+        coding = coding_of(headers[b"accept-encoding"]) if b"accept-encoding" in headers else None
         trace = headers.get(b"traceparent", b"")
         traced = {"traceparent": trace.decode()} if _REQUEST_ID.fullmatch(trace) else {}
         with structlog.contextvars.bound_contextvars(request_id=request_id, **traced):
@@ -76,9 +85,9 @@ class ApiMiddleware:
                 self._check_length(headers)
                 state["principal"] = await self._principal(scope, headers)
             except GristmillError as error:
-                await _refuse(error, scope, request_id, without_body(send_with_id) if head else send_with_id)
+                await _refuse(error, scope, request_id, answer)
             else:
-                await self._app(inner, receive, without_body(send_with_id) if head else send_with_id)
+                await self._app(inner, receive, answer if coding is None else Compressor(answer, coding))
             seconds = time.perf_counter() - started
             route = _route(inner)
             REQUEST_SECONDS.labels(scope["method"] if route != "other" else "any", route, str(status)).observe(seconds)
@@ -108,7 +117,7 @@ class ApiMiddleware:
                 raise Unauthenticated("Send an API key: Authorization: Bearer <key>")
             _check_host(headers)
             if scope["method"] not in _READING:
-                _check_site(headers)
+                _check_site(headers, self._origins)
             return LOCAL
         known, found = self._keys.recall(token)
         if not known:
@@ -143,10 +152,15 @@ def _check_host(headers: dict[bytes, bytes]) -> None:
         raise Forbidden(f"Without an API key the Host must be one of {', '.join(LOOPBACK)}; it is {name[:80]!r}")
 
 
-def _check_site(headers: dict[bytes, bytes]) -> None:
-    """Without keys any page in a browser on this machine could write. Browsers say where a request is from."""
+def _check_site(headers: dict[bytes, bytes], listed: frozenset[str]) -> None:
+    """Without keys any page in a browser on this machine could write. Browsers say where a request is from.
+
+    listed: origins that may write all the same.
+    """
     site = headers.get(b"sec-fetch-site", b"").decode("latin-1")
     origin = headers.get(b"origin", b"").decode("latin-1")
+    if origin in listed:
+        return
     host = headers.get(b"host", b"").decode("latin-1")
     foreign = bool(origin) and origin.partition("://")[2].lower() != host.lower()
     # Pages cannot set the first one; browsers that do not send it send the other one.

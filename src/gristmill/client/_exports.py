@@ -31,15 +31,18 @@ class ExportCalls(JobCalls):
         end: datetime | str | None = None,
         fields: Sequence[str] | None = None,
         embedding: bool = False,
+        compressed: bool = False,
     ) -> int:
         """Write the matching records to ``file`` in constant memory and return its size in bytes.
 
         file: a path, which is there when the export is complete and not before; or a binary file object.
         format: "csv", "ndjson" or "parquet"; for a path it is known by the suffix.
         fields: the fields to export in their order; None for all. embedding: with each record's vector.
+        compressed: on the way, by gzip: fewer bytes, for a slow network; a fast one would wait for it. Not the file.
         Raises ConnectionFailed if the answer breaks off: an export cannot be resumed.
         """
-        options = {"where": where, "start": start, "end": end, "fields": fields, "embedding": embedding}
+        chosen = {"where": where, "start": start, "end": end, "fields": fields}
+        options = {**chosen, "embedding": embedding, "compressed": compressed}
         if isinstance(file, (str, os.PathLike)):
             with _finished_file(Path(file)) as target:
                 return self.export(dataset, target, format=format_of(file, format, EXPORT_SUFFIXES), **options)  # type: ignore[arg-type]
@@ -63,6 +66,7 @@ class ExportCalls(JobCalls):
         end: datetime | str | None = None,
         fields: Sequence[str] | None = None,
         embedding: bool = False,
+        compressed: bool = False,
     ) -> Iterator[bytes]:
         """Yield the bytes of an export as they arrive. Parameters and errors as of ``export``."""
         params = {
@@ -73,7 +77,7 @@ class ExportCalls(JobCalls):
             "fields": None if fields is None else ",".join(fields),
             "include": "embedding" if embedding else None,
         }
-        return self._transport.stream(dataset_path(dataset, "export"), params, _SILENCE)
+        return self._transport.stream(dataset_path(dataset, "export"), params, _SILENCE, compressed)
 
 
 @contextmanager

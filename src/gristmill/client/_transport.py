@@ -99,19 +99,21 @@ class Transport:
                     raise problem_of(response)
             self._sleep(pause)
 
-    def stream(self, path: str, params: Mapping[str, Any], silence: float) -> Iterator[bytes]:
+    def stream(self, path: str, params: Mapping[str, Any], silence: float, compressed: bool = False) -> Iterator[bytes]:
         """Make one GET and yield its answer as it arrives; repeated only as long as nothing has arrived.
 
-        silence: seconds without a byte after which the answer has broken off.
+        silence: seconds without a byte after which the answer has broken off. compressed: ask for gzip on the way.
         Raises ConnectionFailed, also for an answer that ends too early, or a subclass of Problem.
         """
         given = {name: value for name, value in params.items() if value is not None}
         timeout = httpx.Timeout(self._timeout, read=max(self._timeout, silence))
+        headers = {"Accept-Encoding": "gzip" if compressed else "identity"}
         attempt, begun = 0, False
         while True:
             attempt += 1
             try:
-                with self._http.stream("GET", self.base_url + path, params=given, timeout=timeout) as response:
+                url = self.base_url + path
+                with self._http.stream("GET", url, params=given, headers=headers, timeout=timeout) as response:
                     if response.is_success:
                         begun = True
                         yield from response.iter_bytes()

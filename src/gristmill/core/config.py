@@ -63,6 +63,8 @@ class Settings(BaseSettings):
     api_spool_dir: str = ""
     api_max_spool_bytes: int = Field(8192 * MIB, ge=MIB)
     api_max_wait: float = Field(30, ge=0, le=300)
+    # A browser sends an origin without path and slash: any other would never match.
+    api_cors_origins: str = Field("", pattern=r"^\s*((\*|[a-z][a-z0-9+.-]*://[^\s/?#]+)(\s+|$))*$")
     api_threads: int = Field(40, ge=2, le=500)
     # [jobs]
     jobs_max_attempts: int = Field(5, ge=1, le=100)

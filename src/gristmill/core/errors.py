@@ -7,6 +7,7 @@
     ├── Forbidden             403
     ├── NotFound              404
     ├── MethodNotAllowed      405
+    ├── NotAcceptable         406
     ├── Conflict              409
     ├── PreconditionFailed    412  what If-Match names is not what is there
     ├── TooLarge              413
@@ -138,6 +139,13 @@ class MethodNotAllowed(GristmillError):
     kind = "not_found"
     status = 405
     title = "Method not allowed"
+
+
+class NotAcceptable(GristmillError):
+    code = "not_acceptable"
+    kind = "invalid"
+    status = 406
+    title = "There is no such form of it"
 
 
 class Conflict(GristmillError):

@@ -15,10 +15,10 @@ _VALID = "1 to 255 printable ASCII characters without spaces, in quotes or witho
 
 def idempotency_key(http: Request) -> str | None:
     """Return the key of a request, without its quotes. Raises Invalid for a bad one, and for two."""
-    given = http.headers.get(_NAME)
-    if given is None:
+    lines = [value for name, value in http.scope["headers"] if name == b"idempotency-key"]
+    if not lines:
         return None
-    lines = http.headers.getlist(_NAME)
+    given: str = lines[0].decode("latin-1")
     if len(lines) > 1:
         reason = f"{_NAME} is given {len(lines)} times: a request has one key"
         raise Invalid(reason, [Violation(f"/header/{_NAME}", "duplicate", reason, field=_NAME)])

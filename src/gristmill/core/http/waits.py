@@ -10,6 +10,8 @@ from gristmill.core.http.parameters import bad_query
 
 # A preference: its name, perhaps its value as a token or quoted, perhaps parameters that nobody defines for this one.
 _PREFERENCE = re.compile(r'\s*([!#$%&\'*+.^_`|~\w-]+)\s*(?:=\s*("(?:[^"\\]|\\.)*"|[^",;\s]*)\s*)?((?:;[^,]*)?)(?:,|$)')
+# The expression looks at a text again for each place where it could begin: nobody may send a long one.
+_LONGEST = 500
 _SECONDS = re.compile(r"[0-9]{1,9}")
 
 
@@ -55,7 +57,7 @@ def wait_of(http: Request) -> Wait:
 
 def preferred_wait(header: str) -> int | None:
     """Return the seconds of the first preference ``wait``, None without a valid one."""
-    for name, value, _ in _PREFERENCE.findall(header):
+    for name, value, _ in _PREFERENCE.findall(header[:_LONGEST]):
         if name.lower() == "wait":
             text = value[1:-1] if value.startswith('"') else value
             return int(text) if _SECONDS.fullmatch(text) else None

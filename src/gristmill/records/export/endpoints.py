@@ -11,10 +11,12 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
 
 from gristmill.core.config import Settings
-from gristmill.core.errors import GristmillError, TooMany
+from gristmill.core.errors import GristmillError, NotAcceptable, TooMany
+from gristmill.core.http.bodies import CSV
 from gristmill.core.http.endpoints import needs
 from gristmill.core.http.head import is_head
 from gristmill.core.logs import get_logger
+from gristmill.kit.negotiation import best_type
 from gristmill.records.export.scan import ExportQuery
 from gristmill.records.export.service import Export, RecordExports
 from gristmill.records.read.endpoints import Include, read_where
@@ -24,6 +26,17 @@ log = get_logger()
 READERS = 4
 # What is given to the server at once; it holds a copy until the client has taken it.
 PIECE_BYTES = 256 * 1024
+
+# Formats by their media types, the one that is preferred first.
+_ACCEPTED = {
+    "application/x-ndjson": "ndjson",
+    "application/ndjson": "ndjson",
+    "application/jsonl": "ndjson",
+    CSV: "csv",
+    "application/vnd.apache.parquet": "parquet",
+    "application/x-parquet": "parquet",
+    "application/parquet": "parquet",
+}
 
 
 class TooManyExports(TooMany):
@@ -40,7 +53,9 @@ def build_router(service: RecordExports, settings: Settings) -> APIRouter:
     async def export_records(
         http: Request,
         dataset: str,
-        format: Annotated[Literal["csv", "ndjson", "parquet"], Query(description="the format of the file")] = "ndjson",
+        format: Annotated[
+            Literal["csv", "ndjson", "parquet"] | None, Query(description="the format; `ndjson` if Accept has no other")
+        ] = None,
         start: Annotated[str | None, Query(max_length=64, description="time from, inclusive")] = None,
         end: Annotated[str | None, Query(max_length=64, description="time to, inclusive")] = None,
         where: Annotated[str | None, Query(description="a filter, as JSON")] = None,
@@ -49,11 +64,12 @@ def build_router(service: RecordExports, settings: Settings) -> APIRouter:
     ) -> Response:
         """Stream all matching records as a file. An answer that breaks off was not completed."""
         query = ExportQuery(start, end, read_where(where), fields, bool(include))
+        chosen = format or accepted_format(", ".join(http.headers.getlist("accept")))
         if is_head(http):
-            return _export_answer(await desk.run(partial(service.open, dataset, query, format)))
+            return _export_answer(await desk.run(partial(service.open, dataset, query, chosen)))
         desk.take()
         try:
-            export = await desk.run(partial(service.open, dataset, query, format))
+            export = await desk.run(partial(service.open, dataset, query, chosen))
             first = await desk.run(export.read)
         except BaseException:
             desk.give_back()
@@ -61,6 +77,15 @@ def build_router(service: RecordExports, settings: Settings) -> APIRouter:
         return _ExportResponse(export, first, desk)
 
     return router
+
+
+def accepted_format(accept: str) -> str:
+    """Return the format that an Accept header prefers. Raises NotAcceptable if it takes none that there is."""
+    chosen = best_type(accept, [*_ACCEPTED])
+    if chosen is None:
+        valid = ", ".join(_ACCEPTED)
+        raise NotAcceptable(f"Accept: {accept[:80]!r} takes no format of an export; there are: {valid}; or give format")
+    return _ACCEPTED[chosen]
 
 
 class _Desk:
@@ -163,6 +188,7 @@ def _export_answer(export: Export) -> Response:
     answer.headers["gristmill-horizon"] = export.horizon
     # Each request is an export of its own: parts of two of them do not fit together.
     answer.headers["accept-ranges"] = "none"
+    answer.headers["vary"] = "Accept"
     return answer
 
 
