@@ -45,7 +45,12 @@ class TestContracts:
         assert pointer in found, problem
         assert code in (None, found[pointer])
 
-    @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"[" * 100_000])
+    def test_a_contract_that_nests_too_deeply_is_called_so(self, rest: Rest) -> None:
+        headers = {"content-type": "application/json"}
+        problem = refused(rest.http.post("/api/v1/datasets", content=b"[" * 100_000, headers=headers), 422, "invalid")
+        assert problem["errors"][0]["code"] == "too_deep"
+
+    @pytest.mark.parametrize("body", [b"", b"{", b"\xff"])
     def test_a_contract_that_is_no_json_is_malformed(self, rest: Rest, body: bytes) -> None:
         refused(
             rest.http.post("/api/v1/datasets", content=body, headers={"content-type": "application/json"}),

@@ -202,7 +202,7 @@ class TestPages:
 class TestLimits:
     @settings(max_examples=60)
     @given(
-        limit=st.floats(-0.1, 2.1),
+        limit=st.floats(0, 2.1),
         k=st.integers(1, 300),
         query=st.integers(0, ROWS - 1),
         where=st.one_of(st.none(), FILTERS),

@@ -22,6 +22,8 @@ ALLOWED = {
         "the command line knows REST only: it must tell whether a key that was typed in is a JSON number or a text",
     ),
     "cli/demo": ({"text"}, "members of a search's body"),
+    "broker/task_events.py": ({"uuid"}, "the id of a task, as Celery's events call it"),
+    "worker/request.py": ({"uuid"}, "the id of a task, as Celery's events call it"),
     "api/openapi": ({"text"}, "the example of a search's body"),
 }
 

@@ -121,7 +121,7 @@ OPERATIONS: dict[str, Operation] = {
     "delete_records": Operation(
         _JOB, SENT, Body({JSON: records.DeleteByFilter}, {"negative": {"where": {"value": {"lt": 0}}}}), True
     ),
-    "export_records": Operation(_gives("All matching records as a file", _DOWNLOADS), (*NAMED, 409, 429)),
+    "export_records": Operation(_gives("All matching records as a file", _DOWNLOADS), (*NAMED, 406, 409, 429)),
     "search": Operation(
         _gives("The records that were found", records.SearchAnswer),
         (*NAMED, 409, 413, 415),
