@@ -1,6 +1,10 @@
 """Settings: one rule names them everywhere, and every one is documented with its true default."""
 
 import configparser
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -69,3 +73,15 @@ class TestPrecedence:
         monkeypatch.setenv("GRISTMILL_API_PORT", "70000")
         with pytest.raises(Invalid, match=r"api_port: .*65535.*70000"):
             load_settings()
+
+
+@pytest.mark.parametrize("process", ["api", "dispatcher", "worker", "stack.flower"])
+def test_a_process_says_in_a_line_which_setting_is_wrong(process: str, tmp_path: Path) -> None:
+    environment = {**os.environ, "GRISTMILL_API_PORT": "many", "GRISTMILL_CONFIG": str(tmp_path / "none.ini")}
+    command = [sys.executable, "-m", f"gristmill.{process}"]
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert (json.loads(line)["event"], "Traceback" in line) == ("settings.refused", False)
+    assert "api_port" in line
+    assert "'many'" in line

@@ -14,9 +14,10 @@ from gristmill.api.http_protocol import ProblemProtocol
 from gristmill.api.middleware import LOOPBACK
 from gristmill.bootstrap.api import ApiServices
 from gristmill.bootstrap.shared import Gristmill
-from gristmill.core.config import Settings, load_settings
+from gristmill.core.config import Settings
 from gristmill.core.errors import GristmillError, Unavailable
-from gristmill.core.logs import configure_logs, get_logger
+from gristmill.core.logs import get_logger
+from gristmill.core.start import begin
 
 gc.enable()
 log = get_logger()
@@ -24,8 +25,7 @@ log = get_logger()
 
 def main() -> None:
     """Serve until SIGTERM; open requests are answered first."""
-    settings = load_settings()
-    configure_logs("api", settings.log_level)
+    settings = begin("api")
     gristmill = Gristmill(settings, "gristmill-api", pool=settings.database_pool)
     try:
         if settings.api_bootstrap_key:

@@ -7,8 +7,8 @@ from gristmill.bootstrap.dispatcher import maintenance_tasks
 from gristmill.bootstrap.shared import Gristmill, freeze_memory
 from gristmill.broker.app import make_celery
 from gristmill.broker.queues import queue_names
-from gristmill.core.config import load_settings
-from gristmill.core.logs import configure_logs, get_logger
+from gristmill.core.logs import get_logger
+from gristmill.core.start import begin
 from gristmill.dispatcher.loop import Dispatcher
 from gristmill.dispatcher.monitors import Monitors
 from gristmill.dispatcher.publisher import Publisher
@@ -20,8 +20,7 @@ log = get_logger()
 
 def main() -> None:
     """Run until SIGTERM or SIGINT."""
-    settings = load_settings()
-    configure_logs("dispatcher", settings.log_level)
+    settings = begin("dispatcher")
     gristmill = Gristmill(settings, "gristmill-dispatcher")
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -8,8 +8,9 @@ import gc
 import os
 import sys
 
-from gristmill.core.config import Settings, load_settings
+from gristmill.core.config import Settings
 from gristmill.core.errors import Invalid
+from gristmill.core.start import begin
 
 # Flower's own default of 100,000 tasks holds some hundred MB.
 MAX_TASKS = 10_000
@@ -33,7 +34,7 @@ def variables(settings: Settings) -> dict[str, str]:
 
 def main() -> None:
     """Run Flower, with Gristmill's changes to it, as ``celery flower`` would."""
-    os.environ.update(variables(load_settings()))
+    os.environ.update(variables(begin("flower")))
     # Imported here: only this process has a use for Flower.
     from celery.bin.celery import celery  # noqa: PLC0415
 

@@ -7,8 +7,7 @@ import os
 import socket
 
 from gristmill.broker.queues import DEFAULT_QUEUE, find_queue, queue_names
-from gristmill.core.config import load_settings
-from gristmill.core.logs import configure_logs
+from gristmill.core.start import begin
 
 
 def main() -> None:
@@ -17,8 +16,7 @@ def main() -> None:
     parser.add_argument("--queue", choices=queue_names(), default=DEFAULT_QUEUE)
     queue = find_queue(parser.parse_args().queue)
     os.environ["GRISTMILL_WORKER_QUEUE"] = queue.name
-    settings = load_settings()
-    configure_logs(f"worker-{queue.name}", settings.log_level)
+    settings = begin(f"worker-{queue.name}")
     logging.getLogger("celery").setLevel(logging.WARNING)
     # While modules are loaded nothing becomes garbage; to look for it all the same takes a fifth of the time.
     gc.disable()
