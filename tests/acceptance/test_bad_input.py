@@ -123,7 +123,7 @@ class TestBodies:
             (b'[{"k": "a"} {"k": "b"}]', JSON, 400, "malformed"),
             (b'[{"k": "a"}] []', JSON, 400, "malformed"),
             (b"[{'k': 'a'}]", JSON, 400, "malformed"),
-            (b'[{"k": "\\ud800"}]', JSON, 400, "malformed"),
+            (b'[{"k": "\\ud800"}]', JSON, 422, "bad_unicode"),
             (b'[{"k": "a"}, 1]', JSON, 422, "wrong_type"),
             (b'{"k": "a"}', JSON, 422, "missing"),
             (b'{"records": [{"k": "a"}], "more": 1}', JSON, 422, "unknown_member"),
