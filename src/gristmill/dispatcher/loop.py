@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 from gristmill.core.database import Database, Listener
 from gristmill.core.errors import GristmillError, Unavailable
@@ -102,8 +102,12 @@ class Dispatcher:
         with self._database.autocommit() as connection:
             load = repository.read_load(connection, self._queues)
         sent = sum(self._send_due(queue, load[queue]) for queue in self._queues)
-        self._monitors.flush()
+        self._monitors.flush(self._unclaimed)
         return sent
+
+    def _unclaimed(self, chunks: Sequence[Message]) -> Set[Message]:
+        with self._database.autocommit() as connection:
+            return repository.unclaimed(connection, chunks)
 
     def _resend_all(self) -> None:
         """Send again what was sent and not claimed: after a reconnect it is unknown what the broker still has.

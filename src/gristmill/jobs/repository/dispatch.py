@@ -104,6 +104,12 @@ _UNSEND = """
 UPDATE gristmill.chunks SET state = 'waiting'
 WHERE job_id = %(job_id)s AND number = %(number)s AND dispatch = %(dispatch)s AND state = 'sent'
 """
+_UNCLAIMED = """
+SELECT c.job_id, c.number
+FROM unnest(%(job_ids)s::uuid[], %(numbers)s::int[], %(dispatches)s::int[]) AS m (job_id, number, dispatch)
+JOIN gristmill.chunks c ON c.job_id = m.job_id AND c.number = m.number
+WHERE c.state = 'sent' AND c.dispatch = m.dispatch
+"""
 _RESEND = """
 UPDATE gristmill.chunks SET state = 'waiting', resends = resends + 1
 WHERE (job_id, number) IN (
@@ -179,6 +185,17 @@ def unsend(connection: Connection, job_id: uuid.UUID, number: int, dispatch: int
     """Take back a message that certainly nobody will claim; False if it was claimed, or sent anew, before."""
     parameters = {"job_id": str(job_id), "number": number, "dispatch": dispatch}
     return bool(connection.exec_driver_sql(_UNSEND, parameters).rowcount)
+
+
+def unclaimed(connection: Connection, chunks: Sequence[Message]) -> set[Message]:
+    """Return those of the messages that nobody has claimed."""
+    parameters = {
+        "job_ids": [str(chunk.job_id) for chunk in chunks],
+        "numbers": [chunk.number for chunk in chunks],
+        "dispatches": [chunk.dispatch for chunk in chunks],
+    }
+    found = {(row[0], row[1]) for row in connection.exec_driver_sql(_UNCLAIMED, parameters)}
+    return {chunk for chunk in chunks if (chunk.job_id, chunk.number) in found}
 
 
 def resend_unclaimed(connection: Connection, after: float) -> list[tuple[uuid.UUID, int]]:
