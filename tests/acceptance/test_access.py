@@ -159,6 +159,15 @@ class TestKeys:
         assert ended.returncode == 1
         assert b"gristmill keys create" in ended.stderr
 
+    def test_a_key_of_the_settings_that_is_too_short_is_named_and_not_shown(self, system: System) -> None:
+        found = System(system.database_url, system.broker_url, system.folder / "short", api_bootstrap_key="tooshort1")
+        command = [sys.executable, "-m", "gristmill.api"]
+        options: dict[str, Any] = {"env": found.environment(), "cwd": found.folder, "timeout": 60}
+        ended = subprocess.run(command, capture_output=True, check=False, **options)
+        assert ended.returncode == 1
+        assert b"api.bootstrap_key is not valid: give 20 to 200" in ended.stderr
+        assert b"tooshort1" not in ended.stderr
+
     def test_a_page_of_another_name_cannot_reach_an_api_without_keys(self, rest: Rest) -> None:
         for host in ("evil.example", "localhost.evil.example", "127.0.0.1.evil.example:80", ""):
             answer = rest.http.get("/api/v1/jobs", headers={"host": host})

@@ -25,7 +25,9 @@ def create_key(database: Database, name: str, scope: str, token: str | None = No
     if not re.fullmatch(r"[A-Za-z0-9_.-]{1,63}", name):
         raise _invalid("name", name, "1 to 63 letters, digits, '_', '.', '-'")
     if token is not None and not re.fullmatch(r"[\x21-\x7e]{20,200}", token):
-        raise _invalid("token", "***", "20 to 200 printable ASCII characters without spaces")
+        # Only a setting brings one; its value is a secret.
+        reason = "api.bootstrap_key is not valid: give 20 to 200 printable ASCII characters without spaces"
+        raise Invalid(reason, [Violation("/api_bootstrap_key", "bad_parameter", reason, field="api_bootstrap_key")])
     token = token or PREFIX + secrets.token_urlsafe(32)
     with database.transaction() as connection:
         if not repository.insert_key(connection, uuid7(), name, _hash(token), scope):
