@@ -117,14 +117,16 @@ class TestSubmit:
         assert server.last.headers["Content-Encoding"] == encoding
         assert server.last.content == b"content"
 
-    def test_a_file_with_tabs_is_refused_by_what_is_wrong_with_it(self, tmp_path: Path) -> None:
-        (tmp_path / "a.tsv").write_bytes(b"a\tb\n")
-        with pytest.raises(ValueError, match="tabs between its cells"):
-            Server().client().submit("weather", tmp_path / "a.tsv")
+    def test_a_file_with_tabs_goes_as_csv(self, tmp_path: Path) -> None:
+        server = Server()
+        (tmp_path / "a.tsv").write_bytes(b'k\tv\r\na,b\t5" pipe\r\n\t"x\ty\nz"\r\n')
+        server.client().submit("weather", tmp_path / "a.tsv")
+        assert server.last.headers["Content-Type"] == "text/csv"
+        assert server.last.content == b'k,v\r\n"a,b","5"" pipe"\r\n,"x\ty\nz"\r\n'
 
     def test_an_unknown_suffix_or_format_lists_the_known_ones(self, tmp_path: Path) -> None:
         with pytest.raises(
-            ValueError, match=r"'\.xls' \(known: \.json, \.ndjson, \.jsonl, \.csv, \.parquet, \.arrows\)"
+            ValueError, match=r"'\.xls' \(known: \.json, \.ndjson, \.jsonl, \.csv, \.tsv, \.parquet, \.arrows\)"
         ):
             Server().client().submit("weather", tmp_path / "a.xls")
         with pytest.raises(

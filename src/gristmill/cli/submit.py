@@ -74,13 +74,13 @@ def submit(
         if file == "-" and sys.stdin.isatty():
             session.output.note("reading records from standard input; Ctrl-D ends them")
         if dry_run:
-            session.output.thing(session.client.validate(dataset, records, format=name))
+            session.output.thing(session.client.validate(dataset, records, format=name if file == "-" else format))
             continue
         with session.output.progress("submit") as on_progress:
             job = session.client.submit(
                 dataset,
                 records,
-                format=name,
+                format=name if file == "-" else format,
                 on_conflict=on_conflict,
                 on_error="quarantine" if quarantine else None,
                 retry_of=retry_of,

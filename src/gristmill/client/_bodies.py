@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import IO, Any, cast
 from uuid import UUID
 
+from gristmill.client._tabs import read_as_csv
+
 CONTENT_TYPES = {
     "json": "application/json",
     "ndjson": "application/x-ndjson",
@@ -26,6 +28,7 @@ SUFFIXES = {
     ".ndjson": "ndjson",
     ".jsonl": "ndjson",
     ".csv": "csv",
+    ".tsv": "csv",
     ".parquet": "parquet",
     ".arrows": "arrow",
 }
@@ -66,13 +69,17 @@ def records_body(records: Records, format: str | None) -> Iterator[Body]:
 
     records: an iterable of mappings (sent as NDJSON), the path of a file, or a binary file object.
     format: "json", "ndjson", "csv", "parquet" or "arrow" (an IPC stream); for a path None means by its suffix, behind
-    which .gz or .zst may stand. An iterable takes none.
+    which .gz or .zst may stand; of a .tsv the tabs become commas. An iterable takes none.
     Raises ValueError for an unknown format or suffix, and for a record that JSON cannot hold.
     """
     if isinstance(records, (str, os.PathLike)):
-        content_type = CONTENT_TYPES[format_of(records, format)]
-        with Path(records).open("rb") as file, _replayable(file) as seekable:
-            yield Body(seekable, content_type, ENCODINGS.get(Path(records).suffix.lower()))
+        path, content_type = Path(records), CONTENT_TYPES[format_of(records, format)]
+        if format is None and path.suffix.lower() == ".tsv":
+            with path.open("rb") as file, _spooled(read_as_csv(file)) as spool:
+                yield Body(spool, content_type)
+            return
+        with path.open("rb") as file, _replayable(file) as seekable:
+            yield Body(seekable, content_type, ENCODINGS.get(path.suffix.lower()))
     elif hasattr(records, "read"):
         if format is None:
             raise ValueError(f"a file object needs a format: one of {', '.join(CONTENT_TYPES)}")
@@ -82,10 +89,7 @@ def records_body(records: Records, format: str | None) -> Iterator[Body]:
     else:
         if format not in (None, "ndjson"):
             raise ValueError(f"records given as Python objects are sent as ndjson, not as {format!r}")
-        with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as spool:
-            for index, record in enumerate(records):
-                spool.write(_line(index, record))
-            spool.seek(0)
+        with _spooled(_line(index, record) for index, record in enumerate(records)) as spool:
             yield Body(spool, CONTENT_TYPES["ndjson"])
 
 
@@ -103,8 +107,6 @@ def format_of(path: str | os.PathLike[str], format: str | None, suffixes: Mappin
     suffix = (
         file.with_suffix("") if file.suffix.lower() in ENCODINGS and suffixes is SUFFIXES else file
     ).suffix.lower()
-    if suffix in (".tsv", ".tab"):
-        raise ValueError(f"{os.fspath(path)!r} has tabs between its cells, and CSV needs commas: convert it first")
     if suffix not in suffixes:
         raise ValueError(
             f"cannot tell the format of {os.fspath(path)!r} by its suffix {suffix!r} "
@@ -119,6 +121,16 @@ def dumps(value: Any) -> bytes:
     Raises ValueError for NaN and infinities, which JSON does not have, and TypeError for other types.
     """
     return json.dumps(value, default=_plain, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
+@contextmanager
+def _spooled(pieces: Iterable[bytes]) -> Iterator[IO[bytes]]:
+    """Yield the pieces as a file, in memory while they are few."""
+    with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as spool:
+        for piece in pieces:
+            spool.write(piece)
+        spool.seek(0)
+        yield spool
 
 
 @contextmanager
