@@ -25,7 +25,7 @@ from gristmill.jobs.cancel import cancel_job
 from gristmill.jobs.errors import Drained, OutOfDate
 from gristmill.jobs.handlers import ChunkTask
 from gristmill.jobs.repository.claim import claim_all
-from gristmill.jobs.repository.dispatch import Message, mark_sent, unsend
+from gristmill.jobs.repository.dispatch import Message, mark_sent, unclaimed, unsend
 from gristmill.jobs.submit import WriteRequest
 from gristmill.records.apply.tasks import INGEST
 from gristmill.records.changes.tasks import DELETE, PATCH
@@ -177,6 +177,19 @@ class TestTogether:
         for table in ("leases", "payloads"):
             left = f"SELECT 1 FROM gristmill.{table} WHERE job_id = ANY(%(jobs)s::uuid[])"
             assert not mill.query(left, jobs=[str(job_id) for job_id in jobs])
+
+    def test_of_two_messages_for_one_chunk_the_later_one_alone_is_unclaimed(self, mill: Mill) -> None:
+        mill.submit(("a", 1))
+        (first,) = mill.sent()
+        with mill.database.transaction() as connection:
+            assert unclaimed(connection, [first]) == {first}
+            unsend(connection, first.job_id, first.number, first.dispatch)
+        (second,) = mill.sent()
+        with mill.database.autocommit() as connection:
+            assert unclaimed(connection, [first, second]) == {second}
+        mill.run([second])
+        with mill.database.autocommit() as connection:
+            assert unclaimed(connection, [first, second]) == set()
 
     def test_neighbours_with_the_same_key_count_as_if_each_came_alone(self, mill: Mill) -> None:
         jobs = [mill.submit(("a", 1), ("a", 2)), mill.submit(("a", 3)), mill.submit(("b", 4)), mill.submit(("a", 5))]

@@ -105,7 +105,7 @@ UPDATE gristmill.chunks SET state = 'waiting'
 WHERE job_id = %(job_id)s AND number = %(number)s AND dispatch = %(dispatch)s AND state = 'sent'
 """
 _UNCLAIMED = """
-SELECT c.job_id, c.number
+SELECT c.job_id, c.number, c.dispatch
 FROM unnest(%(job_ids)s::uuid[], %(numbers)s::int[], %(dispatches)s::int[]) AS m (job_id, number, dispatch)
 JOIN gristmill.chunks c ON c.job_id = m.job_id AND c.number = m.number
 WHERE c.state = 'sent' AND c.dispatch = m.dispatch
@@ -194,8 +194,8 @@ def unclaimed(connection: Connection, chunks: Sequence[Message]) -> set[Message]
         "numbers": [chunk.number for chunk in chunks],
         "dispatches": [chunk.dispatch for chunk in chunks],
     }
-    found = {(row[0], row[1]) for row in connection.exec_driver_sql(_UNCLAIMED, parameters)}
-    return {chunk for chunk in chunks if (chunk.job_id, chunk.number) in found}
+    found = {tuple(row) for row in connection.exec_driver_sql(_UNCLAIMED, parameters)}
+    return {chunk for chunk in chunks if (chunk.job_id, chunk.number, chunk.dispatch) in found}
 
 
 def resend_unclaimed(connection: Connection, after: float) -> list[tuple[uuid.UUID, int]]:
