@@ -16,18 +16,22 @@ def read_as_csv(file: IO[bytes]) -> Iterator[bytes]:
     A cell that begins with a quote may hold tabs, line ends and doubled quotes, as spreadsheets write it; in any other
     one a quote is a character. Raises ValueError where a quote is opened and never closed.
     """
-    number, pending = 0, b""
+    number, size, pending = 0, 0, list[bytes]()
     for line in file:
-        number += 1
-        pending += line
-        row = pending.rstrip(b"\r\n")
+        number, size = number + 1, size + len(line)
+        pending.append(line)
+        # A quote that is open is closed by another one: a line without any is not worth a look at the whole row.
+        if len(pending) > 1 and b'"' not in line and size <= _MAX_ROW:
+            continue
+        joined = b"".join(pending)
+        row = joined.rstrip(b"\r\n")
         cells = _cells(row)
-        if cells is None and len(pending) <= _MAX_ROW:
+        if cells is None and size <= _MAX_ROW:
             continue
         if cells is None:
             break
-        yield b",".join(cells) + pending[len(row) :]
-        pending = b""
+        yield b",".join(cells) + joined[len(row) :]
+        size, pending = 0, []
     if pending:
         raise ValueError(f"a quote is opened before line {number + 1} of the file and never closed")
 
