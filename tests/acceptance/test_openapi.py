@@ -15,23 +15,14 @@ from tests.support.servers import add_database
 from tests.support.system import ROOT, System
 
 from gristmill.client import Client, InvalidRequest, NotFound
+from gristmill.datasets.schemas import EXAMPLE
 from gristmill.records.readers import MEDIA_TYPES
 
 TOOLS = ROOT / ".venv-openapi" / "bin"
 FOLDER = ROOT / "tests" / "openapi"
 KEY = ["a-1", "2026-01-01T11:00:00Z"]
 TOUR: dict[str, Any] = {
-    "contract": {
-        "fields": [
-            {"name": "sensor", "type": "text", "required": True, "max_length": 64},
-            {"name": "at", "type": "timestamp", "required": True},
-            {"name": "value", "type": "float", "minimum": -90, "maximum": 60, "filterable": True},
-            {"name": "note", "type": "text"},
-        ],
-        "key": ["sensor", "at"],
-        "time_field": "at",
-        "embedding": {"from": ["note"], "embedder": "static"},
-    },
+    "contract": EXAMPLE,
     "records": [
         {"sensor": "a-1", "at": "2026-01-01T10:00:00Z", "value": 21.5, "note": "window opened to let fresh air in"},
         {"sensor": "a-1", "at": "2026-01-01T11:00:00Z", "value": 22, "note": "bearing noise in the motor"},

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from functools import cache
+from typing import Any
 
 import anyio.to_thread
 from fastapi import Depends, FastAPI
@@ -15,7 +16,6 @@ from gristmill.access.keys import KeyRing
 from gristmill.api import service_endpoints
 from gristmill.api.cors import Cors, read_origins
 from gristmill.api.middleware import API, ApiMiddleware
-from gristmill.api.openapi.document import complete
 from gristmill.api.problems import install_problem_handlers
 from gristmill.bootstrap.api import ApiServices
 from gristmill.bootstrap.shared import freeze_memory
@@ -68,6 +68,14 @@ def make_rest(services: ApiServices) -> FastAPI:
         app.include_router(router, prefix=API, dependencies=[Depends(known_parameters)])
     add_hot_routes(app, services.calls(), API)
     describe = app.openapi
-    app.openapi = cache(lambda: complete(describe()))  # type: ignore[method-assign]
+
+    @cache
+    def document() -> dict[str, Any]:
+        # Some fifty models, which nobody needs until somebody asks for the document.
+        from gristmill.api.openapi.document import complete  # noqa: PLC0415
+
+        return complete(describe())
+
+    app.openapi = document  # type: ignore[method-assign]
     install_problem_handlers(app)
     return app

@@ -4,7 +4,6 @@ Starlette's own middleware compresses in the event loop, and small answers as we
 """
 
 import asyncio
-import io
 import zlib
 from collections.abc import Awaitable, Callable, MutableMapping
 from functools import lru_cache
@@ -12,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from gristmill.kit.drain import Drain
 from gristmill.kit.negotiation import best_coding
 
 Message = MutableMapping[str, Any]
@@ -128,7 +128,7 @@ class _Stream:
     """One compressed stream. Whatever goes in comes out at once, so that a client sees that an export goes on."""
 
     def __init__(self, coding: str) -> None:
-        self._out = _Drain()
+        self._out = Drain()
         self._zstd = pa.CompressedOutputStream(pa.PythonFile(self._out, mode="w"), "zstd") if coding == "zstd" else None
         self._gzip = None if self._zstd is not None else zlib.compressobj(_LEVEL, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
 
@@ -143,23 +143,3 @@ class _Stream:
         else:
             self._zstd.flush()
         return self._out.drain()
-
-
-class _Drain(io.RawIOBase):
-    """A file that is only written to, and emptied after each piece."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._parts: list[bytes] = []
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int:
-        self._parts.append(bytes(data))
-        return len(self._parts[-1])
-
-    def drain(self) -> bytes:
-        data = b"".join(self._parts)
-        self._parts.clear()
-        return data

@@ -45,7 +45,7 @@ _JOB_LINKS = {
 
 def complete(document: dict[str, Any]) -> dict[str, Any]:
     """Complete ``document`` in place and return it. Raises KeyError for a call that OPERATIONS does not know."""
-    models: set[type[BaseModel]] = {problems.Problem, problems.Violation}
+    models: set[type[BaseModel]] = {problems.Problem}
     for path, methods in document["paths"].items():
         for method in _METHODS:
             if method in methods:

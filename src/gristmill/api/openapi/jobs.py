@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import AwareDatetime, BaseModel, Field
 
 from gristmill.api.openapi.problems import Problem
+from gristmill.core.errors import Violation
 from gristmill.jobs.states import JobState
 
 
@@ -72,23 +73,12 @@ class JobPage(BaseModel):
     next_page_token: str | None
 
 
-class RejectError(BaseModel):
-    """What is wrong with a rejected record."""
-
-    pointer: str
-    code: str
-    reason: str
-    record: int | None = None
-    line: int | None = None
-    field: str | None = None
-
-
 class Reject(BaseModel):
     """A record that was kept aside. raw: what was sent; values: its members, where they could be told apart."""
 
     record: int
     line: int | None
-    errors: list[RejectError]
+    errors: list[Violation]
     errors_total: int
     raw: str
     raw_encoding: Literal["utf-8", "base64"]

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from gristmill.core.errors import GristmillError
+from gristmill.core.errors import GristmillError, Violation
 
 MEDIA_TYPE = "application/problem+json"
 _TITLES = {
@@ -31,17 +31,6 @@ _LATER = {
         "schema": {"type": "integer", "minimum": 0},
     }
 }
-
-
-class Violation(BaseModel):
-    """One thing that is wrong. pointer: JSON pointer into the request. record: from 0. line: from 1, in text bodies."""
-
-    pointer: str
-    code: str
-    reason: str
-    record: int | None = None
-    line: int | None = None
-    field: str | None = None
 
 
 class Problem(BaseModel):

@@ -5,7 +5,7 @@ smaller pair, so chunks of plain jobs may run in any order and at the same time,
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -114,12 +114,19 @@ def raise_if_existing(
 
 def raise_if_repeated(contract: Contract, table: pa.Table, records: Sequence[int]) -> None:
     """Raise KeyExists naming the first of ``records`` whose row has the key of a row of another one."""
+    pairs = zip(records, keys_of(contract, table), strict=True)
+    for record, first, key in repeats(pairs):
+        shown = show_key(contract, key)
+        detail = f"Record {record}: record {first} has the key {shown!r} too, and on_conflict is fail"
+        raise KeyExists(detail, record=record, key=shown)
+
+
+def repeats(pairs: Iterable[tuple[int, Key]]) -> Iterator[tuple[int, int, Key]]:
+    """Yield (record, the first one that has its key, the key) for each record whose key an earlier one has."""
     first: dict[Key, int] = {}
-    for key, record in zip(keys_of(contract, table), records, strict=True):
+    for record, key in pairs:
         if first.setdefault(key, record) != record:
-            shown = show_key(contract, key)
-            detail = f"Record {record}: record {first[key]} has the key {shown!r} too, and on_conflict is fail"
-            raise KeyExists(detail, record=record, key=shown)
+            yield record, first[key], key
 
 
 def keys_of(contract: Contract, table: pa.Table) -> list[Key]:

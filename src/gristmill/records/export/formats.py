@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from gristmill.core.errors import Invalid, Violation
 from gristmill.datasets.contract import Contract
 from gristmill.datasets.types import TYPES, FieldType
+from gristmill.kit.drain import Drain
 
 # A row group is written when it has so many rows or bytes: large enough to compress, small enough to hold in memory.
 GROUP_ROWS = 65_536
@@ -98,7 +99,7 @@ class ParquetFormat(Format):
         super().__init__(contract, names)
         self._schema = pa.schema([pa.field(f.name, TYPES[f.type].export_type(f)) for f in self._fields])
         self._read_types = {f.name: TYPES[f.type].read_type(f) for f in self._fields}
-        self._file = _Drain()
+        self._file = Drain()
         self._pending: list[pa.Table] = []
         kinds = {name: self._schema.field(name).type for name in names}
         plain = [name for name in names if not pa.types.is_fixed_size_list(kinds[name])]
@@ -150,26 +151,6 @@ class ParquetFormat(Format):
         found = pyarrow.csv.read_csv(io.BytesIO(copied), read, parse, convert)
         columns = [TYPES[field.type].finish(field, found.column(field.name)) for field in self._fields]
         return pa.Table.from_arrays(columns, schema=self._schema)
-
-
-class _Drain(io.RawIOBase):
-    """A file that is only written to, and emptied now and then."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._parts: list[bytes] = []
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int:
-        self._parts.append(bytes(data))
-        return len(self._parts[-1])
-
-    def drain(self) -> bytes:
-        data = b"".join(self._parts)
-        self._parts.clear()
-        return data
 
 
 FORMATS: dict[str, Callable[[Contract, Sequence[str]], Format]] = {

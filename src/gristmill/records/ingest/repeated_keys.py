@@ -12,7 +12,7 @@ from gristmill.datasets.contract import Contract
 from gristmill.datasets.keys import show_key
 from gristmill.jobs.submit import NewChunk
 from gristmill.kit.json_pointer import escape_pointer
-from gristmill.records.apply.upsert import Key, keys_of, split_places
+from gristmill.records.apply.upsert import Key, keys_of, repeats, split_places
 from gristmill.records.ingest.repository import repeated
 from gristmill.records.payload import decode
 from gristmill.records.validation.rows import Problems
@@ -26,8 +26,7 @@ def refuse_repeated(contract: Contract, chunk: NewChunk, lines: Lines) -> None:
 
     lines: returns the lines of some records in the body, where it has lines.
     """
-    first: dict[Key, int] = {}
-    found = [(record, first[key]) for record, key in _keys(contract, chunk) if first.setdefault(key, record) != record]
+    found = [(record, first) for record, first, _ in repeats(_keys(contract, chunk))]
     _refuse(contract, [chunk], found[:MAX_LISTED], len(found), lines)
 
 
