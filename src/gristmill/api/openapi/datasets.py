@@ -1,6 +1,6 @@
 """Models of datasets and their indexes in the OpenAPI document."""
 
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
@@ -82,7 +82,7 @@ class Dataset(BaseModel):
 
     id: str
     name: str
-    state: Literal["creating", "ready", "failed", "dropping"] | str
+    state: str
     version: int
     change_pending: bool
     contract: Contract

@@ -83,6 +83,15 @@ Address = tuple[uuid.UUID, int, int]
 """What a message says: job, chunk number, dispatch number."""
 
 
+def parameters_of(addresses: Sequence[Address]) -> dict[str, Any]:
+    """Return the addresses as the lists that statements unnest: job_ids, numbers, dispatches."""
+    return {
+        "job_ids": [str(job_id) for job_id, _, _ in addresses],
+        "numbers": [number for _, number, _ in addresses],
+        "dispatches": [dispatch for _, _, dispatch in addresses],
+    }
+
+
 def claim_all(connection: Connection, addresses: Sequence[Address], lease: float, worker: str) -> list[dict[str, Any]]:
     """Take those chunks for which the message is still the one that counts; return them in the order of their jobs.
 
@@ -90,14 +99,7 @@ def claim_all(connection: Connection, addresses: Sequence[Address], lease: float
     payload is not in ``data``: ``payloads.fetch`` reads it. Chunks that were not taken are among the rows, not
     ``claimed``; ``missed`` says that somebody else changed the chunk in the same moment.
     """
-    parameters = {
-        "job_ids": [str(job_id) for job_id, _, _ in addresses],
-        "numbers": [number for _, number, _ in addresses],
-        "dispatches": [dispatch for _, _, dispatch in addresses],
-        "lease": lease,
-        "worker": worker,
-        "inline": COPY_FROM_BYTES,
-    }
+    parameters = {**parameters_of(addresses), "lease": lease, "worker": worker, "inline": COPY_FROM_BYTES}
     return [dict(row) for row in execute(connection, parameters, _CLAIM).mappings()]
 
 

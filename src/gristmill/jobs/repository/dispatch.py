@@ -8,6 +8,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection
 
 from gristmill.core.prepared import Prepared, execute
+from gristmill.jobs.repository.ended import read_ends
 from gristmill.jobs.repository.order import is_first, is_first_elsewhere
 
 # Dispatchers and retries exclude each other: what a retry checked must still hold when it commits.
@@ -104,12 +105,6 @@ _UNSEND = """
 UPDATE gristmill.chunks SET state = 'waiting'
 WHERE job_id = %(job_id)s AND number = %(number)s AND dispatch = %(dispatch)s AND state = 'sent'
 """
-_UNCLAIMED = """
-SELECT c.job_id, c.number, c.dispatch
-FROM unnest(%(job_ids)s::uuid[], %(numbers)s::int[], %(dispatches)s::int[]) AS m (job_id, number, dispatch)
-JOIN gristmill.chunks c ON c.job_id = m.job_id AND c.number = m.number
-WHERE c.state = 'sent' AND c.dispatch = m.dispatch
-"""
 _RESEND = """
 UPDATE gristmill.chunks SET state = 'waiting', resends = resends + 1
 WHERE (job_id, number) IN (
@@ -189,13 +184,9 @@ def unsend(connection: Connection, job_id: uuid.UUID, number: int, dispatch: int
 
 def unclaimed(connection: Connection, chunks: Sequence[Message]) -> set[Message]:
     """Return those of the messages that nobody has claimed."""
-    parameters = {
-        "job_ids": [str(chunk.job_id) for chunk in chunks],
-        "numbers": [chunk.number for chunk in chunks],
-        "dispatches": [chunk.dispatch for chunk in chunks],
-    }
-    found = {tuple(row) for row in connection.exec_driver_sql(_UNCLAIMED, parameters)}
-    return {chunk for chunk in chunks if (chunk.job_id, chunk.number, chunk.dispatch) in found}
+    by_address = {(chunk.job_id, chunk.number, chunk.dispatch): chunk for chunk in chunks}
+    found = read_ends(connection, list(by_address))
+    return {by_address[one.address] for one in found if one.state == "sent" and not one.again}
 
 
 def resend_unclaimed(connection: Connection, after: float) -> list[tuple[uuid.UUID, int]]:

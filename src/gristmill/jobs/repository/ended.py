@@ -1,11 +1,11 @@
-"""SQL of how chunks ended whose worker process has not said it."""
+"""SQL of how the chunks stand that messages named: what their worker process has not said, or nobody has taken."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from sqlalchemy import Connection
 
-from gristmill.jobs.repository.claim import Address
+from gristmill.jobs.repository.claim import Address, parameters_of
 
 _ENDED = """
 SELECT m.job_id, m.number, m.dispatch, coalesce(c.state, 'gone') AS state, coalesce(c.dispatch <> m.dispatch, false),
@@ -31,9 +31,5 @@ class Found(NamedTuple):
 
 def read_ends(connection: Connection, addresses: Sequence[Address]) -> list[Found]:
     """Return how the chunks stand that messages named."""
-    parameters = {
-        "job_ids": [str(job_id) for job_id, _, _ in addresses],
-        "numbers": [number for _, number, _ in addresses],
-        "dispatches": [dispatch for _, _, dispatch in addresses],
-    }
-    return [Found((row[0], row[1], row[2]), *row[3:]) for row in connection.exec_driver_sql(_ENDED, parameters)]
+    found = connection.exec_driver_sql(_ENDED, parameters_of(addresses))
+    return [Found((row[0], row[1], row[2]), *row[3:]) for row in found]
