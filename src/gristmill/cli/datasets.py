@@ -81,7 +81,10 @@ def drop(
     report(session, job)
 
 
-_LIMITS = ("max_length", "minimum", "maximum", "precision", "scale", "zone", "dimensions", "max_bytes", "filterable")
+_LIMITS = (
+    "max_length", "minimum", "maximum", "precision", "scale", "zone", "dimensions", "max_bytes", "filterable",
+    "enum", "default", "unit", "title", "description",
+)  # fmt: skip
 
 
 def _document(file: str) -> Any:

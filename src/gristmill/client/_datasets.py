@@ -50,7 +50,7 @@ class DatasetCalls(JobCalls):
         idempotency_key: str | None = None,
         if_match: str | None = None,
     ) -> Json:
-        """Change a contract and return the job. ``change`` has ``add_fields`` and ``alter_fields``.
+        """Change a contract and return the job. ``change`` has ``add_fields``, ``alter_fields``, ``title`` and more.
 
         if_match: the ETag that the dataset must still have, see ``dataset_with_etag``. Raises PreconditionFailed.
         """

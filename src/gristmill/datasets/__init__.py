@@ -1,6 +1,7 @@
 """Datasets: named, typed tables with contracts in versions.
 
 alter: which changes of a contract there are
+annotation_checks: the rules of titles, descriptions, units, and of ``enum`` and ``default``
 applied: the contract that a table has now, for reads
 contract: the contract as values
 contract_checks: the rules of contracts

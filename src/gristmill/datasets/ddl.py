@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.schema import CreateColumn, CreateIndex
+from sqlalchemy.schema import CreateColumn, CreateIndex, SetColumnComment
 
 from gristmill.core.database import DATA_SCHEMA, data_relation
 from gristmill.datasets.contract import TEXT_COLUMN, Contract, FieldSpec, TextSearchSpec
@@ -75,7 +75,13 @@ def record_table(contract: Contract) -> sa.Table:
 
 
 def _column(field: FieldSpec) -> sa.Column[Any]:
-    return sa.Column(field.name, TYPES[field.type].column(field), nullable=not field.required)
+    return sa.Column(field.name, TYPES[field.type].column(field), nullable=not field.required, comment=_about(field))
+
+
+def _about(field: FieldSpec) -> str | None:
+    """Return what people who look at the table are told of a column."""
+    unit = None if field.unit is None else f"Unit: {field.unit}"
+    return "\n".join(text for text in (field.title, field.description, unit) if text) or None
 
 
 def _words(spec: TextSearchSpec) -> str:
@@ -177,6 +183,9 @@ def apply_alter(connection: Connection, old: Contract, new: Contract) -> None:
         if actions:
             _execute(connection, f"ALTER TABLE {data_relation(new.name)} {', '.join(actions)}")
         _alter_indexes(connection, old_table, new_table)
+        for column in new_table.columns:
+            if column.comment != (old_table.c[column.name].comment if column.name in old_table.c else None):
+                connection.execute(SetColumnComment(column))
         before_plain, after_plain = plain_columns(old), plain_columns(new)
         for name in before_plain:
             if name not in after_plain:

@@ -17,6 +17,7 @@ from gristmill.datasets.contract import Contract, FieldSpec
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.types import TYPES
 from gristmill.datasets.types.json import MAX_DEPTH as JSON_DEPTH
+from gristmill.datasets.types.validators import default_value, value_schema
 from gristmill.kit.json_pointer import escape_pointer, pointer_to
 from gristmill.records.columns import Row
 from gristmill.records.validation.tokens import Location, explain_broken, read_tokens, token_at, unreadable
@@ -63,7 +64,7 @@ class Problems:
 class RecordValidator:
     """Validates records of certain columns; made once per dataset version and shared by threads.
 
-    A valid record is a dict with every column, absent ones as None, canonical values otherwise.
+    A valid record is a dict with every column, absent ones as their default or None, canonical values otherwise.
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class RecordValidator:
         self.columns = columns = contract.input_columns if columns is None else columns
         self._computed = computed
         self._fields: dict[str, FieldSpec] = {column.name: column for column in columns}
-        self._schemas = {name: TYPES[field.type].schema(field) for name, field in self._fields.items()}
+        self._schemas = {name: value_schema(TYPES[field.type], field) for name, field in self._fields.items()}
         self.may_nest = any(TYPES[field.type].nests for field in columns)
         self._record = SchemaValidator(self._schema(self._schemas))
         self._array = SchemaValidator(schemas.list_schema(self._schema(self._schemas)))
@@ -194,7 +195,8 @@ class RecordValidator:
             nullable = schema if field.required else schemas.nullable_schema(schema)
             needed = field.must_be_given and not partial
             if not field.must_be_given and not partial:
-                nullable = schemas.with_default_schema(nullable, default=None)
+                default = default_value(TYPES[field.type], field)
+                nullable = schemas.with_default_schema(nullable, default=default)
             members[name] = schemas.typed_dict_field(nullable, required=needed)
         return schemas.typed_dict_schema(members, extra_behavior="forbid")
 
