@@ -45,11 +45,21 @@ def show(session: Session, name: Name) -> None:
 
 
 @command(app, "create")
-def create(session: Session, file: Document, wait: WaitOption = False, timeout: Timeout = None) -> None:
+def create(
+    session: Session,
+    file: Document,
+    if_not_exists: Annotated[
+        bool, typer.Option("--if-not-exists", help="A dataset that has this contract will do.")
+    ] = False,
+    wait: WaitOption = False,
+    timeout: Timeout = None,
+) -> None:
     """Create a dataset from its contract. Records may be submitted at once."""
     contract = _document(file)
     with session.output.progress("create") as show:
-        job = session.client.create_dataset(contract, wait=wait_of(wait, timeout), on_progress=show)
+        job = session.client.create_dataset(
+            contract, if_not_exists=if_not_exists, wait=wait_of(wait, timeout), on_progress=show
+        )
     report(session, job)
 
 

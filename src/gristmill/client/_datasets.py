@@ -30,15 +30,18 @@ class DatasetCalls(JobCalls):
         self,
         contract: Mapping[str, Any],
         *,
+        if_not_exists: bool = False,
         wait: Wait = False,
         on_progress: Progress | None = None,
         idempotency_key: str | None = None,
     ) -> Json:
         """Create a dataset and return the job. Records may be submitted at once; they wait for it.
 
+        if_not_exists: a dataset of the name that has this contract will do; the job's result says ``created``.
         Raises InvalidRequest naming each place of the contract that is wrong, Conflict if the name is taken.
         """
-        return self._write("POST", f"{API}/datasets", json_body(contract), wait, on_progress, idempotency_key)
+        path, query = f"{API}/datasets", {"if_not_exists": "true"} if if_not_exists else None
+        return self._write("POST", path, json_body(contract), wait, on_progress, idempotency_key, query)
 
     def alter_dataset(
         self,

@@ -8,6 +8,7 @@ contract_checks: the rules of contracts
 contract_parser: the contract that a user wrote, read with all its rules at once
 ddl: the table of a dataset, made, changed and dropped
 describe: sentences about values, for people
+differences: in what two contracts differ
 embedders: the embedders that contracts name
 extensions: what other domains add to datasets: hooks, state, metrics, maintenance
 keys: the key of a record in a URL

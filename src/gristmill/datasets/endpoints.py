@@ -14,6 +14,7 @@ from gristmill.core.http.bodies import parse_json, read_json
 from gristmill.core.http.conditions import if_match
 from gristmill.core.http.endpoints import needs
 from gristmill.core.http.links import next_page
+from gristmill.core.http.parameters import read_flag
 from gristmill.datasets.errors import Unconfirmed
 from gristmill.datasets.schemas import contract_tag
 from gristmill.datasets.service import DatasetService
@@ -40,9 +41,15 @@ def build_router(service: DatasetService) -> APIRouter:
         return JSONResponse(page, headers=next_page(http, page["next_page_token"]))
 
     @router.post("", status_code=202, dependencies=admin)
-    async def create_dataset(http: HttpRequest) -> Response:
+    async def create_dataset(
+        http: HttpRequest,
+        if_not_exists: Annotated[
+            str | None, Query(max_length=10, description="a dataset with this contract that is there will do")
+        ] = None,
+    ) -> Response:
         """Create a dataset from its contract; records may be submitted as soon as this is accepted."""
-        return await _write(http, service.create)
+        present_will_do = read_flag("if_not_exists", if_not_exists)
+        return await _write(http, lambda body, request: service.create(body, request, present_will_do))
 
     @router.get("/{dataset}", dependencies=[Depends(needs("read"))])
     def get_dataset(dataset: str) -> JSONResponse:
@@ -93,5 +100,7 @@ async def _write(http: HttpRequest, submit: Callable[[Any, WriteRequest], UUID])
 
 def _hash(http: HttpRequest, body: bytes) -> str:
     """Return a digest of what a request with the same Idempotency-Key must repeat."""
+    query = sorted((name, value) for name, value in http.query_params.multi_items() if name != "wait")
     condition = "".join(f"{line}\n" for line in http.headers.getlist("if-match"))
-    return hashlib.sha256(f"{http.method} {http.url.path}\n{condition}".encode() + body).hexdigest()
+    asked = f"{http.method} {http.url.path}\n{query!r}\n{condition}"
+    return hashlib.sha256(asked.encode("utf-8", "surrogateescape") + body).hexdigest()

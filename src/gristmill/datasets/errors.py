@@ -4,6 +4,7 @@ GristmillError
 ├── NotFound ── UnknownDataset            no dataset of that name (or it is dropped)
 ├── Conflict
 │   ├── DatasetExists                     the name is taken
+│   ├── ContractDiffers                   the name is taken by a dataset with another contract than was asked for
 │   ├── DatasetFailed                     the dataset's creation failed; the detail says why
 │   ├── ChangeFailed                      the contract version that something was validated under was never applied
 │   └── TableExists                       a table of that name stands in the schema and is not this dataset's
@@ -22,6 +23,11 @@ class UnknownDataset(NotFound):
 class DatasetExists(Conflict):
     code = "dataset_exists"
     title = "The dataset exists"
+
+
+class ContractDiffers(Conflict):
+    code = "contract_differs"
+    title = "The dataset has another contract"
 
 
 class DatasetFailed(Conflict):

@@ -2,18 +2,20 @@
 
 import uuid
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection
 
 from gristmill.core.database import Database
-from gristmill.core.errors import Invalid, Violation
+from gristmill.core.errors import Contended, Invalid, Violation
 from gristmill.core.page_tokens import bad_page_token, read_page_token
 from gristmill.datasets import repository, sizes
 from gristmill.datasets.contract import Contract
 from gristmill.datasets.contract_parser import alter_contract, parse_contract
+from gristmill.datasets.differences import refuse_other
 from gristmill.datasets.embedders import known_embedders
-from gristmill.datasets.errors import DatasetExists
+from gristmill.datasets.errors import DatasetExists, DatasetFailed, UnknownDataset
 from gristmill.datasets.extensions import DatasetExtension
 from gristmill.datasets.lookup import Dataset, DatasetLookup, scope_of
 from gristmill.datasets.schemas import Tags, check_contract, dataset_body
@@ -27,6 +29,8 @@ from gristmill.transforms.registry import StepRegistry
 
 CREATE, ALTER, DROP = "dataset.create", "dataset.alter", "dataset.drop"
 _LIST_QUERY = "datasets"
+# A name that changes hands more often while one request is being worked on is changed by a machine gone wild.
+_TRIES = 3
 
 
 class DatasetService:
@@ -51,29 +55,47 @@ class DatasetService:
         self._steps = steps
         self._extensions = extensions
 
-    def create(self, body: Any, request: WriteRequest) -> uuid.UUID:
+    def create(self, body: Any, request: WriteRequest, if_not_exists: bool = False) -> uuid.UUID:
         """Check the contract, make the dataset visible and submit the job that creates its table.
 
-        Raises Invalid, DatasetExists, EmbedderNotInstalled.
+        if_not_exists: where a dataset of the name has this contract, submit a job that says so. Raises Invalid,
+        DatasetExists, ContractDiffers, EmbedderNotInstalled.
         """
 
-        def work(connection: Connection) -> tuple[NewJob, uuid.UUID, int]:
+        def work(connection: Connection) -> tuple[NewJob, uuid.UUID, int | None]:
             embedders = known_embedders(body, self._default_embedder, self._embedders)
             contract = parse_contract(body, embedders, self._default_embedder, self._steps)
-            dataset_id = uuid7()
-            holder = repository.find_live(connection, contract.name)
-            if holder is not None and holder["pending"]:
-                # Its own creation may have been cancelled meanwhile.
-                repository.fail_abandoned(connection, holder["id"])
-            repository.release_failed(connection, contract.name)
-            stored = contract.as_json()
-            values = {"id": dataset_id, "name": contract.name, "contract": stored, **self._embedder_of(contract)}
-            if not repository.insert_dataset(connection, values):
-                raise DatasetExists(f"There is a dataset {contract.name} already")
-            version = repository.insert_version(connection, dataset_id, stored)
-            return _job(CREATE, contract.name, dataset_id, version), dataset_id, version
+            for _ in range(_TRIES):
+                made = self._insert(connection, contract, self._embedder_of(contract))
+                if made is not None:
+                    return _job(CREATE, contract.name, *made), *made
+                if not if_not_exists:
+                    raise DatasetExists(f"There is a dataset {contract.name} already")
+                try:
+                    present = self._reader.get(connection, contract.name)
+                except (UnknownDataset, DatasetFailed):
+                    # It was dropped, or has failed, after the insertion had waited for it.
+                    continue
+                refuse_other(contract, present.contract)
+                return _presence(present), present.id, None
+            raise Contended(f"The name {contract.name} was taken and given free {_TRIES} times meanwhile")
 
         return self._submit(request, work)
+
+    def _insert(
+        self, connection: Connection, contract: Contract, embedder: dict[str, Any]
+    ) -> tuple[uuid.UUID, int] | None:
+        """Make a dataset visible; return its id and its first version, or None where another one has the name."""
+        dataset_id, stored = uuid7(), contract.as_json()
+        holder = repository.find_live(connection, contract.name)
+        if holder is not None and holder["pending"]:
+            # Its own creation may have been cancelled meanwhile.
+            repository.fail_abandoned(connection, holder["id"])
+        repository.release_failed(connection, contract.name)
+        values = {"id": dataset_id, "name": contract.name, "contract": stored, **embedder}
+        if not repository.insert_dataset(connection, values):
+            return None
+        return dataset_id, repository.insert_version(connection, dataset_id, stored)
 
     def alter(self, name: str, change: Any, request: WriteRequest, if_match: Tags = None) -> uuid.UUID:
         """Check the change, make the new version visible and submit the job that changes the table.
@@ -158,6 +180,13 @@ class DatasetService:
             # A table of the name, if there is one, is an earlier dataset's or somebody else's.
             return dataset_body(dataset, sizes.NOTHING, {one.name: None for one in self._extensions})
         return dataset_body(dataset, measured, {one.name: one.state(connection, dataset) for one in self._extensions})
+
+
+def _presence(dataset: Dataset) -> NewJob:
+    """Return the job that says that a dataset is there. It waits for nothing but the creation, where that goes on."""
+    job = _job(CREATE, dataset.name, dataset.id, dataset.version)
+    scope = job.scope if dataset.state == "creating" else f"presence:{dataset.id}"
+    return replace(job, scope=scope, exclusive=False, args={**job.args, "present": True})
 
 
 def _job(type_: str, name: str, dataset_id: uuid.UUID, version: int) -> NewJob:

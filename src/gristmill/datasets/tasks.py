@@ -40,12 +40,14 @@ class _DatasetHandler(TransactionalHandler):
 
 
 class CreateHandler(_DatasetHandler):
-    """``dataset.create``: makes the table and the dataset ready."""
+    """``dataset.create``: makes the table and the dataset ready; or says that they are there, with ``present``."""
 
     type = CREATE
 
     def apply(self, connection: Connection, task: ChunkTask, prepared: Any) -> Outcome:
         row = self.dataset(connection, task)
+        if task.args.get("present"):
+            return _present(connection, row)
         version = task.args["version"]
         created = repository.find_version(connection, row["id"], version)
         assert created is not None
@@ -56,7 +58,7 @@ class CreateHandler(_DatasetHandler):
             extension.on_create(connection, row["id"], row["name"])
         repository.set_version_state(connection, row["id"], version, "applied")
         repository.set_state(connection, row["id"], "ready")
-        return Outcome(result={"table": f"{DATA_SCHEMA}.{contract.name}"})
+        return Outcome(result={"table": f"{DATA_SCHEMA}.{contract.name}", "created": True})
 
     def _clear(self, connection: Connection, name: str) -> None:
         """Drop the table of an earlier dataset of the name whose drop was cancelled or failed for good.
@@ -108,6 +110,14 @@ class DropHandler(_DatasetHandler):
 
     def failed(self, connection: Connection, task: ChunkTask, problem: dict[str, Any]) -> None:
         """The dataset stays ``dropping``: the job may be retried, and creating the name anew drops the table too."""
+
+
+def _present(connection: Connection, row: repository.Row) -> Outcome:
+    """Answer a create of what was there already. Raises DatasetFailed if that has come to nothing since."""
+    if row["state"] != "ready":
+        repository.fail_abandoned(connection, row["id"])
+        raise DatasetFailed(f"The dataset {row['name']} was not created: see its error, and create it anew")
+    return Outcome(result={"table": f"{DATA_SCHEMA}.{row['name']}", "created": False})
 
 
 def _drop(connection: Connection, row: repository.Row, extensions: Sequence[DatasetExtension]) -> None:

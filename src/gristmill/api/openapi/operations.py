@@ -81,6 +81,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     },
     "run_at": _TIME,
     "created_after": _TIME,
+    "if_not_exists": {"type": "boolean"},
     "idempotency-key": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
 }
 
@@ -91,6 +92,7 @@ OPERATIONS: dict[str, Operation] = {
     "metrics": Operation(_gives("Metrics in the text format of Prometheus", {"text/plain": _TEXT}), (*SERVICE, 503)),
     "version": Operation(_gives("Name and version", datasets.Version), SERVICE),
     "list_jobs": Operation(_gives("A page of jobs", jobs.JobPage), ASKED),
+    "list_labels": Operation(_gives("The labels", jobs.Labels), ASKED),
     "get_job": Operation(_gives("The job, also where it has failed", jobs.Job), NAMED),
     "cancel_job": Operation(
         {202: ("The job, which is being cancelled", jobs.Job), 200: ("The cancelled job", jobs.Job)}, (*NAMED, 409)
