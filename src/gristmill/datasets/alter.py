@@ -15,6 +15,7 @@ from gristmill.transforms.registry import StepRegistry
 
 _CHANGEABLE = (
     "type", "required", "max_length", "minimum", "maximum", "precision", "scale", "max_bytes", "filterable",
+    "members",
 )  # fmt: skip
 _MEMBERS = ("add_fields", "alter_fields", "keep")
 _FIXED = ("name", "key", "time_field", "embedding", "text_search", "input", "pipeline")
@@ -128,9 +129,9 @@ def _alter_field(old: Contract, altered: dict[str, FieldSpec], body: Any, pointe
     if violations:
         return violations
     merged = {**before.model_dump(mode="json", exclude_none=True), **body}
-    for member in ("required", "filterable"):
-        if merged[member] is None:
-            merged[member] = False
+    for member, nothing in (("required", False), ("filterable", False), ("members", [])):
+        if merged.get(member, nothing) is None:
+            merged[member] = nothing
     after = checks.read_field({key: value for key, value in merged.items() if value is not None}, pointer)
     if isinstance(after, list):
         return after
