@@ -16,7 +16,7 @@ from gristmill.transforms.registry import StepRegistry
 
 _CHANGEABLE = (
     "type", "required", "max_length", "minimum", "maximum", "precision", "scale", "max_bytes", "filterable",
-    "title", "description", "unit", "enum", "default",
+    "title", "description", "unit", "enum", "default", "members",
 )  # fmt: skip
 # Members of the contract that are texts, or null.
 _TEXTS = {"title": "a text", "description": "a text", "keep": KEEP_RULE}
@@ -135,9 +135,9 @@ def _alter_field(old: Contract, altered: dict[str, FieldSpec], body: Any, pointe
     if violations:
         return violations
     merged = {**before.model_dump(mode="json", exclude_none=True), **body}
-    for member in ("required", "filterable"):
-        if merged[member] is None:
-            merged[member] = False
+    for member, nothing in (("required", False), ("filterable", False), ("members", [])):
+        if merged.get(member, nothing) is None:
+            merged[member] = nothing
     after = checks.read_field({key: value for key, value in merged.items() if value is not None}, pointer)
     if isinstance(after, list):
         return after

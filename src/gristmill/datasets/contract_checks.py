@@ -34,13 +34,15 @@ LANGUAGES = (
 )  # fmt: skip
 _LATER = ("parents",)
 Model = TypeVar("Model", bound=BaseModel)
+# Members of fields that have no meaning for what is not stored.
+_STORED_ONLY = ("computed", "filterable", "members")
 _NAME_RULE = "a lower-case letter, then up to 47 of a-z, 0-9 and _"
 
 # Which types the limits of fields apply to.
 _LIMITS = {
     **{
         member: tuple(name for name, kind in TYPES.items() if member in kind.limits)
-        for member in ("max_length", "precision", "scale", "zone", "dimensions", "max_bytes")
+        for member in ("max_length", "precision", "scale", "zone", "dimensions", "max_bytes", "members")
     },
     **dict.fromkeys(("minimum", "maximum"), tuple(name for name, kind in TYPES.items() if kind.bounded)),
 }
@@ -122,8 +124,7 @@ def _check_input(contract: Contract) -> Iterator[Violation]:
             if field is not None:
                 reason = f"{shorten(name)} is a field: give its name alone, or another name to what is not stored"
                 yield Violation(f"{pointer}/name", "duplicate", reason, field=name)
-            if item.computed or item.filterable:
-                member = "computed" if item.computed else "filterable"
+            if member := next((name for name in _STORED_ONLY if getattr(item, name)), None):
                 reason = f"{shorten(name)} is not stored, so {member} has no meaning"
                 yield Violation(f"{pointer}/{member}", "not_applicable", reason, field=name)
             yield from check_field(item, pointer)
@@ -182,7 +183,7 @@ def check_field(field: FieldSpec, pointer: str) -> Iterator[Violation]:
         yield violation("name", "bad_name", f"{shorten(field.name)} is not a name: {_NAME_RULE}")
     kind = TYPES[field.type]
     for member, types in _LIMITS.items():
-        if getattr(field, member) is not None and field.type not in types:
+        if getattr(field, member) not in (None, ()) and field.type not in types:
             yield violation(
                 member, "not_applicable", f"{member} does not apply to {field.type}, only to: {', '.join(types)}"
             )

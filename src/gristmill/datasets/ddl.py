@@ -4,6 +4,7 @@ No table ever has a vector index that a write must update; ``search`` builds tho
 """
 
 import contextlib
+import hashlib
 import uuid
 from collections.abc import Iterator
 from functools import lru_cache
@@ -14,10 +15,12 @@ from sqlalchemy import Connection
 from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateColumn, CreateIndex, SetColumnComment
+from sqlalchemy.sql.elements import Grouping
 
 from gristmill.core.database import DATA_SCHEMA, data_relation
 from gristmill.datasets.contract import TEXT_COLUMN, Contract, FieldSpec, TextSearchSpec
 from gristmill.datasets.errors import TableBusy, TableExists
+from gristmill.datasets.json_members import indexed_member
 from gristmill.datasets.types import TYPES
 from gristmill.kit.identifiers import quote
 
@@ -71,6 +74,10 @@ def record_table(contract: Contract) -> sa.Table:
     for field in contract.fields:
         if field.filterable:
             sa.Index(_filter_index(contract, field), table.c[field.name])
+        for path, type_ in field.declared_members.items():
+            digest = hashlib.sha256(f"{type_}:{path}".encode()).hexdigest()[:8]
+            name = f"{_filter_index(contract, field)}m{digest}"
+            sa.Index(name, Grouping(indexed_member(table.c[field.name], path, type_)))
     return table
 
 

@@ -20,6 +20,8 @@ from gristmill.datasets.types.validators import expected, validator
 
 Expression = sa.ColumnElement[Any]
 COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")
+# ``prefix`` is the name that ``starts_with`` had first.
+TEXT_OPERATORS = ("contains", "icontains", "starts_with", "prefix")
 # pydantic's error types as codes of ours; what stands neither here nor in a type's ``codes`` is such a code already.
 _CODES = {
     "string_pattern_mismatch": "invalid",
