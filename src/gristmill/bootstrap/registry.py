@@ -6,6 +6,7 @@ import warnings
 from gristmill.bootstrap.extensions import build_extensions
 from gristmill.bootstrap.shared import Gristmill
 from gristmill.core.config import Settings, load_settings
+from gristmill.datasets.operations.tasks import CopyHandler, RenameHandler, TruncateHandler
 from gristmill.datasets.tasks import AlterHandler, CreateHandler, DropHandler
 from gristmill.jobs.handlers import Handler, Registry
 from gristmill.records.apply.pipeline import BatchPipeline
@@ -56,6 +57,9 @@ def _handlers(gristmill: Gristmill) -> list[Handler]:
         CreateHandler(extensions),
         AlterHandler(extensions),
         DropHandler(extensions),
+        TruncateHandler(extensions),
+        RenameHandler(extensions),
+        CopyHandler(extensions),
         IngestHandler(targets, BatchPipeline(targets, pipelines, [TransformStep(pipelines), embedding])),
         PatchHandler(database, targets, embedding, Recompute(pipelines)),
         DeleteHandler(targets),

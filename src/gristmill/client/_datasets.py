@@ -10,7 +10,7 @@ from gristmill.client._transport import Json
 
 
 class DatasetCalls(JobCalls):
-    """List, show, create, alter and drop datasets."""
+    """List, show, create, alter, truncate, rename, copy and drop datasets."""
 
     def datasets(self) -> Iterator[Json]:
         """Yield all datasets in the order of their names, page by page as they are asked for."""
@@ -75,6 +75,48 @@ class DatasetCalls(JobCalls):
         """
         path, query = dataset_path(name), {"confirm": name}
         return self._write("DELETE", path, None, wait, on_progress, idempotency_key, query, if_match)
+
+    def truncate_dataset(
+        self,
+        name: str,
+        *,
+        wait: Wait = False,
+        on_progress: Progress | None = None,
+        idempotency_key: str | None = None,
+    ) -> Json:
+        """Delete all records of a dataset that were submitted before, at once, and return the job."""
+        return self._write("POST", dataset_path(name, "truncate"), None, wait, on_progress, idempotency_key)
+
+    def rename_dataset(
+        self,
+        name: str,
+        new_name: str,
+        *,
+        wait: Wait = False,
+        on_progress: Progress | None = None,
+        idempotency_key: str | None = None,
+    ) -> Json:
+        """Rename a dataset and its table and return the job; it has its old name until the job is done.
+
+        Raises Conflict if the new name is taken, or while the dataset is being changed.
+        """
+        path, body = dataset_path(name, "rename"), json_body({"name": new_name})
+        return self._write("POST", path, body, wait, on_progress, idempotency_key)
+
+    def copy_dataset(
+        self,
+        name: str,
+        new_name: str,
+        *,
+        where: Mapping[str, Any] | None = None,
+        wait: Wait = False,
+        on_progress: Progress | None = None,
+        idempotency_key: str | None = None,
+    ) -> Json:
+        """Copy a dataset, or the records that a filter finds, to a new one and return the job."""
+        given = {"name": new_name} if where is None else {"name": new_name, "where": where}
+        path = dataset_path(name, "copy")
+        return self._write("POST", path, json_body(given), wait, on_progress, idempotency_key)
 
     def index(self, name: str) -> Json:
         """Return the plan report of a dataset's vector index. Raises NotFound, InvalidRequest without an embedding."""

@@ -92,12 +92,17 @@ def with_defaults(field: FieldSpec, contract: Contract) -> FieldSpec:
     return TYPES[field.type].with_defaults(field, indexed=field.name in contract.key or field.filterable)
 
 
-def check_contract(contract: Contract) -> Iterator[Violation]:
-    if not is_name(contract.name):
-        yield Violation("/name", "bad_name", f"{shorten(contract.name)} is not a name: {_NAME_RULE}", field="name")
-    elif NAME_DIVIDER in contract.name:
-        reason = f"{shorten(contract.name)}: names with {NAME_DIVIDER} are those of indexes and sequences of datasets"
+def check_name(name: str) -> Iterator[Violation]:
+    """Yield what is wrong with the name of a dataset."""
+    if not is_name(name):
+        yield Violation("/name", "bad_name", f"{shorten(name)} is not a name: {_NAME_RULE}", field="name")
+    elif NAME_DIVIDER in name:
+        reason = f"{shorten(name)}: names with {NAME_DIVIDER} are those of indexes and sequences of datasets"
         yield Violation("/name", "reserved_name", reason, field="name")
+
+
+def check_contract(contract: Contract) -> Iterator[Violation]:
+    yield from check_name(contract.name)
     if not contract.fields:
         yield Violation("/fields", "missing", "A dataset needs at least one field", field="fields")
     yield from check_texts(contract, "", "")

@@ -131,16 +131,20 @@ def create_table(connection: Connection, contract: Contract, dataset_id: uuid.UU
     Raises TableExists if a table of that name belongs to somebody else, TableBusy (retryable).
     """
     table = record_table(contract)
-    owner = table_owner(connection, contract.name)
-    if owner == _comment(dataset_id):
+    if table_owner(connection, contract.name) == _comment(dataset_id):
         return
-    if owner is not None:
-        raise TableExists(f"The table {DATA_SCHEMA}.{contract.name} exists already and is not this dataset's")
-    with _ddl(connection):
+    require_no_table(connection, contract.name)
+    with limited(connection):
         table.create(connection, checkfirst=False)
         _execute(connection, f"COMMENT ON TABLE {data_relation(contract.name)} IS '{_comment(dataset_id)}'")
         for name in plain_columns(contract):
             _set_storage(connection, contract.name, name, "PLAIN")
+
+
+def require_no_table(connection: Connection, name: str) -> None:
+    """Raise TableExists if there is a table of that name."""
+    if table_owner(connection, name) is not None:
+        raise TableExists(f"The table {DATA_SCHEMA}.{name} exists already and is not this dataset's")
 
 
 def table_owner(connection: Connection, name: str) -> str | None:
@@ -167,7 +171,7 @@ def table_owner_id(connection: Connection, name: str) -> uuid.UUID | None:
 def drop_table(connection: Connection, name: str, dataset_id: uuid.UUID) -> None:
     """Drop the dataset's table if it is there and its own. Raises TableBusy (retryable)."""
     if table_owner(connection, name) == _comment(dataset_id):
-        with _ddl(connection):
+        with limited(connection):
             _execute(connection, f"DROP TABLE {data_relation(name)}")
 
 
@@ -186,7 +190,7 @@ def apply_alter(connection: Connection, old: Contract, new: Contract) -> None:
             actions.append(f"ALTER COLUMN {quote(field.name)} TYPE {after}")
         if column.nullable and not old_table.c[field.name].nullable:
             actions.append(f"ALTER COLUMN {quote(field.name)} DROP NOT NULL")
-    with _ddl(connection):
+    with limited(connection):
         if actions:
             _execute(connection, f"ALTER TABLE {data_relation(new.name)} {', '.join(actions)}")
         _alter_indexes(connection, old_table, new_table)
@@ -225,7 +229,7 @@ def _execute(connection: Connection, sql: str) -> None:
 
 
 @contextlib.contextmanager
-def _ddl(connection: Connection) -> Iterator[None]:
+def limited(connection: Connection) -> Iterator[None]:
     """Limit how long DDL waits for locks, because every reader has to wait behind it.
 
     Rewriting a large table may take longer than other statements may: the time limit of the worker ends it.

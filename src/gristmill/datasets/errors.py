@@ -6,6 +6,7 @@ GristmillError
 │   ├── DatasetExists                     the name is taken
 │   ├── ContractDiffers                   the name is taken by a dataset with another contract than was asked for
 │   ├── DatasetFailed                     the dataset's creation failed; the detail says why
+│   ├── ChangeUnderWay                    another change of the dataset has to end first
 │   ├── ChangeFailed                      the contract version that something was validated under was never applied
 │   └── TableExists                       a table of that name stands in the schema and is not this dataset's
 ├── Unconfirmed                           a drop that does not name the dataset a second time
@@ -38,6 +39,11 @@ class DatasetFailed(Conflict):
 class ChangeFailed(Conflict):
     code = "contract_change_failed"
     title = "The change of the contract failed"
+
+
+class ChangeUnderWay(Conflict):
+    code = "change_under_way"
+    title = "Another change goes on"
 
 
 class TableExists(Conflict):

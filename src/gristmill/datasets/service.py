@@ -1,29 +1,29 @@
 """What clients ask of datasets: create, alter, drop (as exclusive jobs), get and list."""
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection
 
 from gristmill.core.database import Database
-from gristmill.core.errors import Contended, Invalid, Violation
+from gristmill.core.errors import Contended
 from gristmill.core.page_tokens import bad_page_token, read_page_token
 from gristmill.datasets import repository, sizes
 from gristmill.datasets.contract import Contract
 from gristmill.datasets.contract_parser import alter_contract, parse_contract
+from gristmill.datasets.creation import make_visible
 from gristmill.datasets.differences import refuse_other
 from gristmill.datasets.embedders import known_embedders
-from gristmill.datasets.errors import DatasetExists, DatasetFailed, UnknownDataset
+from gristmill.datasets.errors import ChangeUnderWay, DatasetExists, DatasetFailed, UnknownDataset
 from gristmill.datasets.extensions import DatasetExtension
 from gristmill.datasets.lookup import Dataset, DatasetLookup, scope_of
 from gristmill.datasets.schemas import Tags, check_contract, dataset_body
+from gristmill.datasets.submit import Work, submit_change
 from gristmill.embeddings.registry import EmbedderRegistry
 from gristmill.jobs.admission import Admission
-from gristmill.jobs.idempotency import first_or
-from gristmill.jobs.submit import NewChunk, NewJob, WriteRequest, submit
-from gristmill.kit.ids import uuid7
+from gristmill.jobs.submit import NewChunk, NewJob, WriteRequest
 from gristmill.kit.pagination import encode_page_token
 from gristmill.transforms.registry import StepRegistry
 
@@ -66,7 +66,7 @@ class DatasetService:
             embedders = known_embedders(body, self._default_embedder, self._embedders)
             contract = parse_contract(body, embedders, self._default_embedder, self._steps)
             for _ in range(_TRIES):
-                made = self._insert(connection, contract, self._embedder_of(contract))
+                made = make_visible(connection, contract, self._embedder_of(contract))
                 if made is not None:
                     return _job(CREATE, contract.name, *made), *made
                 if not if_not_exists:
@@ -82,31 +82,19 @@ class DatasetService:
 
         return self._submit(request, work)
 
-    def _insert(
-        self, connection: Connection, contract: Contract, embedder: dict[str, Any]
-    ) -> tuple[uuid.UUID, int] | None:
-        """Make a dataset visible; return its id and its first version, or None where another one has the name."""
-        dataset_id, stored = uuid7(), contract.as_json()
-        holder = repository.find_live(connection, contract.name)
-        if holder is not None and holder["pending"]:
-            # Its own creation may have been cancelled meanwhile.
-            repository.fail_abandoned(connection, holder["id"])
-        repository.release_failed(connection, contract.name)
-        values = {"id": dataset_id, "name": contract.name, "contract": stored, **embedder}
-        if not repository.insert_dataset(connection, values):
-            return None
-        return dataset_id, repository.insert_version(connection, dataset_id, stored)
-
     def alter(self, name: str, change: Any, request: WriteRequest, if_match: Tags = None) -> uuid.UUID:
         """Check the change, make the new version visible and submit the job that changes the table.
 
         if_match: ETags, of which the dataset's must be one: the row is locked when they are compared, and the new
-        version is visible in the same transaction. Raises Invalid, UnknownDataset, DatasetFailed, PreconditionFailed.
+        version is visible in the same transaction. Raises Invalid, UnknownDataset, DatasetFailed, PreconditionFailed,
+        ChangeUnderWay.
         """
 
         def work(connection: Connection) -> tuple[NewJob, uuid.UUID, int]:
             dataset = self._reader.get(connection, name, lock=True)
             check_contract(dataset, if_match)
+            if dataset.version_state == "pending" and repository.is_being_renamed(connection, dataset.id):
+                raise ChangeUnderWay(f"The dataset {name} is being renamed: change it when that has ended")
             contract = alter_contract(dataset.contract, change, self._steps).as_json()
             version = repository.insert_version(connection, dataset.id, contract)
             repository.show_version(connection, dataset.id, version, contract)
@@ -128,24 +116,8 @@ class DatasetService:
 
         return self._submit(request, work)
 
-    def _submit(
-        self, request: WriteRequest, work: Callable[[Connection], tuple[NewJob, uuid.UUID, int | None]]
-    ) -> uuid.UUID:
-        """Run ``work`` and submit its job in one transaction, unless the request's key was used: then the first job."""
-
-        def make() -> uuid.UUID:
-            if request.run_at is not None:
-                reason = "Changes of datasets cannot be put off: records could not wait for a table in an unknown order"
-                raise Invalid(reason, [Violation("/query/run_at", "not_applicable", reason, field="run_at")])
-            self._admission.check()
-            with self._database.transaction() as connection:
-                job, dataset_id, version = work(connection)
-                job_id = submit(connection, job, request)
-                if version is not None:
-                    repository.set_version_job(connection, dataset_id, version, job_id)
-                return job_id
-
-        return first_or(self._database, request.key, make)
+    def _submit(self, request: WriteRequest, work: Work) -> uuid.UUID:
+        return submit_change(self._database, self._admission, request, work)
 
     def _embedder_of(self, contract: Contract) -> dict[str, Any]:
         if contract.embedding is None or contract.embedding.embedder is None:
