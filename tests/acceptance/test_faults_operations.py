@@ -7,6 +7,9 @@ from tests.support.faults import FaultStack
 from tests.support.rest import Json, Rest, new_name
 from tests.support.system import eventually
 
+from gristmill.core.database import Database
+from gristmill.datasets.primary_key.tasks import PrimaryKeys
+
 pytestmark = [pytest.mark.promise(1), pytest.mark.promise(2), pytest.mark.promise(3)]
 CONTRACT: Json = {
     "fields": [{"name": "id", "type": "integer", "required": True}, {"name": "t", "type": "text", "filterable": True}],
@@ -18,6 +21,10 @@ LOCK = "LOCK TABLE data.{} IN ACCESS EXCLUSIVE MODE"
 END = "SELECT FROM gristmill.jobs WHERE id = %s FOR UPDATE"
 BLOCKED = """
 SELECT pid FROM pg_stat_activity WHERE application_name = 'gristmill-worker' AND %s = ANY(pg_blocking_pids(pid))
+"""
+
+KEY = """
+SELECT pg_get_constraintdef(oid) AS text FROM pg_constraint WHERE contype = 'p' AND conrelid = %s::regclass
 """
 
 
@@ -78,3 +85,27 @@ def test_writers_that_know_the_old_name_lose_nothing_while_it_is_renamed(stack: 
         assert [row["id"] for row in rest.rows(new)] == list(range(40))
         late = rest.post(name, [{"id": 1}])
         assert (late.status_code, late.json()["code"]) == (404, "unknown_dataset")
+
+
+def test_a_worker_that_is_killed_while_it_makes_a_primary_key(stack: FaultStack) -> None:
+    stack.system.start("long")
+    query = stack.system.query
+    with Rest(stack.system) as rest:
+        name = rest.create(CONTRACT)
+        rest.store(name, BEFORE)
+        query(f"ALTER TABLE data.{name} DROP CONSTRAINT {name}__key, ADD CONSTRAINT {name}__key UNIQUE (id)")
+        # A transaction that writes to the table keeps the build waiting, and its index invalid.
+        with stack.locked(f"LOCK TABLE data.{name} IN ROW EXCLUSIVE MODE"):
+            database = Database(stack.postgres.url, "test-keys", pool=1)
+            assert PrimaryKeys(database).run() >= 1
+            database.close()
+            built = "SELECT 1 FROM pg_index WHERE indexrelid = to_regclass(%s) AND NOT indisvalid"
+            eventually(lambda: query(built, (f"data.{name}__pk",)), "the index is being built")
+            stack.system.kill("long")
+            rest.store(name, AFTER)
+        stack.system.start("long2")
+        found = eventually(lambda: query(KEY, (f"data.{name}",)), "the table has its key", 60)
+        assert found == [{"text": "PRIMARY KEY (id)"}]
+        assert rest.rows(name) == merged(BEFORE, AFTER)
+        rest.store(name, BEFORE)
+        assert rest.rows(name) == merged(AFTER, BEFORE)

@@ -7,6 +7,7 @@ from gristmill.bootstrap.extensions import build_extensions
 from gristmill.bootstrap.shared import Gristmill
 from gristmill.core.config import Settings, load_settings
 from gristmill.datasets.operations.tasks import CopyHandler, RenameHandler, TruncateHandler
+from gristmill.datasets.primary_key.tasks import PrimaryKeyHandler
 from gristmill.datasets.tasks import AlterHandler, CreateHandler, DropHandler
 from gristmill.jobs.handlers import Handler, Registry
 from gristmill.records.apply.pipeline import BatchPipeline
@@ -60,6 +61,7 @@ def _handlers(gristmill: Gristmill) -> list[Handler]:
         TruncateHandler(extensions),
         RenameHandler(extensions),
         CopyHandler(extensions),
+        PrimaryKeyHandler(database),
         IngestHandler(targets, BatchPipeline(targets, pipelines, [TransformStep(pipelines), embedding])),
         PatchHandler(database, targets, embedding, Recompute(pipelines)),
         DeleteHandler(targets),

@@ -12,10 +12,12 @@ describe: sentences about values, for people
 differences: in what two contracts differ
 embedders: the embedders that contracts name
 extensions: what other domains add to datasets: hooks, state, metrics, maintenance
+index_session: the connection of one index build
 keys: the key of a record in a URL
 lookup: a dataset by its name or id, for other domains
 operations: truncate, rename, copy
 pipeline: the pipeline of a contract, bound to the columns that clients send
+primary_key: the primary keys of tables that were made without one
 retention_period: the texts that ``keep`` takes
 sizes: rows and bytes of tables
 statistics: ANALYZE after loads

@@ -61,14 +61,17 @@ def record_table(contract: Contract) -> sa.Table:
         columns.append(sa.Column(TEXT_COLUMN, TSVECTOR, sa.Computed(_words(contract.text_search), persisted=True)))
     table = sa.Table(name, sa.MetaData(), *columns, schema=DATA_SCHEMA, postgresql_with=_STORAGE)
     if contract.key:
-        table.append_constraint(sa.UniqueConstraint(*(table.c[part] for part in contract.key), name=f"{name}__key"))
+        key, key_name = contract.key, f"{name}__key"
+        sa.Index(f"{name}__id", table.c["_id"])
         order = [part for part in contract.key if part != contract.time_field]
     else:
+        key, key_name = ("_id",), f"{name}__id"
         order = ["_seq", "_ord"]
         sa.Index(f"{name}__order", table.c["_seq"], table.c["_ord"])
     if contract.time_field is not None:
         sa.Index(f"{name}__time", table.c[contract.time_field], *(table.c[part] for part in order))
-    sa.Index(f"{name}__id", table.c["_id"])
+    # Tools that map tables to classes need a primary key. Its name is that of its index.
+    table.append_constraint(sa.PrimaryKeyConstraint(*(table.c[part] for part in key), name=key_name))
     if contract.text_search is not None:
         sa.Index(f"{name}__text", table.c[TEXT_COLUMN], postgresql_using="gin")
     for field in contract.fields:
@@ -82,7 +85,9 @@ def record_table(contract: Contract) -> sa.Table:
 
 
 def _column(field: FieldSpec) -> sa.Column[Any]:
-    return sa.Column(field.name, TYPES[field.type].column(field), nullable=not field.required, comment=_about(field))
+    kind, comment = TYPES[field.type].column(field), _about(field)
+    # An integer that is the primary key would become a serial otherwise.
+    return sa.Column(field.name, kind, nullable=not field.required, comment=comment, autoincrement=False)
 
 
 def _about(field: FieldSpec) -> str | None:

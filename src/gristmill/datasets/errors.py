@@ -10,7 +10,10 @@ GristmillError
 │   ├── ChangeFailed                      the contract version that something was validated under was never applied
 │   └── TableExists                       a table of that name stands in the schema and is not this dataset's
 ├── Unconfirmed                           a drop that does not name the dataset a second time
-└── Unavailable ── TableBusy              retryable: a lock on the table was not had in time
+├── Unavailable ── TableBusy              retryable: a lock on the table was not had in time
+└── IndexBuildInterrupted                 retryable: an index build was cancelled or kept from its locks
+    └── OutOfSpace                        Postgres had no memory left for it
+        └── NoDiskLeft                    no disk, or no shared memory: it waits
 """
 
 from gristmill.core.errors import Conflict, GristmillError, NotFound, Unavailable
@@ -61,3 +64,23 @@ class Unconfirmed(GristmillError):
 class TableBusy(Unavailable):
     code = "table_busy"
     title = "The table is in use"
+
+
+class IndexBuildInterrupted(GristmillError):
+    """Somebody needed the table (a change or drop of the dataset), or a long transaction kept the build waiting."""
+
+    code = "index_build_interrupted"
+    kind = "unavailable"
+    status = 503
+    title = "The index build was interrupted"
+    retryable = True
+
+
+class OutOfSpace(IndexBuildInterrupted):
+    """The graph did not fit the shared memory of the machine, or the index its disk."""
+
+
+class NoDiskLeft(OutOfSpace):
+    code = "storage_full"
+    title = "No room on disk"
+    costs_attempt = False

@@ -6,10 +6,8 @@ from typing import Any
 from sqlalchemy import Connection
 
 from gristmill.core.database import data_relation
+from gristmill.datasets.index_session import LOCK_KEY
 
-# The lock that a builder holds for as long as its backend lives. Its text differs from every scope of a job, whose
-# locks are made the same way.
-LOCK_KEY = "hashtextextended('gristmill index build ' || %(dataset_id)s, 0)"
 _VALID = """
 SELECT i.indisvalid FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
 WHERE c.relnamespace = to_regnamespace('data') AND c.relname = %(name)s
