@@ -63,6 +63,7 @@ class ApiServices:
         return [
             *ingest_endpoints.build_calls(self.record_ingest, submitter, settings, spool),
             *search_endpoints.build_calls(self.search),
+            *read_endpoints.build_calls(self.record_reads),
             *job_endpoints.build_calls(),
             *change_endpoints.build_calls(self.record_changes, submitter, settings, spool),
         ]

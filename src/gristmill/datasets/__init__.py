@@ -9,7 +9,8 @@ ddl: the table of a dataset, made, changed and dropped
 describe: sentences about values, for people
 embedders: the embedders that contracts name
 extensions: what other domains add to datasets: hooks, state, metrics, maintenance
-keys: the key of a record in a URL
+json_members: members of json fields: their paths, their types, their SQL
+keys: the key of a record, in a URL or a body
 lookup: a dataset by its name or id, for other domains
 pipeline: the pipeline of a contract, bound to the columns that clients send
 retention_period: the texts that ``keep`` takes
@@ -19,4 +20,7 @@ types: how each type is validated, carried, stored and shown
 version_checks: whether the contract is still the one that a write was validated against
 where: filters, typed by the contract, as SQL
 where_columns: the same filters over Arrow columns
+where_members: comparisons of members of json fields
+where_operands: what a filter compares: a field, or a member of one
+where_text: comparisons of texts by what they contain
 """
