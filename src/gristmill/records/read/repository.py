@@ -5,16 +5,16 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.dialects.postgresql import JSONB
 
 from gristmill.datasets.contract_parser import Contract
 from gristmill.datasets.keys import show_key
 from gristmill.datasets.types import TYPES
 from gristmill.datasets.types.json import dump_json
+from gristmill.records.key_list import Key, listed_keys
 from gristmill.records.read.distinct import Values
 from gristmill.records.read.shape import Record, RecordShape
 
-Key = tuple[Any, ...]
 Condition = sa.ColumnElement[bool]
 
 
@@ -24,20 +24,9 @@ def read_many(
     """Return the records in the order of their keys, and the keys, as JSON, that no record has."""
     if not keys:
         return [], []
-    table = shape.table
-    asked = (
-        sa.func.unnest(
-            *(
-                sa.cast([TYPES[field.type].parameter(key[place]) for key in keys], ARRAY(table.c[field.name].type))
-                for place, field in enumerate(contract.key_fields)
-            )
-        )
-        .table_valued(*(f"k{place}" for place in range(len(contract.key))), with_ordinality="place")
-        .render_derived(name="asked")
-    )
-    same = [table.c[name] == asked.c[f"k{place}"] for place, name in enumerate(contract.key)]
-    statement = sa.select(*shape.columns, asked.c.place).select_from(asked.join(table, sa.and_(*same)))
-    rows = connection.execute(statement.order_by(asked.c.place)).all()
+    listed, same = listed_keys(contract, shape.table, keys)
+    statement = sa.select(*shape.columns, listed.c.place).select_from(listed.join(shape.table, same))
+    rows = connection.execute(statement.order_by(listed.c.place)).all()
     found = {row[-1] for row in rows}
     missing = [show_key(contract, key) for place, key in enumerate(keys, 1) if place not in found]
     return [shape.to_json(row) for row in rows], missing
