@@ -131,3 +131,14 @@ def test_an_export_goes_in_again(app: InProcess, file_format: str) -> None:
         assert schema.field("colour").metadata is None or b"unit" not in schema.field("colour").metadata
     assert app.job(app.post(other, answer.content, headers={"content-type": kind}))["state"] == "succeeded"
     assert app.rows(other) == app.rows(name)
+
+
+def test_a_merge_keeps_what_is_there_and_fills_in_new_records(app: InProcess) -> None:
+    fields = [PAINT["fields"][0], {**PAINT["fields"][1], "required": True}, PAINT["fields"][3]]  # type: ignore[index]
+    name = app.dataset({"fields": fields, "key": ["id"]})
+    app.job(app.post(name, [{"id": 1, "colour": "blue", "price": None}]))
+    merged = app.job(app.post(name, [{"id": 1, "price": "1.5"}, {"id": 2}], params={"mode": "merge"}))
+    assert merged["state"] == "succeeded", merged
+    assert app.rows(name) == [{"id": 1, "colour": "blue", "price": "1.5"}, {"id": 2, "colour": "red", "price": "2"}]
+    refused = app.post(name, [{"id": 1, "price": "9"}], params={"mode": "merge"})
+    assert refused.json()["errors"][0]["code"] == "not_in_enum"

@@ -40,7 +40,7 @@ from gristmill.jobs.repository.dispatch import Message, mark_sent
 from gristmill.jobs.retry import retry_job
 from gristmill.jobs.submit import NewChunk, NewJob, WriteRequest, submit
 from gristmill.records.apply import upsert
-from gristmill.records.apply.tasks import INGEST
+from gristmill.records.apply.tasks import INGEST, MERGE
 from gristmill.records.errors import KeyExists, UnknownRecord
 from gristmill.records.ingest.service import IngestOptions
 from gristmill.records.spool import BodySpool
@@ -71,6 +71,10 @@ CHANGE = st.one_of(
 RECORDS = st.lists(
     st.builds(lambda k, v: {"k": k, "v": v, "w": None}, KEYS, st.integers(0, 9)), min_size=1, max_size=3 * CHUNK
 )
+# Records that give some of their fields: to be laid over those that are there.
+PARTIAL = st.lists(
+    st.builds(lambda k, change: {"k": k, **change}, KEYS, CHANGE | st.just({})), min_size=1, max_size=3 * CHUNK
+)
 # Under on_conflict=fail a request with one key twice makes no job.
 ONCE = st.lists(RECORDS.map(lambda rows: rows[0]), min_size=1, max_size=CHUNK + 1, unique_by=lambda record: record["k"])
 # How a job's chunks fail at first: not at all, all of them, or one; for good or in a way that is tried again.
@@ -79,12 +83,20 @@ OPERATIONS = st.one_of(
     st.tuples(st.just("upsert"), RECORDS, FAULT),
     st.tuples(st.just("upsert"), RECORDS, FAULT),
     st.tuples(st.just("fail"), ONCE, FAULT),
+    st.tuples(st.just("skip"), RECORDS, FAULT),
+    st.tuples(st.just("merge"), PARTIAL, FAULT),
+    st.tuples(st.just("merge"), PARTIAL, FAULT),
     st.tuples(st.just("patch"), KEYS, CHANGE),
+    st.tuples(st.just("patch_where"), st.integers(0, 9), CHANGE),
+    st.tuples(st.just("delete_keys"), st.lists(KEYS, max_size=3)),
     st.tuples(st.just("delete"), KEYS),
     st.tuples(st.just("delete_where"), st.integers(0, 9)),
     st.tuples(st.just("work"), st.integers(1, 6)),
     st.tuples(st.just("retry"), st.integers(0, 5)),
 )
+
+
+INGESTS = ("upsert", "fail", "skip", "merge")
 
 
 @dataclass
@@ -132,9 +144,10 @@ class Mill:
         self._idle: collections.deque[Executor] = collections.deque()
         for worker in self._workers:
             registry = build_registry(worker)
-            handler: Any = registry.get(INGEST)
-            prepare = handler.prepare
-            handler.prepare = lambda task, prepare=prepare: (self.faults.check(task), prepare(task))[1]
+            for type_ in (INGEST, MERGE):
+                handler: Any = registry.get(type_)
+                prepare = handler.prepare
+                handler.prepare = lambda task, prepare=prepare: (self.faults.check(task), prepare(task))[1]
             self._idle.append(build_executor(worker, registry))
         self._pool = ThreadPoolExecutor(len(self._workers))
 
@@ -149,10 +162,12 @@ class Mill:
         self.work(Random(0))
         return name
 
-    def ingest(self, name: str, records: list[Record], on_conflict: Any) -> uuid.UUID:
+    def ingest(self, name: str, records: list[Record], kind: str) -> uuid.UUID:
         body = BodySpool(self.services.spool, 10**6, b"")
         body.write(b"\n".join(json.dumps(record).encode() for record in records))
-        options = IngestOptions(on_conflict=on_conflict)
+        options = IngestOptions(merge=kind == "merge")
+        if kind in ("fail", "skip"):
+            options = IngestOptions(on_conflict="fail" if kind == "fail" else "skip")
         return self.write(self.services.record_ingest.write(name, body, "application/x-ndjson", options))
 
     def write(self, write: Write) -> uuid.UUID:
@@ -222,16 +237,33 @@ def chunks_of(records: list[Record]) -> list[list[Record]]:
 def apply(table: Table, job: Submitted) -> list[str]:
     """Do to ``table`` what the job does; return the states that its chunks must have."""
     kind, *rest = job.operation
-    if kind in ("upsert", "fail"):
+    if kind in INGESTS:
         before = set(table)
         states = []
         for number, records in enumerate(chunks_of(rest[0])):
+            if kind == "merge" and "failed" in states:
+                states.append("failed")
+                continue
             if number in job.failing or (kind == "fail" and before & {record["k"] for record in records}):
                 states.append("failed")
                 continue
             states.append("done")
-            table.update({record["k"]: record for record in records})
+            for record in records:
+                there = table.get(record["k"])
+                if kind == "merge":
+                    table[record["k"]] = {"v": None, "w": None, **(there or {}), **record}
+                elif kind != "skip" or there is None:
+                    table[record["k"]] = record
         return states
+    if kind == "patch_where":
+        for key, record in table.items():
+            if record["v"] is not None and record["v"] < rest[0]:
+                table[key] = {**record, **rest[1]}
+        return ["done"]
+    if kind == "delete_keys":
+        for key in rest[0]:
+            table.pop(key, None)
+        return ["done"]
     if kind == "delete_where":
         for key in [key for key, record in table.items() if record["v"] is not None and record["v"] < rest[0]]:
             del table[key]
@@ -275,17 +307,22 @@ class History:
 
     def submit(self, kind: str, rest: list[Any]) -> uuid.UUID:
         changes = self.mill.services.record_changes
-        if kind in ("upsert", "fail"):
-            return self.mill.ingest(self.name, rest[0], "replace" if kind == "upsert" else "fail")
+        if kind in INGESTS:
+            return self.mill.ingest(self.name, rest[0], kind)
+        if kind == "delete_keys":
+            return self.mill.write(changes.delete_many(self.name, json.dumps({"keys": rest[0]}).encode()))
+        if kind == "patch_where":
+            body = {"where": {"v": {"lt": rest[0]}}, "changes": rest[1]}
+            return self.mill.write(changes.patch_many(self.name, json.dumps(body).encode()))
         if kind == "patch":
             return self.mill.write(changes.patch(self.name, rest[0], json.dumps(rest[1]).encode()))
         if kind == "delete":
             return self.mill.write(changes.delete(self.name, rest[0]))
-        return self.mill.write(changes.delete_where(self.name, json.dumps({"where": {"v": {"lt": rest[0]}}}).encode()))
+        return self.mill.write(changes.delete_many(self.name, json.dumps({"where": {"v": {"lt": rest[0]}}}).encode()))
 
     def plan_faults(self, job: Submitted) -> None:
         kind, *rest = job.operation
-        if kind not in ("upsert", "fail") or rest[1] is None:
+        if kind not in INGESTS or rest[1] is None:
             return
         numbers = range(len(chunks_of(rest[0])))
         named = {(str(job.id), number) for number in (numbers if rest[1] in ("all", "again") else [0])}

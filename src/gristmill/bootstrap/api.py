@@ -53,8 +53,9 @@ class ApiServices:
         self.dataset_operations = DatasetOperations(database, gristmill.admission, lookup)
         self.spool = Spool(settings.api_spool_dir, settings.api_max_spool_bytes)
         self.submitter = Submitter(database, gristmill.admission, lookup)
-        self.record_ingest = RecordIngest(settings, database, self.submitter, self.spool)
-        self.record_changes = RecordChanges(settings, Recompute(Pipelines(gristmill.steps)))
+        recompute = Recompute(Pipelines(gristmill.steps))
+        self.record_ingest = RecordIngest(settings, database, self.submitter, self.spool, recompute)
+        self.record_changes = RecordChanges(settings, recompute)
         self.record_reads = RecordReads(database, lookup)
         self.rejects = RejectService(database, lookup)
         self.search = SearchService(database, lookup, gristmill.embedders, ef=settings.search_ef)
@@ -66,6 +67,7 @@ class ApiServices:
         return [
             *ingest_endpoints.build_calls(self.record_ingest, submitter, settings, spool),
             *search_endpoints.build_calls(self.search),
+            *read_endpoints.build_calls(self.record_reads),
             *job_endpoints.build_calls(),
             *change_endpoints.build_calls(self.record_changes, submitter, settings, spool),
         ]

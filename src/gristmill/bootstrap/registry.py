@@ -11,9 +11,15 @@ from gristmill.datasets.primary_key.tasks import PrimaryKeyHandler
 from gristmill.datasets.tasks import AlterHandler, CreateHandler, DropHandler
 from gristmill.jobs.handlers import Handler, Registry
 from gristmill.records.apply.pipeline import BatchPipeline
-from gristmill.records.apply.tasks import IngestHandler
+from gristmill.records.apply.tasks import IngestHandler, MergeHandler
 from gristmill.records.changes.recompute import Recompute
-from gristmill.records.changes.tasks import DeleteHandler, DeleteWhereHandler, PatchHandler
+from gristmill.records.changes.tasks import (
+    DeleteHandler,
+    DeleteKeysHandler,
+    DeleteWhereHandler,
+    PatchHandler,
+    PatchWhereHandler,
+)
 from gristmill.records.embedding import EmbeddingStep
 from gristmill.records.retention.tasks import ExpireHandler
 from gristmill.records.targets import Targets
@@ -47,6 +53,7 @@ def _handlers(gristmill: Gristmill) -> list[Handler]:
     extensions = build_extensions(gristmill)
     targets, embedding = Targets(database, lookup), EmbeddingStep(gristmill.embedders)
     pipelines = Pipelines(gristmill.steps)
+    pipeline = BatchPipeline(targets, pipelines, [TransformStep(pipelines), embedding])
     builder = IndexBuilder(database, gristmill.build_settings)
     effort = Effort(settings.search_recall_samples, settings.search_recall_seconds, settings.search_ef)
 
@@ -62,10 +69,13 @@ def _handlers(gristmill: Gristmill) -> list[Handler]:
         RenameHandler(extensions),
         CopyHandler(extensions),
         PrimaryKeyHandler(database),
-        IngestHandler(targets, BatchPipeline(targets, pipelines, [TransformStep(pipelines), embedding])),
+        IngestHandler(targets, pipeline),
+        MergeHandler(database, targets, pipeline, embedding),
         PatchHandler(database, targets, embedding, Recompute(pipelines)),
         DeleteHandler(targets),
         DeleteWhereHandler(targets),
+        DeleteKeysHandler(targets),
+        PatchWhereHandler(targets, embedding, Recompute(pipelines)),
         ExpireHandler(database, count_expired),
         IndexBuildHandler(builder),
         IndexRebuildHandler(builder),

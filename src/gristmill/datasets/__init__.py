@@ -13,7 +13,8 @@ differences: in what two contracts differ
 embedders: the embedders that contracts name
 extensions: what other domains add to datasets: hooks, state, metrics, maintenance
 index_session: the connection of one index build
-keys: the key of a record in a URL
+json_members: members of json fields: their paths, their types, their SQL
+keys: the key of a record, in a URL or a body
 lookup: a dataset by its name or id, for other domains
 operations: truncate, rename, copy
 pipeline: the pipeline of a contract, bound to the columns that clients send
@@ -26,4 +27,7 @@ types: how each type is validated, carried, stored and shown
 version_checks: whether the contract is still the one that a write was validated against
 where: filters, typed by the contract, as SQL
 where_columns: the same filters over Arrow columns
+where_members: comparisons of members of json fields
+where_operands: what a filter compares: a field, or a member of one
+where_text: comparisons of texts by what they contain
 """

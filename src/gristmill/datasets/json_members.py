@@ -78,11 +78,9 @@ def member_text(column: Expression, path: Sequence[str]) -> Expression:
 def typed_member(column: Expression, path: Sequence[str], type_: MemberType) -> Expression:
     """Return the SQL of the member seen as ``type_``: null where the record holds something else."""
     text = member_text(column, path)
-    value = {
-        "text": lambda: sa.collate(text, "C"),
-        "number": lambda: sa.cast(text, sa.Numeric),
-        "boolean": lambda: sa.cast(text, sa.Boolean),
-    }[type_]()
+    value: Expression = sa.collate(text, "C")
+    if type_ != "text":
+        value = sa.cast(text, sa.Numeric() if type_ == "number" else sa.Boolean())
     return sa.case((sa.func.jsonb_typeof(member(column, path)) == sa.literal(_JSON_NAMES[type_]), value))
 
 

@@ -129,9 +129,9 @@ class MemberOperand(Operand):
     """A member of a json field, or with an empty path the field itself."""
 
     def __init__(self, name: str, field: FieldSpec, path: Sequence[str] = ()) -> None:
-        self.name, self._field, self._path = name, field, path
-        self._plain = FieldSpec(name=field.name, type="json")
-        self._declared: MemberType | None = field.declared_members.get(tuple(path))
+        self.name, self.field, self.path = name, field, tuple(path)
+        self._plain = FieldSpec(name=field.name, type=field.type)
+        self._declared: MemberType | None = field.declared_members.get(self.path)
         self.operators = _MEMBER_OPERATORS[self._declared or ""] if path else TYPES[field.type].operators
         self.described = f"a member declared as {self._declared}" if self._declared else "a member of a json field"
         if not path:
@@ -143,9 +143,9 @@ class MemberOperand(Operand):
     def parse(self, name: str, value: Any) -> Any:
         kind = type_of(value)
         try:
-            value = TYPES["json"].parse(self._plain, value)
+            value = TYPES[self._plain.type].parse(self._plain, value)
         except ValidationError as error:
-            raise Refused(*TYPES["json"].explain(self._plain, error.errors()[0])) from error
+            raise Refused(*TYPES[self._plain.type].explain(self._plain, error.errors()[0])) from error
         if self._declared is not None and kind != self._declared:
             raise Refused("wrong_type", f"{shorten(value)} is no {self._declared}, as {self.name} is declared")
         if name in TEXT_OPERATORS and name != "contains" and kind != "text":
@@ -165,11 +165,11 @@ class MemberOperand(Operand):
         return None
 
     def condition(self, table: sa.Table, name: str, value: Any) -> Condition:
-        column = table.c[self._field.name]
-        return member_condition(column, self._path, name, value, indexed=self._declared is not None)
+        column = table.c[self.field.name]
+        return member_condition(column, self.path, name, value, indexed=self._declared is not None)
 
     def test(self, table: pa.Table, name: str, value: Any) -> Any:
-        return member_test(table.column(self._field.name), self._path, name, value)
+        return member_test(table.column(self.field.name), self.path, name, value)
 
 
 def find_operand(name: str, contract: Contract) -> Operand | Violation:
@@ -184,8 +184,8 @@ def find_operand(name: str, contract: Contract) -> Operand | Violation:
         )
     field = contract.field(field_name)
     if not divided:
-        return FieldOperand(field) if field.type != "json" else MemberOperand(name, field)
-    if field.type != "json":
+        return MemberOperand(name, field) if TYPES[field.type].nests else FieldOperand(field)
+    if not TYPES[field.type].nests:
         reason = f"The field {field_name} is of type {field.type}: only json fields have members, named after a dot"
         return Violation("", "unknown_field", reason, field=name)
     try:

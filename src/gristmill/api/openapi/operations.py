@@ -10,6 +10,7 @@ from gristmill.api.openapi import datasets, jobs, records
 from gristmill.core.http.bodies import CSV, JSON
 from gristmill.datasets.operations.schemas import COPY_EXAMPLE, RENAME_EXAMPLE, CopyOf, NewName
 from gristmill.datasets.schemas import CHANGE_EXAMPLE, EXAMPLE
+from gristmill.records.read.schemas import KeyQuery
 from gristmill.records.readers import MEDIA_TYPES, open_reader
 from gristmill.records.readers.csv import read_csv
 from gristmill.records.readers.ndjson import read_ndjson
@@ -23,10 +24,13 @@ NAMED = (*ASKED, 404)
 READ = (*ASKED, 404, 409)
 WRITTEN = (*NAMED, 409, 415, 429)
 SENT = (*WRITTEN, 413)
+ASKING = (*READ, 413, 415)
 
 _TEXT = {"schema": {"type": "string"}}
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _RECORD = {"sensor": "a", "at": "2026-01-31T12:00:00Z", "value": 1.5}
+_COUNT = {"where": {"value": {"gt": 30}}}
+_QUERY = {**_COUNT, "order": ["-at"], "fields": ["at", "value"]}
 _SEARCH = {"text": "storm damage", "k": 5, "where": {"value": {"gt": 0}}}
 
 
@@ -116,6 +120,22 @@ OPERATIONS: dict[str, Operation] = {
     "validate_records": Operation(_gives("All records fit", records.Validation), SENT, _RECORDS),
     "get_latest": Operation(_gives("The newest records", records.LatestRecords), READ),
     "list_records": Operation(_gives("A page of records", records.RecordPage), (*NAMED, 409)),
+    "query_records": Operation(
+        _gives("A page of records", records.RecordPage), ASKING, Body({JSON: records.RecordQuery}, {"hot": _QUERY})
+    ),
+    "get_records": Operation(
+        _gives("The records that are there", records.FoundRecords),
+        ASKING,
+        Body({JSON: KeyQuery}, {"two": {"keys": [["a", "2026-01-31T12:00:00Z"], ["b", "2026-01-31T12:00:00Z"]]}}),
+    ),
+    "count_records": Operation(
+        _gives("How many there are", records.Count), ASKING, Body({JSON: records.Selection}, {"hot": _COUNT})
+    ),
+    "distinct_values": Operation(
+        _gives("The values", records.DistinctValues),
+        ASKING,
+        Body({JSON: records.DistinctQuery}, {"sensors": {"field": "sensor"}}),
+    ),
     "get_record": Operation(_gives("The record", records.Record), (*NAMED, 409)),
     "change_record": Operation(
         _JOB,

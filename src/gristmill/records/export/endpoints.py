@@ -20,6 +20,7 @@ from gristmill.kit.negotiation import best_type
 from gristmill.records.export.scan import ExportQuery
 from gristmill.records.export.service import Export, RecordExports
 from gristmill.records.read.endpoints import Include, read_where
+from gristmill.records.read.shape import split_names
 
 log = get_logger()
 # Pages that one process reads at the same moment: most exports wait for their clients, and others need connections too.
@@ -63,7 +64,7 @@ def build_router(service: RecordExports, settings: Settings) -> APIRouter:
         include: Include = None,
     ) -> Response:
         """Stream all matching records as a file. An answer that breaks off was not completed."""
-        query = ExportQuery(start, end, read_where(where), fields, bool(include))
+        query = ExportQuery(start, end, read_where(where), split_names(fields), bool(include))
         chosen = format or accepted_format(", ".join(http.headers.getlist("accept")))
         if is_head(http):
             return _export_answer(await desk.run(partial(service.open, dataset, query, chosen)))
