@@ -243,7 +243,8 @@ class TestSubmit:
 class TestTables:
     def test_piped_tables_are_never_cut(self, server: Server, run: Run) -> None:
         long = "word " * 200
-        server.answer("GET /api/v1/datasets/notes/records", {"records": [{"id": 1, "note": long, "gone": None}]})
+        page = {"records": [{"id": 1, "note": long, "gone": None}], "next_page_token": None}
+        server.answer("POST /api/v1/datasets/notes/records/query", page)
         result = run("records", "list", "notes")
         assert long.strip() in result.stdout
         assert len(result.stdout.splitlines()) == 2
@@ -256,11 +257,11 @@ class TestTables:
 
     def test_the_limit_ends_the_paging(self, server: Server, run: Run) -> None:
         page = {"records": [{"n": 1}, {"n": 2}], "next_page_token": "more"}
-        server.answer("GET /api/v1/datasets/notes/records", page)
+        server.answer("POST /api/v1/datasets/notes/records/query", page)
         result = run("records", "list", "notes", "-n", "3", "--json", "--where", '{"n": 1}', "--order", "-n")
         assert len(documents(result)) == 3
         assert len(server.requests) == 2
-        assert server.requests[0].url.params["where"] == '{"n":1}'
+        assert json.loads(server.requests[0].content) == {"where": {"n": 1}, "order": ["-n"], "page_size": 3}
 
 
 class TestSearch:

@@ -188,14 +188,21 @@ class TestRecords:
         assert server.path == f"/api/v1/datasets/weather/records/{segment}"
 
     def test_pages_are_followed_until_the_last(self) -> None:
-        server = Server({"records": [{"n": 1}, {"n": 2}], "next_page_token": "t2"}, {"records": [{"n": 3}]})
+        last = {"records": [{"n": 3}], "next_page_token": None}
+        server = Server({"records": [{"n": 1}, {"n": 2}], "next_page_token": "t2"}, last)
         found = server.client().records("weather", where={"n": {"gt": 0}}, order=["-n", "m"], start="2026-01-01")
         assert [record["n"] for record in found] == [1, 2, 3]
-        first, second = (request.url.params for request in server.requests)
-        assert json.loads(first["where"]) == {"n": {"gt": 0}}
-        assert (first["order"], first["start"]) == ("-n,m", "2026-01-01")
-        assert "page_token" not in first
-        assert dict(second) == {**dict(first), "page_token": "t2"}
+        first, second = (json.loads(request.content) for request in server.requests)
+        assert first == {"where": {"n": {"gt": 0}}, "order": ["-n", "m"], "start": "2026-01-01"}
+        assert second == {**first, "page_token": "t2"}
+
+    def test_many_keys_are_asked_for_a_thousand_at_a_time(self) -> None:
+        server = Server({"records": [{"n": 1}], "missing": []}, {"records": [{"n": 2}], "missing": []})
+        found = server.client().get_many("weather", (number for number in range(1001)), fields=("n",))
+        assert found == [{"n": 1}, {"n": 2}]
+        first, second = (json.loads(request.content) for request in server.requests)
+        assert first == {"keys": list(range(1000)), "fields": ["n"]}
+        assert second == {"keys": [1000], "fields": ["n"]}
 
     def test_search_sends_only_what_is_given(self) -> None:
         server = Server({"hits": []})

@@ -144,8 +144,20 @@ OPERATIONS: dict[str, Operation] = {
         True,
     ),
     "delete_record": Operation(_JOB, WRITTEN, makes_job=True),
+    "change_records": Operation(
+        _JOB,
+        SENT,
+        Body({JSON: records.ChangeByFilter}, {"cap": {"where": {"value": {"gt": 60}}, "changes": {"value": 60}}}),
+        True,
+    ),
     "delete_records": Operation(
-        _JOB, SENT, Body({JSON: records.DeleteByFilter}, {"negative": {"where": {"value": {"lt": 0}}}}), True
+        _JOB,
+        SENT,
+        Body(
+            {JSON: {"anyOf": [records.DeleteByFilter, records.DeleteByKeys]}},
+            {"negative": {"where": {"value": {"lt": 0}}}, "one": {"keys": [["a", "2026-01-31T12:00:00Z"]]}},
+        ),
+        True,
     ),
     "export_records": Operation(_gives("All matching records as a file", _DOWNLOADS), (*NAMED, 406, 409, 429)),
     "search": Operation(

@@ -63,6 +63,23 @@ class DeleteByFilter(BaseModel):
     where: Where
 
 
+class DeleteByKeys(BaseModel):
+    """keys: up to 100,000; a key of several fields is a list of their values."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    keys: list[Any] = Field(max_length=100_000)
+
+
+class ChangeByFilter(BaseModel):
+    """where: the filter; {} finds every record. changes: the members that each of them gets."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    where: Where
+    changes: Record
+
+
 class RecordQuery(schemas.RecordQuery):
     """A page of records."""
 

@@ -117,7 +117,7 @@ def unfit_records(contract: Contract, merged: Merged, names: Sequence[str]) -> d
         for row in np.flatnonzero(merged.new & ~merged.given[:, positions[name]]).tolist():
             reason = f"There is no record with this key, and a new one needs {name}: expected "
             reason += expected(TYPES[column.type], column)
-            found.setdefault(row, []).append(Violation(f"/{name}", "missing", reason, field=name))
+            found.setdefault(row, []).append(Violation(f"/{row}/{name}", "missing", reason, field=name))
     return found
 
 
