@@ -134,7 +134,7 @@ class JobCalls:
                 return
 
     def _pause(self, seconds: float) -> None:
-        time.sleep(seconds)
+        self._transport.sleep(seconds)
 
     @staticmethod
     def _finished(job: Json) -> Json:
