@@ -1,0 +1,92 @@
+"""Transactions of functions. That of a chunk is committed with its end, so the function may not end it itself."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+from sqlalchemy import Connection, event
+from sqlalchemy.exc import DBAPIError
+
+from gristmill.core.database import Database
+from gristmill.jobs.errors import TransactionEnded
+from gristmill.jobs.repository import transactions
+
+_ABORTED = "25P02"
+
+
+@contextlib.contextmanager
+def kept_open(connection: Connection, seconds: float) -> Iterator[None]:
+    """Let a function write in the transaction, and see to it that it is the same one afterwards.
+
+    seconds: that a statement, or a pause between two, may take. Raises TransactionEnded.
+    """
+    began = transactions.begin(connection, seconds)
+    refusals = [(name, _refusal(name)) for name in ("commit", "rollback")]
+    for name, refuse in refusals:
+        event.listen(connection, name, refuse)
+    try:
+        yield
+    finally:
+        for name, refuse in refusals:
+            event.remove(connection, name, refuse)
+    if connection.closed:
+        raise TransactionEnded("The function closed run.connection")
+    if connection.in_nested_transaction():
+        raise TransactionEnded("The function left a savepoint open: begin_nested() belongs into a with statement")
+    try:
+        ended = transactions.end(connection)
+    except DBAPIError as error:
+        if getattr(error.orig, "pgcode", None) != _ABORTED:
+            raise
+        raise TransactionEnded(
+            "The function went on after a statement had failed, and nothing of it can be committed: "
+            "what may fail belongs into `with run.connection.begin_nested():`"
+        ) from error
+    if ended != began:
+        raise TransactionEnded("The function ended its transaction by a statement of its own; what it committed stays")
+
+
+def _refusal(name: str) -> Callable[[Connection], None]:
+    def refuse(_: Connection) -> None:
+        raise TransactionEnded(
+            f"The function called {name}() on run.connection, whose transaction is committed with the end of the job"
+        )
+
+    return refuse
+
+
+class JobDatabase:
+    """The database, for functions without a transaction of the job's own: each block is one transaction."""
+
+    def __init__(self, database: Database, seconds: float) -> None:
+        self._database = database
+        self._seconds = seconds
+        self._open: list[Connection] = []
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """A transaction: committed at the end of the block, rolled back on any exception.
+
+        Raises Unavailable where Postgres cannot be reached or has ended a deadlock.
+        """
+        with self._database.transaction() as connection:
+            self._open.append(connection)
+            try:
+                transactions.begin(connection, self._seconds)
+                yield connection
+            finally:
+                self._open.remove(connection)
+
+    def release(self) -> int:
+        """Roll back what a function has left open; return how many transactions that were."""
+        left = list(self._open)
+        for connection in left:
+            connection.close()
+        return len(left)
+
+    def close(self) -> None:
+        """Roll back what a function has left open. Raises TransactionEnded if there was any."""
+        if left := self.release():
+            raise TransactionEnded(
+                f"The function left {left} transactions open, which were rolled back: "
+                "run.database.transaction() belongs into a with statement"
+            )
