@@ -3,6 +3,7 @@
 Each writes one row per attempt to ``data.own_effects``: the transactional ones within their transaction.
 """
 
+import contextlib
 import os
 import signal
 import time
@@ -13,10 +14,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from pydantic import AwareDatetime, BaseModel, Field
+import numpy as np
+from pydantic import AwareDatetime, BaseModel, Field, field_validator
 from sqlalchemy import text
 
-from gristmill.plugin import Conflict, JobRun, job_type
+from gristmill.plugin import Conflict, GristmillError, JobRun, job_type
 
 TABLE = """
 CREATE TABLE IF NOT EXISTS data.own_effects (
@@ -188,12 +190,19 @@ def _sleep_checked(run: JobRun, args: Fault) -> Any:
     return {}
 
 
+def _commit_caught(run: JobRun, args: Fault) -> Any:
+    with contextlib.suppress(GristmillError):
+        run.connection.commit()
+    return {}
+
+
 FAULTS: dict[str, Any] = {
     "raise": _raise,
     "raise_listed": _raise_listed,
     "swallow": _swallow,
     "leave_savepoint": _leave_savepoint,
     "commit": lambda run, args: run.connection.commit(),
+    "commit_caught": _commit_caught,
     "rollback": lambda run, args: run.connection.rollback(),
     "close": lambda run, args: run.connection.close(),
     "raw_commit": _raw_commit,
@@ -211,8 +220,16 @@ FAULTS: dict[str, Any] = {
     "object": lambda run, args: {"thing": object()},
     "list": lambda run, args: [1, 2],
     "large": lambda run, args: {"text": "x" * 100_000},
-    "naive": lambda run, args: {"at": datetime(2026, 1, 1, tzinfo=UTC), "id": uuid.UUID(int=7), "d": Decimal("1.10")},
+    "values": lambda run, args: {
+        "at": datetime(2026, 1, 1, tzinfo=UTC),
+        "id": uuid.UUID(int=7),
+        "d": Decimal("1.10"),
+        "numpy": [np.int64(7), np.float32(0.5)],
+    },
 }
+
+
+LEAKED: list[Any] = []
 
 
 class Outside(BaseModel):
@@ -235,10 +252,29 @@ def outside(run: JobRun, args: Outside) -> dict[str, Any]:
         run.check()
         time.sleep(0.02)
     if args.leak:
-        run.database.transaction().__enter__()
+        LEAKED.append(run.database.transaction())
+        LEAKED[-1].__enter__()
     path.write_text("whole")
     # What an attempt before has left is adopted: there is one file of each job.
     for other in Path(args.folder).glob(f"{run.job_id}.*"):
         if other != path:
             other.unlink()
     return {"fence": run.fence}
+
+
+class Checked(BaseModel):
+    name: str
+
+    @field_validator("name")
+    @classmethod
+    def known(cls, value: str) -> str:
+        if value == "boom":
+            raise KeyError(value)
+        if value == "odd":
+            raise ValueError("an even name is needed")
+        return value
+
+
+@job_type("own.checked")
+def checked(run: JobRun, args: Checked) -> None:
+    """Its model has a check of its own, which itself may fail."""

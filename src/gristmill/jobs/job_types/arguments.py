@@ -72,7 +72,7 @@ def _invalid(job_type: JobType, violations: Sequence[Violation]) -> Invalid:
 
 
 def _violation(item: Mapping[str, Any], value: Any) -> Violation:
-    place = _place(item["loc"], value)
+    place = _place(item, value)
     shown = "" if item["type"] == "missing" else f" (got {item['input']!r:.80})"
     name = ".".join(map(str, place)) or _ARGS
     return Violation(
@@ -83,18 +83,16 @@ def _violation(item: Mapping[str, Any], value: Any) -> Violation:
     )
 
 
-def _place(location: Sequence[str | int], value: Any) -> list[str | int]:
-    """Return the steps of a location that lead through the value; pydantic's has names of types between them too."""
+def _place(item: Mapping[str, Any], value: Any) -> list[str | int]:
+    """Return the steps that lead to what is wrong; those of pydantic have names of types between them too."""
     place: list[str | int] = []
-    for number, step in enumerate(location):
-        if isinstance(value, dict) and step in value:
-            value = value[str(step)]
-        elif isinstance(value, list) and isinstance(step, int) and step < len(value):
+    for step in item["loc"]:
+        is_item = isinstance(value, list) and isinstance(step, int) and step < len(value)
+        if is_item or (isinstance(value, dict) and step in value):
             value = value[step]
-        elif not (isinstance(value, dict) and number == len(location) - 1 and isinstance(step, str)):
-            continue
-        place.append(step)
-    return place
+            place.append(step)
+    # What is missing is in no value.
+    return [*place, item["loc"][-1]] if item["type"] == "missing" else place
 
 
 def _name(pointer: str) -> str | None:

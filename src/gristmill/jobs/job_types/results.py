@@ -21,9 +21,7 @@ def encode_result(value: Any) -> dict[str, Any] | None:
     except (PydanticSerializationError, ValueError, RecursionError) as error:
         raise ResultNotStorable(f"The function returned what has no form in JSON: {error}") from error
     if not isinstance(found, dict):
-        raise ResultNotStorable(
-            f"The function returned {type(value).__name__} {value!r:.80}; valid are a dict and None"
-        )
+        raise ResultNotStorable(f"The function returned a {type(value).__name__}, {value!r:.80}; give a dict or None")
     for pointer, code, reason in unstorable(found):
         raise ResultNotStorable(f"The function returned what cannot be stored: {pointer}: {reason} ({code})")
     size = len(json.dumps(found, ensure_ascii=False).encode())

@@ -20,7 +20,8 @@ def kept_open(connection: Connection, seconds: float) -> Iterator[None]:
     seconds: that a statement, or a pause between two, may take. Raises TransactionEnded.
     """
     began = transactions.begin(connection, seconds)
-    refusals = [(name, _refusal(name)) for name in ("commit", "rollback")]
+    refused: list[str] = []
+    refusals = [(name, _refusal(name, refused)) for name in ("commit", "rollback")]
     for name, refuse in refusals:
         event.listen(connection, name, refuse)
     try:
@@ -28,6 +29,12 @@ def kept_open(connection: Connection, seconds: float) -> Iterator[None]:
     finally:
         for name, refuse in refusals:
             event.remove(connection, name, refuse)
+        if refused and not connection.closed:
+            # SQLAlchemy takes the transaction for ended, and would give it to the next one who asks for a connection.
+            connection.invalidate()
+    if refused:
+        # Who caught the exception is told it once more.
+        raise _refused(refused[0])
     if connection.closed:
         raise TransactionEnded("The function closed run.connection")
     if connection.in_nested_transaction():
@@ -45,13 +52,18 @@ def kept_open(connection: Connection, seconds: float) -> Iterator[None]:
         raise TransactionEnded("The function ended its transaction by a statement of its own; what it committed stays")
 
 
-def _refusal(name: str) -> Callable[[Connection], None]:
+def _refusal(name: str, refused: list[str]) -> Callable[[Connection], None]:
     def refuse(_: Connection) -> None:
-        raise TransactionEnded(
-            f"The function called {name}() on run.connection, whose transaction is committed with the end of the job"
-        )
+        refused.append(name)
+        raise _refused(name)
 
     return refuse
+
+
+def _refused(name: str) -> TransactionEnded:
+    return TransactionEnded(
+        f"The function called {name}() on run.connection, whose transaction is committed with the end of the job"
+    )
 
 
 class JobDatabase:
