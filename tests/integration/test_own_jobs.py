@@ -114,6 +114,20 @@ class TestSubmit:
 
 
 class TestOrder:
+    def test_exclusive_jobs_that_share_are_carried_out_in_their_order_and_a_bad_one_harms_nobody(
+        self, app: InProcess
+    ) -> None:
+        names = ["a", "bad", "b", "open", "c"]
+        ids = [submit(app, "own.line", {"name": name}).json()["id"] for name in names]
+        with app.gristmill.database.transaction() as connection:
+            messages = mark_sent(connection, "default", 10, 10)
+        assert len(messages) == 5
+        ends = app.executor.run_all([(m.job_id, m.number, m.dispatch) for m in messages])
+        assert counted(ends) == "3 done, 2 failed"
+        jobs = [app.http.get(f"/api/v1/jobs/{job_id}").json() for job_id in ids]
+        assert [(job["error"] or {}).get("code") for job in jobs] == [None, "conflict", None, "transaction_ended", None]
+        assert effects(app) == [("own.line", name) for name in ("a", "b", "c")]
+
     def test_an_exclusive_job_sees_what_was_submitted_before_it_and_later_ones_wait_for_it(
         self, app: InProcess
     ) -> None:

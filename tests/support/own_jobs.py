@@ -82,6 +82,18 @@ def small(run: JobRun, args: Report) -> dict[str, Any]:
     return {"name": args.name}
 
 
+@job_type("own.line", shares=True, exclusive=True)
+def line(run: JobRun, args: Report) -> dict[str, Any]:
+    """One after another, many in a transaction, each under a savepoint."""
+    with run.connection.begin_nested():
+        effect(run, run.connection, args.name)
+    if args.name == "bad":
+        raise Conflict("a bad one")
+    if args.name == "open":
+        run.connection.begin_nested()
+    return {"name": args.name}
+
+
 @job_type("own.admin", permission="admin")
 def for_admins(run: JobRun) -> dict[str, str]:
     return {"for": "admins"}

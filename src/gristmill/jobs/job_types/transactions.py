@@ -20,6 +20,8 @@ def kept_open(connection: Connection, seconds: float) -> Iterator[None]:
     seconds: that a statement, or a pause between two, may take. Raises TransactionEnded.
     """
     began = transactions.begin(connection, seconds)
+    # The job's own savepoint, where it shares the transaction with others.
+    around = connection.get_nested_transaction()
     refused: list[str] = []
     refusals = [(name, _refusal(name, refused)) for name in ("commit", "rollback")]
     for name, refuse in refusals:
@@ -30,14 +32,14 @@ def kept_open(connection: Connection, seconds: float) -> Iterator[None]:
         for name, refuse in refusals:
             event.remove(connection, name, refuse)
         if refused and not connection.closed:
-            # SQLAlchemy takes the transaction for ended, and would give it to the next one who asks for a connection.
+            # SQLAlchemy takes the transaction for ended, and would hand it to the next one who wants a connection.
             connection.invalidate()
     if refused:
         # Who caught the exception is told it once more.
         raise _refused(refused[0])
     if connection.closed:
         raise TransactionEnded("The function closed run.connection")
-    if connection.in_nested_transaction():
+    if connection.get_nested_transaction() is not around:
         raise TransactionEnded("The function left a savepoint open: begin_nested() belongs into a with statement")
     try:
         ended = transactions.end(connection)
