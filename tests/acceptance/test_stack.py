@@ -208,9 +208,9 @@ class TestDown:
         assert alive_of(late) == []
 
     def test_an_up_that_fails_leaves_nothing(self, folder: Path) -> None:
-        failing = make(folder / "failing", "valkey", jobs_plugins="no_such_module")
+        failing = make(folder / "failing", "valkey", database_tablespace="no_such_tablespace")
         try:
-            with pytest.raises(StackFailed, match="no_such_module"):
+            with pytest.raises(StackFailed, match="no_such_tablespace"):
                 failing.up()
             assert alive_of(failing) == []
         finally:

@@ -21,8 +21,6 @@ CONTRACT = {"fields": [{"name": "k", "type": "text", "required": True}], "key": 
 def app(database_url: str) -> Iterator[InProcess]:
     found = InProcess(database_url, jobs_plugins="tests.support.own_jobs")
     with found.http:
-        with found.gristmill.database.transaction() as connection:
-            connection.exec_driver_sql(own_jobs.TABLE)
         yield found
     found.gristmill.database.close()
 

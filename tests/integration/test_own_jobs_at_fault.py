@@ -9,7 +9,6 @@ import pytest
 from pydantic import BaseModel
 from sqlalchemy import text
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
-from tests.support import own_jobs
 from tests.support.in_process import InProcess
 
 from gristmill import plugin
@@ -21,8 +20,6 @@ from gristmill.jobs.repository.dispatch import mark_sent
 def app(database_url: str) -> Iterator[InProcess]:
     found = InProcess(database_url, jobs_plugins="tests.support.own_jobs", jobs_retry_base=0.001)
     with found.http:
-        with found.gristmill.database.transaction() as connection:
-            connection.exec_driver_sql(own_jobs.TABLE)
         yield found
     found.gristmill.database.close()
 

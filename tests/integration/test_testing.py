@@ -18,8 +18,6 @@ from gristmill.testing import Sandbox, call
 @pytest.fixture
 def sandbox(database_url: str) -> Iterator[Sandbox]:
     with Sandbox(database_url) as found:
-        with found.transaction() as connection:
-            connection.exec_driver_sql(own_jobs.TABLE)
         yield found
 
 

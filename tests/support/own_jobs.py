@@ -190,6 +190,15 @@ def _sleep(run: JobRun, args: Fault) -> Any:
     return {}
 
 
+def _deaf(run: JobRun, args: Fault) -> Any:
+    while not Path(args.file).exists():
+        try:
+            time.sleep(0.02)
+        except Exception:  # noqa: BLE001 - what the test is about
+            run.log.info("own.deaf")
+    return {}
+
+
 def _sleep_in_sql(run: JobRun, args: Fault) -> Any:
     run.connection.exec_driver_sql("SELECT pg_sleep(3600)")
     return {}
@@ -225,6 +234,7 @@ FAULTS: dict[str, Any] = {
     "die": lambda run, args: os.kill(os.getpid(), signal.SIGKILL),
     "exit": lambda run, args: os._exit(3),
     "sleep": _sleep,
+    "deaf": _deaf,
     "sleep_in_sql": _sleep_in_sql,
     "sleep_checked": _sleep_checked,
     "nan": lambda run, args: {"days": [1.0, float("nan")]},

@@ -39,7 +39,10 @@ def kept_open(connection: Connection, seconds: float) -> Iterator[None]:
         raise _refused(refused[0])
     if connection.closed:
         raise TransactionEnded("The function closed run.connection")
-    if connection.get_nested_transaction() is not around:
+    left = connection.get_nested_transaction()
+    if left is not around:
+        if left is not None:
+            left.rollback()
         raise TransactionEnded("The function left a savepoint open: begin_nested() belongs into a with statement")
     try:
         ended = transactions.end(connection)
