@@ -13,6 +13,7 @@ from tests.support.in_process import InProcess
 
 from gristmill import plugin
 from gristmill.jobs.job_types.functions import handler_of
+from gristmill.jobs.job_types.transactions import Limits
 from gristmill.jobs.repository.dispatch import mark_sent
 
 
@@ -158,7 +159,7 @@ class TestTransactions:
                 savepoint.rollback()
             return {}
 
-        app.executor._registry.add(handler_of(libraries, app.gristmill.database, 30))
+        app.executor._registry.add(handler_of(libraries, app.gristmill.database, Limits(30, 60)))
         with app.gristmill.database.transaction() as connection:
             job_id = plugin.submit_job(connection, libraries)
         assert finished(app, str(job_id))["state"] == "succeeded"
@@ -174,11 +175,11 @@ class TestTransactions:
             for name in ("statement_timeout", "idle_in_transaction_session_timeout"):
                 shown.append(run.connection.execute(text(f"SHOW {name}")).scalar_one())
 
-        app.executor._registry.add(handler_of(limits, app.gristmill.database, 300))
+        app.executor._registry.add(handler_of(limits, app.gristmill.database, Limits(300, 390)))
         with app.gristmill.database.transaction() as connection:
             job_id = plugin.submit_job(connection, limits)
         assert finished(app, str(job_id))["state"] == "succeeded"
-        assert shown == ["5min", "5min"]
+        assert shown == ["5min", "390s"]
         with app.gristmill.database.transaction() as connection:
             assert connection.exec_driver_sql("SHOW statement_timeout").scalar_one() == "30s"
 
@@ -209,7 +210,7 @@ class TestOtherVersions:
 
         registry = app.executor._registry
         newer = registry._handlers["own.report"]
-        registry._handlers["own.report"] = handler_of(older, app.gristmill.database, 30)
+        registry._handlers["own.report"] = handler_of(older, app.gristmill.database, Limits(30, 60))
         body = {"type": "own.report", "args": {"name": "a", "value": 7}, "max_attempts": 1}
         job_id = app.http.post("/api/v1/jobs", json=body).json()["id"]
         for _ in range(3):

@@ -11,12 +11,12 @@ from types import ModuleType
 from typing import Any
 
 from gristmill.bootstrap.shared import Gristmill
-from gristmill.broker.queues import find_queue
 from gristmill.core.logs import get_logger
 from gristmill.jobs.handlers import Registry
 from gristmill.jobs.job_types.catalogue import Plugin
 from gristmill.jobs.job_types.declaration import JobType
 from gristmill.jobs.job_types.functions import FunctionHandler, handler_of
+from gristmill.jobs.job_types.transactions import Limits
 
 log = get_logger()
 GROUP = "gristmill.jobs"
@@ -59,8 +59,8 @@ def _add(gristmill: Gristmill, registry: Registry, owners: dict[str, str], name:
     for declared in _declared(loaded):
         # A type that one plugin imports from another is the same object.
         if id(declared) not in known:
-            seconds = find_queue(declared.queue).soft_time_limit(gristmill.settings)
-            added.add(handler_of(declared, gristmill.database, seconds))
+            limits = Limits.of(declared.queue, gristmill.settings)
+            added.add(handler_of(declared, gristmill.database, limits))
     if isinstance(loaded, ModuleType) and hasattr(loaded, "register"):
         loaded.register(added, gristmill)
     for handler in added:

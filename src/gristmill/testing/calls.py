@@ -11,6 +11,7 @@ from gristmill.jobs.handlers import ChunkTask
 from gristmill.jobs.job_types.declaration import JobType
 from gristmill.jobs.job_types.functions import TransactionalFunction
 from gristmill.jobs.job_types.new_job import new_job
+from gristmill.jobs.job_types.transactions import Limits
 from gristmill.kit.ids import uuid7
 
 
@@ -49,5 +50,5 @@ def call(
         submitted_by="test",
         labels=dict(labels or {}),
     )
-    handler = TransactionalFunction(job_type, load_settings().worker_soft_time_limit)
+    handler = TransactionalFunction(job_type, Limits.of(job_type.queue, load_settings()))
     return handler.apply(connection, task, handler.prepare(task)).result

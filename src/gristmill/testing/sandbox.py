@@ -20,6 +20,7 @@ from gristmill.core.migrate import upgrade
 from gristmill.jobs.handlers import Registry
 from gristmill.jobs.job_types.declaration import JobType
 from gristmill.jobs.job_types.functions import handler_of
+from gristmill.jobs.job_types.transactions import Limits
 from gristmill.jobs.maintenance.schedules import promote_scheduled
 from gristmill.jobs.repository.dispatch import mark_sent
 from gristmill.jobs.service import JobService
@@ -100,8 +101,7 @@ class Sandbox:
         database = self._gristmill.database
         for one in job_types:
             if one.name not in {handler.type for handler in self._registry}:
-                limit = self._gristmill.settings.worker_soft_time_limit
-                self._registry.add(handler_of(one, database, limit))
+                self._registry.add(handler_of(one, database, Limits.of(one.queue, self._gristmill.settings)))
         done = 0
         promote_scheduled(database)
         while True:

@@ -12,17 +12,17 @@ from gristmill.jobs.job_types.arguments import read_arguments
 from gristmill.jobs.job_types.declaration import JobType, Result
 from gristmill.jobs.job_types.results import encode_result
 from gristmill.jobs.job_types.run import JobRun
-from gristmill.jobs.job_types.transactions import JobDatabase, kept_open
+from gristmill.jobs.job_types.transactions import JobDatabase, Limits, kept_open
 
 
 class TransactionalFunction(TransactionalHandler):
-    """Calls the function within the chunk's transaction. seconds: that one of its statements may take."""
+    """Calls the function within the chunk's transaction."""
 
-    def __init__(self, job_type: JobType, seconds: float) -> None:
+    def __init__(self, job_type: JobType, limits: Limits) -> None:
         self.type = job_type.name
         self.queue = job_type.queue
         self.job_type = job_type
-        self._seconds = seconds
+        self._limits = limits
 
     def prepare(self, task: ChunkTask) -> Any:
         return read_arguments(self.job_type, task.args)
@@ -32,23 +32,23 @@ class TransactionalFunction(TransactionalHandler):
         return [list(pairs)]
 
     def apply(self, connection: Connection, task: ChunkTask, prepared: Any) -> Outcome:
-        with kept_open(connection, self._seconds):
+        with kept_open(connection, self._limits):
             return Outcome(result=encode_result(_call(self.job_type, JobRun(task, connection=connection), prepared)))
 
 
 class IdempotentFunction(IdempotentHandler):
-    """Calls the function outside of any transaction. seconds: that a statement of it may take."""
+    """Calls the function outside of any transaction."""
 
-    def __init__(self, job_type: JobType, database: Database, seconds: float) -> None:
+    def __init__(self, job_type: JobType, database: Database, limits: Limits) -> None:
         self.type = job_type.name
         self.queue = job_type.queue
         self.job_type = job_type
         self._database = database
-        self._seconds = seconds
+        self._limits = limits
 
     def run(self, task: ChunkTask) -> Outcome:
         args = read_arguments(self.job_type, task.args)
-        database = JobDatabase(self._database, self._seconds)
+        database = JobDatabase(self._database, self._limits)
         try:
             result = _call(self.job_type, JobRun(task, database=database), args)
         except BaseException:
@@ -61,11 +61,11 @@ class IdempotentFunction(IdempotentHandler):
 FunctionHandler = TransactionalFunction | IdempotentFunction
 
 
-def handler_of(job_type: JobType, database: Database, seconds: float) -> FunctionHandler:
-    """Return the handler of a declared type. seconds: that one statement may take, the time limit of its queue."""
+def handler_of(job_type: JobType, database: Database, limits: Limits) -> FunctionHandler:
+    """Return the handler of a declared type. limits: those of its queue."""
     if job_type.idempotent:
-        return IdempotentFunction(job_type, database, seconds)
-    return TransactionalFunction(job_type, seconds)
+        return IdempotentFunction(job_type, database, limits)
+    return TransactionalFunction(job_type, limits)
 
 
 def _call(job_type: JobType, run: JobRun, args: Any) -> Result:

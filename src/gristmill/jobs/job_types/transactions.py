@@ -2,24 +2,47 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from sqlalchemy import Connection, event
 from sqlalchemy.exc import DBAPIError
 
+from gristmill.broker.queues import find_queue
+from gristmill.core.config import Settings
 from gristmill.core.database import Database
 from gristmill.jobs.errors import TransactionEnded
 from gristmill.jobs.repository import transactions
 
 _ABORTED = "25P02"
+# Seconds that a process has to end in when its hard time limit has run out.
+_END = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Seconds that a statement of a function may take, and that its transaction may stand still.
+
+    The queue's time limits end a function. A session that Postgres ended before would look like one that was lost, for
+    which no attempt is counted: it would go on for ever.
+    """
+
+    statement: float
+    idle: float
+
+    @classmethod
+    def of(cls, queue: str, settings: Settings) -> "Limits":
+        """Return those of a queue."""
+        found = find_queue(queue)
+        return cls(found.soft_time_limit(settings), found.time_limit(settings) + _END)
 
 
 @contextlib.contextmanager
-def kept_open(connection: Connection, seconds: float) -> Iterator[None]:
+def kept_open(connection: Connection, limits: Limits) -> Iterator[None]:
     """Let a function write in the transaction, and see to it that it is the same one afterwards.
 
-    seconds: that a statement, or a pause between two, may take. Raises TransactionEnded.
+    Raises TransactionEnded.
     """
-    began = transactions.begin(connection, seconds)
+    began = transactions.begin(connection, limits.statement, limits.idle)
     # The job's own savepoint, where it shares the transaction with others.
     around = connection.get_nested_transaction()
     refused: list[str] = []
@@ -74,9 +97,9 @@ def _refused(name: str) -> TransactionEnded:
 class JobDatabase:
     """The database, for functions without a transaction of the job's own: each block is one transaction."""
 
-    def __init__(self, database: Database, seconds: float) -> None:
+    def __init__(self, database: Database, limits: Limits) -> None:
         self._database = database
-        self._seconds = seconds
+        self._limits = limits
         self._open: list[Connection] = []
 
     @contextlib.contextmanager
@@ -88,7 +111,7 @@ class JobDatabase:
         with self._database.transaction() as connection:
             self._open.append(connection)
             try:
-                transactions.begin(connection, self._seconds)
+                transactions.begin(connection, self._limits.statement, self._limits.idle)
                 yield connection
             finally:
                 self._open.remove(connection)

@@ -4,7 +4,7 @@ from sqlalchemy import Connection
 
 # Top-level id of the transaction: savepoints do not change it, and whatever begins another transaction does.
 _BEGIN = """
-SET LOCAL statement_timeout TO {milliseconds}; SET LOCAL idle_in_transaction_session_timeout TO {milliseconds};
+SET LOCAL statement_timeout TO {statement}; SET LOCAL idle_in_transaction_session_timeout TO {idle};
 SELECT pg_current_xact_id()::text
 """
 _END = """
@@ -13,9 +13,10 @@ SELECT pg_current_xact_id()::text
 """
 
 
-def begin(connection: Connection, seconds: float) -> str:
-    """Let statements, and pauses between them, take so long; return the id of the transaction."""
-    return str(connection.exec_driver_sql(_BEGIN.format(milliseconds=int(seconds * 1000))).scalar_one())
+def begin(connection: Connection, statement: float, idle: float) -> str:
+    """Let a statement, and a pause between two, take so many seconds; return the id of the transaction."""
+    sql = _BEGIN.format(statement=int(statement * 1000), idle=int(idle * 1000))
+    return str(connection.exec_driver_sql(sql).scalar_one())
 
 
 def end(connection: Connection) -> str:
