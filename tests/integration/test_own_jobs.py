@@ -11,6 +11,7 @@ from tests.support.in_process import InProcess
 
 from gristmill import plugin
 from gristmill.access.keys import create_key
+from gristmill.api.openapi.jobs import JobTypeList
 from gristmill.jobs.repository.dispatch import mark_sent
 
 Job = dict[str, Any]
@@ -260,6 +261,7 @@ class TestRefused:
 class TestList:
     def test_each_type_says_what_it_takes_and_needs(self, app: InProcess) -> None:
         found = app.http.get("/api/v1/job-types").json()
+        assert JobTypeList.model_validate(found).model_dump() == found, "as the OpenAPI document says"
         types = {one["name"]: one for one in found["job_types"]}
         assert sorted(types) == [one["name"] for one in found["job_types"]]
         report = types["own.report"]

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from typer.testing import CliRunner, Result
 
-from gristmill.cli import session
+from gristmill.cli import host, session
 from gristmill.cli.main import app
 from gristmill.client import Client, Retry
 
@@ -417,6 +417,17 @@ class TestOwnJobs:
             result = run("jobs", "submit", "a.b", "--args", given)
             assert (result.exit_code, server.requests) == (2, []), given
             assert "--args" in result.stderr
+
+    def test_up_notes_plugins_that_were_not_loaded(
+        self, server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr(host, "Client", server.make_client)
+        found = session.Session(False, None, None, ".nothing")
+        host._note_plugins(found, "http://mill.test")
+        assert capsys.readouterr().err == "", "nothing is said where the API does not answer"
+        server.answer("GET /api/v1/job-types", self.TYPES)
+        host._note_plugins(found, "http://mill.test")
+        assert "the plugin broken (jobs.plugins) was not loaded: ImportError: no" in capsys.readouterr().err
 
     def test_a_refusal_shows_each_pointer(self, server: Server, run: Run) -> None:
         errors = [{"pointer": "/args/since", "code": "missing", "reason": "since: Field required"}]
