@@ -10,6 +10,7 @@ SCENARIOS = (
     "job_latency",
     "post_latency",
     "job_throughput",
+    "own_jobs",
     "waited_upserts",
     "changes",
     "ingest_ndjson",

@@ -102,7 +102,7 @@ class TestDocument:
         }
         assert bodies == {
             "create_dataset", "alter_dataset", "submit_records", "validate_records", "change_record", "delete_records",
-            "search", "change_index",
+            "search", "change_index", "submit_job",
         }  # fmt: skip
 
 

@@ -5,11 +5,14 @@ from typing import Any
 from fastapi import APIRouter
 
 from gristmill.bootstrap.extensions import build_extensions
+from gristmill.bootstrap.registry import build_catalogue
 from gristmill.bootstrap.shared import Gristmill
 from gristmill.core.http.routes import Call
 from gristmill.datasets import endpoints as dataset_endpoints
 from gristmill.datasets.service import DatasetService
 from gristmill.jobs import endpoints as job_endpoints
+from gristmill.jobs.job_types import endpoints as job_type_endpoints
+from gristmill.jobs.job_types.submission import JobSubmission
 from gristmill.jobs.service import JobService
 from gristmill.records.changes import endpoints as change_endpoints
 from gristmill.records.changes.recompute import Recompute
@@ -39,6 +42,8 @@ class ApiServices:
         settings, database, lookup = gristmill.settings, gristmill.database, gristmill.dataset_lookup
         self.extensions = build_extensions(gristmill)
         self.jobs = JobService(database, gristmill.notifier)
+        self.job_types = build_catalogue(gristmill)
+        self.job_submission = JobSubmission(database, gristmill.admission, lookup.find)
         self.datasets = DatasetService(
             database,
             gristmill.admission,
@@ -66,6 +71,7 @@ class ApiServices:
             *search_endpoints.build_calls(self.search),
             *read_endpoints.build_calls(self.record_reads),
             *job_endpoints.build_calls(),
+            *job_type_endpoints.build_calls(self.job_types, self.job_submission),
             *change_endpoints.build_calls(self.record_changes, submitter, settings, spool),
         ]
 

@@ -57,7 +57,7 @@ def submit(
     ] = None,
 ) -> None:
     """Submit batches of records (JSON, NDJSON, CSV, Parquet, Arrow stream) and print their jobs."""
-    labels = dict(_label(pair) for pair in label or [])
+    labels = dict(label_of(pair) for pair in label or [])
     given = files or ["-"]
     formats = [format or ("ndjson" if file == "-" else format_of(file, None)) for file in given]
     several = len(given) > 1
@@ -116,7 +116,8 @@ def _wait_for_all(session: Session, jobs: list[dict[str, Any]], timeout: float |
         raise failure
 
 
-def _label(pair: str) -> tuple[str, str]:
+def label_of(pair: str) -> tuple[str, str]:
+    """Return name and value of a label as the command line gives it. Raises UsageError."""
     name, equals, value = pair.partition("=")
     if not equals:
         raise UsageError(f"--label {pair!r} is not NAME=VALUE")

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from gristmill.api.openapi import datasets, jobs, records
 from gristmill.core.http.bodies import CSV, JSON
 from gristmill.datasets.schemas import CHANGE_EXAMPLE, EXAMPLE
+from gristmill.jobs.job_types.schemas import JobRequest
 from gristmill.records.read.schemas import KeyQuery
 from gristmill.records.readers import MEDIA_TYPES, open_reader
 from gristmill.records.readers.csv import read_csv
@@ -30,6 +31,7 @@ _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _RECORD = {"sensor": "a", "at": "2026-01-31T12:00:00Z", "value": 1.5}
 _COUNT = {"where": {"value": {"gt": 30}}}
 _QUERY = {**_COUNT, "order": ["-at"], "fields": ["at", "value"]}
+_REPORT = {"type": "reports.daily", "args": {"dataset": "readings", "since": "2026-01-01T00:00:00Z"}, "priority": 7}
 _SEARCH = {"text": "storm damage", "k": 5, "where": {"value": {"gt": 0}}}
 
 
@@ -95,6 +97,8 @@ OPERATIONS: dict[str, Operation] = {
     "metrics": Operation(_gives("Metrics in the text format of Prometheus", {"text/plain": _TEXT}), (*SERVICE, 503)),
     "version": Operation(_gives("Name and version", datasets.Version), SERVICE),
     "list_jobs": Operation(_gives("A page of jobs", jobs.JobPage), ASKED),
+    "list_job_types": Operation(_gives("The job types and the plugins", jobs.JobTypeList), ASKED),
+    "submit_job": Operation(_JOB, (*ASKED, 413, 415, 429), Body({JSON: JobRequest}, {"report": _REPORT}), True),
     "get_job": Operation(_gives("The job, also where it has failed", jobs.Job), NAMED),
     "cancel_job": Operation(
         {202: ("The job, which is being cancelled", jobs.Job), 200: ("The cancelled job", jobs.Job)}, (*NAMED, 409)

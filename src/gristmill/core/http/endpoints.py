@@ -3,16 +3,13 @@
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, get_args, get_origin
 
 from fastapi import Request
 
 from gristmill.core.errors import Forbidden, Invalid, Violation
 from gristmill.core.http.conditions import check_conditions
-
-Permission = Literal["read", "write", "admin"]
-# Each permission includes those before it.
-PERMISSIONS: tuple[Permission, ...] = ("read", "write", "admin")
+from gristmill.core.permissions import PERMISSIONS, Permission
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +41,11 @@ def needs(scope: Permission) -> Callable[..., Awaitable[None]]:
     return check
 
 
-def check_permission(http: Request, needed: Permission) -> None:
-    """Refuse a principal whose key has a smaller scope. Raises Forbidden."""
+def check_permission(http: Request, needed: Permission, what: str = "This call") -> None:
+    """Refuse a principal whose key has a smaller scope. what: needs it. Raises Forbidden."""
     principal = principal_of(http)
     if PERMISSIONS.index(principal.scope) < PERMISSIONS.index(needed):
-        raise Forbidden(f"This call needs a key of scope {needed}; {principal.name} has {principal.scope}")
+        raise Forbidden(f"{what} needs a key of scope {needed}; {principal.name} has {principal.scope}")
 
 
 # By route: the names of its query parameters, and whether each may be repeated; and the names of its headers.

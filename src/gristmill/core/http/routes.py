@@ -18,7 +18,8 @@ from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
 from gristmill.core.http.conditions import check_conditions
-from gristmill.core.http.endpoints import Permission, check_permission, check_query, may_repeat
+from gristmill.core.http.endpoints import check_permission, check_query, may_repeat
+from gristmill.core.permissions import Permission
 
 Query = TypeVar("Query", bound=BaseModel)
 
