@@ -13,6 +13,8 @@ from gristmill.records.apply.tasks import IngestHandler
 from gristmill.records.changes.recompute import Recompute
 from gristmill.records.changes.tasks import DeleteHandler, DeleteWhereHandler, PatchHandler
 from gristmill.records.embedding import EmbeddingStep
+from gristmill.records.export.service import RecordExports
+from gristmill.records.export.stored.tasks import CreateExportHandler, RemoveExportsHandler
 from gristmill.records.retention.tasks import ExpireHandler
 from gristmill.records.targets import Targets
 from gristmill.records.transform import Pipelines, TransformStep
@@ -60,6 +62,8 @@ def _handlers(gristmill: Gristmill) -> list[Handler]:
         PatchHandler(database, targets, embedding, Recompute(pipelines)),
         DeleteHandler(targets),
         DeleteWhereHandler(targets),
+        CreateExportHandler(database, RecordExports(database, lookup), gristmill.files, settings.export_patience),
+        RemoveExportsHandler(database, gristmill.files, grace=settings.export_grace),
         ExpireHandler(database, count_expired),
         IndexBuildHandler(builder),
         IndexRebuildHandler(builder),

@@ -10,9 +10,9 @@ from fastapi import Request
 from gristmill.core.errors import Forbidden, Invalid, Violation
 from gristmill.core.http.conditions import check_conditions
 
-Permission = Literal["read", "write", "admin"]
-# Each permission includes those before it.
-PERMISSIONS: tuple[Permission, ...] = ("read", "write", "admin")
+Permission = Literal["link", "read", "write", "admin"]
+# Each permission includes those before it. No key has the first one: it is of those who come with a signed link.
+PERMISSIONS: tuple[Permission, ...] = ("link", "read", "write", "admin")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,8 @@ class Principal:
 
 
 LOCAL = Principal("local", "admin")
+LINK = Principal("link", "link")
+"""Whoever sends a signed link and no key. The call checks the signature: it is one file's, and opens nothing else."""
 
 
 def principal_of(request: Request) -> Principal:
