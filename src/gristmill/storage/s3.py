@@ -68,9 +68,9 @@ class S3Bucket:
             self._client = os.getpid(), _connect(self._bucket)
         return self._client[1]
 
-    def call(self, operation: str, name: str = "", **parameters: Any) -> dict[str, Any]:
+    def call(self, operation: str, name: str | None = None, **parameters: Any) -> dict[str, Any]:
         """Make one call about a file, or about the bucket; return the answer."""
-        if name:
+        if name is not None:
             parameters["Key"] = self.key(name)
         with self.errors(name):
             found: dict[str, Any] = getattr(self.client, operation)(Bucket=self._bucket.name, **parameters)
@@ -80,7 +80,7 @@ class S3Bucket:
         return self._prefix + "/".join(parts_of(name))
 
     @contextlib.contextmanager
-    def errors(self, name: str) -> Iterator[None]:
+    def errors(self, name: str | None = None) -> Iterator[None]:
         try:
             yield
         except (ClientError, BotoCoreError) as error:
@@ -132,7 +132,7 @@ class S3Bucket:
         return sorted(found - {""})
 
     def _pages(self, operation: str, **parameters: Any) -> Iterator[dict[str, Any]]:
-        with self.errors(""):
+        with self.errors():
             yield from self.client.get_paginator(operation).paginate(Bucket=self._bucket.name, **parameters)
 
 
@@ -228,7 +228,7 @@ def _connect(bucket: Bucket) -> Any:
     )
 
 
-def _meaning(place: str, name: str, error: ClientError | BotoCoreError) -> GristmillError:
+def _meaning(place: str, name: str | None, error: ClientError | BotoCoreError) -> GristmillError:
     """Return what an answer, or the lack of one, means."""
     if not isinstance(error, ClientError):
         return FileStorageUnavailable(f"The file storage {place} does not answer: {error}")
