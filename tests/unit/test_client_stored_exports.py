@@ -18,7 +18,8 @@ DATA = bytes(range(256)) * 4
 LINK = "/api/v1/exports/e1/notes.csv"
 EXPORT = {
     "id": "e1", "dataset": "notes", "format": "csv", "bytes": len(DATA), "rows": 4,
-    "created_at": "x", "expires_at": "y", "sha256": hashlib.sha256(DATA).hexdigest(), "links": {"self": "", "file": LINK, "job": ""},
+    "created_at": "x", "expires_at": "y",
+    "sha256": hashlib.sha256(DATA).hexdigest(), "links": {"self": "", "file": LINK, "job": ""},
 }  # fmt: skip
 JOB = {
     "id": "e1", "type": "exports.create", "state": "succeeded", "done": True, "error": None,
