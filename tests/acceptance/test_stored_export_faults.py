@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -83,18 +84,28 @@ class Filed:
         return folder
 
 
-@pytest.fixture
-def filed(stack: FaultStack) -> Iterator[Filed]:
+@pytest.fixture(scope="module")
+def storage(fault_stack: FaultStack) -> Iterator[Filed]:
+    """API and dispatcher have the storage as long as the module runs."""
+    fault_stack.heal()
     with open_folder() as folder, small_disk(folder / "files", 64) as disk:
-        found = Filed(stack, disk)
-        stack.system.query("DELETE FROM gristmill.file_storage")
-        stack.system.query("DELETE FROM gristmill.exports")
-        found.restart("api", "dispatcher", "long")
+        found = Filed(fault_stack, disk)
+        found.restart("api", "dispatcher")
         yield found
-        for name in ("api", "dispatcher", "long"):
-            if name in stack.system.processes:
-                stack.system.kill(name)
-        stack.ensure("api", "dispatcher")
+        for name in ("api", "dispatcher"):
+            fault_stack.system.kill(name)
+
+
+@pytest.fixture
+def filed(storage: Filed, stack: FaultStack) -> Iterator[Filed]:
+    """With an empty storage, and a worker for long jobs."""
+    stack.system.query("DELETE FROM gristmill.exports")
+    stack.system.query("DELETE FROM gristmill.file_storage")
+    for path in storage.disk.path.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    storage.restart("long")
+    yield storage
+    stack.system.kill("long")
 
 
 @pytest.fixture
