@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import subprocess
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from tests.support.disk import SmallDisk, small_disk
 from tests.support.faults import FaultStack
 from tests.support.folders import open_folder
 from tests.support.rest import Rest
+from tests.support.swift import running_swift, settings_of
 from tests.support.system import System, eventually
 
 pytestmark = [pytest.mark.promise(1), pytest.mark.promise(2)]
@@ -43,6 +45,13 @@ class Filed:
             if name in self.system.processes:
                 self.system.kill(name)
             self.system.start(name, **{**self.settings, **settings})
+
+    def mark(self) -> None:
+        """Make the disk the storage of the installation, whatever was done to it."""
+        mark = str(uuid.uuid4())
+        (self.disk.path / "gristmill.id").write_text(mark)
+        self.system.query("DELETE FROM gristmill.file_storage")
+        self.system.query("INSERT INTO gristmill.file_storage (id, place) VALUES (%s, 'a test')", (mark,))
 
     def export(self, name: str, **body: Any) -> str:
         answer = self.post(name, **body)
@@ -73,6 +82,13 @@ class Filed:
         assert [json.loads(line)["id"] for line in data.splitlines()] == list(range(1, rows + 1))
         assert len(list((self.disk.path / "exports" / job).iterdir())) == 1
 
+    def bucket_check(self, job: str) -> None:
+        """As ``check``, for a file that is no file of this machine."""
+        result = self.system.finished(job, 120)["result"]
+        data = httpx.get(f"{self.system.url}{result['link']}", timeout=60).content
+        assert hashlib.sha256(data).hexdigest() == result["sha256"]
+        assert (result["rows"], data.count(b"\n")) == (ROWS, ROWS)
+
     def writing(self, job: str) -> Path:
         """Wait until the job has written a part of its file; return its folder."""
         folder = self.disk.path / "exports" / job
@@ -100,9 +116,8 @@ def storage(fault_stack: FaultStack) -> Iterator[Filed]:
 def filed(storage: Filed, stack: FaultStack) -> Iterator[Filed]:
     """With an empty storage, and a worker for long jobs."""
     stack.system.query("DELETE FROM gristmill.exports")
-    stack.system.query("DELETE FROM gristmill.file_storage")
-    for path in storage.disk.path.iterdir():
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    shutil.rmtree(storage.disk.path / "exports", ignore_errors=True)
+    storage.mark()
     storage.restart("long")
     yield storage
     stack.system.kill("long")
@@ -207,9 +222,11 @@ class TestStorage:
 
     def test_read_only_it_says_so_and_fails_after_its_attempts(self, filed: Filed, large: str) -> None:
         subprocess.run(["mount", "-o", "remount,ro", str(filed.disk.path)], check=True)
-        job = filed.export(large, format="ndjson")
-        row = filed.system.finished(job, 90)
-        subprocess.run(["mount", "-o", "remount,rw", str(filed.disk.path)], check=True)
+        try:
+            row = filed.system.finished(filed.export(large, format="ndjson"), 90)
+        finally:
+            subprocess.run(["mount", "-o", "remount,rw", str(filed.disk.path)], check=True)
+        job = str(row["id"])
         assert (row["state"], row["error"]["code"]) == ("failed", "file_storage_refused")
         assert "Read-only file system" in row["error"]["detail"]
         assert httpx.post(f"{filed.system.url}/api/v1/jobs/{job}/retry", timeout=60).status_code == 202
@@ -232,7 +249,7 @@ class TestStorage:
         assert "storage_url" in problem["detail"]
         assert list(filed.disk.path.iterdir()) == [], "nothing was written to the disk below"
         filed.restart("api")
-        assert filed.stack.events("api", "file_storage.unusable")
+        eventually(lambda: filed.stack.events("api", "file_storage.unusable"), "the API says so", 30)
         with Rest(filed.system) as rest:
             assert rest.post(large, [{"id": ROWS + 1}]).status_code == 202, "what needs no files works"
         subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(filed.disk.path)], check=True)
@@ -247,6 +264,32 @@ class TestStorage:
         assert list(tmp_path.iterdir()) == []
         filed.restart("long")
         filed.check(job)
+
+
+class TestBucket:
+    def test_gone_and_silent_it_is_waited_for(self, filed: Filed, large: str, tmp_path: Path) -> None:
+        with running_swift(tmp_path / "swift") as server:
+            settings = {**settings_of(server, "gristmill"), "storage_timeout": 1}
+            filed.system.query("DELETE FROM gristmill.file_storage")
+            filed.restart("long", "api", **settings)
+            filed.bucket_check(filed.export(large, format="ndjson"))
+            filed.system.kill("long")
+            job, other = filed.export(large, format="ndjson"), filed.export(large, format="csv")
+            server.kill()
+            filed.restart("long", **settings)
+            body = filed.waits_with(job, "file_storage_unavailable")
+            assert "does not answer" in body["error"]["detail"]
+            server.start()
+            filed.bucket_check(job)
+            assert filed.system.finished(other, 120)["state"] == "succeeded"
+            filed.system.kill("long")
+            job = filed.export(large, format="ndjson")
+            with server.frozen():
+                filed.restart("long", **settings)
+                filed.waits_with(job, "file_storage_unavailable")
+            filed.bucket_check(job)
+            assert filed.system.chunk(job)["attempts"] <= 1
+            filed.restart("api")
 
 
 class TestReading:

@@ -65,7 +65,7 @@ def maintenance_tasks(gristmill: Gristmill) -> list[tuple[float, Callable[[], An
         *((every, waking(run)) for extension in build_extensions(gristmill) for every, run in extension.maintenance),
         (ANALYZE_EVERY, Analyzer(database).run),
         (_MINUTE, RejectCleanup(database).run),
-        *([(_EXPIRY, waking(expiry.run))] if gristmill.files.configured else []),
+        (_EXPIRY, waking(expiry.run)),
         (_MINUTE, partial(prune, database, **_kept(gristmill))),
     ]
 

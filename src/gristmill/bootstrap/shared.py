@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import threading
 
 import gristmill.access.tables
 import gristmill.datasets.tables
@@ -85,13 +86,19 @@ class Gristmill:
                 log.error("embedder.changed", reason=problem.detail)
 
     def check_files(self) -> None:
-        """Log what is wrong with the file storage. Everything that needs none works all the same."""
-        if not self.files.configured:
-            return
-        try:
-            self.files.get()
-        except GristmillError as error:
-            log.error("file_storage.unusable", reason=error.detail)
+        """Log what is wrong with the file storage. Everything that needs none works all the same.
+
+        In a thread: a storage that does not answer must not hold up the start of a process.
+        """
+
+        def check() -> None:
+            try:
+                self.files.get()
+            except GristmillError as error:
+                log.error("file_storage.unusable", reason=error.detail)
+
+        if self.files.configured:
+            threading.Thread(target=check, name="file-storage", daemon=True).start()
 
 
 def freeze_memory() -> None:

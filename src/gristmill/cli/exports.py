@@ -36,7 +36,7 @@ def create(
         job = session.client.create_export(
             dataset,
             format=format,
-            where=None if where is None else parse_json(where, "--where"),  # type: ignore[arg-type]
+            where=None if where is None else parse_json(where, "--where"),
             start=start,
             end=end,
             fields=None if fields is None else [name.strip() for name in fields.split(",")],

@@ -53,7 +53,9 @@ def build_router(service: StoredExports, settings: Settings) -> APIRouter:
         ]
         body_hash = hashlib.sha256("\n".join(said).encode("utf-8", "surrogateescape") + b"\n" + body).hexdigest()
         request = request_of(http, body_hash)
-        return await answer_write(http, await run_in_threadpool(service.create, dataset, body, request), request)
+        # It looks at the storage, which may be slow.
+        job = await downloads.run(partial(service.create, dataset, body, request))
+        return await answer_write(http, job, request)
 
     @router.get("/exports", dependencies=[Depends(needs("read"))])
     def list_exports(
