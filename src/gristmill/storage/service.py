@@ -12,7 +12,7 @@ from gristmill.storage.errors import FileMissing, FileStorageUnavailable, NoFile
 from gristmill.storage.port import Storage
 
 MARK = "gristmill.id"
-# Seconds for which a storage that was checked is taken to be the same: a folder may be unmounted at any time.
+# Seconds for which readers take a storage that was checked to be the same: a folder may be unmounted at any time.
 _TRUSTED = 5.0
 
 
@@ -29,8 +29,10 @@ class Files:
     def configured(self) -> bool:
         return self._open is not None
 
-    def get(self) -> Storage:
+    def get(self, *, fresh: bool = False) -> Storage:
         """Return the storage. Raises NoFileStorage, FileStorageUnavailable, FileStorageRefused.
+
+        fresh: look at it now, as whoever writes must; else it may have been seen some seconds ago.
 
         Where the API and the workers run on different hosts, a folder that each has for itself would swallow files that
         the others never see. So the first process marks the storage with an id that Postgres has too, and every process
@@ -40,7 +42,7 @@ class Files:
             raise NoFileStorage("No file storage is configured: set storage.url to a folder or a bucket")
         if self._storage is None:
             self._storage = self._open()
-        if time.monotonic() >= self._trusted_until:
+        if fresh or time.monotonic() >= self._trusted_until:
             self._check(self._storage)
             self._trusted_until = time.monotonic() + _TRUSTED
         return self._storage

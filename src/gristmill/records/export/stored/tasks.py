@@ -53,7 +53,7 @@ class CreateExportHandler(TransactionalHandler):
 
     def prepare(self, task: ChunkTask) -> Written:
         """Return the file of this job: made now, or by an attempt that could not say so any more."""
-        storage = self._files.get()
+        storage = self._files.get(fresh=True)
         try:
             export = self._open(task)
             row = self._begin(task, export)
@@ -130,7 +130,7 @@ class RemoveExportsHandler(IdempotentHandler):
         self._grace = grace
 
     def run(self, task: ChunkTask) -> Outcome:
-        storage = self._files.get()
+        storage = self._files.get(fresh=True)
         if "id" in task.args:
             return Outcome(result={"removed": self._remove(storage, uuid.UUID(task.args["id"]))})
         removed = 0
