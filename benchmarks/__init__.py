@@ -16,6 +16,7 @@ SCENARIOS = (
     "ingest_ndjson",
     "ingest_csv",
     "ingest_parquet",
+    "stored_exports",
     "search_60k",
     "search_latency",
     "load_2m",

@@ -19,6 +19,8 @@ from gristmill.records.changes.recompute import Recompute
 from gristmill.records.changes.service import RecordChanges
 from gristmill.records.export import endpoints as export_endpoints
 from gristmill.records.export.service import RecordExports
+from gristmill.records.export.stored import endpoints as stored_endpoints
+from gristmill.records.export.stored.service import StoredExports
 from gristmill.records.ingest import endpoints as ingest_endpoints
 from gristmill.records.ingest.service import RecordIngest
 from gristmill.records.read import endpoints as read_endpoints
@@ -60,6 +62,7 @@ class ApiServices:
         self.record_changes = RecordChanges(settings, recompute)
         self.record_reads = RecordReads(database, lookup)
         self.rejects = RejectService(database, lookup)
+        self.stored_exports = StoredExports(settings, database, gristmill.admission, lookup, gristmill.files)
         self.search = SearchService(database, lookup, gristmill.embedders, ef=settings.search_ef)
         self.indexes = IndexService(database, lookup, gristmill.admission, gristmill.build_settings)
 
@@ -85,5 +88,6 @@ class ApiServices:
             read_endpoints.build_router(self.record_reads),
             reject_endpoints.build_router(self.rejects),
             export_endpoints.build_router(RecordExports(database, lookup), settings),
+            stored_endpoints.build_router(self.stored_exports, settings),
             index_endpoints.build_router(self.indexes),
         ]

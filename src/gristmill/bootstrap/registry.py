@@ -19,6 +19,8 @@ from gristmill.records.changes.tasks import (
     PatchWhereHandler,
 )
 from gristmill.records.embedding import EmbeddingStep
+from gristmill.records.export.service import RecordExports
+from gristmill.records.export.stored.tasks import CreateExportHandler, RemoveExportsHandler
 from gristmill.records.retention.tasks import ExpireHandler
 from gristmill.records.targets import Targets
 from gristmill.records.transform import Pipelines, TransformStep
@@ -77,6 +79,8 @@ def _handlers(gristmill: Gristmill) -> list[Handler]:
         DeleteWhereHandler(targets),
         DeleteKeysHandler(targets),
         PatchWhereHandler(targets, embedding, Recompute(pipelines)),
+        CreateExportHandler(database, RecordExports(database, lookup), gristmill.files, settings.export_patience),
+        RemoveExportsHandler(database, gristmill.files, grace=settings.export_grace),
         ExpireHandler(database, count_expired),
         IndexBuildHandler(builder),
         IndexRebuildHandler(builder),

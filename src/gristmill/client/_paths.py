@@ -29,6 +29,11 @@ def job_path(job_id: str, *rest: str) -> str:
     return "/".join((f"{API}/jobs/{_segment(str(job_id))}", *rest))
 
 
+def export_path(export_id: str, *rest: str) -> str:
+    """Return the path of a stored export, or of ``rest`` below it."""
+    return "/".join((f"{API}/exports/{_segment(str(export_id))}", *rest))
+
+
 def key_text(key: Key) -> str:
     """Return a key as the text that stands in a path: its plain form, or a JSON array for several fields."""
     if isinstance(key, str):

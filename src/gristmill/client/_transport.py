@@ -143,6 +143,40 @@ class Transport:
                     raise self._no_answer(error, attempt, None) from error
             self.sleep(pause)
 
+    def stream_file(self, path: str, size: int, silence: float) -> Iterator[bytes]:
+        """Yield the ``size`` bytes of a file as they arrive; where an answer breaks off, another one brings the rest.
+
+        Raises ConnectionFailed where no attempt brings more, or a subclass of Problem.
+        """
+        timeout = httpx.Timeout(self._timeout, read=max(self._timeout, silence))
+        attempt, got = 0, 0
+        while True:
+            attempt += 1
+            reason = "it ended too early"
+            try:
+                headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={got}-"} if got else {})}
+                with self._http.stream("GET", self.base_url + path, headers=headers, timeout=timeout) as response:
+                    if response.status_code == (206 if got else 200):
+                        for piece in response.iter_bytes():
+                            got += len(piece)
+                            attempt = 0
+                            yield piece
+                        if got >= size:
+                            return
+                        pause = self._retry.delay(attempt)
+                    else:
+                        response.read()
+                        again = response.status_code in REPEATED_STATUSES
+                        pause = self._retry.delay(attempt, retry_after_of(response)) if again else None
+                        if pause is None:
+                            raise problem_of(response)
+            except httpx.TransportError as error:
+                pause = self._retry.delay(attempt)
+                reason = str(error) or type(error).__name__
+            if pause is None:
+                raise ConnectionFailed(f"the file broke off after {got} of {size} bytes: {reason}")
+            self.sleep(pause)
+
     def _send(
         self,
         method: str,

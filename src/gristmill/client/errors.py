@@ -5,10 +5,10 @@ ClientError
 ├── ConnectionFailed         no answer: not reachable, broken off or timed out, at every attempt
 ├── Problem                  an answer that is an error (RFC 9457)
 │   ├── Refused              4xx: sending the same again gets the same answer
-│   │   ├── InvalidRequest   400, 415, 422   ``errors`` names record, field, code and reason
+│   │   ├── InvalidRequest   400, 415, 416, 422   ``errors`` names record, field, code and reason
 │   │   ├── Unauthenticated  401
 │   │   ├── Forbidden        403
-│   │   ├── NotFound         404
+│   │   ├── NotFound         404, 410
 │   │   ├── Conflict         409
 │   │   ├── RefusedPrecondition 412        also a PreconditionFailed
 │   │   └── TooLarge         413
@@ -144,9 +144,11 @@ _BY_STATUS: dict[int, type[Problem]] = {
     403: Forbidden,
     404: NotFound,
     409: Conflict,
+    410: NotFound,
     412: RefusedPrecondition,
     413: TooLarge,
     415: InvalidRequest,
+    416: InvalidRequest,
     422: InvalidRequest,
     428: InvalidRequest,
     429: Unavailable,

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from gristmill.api.openapi import datasets, jobs, records
+from gristmill.api.openapi import datasets, exports, jobs, records
 from gristmill.core.http.bodies import CSV, JSON
 from gristmill.datasets.schemas import CHANGE_EXAMPLE, EXAMPLE
 from gristmill.jobs.job_types.schemas import JobRequest
@@ -158,6 +158,22 @@ OPERATIONS: dict[str, Operation] = {
         True,
     ),
     "export_records": Operation(_gives("All matching records as a file", _DOWNLOADS), (*NAMED, 406, 409, 429)),
+    "create_export": Operation(_JOB, SENT, Body({JSON: exports.NewExport}, {"some": exports.EXAMPLE}), True),
+    "list_exports": Operation(_gives("A page of stored exports", exports.ExportPage), ASKED),
+    "get_export": Operation(_gives("The stored export", exports.StoredExport), (*READ, 410)),
+    "delete_export": Operation(_JOB, (*WRITTEN, 410), makes_job=True),
+    "link_export": Operation(
+        _gives("A link that needs no key", exports.Link),
+        (*READ, 410, 413, 415),
+        Body({JSON: exports.NewLink}, {"a day": {"expires_in": 86400}}),
+    ),
+    "read_export": Operation(
+        {
+            200: ("The file", _DOWNLOADS),
+            206: ("The parts that `Range` names", {**_DOWNLOADS, "multipart/byteranges": _BINARY}),
+        },
+        (*READ, 410, 416, 429),
+    ),
     "search": Operation(
         _gives("The records that were found", records.SearchAnswer),
         (*NAMED, 409, 413, 415),
