@@ -236,6 +236,26 @@ class TestRecords:
         assert (server.path, server.body) == ("/api/v1/datasets/weather/records/delete", {"where": {"n": {"lt": 3}}})
         assert all("Idempotency-Key" in request.headers for request in server.requests)
 
+    def test_operations_on_whole_datasets_are_writes(self) -> None:
+        server = Server()
+        client, base = server.client(), "/api/v1/datasets"
+        client.truncate_dataset("weather")
+        assert (server.path, server.last.content) == (f"{base}/weather/truncate", b"")
+        client.rename_dataset("weather", "climate")
+        assert (server.path, server.body) == (f"{base}/weather/rename", {"name": "climate"})
+        client.copy_dataset("weather", "warm")
+        assert (server.path, server.body) == (f"{base}/weather/copy", {"name": "warm"})
+        client.copy_dataset("weather", "warm", where={"t": {"gt": 20}})
+        assert server.body == {"name": "warm", "where": {"t": {"gt": 20}}}
+        client.create_dataset({"name": "d"}, if_not_exists=True)
+        assert server.path == f"{base}?if_not_exists=true"
+        client.create_dataset({"name": "d"})
+        assert server.path == base
+        assert all("Idempotency-Key" in request.headers for request in server.requests)
+        server.answers = [{"labels": []}]
+        assert client.labels(name="run", values=3) == {"labels": []}
+        assert server.path == "/api/v1/jobs/labels?name=run&values=3"
+
 
 class TestWaiting:
     def test_the_write_itself_is_held_where_no_progress_is_shown(self) -> None:

@@ -9,6 +9,8 @@ from gristmill.bootstrap.registry import build_catalogue
 from gristmill.bootstrap.shared import Gristmill
 from gristmill.core.http.routes import Call
 from gristmill.datasets import endpoints as dataset_endpoints
+from gristmill.datasets.operations import endpoints as operation_endpoints
+from gristmill.datasets.operations.service import DatasetOperations
 from gristmill.datasets.service import DatasetService
 from gristmill.jobs import endpoints as job_endpoints
 from gristmill.jobs.job_types import endpoints as job_type_endpoints
@@ -55,6 +57,7 @@ class ApiServices:
             steps=gristmill.steps,
             extensions=self.extensions,
         )
+        self.dataset_operations = DatasetOperations(database, gristmill.admission, lookup)
         self.spool = Spool(settings.api_spool_dir, settings.api_max_spool_bytes)
         self.submitter = Submitter(database, gristmill.admission, lookup)
         recompute = Recompute(Pipelines(gristmill.steps))
@@ -84,6 +87,7 @@ class ApiServices:
         return [
             job_endpoints.build_router(self.jobs),
             dataset_endpoints.build_router(self.datasets),
+            operation_endpoints.build_router(self.dataset_operations),
             ingest_endpoints.build_router(self.record_ingest, self.submitter, settings, self.spool),
             read_endpoints.build_router(self.record_reads),
             reject_endpoints.build_router(self.rejects),

@@ -4,6 +4,8 @@ from gristmill.bootstrap.extensions import build_extensions
 from gristmill.bootstrap.plugins import load_plugins
 from gristmill.bootstrap.shared import Gristmill
 from gristmill.core.config import Settings, load_settings
+from gristmill.datasets.operations.tasks import CopyHandler, RenameHandler, TruncateHandler
+from gristmill.datasets.primary_key.tasks import PrimaryKeyHandler
 from gristmill.datasets.tasks import AlterHandler, CreateHandler, DropHandler
 from gristmill.jobs.handlers import Handler, Registry
 from gristmill.jobs.job_types.catalogue import Catalogue, Plugin
@@ -72,6 +74,10 @@ def _handlers(gristmill: Gristmill) -> list[Handler]:
         CreateHandler(extensions),
         AlterHandler(extensions),
         DropHandler(extensions),
+        TruncateHandler(extensions),
+        RenameHandler(extensions),
+        CopyHandler(extensions),
+        PrimaryKeyHandler(database),
         IngestHandler(targets, pipeline),
         MergeHandler(database, targets, pipeline, embedding),
         PatchHandler(database, targets, embedding, Recompute(pipelines)),

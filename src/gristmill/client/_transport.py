@@ -170,7 +170,7 @@ class Transport:
                         pause = self._retry.delay(attempt, retry_after_of(response)) if again else None
                         if pause is None:
                             raise problem_of(response)
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:
                 pause = self._retry.delay(attempt)
                 reason = str(error) or type(error).__name__
             if pause is None:

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from gristmill.core.errors import Violation
+from gristmill.datasets.annotation_checks import check_texts, check_values
 from gristmill.datasets.contract import Contract, FieldSpec
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.retention_period import parse_retention_period
@@ -91,14 +92,20 @@ def with_defaults(field: FieldSpec, contract: Contract) -> FieldSpec:
     return TYPES[field.type].with_defaults(field, indexed=field.name in contract.key or field.filterable)
 
 
-def check_contract(contract: Contract) -> Iterator[Violation]:
-    if not is_name(contract.name):
-        yield Violation("/name", "bad_name", f"{shorten(contract.name)} is not a name: {_NAME_RULE}", field="name")
-    elif NAME_DIVIDER in contract.name:
-        reason = f"{shorten(contract.name)}: names with {NAME_DIVIDER} are those of indexes and sequences of datasets"
+def check_name(name: str) -> Iterator[Violation]:
+    """Yield what is wrong with the name of a dataset."""
+    if not is_name(name):
+        yield Violation("/name", "bad_name", f"{shorten(name)} is not a name: {_NAME_RULE}", field="name")
+    elif NAME_DIVIDER in name:
+        reason = f"{shorten(name)}: names with {NAME_DIVIDER} are those of indexes and sequences of datasets"
         yield Violation("/name", "reserved_name", reason, field="name")
+
+
+def check_contract(contract: Contract) -> Iterator[Violation]:
+    yield from check_name(contract.name)
     if not contract.fields:
         yield Violation("/fields", "missing", "A dataset needs at least one field", field="fields")
+    yield from check_texts(contract, "", "")
     yield from check_size(contract)
     yield from check_names(contract.fields)
     for index, field in enumerate(contract.fields):
@@ -187,10 +194,11 @@ def check_field(field: FieldSpec, pointer: str) -> Iterator[Violation]:
             )
     if field.filterable and not kind.comparable:
         yield violation("filterable", "not_applicable", f"A field of type {field.type} cannot be filterable")
-    mistakes = list(kind.check(field))
-    yield from (violation(*mistake) for mistake in mistakes)
-    if kind.bounded and not mistakes:
-        yield from _check_bounds(field, pointer)
+    yield from check_texts(field, pointer, field.name)
+    found = [violation(*mistake) for mistake in kind.check(field)]
+    if kind.bounded and not found:
+        found += _check_bounds(field, pointer)
+    yield from found or check_values(field, pointer)
 
 
 def _check_bounds(field: FieldSpec, pointer: str) -> Iterator[Violation]:

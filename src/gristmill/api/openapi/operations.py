@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from gristmill.api.openapi import datasets, exports, jobs, records
 from gristmill.core.http.bodies import CSV, JSON
+from gristmill.datasets.operations.schemas import COPY_EXAMPLE, RENAME_EXAMPLE, CopyOf, NewName
 from gristmill.datasets.schemas import CHANGE_EXAMPLE, EXAMPLE
 from gristmill.jobs.job_types.schemas import JobRequest
 from gristmill.records.read.schemas import KeyQuery
@@ -87,6 +88,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     },
     "run_at": _TIME,
     "created_after": _TIME,
+    "if_not_exists": {"type": "boolean"},
     "idempotency-key": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
 }
 
@@ -99,6 +101,7 @@ OPERATIONS: dict[str, Operation] = {
     "list_jobs": Operation(_gives("A page of jobs", jobs.JobPage), ASKED),
     "list_job_types": Operation(_gives("The job types and the plugins", jobs.JobTypeList), ASKED),
     "submit_job": Operation(_JOB, (*ASKED, 413, 415, 429), Body({JSON: JobRequest}, {"report": _REPORT}), True),
+    "list_labels": Operation(_gives("The labels", jobs.Labels), ASKED),
     "get_job": Operation(_gives("The job, also where it has failed", jobs.Job), NAMED),
     "cancel_job": Operation(
         {202: ("The job, which is being cancelled", jobs.Job), 200: ("The cancelled job", jobs.Job)}, (*NAMED, 409)
@@ -113,6 +116,9 @@ OPERATIONS: dict[str, Operation] = {
     "alter_dataset": Operation(
         _JOB, SENT, Body({JSON: datasets.ContractChange}, {"wider": CHANGE_EXAMPLE}), True, ("run_at",)
     ),
+    "truncate_dataset": Operation(_JOB, WRITTEN, makes_job=True, refused=("run_at",)),
+    "rename_dataset": Operation(_JOB, SENT, Body({JSON: NewName}, {"older": RENAME_EXAMPLE}), True, ("run_at",)),
+    "copy_dataset": Operation(_JOB, SENT, Body({JSON: CopyOf}, {"some": COPY_EXAMPLE}), True, ("run_at",)),
     "drop_dataset": Operation(_JOB, (*WRITTEN, 428), makes_job=True, refused=("run_at",)),
     "submit_records": Operation(_JOB, SENT, _RECORDS, True),
     "validate_records": Operation(_gives("All records fit", records.Validation), SENT, _RECORDS),

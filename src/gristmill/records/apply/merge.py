@@ -11,6 +11,7 @@ import pyarrow as pa
 from gristmill.core.errors import Violation
 from gristmill.datasets.contract import Contract
 from gristmill.datasets.types import TYPES
+from gristmill.datasets.types.validators import default_column, expected
 from gristmill.records.apply.upsert import Key, keys_of
 from gristmill.records.columns import GIVEN_COLUMN, Row, as_stored, to_table, unpack_given
 from gristmill.records.etags import LastWrite
@@ -90,7 +91,13 @@ def merge(contract: Contract, sent: Sequence[str], payload: pa.Table, stored: Ma
             np.maximum.at(last, groups[rows], rows)
             source, named[:, index] = np.where(last >= 0, last, behind), last >= 0
             parts = fields.column(column.name).chunks
-        both = pa.chunked_array([*parts, *before.column(column.name).chunks], type=kind)
+        if column.default is not None:
+            # Behind all others: what a new record has that does not give the field.
+            parts = [*parts, *before.column(column.name).chunks, default_column(TYPES[column.type], column, 1)]
+            source = np.where(source < 0, payload.num_rows + len(there), source)
+        else:
+            parts = [*parts, *before.column(column.name).chunks]
+        both = pa.chunked_array(parts, type=kind)
         columns[column.name] = both.take(pa.array(source, mask=source < 0))
     ends = np.array([members[-1] for members in places.values()], np.int64)
     return Merged(pa.table(columns), keys, ends, behind < 0, named, list(places.values()))
@@ -109,7 +116,7 @@ def unfit_records(contract: Contract, merged: Merged, names: Sequence[str]) -> d
             continue
         for row in np.flatnonzero(merged.new & ~merged.given[:, positions[name]]).tolist():
             reason = f"There is no record with this key, and a new one needs {name}: expected "
-            reason += TYPES[column.type].describe(column)
+            reason += expected(TYPES[column.type], column)
             found.setdefault(row, []).append(Violation(f"/{row}/{name}", "missing", reason, field=name))
     return found
 

@@ -195,7 +195,7 @@ def _check_match(connection: Connection, dataset: Dataset, key: tuple[Any, ...],
 
 def _key(contract: Contract, task: ChunkTask) -> tuple[Any, ...]:
     pairs = zip(contract.key_fields, task.args["key"], strict=True)
-    return tuple(TYPES[field.type].parse(field, value) for field, value in pairs)
+    return tuple(TYPES[field.type].parse(field.without_bounds(), value) for field, value in pairs)
 
 
 def _unknown(contract: Contract, key: tuple[Any, ...]) -> UnknownRecord:

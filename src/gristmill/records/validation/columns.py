@@ -17,6 +17,7 @@ from gristmill.datasets.contract import FieldSpec
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.types import TYPES
 from gristmill.datasets.types.columns import Checked, Mask, plain_type
+from gristmill.datasets.types.validators import default_column, expected, not_in_enum
 from gristmill.kit.json_pointer import escape_pointer
 from gristmill.records.columns import GIVEN_COLUMN, Row, pack_given, unpack_given
 from gristmill.records.validation.rows import RecordValidator, shorten_name
@@ -64,7 +65,7 @@ def check_columns(validator: RecordValidator, table: pa.Table, cells: bool = Fal
             columns[name], marked = _check(field, _whole(table.column(name)), cells)
             bad |= marked
         else:
-            columns[name] = pa.nulls(table.num_rows, TYPES[field.type].arrow(field))
+            columns[name] = default_column(TYPES[field.type], field, table.num_rows)
             bad |= validator.must_be_given(field)
     if validator.partial:
         given = np.array([name in table.column_names for name in validator.fields], np.bool_)
@@ -89,7 +90,7 @@ def show_row(validator: RecordValidator, table: pa.Table, index: int) -> bytes:
 
 
 def _expected(field: FieldSpec, joint: str) -> str:
-    return f"{TYPES[field.type].describe(field)}{joint}{TYPES[field.type].accepted(field)}"
+    return f"{expected(TYPES[field.type], field)}{joint}{TYPES[field.type].accepted(field)}"
 
 
 def _check(field: FieldSpec, array: pa.Array, cells: bool) -> Checked:
@@ -102,6 +103,8 @@ def _check(field: FieldSpec, array: pa.Array, cells: bool) -> Checked:
         array, unread = kind.read_cells(field, array)
         marked |= unread
     column, wrong = kind.check_column(field, array)
+    if field.enum is not None:
+        wrong = wrong | not_in_enum(kind, field, column)
     return column, marked | wrong
 
 

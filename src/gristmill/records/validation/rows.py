@@ -18,6 +18,7 @@ from gristmill.datasets.contract import Contract, FieldSpec
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.types import TYPES
 from gristmill.datasets.types.json import MAX_DEPTH as JSON_DEPTH
+from gristmill.datasets.types.validators import default_value, value_schema
 from gristmill.kit.json_pointer import escape_pointer, pointer_to
 from gristmill.records.columns import Row, to_given_table, to_table
 from gristmill.records.validation.tokens import Location, explain_broken, read_tokens, token_at, unreadable
@@ -64,7 +65,7 @@ class Problems:
 class RecordValidator:
     """Validates records of certain columns; made once per dataset version and shared by threads.
 
-    A valid record is a dict with every column, absent ones as None, canonical values otherwise.
+    A valid record is a dict with every column, absent ones as their default or None, canonical values otherwise.
     """
 
     def __init__(
@@ -83,7 +84,7 @@ class RecordValidator:
         self._computed = computed
         self.partial = partial
         self._fields: dict[str, FieldSpec] = {column.name: column for column in columns}
-        self._schemas = {name: TYPES[field.type].schema(field) for name, field in self._fields.items()}
+        self._schemas = {name: value_schema(TYPES[field.type], field) for name, field in self._fields.items()}
         self.may_nest = any(TYPES[field.type].nests for field in columns)
         record = self._schema(self._schemas, partial)
         self._record = SchemaValidator(record)
@@ -209,7 +210,8 @@ class RecordValidator:
             nullable = schema if field.required else schemas.nullable_schema(schema)
             needed = (name in self.contract.key) if partial else field.must_be_given
             if not field.must_be_given and not partial:
-                nullable = schemas.with_default_schema(nullable, default=None)
+                default = default_value(TYPES[field.type], field)
+                nullable = schemas.with_default_schema(nullable, default=default)
             members[name] = schemas.typed_dict_field(nullable, required=needed)
         return schemas.typed_dict_schema(members, extra_behavior="forbid")
 
