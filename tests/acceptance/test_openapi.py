@@ -102,7 +102,8 @@ class TestDocument:
         }
         assert bodies == {
             "create_dataset", "alter_dataset", "submit_records", "validate_records", "change_record", "delete_records",
-            "search", "change_index", "rename_dataset", "copy_dataset",
+            "search", "change_index", "submit_job", "rename_dataset", "copy_dataset",
+            "query_records", "get_records", "count_records", "distinct_values", "change_records",
         }  # fmt: skip
 
 

@@ -3,13 +3,13 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 import pytest
 from typer.testing import CliRunner, Result
 
-from gristmill.cli import session
+from gristmill.cli import host, session
 from gristmill.cli.main import app
 from gristmill.client import Client, Retry
 
@@ -406,3 +406,61 @@ def test_every_command_has_the_common_options_and_help(run: Run) -> None:
         result = run(*words, "--help", env={"COLUMNS": "200"})
         assert result.exit_code == 0, result.output
         assert all(option in result.stdout for option in ("--json", "--url", "--api-key"))
+
+
+class TestOwnJobs:
+    TYPES: ClassVar[Any] = {
+        "job_types": [
+            {
+                "name": "reports.daily", "title": "Write a report", "queue": "default", "permission": "write",
+                "args": {"properties": {"dataset": {}, "since": {}}, "required": ["dataset"]},
+            }
+        ],
+        "plugins": [{"name": "broken", "named_by": "jobs.plugins", "error": "ImportError: no"}],
+    }  # fmt: skip
+
+    def test_types_are_listed_with_their_arguments_and_failed_plugins_are_noted(self, server: Server, run: Run) -> None:
+        server.answer("GET /api/v1/job-types", self.TYPES)
+        result = run("jobs", "types")
+        assert result.exit_code == 0
+        assert "dataset [since]" in result.stdout
+        assert "broken (jobs.plugins) was not loaded: ImportError: no" in result.stderr
+        assert documents(run("jobs", "types", "--json")) == self.TYPES["job_types"]
+
+    def test_a_job_is_submitted_with_its_arguments_and_its_result_is_printed(
+        self, server: Server, run: Run, tmp_path: Path
+    ) -> None:
+        done = {**job("succeeded", total=0), "result": {"rows": 3}}
+        server.answer("POST /api/v1/jobs", done)
+        (tmp_path / "args.json").write_text('{"n": 2}')
+        for given, sent in (('{"n": 1}', {"n": 1}), ("@args.json", {"n": 2}), ("-", {"n": 3})):
+            result = run("jobs", "submit", "a.b", "--args", given, "--label", "x=y", "--wait", stdin=b'{"n": 3}')
+            assert result.exit_code == 0, result.output
+            body = json.loads(server.requests[-1].content)
+            assert body == {"type": "a.b", "args": sent, "labels": {"x": "y"}}
+            assert result.stdout.splitlines()[-1] == '{"rows": 3}'
+        assert documents(run("jobs", "submit", "a.b", "--json")) == [done]
+
+    def test_arguments_that_are_no_object_are_a_wrong_command_line(self, server: Server, run: Run) -> None:
+        for given in ("[1]", "{", "3"):
+            result = run("jobs", "submit", "a.b", "--args", given)
+            assert (result.exit_code, server.requests) == (2, []), given
+            assert "--args" in result.stderr
+
+    def test_up_notes_plugins_that_were_not_loaded(
+        self, server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr(host, "Client", server.make_client)
+        found = session.Session(False, None, None, ".nothing")
+        host._note_plugins(found, "http://mill.test")
+        assert capsys.readouterr().err == "", "nothing is said where the API does not answer"
+        server.answer("GET /api/v1/job-types", self.TYPES)
+        host._note_plugins(found, "http://mill.test")
+        assert "the plugin broken (jobs.plugins) was not loaded: ImportError: no" in capsys.readouterr().err
+
+    def test_a_refusal_shows_each_pointer(self, server: Server, run: Run) -> None:
+        errors = [{"pointer": "/args/since", "code": "missing", "reason": "since: Field required"}]
+        server.answer("POST /api/v1/jobs", problem(422, errors=errors, errors_total=1))
+        result = run("jobs", "submit", "a.b")
+        assert result.exit_code == 3
+        assert "since: Field required" in result.stderr

@@ -302,3 +302,37 @@ class TestDatasets:
         assert (server.last.method, server.path) == ("PATCH", "/api/v1/datasets/a")
         client.drop_dataset("a")
         assert (server.last.method, server.path) == ("DELETE", "/api/v1/datasets/a?confirm=a")
+
+
+class TestOwnJobs:
+    def test_a_job_is_sent_with_what_was_given_and_nothing_else(self) -> None:
+        server = Server()
+        args = {"since": datetime(2026, 1, 1, tzinfo=UTC), "weight": Decimal("1.10"), "id": uuid.UUID(int=5)}
+        server.client().submit_job("reports.daily", args, delay=2.5, labels={"a": "b"}, idempotency_key="k")
+        assert (server.last.method, server.path, server.last.headers["idempotency-key"]) == (
+            "POST",
+            "/api/v1/jobs",
+            "k",
+        )
+        assert server.body == {
+            "type": "reports.daily",
+            "args": {"since": "2026-01-01T00:00:00+00:00", "weight": "1.10", "id": str(uuid.UUID(int=5))},
+            "delay": 2.5,
+            "labels": {"a": "b"},
+        }
+        server.client().submit_job("a.b", run_at=datetime(2026, 1, 1, tzinfo=UTC), priority=0, max_attempts=1)
+        assert server.body == {
+            "type": "a.b", "args": {}, "run_at": "2026-01-01T00:00:00+00:00", "priority": 0, "max_attempts": 1,
+        }  # fmt: skip
+
+    def test_it_is_waited_for_as_other_writes_are(self) -> None:
+        server = Server(job("succeeded", result={"rows": 3}))
+        assert server.client().submit_job("a.b", wait=True)["result"] == {"rows": 3}
+        assert server.path == "/api/v1/jobs?wait=20.0"
+        with pytest.raises(api.JobFailed):
+            Server(job("failed", error={"detail": "no", "code": "internal"})).client().submit_job("a.b", wait=True)
+
+    def test_types_and_plugins_are_listed(self) -> None:
+        answer = {"job_types": [{"name": "a.b"}], "plugins": [{"name": "p", "error": "no"}]}
+        assert Server(answer).client().job_types() == answer["job_types"]
+        assert Server(answer).client().plugins() == answer["plugins"]

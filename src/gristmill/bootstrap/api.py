@@ -5,6 +5,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from gristmill.bootstrap.extensions import build_extensions
+from gristmill.bootstrap.registry import build_catalogue
 from gristmill.bootstrap.shared import Gristmill
 from gristmill.core.http.routes import Call
 from gristmill.datasets import endpoints as dataset_endpoints
@@ -12,12 +13,16 @@ from gristmill.datasets.operations import endpoints as operation_endpoints
 from gristmill.datasets.operations.service import DatasetOperations
 from gristmill.datasets.service import DatasetService
 from gristmill.jobs import endpoints as job_endpoints
+from gristmill.jobs.job_types import endpoints as job_type_endpoints
+from gristmill.jobs.job_types.submission import JobSubmission
 from gristmill.jobs.service import JobService
 from gristmill.records.changes import endpoints as change_endpoints
 from gristmill.records.changes.recompute import Recompute
 from gristmill.records.changes.service import RecordChanges
 from gristmill.records.export import endpoints as export_endpoints
 from gristmill.records.export.service import RecordExports
+from gristmill.records.export.stored import endpoints as stored_endpoints
+from gristmill.records.export.stored.service import StoredExports
 from gristmill.records.ingest import endpoints as ingest_endpoints
 from gristmill.records.ingest.service import RecordIngest
 from gristmill.records.read import endpoints as read_endpoints
@@ -41,6 +46,8 @@ class ApiServices:
         settings, database, lookup = gristmill.settings, gristmill.database, gristmill.dataset_lookup
         self.extensions = build_extensions(gristmill)
         self.jobs = JobService(database, gristmill.notifier)
+        self.job_types = build_catalogue(gristmill)
+        self.job_submission = JobSubmission(database, gristmill.admission, lookup.find)
         self.datasets = DatasetService(
             database,
             gristmill.admission,
@@ -58,6 +65,7 @@ class ApiServices:
         self.record_changes = RecordChanges(settings, recompute)
         self.record_reads = RecordReads(database, lookup)
         self.rejects = RejectService(database, lookup)
+        self.stored_exports = StoredExports(settings, database, gristmill.admission, lookup, gristmill.files)
         self.search = SearchService(database, lookup, gristmill.embedders, ef=settings.search_ef)
         self.indexes = IndexService(database, lookup, gristmill.admission, gristmill.build_settings)
 
@@ -69,6 +77,7 @@ class ApiServices:
             *search_endpoints.build_calls(self.search),
             *read_endpoints.build_calls(self.record_reads),
             *job_endpoints.build_calls(),
+            *job_type_endpoints.build_calls(self.job_types, self.job_submission),
             *change_endpoints.build_calls(self.record_changes, submitter, settings, spool),
         ]
 
@@ -83,5 +92,6 @@ class ApiServices:
             read_endpoints.build_router(self.record_reads),
             reject_endpoints.build_router(self.rejects),
             export_endpoints.build_router(RecordExports(database, lookup), settings),
+            stored_endpoints.build_router(self.stored_exports, settings),
             index_endpoints.build_router(self.indexes),
         ]

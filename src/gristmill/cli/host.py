@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from gristmill.cli.session import Session, command
+from gristmill.client import Client, ClientError, Retry
 
 if TYPE_CHECKING:
     from gristmill.core.config import Settings
@@ -40,6 +41,7 @@ def up(
     def show(found: "StackStatus") -> None:
         # The notes of the start have been told while it went on.
         show_status(session, replace(found, notes=[]))
+        _note_plugins(session, found.url("api"))
         session.output.line("Ctrl-C stops it" if foreground else "gristmill down stops it")
 
     if foreground:
@@ -183,6 +185,19 @@ def show_status(session: Session, found: "StackStatus") -> None:
             session.output.line(
                 f"{service.name}: {service.url}, user {service.user}, password in {service.password_file}"
             )
+
+
+def _note_plugins(session: Session, url: str | None) -> None:
+    """Tell of plugins that could not be loaded; nothing where the API does not answer, or wants another key."""
+    if url is None:
+        return
+    with Client(url, session.api_key, retry=Retry(attempts=1)) as client:
+        try:
+            failed = [one for one in client.plugins() if one["error"] is not None]
+        except ClientError:
+            return
+    for one in failed:
+        session.output.note(f"the plugin {one['name']} ({one['named_by']}) was not loaded: {one['error']}")
 
 
 def _settings(session: Session) -> "Settings":

@@ -34,6 +34,9 @@ from gristmill.kit.entity_tags import Tag
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _NO_QUERY = QueryParams()
+_LABEL_NAME = re.compile(r"[A-Za-z0-9_.-]{1,63}")
+MOST_LABELS = 20
+LABEL = "the name of 1 to 63 letters, digits, '_', '.', '-'"
 
 _WAIT = "seconds to wait for the job to end; more than `api.max_wait` (30) count as that"
 _PRIORITY = "0 to 9, 9 goes first; 5 without it"
@@ -261,9 +264,14 @@ def _labels(pairs: list[str]) -> dict[str, str]:
     labels = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
-        if not equals or not re.fullmatch(r"[A-Za-z0-9_.-]{1,63}", name) or len(value) > 255 or "\0" in value:
-            raise bad_query("label", pair, "name=value, the name of 1 to 63 letters, digits, '_', '.', '-'")
+        if not equals or not is_label(name, value):
+            raise bad_query("label", pair, f"name=value, {LABEL}")
         labels[name] = value
-    if len(labels) > 20:
-        raise bad_query("label", str(len(labels)), "at most 20 labels")
+    if len(labels) > MOST_LABELS:
+        raise bad_query("label", str(len(labels)), f"at most {MOST_LABELS} labels")
     return labels
+
+
+def is_label(name: str, value: str) -> bool:
+    """Say whether a job may have this label."""
+    return bool(_LABEL_NAME.fullmatch(name)) and len(value) <= 255 and "\0" not in value

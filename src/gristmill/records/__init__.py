@@ -8,7 +8,7 @@ changes: PATCH and DELETE
 apply: a worker writes a chunk: its steps (transform, embed), COPY or INSERT, upsert, merge
 ingest: POST: a body becomes the chunks of one job
 read: one record, several by keys, pages, the newest, counts, distinct values
-export: all of them as a file
+export: all of them as a file, streamed or stored
 retention: deletion by age
 
 batch: the records of a chunk between two steps of a worker

@@ -6,10 +6,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from gristmill.api.openapi import datasets, jobs, records
+from gristmill.api.openapi import datasets, exports, jobs, records
 from gristmill.core.http.bodies import CSV, JSON
 from gristmill.datasets.operations.schemas import COPY_EXAMPLE, RENAME_EXAMPLE, CopyOf, NewName
 from gristmill.datasets.schemas import CHANGE_EXAMPLE, EXAMPLE
+from gristmill.jobs.job_types.schemas import JobRequest
 from gristmill.records.read.schemas import KeyQuery
 from gristmill.records.readers import MEDIA_TYPES, open_reader
 from gristmill.records.readers.csv import read_csv
@@ -31,6 +32,7 @@ _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _RECORD = {"sensor": "a", "at": "2026-01-31T12:00:00Z", "value": 1.5}
 _COUNT = {"where": {"value": {"gt": 30}}}
 _QUERY = {**_COUNT, "order": ["-at"], "fields": ["at", "value"]}
+_REPORT = {"type": "reports.daily", "args": {"dataset": "readings", "since": "2026-01-01T00:00:00Z"}, "priority": 7}
 _SEARCH = {"text": "storm damage", "k": 5, "where": {"value": {"gt": 0}}}
 
 
@@ -97,6 +99,8 @@ OPERATIONS: dict[str, Operation] = {
     "metrics": Operation(_gives("Metrics in the text format of Prometheus", {"text/plain": _TEXT}), (*SERVICE, 503)),
     "version": Operation(_gives("Name and version", datasets.Version), SERVICE),
     "list_jobs": Operation(_gives("A page of jobs", jobs.JobPage), ASKED),
+    "list_job_types": Operation(_gives("The job types and the plugins", jobs.JobTypeList), ASKED),
+    "submit_job": Operation(_JOB, (*ASKED, 413, 415, 429), Body({JSON: JobRequest}, {"report": _REPORT}), True),
     "list_labels": Operation(_gives("The labels", jobs.Labels), ASKED),
     "get_job": Operation(_gives("The job, also where it has failed", jobs.Job), NAMED),
     "cancel_job": Operation(
@@ -160,6 +164,22 @@ OPERATIONS: dict[str, Operation] = {
         True,
     ),
     "export_records": Operation(_gives("All matching records as a file", _DOWNLOADS), (*NAMED, 406, 409, 429)),
+    "create_export": Operation(_JOB, SENT, Body({JSON: exports.NewExport}, {"some": exports.EXAMPLE}), True),
+    "list_exports": Operation(_gives("A page of stored exports", exports.ExportPage), ASKED),
+    "get_export": Operation(_gives("The stored export", exports.StoredExport), (*READ, 410)),
+    "delete_export": Operation(_JOB, (*WRITTEN, 410), makes_job=True),
+    "link_export": Operation(
+        _gives("A link that needs no key", exports.Link),
+        (*READ, 410, 413, 415),
+        Body({JSON: exports.NewLink}, {"a day": {"expires_in": 86400}}),
+    ),
+    "read_export": Operation(
+        {
+            200: ("The file", _DOWNLOADS),
+            206: ("The parts that `Range` names", {**_DOWNLOADS, "multipart/byteranges": _BINARY}),
+        },
+        (*READ, 410, 416, 429),
+    ),
     "search": Operation(
         _gives("The records that were found", records.SearchAnswer),
         (*NAMED, 409, 413, 415),

@@ -4,6 +4,7 @@ import json
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -103,6 +104,7 @@ VALUES (%(principal)s, %(key)s, %(body_hash)s, %(job_id)s)
 ON CONFLICT (principal, key) DO UPDATE
     SET body_hash = EXCLUDED.body_hash, job_id = EXCLUDED.job_id, created_at = now()
 """
+_NOW = "SELECT clock_timestamp()"
 _UNFINISHED = """
 SELECT EXISTS (SELECT FROM gristmill.scopes WHERE scope = %(scope)s AND finished_at IS NULL)
 """
@@ -271,3 +273,9 @@ def keep_key(connection: Connection, principal: str, key: str, body_hash: str, j
 
 def unfinished_in_scope(connection: Connection, scope: str) -> bool:
     return bool(connection.exec_driver_sql(_UNFINISHED, {"scope": scope}).scalar())
+
+
+def now(connection: Connection) -> datetime:
+    """Return the time by Postgres' clock, which all times are compared with."""
+    found: datetime = connection.exec_driver_sql(_NOW).scalar_one()
+    return found

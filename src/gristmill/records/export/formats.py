@@ -165,3 +165,4 @@ FORMATS: dict[str, Callable[[Contract, Sequence[str]], Format]] = {
     "ndjson": NdjsonFormat,
     "parquet": ParquetFormat,
 }
+MEDIA_TYPES = {"csv": CsvFormat.media_type, "ndjson": NdjsonFormat.media_type, "parquet": ParquetFormat.media_type}

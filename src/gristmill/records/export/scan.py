@@ -65,6 +65,10 @@ class Scan:
     def filtered(self) -> bool:
         return bool(self._filters)
 
+    @property
+    def selective(self) -> bool:
+        return bool(self._filters or self._range)
+
     def find_end(self, connection: Connection, last: Values | None) -> tuple[Values, int] | None:
         """Return where the page after ``last`` ends, and how many rows it has; None when there is nothing left."""
         table, terms = self.table, self._terms
