@@ -31,6 +31,7 @@ from gristmill.bootstrap.shared import Gristmill
 from gristmill.bootstrap.worker import build_executor
 from gristmill.core.config import Settings
 from gristmill.core.errors import Conflict, Unavailable
+from gristmill.datasets.errors import ChangeUnderWay
 from gristmill.dispatcher.loop import bundle
 from gristmill.jobs.errors import NotRetryable
 from gristmill.jobs.execute import Executor
@@ -91,21 +92,30 @@ OPERATIONS = st.one_of(
     st.tuples(st.just("delete_keys"), st.lists(KEYS, max_size=3)),
     st.tuples(st.just("delete"), KEYS),
     st.tuples(st.just("delete_where"), st.integers(0, 9)),
+    st.tuples(st.just("truncate")),
+    st.tuples(st.just("rename")),
+    st.tuples(st.just("copy")),
     st.tuples(st.just("work"), st.integers(1, 6)),
     st.tuples(st.just("retry"), st.integers(0, 5)),
 )
 
 
 INGESTS = ("upsert", "fail", "skip", "merge")
+# Exclusive, and yet the table is the same afterwards.
+WITHOUT_EFFECT = ("rename", "copy")
 
 
 @dataclass
 class Submitted:
-    """A job as the test knows it. ``failing``: the chunks that were made to fail and not retried with success."""
+    """A job as the test knows it.
+
+    failing: the chunks that were made to fail and not retried with success. copy: the name of the copy that it makes.
+    """
 
     id: uuid.UUID
     operation: tuple[Any, ...]
     failing: set[int] = field(default_factory=set)
+    copy: str = ""
 
     @property
     def exclusive(self) -> bool:
@@ -182,7 +192,8 @@ class Mill:
             if limit > 0:
                 most = random.choice([1, 3, 32])
                 with self.database.transaction() as connection:
-                    messages = mark_sent(connection, "default", min(limit, random.randint(1, 8)), most)
+                    count = min(limit, random.randint(1, 8))
+                    messages = mark_sent(connection, "default", count, most) or mark_sent(connection, "long", 1, 1)
             limit -= len(messages)
             bundles = bundle(messages, most, 1)
             random.shuffle(bundles)
@@ -213,6 +224,11 @@ class Mill:
         with self.database.autocommit() as connection:
             rows = connection.exec_driver_sql(f"SELECT k, v, w FROM data.{name}").mappings()
             return {row["k"]: dict(row) for row in rows}
+
+    def name_of(self, dataset_id: str) -> str:
+        with self.database.autocommit() as connection:
+            query = "SELECT name FROM gristmill.datasets WHERE id = %(id)s"
+            return str(connection.exec_driver_sql(query, {"id": dataset_id}).scalar_one())
 
     def states(self, job_id: uuid.UUID) -> list[str]:
         """The states of the job's chunks, by number."""
@@ -264,6 +280,11 @@ def apply(table: Table, job: Submitted) -> list[str]:
         for key in rest[0]:
             table.pop(key, None)
         return ["done"]
+    if kind == "truncate":
+        table.clear()
+        return ["done"]
+    if kind in WITHOUT_EFFECT:
+        return ["done"]
     if kind == "delete_where":
         for key in [key for key, record in table.items() if record["v"] is not None and record["v"] < rest[0]]:
             del table[key]
@@ -283,8 +304,13 @@ class History:
     def __init__(self, mill: Mill, random: Random) -> None:
         self.mill = mill
         self.random = random
-        self.name = mill.create()
+        self.made = ""
+        self.dataset_id = mill.services.datasets.get(mill.create())["id"]
         self.jobs: list[Submitted] = []
+
+    @property
+    def name(self) -> str:
+        return self.mill.name_of(self.dataset_id)
 
     def do(self, operation: tuple[Any, ...]) -> None:
         kind, *rest = operation
@@ -302,11 +328,19 @@ class History:
                 note(f"{operation} refused: {refused.code}")
                 assert "failed" in apply(self.expected(), Submitted(uuid.uuid4(), operation))
                 return
-            self.jobs.append(Submitted(job_id, operation))
+            except ChangeUnderWay:
+                assert kind == "rename"
+                return
+            self.jobs.append(Submitted(job_id, operation, copy=self.made if kind == "copy" else ""))
             self.plan_faults(self.jobs[-1])
 
     def submit(self, kind: str, rest: list[Any]) -> uuid.UUID:
-        changes = self.mill.services.record_changes
+        changes, operations = self.mill.services.record_changes, self.mill.services.dataset_operations
+        if kind == "truncate":
+            return operations.truncate(self.name, REQUEST)
+        if kind in ("rename", "copy"):
+            self.made = next(self.mill.names)
+            return getattr(operations, kind)(self.name, {"name": self.made}, REQUEST)  # type: ignore[no-any-return]
         if kind in INGESTS:
             return self.mill.ingest(self.name, rest[0], kind)
         if kind == "delete_keys":
@@ -357,6 +391,8 @@ class History:
         for job in self.jobs:
             expected = apply(table, job)
             assert self.mill.states(job.id) == expected, f"the chunks of {job.operation}"
+            if job.copy:
+                assert self.mill.table(job.copy) == table, "a copy is what was submitted before it"
         assert self.mill.table(self.name) == table
 
 

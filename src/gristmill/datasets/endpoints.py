@@ -23,6 +23,8 @@ from gristmill.jobs.submit import WriteRequest
 
 # The largest contract, 250 fields with all their limits, is far smaller.
 MAX_CONTRACT_BYTES = 1024 * 1024
+# Parameters that say nothing of what is to be done.
+_NOT_IDENTITY = ("wait", "confirm")
 
 
 def build_router(service: DatasetService) -> APIRouter:
@@ -101,7 +103,8 @@ async def submit_body(http: HttpRequest, submit: Callable[[Any, WriteRequest], U
 
 def request_hash(http: HttpRequest, body: bytes) -> str:
     """Return a digest of what a request with the same Idempotency-Key must repeat."""
-    query = sorted((name, value) for name, value in http.query_params.multi_items() if name != "wait")
+    query = sorted(item for item in http.query_params.multi_items() if item[0] not in _NOT_IDENTITY)
     condition = "".join(f"{line}\n" for line in http.headers.getlist("if-match"))
-    asked = f"{http.method} {http.url.path}\n{query!r}\n{condition}"
+    # Without parameters as the release before makes it: its keys are still good.
+    asked = f"{http.method} {http.url.path}\n{condition}" + (f"{query!r}\n" if query else "")
     return hashlib.sha256(asked.encode("utf-8", "surrogateescape") + body).hexdigest()
