@@ -17,6 +17,7 @@ SCENARIOS = (
     "ingest_csv",
     "ingest_parquet",
     "stored_exports",
+    "json_members",
     "search_60k",
     "search_latency",
     "load_2m",
