@@ -19,6 +19,7 @@ PAINT = {
     ],
     "key": ["id"],
 }
+ID = {"name": "id", "type": "integer", "required": True}
 DEFAULTS = {"colour": "red", "at": "2026-01-31T12:00:00Z", "price": "2", "more": {"coats": 1}}
 PARQUET, ARROW = "application/vnd.apache.parquet", "application/vnd.apache.arrow.stream"
 
@@ -142,3 +143,24 @@ def test_a_merge_keeps_what_is_there_and_fills_in_new_records(app: InProcess) ->
     assert app.rows(name) == [{"id": 1, "colour": "blue", "price": "1.5"}, {"id": 2, "colour": "red", "price": "2"}]
     refused = app.post(name, [{"id": 1, "price": "9"}], params={"mode": "merge"})
     assert refused.json()["errors"][0]["code"] == "not_in_enum"
+
+
+def test_what_a_pipeline_makes_of_sent_or_absent_values_is_held_against_the_enum(app: InProcess) -> None:
+    contract = {
+        "input": ["id", {"name": "word", "type": "text", "enum": ["r", "g", "x"], "default": "r"}],
+        "fields": [ID, {"name": "colour", "type": "text", "computed": True, "enum": ["red", "green"]}],
+        "key": ["id"],
+        "pipeline": [
+            {"op": "map", "column": "word", "as": "colour", "values": {"r": "red", "g": "green", "x": "pink"}}
+        ],
+    }
+    name = app.dataset(contract)
+    assert app.post(name, [{"id": 1, "word": "y"}]).json()["errors"][0]["code"] == "not_in_enum"
+    assert app.job(app.post(name, [{"id": 1}, {"id": 2, "word": "g"}]))["state"] == "succeeded"
+    assert app.rows(name) == [{"id": 1, "colour": "red"}, {"id": 2, "colour": "green"}]
+    failed = app.job(app.post(name, [{"id": 3, "word": "x"}]))
+    assert (failed["state"], failed["error"]["code"]) == ("failed", "record_unfit")
+    assert failed["error"]["errors"][0]["code"] == "not_in_enum"
+    defaulted = {**contract["fields"][1], "default": "red"}  # type: ignore[dict-item]
+    refused = app.http.post("/api/v1/datasets", json={**contract, "name": "d", "fields": [ID, defaulted]})
+    assert refused.json()["errors"][0] | {"pointer": "/fields/1/default"} == refused.json()["errors"][0]

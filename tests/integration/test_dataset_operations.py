@@ -1,14 +1,19 @@
 """Truncate, rename and copy of datasets: what becomes of rows, indexes, jobs that wait, and names."""
 
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg2
 import pytest
 from tests.support.in_process import InProcess
+from tests.support.system import eventually
 
+from gristmill.datasets.errors import IndexBuildInterrupted
 from gristmill.jobs.maintenance.schedules import promote_scheduled
 from gristmill.jobs.repository.dispatch import mark_sent
+from gristmill.search.index.builder import IndexBuilder
+from gristmill.search.index.settings import BuildSettings
 
 URL = "/api/v1/datasets"
 THINGS: dict[str, Any] = {
@@ -197,6 +202,37 @@ class TestRename:
         promote_scheduled(app.gristmill.database)
         work(app)
         assert ids(app, new) == [3, 4]
+
+    def test_a_build_that_runs_is_interrupted_and_the_next_one_goes_by_the_new_name(self, app: InProcess) -> None:
+        old, new = app.dataset(THINGS), new_name()
+        succeeded(app, app.post(old, records(*range(300))))
+        dataset_id = uuid.UUID(app.http.get(f"{URL}/{old}").json()["id"])
+        settings = BuildSettings(memory_mb=64, workers=0, min_rows=100, check_every=0.05)
+        builder = IndexBuilder(app.gristmill.database, settings)
+
+        def build() -> Any:
+            return builder.build(dataset_id, uuid.uuid4(), lambda: None, needed=100)
+
+        # A snapshot keeps the build from its end, and does not lock the table.
+        other = psycopg2.connect(app.gristmill.settings.database_url)
+        other.set_session(isolation_level="REPEATABLE READ")
+        with ThreadPoolExecutor(1) as pool, other.cursor() as cursor:
+            cursor.execute("SELECT 1")
+            building = pool.submit(build)
+            invalid = """
+                SELECT 1 FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+                WHERE NOT indisvalid AND starts_with(relname, %s)
+            """
+            eventually(lambda: query(app, invalid, old), "the index is being built")
+            succeeded(app, operate(app, old, "rename", {"name": new}))
+            with pytest.raises(IndexBuildInterrupted):
+                building.result(30)
+        other.close()
+        build()
+        body = app.http.get(f"{URL}/{new}").json()
+        assert (body["index"]["sealed_rows"], body["index"]["tail_rows"]) == (300, 0)
+        assert relations(app, old) == []
+        assert sum("seg" in index for index in relations(app, new)) == 1
 
     def test_a_name_that_is_taken_is_refused_at_once_or_when_the_job_runs(self, app: InProcess) -> None:
         one, other, new = app.dataset(PLAIN), app.dataset(PLAIN), new_name()
