@@ -51,4 +51,5 @@ def call(
         labels=dict(labels or {}),
     )
     handler = TransactionalFunction(job_type, Limits.of(job_type.queue, load_settings()))
-    return handler.apply(connection, task, handler.prepare(task)).result
+    (outcome,) = handler.apply_all(connection, [(task, handler.prepare(task))])
+    return outcome.result

@@ -28,6 +28,10 @@ def check_arguments(job_type: JobType, value: Mapping[str, Any]) -> BaseModel:
     ]
     if bad:
         raise _invalid(job_type, bad)
+    return _validate(job_type, value)
+
+
+def _validate(job_type: JobType, value: Mapping[str, Any]) -> BaseModel:
     try:
         return job_type.model.model_validate_json(to_json(value))
     except ValidationError as error:
@@ -42,7 +46,7 @@ def check_arguments(job_type: JobType, value: Mapping[str, Any]) -> BaseModel:
 def read_arguments(job_type: JobType, stored: Mapping[str, Any]) -> BaseModel:
     """Return the arguments of an accepted job. Raises ArgumentsNotUnderstood: an older worker must not guess."""
     try:
-        return check_arguments(job_type, stored)
+        return _validate(job_type, stored)
     except Invalid as error:
         raise ArgumentsNotUnderstood(
             f"The arguments do not fit the job type {job_type.name} as this worker has it: {error.detail}. "

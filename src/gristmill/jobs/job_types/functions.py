@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 
 from gristmill.core.database import Database
 from gristmill.core.errors import Unavailable
-from gristmill.jobs.handlers import ChunkTask, IdempotentHandler, Outcome, Pair, TransactionalHandler
+from gristmill.jobs.handlers import ChunkTask, IdempotentHandler, Outcome, Pair, SharingHandler
 from gristmill.jobs.job_types.arguments import read_arguments
 from gristmill.jobs.job_types.declaration import JobType, Result
 from gristmill.jobs.job_types.results import encode_result
@@ -15,7 +15,7 @@ from gristmill.jobs.job_types.run import JobRun
 from gristmill.jobs.job_types.transactions import JobDatabase, Limits, kept_open
 
 
-class TransactionalFunction(TransactionalHandler):
+class TransactionalFunction(SharingHandler):
     """Calls the function within the chunk's transaction."""
 
     def __init__(self, job_type: JobType, limits: Limits) -> None:
@@ -31,9 +31,13 @@ class TransactionalFunction(TransactionalHandler):
         # Only chunks of a type that says so share a message.
         return [list(pairs)]
 
-    def apply(self, connection: Connection, task: ChunkTask, prepared: Any) -> Outcome:
+    def apply_all(self, connection: Connection, group: Sequence[Pair]) -> list[Outcome]:
+        # Looked after once for all of them: what is wrong with one is told when each is carried out alone.
         with kept_open(connection, self._limits):
-            return Outcome(result=encode_result(_call(self.job_type, JobRun(task, connection=connection), prepared)))
+            return [self._apply(connection, task, args) for task, args in group]
+
+    def _apply(self, connection: Connection, task: ChunkTask, args: Any) -> Outcome:
+        return Outcome(result=encode_result(_call(self.job_type, JobRun(task, connection=connection), args)))
 
 
 class IdempotentFunction(IdempotentHandler):

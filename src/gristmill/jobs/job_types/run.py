@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Mapping
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from pydantic import BaseModel
@@ -21,7 +22,6 @@ class JobRun:
 
     job_id, type, dataset, labels, submitted_by, request_id: of the job. attempt, max_attempts: from 1 on. fence: grows
     with every attempt, also with those that do not count; what an idempotent function makes is named by job and fence.
-    log: for events with fields, ``run.log.info("report.written", rows=3)``; each has the job's id.
     """
 
     def __init__(
@@ -36,10 +36,14 @@ class JobRun:
         self.attempt: int = task.attempt
         self.max_attempts: int = task.max_attempts
         self.fence: int = task.fence
-        self.log: Any = get_logger().bind(job=str(task.job_id), attempt=task.attempt, request_id=task.request_id)
         self._task = task
         self._connection = connection
         self._database = database
+
+    @cached_property
+    def log(self) -> Any:
+        """A logger whose events have the job's id, the attempt and the request."""
+        return get_logger().bind(job=str(self.job_id), attempt=self.attempt, request_id=self.request_id)
 
     @property
     def connection(self) -> Connection:
