@@ -107,6 +107,11 @@ class TestCreate:
         ("body", "pointer", "code"),
         [
             ({"format": "xlsx"}, "/format", "bad_value"),
+            ({"format": {}}, "/format", "bad_value"),
+            ({"where": []}, "/where", None),
+            ({"start": 1}, "/start", "bad_value"),
+            ({"fields": []}, "/fields", "bad_value"),
+            ({"fields": ["id", "id"]}, "/fields", "duplicate"),
             ({"fields": ["id", "nope"]}, "/fields", "unknown_field"),
             ({"fields": ["id,note"]}, "/fields", "bad_value"),
             ({"fields": "id"}, "/fields", "bad_value"),
