@@ -107,6 +107,11 @@ class TestCreate:
         ("body", "pointer", "code"),
         [
             ({"format": "xlsx"}, "/format", "bad_value"),
+            ({"format": {}}, "/format", "bad_value"),
+            ({"where": []}, "/where", None),
+            ({"start": 1}, "/start", "bad_value"),
+            ({"fields": []}, "/fields", "bad_value"),
+            ({"fields": ["id", "id"]}, "/fields", "duplicate"),
             ({"fields": ["id", "nope"]}, "/fields", "unknown_field"),
             ({"fields": ["id,note"]}, "/fields", "bad_value"),
             ({"fields": "id"}, "/fields", "bad_value"),
@@ -237,7 +242,13 @@ class TestLinks:
         assert keyed.http.get(self.path, headers={"range": "bytes=0-3"}).content == b"PAR1"
         query = self.path.partition("?")[2]
         assert keyed.http.get(f"/api/v1/exports/{self.result['export']}?{query}").status_code == 422
+        export = f"/api/v1/exports/{self.result['export']}"
+        assert keyed.http.delete(f"{export}?{query}").status_code == 422
+        assert keyed.http.delete(export).status_code == 401
+        body = {"headers": {"content-type": "application/json"}, "content": b"{}"}
+        assert keyed.http.post(f"{export}/link?{query}", **body).status_code == 422
         assert keyed.http.get(f"/api/v1/exports?{query}").status_code == 401
+        assert keyed.http.get(self.path).status_code == 200
         assert keyed.http.get(f"/api/v1/jobs?{query}").status_code == 401
 
     def test_a_changed_or_expired_link_opens_nothing(self, keyed: Mill, monkeypatch: pytest.MonkeyPatch) -> None:

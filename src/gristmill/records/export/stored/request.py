@@ -100,9 +100,9 @@ def _violation(name: str, value: Any, valid: str) -> Violation:
 
 
 def _format(value: Any) -> str:
-    if value not in FORMATS:
+    if not isinstance(value, str) or value not in FORMATS:
         raise ValueError(f"one of {', '.join(FORMATS)}")
-    return str(value)
+    return value
 
 
 def _time(value: Any) -> str:
