@@ -28,6 +28,11 @@ class TestFindTask:
         old, new, other = task(f"{JOB}.0.1", timestamp=1), task(f"{JOB}.0.2", timestamp=2), task(f"{uuid.uuid4()}.0.1")
         assert find_task(events(old, new, other), JOB.upper()) is new
 
+    def test_a_sending_counts_more_than_what_is_told_late_of_the_one_before(self) -> None:
+        back, anew = task(f"{JOB}.0.9", "RETRY", timestamp=3), task(f"{JOB}.0.10", "PENDING", timestamp=2)
+        other = task(f"{JOB}.1.1", timestamp=1)
+        assert find_task(events(anew, back, other), JOB) is anew
+
     def test_none_for_anything_else(self) -> None:
         found = events(task(f"{JOB}.0.1"))
         assert [find_task(found, id_) for id_ in (str(uuid.uuid4()), JOB[:-1], "", f"{JOB}.0")] == [None] * 4

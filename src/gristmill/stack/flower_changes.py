@@ -42,13 +42,20 @@ def change() -> None:
 
 
 def find_task(events: Any, task_id: str) -> Any:
-    """Return the task with this id; for the id of a job the one of its tasks that changed last; None without one."""
+    """Return the task with this id; for the id of a job the one of its chunks that changed last, as it was sent last.
+
+    A worker may tell that it gave a chunk back after the dispatcher has told that it sent it anew. None without one.
+    """
     tasks = events.state.tasks
     found = tasks.get(task_id)
     if found is None and _JOB_ID.fullmatch(task_id):
         prefix = f"{task_id.lower()}."
-        of_job = [task for id_, task in tasks.items() if id_.startswith(prefix)]
-        found = max(of_job, key=lambda task: task.timestamp or 0, default=None)
+        newest: dict[str, tuple[int, Any]] = {}
+        for id_, task in tasks.items():
+            chunk, _, dispatch = id_.removeprefix(prefix).partition(".")
+            if id_.startswith(prefix) and dispatch.isdecimal():
+                newest[chunk] = max(newest.get(chunk, (0, task)), (int(dispatch), task), key=lambda one: one[0])
+        found = max((task for _, task in newest.values()), key=lambda task: task.timestamp or 0, default=None)
     return found
 
 
