@@ -50,6 +50,7 @@ class Bench:
     cache: where texts with vectors, and the environment of the peers, are kept from run to run.
     brief: shorter, and without peers, for it is one of two versions that are measured in turn.
     asked: sizes that are not the scenarios' own: ``load_2m`` and ``search_1m`` rows, ``seal_seconds``.
+    plugins: modules with job types that the stack loads.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Bench:
         cache: Path | None = None,
         asked: dict[str, int] | None = None,
         brief: bool = False,
+        plugins: str = "",
     ) -> None:
         self.quick = quick
         self.brief = brief
@@ -68,7 +70,13 @@ class Bench:
         self.asked = asked or {}
         self.folder = Path(tempfile.mkdtemp(prefix="gristmill-bench-", dir=parent))
         self.folder.chmod(0o755)  # root's Postgres runs as a system user, who must be able to enter
-        asked = Settings(stack_data=str(self.folder / "data"), stack_broker="rabbitmq", api_port=0, flower_port=0)
+        asked = Settings(
+            stack_data=str(self.folder / "data"),
+            stack_broker="rabbitmq",
+            api_port=0,
+            flower_port=0,
+            jobs_plugins=plugins,
+        )
         self.stack = Stack(asked, say)
         self.settings = asked
         self._small_exists = False

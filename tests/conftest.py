@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 
 from gristmill.core.database import Database
 from gristmill.core.migrate import upgrade
-from tests.support import plugin, transitions
+from tests.support import own_jobs, plugin, transitions
 from tests.support.servers import WANTED, add_database, add_vhost, make_broker, start_postgres
 from tests.support.system import System
 
@@ -59,6 +59,7 @@ def _make_template(postgres: Any) -> None:
     database = Database(url, "template")
     with database.transaction() as connection:
         connection.exec_driver_sql(plugin.EFFECTS)
+        connection.exec_driver_sql(own_jobs.TABLE)
         for statement in transitions.TRIGGERS:
             connection.exec_driver_sql(statement)
         connection.exec_driver_sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = -1")

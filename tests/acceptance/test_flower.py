@@ -74,6 +74,14 @@ class TestChunk:
         assert found["worker"].startswith("default-")
         assert job_id in str(flower.search(f"kwargs:dataset={ledger.name}"))
 
+    def test_of_a_job_type_of_ones_own_is_named_by_the_type(self, stack: FaultStack, flower: Flower) -> None:
+        with stack.system.http() as http:
+            body = {"type": "own.report", "args": {"name": "May"}}
+            job_id = http.post("/api/v1/jobs?wait=30", json=body).json()["id"]
+        found = flower.task(f"{job_id}.0.1", "SUCCESS")
+        assert (found["name"], found["result"]) == ("own.report", "done: 0 succeeded; job succeeded")
+        assert "May" not in str(found)
+
     def test_that_failed_is_a_failure_with_the_code_of_the_job_and_no_word_of_its_data(
         self, stack: FaultStack, flower: Flower
     ) -> None:

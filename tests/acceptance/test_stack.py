@@ -212,10 +212,12 @@ class TestDown:
             late.down()
         assert alive_of(late) == []
 
-    def test_an_up_that_fails_leaves_nothing(self, folder: Path) -> None:
-        failing = make(folder / "failing", "valkey", jobs_plugins="no_such_module")
+    def test_an_up_that_fails_leaves_nothing(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (folder / "fatal_plugin.py").write_text("import os, sys\nprint('no licence', file=sys.stderr)\nos._exit(3)\n")
+        monkeypatch.setenv("PYTHONPATH", str(folder))
+        failing = make(folder / "failing", "valkey", jobs_plugins="fatal_plugin")
         try:
-            with pytest.raises(StackFailed, match="no_such_module"):
+            with pytest.raises(StackFailed, match="no licence"):
                 failing.up()
             assert alive_of(failing) == []
         finally:

@@ -15,7 +15,7 @@ from gristmill.core.migrate import upgrade
 from gristmill.jobs.repository import cancel
 from gristmill.jobs.submit import NewChunk, NewJob, WriteRequest, submit_once
 from gristmill.stack import StackFailed
-from tests.support import plugin
+from tests.support import own_jobs, plugin
 from tests.support.servers import make_broker, start_postgres
 from tests.support.system import System, eventually
 
@@ -51,6 +51,7 @@ class FaultStack:
         self._database = Database(self.postgres.url, "test-submit", pool=4)
         with self._database.transaction() as connection:
             connection.exec_driver_sql(plugin.EFFECTS)
+            connection.exec_driver_sql(own_jobs.TABLE)
         self._paused: set[int] = set()
 
     def heal(self) -> None:

@@ -85,7 +85,7 @@ class System:
             "database_url": self.database_url,
             "broker_url": self.broker_url,
             "api_port": self.port,
-            "jobs_plugins": "tests.support.plugin",
+            "jobs_plugins": "tests.support.plugin tests.support.own_jobs",
             "config": str(self.folder / "none.ini"),
             **self.settings,
             **settings,

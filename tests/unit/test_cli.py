@@ -3,13 +3,13 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 import pytest
 from typer.testing import CliRunner, Result
 
-from gristmill.cli import session
+from gristmill.cli import host, session
 from gristmill.cli.main import app
 from gristmill.client import Client, Retry
 
@@ -243,7 +243,8 @@ class TestSubmit:
 class TestTables:
     def test_piped_tables_are_never_cut(self, server: Server, run: Run) -> None:
         long = "word " * 200
-        server.answer("GET /api/v1/datasets/notes/records", {"records": [{"id": 1, "note": long, "gone": None}]})
+        page = {"records": [{"id": 1, "note": long, "gone": None}], "next_page_token": None}
+        server.answer("POST /api/v1/datasets/notes/records/query", page)
         result = run("records", "list", "notes")
         assert long.strip() in result.stdout
         assert len(result.stdout.splitlines()) == 2
@@ -256,11 +257,11 @@ class TestTables:
 
     def test_the_limit_ends_the_paging(self, server: Server, run: Run) -> None:
         page = {"records": [{"n": 1}, {"n": 2}], "next_page_token": "more"}
-        server.answer("GET /api/v1/datasets/notes/records", page)
+        server.answer("POST /api/v1/datasets/notes/records/query", page)
         result = run("records", "list", "notes", "-n", "3", "--json", "--where", '{"n": 1}', "--order", "-n")
         assert len(documents(result)) == 3
         assert len(server.requests) == 2
-        assert server.requests[0].url.params["where"] == '{"n":1}'
+        assert json.loads(server.requests[0].content) == {"where": {"n": 1}, "order": ["-n"], "page_size": 3}
 
 
 class TestSearch:
@@ -346,6 +347,34 @@ class TestChanges:
         assert server.requests == []
         assert run("datasets", "drop", "weather", "--yes").exit_code == 0
 
+    def test_truncating_without_a_terminal_needs_yes(self, server: Server, run: Run) -> None:
+        server.answer("POST /api/v1/datasets/weather/truncate", job())
+        assert run("datasets", "truncate", "weather").exit_code == 2
+        assert server.requests == []
+        assert run("datasets", "truncate", "weather", "--yes").exit_code == 0
+
+    def test_renaming_copying_and_creating_what_may_be_there(self, server: Server, run: Run) -> None:
+        server.answer("POST /api/v1/datasets/weather/rename", job())
+        server.answer("POST /api/v1/datasets/weather/copy", job())
+        server.answer("POST /api/v1/datasets", job())
+        assert run("datasets", "rename", "weather", "climate").exit_code == 0
+        assert run("datasets", "copy", "weather", "warm", "--where", '{"t": 1}').exit_code == 0
+        assert run("datasets", "copy", "weather", "warm", "--where", "{").exit_code == 2
+        assert run("datasets", "create", "-", "--if-not-exists", stdin=b'{"name": "d"}').exit_code == 0
+        assert [json.loads(request.content) for request in server.requests] == [
+            {"name": "climate"},
+            {"name": "warm", "where": {"t": 1}},
+            {"name": "d"},
+        ]
+        assert server.requests[-1].url.params["if_not_exists"] == "true"
+
+    def test_labels_are_listed_with_their_values(self, server: Server, run: Run) -> None:
+        values = [{"value": "night", "jobs": 9}, {"value": "day", "jobs": 3}]
+        server.answer("GET /api/v1/jobs/labels", {"labels": [{"name": "run", "values": values}]})
+        lines = run("jobs", "labels", "run", "-n", "2").stdout.splitlines()
+        assert [line.split() for line in lines[-2:]] == [["run", "night", "9"], ["run", "day", "3"]]
+        assert dict(server.requests[0].url.params) == {"name": "run", "values": "2"}
+
     def test_contracts_come_from_files_or_standard_input(self, server: Server, run: Run) -> None:
         server.answer("POST /api/v1/datasets", job())
         assert run("datasets", "create", "-", stdin='{"name": "straße"}'.encode()).exit_code == 0
@@ -377,3 +406,61 @@ def test_every_command_has_the_common_options_and_help(run: Run) -> None:
         result = run(*words, "--help", env={"COLUMNS": "200"})
         assert result.exit_code == 0, result.output
         assert all(option in result.stdout for option in ("--json", "--url", "--api-key"))
+
+
+class TestOwnJobs:
+    TYPES: ClassVar[Any] = {
+        "job_types": [
+            {
+                "name": "reports.daily", "title": "Write a report", "queue": "default", "permission": "write",
+                "args": {"properties": {"dataset": {}, "since": {}}, "required": ["dataset"]},
+            }
+        ],
+        "plugins": [{"name": "broken", "named_by": "jobs.plugins", "error": "ImportError: no"}],
+    }  # fmt: skip
+
+    def test_types_are_listed_with_their_arguments_and_failed_plugins_are_noted(self, server: Server, run: Run) -> None:
+        server.answer("GET /api/v1/job-types", self.TYPES)
+        result = run("jobs", "types")
+        assert result.exit_code == 0
+        assert "dataset [since]" in result.stdout
+        assert "broken (jobs.plugins) was not loaded: ImportError: no" in result.stderr
+        assert documents(run("jobs", "types", "--json")) == self.TYPES["job_types"]
+
+    def test_a_job_is_submitted_with_its_arguments_and_its_result_is_printed(
+        self, server: Server, run: Run, tmp_path: Path
+    ) -> None:
+        done = {**job("succeeded", total=0), "result": {"rows": 3}}
+        server.answer("POST /api/v1/jobs", done)
+        (tmp_path / "args.json").write_text('{"n": 2}')
+        for given, sent in (('{"n": 1}', {"n": 1}), ("@args.json", {"n": 2}), ("-", {"n": 3})):
+            result = run("jobs", "submit", "a.b", "--args", given, "--label", "x=y", "--wait", stdin=b'{"n": 3}')
+            assert result.exit_code == 0, result.output
+            body = json.loads(server.requests[-1].content)
+            assert body == {"type": "a.b", "args": sent, "labels": {"x": "y"}}
+            assert result.stdout.splitlines()[-1] == '{"rows": 3}'
+        assert documents(run("jobs", "submit", "a.b", "--json")) == [done]
+
+    def test_arguments_that_are_no_object_are_a_wrong_command_line(self, server: Server, run: Run) -> None:
+        for given in ("[1]", "{", "3"):
+            result = run("jobs", "submit", "a.b", "--args", given)
+            assert (result.exit_code, server.requests) == (2, []), given
+            assert "--args" in result.stderr
+
+    def test_up_notes_plugins_that_were_not_loaded(
+        self, server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr(host, "Client", server.make_client)
+        found = session.Session(False, None, None, ".nothing")
+        host._note_plugins(found, "http://mill.test")
+        assert capsys.readouterr().err == "", "nothing is said where the API does not answer"
+        server.answer("GET /api/v1/job-types", self.TYPES)
+        host._note_plugins(found, "http://mill.test")
+        assert "the plugin broken (jobs.plugins) was not loaded: ImportError: no" in capsys.readouterr().err
+
+    def test_a_refusal_shows_each_pointer(self, server: Server, run: Run) -> None:
+        errors = [{"pointer": "/args/since", "code": "missing", "reason": "since: Field required"}]
+        server.answer("POST /api/v1/jobs", problem(422, errors=errors, errors_total=1))
+        result = run("jobs", "submit", "a.b")
+        assert result.exit_code == 3
+        assert "since: Field required" in result.stderr

@@ -188,14 +188,21 @@ class TestRecords:
         assert server.path == f"/api/v1/datasets/weather/records/{segment}"
 
     def test_pages_are_followed_until_the_last(self) -> None:
-        server = Server({"records": [{"n": 1}, {"n": 2}], "next_page_token": "t2"}, {"records": [{"n": 3}]})
+        last = {"records": [{"n": 3}], "next_page_token": None}
+        server = Server({"records": [{"n": 1}, {"n": 2}], "next_page_token": "t2"}, last)
         found = server.client().records("weather", where={"n": {"gt": 0}}, order=["-n", "m"], start="2026-01-01")
         assert [record["n"] for record in found] == [1, 2, 3]
-        first, second = (request.url.params for request in server.requests)
-        assert json.loads(first["where"]) == {"n": {"gt": 0}}
-        assert (first["order"], first["start"]) == ("-n,m", "2026-01-01")
-        assert "page_token" not in first
-        assert dict(second) == {**dict(first), "page_token": "t2"}
+        first, second = (json.loads(request.content) for request in server.requests)
+        assert first == {"where": {"n": {"gt": 0}}, "order": ["-n", "m"], "start": "2026-01-01"}
+        assert second == {**first, "page_token": "t2"}
+
+    def test_many_keys_are_asked_for_a_thousand_at_a_time(self) -> None:
+        server = Server({"records": [{"n": 1}], "missing": []}, {"records": [{"n": 2}], "missing": []})
+        found = server.client().get_many("weather", (number for number in range(1001)), fields=("n",))
+        assert found == [{"n": 1}, {"n": 2}]
+        first, second = (json.loads(request.content) for request in server.requests)
+        assert first == {"keys": list(range(1000)), "fields": ["n"]}
+        assert second == {"keys": [1000], "fields": ["n"]}
 
     def test_search_sends_only_what_is_given(self) -> None:
         server = Server({"hits": []})
@@ -228,6 +235,26 @@ class TestRecords:
         client.delete_where("weather", {"n": {"lt": 3}})
         assert (server.path, server.body) == ("/api/v1/datasets/weather/records/delete", {"where": {"n": {"lt": 3}}})
         assert all("Idempotency-Key" in request.headers for request in server.requests)
+
+    def test_operations_on_whole_datasets_are_writes(self) -> None:
+        server = Server()
+        client, base = server.client(), "/api/v1/datasets"
+        client.truncate_dataset("weather")
+        assert (server.path, server.last.content) == (f"{base}/weather/truncate", b"")
+        client.rename_dataset("weather", "climate")
+        assert (server.path, server.body) == (f"{base}/weather/rename", {"name": "climate"})
+        client.copy_dataset("weather", "warm")
+        assert (server.path, server.body) == (f"{base}/weather/copy", {"name": "warm"})
+        client.copy_dataset("weather", "warm", where={"t": {"gt": 20}})
+        assert server.body == {"name": "warm", "where": {"t": {"gt": 20}}}
+        client.create_dataset({"name": "d"}, if_not_exists=True)
+        assert server.path == f"{base}?if_not_exists=true"
+        client.create_dataset({"name": "d"})
+        assert server.path == base
+        assert all("Idempotency-Key" in request.headers for request in server.requests)
+        server.answers = [{"labels": []}]
+        assert client.labels(name="run", values=3) == {"labels": []}
+        assert server.path == "/api/v1/jobs/labels?name=run&values=3"
 
 
 class TestWaiting:
@@ -275,3 +302,37 @@ class TestDatasets:
         assert (server.last.method, server.path) == ("PATCH", "/api/v1/datasets/a")
         client.drop_dataset("a")
         assert (server.last.method, server.path) == ("DELETE", "/api/v1/datasets/a?confirm=a")
+
+
+class TestOwnJobs:
+    def test_a_job_is_sent_with_what_was_given_and_nothing_else(self) -> None:
+        server = Server()
+        args = {"since": datetime(2026, 1, 1, tzinfo=UTC), "weight": Decimal("1.10"), "id": uuid.UUID(int=5)}
+        server.client().submit_job("reports.daily", args, delay=2.5, labels={"a": "b"}, idempotency_key="k")
+        assert (server.last.method, server.path, server.last.headers["idempotency-key"]) == (
+            "POST",
+            "/api/v1/jobs",
+            "k",
+        )
+        assert server.body == {
+            "type": "reports.daily",
+            "args": {"since": "2026-01-01T00:00:00+00:00", "weight": "1.10", "id": str(uuid.UUID(int=5))},
+            "delay": 2.5,
+            "labels": {"a": "b"},
+        }
+        server.client().submit_job("a.b", run_at=datetime(2026, 1, 1, tzinfo=UTC), priority=0, max_attempts=1)
+        assert server.body == {
+            "type": "a.b", "args": {}, "run_at": "2026-01-01T00:00:00+00:00", "priority": 0, "max_attempts": 1,
+        }  # fmt: skip
+
+    def test_it_is_waited_for_as_other_writes_are(self) -> None:
+        server = Server(job("succeeded", result={"rows": 3}))
+        assert server.client().submit_job("a.b", wait=True)["result"] == {"rows": 3}
+        assert server.path == "/api/v1/jobs?wait=20.0"
+        with pytest.raises(api.JobFailed):
+            Server(job("failed", error={"detail": "no", "code": "internal"})).client().submit_job("a.b", wait=True)
+
+    def test_types_and_plugins_are_listed(self) -> None:
+        answer = {"job_types": [{"name": "a.b"}], "plugins": [{"name": "p", "error": "no"}]}
+        assert Server(answer).client().job_types() == answer["job_types"]
+        assert Server(answer).client().plugins() == answer["plugins"]

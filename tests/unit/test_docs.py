@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from benchmarks.report_markdown import BEGIN, END
 
-from gristmill.plugin import Registry
+from gristmill.plugin import JobType
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -48,19 +48,20 @@ def test_the_readme_is_short_and_its_figures_are_those_of_the_page_of_performanc
     assert [number for number in numbers if not re.search(rf"(?<![\d.,]){re.escape(number)}(?![\d])", table)] == []
 
 
-def test_the_example_of_a_job_type_can_be_registered() -> None:
+def test_the_example_declares_a_job_type_and_needs_nothing_else() -> None:
     spec = importlib.util.spec_from_file_location("daily_weather", ROOT / "examples" / "daily_weather.py")
     assert spec is not None
     assert spec.loader is not None
     example = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(example)
-    registry = Registry()
-    example.register(registry, None)
-    assert [handler.type for handler in registry] == ["weather.daily"]
+    declared = [one for one in vars(example).values() if isinstance(one, JobType)]
+    assert [(one.name, one.dataset, one.exclusive) for one in declared] == [("weather.daily", "demo_weather", True)]
+    assert not hasattr(example, "register")
 
 
 def test_examples_and_test_plugins_import_the_stable_module_and_nothing_else_of_gristmill() -> None:
-    for file in [*(ROOT / "examples").glob("*.py"), ROOT / "tests" / "support" / "plugin.py"]:
+    plugins = [ROOT / "tests" / "support" / name for name in ("plugin.py", "own_jobs.py")]
+    for file in [*(ROOT / "examples").glob("*.py"), *plugins]:
         imports = set(
             re.findall(r"^\s*(?:from|import) (gristmill[\w.]*)", file.read_text(encoding="utf-8"), re.MULTILINE)
         )

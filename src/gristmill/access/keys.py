@@ -8,10 +8,10 @@ from typing import Any
 from gristmill.access import repository
 from gristmill.core.database import Database
 from gristmill.core.errors import Conflict, Invalid, NotFound, Violation
+from gristmill.core.permissions import PERMISSIONS
 from gristmill.kit.caches import SharedCache
 from gristmill.kit.ids import uuid7
 
-PERMISSIONS = ("read", "write", "admin")
 PREFIX = "gm_"
 
 

@@ -5,11 +5,16 @@ from typing import Any
 from fastapi import APIRouter
 
 from gristmill.bootstrap.extensions import build_extensions
+from gristmill.bootstrap.registry import build_catalogue
 from gristmill.bootstrap.shared import Gristmill
 from gristmill.core.http.routes import Call
 from gristmill.datasets import endpoints as dataset_endpoints
+from gristmill.datasets.operations import endpoints as operation_endpoints
+from gristmill.datasets.operations.service import DatasetOperations
 from gristmill.datasets.service import DatasetService
 from gristmill.jobs import endpoints as job_endpoints
+from gristmill.jobs.job_types import endpoints as job_type_endpoints
+from gristmill.jobs.job_types.submission import JobSubmission
 from gristmill.jobs.service import JobService
 from gristmill.records.changes import endpoints as change_endpoints
 from gristmill.records.changes.recompute import Recompute
@@ -41,6 +46,8 @@ class ApiServices:
         settings, database, lookup = gristmill.settings, gristmill.database, gristmill.dataset_lookup
         self.extensions = build_extensions(gristmill)
         self.jobs = JobService(database, gristmill.notifier)
+        self.job_types = build_catalogue(gristmill)
+        self.job_submission = JobSubmission(database, gristmill.admission, lookup.find)
         self.datasets = DatasetService(
             database,
             gristmill.admission,
@@ -50,10 +57,12 @@ class ApiServices:
             steps=gristmill.steps,
             extensions=self.extensions,
         )
+        self.dataset_operations = DatasetOperations(database, gristmill.admission, lookup)
         self.spool = Spool(settings.api_spool_dir, settings.api_max_spool_bytes)
         self.submitter = Submitter(database, gristmill.admission, lookup)
-        self.record_ingest = RecordIngest(settings, database, self.submitter, self.spool)
-        self.record_changes = RecordChanges(settings, Recompute(Pipelines(gristmill.steps)))
+        recompute = Recompute(Pipelines(gristmill.steps))
+        self.record_ingest = RecordIngest(settings, database, self.submitter, self.spool, recompute)
+        self.record_changes = RecordChanges(settings, recompute)
         self.record_reads = RecordReads(database, lookup)
         self.rejects = RejectService(database, lookup)
         self.stored_exports = StoredExports(settings, database, gristmill.admission, lookup, gristmill.files)
@@ -66,7 +75,9 @@ class ApiServices:
         return [
             *ingest_endpoints.build_calls(self.record_ingest, submitter, settings, spool),
             *search_endpoints.build_calls(self.search),
+            *read_endpoints.build_calls(self.record_reads),
             *job_endpoints.build_calls(),
+            *job_type_endpoints.build_calls(self.job_types, self.job_submission),
             *change_endpoints.build_calls(self.record_changes, submitter, settings, spool),
         ]
 
@@ -76,6 +87,7 @@ class ApiServices:
         return [
             job_endpoints.build_router(self.jobs),
             dataset_endpoints.build_router(self.datasets),
+            operation_endpoints.build_router(self.dataset_operations),
             ingest_endpoints.build_router(self.record_ingest, self.submitter, settings, self.spool),
             read_endpoints.build_router(self.record_reads),
             reject_endpoints.build_router(self.rejects),

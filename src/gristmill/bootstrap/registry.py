@@ -1,17 +1,25 @@
 """The handlers of all job types, those of plugins included."""
 
-import importlib
-import warnings
-
 from gristmill.bootstrap.extensions import build_extensions
+from gristmill.bootstrap.plugins import load_plugins
 from gristmill.bootstrap.shared import Gristmill
 from gristmill.core.config import Settings, load_settings
+from gristmill.datasets.operations.tasks import CopyHandler, RenameHandler, TruncateHandler
+from gristmill.datasets.primary_key.tasks import PrimaryKeyHandler
 from gristmill.datasets.tasks import AlterHandler, CreateHandler, DropHandler
 from gristmill.jobs.handlers import Handler, Registry
+from gristmill.jobs.job_types.catalogue import Catalogue, Plugin
+from gristmill.jobs.job_types.functions import FunctionHandler
 from gristmill.records.apply.pipeline import BatchPipeline
-from gristmill.records.apply.tasks import IngestHandler
+from gristmill.records.apply.tasks import IngestHandler, MergeHandler
 from gristmill.records.changes.recompute import Recompute
-from gristmill.records.changes.tasks import DeleteHandler, DeleteWhereHandler, PatchHandler
+from gristmill.records.changes.tasks import (
+    DeleteHandler,
+    DeleteKeysHandler,
+    DeleteWhereHandler,
+    PatchHandler,
+    PatchWhereHandler,
+)
 from gristmill.records.embedding import EmbeddingStep
 from gristmill.records.export.service import RecordExports
 from gristmill.records.export.stored.tasks import CreateExportHandler, RemoveExportsHandler
@@ -25,15 +33,22 @@ from gristmill.search.recall.tasks import IndexRecallHandler
 
 
 def build_registry(gristmill: Gristmill) -> Registry:
-    """Return the registry; each plugin that the settings name adds its job types."""
+    """Return the registry; each plugin adds its job types."""
+    return _load(gristmill)[0]
+
+
+def build_catalogue(gristmill: Gristmill) -> Catalogue:
+    """Return the job types that may be submitted by their names."""
+    registry, plugins = _load(gristmill)
+    declared = [handler.job_type for handler in registry if isinstance(handler, FunctionHandler)]
+    return Catalogue(declared, plugins, gristmill.settings.jobs_max_attempts)
+
+
+def _load(gristmill: Gristmill) -> tuple[Registry, list[Plugin]]:
     registry = Registry()
     for handler in _handlers(gristmill):
         registry.add(handler)
-    # Python hides deprecations outside of __main__: those of plugins belong into the log of whoever runs them.
-    warnings.filterwarnings("default", message=".*gristmill.plugin", category=DeprecationWarning)
-    for name in gristmill.settings.jobs_plugins.split():
-        importlib.import_module(name).register(registry, gristmill)
-    return registry
+    return registry, load_plugins(gristmill, registry)
 
 
 def job_types(settings: Settings | None = None) -> list[str]:
@@ -47,6 +62,7 @@ def _handlers(gristmill: Gristmill) -> list[Handler]:
     extensions = build_extensions(gristmill)
     targets, embedding = Targets(database, lookup), EmbeddingStep(gristmill.embedders)
     pipelines = Pipelines(gristmill.steps)
+    pipeline = BatchPipeline(targets, pipelines, [TransformStep(pipelines), embedding])
     builder = IndexBuilder(database, gristmill.build_settings)
     effort = Effort(settings.search_recall_samples, settings.search_recall_seconds, settings.search_ef)
 
@@ -58,11 +74,20 @@ def _handlers(gristmill: Gristmill) -> list[Handler]:
         CreateHandler(extensions),
         AlterHandler(extensions),
         DropHandler(extensions),
-        IngestHandler(targets, BatchPipeline(targets, pipelines, [TransformStep(pipelines), embedding])),
+        TruncateHandler(extensions),
+        RenameHandler(extensions),
+        CopyHandler(extensions),
+        PrimaryKeyHandler(database),
+        IngestHandler(targets, pipeline),
+        MergeHandler(database, targets, pipeline, embedding),
         PatchHandler(database, targets, embedding, Recompute(pipelines)),
         DeleteHandler(targets),
         DeleteWhereHandler(targets),
-        CreateExportHandler(database, RecordExports(database, lookup), gristmill.files, settings.export_patience),
+        DeleteKeysHandler(targets),
+        PatchWhereHandler(targets, embedding, Recompute(pipelines)),
+        CreateExportHandler(
+            database, lookup, RecordExports(database, lookup), gristmill.files, settings.export_patience
+        ),
         RemoveExportsHandler(database, gristmill.files, grace=settings.export_grace),
         ExpireHandler(database, count_expired),
         IndexBuildHandler(builder),

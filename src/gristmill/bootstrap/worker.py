@@ -71,13 +71,15 @@ def build_executor(
 def parent_tasks(
     gristmill: Gristmill,
     lost: SimpleQueue[Lost],
+    unknown: SimpleQueue[Lost],
     tell: Callable[[Lost, Mapping[Address, Ended]], None],
 ) -> list[MaintenanceTask]:
     """Return what the parent of the pool's processes does now and then.
 
     It frees what ended processes of this host held: its own, and those of a parent that was killed.
-    lost: messages of which the process has not said how their chunks ended. tell: called with such a message and with
-    those of its chunks that have ended, as soon as they have.
+    lost: messages of which the process has not said how their chunks ended. unknown: messages of job types that the
+    worker does not know. tell: called with a lost message and with those of its chunks that have ended, as soon as they
+    have.
     """
     rescuer = build_rescuer(gristmill)
     untold: list[Lost] = []
@@ -93,6 +95,13 @@ def parent_tasks(
                 lost.put(message)
                 raise
             untold.append(message)
+        while not unknown.empty():
+            message = unknown.get()
+            try:
+                freed += rescuer.return_unknown(message[0], [member.address for member in message[1]])
+            except Unavailable:
+                unknown.put(message)
+                raise
         if freed:
             gristmill.notifier.due()
             gristmill.counters.flush()

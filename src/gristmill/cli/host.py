@@ -1,4 +1,4 @@
-"""Commands that act on this machine: up, down, status, migrate, keys."""
+"""Commands that act on this machine: up, down, status, migrate, sql-url, keys."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from gristmill.cli.session import Session, command
+from gristmill.client import Client, ClientError, Retry
 
 if TYPE_CHECKING:
     from gristmill.core.config import Settings
@@ -23,7 +24,7 @@ Permission = Literal["read", "write", "admin"]
 
 def add(app: typer.Typer) -> None:
     """Add the commands to the root."""
-    for name, function in (("up", up), ("down", down), ("status", status), ("migrate", migrate)):
+    for name, function in _COMMANDS.items():
         command(app, name, rich_help_panel="This machine")(function)
     app.add_typer(keys, name="keys", rich_help_panel="This machine")
 
@@ -40,6 +41,7 @@ def up(
     def show(found: "StackStatus") -> None:
         # The notes of the start have been told while it went on.
         show_status(session, replace(found, notes=[]))
+        _note_plugins(session, found.url("api"))
         session.output.line("Ctrl-C stops it" if foreground else "gristmill down stops it")
 
     if foreground:
@@ -75,6 +77,30 @@ def migrate(session: Session) -> None:
     session.output.line("the schema is up to date")
     if session.output.json:
         session.output.document({"ok": True})
+
+
+def sql_url(
+    session: Session,
+    read_only: Annotated[
+        bool, typer.Option("--read-only", help="Of a role that reads the datasets' tables and may do nothing else.")
+    ] = False,
+) -> None:
+    """Print the URL of the database, with its password, for psql and other tools: psql "$(gristmill sql-url)"."""
+    from gristmill.access.readers import read_only_url
+
+    if read_only:
+        with _database(session) as database:
+            url = read_only_url(database)
+    else:
+        url = _settings(session).database_url
+    if session.output.json:
+        session.output.document({"url": url, "read_only": read_only})
+        return
+    # The URL alone goes to standard output, so that a script can take it.
+    session.output.line(url)
+
+
+_COMMANDS = {"up": up, "down": down, "status": status, "migrate": migrate, "sql-url": sql_url}
 
 
 @command(keys, "create")
@@ -159,6 +185,19 @@ def show_status(session: Session, found: "StackStatus") -> None:
             session.output.line(
                 f"{service.name}: {service.url}, user {service.user}, password in {service.password_file}"
             )
+
+
+def _note_plugins(session: Session, url: str | None) -> None:
+    """Tell of plugins that could not be loaded; nothing where the API does not answer, or wants another key."""
+    if url is None:
+        return
+    with Client(url, session.api_key, retry=Retry(attempts=1)) as client:
+        try:
+            failed = [one for one in client.plugins() if one["error"] is not None]
+        except ClientError:
+            return
+    for one in failed:
+        session.output.note(f"the plugin {one['name']} ({one['named_by']}) was not loaded: {one['error']}")
 
 
 def _settings(session: Session) -> "Settings":

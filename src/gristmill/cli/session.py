@@ -64,6 +64,10 @@ class Session:
         self._client: Client | None = None
 
     @property
+    def api_key(self) -> str | None:
+        return self._api_key
+
+    @property
     def has_key(self) -> bool:
         return self._api_key is not None
 

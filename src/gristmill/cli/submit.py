@@ -14,7 +14,7 @@ from gristmill.client import UnfinishedJob
 from gristmill.client._bodies import format_of
 
 Format = Literal["json", "ndjson", "csv", "parquet", "arrow"]
-OnConflict = Literal["replace", "fail"]
+OnConflict = Literal["replace", "fail", "skip"]
 
 
 def add(app: typer.Typer) -> None:
@@ -37,6 +37,9 @@ def submit(
     on_conflict: Annotated[
         OnConflict | None, typer.Option("--on-conflict", help="Where a record with the key exists.")
     ] = None,
+    mode: Annotated[
+        str | None, typer.Option(help='"merge": change only the fields that a record gives; else "replace".')
+    ] = None,
     quarantine: Annotated[
         bool, typer.Option("--quarantine", help="Keep records that do not fit aside and let the others go on.")
     ] = False,
@@ -54,7 +57,7 @@ def submit(
     ] = None,
 ) -> None:
     """Submit batches of records (JSON, NDJSON, CSV, Parquet, Arrow stream) and print their jobs."""
-    labels = dict(_label(pair) for pair in label or [])
+    labels = dict(label_of(pair) for pair in label or [])
     given = files or ["-"]
     formats = [format or ("ndjson" if file == "-" else format_of(file, None)) for file in given]
     several = len(given) > 1
@@ -82,6 +85,7 @@ def submit(
                 records,
                 format=name if file == "-" else format,
                 on_conflict=on_conflict,
+                mode=mode,
                 on_error="quarantine" if quarantine else None,
                 retry_of=retry_of,
                 priority=priority,
@@ -112,7 +116,8 @@ def _wait_for_all(session: Session, jobs: list[dict[str, Any]], timeout: float |
         raise failure
 
 
-def _label(pair: str) -> tuple[str, str]:
+def label_of(pair: str) -> tuple[str, str]:
+    """Return name and value of a label as the command line gives it. Raises UsageError."""
     name, equals, value = pair.partition("=")
     if not equals:
         raise UsageError(f"--label {pair!r} is not NAME=VALUE")

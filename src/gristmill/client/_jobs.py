@@ -3,8 +3,9 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
-from gristmill.client._bodies import Body
+from gristmill.client._bodies import Body, json_body
 from gristmill.client._paths import API, job_path
 from gristmill.client._transport import Json, Transport, new_idempotency_key
 from gristmill.client.errors import WaitTimeout, unsuccessful
@@ -22,7 +23,7 @@ _MIN_PAUSE = 0.1
 
 
 class JobCalls:
-    """Look at jobs, wait for them, cancel and retry them."""
+    """Submit jobs, look at them, wait for them, cancel and retry them."""
 
     _transport: Transport
 
@@ -57,6 +58,65 @@ class JobCalls:
             "page_size": page_size,
         }
         return self._pages(f"{API}/jobs", filters, "jobs")
+
+    def job_types(self) -> list[Json]:
+        """Return the job types that may be submitted, each with the JSON Schema of its arguments (``args``)."""
+        answer: list[Json] = self._transport.call("GET", f"{API}/job-types")["job_types"]
+        return answer
+
+    def plugins(self) -> list[Json]:
+        """Return the plugins of the server; one that could not be loaded has an ``error``."""
+        answer: list[Json] = self._transport.call("GET", f"{API}/job-types")["plugins"]
+        return answer
+
+    def submit_job(
+        self,
+        type: str,
+        args: Mapping[str, Any] | None = None,
+        *,
+        max_attempts: int | None = None,
+        priority: int | None = None,
+        labels: Mapping[str, str] | None = None,
+        run_at: datetime | str | None = None,
+        delay: float | None = None,
+        wait: Wait = False,
+        on_progress: Progress | None = None,
+        idempotency_key: str | None = None,
+    ) -> Json:
+        """Submit a job of one of the ``job_types`` and return it; done, its ``result`` is what its function returned.
+
+        args: what the type's schema has; times, dates, decimals and UUIDs are sent as texts.
+        max_attempts: how often it is tried; without it what the type says.
+        priority, labels, run_at, idempotency_key: as of ``submit``. delay: seconds from now, instead of run_at.
+        Raises InvalidRequest with the pointer of each argument that does not fit, Forbidden if the type needs more than
+        the key may do.
+        """
+        options = {
+            "max_attempts": max_attempts,
+            "priority": priority,
+            "labels": None if labels is None else dict(labels),
+            "run_at": run_at.isoformat() if isinstance(run_at, datetime) else run_at,
+            "delay": delay,
+        }
+        given = {name: value for name, value in options.items() if value is not None}
+        body = json_body({"type": type, "args": dict(args or {}), **given})
+        return self._write("POST", f"{API}/jobs", body, wait, on_progress, idempotency_key)
+
+    def labels(
+        self,
+        *,
+        dataset: str | None = None,
+        type: str | None = None,
+        name: str | None = None,
+        values: int | None = None,
+    ) -> Json:
+        """Return the labels that jobs have, with their values and how many jobs have each.
+
+        name: this label alone. values: how many values of each are listed, 20 unless given.
+        """
+        filters = {"dataset": dataset, "type": type, "name": name, "values": values}
+        answer: Json = self._transport.call("GET", f"{API}/jobs/labels", params=filters)
+        return answer
 
     def wait(self, job_id: str, timeout: float | None = None, on_progress: Progress | None = None) -> Json:
         """Wait until the job is done and return it.
@@ -134,7 +194,7 @@ class JobCalls:
                 return
 
     def _pause(self, seconds: float) -> None:
-        time.sleep(seconds)
+        self._transport.sleep(seconds)
 
     @staticmethod
     def _finished(job: Json) -> Json:

@@ -8,6 +8,7 @@ from urllib.parse import quote
 from uuid import UUID
 
 from gristmill.client._bodies import dumps
+from gristmill.client.errors import InvalidArgument
 
 API = "/api/v1"
 Key = str | int | bool | date | datetime | Decimal | UUID | Sequence[Any]
@@ -48,4 +49,9 @@ def key_text(key: Key) -> str:
 
 def _segment(text: str) -> str:
     # Dots are never escaped by quote(), but "." and ".." as a whole segment would be resolved away.
-    return text.replace(".", "%2E") if text in (".", "..") else quote(text, safe="")
+    if text in (".", ".."):
+        return text.replace(".", "%2E")
+    try:
+        return quote(text, safe="")
+    except UnicodeEncodeError as error:
+        raise InvalidArgument(f"{text!r} cannot stand in a path: {error}") from error

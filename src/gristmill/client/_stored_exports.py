@@ -11,7 +11,7 @@ from gristmill.client._bodies import json_body
 from gristmill.client._exports import _SILENCE, ExportCalls, _finished_file
 from gristmill.client._jobs import Progress, Wait
 from gristmill.client._paths import API, dataset_path, export_path
-from gristmill.client._records import _time_text
+from gristmill.client._reads import time_text
 from gristmill.client._transport import Json
 from gristmill.client.errors import ConnectionFailed
 
@@ -42,8 +42,8 @@ class StoredExportCalls(ExportCalls):
         given = {
             "format": format,
             "where": where,
-            "start": _time_text(start),
-            "end": _time_text(end),
+            "start": time_text(start),
+            "end": time_text(end),
             "fields": None if fields is None else list(fields),
             "include": ["embedding"] if embedding else None,
             "keep": keep,

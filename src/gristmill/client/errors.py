@@ -1,6 +1,7 @@
 """What the client raises; the third translator of Gristmill's errors, from problem objects back to exceptions.
 
 ClientError
+├── InvalidArgument          what was given cannot be sent, and was not; also a ValueError
 ├── ConnectionFailed         no answer: not reachable, broken off or timed out, at every attempt
 ├── Problem                  an answer that is an error (RFC 9457)
 │   ├── Refused              4xx: sending the same again gets the same answer
@@ -31,6 +32,10 @@ from gristmill.client._httpx import httpx
 
 class ClientError(Exception):
     """Root of everything that the client raises on purpose."""
+
+
+class InvalidArgument(ClientError, ValueError):
+    """What was given cannot be sent: an address, a key, a format, a value that JSON does not have."""
 
 
 class ConnectionFailed(ClientError):

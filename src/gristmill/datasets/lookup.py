@@ -12,6 +12,7 @@ from gristmill.datasets.contract import Contract, load_contract
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.errors import ChangeFailed, DatasetFailed, UnknownDataset
 from gristmill.jobs.errors import JobDropped
+from gristmill.jobs.submit import scope_of_dataset
 from gristmill.kit.caches import SharedCache
 from gristmill.kit.identifiers import is_name
 
@@ -38,8 +39,8 @@ class Dataset:
 
 
 def scope_of(name: str) -> str:
-    """Return the scope of all jobs of datasets called ``name``: one after the other in time, they share a table."""
-    return f"dataset:{name}"
+    """Return the scope of all jobs of datasets called ``name``."""
+    return scope_of_dataset(name)
 
 
 class DatasetLookup:

@@ -34,6 +34,9 @@ from gristmill.kit.entity_tags import Tag
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _NO_QUERY = QueryParams()
+_LABEL_NAME = re.compile(r"[A-Za-z0-9_.-]{1,63}")
+MOST_LABELS = 20
+LABEL = "the name of 1 to 63 letters, digits, '_', '.', '-'"
 
 _WAIT = "seconds to wait for the job to end; more than `api.max_wait` (30) count as that"
 _PRIORITY = "0 to 9, 9 goes first; 5 without it"
@@ -138,8 +141,24 @@ async def _wait_for(
             known = finished.result() if finished.done() and not finished.cancelled() else None
 
 
+class LabelQuery(BaseModel):
+    """The query of the labels that jobs have."""
+
+    dataset: str | None = Described(None, max_length=100, description="of jobs of this dataset")
+    type: str | None = Described(None, max_length=100, description="of jobs of this type")
+    name: str | None = Described(None, max_length=63, description="this label alone")
+    values: int = Described(20, ge=1, le=1000, description="how many values of a label are listed, the frequent first")
+
+
 def build_calls() -> list[routes.Call[Any]]:
-    """Return the hot call: one job."""
+    """Return the hot call: one job. And the one whose path looks like that of a job, before it."""
+
+    async def list_labels(http: HttpRequest, query: LabelQuery) -> Response:
+        """List the labels that jobs have, with their values and how many jobs have each."""
+        _refuse_nul(dataset=query.dataset, type=query.type, name=query.name)
+        service: JobService = http.app.state.jobs
+        found = await run_in_threadpool(service.labels, query.dataset, query.type, query.name, query.values)
+        return JSONResponse(found)
 
     async def get_job(http: HttpRequest, _: JobQuery) -> Response:
         """Return a job; with ``wait`` hold the answer until it has finished, at most that many seconds."""
@@ -156,7 +175,10 @@ def build_calls() -> list[routes.Call[Any]]:
         return Response(text, headers=headers, media_type="application/json")
 
     headers = [routes.Header("prefer", _PREFER), routes.Header("if-none-match", "ETags: 304 where one is the job's")]
-    return [routes.Call("GET", "/jobs/{job_id}", "read", get_job, JobQuery, "jobs", headers)]
+    return [
+        routes.Call("GET", "/jobs/labels", "read", list_labels, LabelQuery, "jobs"),
+        routes.Call("GET", "/jobs/{job_id}", "read", get_job, JobQuery, "jobs", headers),
+    ]
 
 
 def build_router(service: JobService) -> APIRouter:
@@ -175,9 +197,7 @@ def build_router(service: JobService) -> APIRouter:
         page_token: Annotated[str | None, Query(max_length=2000)] = None,
     ) -> JSONResponse:
         """List jobs, newest first."""
-        for name, value in (("type", type), ("dataset", dataset)):
-            if value is not None and "\0" in value:
-                raise bad_query(name, value, "text without NUL")
+        _refuse_nul(type=type, dataset=dataset)
         filters = JobFilter(
             state=[one.value for one in state] if state else None,
             type=type,
@@ -226,6 +246,12 @@ def _key_of(http: HttpRequest) -> IdempotencyKey | None:
     return IdempotencyKey(principal_of(http).name, key, body_hash, http.app.state.idempotency_hours)
 
 
+def _refuse_nul(**values: str | None) -> None:
+    for name, value in values.items():
+        if value is not None and "\0" in value:
+            raise bad_query(name, value, "text without NUL")
+
+
 def _priority(text: str | None) -> int:
     if text is None:
         return 5
@@ -238,9 +264,14 @@ def _labels(pairs: list[str]) -> dict[str, str]:
     labels = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
-        if not equals or not re.fullmatch(r"[A-Za-z0-9_.-]{1,63}", name) or len(value) > 255 or "\0" in value:
-            raise bad_query("label", pair, "name=value, the name of 1 to 63 letters, digits, '_', '.', '-'")
+        if not equals or not is_label(name, value):
+            raise bad_query("label", pair, f"name=value, {LABEL}")
         labels[name] = value
-    if len(labels) > 20:
-        raise bad_query("label", str(len(labels)), "at most 20 labels")
+    if len(labels) > MOST_LABELS:
+        raise bad_query("label", str(len(labels)), f"at most {MOST_LABELS} labels")
     return labels
+
+
+def is_label(name: str, value: str) -> bool:
+    """Say whether a job may have this label."""
+    return bool(_LABEL_NAME.fullmatch(name)) and len(value) <= 255 and "\0" not in value

@@ -9,13 +9,39 @@ class UnknownJob(NotFound):
 
 
 class UnknownJobType(GristmillError):
-    """A chunk names a job type that this worker does not know: an older worker beside a newer API."""
+    """A chunk names a job type that this worker does not know: it is older than the API. No attempt is counted."""
 
     code = "unknown_job_type"
     kind = "unavailable"
     status = 503
     title = "Unknown job type"
     retryable = True
+    costs_attempt = False
+
+
+class ArgumentsNotUnderstood(GristmillError):
+    """The arguments of a job do not fit its type as this worker has it, which is of another version."""
+
+    code = "unknown_arguments"
+    kind = "unavailable"
+    status = 503
+    title = "The worker does not understand the arguments"
+    retryable = True
+    costs_attempt = False
+
+
+class ResultNotStorable(GristmillError):
+    """A function returned what cannot be the result of a job."""
+
+    code = "bad_result"
+    title = "The result cannot be stored"
+
+
+class TransactionEnded(GristmillError):
+    """A function committed or rolled back the transaction that belongs to its job, or left one open."""
+
+    code = "transaction_ended"
+    title = "The job's transaction is not the function's to end"
 
 
 class NotCancellable(Conflict):

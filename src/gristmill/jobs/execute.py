@@ -34,7 +34,6 @@ class _Claimed:
     cancelling: bool
     large: bool
     waited: float
-    submitted_by: str
     traceparent: str | None
 
 
@@ -148,7 +147,7 @@ class Executor:
         task = one.task
         structlog.contextvars.bind_contextvars(
             job=str(task.job_id), chunk=task.number, fence=task.fence, request_id=task.request_id,
-            submitted_by=one.submitted_by, traceparent=one.traceparent,
+            submitted_by=task.submitted_by, traceparent=one.traceparent,
         )  # fmt: skip
         started = time.monotonic()
         try:
@@ -219,7 +218,6 @@ class Executor:
             cancelling=row["job_state"] == "cancelling",
             large=bool(row["large"]),
             waited=row["waited"],
-            submitted_by=row["submitted_by"],
             traceparent=row["traceparent"],
         )
 

@@ -42,6 +42,8 @@ class ChunkTask:
     records: int
     payload: bytes | None
     request_id: str = ""
+    submitted_by: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
     check: Callable[[], None] = field(default=lambda: None, repr=False)
     """Call between steps: raises JobCancelled, Drained or LostChunk."""
     report: Callable[[float], None] = field(default=lambda fraction: None, repr=False)
@@ -73,6 +75,8 @@ def task_of(
         records=row["records"],
         payload=payload,
         request_id=row.get("request_id", ""),
+        submitted_by=row.get("submitted_by", ""),
+        labels=row.get("labels", {}),
         check=check,
         report=report,
     )
@@ -151,8 +155,15 @@ class Registry:
         try:
             return self._handlers[type_]
         except KeyError:
-            known = ", ".join(sorted(self._handlers))
-            raise UnknownJobType(f"This worker has no handler for the job type {type_!r}; it knows {known}") from None
+            raise unknown_to_worker(type_, self) from None
 
     def __iter__(self) -> Iterator[Handler]:
         return iter(self._handlers.values())
+
+
+def unknown_to_worker(type_: str, registry: Registry) -> UnknownJobType:
+    """Return the error of a chunk whose job type is not in the registry."""
+    known = ", ".join(sorted(handler.type for handler in registry))
+    return UnknownJobType(
+        f"A worker had no handler for the job type {type_!r}; it knows {known}. The job waits for one that has"
+    )

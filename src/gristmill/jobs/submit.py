@@ -24,6 +24,11 @@ SHARE_RECORDS = 200
 SYSTEM = "gristmill"
 
 
+def scope_of_dataset(name: str) -> str:
+    """Return the scope of all jobs of datasets called ``name``: one after the other in time, they share a table."""
+    return f"dataset:{name}"
+
+
 @dataclass(frozen=True, slots=True)
 class NewChunk:
     """A part of a new job: ``records`` records from ``first_record`` on; payload in the form its handler reads."""

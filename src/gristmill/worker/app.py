@@ -34,7 +34,7 @@ from gristmill.jobs.maintenance.loop import Maintenance
 from gristmill.jobs.maintenance.process_beat import ProcessBeat
 from gristmill.jobs.outcome import Ended
 from gristmill.worker.late_events import end_of, tell_late
-from gristmill.worker.request import ChunksRequest, lost, tell_received
+from gristmill.worker.request import ChunksRequest, lost, tell_received, unknown
 
 log = get_logger()
 settings = load_settings()
@@ -111,7 +111,7 @@ def _is_draining() -> bool:
 @worker_init.connect  # type: ignore[untyped-decorator]
 def _watch(**_: Any) -> None:
     """Free what dead processes held, from the start on: a parent that was killed left chunks, broker or no broker."""
-    maintenance = Maintenance(parent_tasks(_parent, lost, tell_late), _stop)
+    maintenance = Maintenance(parent_tasks(_parent, lost, unknown, tell_late), _stop)
     threading.Thread(target=maintenance.run, name="maintenance", daemon=True).start()
 
 

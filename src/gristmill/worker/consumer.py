@@ -1,13 +1,19 @@
 """Celery's consumer: looks for a lost broker often, and sends the events of many chunks in one message."""
 
 import functools
+import logging
 import time
 from typing import Any, ClassVar
 
 from celery.worker.consumer import Consumer
 
+from gristmill.broker import task_events
+from gristmill.broker.members import members_of
+from gristmill.jobs.errors import UnknownJobType
 from gristmill.worker import late_events
+from gristmill.worker.request import unknown
 
+_log = logging.getLogger(__name__)
 # Seconds between two attempts. Celery's own pause grows to 30: whatever became due in an outage of some minutes would
 # wait for half a minute more after its end, with a worker that has nothing to do.
 PAUSE = 0.5
@@ -38,6 +44,25 @@ class SteadyConsumer(Consumer):  # type: ignore[misc]
             conn.ensure_connection, interval_start=PAUSE, interval_step=0, interval_max=PAUSE
         )
         return super().ensure_connected(conn)
+
+    def on_unknown_task(self, body: Any, message: Any, exc: BaseException) -> None:
+        """Give chunks back whose job type this worker does not know; Celery would throw the message away.
+
+        They were submitted to a newer API, and another worker may have been restarted already.
+        """
+        try:
+            type_, members = message.headers["task"], members_of(message.payload[0], message.headers)
+        except (KeyError, TypeError, ValueError):
+            super().on_unknown_task(body, message, exc)
+            return
+        message.ack_log_error(_log, self.connection_errors)
+        unknown.put((type_, members))
+        for member in members:
+            for event, fields in (
+                task_events.received(member, type_),
+                task_events.ended(member, task_events.End("retried", UnknownJobType.code)),
+            ):
+                self.event_dispatcher.send(event, **fields)
 
     def on_connection_error_after_connected(self, exc: BaseException) -> None:
         """Wait a moment if the connection before this one was lost as soon: Celery pauses only while it connects.

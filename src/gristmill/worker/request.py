@@ -15,6 +15,8 @@ from gristmill.core.logs import get_logger
 log = get_logger()
 lost: SimpleQueue[Lost] = SimpleQueue()
 """What the maintenance thread has to look up in Postgres."""
+unknown: SimpleQueue[Lost] = SimpleQueue()
+"""What it has to put back there: messages of job types that this worker does not know."""
 
 
 class ChunksRequest(Request):  # type: ignore[misc]

@@ -6,6 +6,7 @@ from pydantic import AwareDatetime, BaseModel, Field
 
 from gristmill.api.openapi.problems import Problem
 from gristmill.core.errors import Violation
+from gristmill.core.permissions import Permission
 from gristmill.jobs.states import JobState
 
 
@@ -73,6 +74,31 @@ class JobPage(BaseModel):
     next_page_token: str | None
 
 
+class LabelValue(BaseModel):
+    """A value of a label, and how many jobs have it."""
+
+    value: str
+    jobs: int
+
+
+class Label(BaseModel):
+    """A label. values: the most frequent ones; values_total: how many there are."""
+
+    name: str
+    jobs: int
+    values_total: int
+    values: list[LabelValue]
+
+
+class Labels(BaseModel):
+    """Labels by name. jobs: how many were looked at, the newest ones; complete: these were all."""
+
+    labels: list[Label]
+    labels_total: int
+    jobs: int
+    complete: bool
+
+
 class Reject(BaseModel):
     """A record that was kept aside. raw: what was sent; values: its members, where they could be told apart."""
 
@@ -90,3 +116,40 @@ class RejectPage(BaseModel):
 
     rejects: list[Reject]
     next_page_token: str | None
+
+
+class JobTypeInfo(BaseModel):
+    """A job type that may be submitted. args: the JSON Schema of its arguments.
+
+    permission: what a key needs to submit it. dataset, scopes: what its jobs are ordered within; names in braces stand
+    for arguments.
+    """
+
+    name: str
+    title: str
+    description: str
+    queue: str
+    permission: Permission
+    max_attempts: int
+    idempotent: bool
+    dataset: str | None
+    exclusive: bool
+    scopes: dict[str, Literal["shared", "exclusive"]]
+    args: dict[str, Any]
+
+
+class PluginInfo(BaseModel):
+    """A plugin of the API process. error: why it could not be loaded."""
+
+    name: str
+    named_by: str
+    state: Literal["loaded", "failed"]
+    job_types: list[str]
+    error: str | None
+
+
+class JobTypeList(BaseModel):
+    """The job types, by name, and the plugins that they come from."""
+
+    job_types: list[JobTypeInfo]
+    plugins: list[PluginInfo]

@@ -3,16 +3,13 @@
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, get_args, get_origin
 
 from fastapi import Request
 
 from gristmill.core.errors import Forbidden, Invalid, Violation
 from gristmill.core.http.conditions import check_conditions
-
-Permission = Literal["link", "read", "write", "admin"]
-# Each permission includes those before it. No key has the first one: it is of those who come with a signed link.
-PERMISSIONS: tuple[Permission, ...] = ("link", "read", "write", "admin")
+from gristmill.core.permissions import LEVELS, Level
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +17,7 @@ class Principal:
     """Who makes a request: ``key:<name>``, or ``local`` where no key is needed."""
 
     name: str
-    scope: Permission
+    scope: Level
 
 
 LOCAL = Principal("local", "admin")
@@ -34,7 +31,7 @@ def principal_of(request: Request) -> Principal:
     return principal
 
 
-def needs(scope: Permission) -> Callable[..., Awaitable[None]]:
+def needs(scope: Level) -> Callable[..., Awaitable[None]]:
     """A dependency that refuses principals without this permission. Raises Forbidden.
 
     It is async because FastAPI sends every synchronous dependency through the thread pool.
@@ -46,11 +43,11 @@ def needs(scope: Permission) -> Callable[..., Awaitable[None]]:
     return check
 
 
-def check_permission(http: Request, needed: Permission) -> None:
-    """Refuse a principal whose key has a smaller scope. Raises Forbidden."""
+def check_permission(http: Request, needed: Level, what: str = "This call") -> None:
+    """Refuse a principal whose key has a smaller scope. what: needs it. Raises Forbidden."""
     principal = principal_of(http)
-    if PERMISSIONS.index(principal.scope) < PERMISSIONS.index(needed):
-        raise Forbidden(f"This call needs a key of scope {needed}; {principal.name} has {principal.scope}")
+    if LEVELS.index(principal.scope) < LEVELS.index(needed):
+        raise Forbidden(f"{what} needs a key of scope {needed}; {principal.name} has {principal.scope}")
 
 
 # By route: the names of its query parameters, and whether each may be repeated; and the names of its headers.

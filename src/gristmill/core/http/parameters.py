@@ -21,14 +21,32 @@ def bad_header(name: str, value: str, valid: str, code: str = "bad_header") -> I
     return Invalid(reason, [Violation(pointer=f"/header/{name}", code=code, reason=reason, field=name)])
 
 
+MOMENT = "an RFC 3339 time with an offset, such as 2026-01-31T12:00:00Z"
+
+
+def read_flag(name: str, text: str | None) -> bool:
+    """Return whether a query parameter is set: alone (``?name``), or to true. Raises Invalid for anything else."""
+    if text is None or text == "false":
+        return False
+    if text not in ("", "true"):
+        raise bad_query(name, text, "true or false, or the name alone")
+    return True
+
+
 def read_moment(name: str, text: str | None) -> datetime | None:
     """Return the time that a query parameter names, in UTC. Raises Invalid for one without an offset."""
     if text is None:
         return None
+    value = moment_of(_LOST_PLUS.sub(r"\1+\2", text))
+    if value is None:
+        raise bad_query(name, text, MOMENT)
+    return value
+
+
+def moment_of(text: str) -> datetime | None:
+    """Return the time in UTC, None for what is no time with an offset."""
     try:
-        value = datetime.fromisoformat(_LOST_PLUS.sub(r"\1+\2", text))
-        if value.tzinfo is not None:
-            return value.astimezone(UTC)
+        value = datetime.fromisoformat(text)
+        return None if value.tzinfo is None else value.astimezone(UTC)
     except (ValueError, OverflowError):
-        pass
-    raise bad_query(name, text, "an RFC 3339 time with an offset, such as 2026-01-31T12:00:00Z")
+        return None

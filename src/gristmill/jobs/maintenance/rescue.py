@@ -11,7 +11,7 @@ from gristmill.core.errors import DatabaseUnavailable
 from gristmill.core.logs import get_logger
 from gristmill.jobs.counters import Counters
 from gristmill.jobs.errors import AttemptsExhausted, UnknownJobType
-from gristmill.jobs.handlers import ChunkTask, Registry, task_of
+from gristmill.jobs.handlers import ChunkTask, Registry, task_of, unknown_to_worker
 from gristmill.jobs.notifications import Notifier
 from gristmill.jobs.outcome import Ended, RetryPolicy, problem_of
 from gristmill.jobs.repository import cancel, dispatch, ended
@@ -60,6 +60,15 @@ class Rescuer:
         for job_id, number, _ in resent:
             log.warning("chunk.resent", job=str(job_id), chunk=number)
         return len(resent)
+
+    def return_unknown(self, type_: str, addresses: Sequence[Address]) -> int:
+        """Put chunks back whose job type a worker does not know: another one may, and until then their jobs say so."""
+        problem = unknown_to_worker(type_, self._registry).problem()
+        with self._database.transaction() as connection:
+            returned = dispatch.return_unknown(connection, addresses, problem)
+        for job_id, number in returned:
+            log.warning("chunk.unknown_type", job=str(job_id), chunk=number, type=type_)
+        return len(returned)
 
     def how_ended(self, addresses: Sequence[Address]) -> dict[Address, Ended]:
         """Return how the chunks of lost messages ended, without those that still run or wait for their message."""

@@ -18,7 +18,7 @@ _CLAIM = Prepared(
 WITH addressed AS MATERIALIZED (
     SELECT j.id, c.number, c.dispatch, c.state = 'sent' AND c.dispatch = m.dispatch AS valid, j.type, j.seq, j.args,
         j.dataset, j.scope, j.exclusive, j.state AS job_state, j.max_attempts, j.submitted_by, j.request_id,
-        j.traceparent, j.created_at
+        j.traceparent, j.labels, j.created_at
     FROM unnest(%(job_ids)s, %(numbers)s, %(dispatches)s) AS m (job_id, number, dispatch)
     JOIN gristmill.chunks c ON c.job_id = m.job_id AND c.number = m.number
     JOIN gristmill.jobs j ON j.id = c.job_id
@@ -44,7 +44,7 @@ WITH addressed AS MATERIALIZED (
     FROM changed WHERE claimed AND j.id = changed.job_id AND j.state = 'queued'
 )
 SELECT a.id AS job_id, a.number, a.type, a.seq, a.args, a.dataset, a.scope, a.exclusive, a.job_state, a.max_attempts,
-    a.submitted_by, a.request_id, a.traceparent, a.created_at, c.fence, c.attempts, c.first_record, c.records,
+    a.submitted_by, a.request_id, a.traceparent, a.labels, a.created_at, c.fence, c.attempts, c.first_record, c.records,
     CASE WHEN p.bytes < %(inline)s THEN p.data END AS data, p.bytes >= %(inline)s AS large,
     extract(epoch FROM clock_timestamp() - a.created_at)::float AS waited,
     coalesce(c.claimed, false) AS claimed, a.valid AND c.job_id IS NULL AS missed

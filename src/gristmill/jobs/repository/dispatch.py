@@ -3,8 +3,9 @@
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import psycopg2.extras
 from sqlalchemy import Connection
 
 from gristmill.core.prepared import Prepared, execute
@@ -105,6 +106,20 @@ _UNSEND = """
 UPDATE gristmill.chunks SET state = 'waiting'
 WHERE job_id = %(job_id)s AND number = %(number)s AND dispatch = %(dispatch)s AND state = 'sent'
 """
+# As often as workers say so the pause before the next message doubles, up to a minute.
+_RETURN_UNKNOWN = """
+WITH chunk AS (
+    UPDATE gristmill.chunks c SET state = 'waiting', resends = resends + 1, error = %(error)s,
+        run_at = clock_timestamp() + least(60, 1 << least(resends, 6)) * interval '1 second'
+    FROM unnest(%(job_ids)s::uuid[], %(numbers)s::int[], %(dispatches)s::int[]) AS m (job_id, number, dispatch)
+    WHERE c.job_id = m.job_id AND c.number = m.number AND c.dispatch = m.dispatch AND c.state = 'sent'
+    RETURNING c.job_id, c.number
+), job AS (
+    UPDATE gristmill.jobs j SET error = %(error)s::jsonb || '{"waiting": true}'::jsonb
+    FROM chunk WHERE j.id = chunk.job_id AND (j.error IS NULL OR j.error ? 'waiting')
+)
+SELECT job_id, number FROM chunk
+"""
 _RESEND = """
 UPDATE gristmill.chunks SET state = 'waiting', resends = resends + 1
 WHERE (job_id, number) IN (
@@ -187,6 +202,19 @@ def unclaimed(connection: Connection, chunks: Sequence[Message]) -> set[Message]
     by_address = {(chunk.job_id, chunk.number, chunk.dispatch): chunk for chunk in chunks}
     found = read_ends(connection, list(by_address))
     return {by_address[one.address] for one in found if one.state == "sent" and not one.again}
+
+
+def return_unknown(
+    connection: Connection, addresses: Sequence[tuple[uuid.UUID, int, int]], problem: dict[str, Any]
+) -> list[tuple[uuid.UUID, int]]:
+    """Put chunks back to waiting that a worker cannot carry out and nobody has claimed; their jobs show the problem."""
+    parameters = {
+        "job_ids": [str(job_id) for job_id, _, _ in addresses],
+        "numbers": [number for _, number, _ in addresses],
+        "dispatches": [dispatch for _, _, dispatch in addresses],
+        "error": psycopg2.extras.Json(problem),
+    }
+    return [(row[0], row[1]) for row in connection.exec_driver_sql(_RETURN_UNKNOWN, parameters)]
 
 
 def resend_unclaimed(connection: Connection, after: float) -> list[tuple[uuid.UUID, int]]:

@@ -4,6 +4,7 @@ import json
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -103,6 +104,7 @@ VALUES (%(principal)s, %(key)s, %(body_hash)s, %(job_id)s)
 ON CONFLICT (principal, key) DO UPDATE
     SET body_hash = EXCLUDED.body_hash, job_id = EXCLUDED.job_id, created_at = now()
 """
+_NOW = "SELECT clock_timestamp()"
 _UNFINISHED = """
 SELECT EXISTS (SELECT FROM gristmill.scopes WHERE scope = %(scope)s AND finished_at IS NULL)
 """
@@ -218,10 +220,12 @@ def _locks(jobs: Sequence[JobRow]) -> str:
     for place, job in enumerate(jobs):
         if job.columns["key"] is not None:
             locks.append({"place": place, "principal": job.columns["submitted_by"], "key": job.columns["key"]})
-        if job.columns["run_at"] is None:
-            locks += [
-                {"place": place, "scope": scope, "exclusive": exclusive} for scope, exclusive in job.scopes.items()
-            ]
+        # A scheduled job draws no number yet, but it is not to miss that its scope becomes another one meanwhile.
+        numbered = job.columns["run_at"] is None
+        locks += [
+            {"place": place, "scope": scope, "exclusive": exclusive and numbered}
+            for scope, exclusive in job.scopes.items()
+        ]
     return json.dumps(locks)
 
 
@@ -269,3 +273,9 @@ def keep_key(connection: Connection, principal: str, key: str, body_hash: str, j
 
 def unfinished_in_scope(connection: Connection, scope: str) -> bool:
     return bool(connection.exec_driver_sql(_UNFINISHED, {"scope": scope}).scalar())
+
+
+def now(connection: Connection) -> datetime:
+    """Return the time by Postgres' clock, which all times are compared with."""
+    found: datetime = connection.exec_driver_sql(_NOW).scalar_one()
+    return found

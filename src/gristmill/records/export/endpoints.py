@@ -19,6 +19,7 @@ from gristmill.records.export.desk import Desk
 from gristmill.records.export.scan import ExportQuery
 from gristmill.records.export.service import Export, RecordExports
 from gristmill.records.read.endpoints import Include, read_where
+from gristmill.records.read.shape import split_names
 
 log = get_logger()
 # What is given to the server at once; it holds a copy until the client has taken it.
@@ -55,7 +56,7 @@ def build_router(service: RecordExports, settings: Settings) -> APIRouter:
         include: Include = None,
     ) -> Response:
         """Stream all matching records as a file. An answer that breaks off was not completed."""
-        query = ExportQuery(start, end, read_where(where), fields, bool(include))
+        query = ExportQuery(start, end, read_where(where), split_names(fields), bool(include))
         chosen = format or accepted_format(", ".join(http.headers.getlist("accept")))
         if is_head(http):
             return _export_answer(await desk.run(partial(service.open, dataset, query, chosen)))

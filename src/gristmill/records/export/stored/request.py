@@ -111,11 +111,10 @@ def _time(value: Any) -> str:
     return value
 
 
-def _fields(value: Any) -> str:
-    # As the query of a streamed export has them, which knows no comma within a name; no field has one either.
-    if not isinstance(value, list) or not value or not all(isinstance(n, str) and "," not in n for n in value):
+def _fields(value: Any) -> list[str]:
+    if not isinstance(value, list) or not value or not all(isinstance(name, str) for name in value):
         raise ValueError("a list of names of fields, such as " + json.dumps(["id", "note"]))
-    return ",".join(value)
+    return value
 
 
 def _include(value: Any) -> bool:

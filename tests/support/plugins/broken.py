@@ -1,0 +1,3 @@
+"""A plugin that cannot be imported."""
+
+import no_such_library  # noqa: F401 - what it is for

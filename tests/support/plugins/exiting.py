@@ -1,0 +1,5 @@
+"""A plugin that ends whoever imports it."""
+
+import sys
+
+sys.exit("not without a licence")
