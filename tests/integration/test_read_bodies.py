@@ -224,3 +224,58 @@ class TestCountAndDistinct:
         where = {"or": [*parts, {"meta.kind": {"null": True}}], "not": {"meta.n": {"lt": low}}}
         listed = things.post(f"{BASE}/query", {"where": where, "page_size": 1000, "total": True})
         assert things.post(f"{BASE}/count", {"where": where})["count"] == len(listed["records"]) == listed["total"]
+
+
+class TestZone:
+    @pytest.fixture
+    def times(self, calls: Calls) -> Calls:
+        fields = [
+            {"name": "k", "type": "integer", "required": True},
+            {"name": "at", "type": "timestamp", "zone": "Europe/Berlin"},
+            {"name": "utc", "type": "timestamp"},
+        ]
+        calls.post("datasets", {"name": "times", "fields": fields, "key": ["k"], "time_field": "at"}, 202)
+        moments = ["2026-01-31T12:00:00.5Z", "2026-10-25T00:30:00Z", "2026-10-25T01:30:00Z", "1880-01-01T00:00:00Z"]
+        moments += ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"]
+        calls.post("datasets/times/records", [{"k": k, "at": at, "utc": at} for k, at in enumerate(moments)], 202)
+        calls.work()
+        return calls
+
+    def test_timestamps_are_shown_in_it_with_their_offset(self, times: Calls) -> None:
+        found = times.post("datasets/times/records/query", {"zone": "contract", "order": ["k"]})["records"]
+        assert [record["at"] for record in found] == [
+            "2026-01-31T13:00:00.500000+01:00",
+            "2026-10-25T02:30:00+02:00",
+            "2026-10-25T02:30:00+01:00",
+            # Before it had a zone, Berlin was 53 minutes and 28 seconds ahead, and the last moment has no later year.
+            "1880-01-01T00:00:00Z",
+            "0001-01-01T00:00:00Z",
+            "9999-12-31T23:59:59Z",
+        ]
+        assert [record["utc"] for record in found] == [
+            record["utc"] for record in times.get("datasets/times/records", order="k")["records"]
+        ]
+        everywhere = times.get("datasets/times/records", zone="America/New_York", order="k")["records"]
+        assert everywhere[0] == {
+            "k": 0,
+            "at": "2026-01-31T07:00:00.500000-05:00",
+            "utc": "2026-01-31T07:00:00.500000-05:00",
+        }
+        for one in (
+            times.get("datasets/times/records/0", zone="America/New_York"),
+            times.get("datasets/times/latest", zone="America/New_York", n=6)["records"][3],
+            times.post("datasets/times/records/get", {"keys": [0], "zone": "America/New_York"})["records"][0],
+        ):
+            assert one == everywhere[0]
+
+    def test_what_is_shown_can_be_sent_back(self, times: Calls) -> None:
+        before = times.get("datasets/times/records")
+        shown = times.get("datasets/times/records", zone="Asia/Kathmandu")["records"]
+        times.post("datasets/times/records", shown, 202)
+        times.work()
+        assert times.get("datasets/times/records") == before
+
+    def test_one_that_there_is_not_is_named(self, times: Calls) -> None:
+        for body in ({"zone": "Mars/Olympus"}, {"zone": "../etc/passwd"}):
+            problem = times.post("datasets/times/records/query", body, 422)
+            assert [(one["pointer"], one["code"]) for one in problem["errors"]] == [("/zone", "unknown_zone")]

@@ -38,15 +38,17 @@ class ReadCalls(JobCalls):
         *,
         fields: Sequence[str] | None = None,
         include: Sequence[str] | None = None,
+        zone: str | None = None,
     ) -> list[Json]:
         """Return the records with these keys, in their order; keys that no record has are left out.
 
         However many keys: they are asked for a thousand at a time. fields: names of what to return, None for all.
+        zone: as of ``records``.
         """
         found: list[Json] = []
         rest = iter(keys)
         while part := list(islice(rest, _KEYS_PER_CALL)):
-            body = given(keys=part, fields=fields, include=include)
+            body = given(keys=part, fields=fields, include=include, zone=zone)
             found += self._transport.call("POST", dataset_path(dataset, "records", "get"), body=json_body(body))[
                 "records"
             ]
@@ -63,16 +65,19 @@ class ReadCalls(JobCalls):
         page_size: int | None = None,
         fields: Sequence[str] | None = None,
         include: Sequence[str] | None = None,
+        zone: str | None = None,
     ) -> Iterator[Json]:
         """Yield the matching records, page by page as they are asked for.
 
         start, end: the window of the time field, both included.
         order: field names, ``-field`` for descending; the key comes last in any case.
         fields: names of what to return, None for all. include: ``["embedding"]`` for the vectors, too.
+        zone: the time zone of timestamps, "contract" for that of each field; UTC without it.
         """
         names = order.split(",") if isinstance(order, str) else order
         window = {"start": time_text(start), "end": time_text(end)}
-        body = given(where=where, order=names, page_size=page_size, fields=fields, include=include, **window)
+        shown = {"fields": fields, "include": include, "zone": zone}
+        body = given(where=where, order=names, page_size=page_size, **shown, **window)
         return self._body_pages(dataset_path(dataset, "records", "query"), body, "records")
 
     def count(

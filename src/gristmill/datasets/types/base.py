@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar
+from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import sqlalchemy as sa
@@ -133,6 +134,10 @@ class FieldType(ABC):
     def shown_by(self) -> Callable[[Any], Any] | None:
         """``show``, or None where that does nothing: many values need no call each."""
         return None if type(self).show is FieldType.show else self.show
+
+    def shown_in(self, zone: ZoneInfo) -> Callable[[Any], Any] | None:
+        """Return what shows values in a time zone, as ``shown_by`` does without one."""
+        return self.shown_by
 
     def part(self, error: Mapping[str, Any]) -> tuple[str, str] | None:
         """Return what an error inside a value is about and what is valid there; None for the value as a whole."""

@@ -30,6 +30,10 @@ Include = Annotated[
 ]
 
 
+Zone = Annotated[
+    str | None,
+    Query(max_length=64, description="the time zone of timestamps; `contract` for that of each field; else UTC"),
+]
 # A thousand keys of text fit, or a filter of 200 conditions many times over.
 MAX_QUERY_BYTES = 4 * 1024 * 1024
 
@@ -61,10 +65,13 @@ def build_router(service: RecordReads) -> APIRouter:
 
     @router.get("/latest")
     def get_latest(
-        dataset: str, n: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 10, include: Include = None
+        dataset: str,
+        n: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 10,
+        include: Include = None,
+        zone: Zone = None,
     ) -> JSONResponse:
         """Return the newest records: by the time field, or without one in the order of submission."""
-        return JSONResponse(service.latest(dataset, n, bool(include)))
+        return JSONResponse(service.latest(dataset, n, bool(include), zone))
 
     @router.get("/records")
     def list_records(
@@ -79,10 +86,11 @@ def build_router(service: RecordReads) -> APIRouter:
         include: Include = None,
         fields: Annotated[str | None, Query(max_length=20_000, description="names, separated by commas")] = None,
         total: Annotated[bool, Query(description="count the matching records too")] = False,
+        zone: Zone = None,
     ) -> JSONResponse:
         """List records page by page: by key, or by time in a window, unless ``order`` says otherwise."""
         names, filter_ = split_names(fields), read_where(where)
-        query = PageQuery(start, end, filter_, order, page_size, page_token, bool(include), names, total)
+        query = PageQuery(start, end, filter_, order, page_size, page_token, bool(include), names, total, zone)
         page = service.page(dataset, query)
         return JSONResponse(page, headers=next_page(http, page["next_page_token"]))
 
@@ -92,10 +100,11 @@ def build_router(service: RecordReads) -> APIRouter:
         dataset: str,
         key: str,
         include: Include = None,
+        zone: Zone = None,
         if_none_match: Annotated[str | None, Header(description="ETags: 304 where one is the record's")] = None,
     ) -> Response:
         """Return the record with this key; a composite key is a percent-encoded JSON array."""
-        record, tag = service.get(dataset, key, bool(include))
+        record, tag = service.get(dataset, key, bool(include), zone)
         same = not_modified(http, tag)
         return Response(status_code=304, headers=same) if same else JSONResponse(record, headers={"ETag": str(tag)})
 

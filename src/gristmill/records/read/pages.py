@@ -26,7 +26,7 @@ from gristmill.records.read.keyset import (
     read_values,
     show_values,
 )
-from gristmill.records.read.shape import Record, RecordShape, check_fields
+from gristmill.records.read.shape import Record, RecordShape, check_fields, check_zone
 
 MAX_PAGE = 1000
 # A token travels in a URL, and servers refuse those of more than about 64 KiB.
@@ -38,8 +38,8 @@ class PageQuery:
     """What to list.
 
     start, end: inclusive bounds of the time field, as text. where: parsed JSON, None for all records. order: as a URL
-    has it. fields: names of what to show, None for all. total: count the matching records too. at: where these members
-    stand in the request.
+    has it. fields: names of what to show, None for all. total: count the matching records too. zone: as of RecordShape.
+    at: where these members stand in the request.
     """
 
     start: str | None = None
@@ -51,6 +51,7 @@ class PageQuery:
     embedding: bool = False
     fields: Sequence[str] | None = None
     total: bool = False
+    zone: str | None = None
     at: str = "/query"
 
     def identity(self, dataset_id: object) -> str:
@@ -72,10 +73,14 @@ class Page:
 
 
 def read_one(
-    connection: Connection, contract: Contract, key: tuple[Any, ...], embedding: bool = False
+    connection: Connection,
+    contract: Contract,
+    key: tuple[Any, ...],
+    embedding: bool = False,
+    zone: str | None = None,
 ) -> tuple[Record, LastWrite] | None:
     """Return the record with this key as JSON, and which write it is of; or None."""
-    shape = RecordShape(contract, embedding)
+    shape = RecordShape(contract, embedding, zone=check_zone(zone, "/query/zone"))
     written = [shape.table.c[name] for name in SUBMISSION]
     statement = sa.select(*shape.columns, *written).where(key_is(shape.table, contract, key))
     row = connection.execute(statement).first()
@@ -87,12 +92,14 @@ def key_is(table: sa.Table, contract: Contract, key: tuple[Any, ...]) -> sa.Colu
     return sa.and_(*(table.c[name] == value for name, value in zip(contract.key, key, strict=True)))
 
 
-def read_latest(connection: Connection, contract: Contract, count: int, embedding: bool = False) -> list[Record]:
+def read_latest(
+    connection: Connection, contract: Contract, count: int, embedding: bool = False, zone: str | None = None
+) -> list[Record]:
     """Return the newest records, newest first: by the time field, or without one in the order of submission.
 
     Records that have no time are not among them.
     """
-    shape = RecordShape(contract, embedding)
+    shape = RecordShape(contract, embedding, zone=check_zone(zone, "/query/zone"))
     statement = sa.select(*shape.columns).limit(count)
     if contract.time_field is None:
         terms: tuple[Term, ...] = tuple(Term(name, descending=True) for name in SUBMISSION)
@@ -113,7 +120,8 @@ def read_page(
     Raises Invalid for bad bounds, filters and orders, Malformed for tokens.
     """
     names = check_fields(query.fields, contract, f"{query.at}/fields")
-    shape = RecordShape(contract, query.embedding, names)
+    zone = check_zone(query.zone, f"{query.at}/zone")
+    shape = RecordShape(contract, query.embedding, names, zone)
     table = shape.table
     conditions = conditions_of(contract, query, table)
     windowed = query.start is not None or query.end is not None

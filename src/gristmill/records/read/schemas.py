@@ -20,6 +20,9 @@ class Selection(_Body):
 class _Shown(_Body):
     fields: list[str] | None = Field(None, min_length=1, description="names of the fields to show; all without it")
     include: list[Literal["embedding"]] | None = Field(None, description="`embedding` adds `_embedding`")
+    zone: str | None = Field(
+        None, max_length=64, description="the time zone of timestamps; `contract` for that of each field; else UTC"
+    )
 
 
 class RecordQuery(Selection, _Shown):

@@ -31,7 +31,7 @@ from gristmill.records.read.pages import (
 )
 from gristmill.records.read.repository import read_distinct, read_many
 from gristmill.records.read.schemas import DistinctQuery, KeyQuery, RecordQuery, Selection
-from gristmill.records.read.shape import RecordShape, check_fields
+from gristmill.records.read.shape import RecordShape, check_fields, check_zone
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -43,7 +43,7 @@ class RecordReads:
         self._database = database
         self._datasets = AppliedDatasets(datasets)
 
-    def get(self, name: str, key: str, embedding: bool = False) -> tuple[dict[str, Any], Tag]:
+    def get(self, name: str, key: str, embedding: bool = False, zone: str | None = None) -> tuple[dict[str, Any], Tag]:
         """Return the record with the key ``key``, as it stands in a URL, and its ETag.
 
         Raises UnknownRecord, NoKey, Invalid.
@@ -51,18 +51,18 @@ class RecordReads:
         with self._database.autocommit() as connection, self._datasets.reading(connection, name) as found:
             contract = found.dataset.contract
             values = parse_key(contract, key)
-            one = read_one(connection, contract, values, embedding) if found.has_table else None
+            one = read_one(connection, contract, values, embedding, zone) if found.has_table else None
             version = found.dataset.version
         if one is None:
             raise UnknownRecord(f"The dataset {name} has no record with the key {shorten(key)}")
         record, written = one
         return record, written.tag(version)
 
-    def latest(self, name: str, count: int, embedding: bool = False) -> dict[str, Any]:
+    def latest(self, name: str, count: int, embedding: bool = False, zone: str | None = None) -> dict[str, Any]:
         """Return ``{"records": [...]}``, newest first."""
         with self._database.autocommit() as connection, self._datasets.reading(connection, name) as found:
             contract = found.dataset.contract
-            return {"records": read_latest(connection, contract, count, embedding) if found.has_table else []}
+            return {"records": read_latest(connection, contract, count, embedding, zone) if found.has_table else []}
 
     def page(self, name: str, query: PageQuery) -> dict[str, Any]:
         """Return ``{"records": [...], "next_page_token": ...}``; the token is null on the last page."""
@@ -76,7 +76,9 @@ class RecordReads:
         """Return the page that ``raw``, a RecordQuery, asks for."""
         body = _read(RecordQuery, raw)
         order = None if body.order is None else ",".join(body.order)
-        return to_json(self.page(name, _page_query(body, order=order, total=body.total, fields=body.fields)))
+        return to_json(
+            self.page(name, _page_query(body, order=order, total=body.total, fields=body.fields, zone=body.zone))
+        )
 
     def get_many(self, name: str, raw: bytes) -> bytes:
         """Return ``{"records": [...], "missing": [...]}``: the records in the order of the keys of a KeyQuery."""
@@ -85,7 +87,7 @@ class RecordReads:
             contract = found.dataset.contract
             fields = check_fields(body.fields, contract, "/fields")
             keys = check_keys(contract, body.keys, MAX_PAGE)
-            shape = RecordShape(contract, bool(body.include), fields)
+            shape = RecordShape(contract, bool(body.include), fields, check_zone(body.zone, "/zone"))
             if found.has_table:
                 records, missing = read_many(connection, contract, keys, shape)
             else:
