@@ -113,7 +113,7 @@ class TestCreate:
             ({"fields": []}, "/fields", "bad_value"),
             ({"fields": ["id", "id"]}, "/fields", "duplicate"),
             ({"fields": ["id", "nope"]}, "/fields", "unknown_field"),
-            ({"fields": ["id,note"]}, "/fields", "bad_value"),
+            ({"fields": ["id,note"]}, "/fields", "unknown_field"),
             ({"fields": "id"}, "/fields", "bad_value"),
             ({"where": {"nope": 1}}, "/where/nope", "unknown_field"),
             ({"keep": "8d"}, "/keep", "bad_value"),
@@ -369,6 +369,18 @@ class TestAttempts:
         mill.work(queue="long")
         done = mill.http.get(f"/api/v1/jobs/{job['id']}").json()
         assert done["result"]["rows"] == ROWS
+
+    def test_a_dataset_that_was_renamed_meanwhile_is_exported_under_its_name(self, mill: Mill) -> None:
+        name = mill.filled()
+        job = mill.ask(name, format="csv").json()
+        other = f"{name}_new"
+        answer = mill.http.post(f"/api/v1/datasets/{name}/rename", json={"name": other})
+        assert answer.status_code == 202, answer.text
+        mill.work()
+        mill.work(queue="long")
+        done = mill.http.get(f"/api/v1/jobs/{job['id']}").json()
+        assert (done["state"], done["result"]["rows"]) == ("succeeded", ROWS)
+        assert done["result"]["link"].endswith(f"/{other}.csv")
 
     def test_a_dropped_dataset_ends_the_job(self, mill: Mill) -> None:
         name = mill.filled()

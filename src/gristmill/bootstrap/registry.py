@@ -85,7 +85,9 @@ def _handlers(gristmill: Gristmill) -> list[Handler]:
         DeleteWhereHandler(targets),
         DeleteKeysHandler(targets),
         PatchWhereHandler(targets, embedding, Recompute(pipelines)),
-        CreateExportHandler(database, RecordExports(database, lookup), gristmill.files, settings.export_patience),
+        CreateExportHandler(
+            database, lookup, RecordExports(database, lookup), gristmill.files, settings.export_patience
+        ),
         RemoveExportsHandler(database, gristmill.files, grace=settings.export_grace),
         ExpireHandler(database, count_expired),
         IndexBuildHandler(builder),

@@ -76,6 +76,10 @@ class Export:
         return self._dataset.id
 
     @property
+    def dataset_name(self) -> str:
+        return self._dataset.name
+
+    @property
     def filtered(self) -> bool:
         """Whether records may be left out."""
         return self._scan.selective

@@ -12,9 +12,10 @@ from typing import Any
 from sqlalchemy import Connection
 
 from gristmill.core.database import Database
+from gristmill.core.errors import Contended
 from gristmill.core.logs import get_logger
 from gristmill.datasets.errors import UnknownDataset
-from gristmill.datasets.lookup import DROPPED, Dataset
+from gristmill.datasets.lookup import DROPPED, Dataset, DatasetLookup
 from gristmill.datasets.sizes import estimate
 from gristmill.jobs.errors import JobDropped, LostChunk
 from gristmill.jobs.handlers import ChunkTask, IdempotentHandler, Outcome, TransactionalHandler
@@ -40,13 +41,16 @@ ALL_EXPORTS = "exports"
 
 
 class CreateExportHandler(TransactionalHandler):
-    """Writes a dataset, or a selection of it, to a file. args: dataset_id, format, query, keep."""
+    """Writes a dataset, or a selection of it, to a file. args: dataset_id, contract_version, format, query, keep."""
 
     type = CREATE
     queue = QUEUE
 
-    def __init__(self, database: Database, exports: RecordExports, files: Files, patience: float) -> None:
+    def __init__(
+        self, database: Database, datasets: DatasetLookup, exports: RecordExports, files: Files, patience: float
+    ) -> None:
         self._database = database
+        self._datasets = datasets
         self._exports = exports
         self._files = files
         self._patience = patience
@@ -65,7 +69,8 @@ class CreateExportHandler(TransactionalHandler):
                 return adopted
             return self._write(storage, task, row, export)
         except UnknownDataset as error:
-            raise JobDropped(DROPPED) from error
+            # Another name is another table: what was read so far goes on in none. Raises JobDropped where it is gone.
+            raise Contended(f"The dataset is called {self._name(task)} now: the export begins anew") from error
 
     def apply(self, connection: Connection, task: ChunkTask, prepared: Written) -> Outcome:
         row = repository.make_ready(connection, task.job_id, prepared.fence)
@@ -76,17 +81,26 @@ class CreateExportHandler(TransactionalHandler):
 
     def _open(self, task: ChunkTask) -> Export:
         query = ExportQuery(**task.args["query"])
-        export = self._exports.open(task.dataset or "", query, task.args["format"])
+        export = self._exports.open(self._name(task), query, task.args["format"])
         if str(export.dataset_id) != task.args["dataset_id"]:
-            raise JobDropped(DROPPED)
+            raise UnknownDataset("The dataset was renamed or dropped, and another one has its name")
         return export
+
+    def _name(self, task: ChunkTask) -> str:
+        """Return what the dataset is called now. Raises JobDropped where it is gone."""
+        dataset_id, version = uuid.UUID(task.args["dataset_id"]), task.args["contract_version"]
+        with self._database.autocommit() as connection:
+            dataset = self._datasets.by_id(connection, dataset_id, version)
+        if dataset.state != "ready":
+            raise JobDropped(DROPPED)
+        return dataset.name
 
     def _begin(self, task: ChunkTask, export: Export) -> repository.StoredExport:
         with self._database.transaction() as connection:
             return repository.begin(
                 connection,
                 task.job_id,
-                dataset=task.dataset,
+                dataset=export.dataset_name,
                 format=task.args["format"],
                 file_name=export.file_name,
                 keep=task.args["keep"],
@@ -107,7 +121,7 @@ class CreateExportHandler(TransactionalHandler):
     def _tick(self, task: ChunkTask, export: Export) -> Callable[[int], None]:
         """Return what is called at each page: it ends the attempt where that is due, and reports the progress."""
         with self._database.autocommit() as connection:
-            sizes = estimate(connection, [task.dataset or ""]).get(task.dataset or "")
+            sizes = estimate(connection, [export.dataset_name]).get(export.dataset_name)
         total = 0 if sizes is None or export.filtered else sizes.rows
 
         def tick(rows: int) -> None:
@@ -189,7 +203,8 @@ def _adopted(storage: Storage, row: repository.StoredExport) -> Written | None:
 def export_job(dataset: Dataset, max_attempts: int, **args: Any) -> NewJob:
     """Return the job that makes an export. args: format, query, keep."""
     # Not the dataset's own scope: an export neither waits for writes nor delays them.
-    return _job(CREATE, f"exports:{dataset.id}", dataset.name, max_attempts, dataset_id=str(dataset.id), **args)
+    of = {"dataset_id": str(dataset.id), "contract_version": dataset.version}
+    return _job(CREATE, f"exports:{dataset.id}", dataset.name, max_attempts, **of, **args)
 
 
 def remove_job(max_attempts: int, row: repository.StoredExport | None = None) -> NewJob:
