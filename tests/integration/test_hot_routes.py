@@ -206,6 +206,8 @@ CALLS = [
     ("POST", "/api/v1/datasets/d/records/delete"),
     ("POST", "/api/v1/datasets/d/search"),
     ("GET", "/api/v1/jobs/0"),
+    ("POST", "/api/v1/jobs"),
+    ("GET", "/api/v1/job-types"),
 ]
 
 
@@ -258,8 +260,8 @@ class TestParameters:
     def test_what_a_call_reads_of_the_headers_is_declared(self, app: InProcess) -> None:
         for method, path in CALLS:
             declared = {one["name"] for one in declared_parameters(app, method, path) if one["in"] == "header"}
-            expected = {"idempotency-key", "prefer"} if "records" in path else set()
-            expected |= {"prefer", "if-none-match"} if "jobs" in path else set()
+            expected = {"idempotency-key", "prefer"} if "records" in path or path.endswith("/jobs") else set()
+            expected |= {"prefer", "if-none-match"} if "/jobs/" in path else set()
             expected |= {"if-match"} if path.endswith("records/a") else set()
             assert declared == expected, path
 
