@@ -20,7 +20,7 @@ setup: .venv/installed rabbitmq ## Install everything into .venv, as the lock sa
 demo: setup ## Start everything, load real data, search it, show the curl lines; the services stay up
 	$(BIN)/gristmill demo $(ARGS)
 
-test: setup .venv-openapi/installed ## All tests, on real Postgres and a real broker
+test: setup .venv-openapi/installed .venv-s3/installed ## All tests, on real Postgres and a real broker
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 check: .venv/installed ## Style, types and layers: ruff, mypy, import-linter
@@ -56,10 +56,12 @@ lock: ## Write the locks anew, after a change of pyproject.toml; UPGRADE=--upgra
 	  $(COMPILE) $(UPGRADE) --all-extras --output-file requirements.lock pyproject.toml -
 	@# What runs in a container, in the same versions.
 	echo 'setuptools>=77' | \
-	  $(COMPILE) --extra static --constraint requirements.lock --output-file docker/requirements.lock pyproject.toml -
+	  $(COMPILE) --extra server --extra static --extra s3 --constraint requirements.lock --output-file docker/requirements.lock pyproject.toml -
 	@# What reads the OpenAPI document in the tests.
 	$(COMPILE) $(UPGRADE) --output-file tests/openapi/requirements.lock tests/openapi/requirements.in
-	@sed -i '/^#/d; /^$$/d' requirements.lock docker/requirements.lock tests/openapi/requirements.lock
+	@# The server of S3 in the tests: OpenStack Swift.
+	$(COMPILE) $(UPGRADE) --output-file tests/s3/requirements.lock tests/s3/requirements.in
+	@sed -i '/^#/d; /^$$/d' requirements.lock docker/requirements.lock tests/openapi/requirements.lock tests/s3/requirements.lock
 
 .venv/installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Gristmill needs Python 3.11 or newer: make PYTHON=/path/to/python3.11"; exit 1; }
@@ -74,6 +76,12 @@ lock: ## Write the locks anew, after a change of pyproject.toml; UPGRADE=--upgra
 	@[ -x .venv-openapi/bin/python ] || $(PYTHON) -m venv .venv-openapi
 	@echo "Installing what reads the OpenAPI document in the tests"
 	@.venv-openapi/bin/python -m pip install -qq --disable-pip-version-check --require-hashes --requirement tests/openapi/requirements.lock
+	@touch $@
+
+.venv-s3/installed: tests/s3/requirements.lock
+	@[ -x .venv-s3/bin/python ] || $(PYTHON) -m venv .venv-s3
+	@echo "Installing the server of S3 for the tests"
+	@.venv-s3/bin/python -m pip install -qq --disable-pip-version-check --require-hashes --requirement tests/s3/requirements.lock
 	@touch $@
 
 # RabbitMQ is a system package. Gristmill runs a private node of it and never touches the system's own.

@@ -16,6 +16,8 @@ SCENARIOS = (
     "ingest_ndjson",
     "ingest_csv",
     "ingest_parquet",
+    "stored_exports",
+    "json_members",
     "search_60k",
     "search_latency",
     "load_2m",

@@ -13,7 +13,7 @@ RUN /opt/gristmill/bin/python -m pip install --no-cache-dir --no-deps --no-build
 
 FROM ${PYTHON_IMAGE}
 RUN useradd --system --uid 10001 --home-dir /srv/gristmill --shell /usr/sbin/nologin gristmill \
-    && install -d -o gristmill -g gristmill /srv/gristmill /var/spool/gristmill
+    && install -d -o gristmill -g gristmill /srv/gristmill /var/spool/gristmill /var/lib/gristmill/files
 COPY --from=build /opt/gristmill /opt/gristmill
 WORKDIR /srv/gristmill
 COPY migrations ./migrations

@@ -49,6 +49,7 @@ def own(worker_number: int, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         os.environ[f"GRISTMILL_TEST_BROKER_URL_{worker_number}_OWN"],
         tmp_path_factory.mktemp("openapi"),
         jobs_plugins="",
+        storage_url=tmp_path_factory.mktemp("files"),
     )
     found.start()
     yield found
@@ -102,7 +103,9 @@ class TestDocument:
         }
         assert bodies == {
             "create_dataset", "alter_dataset", "submit_records", "validate_records", "change_record", "delete_records",
-            "search", "change_index", "submit_job",
+            "search", "change_index", "submit_job", "rename_dataset", "copy_dataset",
+            "query_records", "get_records", "count_records", "distinct_values", "change_records",
+            "create_export", "link_export",
         }  # fmt: skip
 
 

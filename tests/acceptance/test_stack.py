@@ -23,6 +23,7 @@ from tests.support.system import eventually
 
 import gristmill
 from gristmill.broker.queues import queue_names
+from gristmill.client import Client
 from gristmill.core.config import Settings
 from gristmill.stack import PostgresServer, Stack, StackFailed, StackStatus, control
 from gristmill.stack.errors import StillStarting
@@ -93,6 +94,10 @@ class TestUp:
         broker = "valkey" if "valkey" in pids(status) else "rabbitmq"
         assert set(pids(status)) >= {"postgres", broker, *APPLICATION}
         assert httpx.get(f"{status.url('api')}/readyz", timeout=60).status_code == 200
+        with Client(status.url("api") or "") as client:
+            client.create_dataset({"name": "filed", "fields": [{"name": "n", "type": "integer"}]}, wait=True)
+            export = client.create_export("filed", format="ndjson")["result"]
+        assert (stack.folder.files / "exports" / export["export"] / "1.ndjson").read_bytes() == b""
         json.dumps(status.as_json())
 
     def test_flower_asks_for_the_password_that_is_in_the_file_which_status_names(self, stack: Stack) -> None:

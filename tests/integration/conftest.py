@@ -19,9 +19,9 @@ def _patient_searches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def app(database_url: str) -> Iterator[InProcess]:
-    """Gristmill as one process, on a database of its own."""
-    found = InProcess(database_url)
+def app(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcess]:
+    """Gristmill as one process, on a database and with a file storage of its own."""
+    found = InProcess(database_url, storage_url=str(tmp_path_factory.mktemp("files")))
     with found.http:
         yield found
     found.gristmill.database.close()

@@ -13,8 +13,8 @@ from gristmill.bootstrap.shared import Gristmill
 from gristmill.core.config import Settings
 from gristmill.core.database import Database
 from gristmill.core.errors import DatabaseUnavailable, StorageFull, Unavailable
-from gristmill.search.errors import NoDiskLeft
-from gristmill.search.index.session import open_session
+from gristmill.datasets.errors import NoDiskLeft
+from gristmill.datasets.index_session import open_session
 
 # What Postgres says when a file cannot grow.
 FULL = "RAISE EXCEPTION USING ERRCODE = 'disk_full', MESSAGE = 'could not extend file: No space left on device'"

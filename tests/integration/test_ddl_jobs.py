@@ -292,7 +292,7 @@ class TestDrop:
         registry = jobs.registry
         for handler in registry:
             if isinstance(handler, CreateHandler | DropHandler):
-                handler._extensions = [DatasetExtension(name="told", on_drop=hook)]
+                handler.extensions = [DatasetExtension(name="told", on_drop=hook)]
         jobs.service.create(BODY, ME)
         jobs.service.drop("readings", ME)
         jobs.run()

@@ -358,7 +358,7 @@ class TestWritesMeanwhile:
     ) -> None:
         mill.create(EVENTS)
         mill.store("events", [{"n": n, "note": "old"} for n in range(50)])
-        whole, notes = mill.open("events"), mill.open("events", fields="note")
+        whole, notes = mill.open("events"), mill.open("events", fields=["note"])
         whole.read()
         notes.read()
         change = {"add_fields": [{"name": "more", "type": "text"}], "alter_fields": [{"name": "n", "type": "decimal"}]}

@@ -166,7 +166,7 @@ class TestGroupCommit:
         changes = api.services.record_changes
         writes = [api.write("a"), api.write("b"), api.write("c"), changes.patch(api.name, "a", b'{"k": "a"}')]
         writes[3] = changes.delete(api.name, "a")
-        writes += [api.write("d", on_conflict="fail"), changes.delete_where(api.name, b'{"where": {"k": "zz"}}')]
+        writes += [api.write("d", on_conflict="fail"), changes.delete_many(api.name, b'{"where": {"k": "zz"}}')]
         answers = asyncio.run(api.many(*zip(writes, made, strict=True)))
         by_id = api.jobs()
         rows = [by_id[job_id] for job_id in answers]

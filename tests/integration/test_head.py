@@ -14,12 +14,14 @@ MEASURED = ("/metrics",)
 
 @pytest.fixture
 def places(app: InProcess) -> dict[str, str]:
-    """What stands in the places of every path: a dataset with a record and an embedding, and a job with a reject."""
+    """What stands in the places of every path: a dataset with an embedding, its export, and a job with a reject."""
     name = app.dataset({**ONE, "embedding": {"dimensions": 2}})
     body = [{"k": "a", "v": 1, "_embedding": [1, 0]}, {"k": "b", "v": "x"}]
     job = app.job(app.post(name, body, "records?on_error=quarantine"))
     assert job["record_counts"]["rejected"] == 1
-    return {"dataset": name, "key": "a", "job_id": job["id"]}
+    export = app.http.post(f"/api/v1/datasets/{name}/exports", json={}).json()["id"]
+    app.work(queue="long")
+    return {"dataset": name, "key": "a", "job_id": job["id"], "export_id": export, "file_name": f"{name}.parquet"}
 
 
 def gets(app: InProcess) -> list[str]:

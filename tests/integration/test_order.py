@@ -31,6 +31,7 @@ from gristmill.bootstrap.shared import Gristmill
 from gristmill.bootstrap.worker import build_executor
 from gristmill.core.config import Settings
 from gristmill.core.errors import Conflict, Unavailable
+from gristmill.datasets.errors import ChangeUnderWay
 from gristmill.dispatcher.loop import bundle
 from gristmill.jobs.errors import NotRetryable
 from gristmill.jobs.execute import Executor
@@ -40,7 +41,7 @@ from gristmill.jobs.repository.dispatch import Message, mark_sent
 from gristmill.jobs.retry import retry_job
 from gristmill.jobs.submit import NewChunk, NewJob, WriteRequest, submit
 from gristmill.records.apply import upsert
-from gristmill.records.apply.tasks import INGEST
+from gristmill.records.apply.tasks import INGEST, MERGE
 from gristmill.records.errors import KeyExists, UnknownRecord
 from gristmill.records.ingest.service import IngestOptions
 from gristmill.records.spool import BodySpool
@@ -71,6 +72,10 @@ CHANGE = st.one_of(
 RECORDS = st.lists(
     st.builds(lambda k, v: {"k": k, "v": v, "w": None}, KEYS, st.integers(0, 9)), min_size=1, max_size=3 * CHUNK
 )
+# Records that give some of their fields: to be laid over those that are there.
+PARTIAL = st.lists(
+    st.builds(lambda k, change: {"k": k, **change}, KEYS, CHANGE | st.just({})), min_size=1, max_size=3 * CHUNK
+)
 # Under on_conflict=fail a request with one key twice makes no job.
 ONCE = st.lists(RECORDS.map(lambda rows: rows[0]), min_size=1, max_size=CHUNK + 1, unique_by=lambda record: record["k"])
 # How a job's chunks fail at first: not at all, all of them, or one; for good or in a way that is tried again.
@@ -79,21 +84,38 @@ OPERATIONS = st.one_of(
     st.tuples(st.just("upsert"), RECORDS, FAULT),
     st.tuples(st.just("upsert"), RECORDS, FAULT),
     st.tuples(st.just("fail"), ONCE, FAULT),
+    st.tuples(st.just("skip"), RECORDS, FAULT),
+    st.tuples(st.just("merge"), PARTIAL, FAULT),
+    st.tuples(st.just("merge"), PARTIAL, FAULT),
     st.tuples(st.just("patch"), KEYS, CHANGE),
+    st.tuples(st.just("patch_where"), st.integers(0, 9), CHANGE),
+    st.tuples(st.just("delete_keys"), st.lists(KEYS, max_size=3)),
     st.tuples(st.just("delete"), KEYS),
     st.tuples(st.just("delete_where"), st.integers(0, 9)),
+    st.tuples(st.just("truncate")),
+    st.tuples(st.just("rename")),
+    st.tuples(st.just("copy")),
     st.tuples(st.just("work"), st.integers(1, 6)),
     st.tuples(st.just("retry"), st.integers(0, 5)),
 )
 
 
+INGESTS = ("upsert", "fail", "skip", "merge")
+# Exclusive, and yet the table is the same afterwards.
+WITHOUT_EFFECT = ("rename", "copy")
+
+
 @dataclass
 class Submitted:
-    """A job as the test knows it. ``failing``: the chunks that were made to fail and not retried with success."""
+    """A job as the test knows it.
+
+    failing: the chunks that were made to fail and not retried with success. copy: the name of the copy that it makes.
+    """
 
     id: uuid.UUID
     operation: tuple[Any, ...]
     failing: set[int] = field(default_factory=set)
+    copy: str = ""
 
     @property
     def exclusive(self) -> bool:
@@ -132,9 +154,10 @@ class Mill:
         self._idle: collections.deque[Executor] = collections.deque()
         for worker in self._workers:
             registry = build_registry(worker)
-            handler: Any = registry.get(INGEST)
-            prepare = handler.prepare
-            handler.prepare = lambda task, prepare=prepare: (self.faults.check(task), prepare(task))[1]
+            for type_ in (INGEST, MERGE):
+                handler: Any = registry.get(type_)
+                prepare = handler.prepare
+                handler.prepare = lambda task, prepare=prepare: (self.faults.check(task), prepare(task))[1]
             self._idle.append(build_executor(worker, registry))
         self._pool = ThreadPoolExecutor(len(self._workers))
 
@@ -149,10 +172,12 @@ class Mill:
         self.work(Random(0))
         return name
 
-    def ingest(self, name: str, records: list[Record], on_conflict: Any) -> uuid.UUID:
+    def ingest(self, name: str, records: list[Record], kind: str) -> uuid.UUID:
         body = BodySpool(self.services.spool, 10**6, b"")
         body.write(b"\n".join(json.dumps(record).encode() for record in records))
-        options = IngestOptions(on_conflict=on_conflict)
+        options = IngestOptions(merge=kind == "merge")
+        if kind in ("fail", "skip"):
+            options = IngestOptions(on_conflict="fail" if kind == "fail" else "skip")
         return self.write(self.services.record_ingest.write(name, body, "application/x-ndjson", options))
 
     def write(self, write: Write) -> uuid.UUID:
@@ -167,7 +192,8 @@ class Mill:
             if limit > 0:
                 most = random.choice([1, 3, 32])
                 with self.database.transaction() as connection:
-                    messages = mark_sent(connection, "default", min(limit, random.randint(1, 8)), most)
+                    count = min(limit, random.randint(1, 8))
+                    messages = mark_sent(connection, "default", count, most) or mark_sent(connection, "long", 1, 1)
             limit -= len(messages)
             bundles = bundle(messages, most, 1)
             random.shuffle(bundles)
@@ -199,6 +225,11 @@ class Mill:
             rows = connection.exec_driver_sql(f"SELECT k, v, w FROM data.{name}").mappings()
             return {row["k"]: dict(row) for row in rows}
 
+    def name_of(self, dataset_id: str) -> str:
+        with self.database.autocommit() as connection:
+            query = "SELECT name FROM gristmill.datasets WHERE id = %(id)s"
+            return str(connection.exec_driver_sql(query, {"id": dataset_id}).scalar_one())
+
     def states(self, job_id: uuid.UUID) -> list[str]:
         """The states of the job's chunks, by number."""
         with self.database.autocommit() as connection:
@@ -222,16 +253,38 @@ def chunks_of(records: list[Record]) -> list[list[Record]]:
 def apply(table: Table, job: Submitted) -> list[str]:
     """Do to ``table`` what the job does; return the states that its chunks must have."""
     kind, *rest = job.operation
-    if kind in ("upsert", "fail"):
+    if kind in INGESTS:
         before = set(table)
         states = []
         for number, records in enumerate(chunks_of(rest[0])):
+            if kind == "merge" and "failed" in states:
+                states.append("failed")
+                continue
             if number in job.failing or (kind == "fail" and before & {record["k"] for record in records}):
                 states.append("failed")
                 continue
             states.append("done")
-            table.update({record["k"]: record for record in records})
+            for record in records:
+                there = table.get(record["k"])
+                if kind == "merge":
+                    table[record["k"]] = {"v": None, "w": None, **(there or {}), **record}
+                elif kind != "skip" or there is None:
+                    table[record["k"]] = record
         return states
+    if kind == "patch_where":
+        for key, record in table.items():
+            if record["v"] is not None and record["v"] < rest[0]:
+                table[key] = {**record, **rest[1]}
+        return ["done"]
+    if kind == "delete_keys":
+        for key in rest[0]:
+            table.pop(key, None)
+        return ["done"]
+    if kind == "truncate":
+        table.clear()
+        return ["done"]
+    if kind in WITHOUT_EFFECT:
+        return ["done"]
     if kind == "delete_where":
         for key in [key for key, record in table.items() if record["v"] is not None and record["v"] < rest[0]]:
             del table[key]
@@ -251,8 +304,13 @@ class History:
     def __init__(self, mill: Mill, random: Random) -> None:
         self.mill = mill
         self.random = random
-        self.name = mill.create()
+        self.made = ""
+        self.dataset_id = mill.services.datasets.get(mill.create())["id"]
         self.jobs: list[Submitted] = []
+
+    @property
+    def name(self) -> str:
+        return self.mill.name_of(self.dataset_id)
 
     def do(self, operation: tuple[Any, ...]) -> None:
         kind, *rest = operation
@@ -270,22 +328,35 @@ class History:
                 note(f"{operation} refused: {refused.code}")
                 assert "failed" in apply(self.expected(), Submitted(uuid.uuid4(), operation))
                 return
-            self.jobs.append(Submitted(job_id, operation))
+            except ChangeUnderWay:
+                assert kind == "rename"
+                return
+            self.jobs.append(Submitted(job_id, operation, copy=self.made if kind == "copy" else ""))
             self.plan_faults(self.jobs[-1])
 
     def submit(self, kind: str, rest: list[Any]) -> uuid.UUID:
-        changes = self.mill.services.record_changes
-        if kind in ("upsert", "fail"):
-            return self.mill.ingest(self.name, rest[0], "replace" if kind == "upsert" else "fail")
+        changes, operations = self.mill.services.record_changes, self.mill.services.dataset_operations
+        if kind == "truncate":
+            return operations.truncate(self.name, REQUEST)
+        if kind in ("rename", "copy"):
+            self.made = next(self.mill.names)
+            return getattr(operations, kind)(self.name, {"name": self.made}, REQUEST)  # type: ignore[no-any-return]
+        if kind in INGESTS:
+            return self.mill.ingest(self.name, rest[0], kind)
+        if kind == "delete_keys":
+            return self.mill.write(changes.delete_many(self.name, json.dumps({"keys": rest[0]}).encode()))
+        if kind == "patch_where":
+            body = {"where": {"v": {"lt": rest[0]}}, "changes": rest[1]}
+            return self.mill.write(changes.patch_many(self.name, json.dumps(body).encode()))
         if kind == "patch":
             return self.mill.write(changes.patch(self.name, rest[0], json.dumps(rest[1]).encode()))
         if kind == "delete":
             return self.mill.write(changes.delete(self.name, rest[0]))
-        return self.mill.write(changes.delete_where(self.name, json.dumps({"where": {"v": {"lt": rest[0]}}}).encode()))
+        return self.mill.write(changes.delete_many(self.name, json.dumps({"where": {"v": {"lt": rest[0]}}}).encode()))
 
     def plan_faults(self, job: Submitted) -> None:
         kind, *rest = job.operation
-        if kind not in ("upsert", "fail") or rest[1] is None:
+        if kind not in INGESTS or rest[1] is None:
             return
         numbers = range(len(chunks_of(rest[0])))
         named = {(str(job.id), number) for number in (numbers if rest[1] in ("all", "again") else [0])}
@@ -320,6 +391,8 @@ class History:
         for job in self.jobs:
             expected = apply(table, job)
             assert self.mill.states(job.id) == expected, f"the chunks of {job.operation}"
+            if job.copy:
+                assert self.mill.table(job.copy) == table, "a copy is what was submitted before it"
         assert self.mill.table(self.name) == table
 
 

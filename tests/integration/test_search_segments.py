@@ -14,15 +14,15 @@ from tests.support.stored import make_dataset
 from gristmill.core.database import Database
 from gristmill.core.errors import GristmillError
 from gristmill.datasets import repository as dataset_repository
+from gristmill.datasets.errors import IndexBuildInterrupted
+from gristmill.datasets.index_session import open_session
 from gristmill.datasets.lookup import Dataset
 from gristmill.jobs.errors import JobCancelled, JobDropped
 from gristmill.jobs.handlers import ChunkTask
 from gristmill.kit.ids import uuid7
-from gristmill.search.errors import IndexBuildInterrupted
 from gristmill.search.index.builder import IndexBuilder
 from gristmill.search.index.report import index_state
 from gristmill.search.index.scheduler import IndexScheduler
-from gristmill.search.index.session import open_session
 from gristmill.search.index.settings import BuildSettings
 from gristmill.search.index.tasks import IndexBuildHandler, release_table
 from gristmill.search.repository import catalogue, holds, record_ids

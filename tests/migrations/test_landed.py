@@ -15,7 +15,7 @@ import psycopg2
 import pytest
 from tests.migrations.landed import asked
 from tests.support.servers import add_database
-from tests.support.system import System
+from tests.support.system import System, eventually
 
 from gristmill.core.migrate import upgrade
 
@@ -161,6 +161,22 @@ class TestUpgrade:
         exact = "SELECT count(*) FROM data.readings WHERE (_embedding::real[])[1] = n AND at IS NOT NULL"
         assert rows(landed.system, exact) == [(len(asked.READINGS_AFTER),)]
         assert rows(landed.system, "SELECT count(*) FROM data.notes WHERE _embedding IS NULL") == [(0,)]
+
+    def test_every_table_gets_its_primary_key(self, landed: Landed) -> None:
+        keys = """
+            SELECT c.relname, pg_get_constraintdef(p.oid) FROM pg_class c
+            LEFT JOIN pg_constraint p ON p.conrelid = c.oid AND p.contype = 'p'
+            WHERE c.relnamespace = 'data'::regnamespace AND c.relkind = 'r' ORDER BY 1
+        """
+        found = eventually(
+            lambda: (made := rows(landed.system, keys)) and all(key for _, key in made) and made, "keys are made", 120
+        )
+        assert found == [
+            ("fresh", "PRIMARY KEY (k)"),
+            ("notes", "PRIMARY KEY (_id)"),
+            ("readings", "PRIMARY KEY (n)"),
+            ("stations", "PRIMARY KEY (id)"),
+        ]
 
     def test_each_key_is_answered_with_the_job_of_then(self, landed: Landed) -> None:
         for request in [*asked.DONE, *asked.WAITING, asked.SCHEDULED]:

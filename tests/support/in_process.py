@@ -30,12 +30,12 @@ class InProcess:
         self.executor = build_executor(self.gristmill)
         self.names = itertools.count()
 
-    def work(self, limit: int = 1000) -> int:
-        """Run due chunks until there are none; return how many were run."""
+    def work(self, limit: int = 1000, queue: str = "default") -> int:
+        """Run due chunks of a queue until there are none; return how many were run."""
         done = 0
         while done < limit:
             with self.gristmill.database.transaction() as connection:
-                messages = mark_sent(connection, "default", min(4, limit - done))
+                messages = mark_sent(connection, queue, min(4, limit - done))
             if not messages:
                 return done
             for message in reversed(messages):  # Plain jobs may run in any order.

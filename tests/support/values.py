@@ -47,6 +47,9 @@ _decimals = [
     decimals(pa.decimal256(76, 38)), decimals(pa.decimal256(50, 0)), integers(pa.int64()), integers(pa.uint64()),
     arrays(_texts, pa.string()),
 ]  # fmt: skip
+_any_text = [arrays(_texts, kind) for kind in TEXTS]
+_booleans = [arrays(st.booleans(), pa.bool_())]
+_uuids = [arrays(st.binary(min_size=16, max_size=16), pa.binary(16)), arrays(_texts, pa.large_string())]
 _aware = [*(timestamps(unit, "UTC") for unit in UNITS), timestamps("us", "Asia/Tokyo"), arrays(_texts, pa.string())]
 _local = [*(timestamps(unit, tz) for unit in UNITS for tz in (None, "UTC")), arrays(_texts, pa.string())]
 _dates = [
@@ -129,8 +132,8 @@ CASES: dict[str, TypeCase] = {
         ],
         few=["", "a", "A", "ab", "a%b", "a_b", "a\\b", "axb", "é", "e", "𝄞", "￿", "'; DROP", "%(x)s", ":x"],
         sql="text",
-        fields={"text": {"max_length": 4}},
-        columns={"text": [arrays(_texts, kind) for kind in TEXTS]},
+        fields={"text": {"max_length": 4}, "chosen text": {"enum": ["", "a", "null", "1.5", "éééé"]}},
+        columns=dict.fromkeys(("text", "chosen text"), _any_text),
         good={"text": pa.array(["a", None])},
         arrow=[pa.string()],
     ),
@@ -139,8 +142,12 @@ CASES: dict[str, TypeCase] = {
         extremes=[2**53 + 1, -(2**53) - 1, 2**63 - 1, -(2**63), 0],
         few=[-(2**63), -1, 0, 1, 2**53 + 1, 2**63 - 1],
         sql="bigint",
-        fields={"integer": {}, "small integer": {"minimum": -5, "maximum": 300}},
-        columns=dict.fromkeys(("integer", "small integer"), _integers),
+        fields={
+            "integer": {},
+            "small integer": {"minimum": -5, "maximum": 300},
+            "chosen integer": {"enum": [0, 7, -5, 9223372036854775807]},
+        },
+        columns=dict.fromkeys(("integer", "small integer", "chosen integer"), _integers),
         good={"integer": pa.array([1, None])},
         arrow=[pa.int8(), pa.uint64()],
     ),
@@ -150,8 +157,13 @@ CASES: dict[str, TypeCase] = {
         same=same_float,
         few=[-1.5, 0.0, -0.0, 0.1, 5e-324, 1e308],
         sql="double precision",
-        fields={"float": {}, "small float": {"minimum": -1, "maximum": 1e10}},
+        fields={
+            "float": {},
+            "small float": {"minimum": -1, "maximum": 1e10},
+            "chosen float": {"enum": [0, 1.5, 0.1, 100]},
+        },
         columns={
+            "chosen float": [arrays(st.sampled_from([0.0, -0.0, 1.5, 0.1, 2.0]), pa.float64()), *_integers],
             "float": [
                 arrays(st.floats(), pa.float64()), arrays(st.floats(width=32), pa.float32()),
                 arrays(st.floats(width=16), pa.float16()), *_integers,
@@ -180,8 +192,9 @@ CASES: dict[str, TypeCase] = {
             "whole": {"precision": 4, "scale": 0},
             "fraction": {"precision": 3, "scale": 3},
             "price": {"precision": 6, "scale": 2, "minimum": "-1.01", "maximum": "99.99"},
+            "chosen decimal": {"enum": ["12.5", 100, "0"]},
         },
-        columns=dict.fromkeys(("decimal", "money", "whole", "fraction", "price"), _decimals),
+        columns=dict.fromkeys(("decimal", "money", "whole", "fraction", "price", "chosen decimal"), _decimals),
         good=dict.fromkeys(("money", "price"), pa.array([Decimal("1.50"), None])),
         arrow=[pa.decimal128(9, 2), pa.decimal256(9, 2), pa.string()],
     ),
@@ -191,8 +204,8 @@ CASES: dict[str, TypeCase] = {
         few=[True, False],
         ordered=False,
         sql="boolean",
-        fields={"boolean": {}},
-        columns={"boolean": [arrays(st.booleans(), pa.bool_())]},
+        fields={"boolean": {}, "chosen boolean": {"enum": [True]}},
+        columns=dict.fromkeys(("boolean", "chosen boolean"), _booleans),
         good={"boolean": pa.array([True, None])},
         arrow=[pa.bool_()],
     ),
@@ -213,9 +226,10 @@ CASES: dict[str, TypeCase] = {
             "late timestamp": {"minimum": "2026-01-31T12:00:00Z", "maximum": "2026-06-30T12:00:00+02:00"},
             "local timestamp": {"zone": "Europe/Berlin"},
             "far timestamp": {"zone": "Australia/Lord_Howe"},
+            "chosen timestamp": {"enum": ["2026-01-31T13:00:00+01:00"]},
         },
         columns={
-            **dict.fromkeys(("timestamp", "late timestamp"), _aware),
+            **dict.fromkeys(("timestamp", "late timestamp", "chosen timestamp"), _aware),
             **dict.fromkeys(("local timestamp", "far timestamp"), _local),
         },
         good={
@@ -230,8 +244,12 @@ CASES: dict[str, TypeCase] = {
         sent=str,
         few=[dt.date(1, 1, 1), dt.date(2026, 1, 31), dt.date(9999, 12, 31)],
         sql="date",
-        fields={"date": {}, "late date": {"minimum": "2026-01-31", "maximum": "2026-03-01"}},
-        columns=dict.fromkeys(("date", "late date"), _dates),
+        fields={
+            "date": {},
+            "late date": {"minimum": "2026-01-31", "maximum": "2026-03-01"},
+            "chosen date": {"enum": ["2026-01-31", "0001-01-01"]},
+        },
+        columns=dict.fromkeys(("date", "late date", "chosen date"), _dates),
         good={"late date": pa.array([dt.date(2026, 2, 1), None])},
         arrow=[pa.date32(), pa.date64(), pa.string()],
     ),
@@ -241,8 +259,12 @@ CASES: dict[str, TypeCase] = {
         sent=duration_text,
         few=[-(2**63), -1, 0, 60 * 10**6, 86_400 * 10**6, 2**63 - 1],
         sql="bigint",
-        fields={"duration": {}, "short duration": {"minimum": "-PT1M", "maximum": "P1DT0.5S"}},
-        columns=dict.fromkeys(("duration", "short duration"), _durations),
+        fields={
+            "duration": {},
+            "short duration": {"minimum": "-PT1M", "maximum": "P1DT0.5S"},
+            "chosen duration": {"enum": ["PT60S", "PT0S"]},
+        },
+        columns=dict.fromkeys(("duration", "short duration", "chosen duration"), _durations),
         good={"duration": pa.array([1000, None], pa.duration("ns")), "short duration": pa.array(["PT1M", None])},
         arrow=[pa.duration("s"), pa.duration("ns"), pa.string()],
         cells=DURATIONS,
@@ -268,10 +290,8 @@ CASES: dict[str, TypeCase] = {
         sent=str,
         few=[uuid.UUID(int=0), uuid.UUID(int=2**127), uuid.UUID(int=2**128 - 1)],
         sql="uuid",
-        fields={"uuid": {}},
-        columns={
-            "uuid": [arrays(st.binary(min_size=16, max_size=16), pa.binary(16)), arrays(_texts, pa.large_string())]
-        },
+        fields={"uuid": {}, "chosen uuid": {"enum": ["0192f0c2-7d3a-7000-8000-0123456789ab"]}},
+        columns=dict.fromkeys(("uuid", "chosen uuid"), _uuids),
         good={"uuid": pa.array([b"0123456789abcdef", None], pa.binary(16))},
         arrow=[pa.binary(16), pa.string()],
     ),

@@ -243,7 +243,8 @@ class TestSubmit:
 class TestTables:
     def test_piped_tables_are_never_cut(self, server: Server, run: Run) -> None:
         long = "word " * 200
-        server.answer("GET /api/v1/datasets/notes/records", {"records": [{"id": 1, "note": long, "gone": None}]})
+        page = {"records": [{"id": 1, "note": long, "gone": None}], "next_page_token": None}
+        server.answer("POST /api/v1/datasets/notes/records/query", page)
         result = run("records", "list", "notes")
         assert long.strip() in result.stdout
         assert len(result.stdout.splitlines()) == 2
@@ -256,11 +257,11 @@ class TestTables:
 
     def test_the_limit_ends_the_paging(self, server: Server, run: Run) -> None:
         page = {"records": [{"n": 1}, {"n": 2}], "next_page_token": "more"}
-        server.answer("GET /api/v1/datasets/notes/records", page)
+        server.answer("POST /api/v1/datasets/notes/records/query", page)
         result = run("records", "list", "notes", "-n", "3", "--json", "--where", '{"n": 1}', "--order", "-n")
         assert len(documents(result)) == 3
         assert len(server.requests) == 2
-        assert server.requests[0].url.params["where"] == '{"n":1}'
+        assert json.loads(server.requests[0].content) == {"where": {"n": 1}, "order": ["-n"], "page_size": 3}
 
 
 class TestSearch:
@@ -345,6 +346,34 @@ class TestChanges:
         assert run("datasets", "drop", "weather").exit_code == 2
         assert server.requests == []
         assert run("datasets", "drop", "weather", "--yes").exit_code == 0
+
+    def test_truncating_without_a_terminal_needs_yes(self, server: Server, run: Run) -> None:
+        server.answer("POST /api/v1/datasets/weather/truncate", job())
+        assert run("datasets", "truncate", "weather").exit_code == 2
+        assert server.requests == []
+        assert run("datasets", "truncate", "weather", "--yes").exit_code == 0
+
+    def test_renaming_copying_and_creating_what_may_be_there(self, server: Server, run: Run) -> None:
+        server.answer("POST /api/v1/datasets/weather/rename", job())
+        server.answer("POST /api/v1/datasets/weather/copy", job())
+        server.answer("POST /api/v1/datasets", job())
+        assert run("datasets", "rename", "weather", "climate").exit_code == 0
+        assert run("datasets", "copy", "weather", "warm", "--where", '{"t": 1}').exit_code == 0
+        assert run("datasets", "copy", "weather", "warm", "--where", "{").exit_code == 2
+        assert run("datasets", "create", "-", "--if-not-exists", stdin=b'{"name": "d"}').exit_code == 0
+        assert [json.loads(request.content) for request in server.requests] == [
+            {"name": "climate"},
+            {"name": "warm", "where": {"t": 1}},
+            {"name": "d"},
+        ]
+        assert server.requests[-1].url.params["if_not_exists"] == "true"
+
+    def test_labels_are_listed_with_their_values(self, server: Server, run: Run) -> None:
+        values = [{"value": "night", "jobs": 9}, {"value": "day", "jobs": 3}]
+        server.answer("GET /api/v1/jobs/labels", {"labels": [{"name": "run", "values": values}]})
+        lines = run("jobs", "labels", "run", "-n", "2").stdout.splitlines()
+        assert [line.split() for line in lines[-2:]] == [["run", "night", "9"], ["run", "day", "3"]]
+        assert dict(server.requests[0].url.params) == {"name": "run", "values": "2"}
 
     def test_contracts_come_from_files_or_standard_input(self, server: Server, run: Run) -> None:
         server.answer("POST /api/v1/datasets", job())

@@ -188,14 +188,21 @@ class TestRecords:
         assert server.path == f"/api/v1/datasets/weather/records/{segment}"
 
     def test_pages_are_followed_until_the_last(self) -> None:
-        server = Server({"records": [{"n": 1}, {"n": 2}], "next_page_token": "t2"}, {"records": [{"n": 3}]})
+        last = {"records": [{"n": 3}], "next_page_token": None}
+        server = Server({"records": [{"n": 1}, {"n": 2}], "next_page_token": "t2"}, last)
         found = server.client().records("weather", where={"n": {"gt": 0}}, order=["-n", "m"], start="2026-01-01")
         assert [record["n"] for record in found] == [1, 2, 3]
-        first, second = (request.url.params for request in server.requests)
-        assert json.loads(first["where"]) == {"n": {"gt": 0}}
-        assert (first["order"], first["start"]) == ("-n,m", "2026-01-01")
-        assert "page_token" not in first
-        assert dict(second) == {**dict(first), "page_token": "t2"}
+        first, second = (json.loads(request.content) for request in server.requests)
+        assert first == {"where": {"n": {"gt": 0}}, "order": ["-n", "m"], "start": "2026-01-01"}
+        assert second == {**first, "page_token": "t2"}
+
+    def test_many_keys_are_asked_for_a_thousand_at_a_time(self) -> None:
+        server = Server({"records": [{"n": 1}], "missing": []}, {"records": [{"n": 2}], "missing": []})
+        found = server.client().get_many("weather", (number for number in range(1001)), fields=("n",))
+        assert found == [{"n": 1}, {"n": 2}]
+        first, second = (json.loads(request.content) for request in server.requests)
+        assert first == {"keys": list(range(1000)), "fields": ["n"]}
+        assert second == {"keys": [1000], "fields": ["n"]}
 
     def test_search_sends_only_what_is_given(self) -> None:
         server = Server({"hits": []})
@@ -228,6 +235,26 @@ class TestRecords:
         client.delete_where("weather", {"n": {"lt": 3}})
         assert (server.path, server.body) == ("/api/v1/datasets/weather/records/delete", {"where": {"n": {"lt": 3}}})
         assert all("Idempotency-Key" in request.headers for request in server.requests)
+
+    def test_operations_on_whole_datasets_are_writes(self) -> None:
+        server = Server()
+        client, base = server.client(), "/api/v1/datasets"
+        client.truncate_dataset("weather")
+        assert (server.path, server.last.content) == (f"{base}/weather/truncate", b"")
+        client.rename_dataset("weather", "climate")
+        assert (server.path, server.body) == (f"{base}/weather/rename", {"name": "climate"})
+        client.copy_dataset("weather", "warm")
+        assert (server.path, server.body) == (f"{base}/weather/copy", {"name": "warm"})
+        client.copy_dataset("weather", "warm", where={"t": {"gt": 20}})
+        assert server.body == {"name": "warm", "where": {"t": {"gt": 20}}}
+        client.create_dataset({"name": "d"}, if_not_exists=True)
+        assert server.path == f"{base}?if_not_exists=true"
+        client.create_dataset({"name": "d"})
+        assert server.path == base
+        assert all("Idempotency-Key" in request.headers for request in server.requests)
+        server.answers = [{"labels": []}]
+        assert client.labels(name="run", values=3) == {"labels": []}
+        assert server.path == "/api/v1/jobs/labels?name=run&values=3"
 
 
 class TestWaiting:

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from gristmill import client as api
-from gristmill.client import Client, Retry
+from gristmill.client import Client, ClientError, ConnectionFailed, InvalidArgument, Retry
 
 Handler = Callable[[httpx.Request], httpx.Response]
 NO_PAUSE = Retry(attempts=4, first_delay=0, longest_delay=0)
@@ -135,7 +135,7 @@ class TestRepeating:
         busy.headers["Retry-After"] = "7"
         handler, _ = answers(busy, httpx.Response(200, json={}))
         client = client_of(handler)
-        client._transport._sleep = pauses.append
+        client._transport.sleep = pauses.append
         assert client.version() == {}
         assert pauses == [7]
 
@@ -196,3 +196,42 @@ class TestPreconditions:
     def test_the_tag_comes_with_the_record(self) -> None:
         handler, _ = answers(httpx.Response(200, json={"k": "a"}, headers={"ETag": '"1.0.1"'}))
         assert client_of(handler).record_with_etag("d", "a") == ({"k": "a"}, '"1.0.1"')
+
+
+class TestWhatCannotBeSent:
+    @pytest.mark.parametrize("url", ["http://[", "http://x\0y", "ftp://x", "x", "http://" + "a" * 70000])
+    def test_an_address_that_is_none(self, url: str) -> None:
+        with pytest.raises(ClientError):
+            Client(url, retry=Retry(attempts=1)).version()
+
+    @pytest.mark.parametrize("key", ["é", "a\nb", "a\0"])
+    def test_an_api_key_that_no_header_holds(self, key: str) -> None:
+        with pytest.raises(ClientError):
+            Client("http://127.0.0.1:1", key, retry=Retry(attempts=1)).version()
+
+    @pytest.mark.parametrize("name", ["\ud800", "a\ud800b"])
+    def test_half_of_a_surrogate_pair(self, name: str) -> None:
+        with Client("http://127.0.0.1:1", retry=Retry(attempts=1)) as client:
+            calls: list[Callable[[], Any]] = [
+                lambda: client.record(name, 1),
+                lambda: client.record("d", name),
+                lambda: client.submit("d", [{name: 1}]),
+                lambda: list(client.records("d", where={"t": name})),
+                lambda: client.submit("d", [{}], idempotency_key=name),
+                lambda: client.submit("d", [{}], labels={"a": name}),
+                lambda: client.delete("d", 1, if_match=name),
+                lambda: client.search("d", text=name),
+            ]
+            for call in calls:
+                with pytest.raises(ClientError):
+                    call()
+
+    @pytest.mark.parametrize("value", [float("nan"), object(), {1, 2}, 1j])
+    def test_a_value_that_json_does_not_have(self, value: Any) -> None:
+        with Client("http://127.0.0.1:1") as client, pytest.raises(InvalidArgument):
+            client.submit("d", [{"n": value}])
+
+    def test_an_answer_that_is_not_json_though_a_success(self) -> None:
+        page = httpx.MockTransport(lambda request: httpx.Response(200, text="<html>sign in"))
+        with Client("http://x", transport=page) as client, pytest.raises(ConnectionFailed, match="sign in"):
+            client.version()

@@ -99,7 +99,7 @@ class TestParse:
             ({**READINGS, "name": "a__id"}, "/name", "reserved_name"),
             (one_field(name="1x"), "/fields/0/name", "bad_name"),
             (one_field(required="yes"), "/fields/0/required", "wrong_type"),
-            (one_field(unit="m"), "/fields/0/unit", "unknown_member"),
+            (one_field(colour="m"), "/fields/0/colour", "unknown_member"),
             (one_field(**{"m/s": 1}), "/fields/0/m~1s", "unknown_member"),
             (one_field(max_length=5), "/fields/0/max_length", "not_applicable"),
             (one_field(minimum="1"), "/fields/0/minimum", "wrong_type"),

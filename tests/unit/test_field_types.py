@@ -24,6 +24,9 @@ ALLOWED = {
     "cli/demo": ({"text"}, "members of a search's body"),
     "broker/task_events.py": ({"uuid"}, "the id of a task, as Celery's events call it"),
     "worker/request.py": ({"uuid"}, "the id of a task, as Celery's events call it"),
+    "datasets/json_members.py": ({"text", "boolean"}, "types of values in JSON documents"),
+    "datasets/where_members.py": ({"text", "boolean"}, "types of values in JSON documents"),
+    "datasets/where_operands.py": ({"text", "boolean"}, "types of values in JSON documents"),
     "api/openapi": ({"text"}, "the example of a search's body"),
 }
 

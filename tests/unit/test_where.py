@@ -19,7 +19,15 @@ CONTRACT = parse_contract(
             {"name": "b", "type": "boolean"},
             {"name": "at", "type": "timestamp"},
             {"name": "m", "type": "decimal", "precision": 4, "scale": 1},
-            {"name": "j", "type": "json"},
+            {
+                "name": "j",
+                "type": "json",
+                "members": [
+                    {"path": "n", "type": "number"},
+                    {"path": "t", "type": "text"},
+                    {"path": "b", "type": "boolean"},
+                ],
+            },
         ],
     }
 )
@@ -62,6 +70,31 @@ def sql(where: Any) -> str:
         ({"m": 1.5}, "/where/m", "decimal_from_float"),
         ({"j": {"eq": 1}}, "/where/j/eq", "unknown_operator"),
         ({"j": {"a": 1}}, "/where/j/a", "unknown_operator"),
+        ({"j": 1}, "/where/j", "unknown_operator"),
+        ({"j": {"contains": None}}, "/where/j/contains", "null"),
+        ({"j.x": None}, "/where/j.x", "null"),
+        ({"j.x": {"like": "a"}}, "/where/j.x/like", "unknown_operator"),
+        ({"j.x": {"lt": True}}, "/where/j.x/lt", "wrong_type"),
+        ({"j.x": {"ge": [1]}}, "/where/j.x/ge", "wrong_type"),
+        ({"j.x": {"between": [1, "a"]}}, "/where/j.x/between", "wrong_type"),
+        ({"j.x": {"in": [1, []]}}, "/where/j.x/in/1", "wrong_type"),
+        ({"j.x": {"icontains": 1}}, "/where/j.x/icontains", "wrong_type"),
+        ({"j.x": "a\0"}, "/where/j.x", "nul"),
+        ({"j.x": "\ud800"}, "/where/j.x", "bad_unicode"),
+        ({"j.x": {"eq": {"a": [2**4000]}}}, "/where/j.x/eq", "out_of_range"),
+        ({"j.n": "1"}, "/where/j.n", "wrong_type"),
+        ({"j.n": {"in": [1, "a"]}}, "/where/j.n/in/1", "wrong_type"),
+        ({"j.n": {"contains": 1}}, "/where/j.n/contains", "unknown_operator"),
+        ({"j.t": {"contains": ["a"]}}, "/where/j.t/contains", "wrong_type"),
+        ({"j.b": {"ge": True}}, "/where/j.b/ge", "unknown_operator"),
+        ({"j.x\\": 1}, "/where/j.x\\", "bad_path"),
+        ({"j.\0": 1}, "/where/j.\0", "bad_path"),
+        ({"j.\ud800": 1}, "/where/j.\ud800", "bad_path"),
+        ({"j" + ".a" * 33: 1}, "/where/j" + ".a" * 33, "bad_path"),
+        ({"t.x": 1}, "/where/t.x", "unknown_field"),
+        ({"x.j": 1}, "/where/x.j", "unknown_field"),
+        ({"t": {"contains": 1}}, "/where/t/contains", "wrong_type"),
+        ({"i": {"starts_with": "1"}}, "/where/i/starts_with", "unknown_operator"),
         ({"and": {}}, "/where/and", "wrong_type"),
         ({"or": []}, "/where/or", "wrong_type"),
         ({"or": [{"i": 1}, 5]}, "/where/or/1", "wrong_type"),
@@ -103,9 +136,37 @@ def test_an_empty_filter_matches_everything(where: Any) -> None:
 
 def test_values_are_bound_and_never_part_of_the_statement() -> None:
     evil = "x' OR 1=1 --"
-    compiled = compile_where({"t": {"in": [evil], "prefix": evil, "ne": evil}}, CONTRACT, TABLE)
+    text = {"in": [evil], "prefix": evil, "ne": evil, "contains": evil, "icontains": evil}
+    members = {f"j.{evil}": {**text, "eq": [evil], "lt": evil}, "j.t": text, "j": {"contains": {evil: evil}}}
+    compiled = compile_where({"t": text, **members}, CONTRACT, TABLE)
     assert evil not in str(compiled.compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]
 
 
 def test_limits_of_the_field_do_not_bind_the_filter() -> None:
     sql({"i": {"lt": 100}, "t": {"ne": "longer than three"}, "m": {"lt": "1234567.123"}})
+
+
+@pytest.mark.parametrize(
+    ("members", "pointer", "code"),
+    [
+        ([{"path": "a\\", "type": "text"}], "/fields/0/members/0/path", "bad_path"),
+        ([{"path": "a", "type": "text"}, {"path": "a", "type": "number"}], "/fields/0/members/1/path", "duplicate"),
+        ([{"path": "a", "type": "integer"}], "/fields/0/members/0/type", "unknown_value"),
+        ([{"path": "a"}], "/fields/0/members/0/type", "missing"),
+        ([{"path": str(place), "type": "text"} for place in range(17)], "/fields/0/members", "too_many"),
+        ("a", "/fields/0/members", "wrong_type"),
+    ],
+)
+def test_bad_declarations_of_members_are_refused(members: Any, pointer: str, code: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        parse_contract({"name": "d", "fields": [{"name": "j", "type": "json", "members": members}]})
+    assert [(place.pointer, place.code) for place in caught.value.violations] == [(pointer, code)]
+
+
+def test_members_are_declared_on_json_fields_alone() -> None:
+    body = {"name": "d", "fields": [{"name": "t", "type": "text", "members": [{"path": "a", "type": "text"}]}]}
+    with pytest.raises(Invalid) as caught:
+        parse_contract(body)
+    assert [(place.pointer, place.code) for place in caught.value.violations] == [
+        ("/fields/0/members", "not_applicable")
+    ]

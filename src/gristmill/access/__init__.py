@@ -1,1 +1,1 @@
-"""API keys: who may call, and with which permission. Only hashes of keys are stored."""
+"""API keys: who may call, and with which permission; only hashes of keys are stored. The role that reads by SQL."""

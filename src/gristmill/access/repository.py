@@ -1,9 +1,13 @@
-"""SQL of API keys."""
+"""SQL of API keys, and of the role that reads by SQL."""
 
 import uuid
 from typing import Any
 
+from psycopg2.extensions import encrypt_password
 from sqlalchemy import Connection
+
+from gristmill.core.database import DATA_SCHEMA
+from gristmill.kit.identifiers import quote
 
 _INSERT = """
 INSERT INTO gristmill.api_keys (id, name, hash, scope) VALUES (%(id)s, %(name)s, %(hash)s, %(scope)s)
@@ -13,6 +17,11 @@ _FIND = "SELECT name, scope FROM gristmill.api_keys WHERE hash = %(hash)s AND re
 _LIST = "SELECT name, scope, created_at, revoked_at FROM gristmill.api_keys ORDER BY created_at, name"
 _REVOKE = "UPDATE gristmill.api_keys SET revoked_at = now() WHERE name = %(name)s AND revoked_at IS NULL"
 _ANY = "SELECT EXISTS (SELECT FROM gristmill.api_keys WHERE revoked_at IS NULL)"
+
+# So that readers leave connections to everybody else.
+READER_CONNECTIONS = 20
+_HAS_ROLE = "SELECT 1 FROM pg_roles WHERE rolname = %(role)s"
+_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('gristmill reader ' || %(role)s, 0))"
 
 
 def insert_key(connection: Connection, id_: uuid.UUID, name: str, hash_: str, scope: str) -> bool:
@@ -37,3 +46,43 @@ def revoke_key(connection: Connection, name: str) -> bool:
 
 def any_key(connection: Connection) -> bool:
     return bool(connection.exec_driver_sql(_ANY).scalar())
+
+
+def grant_reader(connection: Connection, role: str, database: str, password: str | None) -> None:
+    """Make the role that reads the tables of datasets if it is not there, and set what it may do and its password."""
+    # Two at once would change the same rows of Postgres' catalogue.
+    connection.exec_driver_sql(_LOCK, {"role": role})
+    create, *others = reader_statements(role, database)
+    if connection.exec_driver_sql(_HAS_ROLE, {"role": role}).first() is None:
+        connection.exec_driver_sql(create)
+    for statement in others:
+        connection.exec_driver_sql(statement)
+    secret = "NULL"
+    if password is not None:
+        # Encrypted here, so that no log of statements has it.
+        raw = connection.connection.driver_connection
+        secret = f"'{encrypt_password(password, role, raw, 'scram-sha-256')}'"
+    connection.exec_driver_sql(f"ALTER ROLE {quote(role)} PASSWORD {secret}")
+
+
+def reader_statements(role: str, database: str, owner: str | None = None) -> list[str]:
+    """Return the SQL that makes a role which sees the schema of the data alone.
+
+    owner: the role that makes the tables; None for whoever runs the statements.
+    """
+    name, made_by = quote(role), "" if owner is None else f" FOR ROLE {quote(owner)}"
+    settings = {
+        "default_transaction_read_only": "on",
+        "search_path": f"{DATA_SCHEMA}, public",
+        # Whoever stays in a transaction keeps changes of datasets waiting.
+        "idle_in_transaction_session_timeout": "'10min'",
+    }
+    return [
+        f"CREATE ROLE {name} LOGIN",
+        f"ALTER ROLE {name} LOGIN NOCREATEDB NOCREATEROLE NOINHERIT CONNECTION LIMIT {READER_CONNECTIONS}",
+        *(f"ALTER ROLE {name} IN DATABASE {quote(database)} SET {key} TO {value}" for key, value in settings.items()),
+        f"GRANT CONNECT ON DATABASE {quote(database)} TO {name}",
+        f"GRANT USAGE ON SCHEMA {quote(DATA_SCHEMA)} TO {name}",
+        f"GRANT SELECT ON ALL TABLES IN SCHEMA {quote(DATA_SCHEMA)} TO {name}",
+        f"ALTER DEFAULT PRIVILEGES{made_by} IN SCHEMA {quote(DATA_SCHEMA)} GRANT SELECT ON TABLES TO {name}",
+    ]

@@ -72,6 +72,8 @@ def check_stores(gristmill: Gristmill) -> None:
         if error.code != "database_unavailable":
             raise
         log.warning("api.started_without_postgres", reason=error.detail)
+        return
+    gristmill.check_files()
 
 
 if __name__ == "__main__":

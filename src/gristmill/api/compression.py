@@ -117,7 +117,8 @@ def _worth_it(start: Message) -> bool:
     for name, value in start["headers"]:
         if name == b"content-length" and int(value) < LEAST_BYTES:
             return False
-        if name == b"content-encoding":
+        # What is read by parts stays as it is: parts of a compressed answer would be parts of something else.
+        if name == b"content-encoding" or (name == b"accept-ranges" and value == b"bytes"):
             return False
         if name == b"content-type":
             kind = value.split(b";", 1)[0].strip()

@@ -19,7 +19,7 @@ from gristmill.api.metrics import REQUEST_SECONDS
 from gristmill.api.problems import encode_problem
 from gristmill.core.config import Settings
 from gristmill.core.errors import Forbidden, GristmillError, TooLarge, Unauthenticated
-from gristmill.core.http.endpoints import LOCAL, Principal
+from gristmill.core.http.endpoints import LINK, LOCAL, Principal
 from gristmill.core.http.head import as_get, without_body
 from gristmill.core.http.links import path_of
 from gristmill.core.logs import get_logger
@@ -38,6 +38,9 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 OPEN_PATHS = frozenset({"/", "/healthz", "/readyz", "/metrics", "/version", "/docs", "/redoc", "/openapi.json"})
 # Methods that change nothing.
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
+# A signed link, which the call itself checks, and other calls refuse.
+_LINKED = f"{API}/exports/"
+_SIGNED = re.compile(rb"(^|&)signature=")
 # What an answer depends on beside its address: who asks, and how it is to travel.
 _VARY = ((b"vary", b"Accept-Encoding, Authorization, X-Api-Key"),)
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
@@ -113,6 +116,8 @@ class ApiMiddleware:
         if token is None:
             if scope["path"] in OPEN_PATHS or scope["path"].startswith("/static-offline-docs"):
                 return LOCAL
+            if scope["path"].startswith(_LINKED) and _SIGNED.search(scope["query_string"]):
+                return LINK
             if self._needs_key:
                 raise Unauthenticated("Send an API key: Authorization: Bearer <key>")
             _check_host(headers)

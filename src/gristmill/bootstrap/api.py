@@ -9,6 +9,8 @@ from gristmill.bootstrap.registry import build_catalogue
 from gristmill.bootstrap.shared import Gristmill
 from gristmill.core.http.routes import Call
 from gristmill.datasets import endpoints as dataset_endpoints
+from gristmill.datasets.operations import endpoints as operation_endpoints
+from gristmill.datasets.operations.service import DatasetOperations
 from gristmill.datasets.service import DatasetService
 from gristmill.jobs import endpoints as job_endpoints
 from gristmill.jobs.job_types import endpoints as job_type_endpoints
@@ -19,6 +21,8 @@ from gristmill.records.changes.recompute import Recompute
 from gristmill.records.changes.service import RecordChanges
 from gristmill.records.export import endpoints as export_endpoints
 from gristmill.records.export.service import RecordExports
+from gristmill.records.export.stored import endpoints as stored_endpoints
+from gristmill.records.export.stored.service import StoredExports
 from gristmill.records.ingest import endpoints as ingest_endpoints
 from gristmill.records.ingest.service import RecordIngest
 from gristmill.records.read import endpoints as read_endpoints
@@ -53,12 +57,15 @@ class ApiServices:
             steps=gristmill.steps,
             extensions=self.extensions,
         )
+        self.dataset_operations = DatasetOperations(database, gristmill.admission, lookup)
         self.spool = Spool(settings.api_spool_dir, settings.api_max_spool_bytes)
         self.submitter = Submitter(database, gristmill.admission, lookup)
-        self.record_ingest = RecordIngest(settings, database, self.submitter, self.spool)
-        self.record_changes = RecordChanges(settings, Recompute(Pipelines(gristmill.steps)))
+        recompute = Recompute(Pipelines(gristmill.steps))
+        self.record_ingest = RecordIngest(settings, database, self.submitter, self.spool, recompute)
+        self.record_changes = RecordChanges(settings, recompute)
         self.record_reads = RecordReads(database, lookup)
         self.rejects = RejectService(database, lookup)
+        self.stored_exports = StoredExports(settings, database, gristmill.admission, lookup, gristmill.files)
         self.search = SearchService(database, lookup, gristmill.embedders, ef=settings.search_ef)
         self.indexes = IndexService(database, lookup, gristmill.admission, gristmill.build_settings)
 
@@ -68,6 +75,7 @@ class ApiServices:
         return [
             *ingest_endpoints.build_calls(self.record_ingest, submitter, settings, spool),
             *search_endpoints.build_calls(self.search),
+            *read_endpoints.build_calls(self.record_reads),
             *job_endpoints.build_calls(),
             *job_type_endpoints.build_calls(self.job_types, self.job_submission),
             *change_endpoints.build_calls(self.record_changes, submitter, settings, spool),
@@ -79,9 +87,11 @@ class ApiServices:
         return [
             job_endpoints.build_router(self.jobs),
             dataset_endpoints.build_router(self.datasets),
+            operation_endpoints.build_router(self.dataset_operations),
             ingest_endpoints.build_router(self.record_ingest, self.submitter, settings, self.spool),
             read_endpoints.build_router(self.record_reads),
             reject_endpoints.build_router(self.rejects),
             export_endpoints.build_router(RecordExports(database, lookup), settings),
+            stored_endpoints.build_router(self.stored_exports, settings),
             index_endpoints.build_router(self.indexes),
         ]

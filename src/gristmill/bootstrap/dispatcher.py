@@ -7,13 +7,18 @@ from typing import Any
 from gristmill.bootstrap.extensions import build_extensions
 from gristmill.bootstrap.registry import build_registry
 from gristmill.bootstrap.shared import Gristmill
+from gristmill.datasets.primary_key.tasks import EVERY as PRIMARY_KEY_EVERY
+from gristmill.datasets.primary_key.tasks import PrimaryKeys
 from gristmill.datasets.statistics import ANALYZE_EVERY, Analyzer
 from gristmill.jobs.maintenance.cleanup import prune
 from gristmill.jobs.maintenance.rescue import Rescuer
 from gristmill.jobs.maintenance.schedules import promote_scheduled
+from gristmill.records.export.stored.expiry import ExportExpiry
 from gristmill.records.rejects.cleanup import RejectCleanup
 
 _MINUTE = 60.0
+# Seconds between two looks for files that are to go: one short statement.
+_EXPIRY = 10.0
 # Seconds in which a worker reaches Postgres again after its start.
 _RECONNECTED = 3.0
 
@@ -37,6 +42,12 @@ def maintenance_tasks(gristmill: Gristmill) -> list[tuple[float, Callable[[], An
     settings, database = gristmill.settings, gristmill.database
     often = min(1.0, settings.jobs_lease / 5)
     rescuer = build_rescuer(gristmill)
+    expiry = ExportExpiry(
+        database,
+        grace=settings.export_grace,
+        retention_days=settings.jobs_retention_days,
+        max_attempts=settings.jobs_max_attempts,
+    )
 
     def waking(submit: Callable[[], int]) -> Callable[[], None]:
         """Return a task that wakes the dispatcher when ``submit`` has made something due."""
@@ -55,7 +66,9 @@ def maintenance_tasks(gristmill: Gristmill) -> list[tuple[float, Callable[[], An
         (2.0, gristmill.counters.flush),
         *((every, waking(run)) for extension in build_extensions(gristmill) for every, run in extension.maintenance),
         (ANALYZE_EVERY, Analyzer(database).run),
+        (PRIMARY_KEY_EVERY, waking(PrimaryKeys(database).run)),
         (_MINUTE, RejectCleanup(database).run),
+        (_EXPIRY, waking(expiry.run)),
         (_MINUTE, partial(prune, database, **_kept(gristmill))),
     ]
 

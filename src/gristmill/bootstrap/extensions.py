@@ -5,9 +5,10 @@ from gristmill.datasets.extensions import DatasetExtension
 from gristmill.records.retention.tasks import Retention, forget_retention, retention_state
 from gristmill.search.index.report import index_state
 from gristmill.search.index.scheduler import IndexScheduler
-from gristmill.search.index.tasks import interrupt_builds, release_table
+from gristmill.search.index.tasks import empty_catalogue, interrupt_builds, release_table
 from gristmill.search.recall.measure import recall_gauges
 from gristmill.search.recall.tasks import RecallKeeper
+from gristmill.search.repository import catalogue
 
 
 def build_extensions(gristmill: Gristmill) -> list[DatasetExtension]:
@@ -18,6 +19,8 @@ def build_extensions(gristmill: Gristmill) -> list[DatasetExtension]:
             name="index",
             on_alter=interrupt_builds,
             on_drop=release_table,
+            on_truncate=empty_catalogue,
+            on_rename=catalogue.rename,
             state=lambda connection, dataset: index_state(connection, dataset) if dataset.contract.embedding else None,
             gauges=recall_gauges,
             maintenance=(

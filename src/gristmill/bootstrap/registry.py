@@ -4,15 +4,25 @@ from gristmill.bootstrap.extensions import build_extensions
 from gristmill.bootstrap.plugins import load_plugins
 from gristmill.bootstrap.shared import Gristmill
 from gristmill.core.config import Settings, load_settings
+from gristmill.datasets.operations.tasks import CopyHandler, RenameHandler, TruncateHandler
+from gristmill.datasets.primary_key.tasks import PrimaryKeyHandler
 from gristmill.datasets.tasks import AlterHandler, CreateHandler, DropHandler
 from gristmill.jobs.handlers import Handler, Registry
 from gristmill.jobs.job_types.catalogue import Catalogue, Plugin
 from gristmill.jobs.job_types.functions import FunctionHandler
 from gristmill.records.apply.pipeline import BatchPipeline
-from gristmill.records.apply.tasks import IngestHandler
+from gristmill.records.apply.tasks import IngestHandler, MergeHandler
 from gristmill.records.changes.recompute import Recompute
-from gristmill.records.changes.tasks import DeleteHandler, DeleteWhereHandler, PatchHandler
+from gristmill.records.changes.tasks import (
+    DeleteHandler,
+    DeleteKeysHandler,
+    DeleteWhereHandler,
+    PatchHandler,
+    PatchWhereHandler,
+)
 from gristmill.records.embedding import EmbeddingStep
+from gristmill.records.export.service import RecordExports
+from gristmill.records.export.stored.tasks import CreateExportHandler, RemoveExportsHandler
 from gristmill.records.retention.tasks import ExpireHandler
 from gristmill.records.targets import Targets
 from gristmill.records.transform import Pipelines, TransformStep
@@ -52,6 +62,7 @@ def _handlers(gristmill: Gristmill) -> list[Handler]:
     extensions = build_extensions(gristmill)
     targets, embedding = Targets(database, lookup), EmbeddingStep(gristmill.embedders)
     pipelines = Pipelines(gristmill.steps)
+    pipeline = BatchPipeline(targets, pipelines, [TransformStep(pipelines), embedding])
     builder = IndexBuilder(database, gristmill.build_settings)
     effort = Effort(settings.search_recall_samples, settings.search_recall_seconds, settings.search_ef)
 
@@ -63,10 +74,19 @@ def _handlers(gristmill: Gristmill) -> list[Handler]:
         CreateHandler(extensions),
         AlterHandler(extensions),
         DropHandler(extensions),
-        IngestHandler(targets, BatchPipeline(targets, pipelines, [TransformStep(pipelines), embedding])),
+        TruncateHandler(extensions),
+        RenameHandler(extensions),
+        CopyHandler(extensions),
+        PrimaryKeyHandler(database),
+        IngestHandler(targets, pipeline),
+        MergeHandler(database, targets, pipeline, embedding),
         PatchHandler(database, targets, embedding, Recompute(pipelines)),
         DeleteHandler(targets),
         DeleteWhereHandler(targets),
+        DeleteKeysHandler(targets),
+        PatchWhereHandler(targets, embedding, Recompute(pipelines)),
+        CreateExportHandler(database, RecordExports(database, lookup), gristmill.files, settings.export_patience),
+        RemoveExportsHandler(database, gristmill.files, grace=settings.export_grace),
         ExpireHandler(database, count_expired),
         IndexBuildHandler(builder),
         IndexRebuildHandler(builder),

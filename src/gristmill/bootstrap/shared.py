@@ -2,16 +2,20 @@
 
 import contextlib
 import gc
+import threading
 
 import gristmill.access.tables
 import gristmill.datasets.tables
 import gristmill.jobs.tables
 import gristmill.records.tables
-import gristmill.search.tables  # noqa: F401 - declares its tables for the migrations
+import gristmill.search.tables
+import gristmill.storage.tables  # noqa: F401 - declares its tables for the migrations
 from gristmill.bootstrap.embedders import build_embedders
 from gristmill.bootstrap.steps import build_steps
+from gristmill.bootstrap.storage import build_files
 from gristmill.core.config import Settings
 from gristmill.core.database import Database
+from gristmill.core.errors import GristmillError
 from gristmill.core.logs import get_logger
 from gristmill.datasets.embedders import check_embedders
 from gristmill.datasets.lookup import DatasetLookup
@@ -48,6 +52,7 @@ class Gristmill:
         )
         self.dataset_lookup = DatasetLookup()
         self.embedders = build_embedders(settings)
+        self.files = build_files(settings, self.database)
         self.steps = build_steps()
         self.retry_policy = RetryPolicy(settings.jobs_retry_base, settings.jobs_retry_max)
 
@@ -79,6 +84,21 @@ class Gristmill:
         with self.database.autocommit() as connection:
             for problem in check_embedders(connection, self.embedders):
                 log.error("embedder.changed", reason=problem.detail)
+
+    def check_files(self) -> None:
+        """Log what is wrong with the file storage. Everything that needs none works all the same.
+
+        In a thread: a storage that does not answer must not hold up the start of a process.
+        """
+
+        def check() -> None:
+            try:
+                self.files.get()
+            except GristmillError as error:
+                log.error("file_storage.unusable", reason=error.detail)
+
+        if self.files.configured:
+            threading.Thread(target=check, name="file-storage", daemon=True).start()
 
 
 def freeze_memory() -> None:

@@ -124,5 +124,6 @@ def _tell(rescuer: Rescuer, untold: list[Lost], tell: Callable[[Lost, Mapping[Ad
 def warm_up(gristmill: Gristmill) -> None:
     """Do in a new worker process what the first job would otherwise wait for: load weights, start threads."""
     gristmill.load_default_embedder()
+    gristmill.check_files()
     freeze_memory()
     gristmill.counters.flush_every(2.0)

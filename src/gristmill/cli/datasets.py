@@ -1,4 +1,4 @@
-"""gristmill datasets: list, show, create, alter, drop."""
+"""gristmill datasets: list, show, create, alter, truncate, rename, copy, drop."""
 
 import json
 import sys
@@ -6,13 +6,15 @@ from typing import Annotated, Any
 
 import typer
 
-from gristmill.cli.exits import UsageError
+from gristmill.cli.exits import UsageError, parse_json
 from gristmill.cli.session import Session, command, read_text
 from gristmill.cli.waiting import Timeout, WaitOption, report, wait_of
 
 app = typer.Typer(no_args_is_help=True, help="Create, change and drop datasets.")
 
 Name = Annotated[str, typer.Argument(metavar="DATASET", help="Name of the dataset.")]
+NewName = Annotated[str, typer.Argument(metavar="NAME", help="A name that no dataset has.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Document = Annotated[str, typer.Argument(metavar="FILE", help="JSON file, or - for standard input.")]
 
 
@@ -45,11 +47,21 @@ def show(session: Session, name: Name) -> None:
 
 
 @command(app, "create")
-def create(session: Session, file: Document, wait: WaitOption = False, timeout: Timeout = None) -> None:
+def create(
+    session: Session,
+    file: Document,
+    if_not_exists: Annotated[
+        bool, typer.Option("--if-not-exists", help="A dataset that has this contract will do.")
+    ] = False,
+    wait: WaitOption = False,
+    timeout: Timeout = None,
+) -> None:
     """Create a dataset from its contract. Records may be submitted at once."""
     contract = _document(file)
     with session.output.progress("create") as show:
-        job = session.client.create_dataset(contract, wait=wait_of(wait, timeout), on_progress=show)
+        job = session.client.create_dataset(
+            contract, if_not_exists=if_not_exists, wait=wait_of(wait, timeout), on_progress=show
+        )
     report(session, job)
 
 
@@ -62,26 +74,69 @@ def alter(session: Session, name: Name, file: Document, wait: WaitOption = False
     report(session, job)
 
 
+@command(app, "truncate")
+def truncate(session: Session, name: Name, yes: Yes = False, wait: WaitOption = False, timeout: Timeout = None) -> None:
+    """Delete all records of a dataset at once."""
+    if not yes:
+        _confirm(f"truncating {name}", f"Delete all records of {name}?", "nothing was deleted")
+    with session.output.progress("truncate") as show:
+        job = session.client.truncate_dataset(name, wait=wait_of(wait, timeout), on_progress=show)
+    report(session, job)
+
+
+@command(app, "rename")
+def rename(session: Session, name: Name, new_name: NewName, wait: WaitOption = False, timeout: Timeout = None) -> None:
+    """Give a dataset and its table another name."""
+    with session.output.progress("rename") as show:
+        job = session.client.rename_dataset(name, new_name, wait=wait_of(wait, timeout), on_progress=show)
+    report(session, job)
+
+
+@command(app, "copy")
+def copy(
+    session: Session,
+    name: Name,
+    new_name: NewName,
+    where: Annotated[str | None, typer.Option(metavar="JSON", help="A filter, or @FILE.")] = None,
+    wait: WaitOption = False,
+    timeout: Timeout = None,
+) -> None:
+    """Copy a dataset, or some of its records, to a new one."""
+    condition = None if where is None else parse_json(where, "--where")
+    with session.output.progress("copy") as show:
+        job = session.client.copy_dataset(
+            name, new_name, where=condition, wait=wait_of(wait, timeout), on_progress=show
+        )
+    report(session, job)
+
+
 @command(app, "drop")
 def drop(
     session: Session,
     name: Name,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Yes = False,
     wait: WaitOption = False,
     timeout: Timeout = None,
 ) -> None:
     """Drop a dataset with all its records."""
     if not yes:
-        if not sys.stdin.isatty():
-            raise UsageError(f"dropping {name} deletes its records: give --yes to do it without being asked")
-        if not typer.confirm(f"Drop {name} with all its records?", err=True):
-            raise UsageError("nothing was dropped")
+        _confirm(f"dropping {name}", f"Drop {name} with all its records?", "nothing was dropped")
     with session.output.progress("drop") as show:
         job = session.client.drop_dataset(name, wait=wait_of(wait, timeout), on_progress=show)
     report(session, job)
 
 
-_LIMITS = ("max_length", "minimum", "maximum", "precision", "scale", "zone", "dimensions", "max_bytes", "filterable")
+_LIMITS = (
+    "max_length", "minimum", "maximum", "precision", "scale", "zone", "dimensions", "max_bytes", "filterable",
+    "enum", "default", "unit", "title", "description",
+)  # fmt: skip
+
+
+def _confirm(what: str, question: str, otherwise: str) -> None:
+    if not sys.stdin.isatty():
+        raise UsageError(f"{what} deletes its records: give --yes to do it without being asked")
+    if not typer.confirm(question, err=True):
+        raise UsageError(otherwise)
 
 
 def _document(file: str) -> Any:

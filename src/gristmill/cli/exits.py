@@ -61,6 +61,10 @@ def exit_codes(output: Output) -> Iterator[None]:
         _leave(output, UNAVAILABLE, f"{error}\nIs it running? `gristmill up` starts it here; --url says where else.")
     except GristmillError as error:
         _leave(output, UNAVAILABLE if error.status >= 500 else REFUSED, error.detail, error.problem())
+    except ModuleNotFoundError as error:
+        # Parts of the server are loaded by the commands that run them.
+        text = f"this command needs {error.name}, which is not installed here: pip install 'gristmill[server,stack]'"
+        _leave(output, USAGE, text)
     except BrokenPipeError:
         # The reader of a pipe (head, less) has seen enough. Nothing may be flushed to it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,4 +1,4 @@
-"""Commands that act on this machine: up, down, status, migrate, keys."""
+"""Commands that act on this machine: up, down, status, migrate, sql-url, keys."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +24,7 @@ Permission = Literal["read", "write", "admin"]
 
 def add(app: typer.Typer) -> None:
     """Add the commands to the root."""
-    for name, function in (("up", up), ("down", down), ("status", status), ("migrate", migrate)):
+    for name, function in _COMMANDS.items():
         command(app, name, rich_help_panel="This machine")(function)
     app.add_typer(keys, name="keys", rich_help_panel="This machine")
 
@@ -77,6 +77,30 @@ def migrate(session: Session) -> None:
     session.output.line("the schema is up to date")
     if session.output.json:
         session.output.document({"ok": True})
+
+
+def sql_url(
+    session: Session,
+    read_only: Annotated[
+        bool, typer.Option("--read-only", help="Of a role that reads the datasets' tables and may do nothing else.")
+    ] = False,
+) -> None:
+    """Print the URL of the database, with its password, for psql and other tools: psql "$(gristmill sql-url)"."""
+    from gristmill.access.readers import read_only_url
+
+    if read_only:
+        with _database(session) as database:
+            url = read_only_url(database)
+    else:
+        url = _settings(session).database_url
+    if session.output.json:
+        session.output.document({"url": url, "read_only": read_only})
+        return
+    # The URL alone goes to standard output, so that a script can take it.
+    session.output.line(url)
+
+
+_COMMANDS = {"up": up, "down": down, "status": status, "migrate": migrate, "sql-url": sql_url}
 
 
 @command(keys, "create")

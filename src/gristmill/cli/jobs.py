@@ -44,6 +44,20 @@ def list_jobs(
     session.output.rows(islice(found, limit), columns, "there are no such jobs")
 
 
+@command(app, "labels")
+def labels(
+    session: Session,
+    name: Annotated[str | None, typer.Argument(metavar="LABEL", help="This label alone.")] = None,
+    dataset: Annotated[str | None, typer.Option()] = None,
+    type: Annotated[str | None, typer.Option("--type", help="As in records.ingest.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="Values of each label at most.")] = 20,
+) -> None:
+    """List the labels that jobs have, with their values and how many jobs have each."""
+    found = session.client.labels(dataset=dataset, type=type, name=name, values=limit)["labels"]
+    rows = [{"label": label["name"], **value} for label in found for value in label["values"]]
+    session.output.rows(rows, ["label", "value", "jobs"], "no job has a label")
+
+
 @command(app, "show")
 def show(session: Session, job: JobId) -> None:
     """Show a job. A failed job is shown like any other, with exit code 0."""

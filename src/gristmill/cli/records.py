@@ -1,4 +1,4 @@
-"""gristmill records: get, list, latest, patch, delete."""
+"""gristmill records: get, list, count, distinct, latest, patch, delete."""
 
 from itertools import islice
 from typing import Annotated
@@ -30,6 +30,7 @@ def list_records(
     start: Annotated[str | None, typer.Option(help="Start of the time window, included.")] = None,
     end: Annotated[str | None, typer.Option(help="End of the time window, included.")] = None,
     order: Annotated[str | None, typer.Option(help="Fields, as in: -at,station")] = None,
+    fields: Annotated[str | None, typer.Option(help="Show these alone, as in: at,station")] = None,
     limit: Annotated[int | None, typer.Option("--limit", "-n", min=1, help="Default: 20; all with --json.")] = None,
 ) -> None:
     """List records by condition, time window and order."""
@@ -41,7 +42,30 @@ def list_records(
         end=end,
         order=order,
         page_size=None if most is None else min(most, 1000),
+        fields=None if fields is None else [name.strip() for name in fields.split(",")],
     )
+    session.output.rows(islice(found, most), empty="no record matches")
+
+
+@command(app, "count")
+def count(session: Session, dataset: Dataset, where: Where = None) -> None:
+    """Count the records, or those that match --where."""
+    condition = None if where is None else parse_json(where, "--where")
+    session.output.thing({"count": session.client.count(dataset, where=condition)})
+
+
+@command(app, "distinct")
+def distinct(
+    session: Session,
+    dataset: Dataset,
+    field: Annotated[str, typer.Argument(metavar="FIELD", help="A field, or a member of a json field: meta.kind")],
+    where: Where = None,
+    limit: Annotated[int | None, typer.Option("--limit", "-n", min=1, help="Default: 20; all with --json.")] = None,
+) -> None:
+    """List the values of a field with how many records have each, the most frequent first."""
+    most = limit or (None if session.output.json else 20)
+    condition = None if where is None else parse_json(where, "--where")
+    found = session.client.distinct(dataset, field, where=condition)
     session.output.rows(islice(found, most), empty="no record matches")
 
 

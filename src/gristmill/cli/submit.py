@@ -14,7 +14,7 @@ from gristmill.client import UnfinishedJob
 from gristmill.client._bodies import format_of
 
 Format = Literal["json", "ndjson", "csv", "parquet", "arrow"]
-OnConflict = Literal["replace", "fail"]
+OnConflict = Literal["replace", "fail", "skip"]
 
 
 def add(app: typer.Typer) -> None:
@@ -36,6 +36,9 @@ def submit(
     ] = None,
     on_conflict: Annotated[
         OnConflict | None, typer.Option("--on-conflict", help="Where a record with the key exists.")
+    ] = None,
+    mode: Annotated[
+        str | None, typer.Option(help='"merge": change only the fields that a record gives; else "replace".')
     ] = None,
     quarantine: Annotated[
         bool, typer.Option("--quarantine", help="Keep records that do not fit aside and let the others go on.")
@@ -82,6 +85,7 @@ def submit(
                 records,
                 format=name if file == "-" else format,
                 on_conflict=on_conflict,
+                mode=mode,
                 on_error="quarantine" if quarantine else None,
                 retry_of=retry_of,
                 priority=priority,

@@ -8,6 +8,8 @@ with Client("http://127.0.0.1:8000") as client:
         print(record)
 """
 
+from typing import TYPE_CHECKING, Any
+
 from gristmill.client._retry import Retry
 from gristmill.client.client import Client
 from gristmill.client.errors import (
@@ -15,6 +17,7 @@ from gristmill.client.errors import (
     Conflict,
     ConnectionFailed,
     Forbidden,
+    InvalidArgument,
     InvalidRequest,
     JobCancelled,
     JobFailed,
@@ -32,12 +35,17 @@ from gristmill.client.errors import (
     WaitTimeout,
 )
 
+if TYPE_CHECKING:
+    from gristmill.client.async_client import AsyncClient as AsyncClient
+
 __all__ = [
+    "AsyncClient",
     "Client",
     "ClientError",
     "Conflict",
     "ConnectionFailed",
     "Forbidden",
+    "InvalidArgument",
     "InvalidRequest",
     "JobCancelled",
     "JobFailed",
@@ -55,3 +63,12 @@ __all__ = [
     "UnfinishedJob",
     "WaitTimeout",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded when it is asked for: it needs more than httpx, of the extra ``async``.
+    if name == "AsyncClient":
+        from gristmill.client.async_client import AsyncClient  # noqa: PLC0415
+
+        return AsyncClient
+    raise AttributeError(name)

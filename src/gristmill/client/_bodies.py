@@ -15,6 +15,7 @@ from typing import IO, Any, cast
 from uuid import UUID
 
 from gristmill.client._tabs import read_as_csv
+from gristmill.client.errors import InvalidArgument
 
 CONTENT_TYPES = {
     "json": "application/json",
@@ -70,7 +71,7 @@ def records_body(records: Records, format: str | None) -> Iterator[Body]:
     records: an iterable of mappings (sent as NDJSON), the path of a file, or a binary file object.
     format: "json", "ndjson", "csv", "parquet" or "arrow" (an IPC stream); for a path None means by its suffix, behind
     which .gz or .zst may stand; of a .tsv the tabs become commas. An iterable takes none.
-    Raises ValueError for an unknown format or suffix, and for a record that JSON cannot hold.
+    Raises InvalidArgument for an unknown format or suffix, and for a record that JSON cannot hold.
     """
     if isinstance(records, (str, os.PathLike)):
         path, content_type = Path(records), CONTENT_TYPES[format_of(records, format)]
@@ -82,13 +83,13 @@ def records_body(records: Records, format: str | None) -> Iterator[Body]:
             yield Body(seekable, content_type, ENCODINGS.get(path.suffix.lower()))
     elif hasattr(records, "read"):
         if format is None:
-            raise ValueError(f"a file object needs a format: one of {', '.join(CONTENT_TYPES)}")
+            raise InvalidArgument(f"a file object needs a format: one of {', '.join(CONTENT_TYPES)}")
         content_type = CONTENT_TYPES[format_of("", format)]
         with _replayable(cast(IO[bytes], records)) as seekable:
             yield Body(seekable, content_type)
     else:
         if format not in (None, "ndjson"):
-            raise ValueError(f"records given as Python objects are sent as ndjson, not as {format!r}")
+            raise InvalidArgument(f"records given as Python objects are sent as ndjson, not as {format!r}")
         with _spooled(_line(index, record) for index, record in enumerate(records)) as spool:
             yield Body(spool, CONTENT_TYPES["ndjson"])
 
@@ -101,14 +102,14 @@ def format_of(path: str | os.PathLike[str], format: str | None, suffixes: Mappin
     formats = ", ".join(dict.fromkeys(suffixes.values()))
     if format is not None:
         if format not in suffixes.values():
-            raise ValueError(f"unknown format {format!r}; choose one of: {formats}")
+            raise InvalidArgument(f"unknown format {format!r}; choose one of: {formats}")
         return format
     file = Path(path)
     suffix = (
         file.with_suffix("") if file.suffix.lower() in ENCODINGS and suffixes is SUFFIXES else file
     ).suffix.lower()
     if suffix not in suffixes:
-        raise ValueError(
+        raise InvalidArgument(
             f"cannot tell the format of {os.fspath(path)!r} by its suffix {suffix!r} "
             f"(known: {', '.join(suffixes)}); name the format: {formats}"
         )
@@ -118,9 +119,12 @@ def format_of(path: str | os.PathLike[str], format: str | None, suffixes: Mappin
 def dumps(value: Any) -> bytes:
     """Return compact JSON. Times, decimals, UUIDs, bytes (base64) and numpy values are written as contracts take them.
 
-    Raises ValueError for NaN and infinities, which JSON does not have, and TypeError for other types.
+    Raises InvalidArgument for what JSON does not have: NaN and infinities, halves of surrogate pairs, other types.
     """
-    return json.dumps(value, default=_plain, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    try:
+        return json.dumps(value, default=_plain, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidArgument(f"it cannot be written as JSON: {error}") from error
 
 
 @contextmanager
@@ -148,8 +152,8 @@ def _replayable(file: IO[bytes]) -> Iterator[IO[bytes]]:
 def _line(index: int, record: Mapping[str, Any]) -> bytes:
     try:
         return dumps(record) + b"\n"
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"record {index} cannot be written as JSON: {error}") from error
+    except InvalidArgument as error:
+        raise InvalidArgument(f"record {index} {str(error).removeprefix('it ')}") from error
 
 
 def _plain(value: Any) -> Any:

@@ -10,7 +10,7 @@ from gristmill.client._transport import Json
 
 
 class DatasetCalls(JobCalls):
-    """List, show, create, alter and drop datasets."""
+    """List, show, create, alter, truncate, rename, copy and drop datasets."""
 
     def datasets(self) -> Iterator[Json]:
         """Yield all datasets in the order of their names, page by page as they are asked for."""
@@ -30,15 +30,18 @@ class DatasetCalls(JobCalls):
         self,
         contract: Mapping[str, Any],
         *,
+        if_not_exists: bool = False,
         wait: Wait = False,
         on_progress: Progress | None = None,
         idempotency_key: str | None = None,
     ) -> Json:
         """Create a dataset and return the job. Records may be submitted at once; they wait for it.
 
+        if_not_exists: a dataset of the name that has this contract will do; the job's result says ``created``.
         Raises InvalidRequest naming each place of the contract that is wrong, Conflict if the name is taken.
         """
-        return self._write("POST", f"{API}/datasets", json_body(contract), wait, on_progress, idempotency_key)
+        path, query = f"{API}/datasets", {"if_not_exists": "true"} if if_not_exists else None
+        return self._write("POST", path, json_body(contract), wait, on_progress, idempotency_key, query)
 
     def alter_dataset(
         self,
@@ -50,7 +53,7 @@ class DatasetCalls(JobCalls):
         idempotency_key: str | None = None,
         if_match: str | None = None,
     ) -> Json:
-        """Change a contract and return the job. ``change`` has ``add_fields`` and ``alter_fields``.
+        """Change a contract and return the job. ``change`` has ``add_fields``, ``alter_fields``, ``title`` and more.
 
         if_match: the ETag that the dataset must still have, see ``dataset_with_etag``. Raises PreconditionFailed.
         """
@@ -72,6 +75,48 @@ class DatasetCalls(JobCalls):
         """
         path, query = dataset_path(name), {"confirm": name}
         return self._write("DELETE", path, None, wait, on_progress, idempotency_key, query, if_match)
+
+    def truncate_dataset(
+        self,
+        name: str,
+        *,
+        wait: Wait = False,
+        on_progress: Progress | None = None,
+        idempotency_key: str | None = None,
+    ) -> Json:
+        """Delete all records of a dataset that were submitted before, at once, and return the job."""
+        return self._write("POST", dataset_path(name, "truncate"), None, wait, on_progress, idempotency_key)
+
+    def rename_dataset(
+        self,
+        name: str,
+        new_name: str,
+        *,
+        wait: Wait = False,
+        on_progress: Progress | None = None,
+        idempotency_key: str | None = None,
+    ) -> Json:
+        """Rename a dataset and its table and return the job; it has its old name until the job is done.
+
+        Raises Conflict if the new name is taken, or while the dataset is being changed.
+        """
+        path, body = dataset_path(name, "rename"), json_body({"name": new_name})
+        return self._write("POST", path, body, wait, on_progress, idempotency_key)
+
+    def copy_dataset(
+        self,
+        name: str,
+        new_name: str,
+        *,
+        where: Mapping[str, Any] | None = None,
+        wait: Wait = False,
+        on_progress: Progress | None = None,
+        idempotency_key: str | None = None,
+    ) -> Json:
+        """Copy a dataset, or the records that a filter finds, to a new one and return the job."""
+        given = {"name": new_name} if where is None else {"name": new_name, "where": where}
+        path = dataset_path(name, "copy")
+        return self._write("POST", path, json_body(given), wait, on_progress, idempotency_key)
 
     def index(self, name: str) -> Json:
         """Return the plan report of a dataset's vector index. Raises NotFound, InvalidRequest without an embedding."""

@@ -10,7 +10,8 @@ from typing import IO, Any
 from gristmill.client._bodies import format_of
 from gristmill.client._jobs import JobCalls
 from gristmill.client._paths import dataset_path
-from gristmill.client._records import _time_text, _where_text
+from gristmill.client._reads import time_text, where_text
+from gristmill.client.errors import InvalidArgument
 
 EXPORT_SUFFIXES = {".csv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson", ".parquet": "parquet"}
 # The server waits for its database for a minute before it gives an export up.
@@ -47,7 +48,7 @@ class ExportCalls(JobCalls):
             with _finished_file(Path(file)) as target:
                 return self.export(dataset, target, format=format_of(file, format, EXPORT_SUFFIXES), **options)  # type: ignore[arg-type]
         if format is None:
-            raise ValueError(
+            raise InvalidArgument(
                 f"a file object needs a format: one of {', '.join(dict.fromkeys(EXPORT_SUFFIXES.values()))}"
             )
         size = 0
@@ -71,9 +72,9 @@ class ExportCalls(JobCalls):
         """Yield the bytes of an export as they arrive. Parameters and errors as of ``export``."""
         params = {
             "format": format_of("", format, EXPORT_SUFFIXES),
-            "where": _where_text(where),
-            "start": _time_text(start),
-            "end": _time_text(end),
+            "where": where_text(where),
+            "start": time_text(start),
+            "end": time_text(end),
             "fields": None if fields is None else ",".join(fields),
             "include": "embedding" if embedding else None,
         }

@@ -102,6 +102,22 @@ class JobCalls:
         body = json_body({"type": type, "args": dict(args or {}), **given})
         return self._write("POST", f"{API}/jobs", body, wait, on_progress, idempotency_key)
 
+    def labels(
+        self,
+        *,
+        dataset: str | None = None,
+        type: str | None = None,
+        name: str | None = None,
+        values: int | None = None,
+    ) -> Json:
+        """Return the labels that jobs have, with their values and how many jobs have each.
+
+        name: this label alone. values: how many values of each are listed, 20 unless given.
+        """
+        filters = {"dataset": dataset, "type": type, "name": name, "values": values}
+        answer: Json = self._transport.call("GET", f"{API}/jobs/labels", params=filters)
+        return answer
+
     def wait(self, job_id: str, timeout: float | None = None, on_progress: Progress | None = None) -> Json:
         """Wait until the job is done and return it.
 
@@ -178,7 +194,7 @@ class JobCalls:
                 return
 
     def _pause(self, seconds: float) -> None:
-        time.sleep(seconds)
+        self._transport.sleep(seconds)
 
     @staticmethod
     def _finished(job: Json) -> Json:

@@ -8,6 +8,7 @@ from urllib.parse import quote
 from uuid import UUID
 
 from gristmill.client._bodies import dumps
+from gristmill.client.errors import InvalidArgument
 
 API = "/api/v1"
 Key = str | int | bool | date | datetime | Decimal | UUID | Sequence[Any]
@@ -28,6 +29,11 @@ def job_path(job_id: str, *rest: str) -> str:
     return "/".join((f"{API}/jobs/{_segment(str(job_id))}", *rest))
 
 
+def export_path(export_id: str, *rest: str) -> str:
+    """Return the path of a stored export, or of ``rest`` below it."""
+    return "/".join((f"{API}/exports/{_segment(str(export_id))}", *rest))
+
+
 def key_text(key: Key) -> str:
     """Return a key as the text that stands in a path: its plain form, or a JSON array for several fields."""
     if isinstance(key, str):
@@ -43,4 +49,9 @@ def key_text(key: Key) -> str:
 
 def _segment(text: str) -> str:
     # Dots are never escaped by quote(), but "." and ".." as a whole segment would be resolved away.
-    return text.replace(".", "%2E") if text in (".", "..") else quote(text, safe="")
+    if text in (".", ".."):
+        return text.replace(".", "%2E")
+    try:
+        return quote(text, safe="")
+    except UnicodeEncodeError as error:
+        raise InvalidArgument(f"{text!r} cannot stand in a path: {error}") from error

@@ -1,18 +1,17 @@
-"""Calls about records: submit, validate, read, change, delete, search."""
+"""Calls that write records: submit, validate, change, delete. Each but ``validate`` returns a job."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from gristmill.client._bodies import Records, dumps, json_body, records_body
-from gristmill.client._jobs import JobCalls, Progress, Wait
+from gristmill.client._bodies import Records, json_body, records_body
+from gristmill.client._jobs import Progress, Wait
 from gristmill.client._paths import Key, dataset_path, record_path
+from gristmill.client._reads import ReadCalls, Where, time_text
 from gristmill.client._transport import Json
 
-Where = Mapping[str, Any]
 
-
-class RecordCalls(JobCalls):
+class RecordCalls(ReadCalls):
     """Everything below ``/datasets/{dataset}``."""
 
     def submit(
@@ -22,6 +21,7 @@ class RecordCalls(JobCalls):
         *,
         format: str | None = None,
         on_conflict: str | None = None,
+        mode: str | None = None,
         on_error: str | None = None,
         retry_of: str | None = None,
         priority: int | None = None,
@@ -37,7 +37,8 @@ class RecordCalls(JobCalls):
             what can be read only once is copied to a temporary file first, so that it can be sent again.
         format: "json", "ndjson", "csv", "parquet" or "arrow" (an IPC stream); for a path it is known by the suffix,
             mappings go as ndjson.
-        on_conflict: "replace" (the default of the server) or "fail" where a record with the key exists.
+        on_conflict: where a record with the key exists: "replace" (the default of the server), "fail" or "skip".
+        mode: "replace" (the default of the server) or "merge": only the fields that a record gives are changed.
         on_error: "reject" (the default of the server) or "quarantine": records that do not fit are kept aside, see
             ``rejects``, and the others go on.
         retry_of: the id of the job whose rejects these are, corrected.
@@ -57,11 +58,12 @@ class RecordCalls(JobCalls):
                 idempotency_key,
                 {
                     "on_conflict": on_conflict,
+                    "mode": mode,
                     "on_error": on_error,
                     "retry_of": retry_of,
                     "priority": priority,
                     "label": [f"{name}={value}" for name, value in (labels or {}).items()] or None,
-                    "run_at": _time_text(run_at),
+                    "run_at": time_text(run_at),
                 },
             )
 
@@ -70,99 +72,6 @@ class RecordCalls(JobCalls):
         with records_body(records, format) as body:
             answer: Json = self._transport.call("POST", dataset_path(dataset, "validate"), body=body)
         return answer
-
-    def record(self, dataset: str, key: Key) -> Json:
-        """Return one record. A key of several fields is a list in the order of the contract. Raises NotFound."""
-        answer: Json = self._transport.call("GET", record_path(dataset, key))
-        return answer
-
-    def record_with_etag(self, dataset: str, key: Key) -> tuple[Json, str]:
-        """Return one record and its ETag, which ``patch`` and ``delete`` take as ``if_match``. Raises NotFound."""
-        answer = self._transport.answer("GET", record_path(dataset, key))
-        return answer.json(), answer.headers["ETag"]
-
-    def records(
-        self,
-        dataset: str,
-        *,
-        where: Where | None = None,
-        start: datetime | str | None = None,
-        end: datetime | str | None = None,
-        order: str | Sequence[str] | None = None,
-        page_size: int | None = None,
-    ) -> Iterator[Json]:
-        """Yield the matching records, page by page as they are asked for.
-
-        start, end: the window of the time field, both included.
-        order: field names, ``-field`` for descending; the key comes last in any case.
-        """
-        params = {
-            "where": _where_text(where),
-            "start": _time_text(start),
-            "end": _time_text(end),
-            "order": order if order is None or isinstance(order, str) else ",".join(order),
-            "page_size": page_size,
-        }
-        return self._pages(dataset_path(dataset, "records"), params, "records")
-
-    def latest(self, dataset: str, n: int = 10) -> list[Json]:
-        """Return the ``n`` newest records: by the time field, or without one in the order of submission."""
-        answer: list[Json] = self._transport.call("GET", dataset_path(dataset, "latest"), params={"n": n})["records"]
-        return answer
-
-    def search(
-        self,
-        dataset: str,
-        *,
-        text: str | None = None,
-        vector: Sequence[float] | None = None,
-        like: Key | None = None,
-        k: int = 10,
-        where: Where | None = None,
-        **options: Any,
-    ) -> Json:
-        """Return the ``k`` records closest to a text, a vector, or the record whose key is ``like``; give one of them.
-
-        like: a key of one field as its value, of several fields as a list.
-        options: further members of the request: ``mode`` ("vector", "text" for words, "hybrid"), ``max_distance``,
-            ``min_score``, ``page_size``, ``page_token``, ``exact``, ``ef``, ``include``, ``weights``, ``explain``.
-        The answer has ``hits`` (closest first, each with ``key``, ``record``, ``distance`` and ``score``), ``plan``,
-        ``complete`` and ``took_ms``. Raises InvalidRequest naming each member that is wrong.
-        """
-        body = {"text": text, "vector": vector, "like": like, "where": where, **options}
-        given = {name: value for name, value in body.items() if value is not None}
-        answer: Json = self._transport.call("POST", dataset_path(dataset, "search"), body=json_body({**given, "k": k}))
-        return answer
-
-    def search_many(
-        self,
-        dataset: str,
-        queries: Sequence[Mapping[str, Any]],
-        *,
-        k: int = 10,
-        where: Where | None = None,
-        **options: Any,
-    ) -> list[Json]:
-        """Return the answer to each of up to 100 queries in one call.
-
-        queries: ``{"text": …}``, ``{"vector": …}`` or ``{"like": …}`` each.
-        ``k``, ``where`` and ``options`` (see ``search``) count for all of them.
-        """
-        body = {"where": where, **options}
-        given = {name: value for name, value in body.items() if value is not None}
-        sent = json_body({**given, "queries": list(queries), "k": k})
-        answers: list[Json] = self._transport.call("POST", dataset_path(dataset, "search"), body=sent)["answers"]
-        return answers
-
-    def search_pages(self, dataset: str, *, page_size: int = 100, **search: Any) -> Iterator[Json]:
-        """Yield the hits of ``search`` (which see) one by one, page by page as they are asked for: ``k`` in all."""
-        token: str | None = None
-        while True:
-            answer = self.search(dataset, page_size=page_size, page_token=token, **search)
-            yield from answer["hits"]
-            token = answer["next_page_token"]
-            if token is None:
-                return
 
     def patch(
         self,
@@ -211,10 +120,29 @@ class RecordCalls(JobCalls):
         path = dataset_path(dataset, "records", "delete")
         return self._write("POST", path, json_body({"where": where}), wait, on_progress, idempotency_key)
 
+    def delete_many(
+        self,
+        dataset: str,
+        keys: Iterable[Key],
+        *,
+        wait: Wait = False,
+        on_progress: Progress | None = None,
+        idempotency_key: str | None = None,
+    ) -> Json:
+        """Delete up to 100,000 records by their keys, and return the job, whose ``result`` says how many were there."""
+        path = dataset_path(dataset, "records", "delete")
+        return self._write("POST", path, json_body({"keys": list(keys)}), wait, on_progress, idempotency_key)
 
-def _where_text(where: Where | None) -> str | None:
-    return None if where is None else dumps(where).decode()
-
-
-def _time_text(value: datetime | str | None) -> str | None:
-    return value.isoformat() if isinstance(value, datetime) else value
+    def patch_where(
+        self,
+        dataset: str,
+        where: Where,
+        changes: Mapping[str, Any],
+        *,
+        wait: Wait = False,
+        on_progress: Progress | None = None,
+        idempotency_key: str | None = None,
+    ) -> Json:
+        """Change every record that matches when the job runs, each in the same way, and return the job."""
+        body = json_body({"where": where, "changes": changes})
+        return self._write("PATCH", dataset_path(dataset, "records"), body, wait, on_progress, idempotency_key)

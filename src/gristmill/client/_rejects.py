@@ -9,6 +9,7 @@ from gristmill.client._exports import _finished_file
 from gristmill.client._jobs import JobCalls
 from gristmill.client._paths import job_path
 from gristmill.client._transport import Json
+from gristmill.client.errors import InvalidArgument
 
 REJECT_SUFFIXES = {".csv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson"}
 _FORMATS = ("csv", "ndjson")
@@ -51,5 +52,5 @@ def _format(path: str | os.PathLike[str], format: str | None) -> str:
     found = format or REJECT_SUFFIXES.get(Path(path).suffix.lower())
     if found not in _FORMATS:
         given = f"unknown format {format!r}" if format else f"cannot tell the format of {os.fspath(path)!r}"
-        raise ValueError(f"{given}: name one of {', '.join(_FORMATS)}")
+        raise InvalidArgument(f"{given}: name one of {', '.join(_FORMATS)}")
     return found

@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterator
 from typing import IO
 
+from gristmill.client.errors import InvalidArgument
+
 _QUOTED = re.compile(rb'"(?:[^"]|"")*"(?=\t|$)')
 # The longest row that the server takes.
 _MAX_ROW = 12 * 1024 * 1024
@@ -14,7 +16,7 @@ def read_as_csv(file: IO[bytes]) -> Iterator[bytes]:
     """Yield the rows of a TSV file as rows of CSV.
 
     A cell that begins with a quote may hold tabs, line ends and doubled quotes, as spreadsheets write it; in any other
-    one a quote is a character. Raises ValueError where a quote is opened and never closed.
+    one a quote is a character. Raises InvalidArgument where a quote is opened and never closed.
     """
     number, size, pending = 0, 0, list[bytes]()
     for line in file:
@@ -33,7 +35,7 @@ def read_as_csv(file: IO[bytes]) -> Iterator[bytes]:
         yield b",".join(cells) + joined[len(row) :]
         size, pending = 0, []
     if pending:
-        raise ValueError(f"a quote is opened before line {number + 1} of the file and never closed")
+        raise InvalidArgument(f"a quote is opened before line {number + 1} of the file and never closed")
 
 
 def _cells(row: bytes) -> list[bytes] | None:

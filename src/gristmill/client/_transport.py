@@ -11,7 +11,7 @@ from typing import Any
 from gristmill.client._bodies import Body
 from gristmill.client._httpx import httpx
 from gristmill.client._retry import REPEATED_STATUSES, Retry
-from gristmill.client.errors import ConnectionFailed, problem_of, retry_after_of
+from gristmill.client.errors import ConnectionFailed, InvalidArgument, problem_of, retry_after_of
 
 Json = dict[str, Any]
 
@@ -34,9 +34,11 @@ class Transport:
         self.base_url = base_url.rstrip("/")
         self._timeout = timeout
         self._retry = retry
-        self._sleep = sleep
+        self.sleep = sleep
         headers = {"User-Agent": "gristmill-client", "Accept": "application/json"}
         if api_key:
+            if not api_key.isascii():
+                raise InvalidArgument("the API key holds characters that no key has: all of them are ASCII")
             headers["Authorization"] = f"Bearer {api_key}"
         # Reading the certificates of all authorities takes longer than a call; plain HTTP does not need them.
         verify: ssl.SSLContext | bool = self.base_url.startswith("https:")
@@ -67,7 +69,12 @@ class Transport:
         headers = {"Idempotency-Key": idempotency_key, "If-Match": if_match}
         given = {name: value for name, value in headers.items() if value is not None}
         response = self.answer(method, path, params=params, body=body, headers=given, hold=hold)
-        return response.json() if response.content else None
+        try:
+            return response.json() if response.content else None
+        except ValueError as error:
+            # Somebody in between answered, with a success.
+            shown = response.text[:200].strip()
+            raise ConnectionFailed(f"the answer of {self.base_url} is not JSON: {shown}", idempotency_key) from error
 
     def answer(
         self,
@@ -85,7 +92,9 @@ class Transport:
             attempt += 1
             try:
                 response = self._send(method, path, params, body, headers or {}, hold)
-            except httpx.TransportError as error:
+            except (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.LocalProtocolError, UnicodeError) as error:
+                raise InvalidArgument(f"the request cannot be sent: {error}") from error
+            except httpx.RequestError as error:
                 pause = self._retry.delay(attempt)
                 if pause is None:
                     raise self._no_answer(error, attempt, (headers or {}).get("Idempotency-Key")) from error
@@ -97,7 +106,7 @@ class Transport:
                     pause = self._retry.delay(attempt, retry_after_of(response))
                 if pause is None:
                     raise problem_of(response)
-            self._sleep(pause)
+            self.sleep(pause)
 
     def stream(self, path: str, params: Mapping[str, Any], silence: float, compressed: bool = False) -> Iterator[bytes]:
         """Make one GET and yield its answer as it arrives; repeated only as long as nothing has arrived.
@@ -124,13 +133,49 @@ class Transport:
                         pause = self._retry.delay(attempt, retry_after_of(response))
                     if pause is None:
                         raise problem_of(response)
-            except httpx.TransportError as error:
+            except (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.LocalProtocolError, UnicodeError) as error:
+                raise InvalidArgument(f"the request cannot be sent: {error}") from error
+            except httpx.RequestError as error:
                 if begun:
                     raise ConnectionFailed(f"the answer of {self.base_url} broke off: {error}") from error
                 pause = self._retry.delay(attempt)
                 if pause is None:
                     raise self._no_answer(error, attempt, None) from error
-            self._sleep(pause)
+            self.sleep(pause)
+
+    def stream_file(self, path: str, size: int, silence: float) -> Iterator[bytes]:
+        """Yield the ``size`` bytes of a file as they arrive; where an answer breaks off, another one brings the rest.
+
+        Raises ConnectionFailed where no attempt brings more, or a subclass of Problem.
+        """
+        timeout = httpx.Timeout(self._timeout, read=max(self._timeout, silence))
+        attempt, got = 0, 0
+        while True:
+            attempt += 1
+            reason = "it ended too early"
+            try:
+                headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={got}-"} if got else {})}
+                with self._http.stream("GET", self.base_url + path, headers=headers, timeout=timeout) as response:
+                    if response.status_code == (206 if got else 200):
+                        for piece in response.iter_bytes():
+                            got += len(piece)
+                            attempt = 0
+                            yield piece
+                        if got >= size:
+                            return
+                        pause = self._retry.delay(attempt)
+                    else:
+                        response.read()
+                        again = response.status_code in REPEATED_STATUSES
+                        pause = self._retry.delay(attempt, retry_after_of(response)) if again else None
+                        if pause is None:
+                            raise problem_of(response)
+            except httpx.RequestError as error:
+                pause = self._retry.delay(attempt)
+                reason = str(error) or type(error).__name__
+            if pause is None:
+                raise ConnectionFailed(f"the file broke off after {got} of {size} bytes: {reason}")
+            self.sleep(pause)
 
     def _send(
         self,
@@ -158,7 +203,7 @@ class Transport:
             timeout=httpx.Timeout(self._timeout, read=self._timeout + hold),
         )
 
-    def _no_answer(self, error: httpx.TransportError, attempts: int, key: str | None) -> ConnectionFailed:
+    def _no_answer(self, error: httpx.RequestError, attempts: int, key: str | None) -> ConnectionFailed:
         reason = str(error) or type(error).__name__
         times = "1 attempt" if attempts == 1 else f"{attempts} attempts"
         return ConnectionFailed(f"no answer from {self.base_url} after {times}: {reason}", key)

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from types import TracebackType
 
 from gristmill.client._datasets import DatasetCalls
-from gristmill.client._exports import ExportCalls
 from gristmill.client._httpx import httpx
 from gristmill.client._records import RecordCalls
 from gristmill.client._rejects import RejectCalls
 from gristmill.client._retry import Retry
+from gristmill.client._stored_exports import StoredExportCalls
 from gristmill.client._transport import Json, Transport
 
 
-class Client(DatasetCalls, RecordCalls, RejectCalls, ExportCalls):
+class Client(DatasetCalls, RecordCalls, RejectCalls, StoredExportCalls):
     """Talks to one Gristmill server. Safe to use from several threads; close it, or use it in a ``with`` block.
 
     base_url: as in "http://127.0.0.1:8000", without "/api/v1".
     api_key: needed unless the server is on loopback and configured without keys.
     timeout: seconds for connecting, and for each silence of the server; waiting for a job is not limited by it.
     retry: how often calls are repeated. Writes are repeated too: each has an Idempotency-Key.
-    transport: an httpx transport instead of the network.
+    transport: an httpx transport instead of the network. sleep: what pauses between attempts.
 
     Jobs, datasets and records are the dictionaries of the REST interface. Raises the exceptions of
     ``gristmill.client.errors``.
@@ -34,8 +36,9 @@ class Client(DatasetCalls, RecordCalls, RejectCalls, ExportCalls):
         timeout: float = 30.0,
         retry: Retry | None = None,
         transport: httpx.BaseTransport | None = None,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._transport = Transport(base_url, api_key, timeout, retry or Retry(), transport)
+        self._transport = Transport(base_url, api_key, timeout, retry or Retry(), transport, sleep)
 
     @property
     def base_url(self) -> str:

@@ -1,13 +1,14 @@
 """What the client raises; the third translator of Gristmill's errors, from problem objects back to exceptions.
 
 ClientError
+├── InvalidArgument          what was given cannot be sent, and was not; also a ValueError
 ├── ConnectionFailed         no answer: not reachable, broken off or timed out, at every attempt
 ├── Problem                  an answer that is an error (RFC 9457)
 │   ├── Refused              4xx: sending the same again gets the same answer
-│   │   ├── InvalidRequest   400, 415, 422   ``errors`` names record, field, code and reason
+│   │   ├── InvalidRequest   400, 415, 416, 422   ``errors`` names record, field, code and reason
 │   │   ├── Unauthenticated  401
 │   │   ├── Forbidden        403
-│   │   ├── NotFound         404
+│   │   ├── NotFound         404, 410
 │   │   ├── Conflict         409
 │   │   ├── RefusedPrecondition 412        also a PreconditionFailed
 │   │   └── TooLarge         413
@@ -31,6 +32,10 @@ from gristmill.client._httpx import httpx
 
 class ClientError(Exception):
     """Root of everything that the client raises on purpose."""
+
+
+class InvalidArgument(ClientError, ValueError):
+    """What was given cannot be sent: an address, a key, a format, a value that JSON does not have."""
 
 
 class ConnectionFailed(ClientError):
@@ -139,9 +144,11 @@ _BY_STATUS: dict[int, type[Problem]] = {
     403: Forbidden,
     404: NotFound,
     409: Conflict,
+    410: NotFound,
     412: RefusedPrecondition,
     413: TooLarge,
     415: InvalidRequest,
+    416: InvalidRequest,
     422: InvalidRequest,
     428: InvalidRequest,
     429: Unavailable,

@@ -102,6 +102,17 @@ class Settings(BaseSettings):
     export_concurrent: int = Field(16, ge=1, le=1000)
     export_patience: float = Field(60, ge=0)
     export_stall: float = Field(300, gt=0)
+    export_keep_days: float = Field(7, gt=0, le=36_500)
+    export_grace: float = Field(3600, ge=0)
+    export_max_stored_bytes: int = Field(256 * 1024 * MIB, ge=MIB)
+    # [storage]
+    storage_url: str = Field("", pattern=r"^(/.*|file:///.*|s3://[A-Za-z0-9._-]+(/.*)?)?$", max_length=2000)
+    storage_endpoint: str = ""
+    storage_region: str = "us-east-1"
+    storage_access_key: str = ""
+    storage_secret_key: str = ""
+    storage_timeout: float = Field(30, gt=0, le=600)
+    storage_max_file_bytes: int = Field(64 * 1024 * MIB, ge=MIB)
     # [search]
     search_seal_rows: int = Field(20_000, ge=0)
     search_ef: int = Field(100, ge=10, le=1000)

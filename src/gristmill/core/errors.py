@@ -6,12 +6,14 @@
     ├── Unauthenticated       401
     ├── Forbidden             403
     ├── NotFound              404
+    │   └── Gone              410  it was there; what is kept for a while only has expired
     ├── MethodNotAllowed      405
     ├── NotAcceptable         406
     ├── Conflict              409
     ├── PreconditionFailed    412  what If-Match names is not what is there
     ├── TooLarge              413
     ├── UnsupportedMedia      415
+    ├── RangeNotSatisfiable   416  none of the bytes that Range names are there
     ├── TooMany               429  carries Retry-After
     ├── Unavailable           503  retryable: a service does not answer; carries Retry-After
     │   ├── DatabaseUnavailable    Postgres itself
@@ -134,6 +136,12 @@ class NotFound(GristmillError):
     title = "Not found"
 
 
+class Gone(NotFound):
+    code = "gone"
+    status = 410
+    title = "It is not there any more"
+
+
 class MethodNotAllowed(GristmillError):
     code = "method_not_allowed"
     kind = "not_found"
@@ -174,6 +182,20 @@ class UnsupportedMedia(GristmillError):
     kind = "invalid"
     status = 415
     title = "Unsupported media type"
+
+
+class RangeNotSatisfiable(GristmillError):
+    code = "range_not_satisfiable"
+    kind = "invalid"
+    status = 416
+    title = "The range cannot be given"
+
+    def __init__(self, detail: str, size: int) -> None:
+        super().__init__(detail, size=size)
+        self._size = size
+
+    def headers(self) -> Mapping[str, str]:
+        return {"Content-Range": f"bytes */{self._size}"}
 
 
 class _Later(GristmillError):

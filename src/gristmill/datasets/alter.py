@@ -1,4 +1,4 @@
-"""Changes of a contract: new optional fields and wider limits, so that every stored record stays valid."""
+"""Changes of a contract: new optional fields, wider limits, texts for people: every stored record stays valid."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 from gristmill.core.errors import Invalid, Violation
 from gristmill.datasets import contract
 from gristmill.datasets import contract_checks as checks
+from gristmill.datasets.annotation_checks import check_texts, enum_narrowed
 from gristmill.datasets.contract import Contract, FieldSpec
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.pipeline import check_pipeline
@@ -15,15 +16,19 @@ from gristmill.transforms.registry import StepRegistry
 
 _CHANGEABLE = (
     "type", "required", "max_length", "minimum", "maximum", "precision", "scale", "max_bytes", "filterable",
+    "title", "description", "unit", "enum", "default", "members",
 )  # fmt: skip
-_MEMBERS = ("add_fields", "alter_fields", "keep")
+# Members of the contract that are texts, or null.
+_TEXTS = {"title": "a text", "description": "a text", "keep": KEEP_RULE}
+_MEMBERS = ("add_fields", "alter_fields", *_TEXTS)
 _FIXED = ("name", "key", "time_field", "embedding", "text_search", "input", "pipeline")
 
 
 def alter_contract(old: Contract, change: Any, steps: StepRegistry | None = None) -> Contract:
     """Return ``old`` changed by ``change``: ``{"add_fields": [field, …], "alter_fields": [{"name": …, limits}, …]}``.
 
-    ``{"keep": "90d"}`` sets how long records are kept, null lets them stay. A limit given as null is lifted.
+    ``{"keep": "90d"}`` sets how long records are kept, null lets them stay; ``title`` and ``description`` are set and
+    removed likewise. A limit given as null is lifted.
     steps: the kinds of steps that the pipeline, which stays as it is, may have.
     Raises Invalid with a Violation for every part that is not a widening.
     """
@@ -53,7 +58,7 @@ def alter_contract(old: Contract, change: Any, steps: StepRegistry | None = None
         {
             **old.as_json(),
             "fields": [f.model_dump(mode="json", exclude_none=True) for f in fields],
-            "keep": change.get("keep", old.keep),
+            **{member: change.get(member, getattr(old, member)) for member in _TEXTS},
             "input": _input(old, added),
         }
     )
@@ -61,6 +66,7 @@ def alter_contract(old: Contract, change: Any, steps: StepRegistry | None = None
         violations += checks.check_size(new)
         violations += checks.check_indexed(new)
         violations += checks.check_keep(new)
+        violations += check_texts(new, "", "")
         violations += check_pipeline(new, steps or StepRegistry())
     if violations:
         raise _refuse(violations)
@@ -89,12 +95,13 @@ def _check_members(change: Any) -> Iterator[Violation]:
         elif name not in _MEMBERS:
             reason = f"{shorten(name)} is none of: {', '.join(_MEMBERS)}"
             yield Violation(f"/{name[:80]}", "unknown_member", reason)
-        elif name == "keep":
+        elif name in _TEXTS:
             if value is not None and not isinstance(value, str):
-                yield Violation("/keep", "wrong_type", f"{shorten(value)}: keep is {KEEP_RULE}, or null", field="keep")
+                reason = f"{shorten(value)}: {name} is {_TEXTS[name]}, or null"
+                yield Violation(f"/{name}", "wrong_type", reason, field=name)
         elif not isinstance(value, list):
             yield Violation(f"/{name}", "wrong_type", f"{name} takes a list, not {shorten(value)}")
-    if not change.get("add_fields") and not change.get("alter_fields") and "keep" not in change:
+    if not change.get("add_fields") and not change.get("alter_fields") and not _TEXTS.keys() & change.keys():
         yield Violation("", "missing", f"There is nothing to change: give one of {', '.join(_MEMBERS)}")
 
 
@@ -128,9 +135,9 @@ def _alter_field(old: Contract, altered: dict[str, FieldSpec], body: Any, pointe
     if violations:
         return violations
     merged = {**before.model_dump(mode="json", exclude_none=True), **body}
-    for member in ("required", "filterable"):
-        if merged[member] is None:
-            merged[member] = False
+    for member, nothing in (("required", False), ("filterable", False), ("members", [])):
+        if merged.get(member, nothing) is None:
+            merged[member] = nothing
     after = checks.read_field({key: value for key, value in merged.items() if value is not None}, pointer)
     if isinstance(after, list):
         return after
@@ -153,6 +160,9 @@ def _check_widening(old: Contract, before: FieldSpec, after: FieldSpec, pointer:
         yield violation("required", "A field of the key stays required")
     for member, reason in TYPES[after.type].check_widening(before, after):
         yield violation(member, reason)
+    narrowed = enum_narrowed(before, after)
+    if narrowed is not None:
+        yield violation("enum", narrowed)
     yield from _check_bounds(before, after, pointer)
 
 

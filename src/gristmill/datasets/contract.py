@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_serializer
 
+from gristmill.datasets.json_members import MemberType, split_path
+
 # The list of types: each name is that of a file in ``types/`` that holds all there is to know of the type.
 TypeName = Literal[
     "text",
@@ -27,6 +29,15 @@ EMBEDDING_COLUMN = "_embedding"
 TEXT_COLUMN = "_text"
 
 
+class MemberSpec(BaseModel):
+    """A member of a json field that filters compare often: it gets an index. path: names with dots between them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    path: str
+    type: MemberType
+
+
 class FieldSpec(BaseModel):
     """One field of a contract.
 
@@ -34,7 +45,9 @@ class FieldSpec(BaseModel):
     max_length: characters of a text, None for 65,536. precision, scale: digits of a decimal, as in SQL.
     zone: IANA zone of timestamps that come without an offset. dimensions: numbers in a vector.
     max_bytes: size of a decoded image, None for 1 MiB. filterable: the field gets an index of its own.
-    computed: the pipeline fills the field, and no client may send it.
+    computed: the pipeline fills the field, and no client may send it. members: those of a json field that get indexes.
+    title, description, unit: for people. enum: the values that are valid, as JSON writes them; None for all that the
+    type has. default: the value of a record that does not name the field; None for null.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -53,15 +66,34 @@ class FieldSpec(BaseModel):
     filterable: bool = False
     # Left out of stored contracts where it says nothing, so that processes of the release before can read them.
     computed: bool = Field(False, exclude_if=lambda value: not value)
+    members: tuple[MemberSpec, ...] = Field((), exclude_if=lambda value: not value)
+    title: str | None = None
+    description: str | None = None
+    unit: str | None = None
+    enum: tuple[Any, ...] | None = None
+    default: Any = None
+
+    @cached_property
+    def declared_members(self) -> dict[tuple[str, ...], MemberType]:
+        """The types of the members, by the names of their paths."""
+        return {split_path(member.path): member.type for member in self.members}
+
+    def __eq__(self, other: object) -> bool:
+        # To Python 1, 1.0 and true are one value, as the default of a json field they are three.
+        return isinstance(other, FieldSpec) and super().__eq__(other) and repr(self.default) == repr(other.default)
+
+    def __hash__(self) -> int:
+        # A default may be an object or an array.
+        return hash((self.name, self.type))
 
     def without_bounds(self) -> "FieldSpec":
-        """Return the same field with neither minimum nor maximum: what a bound itself is checked against."""
-        return self.model_copy(update={"minimum": None, "maximum": None})
+        """Return the field without minimum, maximum and enum: what these are checked against, and filters and keys."""
+        return self.model_copy(update={"minimum": None, "maximum": None, "enum": None})
 
     @property
     def must_be_given(self) -> bool:
         """Whether every record has to name the field, be it as null."""
-        return self.required
+        return self.required and self.default is None
 
 
 class EmbeddingColumn(FieldSpec):
@@ -149,6 +181,8 @@ class Contract(BaseModel):
     pipeline: tuple[StepBody, ...] = Field((), exclude_if=lambda value: not value)
     embedding: EmbeddingSpec | None = None
     text_search: TextSearchSpec | None = None
+    title: str | None = None
+    description: str | None = None
 
     @cached_property
     def _by_name(self) -> dict[str, FieldSpec]:

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from gristmill.core.errors import Violation
+from gristmill.datasets.annotation_checks import check_texts, check_values
 from gristmill.datasets.contract import Contract, FieldSpec
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.retention_period import parse_retention_period
@@ -33,13 +34,15 @@ LANGUAGES = (
 )  # fmt: skip
 _LATER = ("parents",)
 Model = TypeVar("Model", bound=BaseModel)
+# Members of fields that have no meaning for what is not stored.
+_STORED_ONLY = ("computed", "filterable", "members")
 _NAME_RULE = "a lower-case letter, then up to 47 of a-z, 0-9 and _"
 
 # Which types the limits of fields apply to.
 _LIMITS = {
     **{
         member: tuple(name for name, kind in TYPES.items() if member in kind.limits)
-        for member in ("max_length", "precision", "scale", "zone", "dimensions", "max_bytes")
+        for member in ("max_length", "precision", "scale", "zone", "dimensions", "max_bytes", "members")
     },
     **dict.fromkeys(("minimum", "maximum"), tuple(name for name, kind in TYPES.items() if kind.bounded)),
 }
@@ -89,14 +92,20 @@ def with_defaults(field: FieldSpec, contract: Contract) -> FieldSpec:
     return TYPES[field.type].with_defaults(field, indexed=field.name in contract.key or field.filterable)
 
 
-def check_contract(contract: Contract) -> Iterator[Violation]:
-    if not is_name(contract.name):
-        yield Violation("/name", "bad_name", f"{shorten(contract.name)} is not a name: {_NAME_RULE}", field="name")
-    elif NAME_DIVIDER in contract.name:
-        reason = f"{shorten(contract.name)}: names with {NAME_DIVIDER} are those of indexes and sequences of datasets"
+def check_name(name: str) -> Iterator[Violation]:
+    """Yield what is wrong with the name of a dataset."""
+    if not is_name(name):
+        yield Violation("/name", "bad_name", f"{shorten(name)} is not a name: {_NAME_RULE}", field="name")
+    elif NAME_DIVIDER in name:
+        reason = f"{shorten(name)}: names with {NAME_DIVIDER} are those of indexes and sequences of datasets"
         yield Violation("/name", "reserved_name", reason, field="name")
+
+
+def check_contract(contract: Contract) -> Iterator[Violation]:
+    yield from check_name(contract.name)
     if not contract.fields:
         yield Violation("/fields", "missing", "A dataset needs at least one field", field="fields")
+    yield from check_texts(contract, "", "")
     yield from check_size(contract)
     yield from check_names(contract.fields)
     for index, field in enumerate(contract.fields):
@@ -120,8 +129,7 @@ def _check_input(contract: Contract) -> Iterator[Violation]:
             if field is not None:
                 reason = f"{shorten(name)} is a field: give its name alone, or another name to what is not stored"
                 yield Violation(f"{pointer}/name", "duplicate", reason, field=name)
-            if item.computed or item.filterable:
-                member = "computed" if item.computed else "filterable"
+            if member := next((name for name in _STORED_ONLY if getattr(item, name)), None):
                 reason = f"{shorten(name)} is not stored, so {member} has no meaning"
                 yield Violation(f"{pointer}/{member}", "not_applicable", reason, field=name)
             yield from check_field(item, pointer)
@@ -180,16 +188,17 @@ def check_field(field: FieldSpec, pointer: str) -> Iterator[Violation]:
         yield violation("name", "bad_name", f"{shorten(field.name)} is not a name: {_NAME_RULE}")
     kind = TYPES[field.type]
     for member, types in _LIMITS.items():
-        if getattr(field, member) is not None and field.type not in types:
+        if getattr(field, member) not in (None, ()) and field.type not in types:
             yield violation(
                 member, "not_applicable", f"{member} does not apply to {field.type}, only to: {', '.join(types)}"
             )
     if field.filterable and not kind.comparable:
         yield violation("filterable", "not_applicable", f"A field of type {field.type} cannot be filterable")
-    mistakes = list(kind.check(field))
-    yield from (violation(*mistake) for mistake in mistakes)
-    if kind.bounded and not mistakes:
-        yield from _check_bounds(field, pointer)
+    yield from check_texts(field, pointer, field.name)
+    found = [violation(*mistake) for mistake in kind.check(field)]
+    if kind.bounded and not found:
+        found += _check_bounds(field, pointer)
+    yield from found or check_values(field, pointer)
 
 
 def _check_bounds(field: FieldSpec, pointer: str) -> Iterator[Violation]:

@@ -4,6 +4,7 @@ No table ever has a vector index that a write must update; ``search`` builds tho
 """
 
 import contextlib
+import hashlib
 import uuid
 from collections.abc import Iterator
 from functools import lru_cache
@@ -13,11 +14,13 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.schema import CreateColumn, CreateIndex
+from sqlalchemy.schema import CreateColumn, CreateIndex, SetColumnComment
+from sqlalchemy.sql.elements import Grouping
 
 from gristmill.core.database import DATA_SCHEMA, data_relation
 from gristmill.datasets.contract import TEXT_COLUMN, Contract, FieldSpec, TextSearchSpec
 from gristmill.datasets.errors import TableBusy, TableExists
+from gristmill.datasets.json_members import indexed_member
 from gristmill.datasets.types import TYPES
 from gristmill.kit.identifiers import quote
 
@@ -58,24 +61,39 @@ def record_table(contract: Contract) -> sa.Table:
         columns.append(sa.Column(TEXT_COLUMN, TSVECTOR, sa.Computed(_words(contract.text_search), persisted=True)))
     table = sa.Table(name, sa.MetaData(), *columns, schema=DATA_SCHEMA, postgresql_with=_STORAGE)
     if contract.key:
-        table.append_constraint(sa.UniqueConstraint(*(table.c[part] for part in contract.key), name=f"{name}__key"))
+        key, key_name = contract.key, f"{name}__key"
+        sa.Index(f"{name}__id", table.c["_id"])
         order = [part for part in contract.key if part != contract.time_field]
     else:
+        key, key_name = ("_id",), f"{name}__id"
         order = ["_seq", "_ord"]
         sa.Index(f"{name}__order", table.c["_seq"], table.c["_ord"])
     if contract.time_field is not None:
         sa.Index(f"{name}__time", table.c[contract.time_field], *(table.c[part] for part in order))
-    sa.Index(f"{name}__id", table.c["_id"])
+    # Tools that map tables to classes need a primary key. Its name is that of its index.
+    table.append_constraint(sa.PrimaryKeyConstraint(*(table.c[part] for part in key), name=key_name))
     if contract.text_search is not None:
         sa.Index(f"{name}__text", table.c[TEXT_COLUMN], postgresql_using="gin")
     for field in contract.fields:
         if field.filterable:
             sa.Index(_filter_index(contract, field), table.c[field.name])
+        for path, type_ in field.declared_members.items():
+            digest = hashlib.sha256(f"{type_}:{path}".encode()).hexdigest()[:8]
+            name = f"{_filter_index(contract, field)}m{digest}"
+            sa.Index(name, Grouping(indexed_member(table.c[field.name], path, type_)))
     return table
 
 
 def _column(field: FieldSpec) -> sa.Column[Any]:
-    return sa.Column(field.name, TYPES[field.type].column(field), nullable=not field.required)
+    kind, comment = TYPES[field.type].column(field), _about(field)
+    # An integer that is the primary key would become a serial otherwise.
+    return sa.Column(field.name, kind, nullable=not field.required, comment=comment, autoincrement=False)
+
+
+def _about(field: FieldSpec) -> str | None:
+    """Return what people who look at the table are told of a column."""
+    unit = None if field.unit is None else f"Unit: {field.unit}"
+    return "\n".join(text for text in (field.title, field.description, unit) if text) or None
 
 
 def _words(spec: TextSearchSpec) -> str:
@@ -118,16 +136,20 @@ def create_table(connection: Connection, contract: Contract, dataset_id: uuid.UU
     Raises TableExists if a table of that name belongs to somebody else, TableBusy (retryable).
     """
     table = record_table(contract)
-    owner = table_owner(connection, contract.name)
-    if owner == _comment(dataset_id):
+    if table_owner(connection, contract.name) == _comment(dataset_id):
         return
-    if owner is not None:
-        raise TableExists(f"The table {DATA_SCHEMA}.{contract.name} exists already and is not this dataset's")
-    with _ddl(connection):
+    require_no_table(connection, contract.name)
+    with limited(connection):
         table.create(connection, checkfirst=False)
         _execute(connection, f"COMMENT ON TABLE {data_relation(contract.name)} IS '{_comment(dataset_id)}'")
         for name in plain_columns(contract):
             _set_storage(connection, contract.name, name, "PLAIN")
+
+
+def require_no_table(connection: Connection, name: str) -> None:
+    """Raise TableExists if there is a table of that name."""
+    if table_owner(connection, name) is not None:
+        raise TableExists(f"The table {DATA_SCHEMA}.{name} exists already and is not this dataset's")
 
 
 def table_owner(connection: Connection, name: str) -> str | None:
@@ -154,7 +176,7 @@ def table_owner_id(connection: Connection, name: str) -> uuid.UUID | None:
 def drop_table(connection: Connection, name: str, dataset_id: uuid.UUID) -> None:
     """Drop the dataset's table if it is there and its own. Raises TableBusy (retryable)."""
     if table_owner(connection, name) == _comment(dataset_id):
-        with _ddl(connection):
+        with limited(connection):
             _execute(connection, f"DROP TABLE {data_relation(name)}")
 
 
@@ -173,10 +195,13 @@ def apply_alter(connection: Connection, old: Contract, new: Contract) -> None:
             actions.append(f"ALTER COLUMN {quote(field.name)} TYPE {after}")
         if column.nullable and not old_table.c[field.name].nullable:
             actions.append(f"ALTER COLUMN {quote(field.name)} DROP NOT NULL")
-    with _ddl(connection):
+    with limited(connection):
         if actions:
             _execute(connection, f"ALTER TABLE {data_relation(new.name)} {', '.join(actions)}")
         _alter_indexes(connection, old_table, new_table)
+        for column in new_table.columns:
+            if column.comment != (old_table.c[column.name].comment if column.name in old_table.c else None):
+                connection.execute(SetColumnComment(column))
         before_plain, after_plain = plain_columns(old), plain_columns(new)
         for name in before_plain:
             if name not in after_plain:
@@ -209,7 +234,7 @@ def _execute(connection: Connection, sql: str) -> None:
 
 
 @contextlib.contextmanager
-def _ddl(connection: Connection) -> Iterator[None]:
+def limited(connection: Connection) -> Iterator[None]:
     """Limit how long DDL waits for locks, because every reader has to wait behind it.
 
     Rewriting a large table may take longer than other statements may: the time limit of the worker ends it.

@@ -14,6 +14,7 @@ from gristmill.core.http.bodies import parse_json, read_json
 from gristmill.core.http.conditions import if_match
 from gristmill.core.http.endpoints import needs
 from gristmill.core.http.links import next_page
+from gristmill.core.http.parameters import read_flag
 from gristmill.datasets.errors import Unconfirmed
 from gristmill.datasets.schemas import contract_tag
 from gristmill.datasets.service import DatasetService
@@ -22,6 +23,8 @@ from gristmill.jobs.submit import WriteRequest
 
 # The largest contract, 250 fields with all their limits, is far smaller.
 MAX_CONTRACT_BYTES = 1024 * 1024
+# Parameters that say nothing of what is to be done.
+_NOT_IDENTITY = ("wait", "confirm")
 
 
 def build_router(service: DatasetService) -> APIRouter:
@@ -40,9 +43,15 @@ def build_router(service: DatasetService) -> APIRouter:
         return JSONResponse(page, headers=next_page(http, page["next_page_token"]))
 
     @router.post("", status_code=202, dependencies=admin)
-    async def create_dataset(http: HttpRequest) -> Response:
+    async def create_dataset(
+        http: HttpRequest,
+        if_not_exists: Annotated[
+            str | None, Query(max_length=10, description="a dataset with this contract that is there will do")
+        ] = None,
+    ) -> Response:
         """Create a dataset from its contract; records may be submitted as soon as this is accepted."""
-        return await _write(http, service.create)
+        present_will_do = read_flag("if_not_exists", if_not_exists)
+        return await submit_body(http, lambda body, request: service.create(body, request, present_will_do))
 
     @router.get("/{dataset}", dependencies=[Depends(needs("read"))])
     def get_dataset(dataset: str) -> JSONResponse:
@@ -56,7 +65,7 @@ def build_router(service: DatasetService) -> APIRouter:
     async def alter_dataset(http: HttpRequest, dataset: str) -> Response:
         """Add optional fields, or widen the limits of fields."""
         tags = if_match(http)
-        return await _write(http, lambda change, request: service.alter(dataset, change, request, tags))
+        return await submit_body(http, lambda change, request: service.alter(dataset, change, request, tags))
 
     @router.delete("/{dataset}", status_code=202, dependencies=matched)
     async def drop_dataset(
@@ -73,7 +82,7 @@ def build_router(service: DatasetService) -> APIRouter:
             await run_in_threadpool(service.get, dataset)
             given = "" if confirm is None else f"{confirm!r} is not the name of the dataset. "
             raise Unconfirmed(f"{given}Dropping {dataset} deletes all its records: confirm it with ?confirm={dataset}")
-        request, tags = request_of(http, _hash(http, b"")), if_match(http)
+        request, tags = request_of(http, request_hash(http, b"")), if_match(http)
         return await answer_write(http, await run_in_threadpool(service.drop, dataset, request, tags), request)
 
     return router
@@ -85,13 +94,17 @@ async def _matched(
     """A dependency that declares the condition of what changes a dataset."""
 
 
-async def _write(http: HttpRequest, submit: Callable[[Any, WriteRequest], UUID]) -> Response:
+async def submit_body(http: HttpRequest, submit: Callable[[Any, WriteRequest], UUID]) -> Response:
+    """Answer a write whose body is JSON; ``submit`` gets it parsed."""
     body = await read_json(http, MAX_CONTRACT_BYTES, "A contract")
-    request = request_of(http, _hash(http, body))
+    request = request_of(http, request_hash(http, body))
     return await answer_write(http, await run_in_threadpool(submit, parse_json(body), request), request)
 
 
-def _hash(http: HttpRequest, body: bytes) -> str:
+def request_hash(http: HttpRequest, body: bytes) -> str:
     """Return a digest of what a request with the same Idempotency-Key must repeat."""
+    query = sorted(item for item in http.query_params.multi_items() if item[0] not in _NOT_IDENTITY)
     condition = "".join(f"{line}\n" for line in http.headers.getlist("if-match"))
-    return hashlib.sha256(f"{http.method} {http.url.path}\n{condition}".encode() + body).hexdigest()
+    # Without parameters as the release before makes it: its keys are still good.
+    asked = f"{http.method} {http.url.path}\n{condition}" + (f"{query!r}\n" if query else "")
+    return hashlib.sha256(asked.encode("utf-8", "surrogateescape") + body).hexdigest()

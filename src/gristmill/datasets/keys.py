@@ -48,6 +48,26 @@ def check_key(contract: Contract, key: Any, pointer: str) -> tuple[Any, ...]:
     return _values(fields, key, pointer)
 
 
+def check_keys(contract: Contract, keys: Any, most: int) -> list[tuple[Any, ...]]:
+    """Return the canonical keys of the list in a body. Raises NoKey; Invalid with what is wrong, a hundred at most."""
+    if not isinstance(keys, list):
+        reason = f"keys takes a list, not {shorten(keys)}"
+        raise Invalid(reason, [Violation("/keys", "wrong_type", reason, field="keys")])
+    if len(keys) > most:
+        reason = f"{len(keys)} keys are too many: a request has at most {most}"
+        raise Invalid(reason, [Violation("/keys", "too_many", reason, field="keys")])
+    parsed: list[tuple[Any, ...]] = []
+    violations: list[Violation] = []
+    for index, key in enumerate(keys):
+        try:
+            parsed.append(check_key(contract, key, f"/keys/{index}"))
+        except Invalid as error:
+            violations += error.violations
+    if violations:
+        raise Invalid(f"The keys are not valid: {violations[0].reason}", violations)
+    return parsed
+
+
 def show_key(contract: Contract, values: tuple[Any, ...]) -> Any:
     """Return the key as JSON: the value of a single field, else the array of values."""
     shown = [TYPES[field.type].to_json(value) for field, value in zip(contract.key_fields, values, strict=True)]

@@ -146,6 +146,23 @@ def has_later_version(connection: Connection, dataset_id: uuid.UUID, version: in
     return bool(connection.execute(query).scalar_one())
 
 
+def is_being_renamed(connection: Connection, dataset_id: uuid.UUID) -> bool:
+    """Say whether a version that is not yet applied has another name."""
+    query = sa.select(sa.func.count()).where(
+        datasets.c.id == dataset_id,
+        dataset_versions.c.dataset_id == dataset_id,
+        dataset_versions.c.state == "pending",
+        dataset_versions.c.contract["name"].astext != datasets.c.name,
+    )
+    return bool(connection.execute(query).scalar_one())
+
+
+def embedder_of(connection: Connection, dataset_id: uuid.UUID) -> dict[str, Any]:
+    """Return the columns that say which embedder made the vectors of a dataset."""
+    columns = (datasets.c.embedder_name, datasets.c.embedder_version, datasets.c.embedder_dimensions)
+    return dict(connection.execute(sa.select(*columns).where(datasets.c.id == dataset_id)).mappings().one())
+
+
 def set_version_state(connection: Connection, dataset_id: uuid.UUID, version: int, state: str) -> None:
     connection.execute(
         sa.update(dataset_versions)

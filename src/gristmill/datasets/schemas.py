@@ -19,7 +19,7 @@ EXAMPLE = {
     "fields": [
         {"name": "sensor", "type": "text", "required": True, "max_length": 64},
         {"name": "at", "type": "timestamp", "required": True},
-        {"name": "value", "type": "float", "minimum": -90, "maximum": 60, "filterable": True},
+        {"name": "value", "type": "float", "minimum": -90, "maximum": 60, "filterable": True, "unit": "°C"},
         {"name": "note", "type": "text"},
     ],
     "key": ["sensor", "at"],

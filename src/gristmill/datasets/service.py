@@ -1,32 +1,36 @@
 """What clients ask of datasets: create, alter, drop (as exclusive jobs), get and list."""
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection
 
 from gristmill.core.database import Database
-from gristmill.core.errors import Invalid, Violation
+from gristmill.core.errors import Contended
 from gristmill.core.page_tokens import bad_page_token, read_page_token
 from gristmill.datasets import repository, sizes
 from gristmill.datasets.contract import Contract
 from gristmill.datasets.contract_parser import alter_contract, parse_contract
+from gristmill.datasets.creation import make_visible
+from gristmill.datasets.differences import refuse_other
 from gristmill.datasets.embedders import known_embedders
-from gristmill.datasets.errors import DatasetExists
+from gristmill.datasets.errors import ChangeUnderWay, DatasetExists, DatasetFailed, UnknownDataset
 from gristmill.datasets.extensions import DatasetExtension
 from gristmill.datasets.lookup import Dataset, DatasetLookup, scope_of
 from gristmill.datasets.schemas import Tags, check_contract, dataset_body
+from gristmill.datasets.submit import Work, submit_change
 from gristmill.embeddings.registry import EmbedderRegistry
 from gristmill.jobs.admission import Admission
-from gristmill.jobs.idempotency import first_or
-from gristmill.jobs.submit import NewChunk, NewJob, WriteRequest, submit
-from gristmill.kit.ids import uuid7
+from gristmill.jobs.submit import NewChunk, NewJob, WriteRequest
 from gristmill.kit.pagination import encode_page_token
 from gristmill.transforms.registry import StepRegistry
 
 CREATE, ALTER, DROP = "dataset.create", "dataset.alter", "dataset.drop"
 _LIST_QUERY = "datasets"
+# A name that changes hands more often while one request is being worked on is changed by a machine gone wild.
+_TRIES = 3
 
 
 class DatasetService:
@@ -51,27 +55,30 @@ class DatasetService:
         self._steps = steps
         self._extensions = extensions
 
-    def create(self, body: Any, request: WriteRequest) -> uuid.UUID:
+    def create(self, body: Any, request: WriteRequest, if_not_exists: bool = False) -> uuid.UUID:
         """Check the contract, make the dataset visible and submit the job that creates its table.
 
-        Raises Invalid, DatasetExists, EmbedderNotInstalled.
+        if_not_exists: where a dataset of the name has this contract, submit a job that says so. Raises Invalid,
+        DatasetExists, ContractDiffers, EmbedderNotInstalled.
         """
 
-        def work(connection: Connection) -> tuple[NewJob, uuid.UUID, int]:
+        def work(connection: Connection) -> tuple[NewJob, uuid.UUID, int | None]:
             embedders = known_embedders(body, self._default_embedder, self._embedders)
             contract = parse_contract(body, embedders, self._default_embedder, self._steps)
-            dataset_id = uuid7()
-            holder = repository.find_live(connection, contract.name)
-            if holder is not None and holder["pending"]:
-                # Its own creation may have been cancelled meanwhile.
-                repository.fail_abandoned(connection, holder["id"])
-            repository.release_failed(connection, contract.name)
-            stored = contract.as_json()
-            values = {"id": dataset_id, "name": contract.name, "contract": stored, **self._embedder_of(contract)}
-            if not repository.insert_dataset(connection, values):
-                raise DatasetExists(f"There is a dataset {contract.name} already")
-            version = repository.insert_version(connection, dataset_id, stored)
-            return _job(CREATE, contract.name, dataset_id, version), dataset_id, version
+            for _ in range(_TRIES):
+                made = make_visible(connection, contract, self._embedder_of(contract))
+                if made is not None:
+                    return _job(CREATE, contract.name, *made), *made
+                if not if_not_exists:
+                    raise DatasetExists(f"There is a dataset {contract.name} already")
+                try:
+                    present = self._reader.get(connection, contract.name)
+                except (UnknownDataset, DatasetFailed):
+                    # It was dropped, or has failed, after the insertion had waited for it.
+                    continue
+                refuse_other(contract, present.contract)
+                return _presence(present), present.id, None
+            raise Contended(f"The name {contract.name} was taken and given free {_TRIES} times meanwhile")
 
         return self._submit(request, work)
 
@@ -79,12 +86,15 @@ class DatasetService:
         """Check the change, make the new version visible and submit the job that changes the table.
 
         if_match: ETags, of which the dataset's must be one: the row is locked when they are compared, and the new
-        version is visible in the same transaction. Raises Invalid, UnknownDataset, DatasetFailed, PreconditionFailed.
+        version is visible in the same transaction. Raises Invalid, UnknownDataset, DatasetFailed, PreconditionFailed,
+        ChangeUnderWay.
         """
 
         def work(connection: Connection) -> tuple[NewJob, uuid.UUID, int]:
             dataset = self._reader.get(connection, name, lock=True)
             check_contract(dataset, if_match)
+            if dataset.version_state == "pending" and repository.is_being_renamed(connection, dataset.id):
+                raise ChangeUnderWay(f"The dataset {name} is being renamed: change it when that has ended")
             contract = alter_contract(dataset.contract, change, self._steps).as_json()
             version = repository.insert_version(connection, dataset.id, contract)
             repository.show_version(connection, dataset.id, version, contract)
@@ -106,24 +116,8 @@ class DatasetService:
 
         return self._submit(request, work)
 
-    def _submit(
-        self, request: WriteRequest, work: Callable[[Connection], tuple[NewJob, uuid.UUID, int | None]]
-    ) -> uuid.UUID:
-        """Run ``work`` and submit its job in one transaction, unless the request's key was used: then the first job."""
-
-        def make() -> uuid.UUID:
-            if request.run_at is not None:
-                reason = "Changes of datasets cannot be put off: records could not wait for a table in an unknown order"
-                raise Invalid(reason, [Violation("/query/run_at", "not_applicable", reason, field="run_at")])
-            self._admission.check()
-            with self._database.transaction() as connection:
-                job, dataset_id, version = work(connection)
-                job_id = submit(connection, job, request)
-                if version is not None:
-                    repository.set_version_job(connection, dataset_id, version, job_id)
-                return job_id
-
-        return first_or(self._database, request.key, make)
+    def _submit(self, request: WriteRequest, work: Work) -> uuid.UUID:
+        return submit_change(self._database, self._admission, request, work)
 
     def _embedder_of(self, contract: Contract) -> dict[str, Any]:
         if contract.embedding is None or contract.embedding.embedder is None:
@@ -158,6 +152,13 @@ class DatasetService:
             # A table of the name, if there is one, is an earlier dataset's or somebody else's.
             return dataset_body(dataset, sizes.NOTHING, {one.name: None for one in self._extensions})
         return dataset_body(dataset, measured, {one.name: one.state(connection, dataset) for one in self._extensions})
+
+
+def _presence(dataset: Dataset) -> NewJob:
+    """Return the job that says that a dataset is there. It waits for nothing but the creation, where that goes on."""
+    job = _job(CREATE, dataset.name, dataset.id, dataset.version)
+    scope = job.scope if dataset.state == "creating" else f"presence:{dataset.id}"
+    return replace(job, scope=scope, exclusive=False, args={**job.args, "present": True})
 
 
 def _job(type_: str, name: str, dataset_id: uuid.UUID, version: int) -> NewJob:

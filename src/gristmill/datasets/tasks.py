@@ -21,44 +21,26 @@ from gristmill.jobs.errors import JobDropped
 from gristmill.jobs.handlers import ChunkTask, Outcome, TransactionalHandler
 
 
-class _DatasetHandler(TransactionalHandler):
+class DatasetHandler(TransactionalHandler):
+    """What handlers of changes of datasets share. args: dataset_id."""
+
     def __init__(self, extensions: Sequence[DatasetExtension] = ()) -> None:
-        self._extensions = extensions
+        self.extensions = extensions
 
     def failed(self, connection: Connection, task: ChunkTask, problem: dict[str, Any]) -> None:
         """Show at once that the change will not come; the job is in its final state already."""
-        repository.fail_abandoned(connection, _id(task))
+        repository.fail_abandoned(connection, id_of(task))
 
     def dataset(self, connection: Connection, task: ChunkTask) -> repository.Row:
         """Return the job's dataset, locked. Raises JobDropped if it is being dropped."""
-        row = repository.find(connection, _id(task), lock=True)
+        row = repository.find(connection, id_of(task), lock=True)
         if row is None:
-            raise UnknownDataset(f"There is no dataset with the id {_id(task)}")
+            raise UnknownDataset(f"There is no dataset with the id {id_of(task)}")
         if row["state"] in ("dropping", "dropped"):
             raise JobDropped(DROPPED)
         return row
 
-
-class CreateHandler(_DatasetHandler):
-    """``dataset.create``: makes the table and the dataset ready."""
-
-    type = CREATE
-
-    def apply(self, connection: Connection, task: ChunkTask, prepared: Any) -> Outcome:
-        row = self.dataset(connection, task)
-        version = task.args["version"]
-        created = repository.find_version(connection, row["id"], version)
-        assert created is not None
-        contract = load_contract(created["contract"])
-        self._clear(connection, contract.name)
-        ddl.create_table(connection, contract, row["id"])
-        for extension in self._extensions:
-            extension.on_create(connection, row["id"], row["name"])
-        repository.set_version_state(connection, row["id"], version, "applied")
-        repository.set_state(connection, row["id"], "ready")
-        return Outcome(result={"table": f"{DATA_SCHEMA}.{contract.name}"})
-
-    def _clear(self, connection: Connection, name: str) -> None:
+    def clear(self, connection: Connection, name: str) -> None:
         """Drop the table of an earlier dataset of the name whose drop was cancelled or failed for good.
 
         This job runs alone in the scope, after every job of that dataset: nobody needs the table any more.
@@ -66,10 +48,36 @@ class CreateHandler(_DatasetHandler):
         owner = ddl.table_owner_id(connection, name)
         earlier = None if owner is None else repository.find(connection, owner, lock=True)
         if earlier is not None and earlier["state"] in ("dropping", "dropped"):
-            _drop(connection, earlier, self._extensions)
+            _drop(connection, earlier, self.extensions)
+
+    def finish_creation(self, connection: Connection, dataset_id: uuid.UUID, name: str, version: int) -> None:
+        """Make a dataset ready whose table was just made."""
+        for extension in self.extensions:
+            extension.on_create(connection, dataset_id, name)
+        repository.set_version_state(connection, dataset_id, version, "applied")
+        repository.set_state(connection, dataset_id, "ready")
 
 
-class AlterHandler(_DatasetHandler):
+class CreateHandler(DatasetHandler):
+    """``dataset.create``: makes the table and the dataset ready; or says that they are there, with ``present``."""
+
+    type = CREATE
+
+    def apply(self, connection: Connection, task: ChunkTask, prepared: Any) -> Outcome:
+        row = self.dataset(connection, task)
+        if task.args.get("present"):
+            return _present(connection, row)
+        version = task.args["version"]
+        created = repository.find_version(connection, row["id"], version)
+        assert created is not None
+        contract = load_contract(created["contract"])
+        self.clear(connection, contract.name)
+        ddl.create_table(connection, contract, row["id"])
+        self.finish_creation(connection, row["id"], row["name"], version)
+        return Outcome(result={"table": f"{DATA_SCHEMA}.{contract.name}", "created": True})
+
+
+class AlterHandler(DatasetHandler):
     """``dataset.alter``: brings the table from the applied version to the job's."""
 
     type = ALTER
@@ -85,7 +93,7 @@ class AlterHandler(_DatasetHandler):
         if wanted["state"] == "failed" and repository.has_later_version(connection, row["id"], version):
             # A retry: the later change was made from a contract without this one.
             raise ChangeFailed(f"The contract was changed since: version {version} is no longer wanted")
-        for extension in self._extensions:
+        for extension in self.extensions:
             extension.on_alter(connection, row["id"], row["name"])
         ddl.apply_alter(connection, load_contract(applied["contract"]), load_contract(wanted["contract"]))
         repository.set_version_state(connection, row["id"], version, "applied")
@@ -95,19 +103,32 @@ class AlterHandler(_DatasetHandler):
         return Outcome(result={"version": version, "etag": str(contract_tag(row["id"], version))})
 
 
-class DropHandler(_DatasetHandler):
+class DropHandler(DatasetHandler):
     """``dataset.drop``: removes the table, having told those who build on it."""
 
     type = DROP
 
     def apply(self, connection: Connection, task: ChunkTask, prepared: Any) -> Outcome:
-        row = repository.find(connection, _id(task), lock=True)
+        row = repository.find(connection, id_of(task), lock=True)
         if row is not None and row["state"] != "dropped":
-            _drop(connection, row, self._extensions)
+            _drop(connection, row, self.extensions)
         return Outcome()
 
     def failed(self, connection: Connection, task: ChunkTask, problem: dict[str, Any]) -> None:
         """The dataset stays ``dropping``: the job may be retried, and creating the name anew drops the table too."""
+
+
+def require_ready(connection: Connection, row: repository.Row) -> None:
+    """Raise DatasetFailed if the dataset's creation, which came before this job, has come to nothing."""
+    if row["state"] != "ready":
+        repository.fail_abandoned(connection, row["id"])
+        raise DatasetFailed(f"The dataset {row['name']} was not created: see its error, and create it anew")
+
+
+def _present(connection: Connection, row: repository.Row) -> Outcome:
+    """Answer a create of what was there already."""
+    require_ready(connection, row)
+    return Outcome(result={"table": f"{DATA_SCHEMA}.{row['name']}", "created": False})
 
 
 def _drop(connection: Connection, row: repository.Row, extensions: Sequence[DatasetExtension]) -> None:
@@ -117,5 +138,5 @@ def _drop(connection: Connection, row: repository.Row, extensions: Sequence[Data
     repository.set_state(connection, row["id"], "dropped")
 
 
-def _id(task: ChunkTask) -> uuid.UUID:
+def id_of(task: ChunkTask) -> uuid.UUID:
     return uuid.UUID(task.args["dataset_id"])

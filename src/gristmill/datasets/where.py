@@ -2,22 +2,21 @@
 
     {"sensor": "a", "value": {"ge": 1, "lt": 5}, "or": [{"note": {"null": true}}, {"note": {"prefix": "x"}}]}
 
-``docs/where.md`` describes it for users. Null follows SQL: a comparison with a null field is neither true nor false, so
-neither ``{"value": {"ne": 1}}`` nor ``{"not": {"value": 1}}`` finds records without a value.
+A member of a json field is named by its path: ``{"meta.year": {"ge": 2020}}``. ``docs/where.md`` describes it for
+users. Null follows SQL: a comparison with a null field is neither true nor false, so neither ``{"value": {"ne": 1}}``
+nor ``{"not": {"value": 1}}`` finds records without a value.
 """
 
-import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
-from pydantic import ValidationError
 
 from gristmill.core.errors import Invalid, Violation
-from gristmill.datasets.contract import Contract, FieldSpec
+from gristmill.datasets.contract import Contract
 from gristmill.datasets.describe import shorten
-from gristmill.datasets.types import TYPES
-from gristmill.datasets.types.base import COMPARISONS
+from gristmill.datasets.where_operands import Operand, Refused, find_operand
 from gristmill.kit.json_pointer import escape_pointer
 
 MAX_DEPTH = 16
@@ -25,67 +24,115 @@ MAX_CONDITIONS = 200
 MAX_IN = 1000
 Condition = sa.ColumnElement[bool]
 
-_COMPARE: dict[str, Callable[[Any, Any], Condition]] = {name: getattr(operator, name) for name in COMPARISONS}
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One comparison; ``value`` has been read by the operand, of ``in`` and ``between`` it is a list."""
+
+    operand: Operand
+    name: str
+    value: Any
 
 
-def compile_where(where: Any, contract: Contract, table: sa.Table, pointer: str = "/where") -> Condition:
-    """Return the SQL condition of ``where`` (parsed JSON); None and {} match every record.
+@dataclass(frozen=True, slots=True)
+class All:
+    """All parts hold, of which there may be none."""
+
+    parts: tuple["Filter", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Any_:
+    """At least one part holds."""
+
+    parts: tuple["Filter", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    part: "Filter"
+
+
+Filter = Comparison | All | Any_ | Not
+
+
+def parse_where(where: Any, contract: Contract, pointer: str = "/where") -> Filter:
+    """Return what ``where`` (parsed JSON) says; None and {} match every record.
 
     pointer: where the filter stands in the request. Raises Invalid with a Violation for every mistake.
     """
-    if where is None:
-        return sa.true()
-    compiler = _Compiler(contract, table)
-    condition = compiler.filter(where, pointer, 1)
-    if compiler.violations:
-        first = compiler.violations[0]
-        raise Invalid(f"The filter is not valid: {first.pointer}: {first.reason}", compiler.violations)
-    return condition
+    reader = _Reader(contract)
+    found = All(()) if where is None else reader.filter(where, pointer, 1)
+    if reader.violations:
+        first = reader.violations[0]
+        raise Invalid(f"The filter is not valid: {first.pointer}: {first.reason}", reader.violations)
+    return found
 
 
-class _Compiler:
+def compile_where(where: Any, contract: Contract, table: sa.Table, pointer: str = "/where") -> Condition:
+    """Return the SQL condition of ``where``. Raises as ``parse_where`` does."""
+    return _condition(parse_where(where, contract, pointer), table)
+
+
+def _condition(found: Filter, table: sa.Table) -> Condition:
+    match found:
+        case All(parts):
+            return sa.and_(sa.true(), *(_condition(part, table) for part in parts))
+        case Any_(parts):
+            return sa.or_(sa.false(), *(_condition(part, table) for part in parts))
+        case Not(part):
+            return sa.not_(_condition(part, table))
+        case Comparison(operand, name, value):
+            return operand.condition(table, name, value)
+
+
+class _Reader:
     """Collects mistakes in ``violations`` and goes on, so that one answer names them all."""
 
-    def __init__(self, contract: Contract, table: sa.Table) -> None:
+    def __init__(self, contract: Contract) -> None:
         self.contract = contract
-        self.table = table
         self.violations: list[Violation] = []
         self.conditions = 0
 
-    def refuse(self, pointer: str, code: str, reason: str, field: str | None = None) -> Condition:
+    def refuse(self, pointer: str, code: str, reason: str, field: str | None = None) -> Filter:
         self.violations.append(Violation(pointer, code, reason, field=field))
-        return sa.true()
+        return All(())
 
-    def filter(self, where: Any, pointer: str, depth: int) -> Condition:
+    def filter(self, where: Any, pointer: str, depth: int) -> Filter:
         if not isinstance(where, dict):
             return self.refuse(pointer, "wrong_type", f"{shorten(where)} is not a filter: expected a JSON object")
         if depth > MAX_DEPTH:
             return self.refuse(pointer, "too_deep", f"The filter is nested deeper than {MAX_DEPTH} levels")
-        parts = [
-            self.member(name, item, f"{pointer}/{escape_pointer(name[:80])}", depth) for name, item in where.items()
-        ]
-        return sa.and_(sa.true(), *parts)
+        return All(
+            tuple(
+                self.member(name, item, f"{pointer}/{escape_pointer(name[:80])}", depth) for name, item in where.items()
+            )
+        )
 
-    def member(self, name: str, item: Any, pointer: str, depth: int) -> Condition:
+    def member(self, name: str, item: Any, pointer: str, depth: int) -> Filter:
         if name == "not":
-            return sa.not_(self.filter(item, pointer, depth + 1))
+            return Not(self.filter(item, pointer, depth + 1))
         if name in ("and", "or"):
             if not isinstance(item, list) or not item:
                 return self.refuse(pointer, "wrong_type", f"{name} takes a non-empty list of filters")
-            parts = [self.filter(part, f"{pointer}/{index}", depth + 1) for index, part in enumerate(item)]
-            return sa.and_(*parts) if name == "and" else sa.or_(*parts)
-        if not self.contract.has_field(name):
-            valid = ", ".join(field.name for field in self.contract.fields)
-            reason = f"There is no field {shorten(name)}; the fields are: {valid[:400]}"
-            return self.refuse(pointer, "unknown_field", reason, name)
-        field = self.contract.field(name)
-        return sa.and_(sa.true(), *self.field(field, item, pointer))
+            parts = tuple(self.filter(part, f"{pointer}/{index}", depth + 1) for index, part in enumerate(item))
+            return All(parts) if name == "and" else Any_(parts)
+        operand = self.operand(name, pointer)
+        return All(()) if operand is None else All(tuple(self.comparisons(operand, item, pointer)))
 
-    def field(self, field: FieldSpec, item: Any, pointer: str) -> Iterator[Condition]:
+    def operand(self, name: str, pointer: str) -> Operand | None:
+        """Return what the name of a member stands for: a field, or a member of a json field."""
+        found = find_operand(name, self.contract)
+        if isinstance(found, Violation):
+            self.violations.append(replace(found, pointer=pointer))
+            return None
+        return found
+
+    def comparisons(self, operand: Operand, item: Any, pointer: str) -> Iterator[Filter]:
         operators = item if isinstance(item, dict) else {"eq": item}
         if not operators:
-            valid = ", ".join(TYPES[field.type].operators)
-            yield self.refuse(pointer, "missing", f"No comparison: expected one of {valid}", field.name)
+            valid = ", ".join(operand.operators)
+            yield self.refuse(pointer, "missing", f"No comparison: expected one of {valid}", operand.name)
         for name, value in operators.items():
             self.conditions += 1
             where = f"{pointer}/{escape_pointer(name[:80])}" if isinstance(item, dict) else pointer
@@ -94,51 +141,39 @@ class _Compiler:
                 if self.conditions == MAX_CONDITIONS + 1:
                     self.refuse(where, "too_many", f"The filter has more than {MAX_CONDITIONS} conditions")
                 return
-            yield self.condition(field, name, value, where)
+            yield self.comparison(operand, name, value, where)
 
-    def condition(self, field: FieldSpec, name: str, value: Any, pointer: str) -> Condition:
-        column = self.table.c[field.name]
-        valid = TYPES[field.type].operators
-        if name not in valid:
-            reason = f"{shorten(name)} is no comparison for a field of type {field.type}: {', '.join(valid)}"
-            return self.refuse(pointer, "unknown_operator", reason, field.name)
+    def comparison(self, operand: Operand, name: str, value: Any, pointer: str) -> Filter:
+        if name not in operand.operators:
+            reason = f"{shorten(name)} is no comparison for {operand.described}: {', '.join(operand.operators)}"
+            return self.refuse(pointer, "unknown_operator", reason + operand.hint(name), operand.name)
         if name == "null":
             if not isinstance(value, bool):
-                return self.refuse(pointer, "wrong_type", f"null takes true or false, not {shorten(value)}", field.name)
-            return column.is_(None) if value else column.is_not(None)
-        if name == "in":
-            return self.membership(field, value, pointer)
-        if name == "between":
-            if not isinstance(value, list) or len(value) != 2:
-                return self.refuse(pointer, "wrong_type", "between takes a list of two values: [from, to]", field.name)
-            low, high = (self.bind(field, part, f"{pointer}/{index}") for index, part in enumerate(value))
-            return sa.and_(column >= low, column <= high)
-        bound = self.bind(field, value, pointer)
-        if name == "prefix":
-            if not isinstance(value, str):
-                return sa.true()
-            pattern = value.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
-            return column.like(sa.literal(pattern, sa.Text()))
-        return _COMPARE[name](column, bound)
+                reason = f"null takes true or false, not {shorten(value)}"
+                return self.refuse(pointer, "wrong_type", reason, operand.name)
+            return Comparison(operand, name, value)
+        values = {pointer: value}
+        if name in ("in", "between"):
+            if name == "in" and (not isinstance(value, list) or len(value) > MAX_IN):
+                return self.refuse(pointer, "wrong_type", f"in takes a list of at most {MAX_IN} values", operand.name)
+            if name == "between" and (not isinstance(value, list) or len(value) != 2):
+                reason = "between takes a list of two values: [from, to]"
+                return self.refuse(pointer, "wrong_type", reason, operand.name)
+            values = {f"{pointer}/{index}": part for index, part in enumerate(value)}
+        before = len(self.violations)
+        parsed = [self.value(operand, name, part, place) for place, part in values.items()]
+        if len(self.violations) > before:
+            return All(())
+        if wrong := operand.mistake(name, parsed):
+            return self.refuse(pointer, *wrong, operand.name)
+        return Comparison(operand, name, parsed if name in ("in", "between") else parsed[0])
 
-    def membership(self, field: FieldSpec, value: Any, pointer: str) -> Condition:
-        if not isinstance(value, list) or len(value) > MAX_IN:
-            return self.refuse(pointer, "wrong_type", f"in takes a list of at most {MAX_IN} values", field.name)
-        values = [self.bind(field, part, f"{pointer}/{index}") for index, part in enumerate(value)]
-        return self.table.c[field.name].in_(values) if values else sa.false()
-
-    def bind(self, field: FieldSpec, value: Any, pointer: str) -> Any:
-        """Return the validated value as a bound parameter; what is wrong with it is noted."""
-        parsed, kind = None, TYPES[field.type]
-        # The limits of a field do not apply to comparisons: "at > 2020" is valid even where the minimum is 2021.
-        plain = FieldSpec(name=field.name, type=field.type, zone=field.zone)
+    def value(self, operand: Operand, name: str, value: Any, pointer: str) -> Any:
+        """Return a canonical value; what is wrong with it is noted."""
         if value is None:
-            reason = f'Nothing compares with null: use {{"{field.name}": {{"null": true}}}}'
-            self.refuse(pointer, "null", reason, field.name)
-        else:
-            try:
-                parsed = kind.parse(plain, value)
-            except ValidationError as error:
-                code, reason = kind.explain(plain, error.errors()[0])
-                self.refuse(pointer, code, reason, field.name)
-        return sa.bindparam(None, parsed, type_=self.table.c[field.name].type, unique=True)
+            reason = f'Nothing compares with null: use {{"{operand.name}": {{"null": true}}}}'
+            return self.refuse(pointer, "null", reason, operand.name)
+        try:
+            return operand.parse(name, value)
+        except Refused as error:
+            return self.refuse(pointer, error.code, error.reason, operand.name)

@@ -141,8 +141,24 @@ async def _wait_for(
             known = finished.result() if finished.done() and not finished.cancelled() else None
 
 
+class LabelQuery(BaseModel):
+    """The query of the labels that jobs have."""
+
+    dataset: str | None = Described(None, max_length=100, description="of jobs of this dataset")
+    type: str | None = Described(None, max_length=100, description="of jobs of this type")
+    name: str | None = Described(None, max_length=63, description="this label alone")
+    values: int = Described(20, ge=1, le=1000, description="how many values of a label are listed, the frequent first")
+
+
 def build_calls() -> list[routes.Call[Any]]:
-    """Return the hot call: one job."""
+    """Return the hot call: one job. And the one whose path looks like that of a job, before it."""
+
+    async def list_labels(http: HttpRequest, query: LabelQuery) -> Response:
+        """List the labels that jobs have, with their values and how many jobs have each."""
+        _refuse_nul(dataset=query.dataset, type=query.type, name=query.name)
+        service: JobService = http.app.state.jobs
+        found = await run_in_threadpool(service.labels, query.dataset, query.type, query.name, query.values)
+        return JSONResponse(found)
 
     async def get_job(http: HttpRequest, _: JobQuery) -> Response:
         """Return a job; with ``wait`` hold the answer until it has finished, at most that many seconds."""
@@ -159,7 +175,10 @@ def build_calls() -> list[routes.Call[Any]]:
         return Response(text, headers=headers, media_type="application/json")
 
     headers = [routes.Header("prefer", _PREFER), routes.Header("if-none-match", "ETags: 304 where one is the job's")]
-    return [routes.Call("GET", "/jobs/{job_id}", "read", get_job, JobQuery, "jobs", headers)]
+    return [
+        routes.Call("GET", "/jobs/labels", "read", list_labels, LabelQuery, "jobs"),
+        routes.Call("GET", "/jobs/{job_id}", "read", get_job, JobQuery, "jobs", headers),
+    ]
 
 
 def build_router(service: JobService) -> APIRouter:
@@ -178,9 +197,7 @@ def build_router(service: JobService) -> APIRouter:
         page_token: Annotated[str | None, Query(max_length=2000)] = None,
     ) -> JSONResponse:
         """List jobs, newest first."""
-        for name, value in (("type", type), ("dataset", dataset)):
-            if value is not None and "\0" in value:
-                raise bad_query(name, value, "text without NUL")
+        _refuse_nul(type=type, dataset=dataset)
         filters = JobFilter(
             state=[one.value for one in state] if state else None,
             type=type,
@@ -227,6 +244,12 @@ def _key_of(http: HttpRequest) -> IdempotencyKey | None:
         return None
     body_hash = hashlib.sha256(f"{http.method} {http.url.path}".encode("utf-8", "surrogateescape")).hexdigest()
     return IdempotencyKey(principal_of(http).name, key, body_hash, http.app.state.idempotency_hours)
+
+
+def _refuse_nul(**values: str | None) -> None:
+    for name, value in values.items():
+        if value is not None and "\0" in value:
+            raise bad_query(name, value, "text without NUL")
 
 
 def _priority(text: str | None) -> int:

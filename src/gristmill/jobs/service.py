@@ -13,6 +13,7 @@ from gristmill.jobs.errors import UnknownJob
 from gristmill.jobs.idempotency import IdempotencyKey
 from gristmill.jobs.notifications import Notifier
 from gristmill.jobs.repository import read
+from gristmill.jobs.repository.labels import MOST_JOBS, list_labels
 from gristmill.jobs.retry import retry_job
 from gristmill.jobs.schemas import job_body
 from gristmill.kit.pagination import encode_page_token
@@ -70,6 +71,24 @@ class JobService:
         rows = rows[:page_size]
         token = encode_page_token([str(rows[-1]["id"])], query) if more else None
         return {"jobs": [job_body(row) for row in rows], "next_page_token": token}
+
+    def labels(self, dataset: str | None, type_: str | None, name: str | None, values: int) -> dict[str, Any]:
+        """Return which labels jobs have, with their most frequent values and how many jobs have each.
+
+        values: how many of each are listed. ``complete`` is false where only the newest jobs were looked at.
+        """
+        with self._database.autocommit() as connection:
+            found, total, looked = list_labels(connection, dataset=dataset, type_=type_, name=name, values=values)
+        labels = [
+            {
+                "name": label.name,
+                "jobs": label.jobs,
+                "values_total": label.values_total,
+                "values": [{"value": value, "jobs": jobs} for value, jobs in label.values],
+            }
+            for label in found
+        ]
+        return {"labels": labels, "labels_total": total, "jobs": looked, "complete": looked < MOST_JOBS}
 
     def cancel(self, job_id: uuid.UUID, asked_by: str, key: IdempotencyKey | None = None) -> dict[str, Any]:
         """Cancel a job and return its body. key: under which it is done once. Raises UnknownJob, NotCancellable."""

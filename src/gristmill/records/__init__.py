@@ -5,10 +5,10 @@ validation: whether records fit the contract, row by row or a column at a time
 readers: a body of one of the formats as a stream of validated records
 rejects: the records that do not fit, kept with their errors
 changes: PATCH and DELETE
-apply: a worker writes a chunk: its steps (transform, embed), COPY or INSERT, upsert
+apply: a worker writes a chunk: its steps (transform, embed), COPY or INSERT, upsert, merge
 ingest: POST: a body becomes the chunks of one job
-read: one record, pages, the newest
-export: all of them as a file
+read: one record, several by keys, pages, the newest, counts, distinct values
+export: all of them as a file, streamed or stored
 retention: deletion by age
 
 batch: the records of a chunk between two steps of a worker
@@ -16,6 +16,7 @@ content_encoding: gzip and zstd of bodies
 embedding: vectors for the records of a chunk
 etags: the version of one record, for conditional requests
 jobs: what the jobs of all writes have in common
+key_list: many keys in one statement
 payload: a chunk's records on their way to the worker, as Arrow IPC
 reject: the record that a reader gives away where the others go on
 spool: bodies and chunks on disk

@@ -14,9 +14,10 @@ def record_job(
     max_attempts: int,
     *,
     exclusive: bool,
+    serial: bool = False,
     **args: Any,
 ) -> NewJob:
-    """Return a job in the scope of ``dataset``, under the version of its contract."""
+    """Return a job in the scope of ``dataset``, under the version of its contract. serial: its chunks run in turn."""
     return NewJob(
         type=type_,
         scope=dataset.scope,
@@ -26,4 +27,5 @@ def record_job(
         chunks=chunks,
         max_attempts=max_attempts,
         shares=True,
+        serial=serial,
     )

@@ -1,4 +1,4 @@
-"""Tables of the record domain: the rejects of jobs, and what deletion by age has done in each dataset."""
+"""Tables of the record domain: rejects of jobs, stored exports, and what deletion by age has done in each dataset."""
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import BYTEA, JSON, TIMESTAMP, UUID
@@ -31,3 +31,32 @@ retention = sa.Table(
     sa.Column("deleted", sa.BigInteger, nullable=False, server_default="0", comment="records, since the beginning"),
     postgresql_with={"fillfactor": 50},
 )
+
+# The id is that of the job. No foreign key: an export outlives its job, and a cancelled job leaves a row to be cleaned.
+exports = sa.Table(
+    "exports",
+    metadata,
+    sa.Column("id", UUID(as_uuid=True), primary_key=True),
+    sa.Column("dataset", sa.Text, nullable=False, comment="its name; the export outlives the dataset"),
+    sa.Column("format", sa.Text, nullable=False),
+    sa.Column("file_name", sa.Text, nullable=False, comment="as readers see it"),
+    sa.Column(
+        "state",
+        sa.Text,
+        sa.CheckConstraint("state IN ('writing', 'ready', 'deleted', 'removed')", name="state"),
+        nullable=False,
+        server_default="writing",
+    ),
+    sa.Column("fence", sa.Integer, comment="of the attempt whose file counts; null before one is complete"),
+    sa.Column("bytes", sa.BigInteger),
+    sa.Column("sha256", BYTEA),
+    sa.Column("rows", sa.BigInteger),
+    sa.Column("horizon", sa.Text),
+    sa.Column("secret", BYTEA, nullable=False, comment="signs links to the file"),
+    sa.Column("keep_seconds", sa.Double, nullable=False),
+    sa.Column("created_at", TIMESTAMP(timezone=True), nullable=False, server_default=_NOW),
+    sa.Column("ready_at", TIMESTAMP(timezone=True)),
+    sa.Column("expires_at", TIMESTAMP(timezone=True)),
+    sa.CheckConstraint("state = 'writing' OR expires_at IS NOT NULL AND bytes IS NOT NULL", name="complete"),
+)
+sa.Index("ix_exports_live", exports.c.id, postgresql_where=sa.text("state <> 'removed'"))

@@ -181,6 +181,7 @@ class Stack:
             "api_host": memory.api_host,
             "api_port": memory.ports["api"],
             "api_spool_dir": self._asked.api_spool_dir or str(self.folder.spool),
+            "storage_url": self._asked.storage_url or str(self.folder.files),
             "flower_port": memory.ports["flower"],
             "stack_data": str(self.folder.path),
         }

@@ -13,7 +13,7 @@ class NewContract(Contract):
 
 
 class FieldChange(BaseModel):
-    """New limits of a field: those that are named change, null lifts one. name: of a field that is there."""
+    """New limits and texts of a field: those that are named change, null lifts one. name: of a field that is there."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -21,11 +21,13 @@ class FieldChange(BaseModel):
 
 
 class ContractChange(BaseModel):
-    """A change of a contract: optional fields that are added, limits that get wider, how long records are kept."""
+    """A change of a contract: optional fields, limits that get wider, texts for people, how long records are kept."""
 
     add_fields: list[FieldSpec] | None = None
     alter_fields: list[FieldChange] | None = None
     keep: str | None = Field(None, description="how long records are kept, such as 30d; null: for ever")
+    title: str | None = None
+    description: str | None = None
 
 
 class Sizes(BaseModel):

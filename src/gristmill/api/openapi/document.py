@@ -14,6 +14,7 @@ _REF = "#/components/schemas/{model}"
 _TAGS = {
     "datasets": "Datasets and their contracts.",
     "records": "Records of a dataset: submit, read, change, export.",
+    "exports": "Stored exports: files that are made by jobs, and read until they expire.",
     "search": "Search by meaning and by words, and the vector index.",
     "jobs": "Jobs: every write is one.",
     "service": "The process itself. These calls need no key.",

@@ -74,6 +74,31 @@ class JobPage(BaseModel):
     next_page_token: str | None
 
 
+class LabelValue(BaseModel):
+    """A value of a label, and how many jobs have it."""
+
+    value: str
+    jobs: int
+
+
+class Label(BaseModel):
+    """A label. values: the most frequent ones; values_total: how many there are."""
+
+    name: str
+    jobs: int
+    values_total: int
+    values: list[LabelValue]
+
+
+class Labels(BaseModel):
+    """Labels by name. jobs: how many were looked at, the newest ones; complete: these were all."""
+
+    labels: list[Label]
+    labels_total: int
+    jobs: int
+    complete: bool
+
+
 class Reject(BaseModel):
     """A record that was kept aside. raw: what was sent; values: its members, where they could be told apart."""
 

@@ -6,10 +6,12 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from gristmill.api.openapi import datasets, jobs, records
+from gristmill.api.openapi import datasets, exports, jobs, records
 from gristmill.core.http.bodies import CSV, JSON
+from gristmill.datasets.operations.schemas import COPY_EXAMPLE, RENAME_EXAMPLE, CopyOf, NewName
 from gristmill.datasets.schemas import CHANGE_EXAMPLE, EXAMPLE
 from gristmill.jobs.job_types.schemas import JobRequest
+from gristmill.records.read.schemas import KeyQuery
 from gristmill.records.readers import MEDIA_TYPES, open_reader
 from gristmill.records.readers.csv import read_csv
 from gristmill.records.readers.ndjson import read_ndjson
@@ -23,10 +25,13 @@ NAMED = (*ASKED, 404)
 READ = (*ASKED, 404, 409)
 WRITTEN = (*NAMED, 409, 415, 429)
 SENT = (*WRITTEN, 413)
+ASKING = (*READ, 413, 415)
 
 _TEXT = {"schema": {"type": "string"}}
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _RECORD = {"sensor": "a", "at": "2026-01-31T12:00:00Z", "value": 1.5}
+_COUNT = {"where": {"value": {"gt": 30}}}
+_QUERY = {**_COUNT, "order": ["-at"], "fields": ["at", "value"]}
 _REPORT = {"type": "reports.daily", "args": {"dataset": "readings", "since": "2026-01-01T00:00:00Z"}, "priority": 7}
 _SEARCH = {"text": "storm damage", "k": 5, "where": {"value": {"gt": 0}}}
 
@@ -83,6 +88,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     },
     "run_at": _TIME,
     "created_after": _TIME,
+    "if_not_exists": {"type": "boolean"},
     "idempotency-key": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
 }
 
@@ -95,6 +101,7 @@ OPERATIONS: dict[str, Operation] = {
     "list_jobs": Operation(_gives("A page of jobs", jobs.JobPage), ASKED),
     "list_job_types": Operation(_gives("The job types and the plugins", jobs.JobTypeList), ASKED),
     "submit_job": Operation(_JOB, (*ASKED, 413, 415, 429), Body({JSON: JobRequest}, {"report": _REPORT}), True),
+    "list_labels": Operation(_gives("The labels", jobs.Labels), ASKED),
     "get_job": Operation(_gives("The job, also where it has failed", jobs.Job), NAMED),
     "cancel_job": Operation(
         {202: ("The job, which is being cancelled", jobs.Job), 200: ("The cancelled job", jobs.Job)}, (*NAMED, 409)
@@ -109,11 +116,30 @@ OPERATIONS: dict[str, Operation] = {
     "alter_dataset": Operation(
         _JOB, SENT, Body({JSON: datasets.ContractChange}, {"wider": CHANGE_EXAMPLE}), True, ("run_at",)
     ),
+    "truncate_dataset": Operation(_JOB, WRITTEN, makes_job=True, refused=("run_at",)),
+    "rename_dataset": Operation(_JOB, SENT, Body({JSON: NewName}, {"older": RENAME_EXAMPLE}), True, ("run_at",)),
+    "copy_dataset": Operation(_JOB, SENT, Body({JSON: CopyOf}, {"some": COPY_EXAMPLE}), True, ("run_at",)),
     "drop_dataset": Operation(_JOB, (*WRITTEN, 428), makes_job=True, refused=("run_at",)),
     "submit_records": Operation(_JOB, SENT, _RECORDS, True),
     "validate_records": Operation(_gives("All records fit", records.Validation), SENT, _RECORDS),
     "get_latest": Operation(_gives("The newest records", records.LatestRecords), READ),
     "list_records": Operation(_gives("A page of records", records.RecordPage), (*NAMED, 409)),
+    "query_records": Operation(
+        _gives("A page of records", records.RecordPage), ASKING, Body({JSON: records.RecordQuery}, {"hot": _QUERY})
+    ),
+    "get_records": Operation(
+        _gives("The records that are there", records.FoundRecords),
+        ASKING,
+        Body({JSON: KeyQuery}, {"two": {"keys": [["a", "2026-01-31T12:00:00Z"], ["b", "2026-01-31T12:00:00Z"]]}}),
+    ),
+    "count_records": Operation(
+        _gives("How many there are", records.Count), ASKING, Body({JSON: records.Selection}, {"hot": _COUNT})
+    ),
+    "distinct_values": Operation(
+        _gives("The values", records.DistinctValues),
+        ASKING,
+        Body({JSON: records.DistinctQuery}, {"sensors": {"field": "sensor"}}),
+    ),
     "get_record": Operation(_gives("The record", records.Record), (*NAMED, 409)),
     "change_record": Operation(
         _JOB,
@@ -122,10 +148,38 @@ OPERATIONS: dict[str, Operation] = {
         True,
     ),
     "delete_record": Operation(_JOB, WRITTEN, makes_job=True),
+    "change_records": Operation(
+        _JOB,
+        SENT,
+        Body({JSON: records.ChangeByFilter}, {"cap": {"where": {"value": {"gt": 60}}, "changes": {"value": 60}}}),
+        True,
+    ),
     "delete_records": Operation(
-        _JOB, SENT, Body({JSON: records.DeleteByFilter}, {"negative": {"where": {"value": {"lt": 0}}}}), True
+        _JOB,
+        SENT,
+        Body(
+            {JSON: {"anyOf": [records.DeleteByFilter, records.DeleteByKeys]}},
+            {"negative": {"where": {"value": {"lt": 0}}}, "one": {"keys": [["a", "2026-01-31T12:00:00Z"]]}},
+        ),
+        True,
     ),
     "export_records": Operation(_gives("All matching records as a file", _DOWNLOADS), (*NAMED, 406, 409, 429)),
+    "create_export": Operation(_JOB, SENT, Body({JSON: exports.NewExport}, {"some": exports.EXAMPLE}), True),
+    "list_exports": Operation(_gives("A page of stored exports", exports.ExportPage), ASKED),
+    "get_export": Operation(_gives("The stored export", exports.StoredExport), (*READ, 410)),
+    "delete_export": Operation(_JOB, (*WRITTEN, 410), makes_job=True),
+    "link_export": Operation(
+        _gives("A link that needs no key", exports.Link),
+        (*READ, 410, 413, 415),
+        Body({JSON: exports.NewLink}, {"a day": {"expires_in": 86400}}),
+    ),
+    "read_export": Operation(
+        {
+            200: ("The file", _DOWNLOADS),
+            206: ("The parts that `Range` names", {**_DOWNLOADS, "multipart/byteranges": _BINARY}),
+        },
+        (*READ, 410, 416, 429),
+    ),
     "search": Operation(
         _gives("The records that were found", records.SearchAnswer),
         (*NAMED, 409, 413, 415),

@@ -4,6 +4,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
+from gristmill.records.read import schemas
+
 MAX_QUERIES = 100
 _WHERE: Any = {"value": {"between": [0, 10]}, "or": [{"sensor": "a"}, {"sensor": {"prefix": "b-"}}]}
 
@@ -31,12 +33,16 @@ class Comparison(BaseModel):
     ge: Any = None
     in_: list[Any] | None = Field(None, alias="in")
     between: list[Any] | None = Field(None, min_length=2, max_length=2)
+    contains: Any = None
+    icontains: str | None = None
+    starts_with: str | None = None
     prefix: str | None = None
     null: bool | None = None
 
 
 class Where(BaseModel):
-    """A filter. Each further member is the name of a field, with a value that it equals or a Comparison.
+    """A filter. Each further member is the name of a field or the path of a member of a json field, with a value that
+    it equals or a Comparison.
 
     All members must hold.
     """
@@ -57,10 +63,73 @@ class DeleteByFilter(BaseModel):
     where: Where
 
 
+class DeleteByKeys(BaseModel):
+    """keys: up to 100,000; a key of several fields is a list of their values."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    keys: list[Any] = Field(max_length=100_000)
+
+
+class ChangeByFilter(BaseModel):
+    """where: the filter; {} finds every record. changes: the members that each of them gets."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    where: Where
+    changes: Record
+
+
+class RecordQuery(schemas.RecordQuery):
+    """A page of records."""
+
+    where: Where | None = None
+
+
+class Selection(schemas.Selection):
+    """Which records: those of the window that the filter finds."""
+
+    where: Where | None = None
+
+
+class DistinctQuery(schemas.DistinctQuery):
+    """Whose values, of which records."""
+
+    where: Where | None = None
+
+
 class RecordPage(BaseModel):
-    """Records in the order that was asked for."""
+    """Records in the order that was asked for. total: of all pages, where it was asked for."""
 
     records: list[Record]
+    next_page_token: str | None
+    total: int | None = None
+
+
+class FoundRecords(BaseModel):
+    """Records in the order of their keys. missing: the keys that no record has."""
+
+    records: list[Record]
+    missing: list[Any]
+
+
+class Count(BaseModel):
+    """How many records there are."""
+
+    count: int
+
+
+class ValueCount(BaseModel):
+    """A value, and how many records have it."""
+
+    value: Any
+    count: int
+
+
+class DistinctValues(BaseModel):
+    """Distinct values in the order that was asked for."""
+
+    values: list[ValueCount]
     next_page_token: str | None
 
 

@@ -9,7 +9,7 @@ from fastapi import Request
 
 from gristmill.core.errors import Forbidden, Invalid, Violation
 from gristmill.core.http.conditions import check_conditions
-from gristmill.core.permissions import PERMISSIONS, Permission
+from gristmill.core.permissions import LEVELS, Level
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,10 +17,12 @@ class Principal:
     """Who makes a request: ``key:<name>``, or ``local`` where no key is needed."""
 
     name: str
-    scope: Permission
+    scope: Level
 
 
 LOCAL = Principal("local", "admin")
+LINK = Principal("link", "link")
+"""Whoever sends a signed link and no key. The call checks the signature: it is one file's, and opens nothing else."""
 
 
 def principal_of(request: Request) -> Principal:
@@ -29,7 +31,7 @@ def principal_of(request: Request) -> Principal:
     return principal
 
 
-def needs(scope: Permission) -> Callable[..., Awaitable[None]]:
+def needs(scope: Level) -> Callable[..., Awaitable[None]]:
     """A dependency that refuses principals without this permission. Raises Forbidden.
 
     It is async because FastAPI sends every synchronous dependency through the thread pool.
@@ -41,10 +43,10 @@ def needs(scope: Permission) -> Callable[..., Awaitable[None]]:
     return check
 
 
-def check_permission(http: Request, needed: Permission, what: str = "This call") -> None:
+def check_permission(http: Request, needed: Level, what: str = "This call") -> None:
     """Refuse a principal whose key has a smaller scope. what: needs it. Raises Forbidden."""
     principal = principal_of(http)
-    if PERMISSIONS.index(principal.scope) < PERMISSIONS.index(needed):
+    if LEVELS.index(principal.scope) < LEVELS.index(needed):
         raise Forbidden(f"{what} needs a key of scope {needed}; {principal.name} has {principal.scope}")
 
 

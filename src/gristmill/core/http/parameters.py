@@ -24,6 +24,15 @@ def bad_header(name: str, value: str, valid: str, code: str = "bad_header") -> I
 MOMENT = "an RFC 3339 time with an offset, such as 2026-01-31T12:00:00Z"
 
 
+def read_flag(name: str, text: str | None) -> bool:
+    """Return whether a query parameter is set: alone (``?name``), or to true. Raises Invalid for anything else."""
+    if text is None or text == "false":
+        return False
+    if text not in ("", "true"):
+        raise bad_query(name, text, "true or false, or the name alone")
+    return True
+
+
 def read_moment(name: str, text: str | None) -> datetime | None:
     """Return the time that a query parameter names, in UTC. Raises Invalid for one without an offset."""
     if text is None:

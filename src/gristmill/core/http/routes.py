@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 
 from gristmill.core.http.conditions import check_conditions
 from gristmill.core.http.endpoints import check_permission, check_query, may_repeat
-from gristmill.core.permissions import Permission
+from gristmill.core.permissions import Level
 
 Query = TypeVar("Query", bound=BaseModel)
 
@@ -47,7 +47,7 @@ class Call(Generic[Query]):
 
     method: str
     path: str
-    needs: Permission
+    needs: Level
     endpoint: Callable[[Request, Query], Awaitable[Response]]
     query: type[Query]
     tag: str

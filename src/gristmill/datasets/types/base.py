@@ -5,21 +5,24 @@ The defaults are those of text, which psycopg2, Arrow and CSV carry as it is.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, ClassVar
+from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import sqlalchemy as sa
-from pydantic_core import CoreSchema, SchemaValidator
+from pydantic_core import CoreSchema
 
 from gristmill.datasets.contract import FieldSpec, TypeName
 from gristmill.datasets.describe import cut, shorten
 from gristmill.datasets.types.binary_copy import varying_fields
 from gristmill.datasets.types.columns import Checked, no_mask
+from gristmill.datasets.types.validators import expected, validator
 
 Expression = sa.ColumnElement[Any]
 COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")
+# ``prefix`` is the name that ``starts_with`` had first.
+TEXT_OPERATORS = ("contains", "icontains", "starts_with", "prefix")
 # pydantic's error types as codes of ours; what stands neither here nor in a type's ``codes`` is such a code already.
 _CODES = {
     "string_pattern_mismatch": "invalid",
@@ -113,7 +116,7 @@ class FieldType(ABC):
 
     def parse(self, field: FieldSpec, value: Any) -> Any:
         """Return the canonical value of the JSON-like ``value``. Raises pydantic_core.ValidationError."""
-        return _validator(self, field).validate_python(value)
+        return validator(self, field).validate_python(value)
 
     def bound(self, field: FieldSpec, value: Any) -> Any:
         """Return ``minimum`` or ``maximum`` of the field as a canonical value; None stays None."""
@@ -132,6 +135,10 @@ class FieldType(ABC):
         """``show``, or None where that does nothing: many values need no call each."""
         return None if type(self).show is FieldType.show else self.show
 
+    def shown_in(self, zone: ZoneInfo) -> Callable[[Any], Any] | None:
+        """Return what shows values in a time zone, as ``shown_by`` does without one."""
+        return self.shown_by
+
     def part(self, error: Mapping[str, Any]) -> tuple[str, str] | None:
         """Return what an error inside a value is about and what is valid there; None for the value as a whole."""
         return None
@@ -143,19 +150,19 @@ class FieldType(ABC):
         """
         kind, value = error["type"], error.get("input")
         if kind == "missing":
-            return "missing", f"The required field {field.name} is missing: expected {self.describe(field)}"
+            return "missing", f"The required field {field.name} is missing: expected {expected(self, field)}"
         part = self.part(error)
         if value is None and part is not None:
             return "null", f"{part[0].capitalize()} is null: expected {part[1]}"
         if value is None:
-            return "null", f"null is not allowed: the field is required and takes {self.describe(field)}"
-        shown, expected = cut(error["token"]) if "token" in error else shorten(value), self.describe(field)
+            return "null", f"null is not allowed: the field is required and takes {expected(self, field)}"
+        shown, valid = cut(error["token"]) if "token" in error else shorten(value), expected(self, field)
         if part is not None:
-            shown, expected = f"{part[0]}, {shown},", part[1]
+            shown, valid = f"{part[0]}, {shown},", part[1]
         code = "wrong_type" if kind.endswith("_type") else self.codes.get(kind) or _CODES.get(kind)
         if code is not None:
-            return code, f"{shown} is not {expected}"
-        return kind, f"{shown} {error['msg']}: expected {expected}"
+            return code, f"{shown} is not {valid}"
+        return kind, f"{shown} {error['msg']}: expected {valid}"
 
     # Columns that clients send.
 
@@ -287,8 +294,3 @@ class FieldType(ABC):
     def finish(self, field: FieldSpec, column: pa.ChunkedArray) -> Any:
         """Return the exported column of what was read."""
         return column
-
-
-@lru_cache(maxsize=4096)
-def _validator(kind: FieldType, field: FieldSpec) -> SchemaValidator:
-    return SchemaValidator(kind.schema(field))

@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -13,17 +13,22 @@ from pydantic_core import core_schema as schemas
 from sqlalchemy.dialects import postgresql
 
 from gristmill.datasets.contract import FieldSpec
+from gristmill.datasets.describe import shorten
+from gristmill.datasets.json_members import split_path
 from gristmill.datasets.types import columns
-from gristmill.datasets.types.base import Expression, FieldType
+from gristmill.datasets.types.base import Expression, FieldType, Mistake
 
 MAX_DEPTH = 32
+# Each is an index that every write keeps up.
+MAX_MEMBERS = 16
 # Where a parser found a mistake in a text of one line; a line of the body would be understood.
 _PLACE = re.compile(r" at line 1 column (?=\d+$)")
 
 
 class Json(FieldType):
     name = "json"
-    operators = ("null",)
+    operators = ("contains", "null")
+    limits = ("members",)
     may_be_key = False
     cell_is_json = True
     nests = True
@@ -33,6 +38,21 @@ class Json(FieldType):
     arrow_type = pa.string()
     sql_type = postgresql.JSONB(none_as_null=True)
     staging_type = 'text COLLATE "C"'
+
+    def check(self, field: FieldSpec) -> Iterator[Mistake]:
+        seen: set[tuple[str, ...]] = set()
+        for index, member in enumerate(field.members):
+            place = f"members/{index}/path"
+            try:
+                names = split_path(member.path)
+            except ValueError as error:
+                yield place, "bad_path", f"{shorten(member.path)} is no path: {error}"
+                continue
+            if names in seen:
+                yield place, "duplicate", f"The path {shorten(member.path)} is declared twice"
+            seen.add(names)
+        if len(field.members) > MAX_MEMBERS:
+            yield "members", "too_many", f"{len(field.members)} members are too many: a field has at most {MAX_MEMBERS}"
 
     def describe(self, field: FieldSpec) -> str:
         return f"a JSON value without NUL, nested at most {MAX_DEPTH} levels deep"

@@ -12,7 +12,7 @@ from pydantic_core import core_schema as schemas
 from gristmill.datasets.contract import FieldSpec
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.types import columns
-from gristmill.datasets.types.base import Expression, FieldType, Mistake
+from gristmill.datasets.types.base import TEXT_OPERATORS, Expression, FieldType, Mistake
 
 DEFAULT_MAX_LENGTH = 65_536
 MAX_LENGTH = 1_048_576
@@ -23,7 +23,7 @@ DEFAULT_KEY_MAX_LENGTH = 255
 class Text(FieldType):
     name = "text"
     limits = ("max_length",)
-    operators = (*FieldType.operators, "prefix")
+    operators = (*FieldType.operators, *TEXT_OPERATORS)
     embeddable = True
     codes: ClassVar[Mapping[str, str]] = {"string_pattern_mismatch": "nul", "string_too_long": "too_long"}
     accepted_types = "string"

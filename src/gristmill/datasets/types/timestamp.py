@@ -2,7 +2,7 @@
 
 import datetime as dt
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -101,6 +101,9 @@ class Timestamp(FieldType):
 
     def show(self, value: Any) -> Any:
         return rfc3339(value)
+
+    def shown_in(self, zone: ZoneInfo) -> Callable[[Any], Any]:
+        return lambda value: rfc3339(value, zone)
 
     def accepted(self, field: FieldSpec) -> str:
         if field.zone:

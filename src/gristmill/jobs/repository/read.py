@@ -36,6 +36,9 @@ _IN_VAIN = """
 SELECT w.id, j.error FROM unnest(%(ids)s::uuid[]) AS w (id) LEFT JOIN gristmill.jobs j ON j.id = w.id
 WHERE j.id IS NULL OR j.state IN ('failed', 'cancelled')
 """
+_FAILED_BEFORE = """
+SELECT EXISTS (SELECT FROM gristmill.chunks WHERE job_id = %(job_id)s AND number < %(number)s AND state = 'failed')
+"""
 _QUEUED = "SELECT count(*) FROM gristmill.jobs WHERE finished_at IS NULL"
 _STAGED = "SELECT coalesce(sum(bytes), 0)::bigint FROM gristmill.payloads"
 _LIVE_CHUNKS = """
@@ -94,6 +97,11 @@ def in_vain(connection: Connection, job_ids: Sequence[uuid.UUID]) -> dict[uuid.U
     """Return those of the ids whose job failed, was cancelled or is forgotten, each with the job's error."""
     rows = connection.exec_driver_sql(_IN_VAIN, {"ids": [str(id_) for id_ in job_ids]})
     return {row[0]: row[1] for row in rows}
+
+
+def failed_before(connection: Connection, job_id: uuid.UUID, number: int) -> bool:
+    """Say whether a chunk of the job before that one has failed."""
+    return bool(connection.exec_driver_sql(_FAILED_BEFORE, {"job_id": str(job_id), "number": number}).scalar())
 
 
 def count_queued(connection: Connection) -> int:

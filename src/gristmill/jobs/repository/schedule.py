@@ -26,5 +26,7 @@ def list_due_scheduled(connection: Connection) -> list[uuid.UUID]:
 
 def promote(connection: Connection, job_id: uuid.UUID) -> None:
     """Give a scheduled job its number: its place in the order is when it fell due."""
-    connection.exec_driver_sql(WAIT_FOR_SCOPES_OF, {"id": str(job_id)})
+    # Twice: while the first one waited, the job may have come into another scope.
+    for _ in range(2):
+        connection.exec_driver_sql(WAIT_FOR_SCOPES_OF, {"id": str(job_id)})
     connection.exec_driver_sql(_PROMOTE, {"id": str(job_id)})

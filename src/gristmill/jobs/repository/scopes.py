@@ -1,11 +1,23 @@
 """SQL of questions that other domains have about a scope: what is unfinished in it, and what failed."""
 
+import uuid
 from typing import Any
 
 from sqlalchemy import Connection
 
 # Whoever has drawn a number holds the scope's lock until it commits; under the lock all of them are seen.
 _LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(%(scope)s, 0))"
+_LOCK_BOTH = """
+SELECT pg_advisory_xact_lock(hash) FROM (
+    SELECT DISTINCT hashtextextended(scope, 0) AS hash FROM unnest(%(scopes)s) AS scope ORDER BY hash) AS ordered
+"""
+_MERGE = """
+UPDATE gristmill.jobs SET scope = %(new)s, dataset = %(dataset)s
+WHERE scope = %(old)s AND finished_at IS NULL AND id <> %(but)s
+"""
+_MERGE_FURTHER = """
+UPDATE gristmill.further_scopes SET scope = %(new)s WHERE scope = %(old)s AND NOT finished AND job_id <> %(but)s
+"""
 _HORIZON = """
 SELECT coalesce((SELECT min(seq) FROM gristmill.scopes WHERE scope = %(scope)s AND finished_at IS NULL),
     (SELECT last_value + 1 FROM gristmill.job_number))
@@ -31,6 +43,17 @@ def horizon(connection: Connection, scope: str) -> int:
     """
     connection.exec_driver_sql(_LOCK, {"scope": scope})
     return int(connection.exec_driver_sql(_HORIZON, {"scope": scope}).scalar_one())
+
+
+def merge(connection: Connection, old: str, new: str, *, dataset: str, but: uuid.UUID) -> None:
+    """Move the unfinished jobs of a scope to another one, where they keep their numbers and are of ``dataset``.
+
+    but: the job that does so, which is exclusive in both. Nobody draws a number in either until the transaction ends.
+    """
+    values = {"old": old, "new": new, "dataset": dataset, "but": str(but)}
+    connection.exec_driver_sql(_LOCK_BOTH, {"scopes": [old, new]})
+    connection.exec_driver_sql(_MERGE, values)
+    connection.exec_driver_sql(_MERGE_FURTHER, values)
 
 
 def pending_records(connection: Connection, scope: str) -> int:

@@ -220,10 +220,12 @@ def _locks(jobs: Sequence[JobRow]) -> str:
     for place, job in enumerate(jobs):
         if job.columns["key"] is not None:
             locks.append({"place": place, "principal": job.columns["submitted_by"], "key": job.columns["key"]})
-        if job.columns["run_at"] is None:
-            locks += [
-                {"place": place, "scope": scope, "exclusive": exclusive} for scope, exclusive in job.scopes.items()
-            ]
+        # A scheduled job draws no number yet, but it is not to miss that its scope becomes another one meanwhile.
+        numbered = job.columns["run_at"] is None
+        locks += [
+            {"place": place, "scope": scope, "exclusive": exclusive and numbered}
+            for scope, exclusive in job.scopes.items()
+        ]
     return json.dumps(locks)
 
 

@@ -12,7 +12,7 @@ from gristmill.datasets.contract import EMBEDDING_COLUMN, Contract
 from gristmill.jobs.handlers import ChunkTask, Outcome
 from gristmill.records.apply.upsert import WriteCounts, raise_if_repeated, split_places
 from gristmill.records.batch import Batch, BatchContext, BatchStep
-from gristmill.records.columns import ORD_COLUMN, to_table
+from gristmill.records.columns import ORD_COLUMN
 from gristmill.records.errors import RecordUnfit
 from gristmill.records.readers.columnar import read_batch
 from gristmill.records.readers.context import ReadContext
@@ -91,9 +91,9 @@ class BatchPipeline:
         for record, found in sorted(unfit.items()):
             raw = raw_record(validator_of(contract), fields, record, task.args)
             place = int(ords[record])
-            rejects.append(Reject(place, None, raw, _of_record(place, found)))
+            rejects.append(Reject(place, None, raw, of_record(place, found)))
         if rejects and task.args.get("on_error") != "quarantine":
-            raise _refuse(rejects)
+            raise refusal(rejects)
         multiplied = any(step.kind.multiplies for step in self._pipelines.steps(contract))
         numbers = number_outputs(origins, ords, multiplied)
         written = len(np.unique(origins)) if multiplied else len(origins)
@@ -118,7 +118,7 @@ def _validated(contract: Contract, batch: Batch) -> tuple[pa.Table, Indexes, dic
     source = ReadContext(io.BytesIO(), validator, Problems(), rejects=refused.append)
     names = [name for name in validator.fields if name in batch.table.column_names]
     blocks = list(read_batch(source, batch.table.select(names), 0))
-    table = pa.concat_tables([block.table for block in blocks]) if blocks else to_table(validator.columns, [])
+    table = pa.concat_tables([block.table for block in blocks]) if blocks else validator.to_table([])
     rows = np.concatenate([block.ords for block in blocks]) if blocks else np.empty(0, np.int64)
     unfit: dict[int, list[Violation]] = {}
     for reject in refused:
@@ -133,7 +133,7 @@ def _validated(contract: Contract, batch: Batch) -> tuple[pa.Table, Indexes, dic
     return table, origins, unfit
 
 
-def _of_record(record: int, violations: Sequence[Violation]) -> tuple[Violation, ...]:
+def of_record(record: int, violations: Sequence[Violation]) -> tuple[Violation, ...]:
     """Return the violations with the record's place in the request for that in the table."""
     found = []
     for violation in violations:
@@ -143,7 +143,7 @@ def _of_record(record: int, violations: Sequence[Violation]) -> tuple[Violation,
     return tuple(found)
 
 
-def _refuse(rejects: Sequence[Reject]) -> RecordUnfit:
+def refusal(rejects: Sequence[Reject]) -> RecordUnfit:
     violations = [violation for reject in rejects for violation in reject.violations]
     first = violations[0]
     detail = f"Record {first.record}: {first.field or first.code}: {first.reason}"

@@ -40,22 +40,26 @@ class Statements:
 
 
 @lru_cache(maxsize=512)
-def statements(contract: Contract, columns: tuple[str, ...]) -> Statements:
+def statements(contract: Contract, columns: tuple[str, ...], skip: bool = False) -> Statements:
     """Return the SQL for payloads with ``columns``, written to the table of ``contract``.
 
+    skip: of records with one key the first stays, not the last.
     A column of the contract that the payload lacks (it was added after the records were submitted) becomes null.
     """
     table = data_relation(contract.name)
     names = [quote(name) for name in columns]
     targets = ", ".join([*names, "_seq", "_ord"])
-    upsert = _on_conflict(contract)
+    upsert = _on_conflict(contract, skip)
     stage, definition = _staging([contract.column(name) for name in columns], plain_columns(contract))
     casts = {name: TYPES[contract.column(name).type].cast for name in columns}
     selected = ", ".join([*(f"s.{quote(name)}{casts[name]}" for name in casts), "s._seq", "s._ord"])
     head = f"INSERT INTO {table} AS t ({targets})"
+    last = "ASC" if skip else "DESC"
     if contract.key:
         keys = ", ".join(f"s.{quote(name)}{casts[name]}" for name in contract.key)
-        select = f"SELECT DISTINCT ON ({keys}) {selected} FROM {stage} AS s ORDER BY {keys}, s._seq DESC, s._ord DESC"  # noqa: S608
+        select = (
+            f"SELECT DISTINCT ON ({keys}) {selected} FROM {stage} AS s ORDER BY {keys}, s._seq {last}, s._ord {last}"  # noqa: S608
+        )
     else:
         select = f"SELECT {selected} FROM {stage} AS s"  # noqa: S608
     direct = not contract.key and not any(casts.values())
@@ -75,18 +79,23 @@ def statements(contract: Contract, columns: tuple[str, ...]) -> Statements:
     )
 
 
-def _on_conflict(contract: Contract) -> str:
-    """Return the ON CONFLICT clause: the whole record is replaced, and moves to the tail, if it came earlier."""
+def _on_conflict(contract: Contract, skip: bool) -> str:
+    """Return the ON CONFLICT clause: the whole record is replaced, and moves to the tail, if it came earlier.
+
+    skip: only by an earlier one of the same job, whose chunks run in any order.
+    """
     if not contract.key:
         return ""
     keys = ", ".join(quote(name) for name in contract.key)
     changed = [quote(column.name) for column in contract.columns if column.name not in contract.key] + ["_seq", "_ord"]
     assignments = ", ".join(f"{name} = EXCLUDED.{name}" for name in changed)
     # A new _id takes the row out of every sealed range, so that no vector index is touched.
-    return (
-        f" ON CONFLICT ({keys}) DO UPDATE SET {assignments}, _id = DEFAULT"
-        " WHERE (t._seq, t._ord) < (EXCLUDED._seq, EXCLUDED._ord)"
+    wins = (
+        "t._seq = EXCLUDED._seq AND t._ord > EXCLUDED._ord"
+        if skip
+        else "(t._seq, t._ord) < (EXCLUDED._seq, EXCLUDED._ord)"
     )
+    return f" ON CONFLICT ({keys}) DO UPDATE SET {assignments}, _id = DEFAULT WHERE {wins}"
 
 
 def _staging(columns: Sequence[FieldSpec], plain: Sequence[str]) -> tuple[str, str]:

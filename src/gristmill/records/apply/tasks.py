@@ -1,19 +1,38 @@
-"""The handler of ingest jobs: rows and the chunk's ``done`` go into one commit."""
+"""The handlers of ingest jobs and of merges: rows and the chunk's ``done`` go into one commit."""
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
+import numpy as np
+import pyarrow as pa
 from sqlalchemy import Connection
 
-from gristmill.jobs.handlers import ChunkTask, Outcome, Pair, SharingHandler
+from gristmill.core.database import Database
+from gristmill.datasets.contract import EMBEDDING_COLUMN, Contract
+from gristmill.datasets.lookup import Dataset
+from gristmill.jobs.errors import OutOfDate
+from gristmill.jobs.handlers import ChunkTask, Outcome, Pair, SharingHandler, TransactionalHandler
+from gristmill.jobs.repository.read import failed_before
 from gristmill.records.apply.groups import group_parts
-from gristmill.records.apply.pipeline import BatchPipeline, Prepared
-from gristmill.records.apply.upsert import Part, upsert
+from gristmill.records.apply.merge import Merged, merge, needs_vector, payload_keys, unfit_records
+from gristmill.records.apply.pipeline import BatchPipeline, Prepared, of_record, refusal
+from gristmill.records.apply.repository import lock_writes, read_stored
+from gristmill.records.apply.upsert import Mode, Part, split_places, upsert
+from gristmill.records.batch import Batch, BatchContext
+from gristmill.records.columns import ORD_COLUMN
+from gristmill.records.embedding import EmbeddingStep
+from gristmill.records.errors import EarlierChunkFailed
+from gristmill.records.etags import LastWrite
+from gristmill.records.key_list import Key
 from gristmill.records.payload import decode
+from gristmill.records.reject import Reject
+from gristmill.records.rejects.raw import raw_record
 from gristmill.records.rejects.repository import store_rejects
 from gristmill.records.targets import Targets
+from gristmill.records.validation.rows import partial_validator_of
 
-INGEST = "records.ingest"
+INGEST, MERGE = "records.ingest", "records.merge"
 
 
 class IngestHandler(SharingHandler):
@@ -44,11 +63,120 @@ class IngestHandler(SharingHandler):
     def apply_all(self, connection: Connection, group: Sequence[Pair]) -> list[Outcome]:
         task, _ = group[0]
         contract = self._targets.present(connection, task).contract
-        mode: Literal["replace", "fail"] = "fail" if task.args.get("on_conflict") == "fail" else "replace"
+        mode: Mode = task.args.get("on_conflict", "replace")
         counts = upsert(connection, contract, _parts(group), mode)
         for member, prepared in group:
             store_rejects(connection, member.job_id, prepared.rejects)
         return [prepared.outcome(contract, one) for (_, prepared), one in zip(group, counts, strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedMerge:
+    """What is to be written of a chunk, and from which records it was made.
+
+    version: of the contract. folded: records that a later one of the chunk with their key is laid over.
+    """
+
+    prepared: Prepared
+    version: int
+    keys: Sequence[Key]
+    written: Mapping[Key, LastWrite]
+    folded: int
+
+
+class MergeHandler(TransactionalHandler):
+    """Lays the fields that a chunk of partial records gives over the records that are there; the chunks run in turn.
+
+    args: dataset_id, contract_version, on_error. What the records become is worked out before they are locked, and
+    again where one of them was written to since.
+    """
+
+    type = MERGE
+
+    def __init__(self, database: Database, targets: Targets, pipeline: BatchPipeline, embedding: EmbeddingStep) -> None:
+        self._database = database
+        self._targets = targets
+        self._pipeline = pipeline
+        self._embedding = embedding
+
+    def prepare(self, task: ChunkTask) -> PreparedMerge:
+        payload, places = split_places(decode(task.payload or b""), task.first_record)
+        submitted = self._targets.submitted(task).contract
+        with self._database.autocommit() as connection:
+            dataset = self._targets.present(connection, task)
+            keys = payload_keys(dataset.contract, payload)
+            stored = read_stored(connection, dataset.contract, keys)
+        sent = [column.name for column in submitted.input_columns]
+        merged, rejects = self._fitting(
+            task, dataset.contract, payload, places, merge(dataset.contract, sent, payload, stored), sent
+        )
+        ords = pa.array(places.to_numpy()[merged.last])
+        if dataset.contract.has_pipeline:
+            table = merged.table.select(sent).append_column(ORD_COLUMN, ords)
+            prepared = self._pipeline.prepare(task, table)
+            prepared = replace(prepared, rejects=[*prepared.rejects, *rejects])
+        else:
+            table = self._embedded(dataset, merged).append_column(ORD_COLUMN, ords)
+            prepared = Prepared(table, table.num_rows, rejects=rejects)
+        folded = payload.num_rows - len(rejects) - len(merged.keys)
+        written = {key: one.written for key, one in stored.items()}
+        return PreparedMerge(prepared, dataset.version, sorted(keys), written, folded)
+
+    def apply(self, connection: Connection, task: ChunkTask, prepared: PreparedMerge) -> Outcome:
+        dataset = self._targets.present(connection, task)
+        if task.number and failed_before(connection, task.job_id, task.number):
+            raise EarlierChunkFailed("A chunk before this one has failed: the records of a merge are applied in order")
+        found = lock_writes(connection, dataset.contract, prepared.keys)
+        if found != prepared.written or dataset.version != prepared.version:
+            raise OutOfDate("records have been written to since")
+        ready = prepared.prepared
+        (counts,) = upsert(connection, dataset.contract, [Part(ready.table, task.seq, task.first_record)])
+        store_rejects(connection, task.job_id, ready.rejects)
+        outcome = replace(ready, rejects=()).outcome(dataset.contract, counts)
+        superseded = outcome.superseded + prepared.folded
+        return replace(outcome, superseded=superseded, rejected=len(ready.rejects))
+
+    def _fitting(
+        self,
+        task: ChunkTask,
+        contract: Contract,
+        payload: pa.Table,
+        places: pa.Array,
+        merged: Merged,
+        sent: Sequence[str],
+    ) -> tuple[Merged, list[Reject]]:
+        """Return what can be written, and the rejects. Raises RecordUnfit."""
+        unfit = unfit_records(contract, merged, sent)
+        if not unfit:
+            return merged, []
+        ords = places.to_numpy()
+        validator = partial_validator_of(self._targets.submitted(task).contract)
+        rejects = []
+        for row, found in unfit.items():
+            for place in merged.members[row]:
+                record = int(ords[place])
+                raw = raw_record(validator, payload, place, task.args)
+                rejects.append(Reject(record, None, raw, of_record(record, found)))
+        rejects.sort(key=lambda reject: reject.record)
+        if task.args.get("on_error") != "quarantine":
+            raise refusal(rejects)
+        fits = np.ones(len(merged.keys), np.bool_)
+        fits[list(unfit)] = False
+        return merged.filter(fits), rejects
+
+    def _embedded(self, dataset: Dataset, merged: Merged) -> pa.Table:
+        """Return the rows with new vectors where what those are made of may have changed."""
+        rows = np.flatnonzero(needs_vector(dataset.contract, merged))
+        if not len(rows):
+            return merged.table
+        table = merged.table.drop_columns([EMBEDDING_COLUMN])
+        made = self._embedding(Batch(table.take(pa.array(rows))), BatchContext(dataset)).table.column(EMBEDDING_COLUMN)
+        before = merged.table.column(EMBEDDING_COLUMN)
+        # What Postgres gave back has the type of the column, which may be narrower than what the embedder gives.
+        both = pa.chunked_array([*before.chunks, *made.cast(before.type).chunks], type=before.type)
+        source = np.arange(len(merged.keys))
+        source[rows] = len(source) + np.arange(len(rows))
+        return table.append_column(EMBEDDING_COLUMN, both.take(pa.array(source)))
 
 
 def _parts(pairs: Sequence[Pair]) -> list[Part]:

@@ -29,6 +29,7 @@ DIRECT_NUMBERS = 4_000
 _KEYS_PER_QUERY = 1000
 
 Key = tuple[Any, ...]
+Mode = Literal["replace", "fail", "skip"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +59,13 @@ class WriteCounts:
 
 
 def upsert(
-    connection: Connection, contract: Contract, parts: Sequence[Part], mode: Literal["replace", "fail"] = "replace"
+    connection: Connection, contract: Contract, parts: Sequence[Part], mode: Mode = "replace"
 ) -> list[WriteCounts]:
     """Write the records of one part, or of one group of ``group_parts``, within the caller's transaction.
 
     contract: that of the table, in its present version; the payload may come from an earlier one. Returns the counts of
-    each part. Raises KeyExists under ``mode="fail"`` when a record of another chunk or job has one of the keys.
+    each part. ``mode="skip"``, of one part alone: a record whose key another one had first is not written, and counts
+    as superseded. Raises KeyExists under ``mode="fail"`` when a record of another chunk or job has one of the keys.
     """
     if mode == "fail" and contract.key:
         for part in parts:
@@ -73,9 +75,9 @@ def upsert(
         return [WriteCounts(0, 0) for _ in parts]
     columns = [contract.column(name) for name in table.column_names]
     fields = table.drop_columns([SEQ_COLUMN, ORD_COLUMN])
-    sql = statements(contract, tuple(fields.column_names))
+    sql = statements(contract, tuple(fields.column_names), mode == "skip")
     if table.num_rows <= DIRECT_ROWS and table.num_rows * vector_numbers(fields) <= DIRECT_NUMBERS:
-        written = _insert(connection, contract, sql, table)
+        written = _insert(connection, contract, sql, table, mode)
     elif sql.direct_copy is not None:
         copy_table(connection, sql.direct_copy, table, columns)
         written = {part.seq: part.table.num_rows for part in parts}
@@ -150,12 +152,15 @@ def _numbered(contract: Contract, part: Part) -> pa.Table:
     return table.append_column(SEQ_COLUMN, numbers).append_column(ORD_COLUMN, places)
 
 
-def _insert(connection: Connection, contract: Contract, sql: Statements, table: pa.Table) -> Mapping[int, int]:
+def _insert(
+    connection: Connection, contract: Contract, sql: Statements, table: pa.Table, mode: Mode
+) -> Mapping[int, int]:
     rows = to_parameters(contract, table)
     if contract.key:
-        # The last record with a key wins. Rows are locked in the order of their keys, as in every other statement.
-        last = dict(zip(keys_of(contract, table), rows, strict=True))
-        rows = [last[key] for key in sorted(last)]
+        # The last record with a key wins, or the first. Rows are locked in the order of their keys, as everywhere.
+        pairs = list(zip(keys_of(contract, table), rows, strict=True))
+        one = dict(reversed(pairs) if mode == "skip" else pairs)
+        rows = [one[key] for key in sorted(one)]
     query = sql.insert + ", ".join([sql.row] * len(rows)) + sql.upsert
     written = connection.exec_driver_sql(query, tuple(value for row in rows for value in row))
     return Counter(seq for seq, replaced in written if replaced != seq)

@@ -1,6 +1,6 @@
 """REST: change and delete records."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fastapi import Request
@@ -15,7 +15,7 @@ from gristmill.jobs.endpoints import WRITE_HEADERS, WriteQuery, answer_write, re
 from gristmill.records.changes.service import RecordChanges
 from gristmill.records.endpoints import spooled_body
 from gristmill.records.spool import BodySpool, Spool
-from gristmill.records.submit import Submitter
+from gristmill.records.submit import Submitter, Write
 
 _PATCH_TYPES = (JSON, "application/merge-patch+json")
 _MATCHED = (*WRITE_HEADERS, Header("if-match", "ETags, of which the record's must be one: else 412"))
@@ -27,14 +27,20 @@ def build_calls(service: RecordChanges, submitter: Submitter, settings: Settings
     whole = settings.api_max_json_bytes
 
     async def delete_records(http: Request, _: WriteQuery) -> Response:
-        """Delete the records that a filter finds: `{"where": {...}}`."""
-        media_type_of(http, [JSON])
+        """Delete the records that a filter finds, `{"where": {...}}`, or those with the keys of `{"keys": [...]}`."""
+        return await _many(http, service.delete_many, (JSON,))
+
+    async def change_records(http: Request, _: WriteQuery) -> Response:
+        """Change the records that a filter finds: `{"where": {...}, "changes": {...}}`."""
+        return await _many(http, service.patch_many, (JSON,))
+
+    async def _many(http: Request, write_of: Callable[[str, bytes], Write], types: Sequence[str]) -> Response:
+        media_type_of(http, types)
         name = http.path_params["dataset"]
         await submitter.expect(name, lambda: request_of(http))
         async with spooled_body(http, spool, whole) as body:
             request = request_of(http, body.body_hash)
-            write = service.delete_where(name, _content(body))
-            job_id = await submitter.submit(write, request)
+            job_id = await submitter.submit(write_of(name, _content(body)), request)
         return await answer_write(http, job_id, request)
 
     async def change_record(http: Request, _: WriteQuery) -> Response:
@@ -62,6 +68,7 @@ def build_calls(service: RecordChanges, submitter: Submitter, settings: Settings
     one = f"/datasets/{{dataset}}/records/{KEY}"
     return [
         call("POST", "/datasets/{dataset}/records/delete", delete_records, WRITE_HEADERS),
+        call("PATCH", "/datasets/{dataset}/records", change_records, WRITE_HEADERS),
         call("PATCH", one, change_record, _MATCHED),
         call("DELETE", one, delete_record, _MATCHED),
     ]

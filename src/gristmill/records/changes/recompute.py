@@ -1,7 +1,8 @@
 """Changes of records whose dataset has a pipeline: what may be changed, and what is computed anew from it."""
 
+import json
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -10,7 +11,7 @@ from gristmill.core.errors import Invalid, Violation
 from gristmill.datasets.contract import Contract
 from gristmill.datasets.types import TYPES
 from gristmill.records.columns import Row, to_table
-from gristmill.records.errors import InputNotStored, RecordUnfit
+from gristmill.records.errors import InputNotStored, RecomputeNeeded, RecordUnfit
 from gristmill.records.transform import Pipelines
 from gristmill.records.validation.rows import changes_validator_of
 from gristmill.transforms.run import run
@@ -49,6 +50,33 @@ class Recompute:
         self.plan(contract, changes)
         return changes
 
+    def read_shared_changes(self, contract: Contract, changes: Any) -> Row:
+        """Return the canonical values of changes that many records get, all the same, in the members of ``changes``.
+
+        Raises Invalid, InputNotStored, and RecomputeNeeded where more of each record would have to be read for it: for
+        a computed field, or for a vector that other fields are part of.
+        """
+        try:
+            found = self.read_changes(contract, json.dumps(changes).encode())
+        except Invalid as error:
+            places = [replace(one, pointer=f"/changes{one.pointer}") for one in error.violations]
+            raise Invalid(error.detail, places, error.total) from error
+        needed = self.plan(contract, found).writes
+        sources = embedding_sources(contract)
+        needed |= sources - set(found) if sources & set(found) else frozenset()
+        if needed:
+            reason = f"What is changed is part of what {', '.join(sorted(needed))} is made of or with, record by record"
+            raise RecomputeNeeded(f"{reason}: submit the changes with mode=merge")
+        return found
+
+    def check_merge(self, contract: Contract) -> None:
+        """Raise InputNotStored where whole records cannot be made of stored ones: what was sent is not all stored."""
+        overwritten = frozenset[str]().union(*(step.writes for step in self._pipelines.steps(contract)))
+        for field in contract.input_fields:
+            if not contract.has_field(field.name) or field.name in overwritten:
+                reason = f"{field.name} is not stored as it was sent, so records cannot be merged: submit them whole"
+                raise _not_stored(reason, field.name)
+
     def plan(self, contract: Contract, changed: Collection[str]) -> Plan:
         """Return what becomes of a change of these fields. Raises InputNotStored where that cannot be worked out."""
         all_steps = self._pipelines.steps(contract)
@@ -85,6 +113,11 @@ class Recompute:
         for failed in made.failed:
             raise RecordUnfit(f"Step {failed.step[0]} ({failed.step[1]}): {failed.reason}", field=failed.field)
         return {**changes, **{name: _value(contract, made.table, name) for name in sorted(plan.writes)}}
+
+
+def embedding_sources(contract: Contract) -> frozenset[str]:
+    """Return the names of the fields that the embedder reads."""
+    return frozenset(() if contract.embedding is None else contract.embedding.from_ or ())
 
 
 def _value(contract: Contract, table: pa.Table, name: str) -> Any:

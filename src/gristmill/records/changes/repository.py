@@ -14,8 +14,7 @@ from gristmill.datasets.where import compile_where
 from gristmill.kit.identifiers import quote
 from gristmill.records.columns import Row
 from gristmill.records.etags import LastWrite
-
-Key = tuple[Any, ...]
+from gristmill.records.key_list import Key, listed_keys
 
 
 def last_write(connection: Connection, contract: Contract, key: Key, lock: bool = False) -> LastWrite | None:
@@ -68,6 +67,34 @@ def delete_where(connection: Connection, contract: Contract, where: Any) -> int:
     """Delete the records that the filter finds; return how many. Raises Invalid for a bad filter."""
     table = record_table(contract)
     return connection.execute(sa.delete(table).where(compile_where(where, contract, table))).rowcount
+
+
+def delete_keys(connection: Connection, contract: Contract, keys: Sequence[Key]) -> int:
+    """Delete the records with these keys; return how many there were."""
+    if not keys:
+        return 0
+    table = record_table(contract)
+    listed, same = listed_keys(contract, table, keys)
+    # The list is of one row a key, and so is the table: what is deleted is counted once.
+    found = (
+        sa.select(table.c["_id"]).select_from(listed.join(table, same)).order_by(*(table.c[k] for k in contract.key))
+    )
+    locked = found.with_for_update(of=table).cte("locked")
+    return connection.execute(sa.delete(table).where(table.c["_id"].in_(sa.select(locked.c["_id"])))).rowcount
+
+
+def patch_where(connection: Connection, contract: Contract, where: Any, changes: Row, seq: int) -> int:
+    """Set the members of ``changes`` (canonical values) of the records that the filter finds; return how many.
+
+    Records without a key keep their places in the order of submission. Raises Invalid for a bad filter.
+    """
+    table = record_table(contract)
+    written = {"_seq": seq, "_ord": 0} if contract.key else {}
+    values = {table.c[name]: value for name, value in {**changes, **written}.items()}
+    # A new _id takes the row out of every sealed range, so that no vector index is touched.
+    values[table.c["_id"]] = sa.text("DEFAULT")
+    statement = sa.update(table).where(compile_where(where, contract, table)).values(values)
+    return connection.execute(statement).rowcount
 
 
 def _key_condition(contract: Contract) -> str:

@@ -16,14 +16,17 @@ from gristmill.datasets.types import TYPES
 from gristmill.jobs.errors import OutOfDate
 from gristmill.jobs.handlers import ChunkTask, Outcome, TransactionalHandler
 from gristmill.records.changes import repository
-from gristmill.records.changes.recompute import Recompute
+from gristmill.records.changes.recompute import Recompute, embedding_sources
 from gristmill.records.columns import Row
 from gristmill.records.embedding import EmbeddingStep
 from gristmill.records.errors import UnknownRecord
 from gristmill.records.etags import check_write
+from gristmill.records.key_list import Key
+from gristmill.records.payload import decode
 from gristmill.records.targets import Targets
 
 PATCH, DELETE, DELETE_WHERE = "records.patch", "records.delete", "records.delete_where"
+DELETE_KEYS, PATCH_WHERE = "records.delete_keys", "records.patch_where"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +62,9 @@ class PatchHandler(TransactionalHandler):
         changes = self._recompute.read_changes(contract, task.payload or b"")
         plan = self._recompute.plan(contract, changes)
         changed = plan.writes.union(changes)
-        sources = contract.embedding.from_ or () if contract.embedding is not None else ()
-        embeds = any(name in changed for name in sources)
-        read = tuple(sorted(plan.reads.union(set(sources) - changed if embeds else ())))
+        sources = embedding_sources(contract)
+        embeds = bool(sources & changed)
+        read = tuple(sorted(plan.reads.union(sources - changed if embeds else ())))
         rest: Row | None = self._read(task, read) if read else {}
         if rest is None:
             return Patch(changes, read)
@@ -127,6 +130,55 @@ class DeleteWhereHandler(TransactionalHandler):
         return Outcome(result={"deleted": deleted})
 
 
+class DeleteKeysHandler(TransactionalHandler):
+    """Deletes records by their keys. args: dataset_id, contract_version; payload: the columns of the key."""
+
+    type = DELETE_KEYS
+
+    def __init__(self, targets: Targets) -> None:
+        self._targets = targets
+
+    def prepare(self, task: ChunkTask) -> list[Key]:
+        table = decode(task.payload or b"")
+        contract = self._targets.submitted(task).contract
+        columns = [TYPES[field.type].key_values(table.column(field.name)) for field in contract.key_fields]
+        return list(zip(*columns, strict=True))
+
+    def apply(self, connection: Connection, task: ChunkTask, prepared: list[Key]) -> Outcome:
+        contract = self._targets.present(connection, task).contract
+        deleted = repository.delete_keys(connection, contract, prepared)
+        return Outcome(succeeded=task.records, result={"deleted": deleted, "missing": len(prepared) - deleted})
+
+
+class PatchWhereHandler(TransactionalHandler):
+    """Changes what a filter finds. args: dataset_id, contract_version; payload: ``{"where": …, "changes": …}``."""
+
+    type = PATCH_WHERE
+
+    def __init__(self, targets: Targets, embedding: EmbeddingStep, recompute: Recompute) -> None:
+        self._targets = targets
+        self._embedding = embedding
+        self._recompute = recompute
+
+    def prepare(self, task: ChunkTask) -> tuple[Any, Row]:
+        dataset = self._targets.submitted(task)
+        contract, body = dataset.contract, from_json(task.payload or b"")
+        changes = self._recompute.read_shared_changes(contract, body["changes"])
+        if embedding_sources(contract) & set(changes):
+            changes = {**changes, EMBEDDING_COLUMN: self._embedding.embed_record(contract, dataset, changes)}
+        return body["where"], changes
+
+    def apply(self, connection: Connection, task: ChunkTask, prepared: tuple[Any, Row]) -> Outcome:
+        where, changes = prepared
+        contract = self._targets.present(connection, task).contract
+        # However many records the filter finds: the time limit of the worker ends it.
+        set_time_limit(connection, 0)
+        changed = repository.patch_where(connection, contract, where, changes, task.seq)
+        # Others may share the transaction.
+        set_time_limit(connection, None)
+        return Outcome(result={"changed": changed})
+
+
 def _check_match(connection: Connection, dataset: Dataset, key: tuple[Any, ...], task: ChunkTask) -> None:
     """Refuse a record that is not of a write that the job expects, and keep it as it is until the transaction ends.
 
@@ -143,7 +195,7 @@ def _check_match(connection: Connection, dataset: Dataset, key: tuple[Any, ...],
 
 def _key(contract: Contract, task: ChunkTask) -> tuple[Any, ...]:
     pairs = zip(contract.key_fields, task.args["key"], strict=True)
-    return tuple(TYPES[field.type].parse(field, value) for field, value in pairs)
+    return tuple(TYPES[field.type].parse(field.without_bounds(), value) for field, value in pairs)
 
 
 def _unknown(contract: Contract, key: tuple[Any, ...]) -> UnknownRecord:

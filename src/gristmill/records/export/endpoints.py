@@ -5,25 +5,23 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Annotated, Any, Literal
 
-import anyio
-import anyio.to_thread
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
 
 from gristmill.core.config import Settings
-from gristmill.core.errors import GristmillError, NotAcceptable, TooMany
+from gristmill.core.errors import GristmillError, NotAcceptable
 from gristmill.core.http.bodies import CSV
 from gristmill.core.http.endpoints import needs
 from gristmill.core.http.head import is_head
 from gristmill.core.logs import get_logger
 from gristmill.kit.negotiation import best_type
+from gristmill.records.export.desk import Desk
 from gristmill.records.export.scan import ExportQuery
 from gristmill.records.export.service import Export, RecordExports
 from gristmill.records.read.endpoints import Include, read_where
+from gristmill.records.read.shape import split_names
 
 log = get_logger()
-# Pages that one process reads at the same moment: most exports wait for their clients, and others need connections too.
-READERS = 4
 # What is given to the server at once; it holds a copy until the client has taken it.
 PIECE_BYTES = 256 * 1024
 
@@ -39,15 +37,10 @@ _ACCEPTED = {
 }
 
 
-class TooManyExports(TooMany):
-    code = "too_many_exports"
-    title = "Too many exports at once"
-
-
 def build_router(service: RecordExports, settings: Settings) -> APIRouter:
     """Return the route under /datasets/{dataset}."""
     router = APIRouter(prefix="/datasets/{dataset}", tags=["records"], dependencies=[Depends(needs("read"))])
-    desk = _Desk(settings)
+    desk = Desk(settings)
 
     @router.get("/export")
     async def export_records(
@@ -63,7 +56,7 @@ def build_router(service: RecordExports, settings: Settings) -> APIRouter:
         include: Include = None,
     ) -> Response:
         """Stream all matching records as a file. An answer that breaks off was not completed."""
-        query = ExportQuery(start, end, read_where(where), fields, bool(include))
+        query = ExportQuery(start, end, read_where(where), split_names(fields), bool(include))
         chosen = format or accepted_format(", ".join(http.headers.getlist("accept")))
         if is_head(http):
             return _export_answer(await desk.run(partial(service.open, dataset, query, chosen)))
@@ -88,36 +81,6 @@ def accepted_format(accept: str) -> str:
     return _ACCEPTED[chosen]
 
 
-class _Desk:
-    """Counts the exports of this process and bounds how many of them read at the same moment."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.patience = settings.export_patience
-        self.stall = settings.export_stall
-        self._most = settings.export_concurrent
-        self._readers = min(READERS, max(1, settings.database_pool // 2))
-        self._limiter: anyio.CapacityLimiter | None = None
-        self._open = 0
-
-    def take(self) -> None:
-        """Raises TooManyExports."""
-        if self._open >= self._most:
-            raise TooManyExports(
-                f"{self._open} exports are running, and this process serves {self._most} at once (export_concurrent)",
-                retry_after=5,
-            )
-        self._open += 1
-
-    def give_back(self) -> None:
-        self._open -= 1
-
-    async def run(self, work: Any) -> Any:
-        """Run ``work`` in a thread. They are threads of their own: no other call waits for an export."""
-        if self._limiter is None:
-            self._limiter = anyio.CapacityLimiter(self._readers)
-        return await anyio.to_thread.run_sync(work, limiter=self._limiter)
-
-
 class _ExportResponse(Response):
     """Sends the pages as the client takes them.
 
@@ -125,7 +88,7 @@ class _ExportResponse(Response):
     clients report that as an error, and a Parquet file has no footer.
     """
 
-    def __init__(self, export: Export, first: bytes, desk: _Desk) -> None:
+    def __init__(self, export: Export, first: bytes, desk: Desk) -> None:
         super().__init__()
         self.raw_headers = _export_answer(export).raw_headers
         self._export = export

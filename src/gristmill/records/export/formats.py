@@ -10,7 +10,7 @@ import pyarrow.parquet
 import sqlalchemy as sa
 
 from gristmill.core.errors import Invalid, Violation
-from gristmill.datasets.contract import Contract
+from gristmill.datasets.contract import Contract, FieldSpec
 from gristmill.datasets.types import TYPES, FieldType
 from gristmill.kit.drain import Drain
 
@@ -97,7 +97,7 @@ class ParquetFormat(Format):
 
     def __init__(self, contract: Contract, names: Sequence[str]) -> None:
         super().__init__(contract, names)
-        self._schema = pa.schema([pa.field(f.name, TYPES[f.type].export_type(f)) for f in self._fields])
+        self._schema = pa.schema([_column(field) for field in self._fields])
         self._read_types = {f.name: TYPES[f.type].read_type(f) for f in self._fields}
         self._file = Drain()
         self._pending: list[pa.Table] = []
@@ -153,8 +153,16 @@ class ParquetFormat(Format):
         return pa.Table.from_arrays(columns, schema=self._schema)
 
 
+def _column(field: FieldSpec) -> pa.Field:
+    """Return the column of a field in Parquet; its metadata is what people are told of the field."""
+    texts = {"title": field.title, "description": field.description, "unit": field.unit}
+    about = {name: text for name, text in texts.items() if text is not None}
+    return pa.field(field.name, TYPES[field.type].export_type(field), metadata=about or None)
+
+
 FORMATS: dict[str, Callable[[Contract, Sequence[str]], Format]] = {
     "csv": CsvFormat,
     "ndjson": NdjsonFormat,
     "parquet": ParquetFormat,
 }
+MEDIA_TYPES = {"csv": CsvFormat.media_type, "ndjson": NdjsonFormat.media_type, "parquet": ParquetFormat.media_type}

@@ -11,14 +11,13 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from gristmill.core.errors import Invalid, Violation
 from gristmill.datasets.contract_parser import Contract
 from gristmill.datasets.ddl import record_table
-from gristmill.datasets.describe import shorten
 from gristmill.datasets.types import TYPES
 from gristmill.datasets.where import compile_where
 from gristmill.records.read.keyset import SUBMISSION, Term, after, order_by
 from gristmill.records.read.pages import PageQuery, window
+from gristmill.records.read.shape import RecordShape, check_fields
 
 PAGE_ROWS = 5000
 # Bytes that the values of a page have together; a record that is larger than that is a page of its own.
@@ -31,12 +30,12 @@ Values = tuple[Any, ...]
 
 @dataclass(frozen=True, slots=True)
 class ExportQuery:
-    """What to export. start, end, where: as in PageQuery. fields: names, separated by commas; None for all."""
+    """What to export. start, end, where: as in PageQuery. fields: names, None for all."""
 
     start: str | None = None
     end: str | None = None
     where: Any = None
-    fields: str | None = None
+    fields: Sequence[str] | None = None
     embedding: bool = False
 
 
@@ -51,7 +50,8 @@ class Scan:
     def __init__(self, contract: Contract, query: ExportQuery) -> None:
         self.contract = contract
         self.table = record_table(contract)
-        self.names = _columns(contract, query)
+        names = check_fields(query.fields, contract, "/query/fields")
+        self.names = RecordShape(contract, query.embedding, names).names
         self.bounded = False
         limits = window(contract, PageQuery(start=query.start, end=query.end), self.table)
         self._terms = tuple(Term(name) for name in _order(contract, bool(limits)))
@@ -64,6 +64,10 @@ class Scan:
     @property
     def filtered(self) -> bool:
         return bool(self._filters)
+
+    @property
+    def selective(self) -> bool:
+        return bool(self._filters or self._range)
 
     def find_end(self, connection: Connection, last: Values | None) -> tuple[Values, int] | None:
         """Return where the page after ``last`` ends, and how many rows it has; None when there is nothing left."""
@@ -114,30 +118,6 @@ def _order(contract: Contract, windowed: bool) -> tuple[str, ...]:
     if windowed and time is not None and (not contract.key or time in contract.key):
         return (time, *(part for part in key if part != time))
     return tuple(key)
-
-
-def _columns(contract: Contract, query: ExportQuery) -> list[str]:
-    names = [field.name for field in contract.fields]
-    if query.fields is not None:
-        names = _read_fields(query.fields, contract)
-    if query.embedding and contract.embedding_column is not None:
-        names.append(contract.embedding_column.name)
-    return names
-
-
-def _read_fields(text: str, contract: Contract) -> list[str]:
-    names = [name.strip() for name in text.split(",")]
-    violations = []
-    for index, name in enumerate(names):
-        if not contract.has_field(name):
-            valid = ", ".join(field.name for field in contract.fields)
-            reason = f"There is no field {shorten(name)}; the fields are: {valid[:400]}"
-            violations.append(Violation("/query/fields", "unknown_field", reason, field=name[:80]))
-        elif name in names[:index]:
-            violations.append(Violation("/query/fields", "duplicate", f"fields names {name} twice", field=name))
-    if violations:
-        raise Invalid(f"fields={shorten(text)} is not valid: {violations[0].reason}", violations)
-    return names
 
 
 def _row_bytes(contract: Contract, names: Sequence[str], table: sa.Table) -> sa.ColumnElement[int]:

@@ -5,6 +5,7 @@ nor CREATE INDEX CONCURRENTLY waits for it.
 """
 
 import io
+import uuid
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,6 +70,15 @@ class Export:
     _last: Values | None = None
     _headed: bool = False
     rows: int = 0
+
+    @property
+    def dataset_id(self) -> uuid.UUID:
+        return self._dataset.id
+
+    @property
+    def filtered(self) -> bool:
+        """Whether records may be left out."""
+        return self._scan.selective
 
     @property
     def media_type(self) -> str:

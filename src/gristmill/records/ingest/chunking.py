@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from gristmill.core.errors import Violation
-from gristmill.records.columns import ORD_COLUMN, to_table
+from gristmill.records.columns import ORD_COLUMN
 from gristmill.records.readers.context import Ords, ReadContext, Reader, RecordBlock, refuse
 from gristmill.records.validation.columns import show_row
 
@@ -65,7 +65,7 @@ def read_batches(reader: Reader, source: ReadContext, max_bytes: int, max_record
     if parts:
         yield _batch(parts)
     elif not yielded:
-        yield Batch(0, to_table(source.validator.columns, []))
+        yield Batch(0, source.validator.to_table([]))
 
 
 def _batch(parts: list[RecordBlock]) -> Batch:

@@ -8,6 +8,7 @@ from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from gristmill.core.config import Settings
+from gristmill.core.errors import Invalid, Violation
 from gristmill.core.http.bodies import media_type_of
 from gristmill.core.http.endpoints import needs
 from gristmill.core.http.routes import Call
@@ -22,7 +23,12 @@ from gristmill.records.submit import Submitter
 class IngestQuery(WriteQuery):
     """How records are taken in."""
 
-    on_conflict: OnConflict = Field("replace", description="of a key that is there: replace the record, or refuse")
+    on_conflict: OnConflict = Field(
+        "replace", description="of a key that is there: replace the record, refuse the batch, or skip the new record"
+    )
+    mode: Literal["replace", "merge"] = Field(
+        "replace", description="`merge`: only the fields that a record gives are changed, the others stay"
+    )
     on_error: Literal["reject", "quarantine"] = Field(
         "reject",
         description="`reject`: one bad record refuses the batch; `quarantine`: it is kept aside, the others go on",
@@ -38,7 +44,11 @@ def build_calls(service: RecordIngest, submitter: Submitter, settings: Settings,
 
     async def submit_records(http: Request, query: IngestQuery) -> Response:
         """Submit records, plain or compressed (gzip, zstd): all are validated now, and upserted by a job."""
-        options = IngestOptions(query.on_conflict, query.on_error == "quarantine", query.retry_of)
+        merge = query.mode == "merge"
+        if merge and query.on_conflict != "replace":
+            reason = f"mode=merge has no on_conflict={query.on_conflict}: records that are there are what it is for"
+            raise Invalid(reason, [Violation("/query/on_conflict", "not_applicable", reason, field="on_conflict")])
+        options = IngestOptions(query.on_conflict, merge, query.on_error == "quarantine", query.retry_of)
         kind = media_type_of(http, MEDIA_TYPES)
         name = http.path_params["dataset"]
         await submitter.expect(name, lambda: request_of(http))

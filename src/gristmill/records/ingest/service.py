@@ -18,8 +18,9 @@ from gristmill.datasets.keys import NoKey
 from gristmill.datasets.lookup import Dataset
 from gristmill.jobs.submit import NewChunk, NewJob
 from gristmill.kit.read_ahead import ReadAhead
-from gristmill.records.apply.tasks import INGEST
+from gristmill.records.apply.tasks import INGEST, MERGE
 from gristmill.records.apply.upsert import raise_if_existing
+from gristmill.records.changes.recompute import Recompute
 from gristmill.records.columns import as_stored
 from gristmill.records.ingest.chunking import read_batches
 from gristmill.records.ingest.repeated_keys import refuse_repeated, refuse_repeated_over
@@ -32,9 +33,9 @@ from gristmill.records.rejects.service import NOTES, attach_rejects, check_retri
 from gristmill.records.rejects.spool import RejectSpool
 from gristmill.records.spool import MEMORY_BYTES, BodySpool, Spool, SpooledChunks
 from gristmill.records.submit import Draft, Submitter, Write
-from gristmill.records.validation.rows import Problems, validator_of
+from gristmill.records.validation.rows import Problems, partial_validator_of, validator_of
 
-OnConflict = Literal["replace", "fail"]
+OnConflict = Literal["replace", "fail", "skip"]
 # Chunks that are ready before Postgres has taken the one before: one, as each may have 8 MiB.
 _CHUNKS_AHEAD = 1
 # What of a body is checked in the event loop: about a millisecond's work. More would hold up the other requests. Values
@@ -48,11 +49,12 @@ _TEXTS = frozenset({JSON, "application/x-ndjson", "application/ndjson", "applica
 class IngestOptions:
     """How records are taken in.
 
-    quarantine: records that do not fit are kept with their errors, and the others go on. retry_of: the job whose
-    rejects are sent again, mended.
+    merge: only the fields that a record gives are changed. quarantine: records that do not fit are kept with their
+    errors, and the others go on. retry_of: the job whose rejects are sent again, mended.
     """
 
     on_conflict: OnConflict = "replace"
+    merge: bool = False
     quarantine: bool = False
     retry_of: str | None = None
 
@@ -63,8 +65,11 @@ class RecordIngest:
     Both methods raise UnknownDataset, DatasetFailed, and Invalid or Malformed with what is wrong.
     """
 
-    def __init__(self, settings: Settings, database: Database, submitter: Submitter, spool: Spool) -> None:
+    def __init__(
+        self, settings: Settings, database: Database, submitter: Submitter, spool: Spool, recompute: Recompute
+    ) -> None:
         self._settings = settings
+        self._recompute = recompute
         self._database = database
         self._submitter = submitter
         self._spool = spool
@@ -77,21 +82,27 @@ class RecordIngest:
         Its submission raises Unavailable (spool full); TooManyRejects; under on_conflict=fail KeyExists, NoKey.
         """
         fail = options.on_conflict == "fail"
+        # Its outcome depends on what comes before it.
+        ordered = options.merge or options.on_conflict != "replace"
 
         def lines(records: set[int]) -> dict[int, int]:
             return lines_of(media_type, body.open(), records)
 
         def draft(dataset: Dataset) -> Draft:
-            if fail and not dataset.contract.key:
-                raise NoKey(f"The dataset {name} has no key, so on_conflict=fail has no meaning")
+            if ordered and not dataset.contract.key:
+                what = "mode=merge" if options.merge else f"on_conflict={options.on_conflict}"
+                raise NoKey(f"The dataset {name} has no key, so {what} has no meaning")
+            if options.merge:
+                self._recompute.check_merge(dataset.contract)
             retry_of = self._retried(dataset, options)
             passed_over = NOTES if retry_of else frozenset()
-            if body.on_disk and not fail and not options.quarantine and self._staging.acquire(blocking=False):
+            if body.on_disk and not ordered and not options.quarantine and self._staging.acquire(blocking=False):
                 made = self._draft_large(dataset, body, media_type, passed_over)
                 made.job.retry_of = retry_of
                 return made
             rejects = RejectSpool(self._spool, self._settings.jobs_max_rejects) if options.quarantine else None
-            chunks = self._spooled(self._chunks(dataset, body, media_type, rejects, passed_over), rejects)
+            read = self._chunks(dataset, body, media_type, rejects, passed_over, options.merge)
+            chunks = self._spooled(read, rejects)
 
             def check(connection: Connection) -> None:
                 for chunk in chunks:
@@ -109,11 +120,15 @@ class RecordIngest:
                 except BaseException:
                     _close(chunks, rejects)
                     raise
-            job = self._job(dataset, chunks, options.on_conflict, fail)
+            job = (
+                self._merge(dataset, chunks)
+                if options.merge
+                else self._job(dataset, chunks, options.on_conflict, ordered)
+            )
             job.retry_of = retry_of
             if rejects is not None:
                 attach_rejects(job, rejects)
-                if dataset.contract.has_pipeline:
+                if dataset.contract.has_pipeline or options.merge:
                     job.args["on_error"] = "quarantine"
             several = checked and len(chunks) > 1
             release = partial(_close, chunks, rejects)
@@ -159,6 +174,11 @@ class RecordIngest:
         most = self._settings.jobs_max_attempts
         return record_job(INGEST, dataset, chunks, most, exclusive=exclusive, on_conflict=on_conflict)
 
+    def _merge(self, dataset: Dataset, chunks: Iterable[NewChunk]) -> NewJob:
+        most = self._settings.jobs_max_attempts
+        # Later records of one key are laid over earlier ones, so the chunks run in turn.
+        return record_job(MERGE, dataset, chunks, most, exclusive=True, serial=True)
+
     def _spooled(self, read: Iterator[NewChunk], rejects: RejectSpool | None = None) -> SpooledChunks:
         """Return all that is read, for the caller to close as well as ``rejects``, which come up meanwhile."""
         chunks = SpooledChunks(self._spool)
@@ -177,16 +197,17 @@ class RecordIngest:
         media_type: str,
         rejects: RejectSpool | None = None,
         passed_over: frozenset[str] = frozenset(),
+        partial: bool = False,
     ) -> Iterator[NewChunk]:
         """Yield the validated records of ``body`` as chunks, one in memory at a time; at the end, raise Invalid.
 
         rejects: takes the records that are not valid; they refuse the request without it. passed_over: columns of a
-        CSV body that are not read.
+        CSV body that are not read. partial: the records need not be whole.
         """
         settings = self._settings
         source = ReadContext(
             body.open(),
-            validator_of(dataset.contract),
+            (partial_validator_of if partial else validator_of)(dataset.contract),
             Problems(),
             rejects=None if rejects is None else rejects.add,
             on_header=None if rejects is None else rejects.take_header,

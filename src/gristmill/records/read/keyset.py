@@ -30,12 +30,15 @@ class Term:
     nullable: bool = False
 
 
-def parse_order(text: str | None, contract: Contract, default: Sequence[Term] = ()) -> tuple[Term, ...]:
+def parse_order(
+    text: str | None, contract: Contract, default: Sequence[Term] = (), pointer: str = "/query/order"
+) -> tuple[Term, ...]:
     """Return the terms of ``text`` (``field,-other``; a minus sorts descending), completed to a total order.
 
-    ``default`` serves when ``text`` is None. Raises Invalid for fields that are unknown, repeated or have no order.
+    ``default`` serves when ``text`` is None. pointer: where the text stands in the request. Raises Invalid for fields
+    that are unknown, repeated or have no order.
     """
-    terms = list(default) if text is None else _read(text, contract)
+    terms = list(default) if text is None else _read(text, contract, pointer)
     named = {term.column for term in terms}
     # The tail follows the direction of the last term, so that one index can serve the whole order.
     descending = bool(terms) and terms[-1].descending
@@ -43,7 +46,7 @@ def parse_order(text: str | None, contract: Contract, default: Sequence[Term] = 
     return (*terms, *(Term(name, descending) for name in tail if name not in named))
 
 
-def _read(text: str, contract: Contract) -> list[Term]:
+def _read(text: str, contract: Contract, pointer: str) -> list[Term]:
     terms: list[Term] = []
     violations: list[Violation] = []
     for part in text.split(","):
@@ -51,14 +54,14 @@ def _read(text: str, contract: Contract) -> list[Term]:
         if not contract.has_field(name):
             valid = ", ".join(field.name for field in contract.fields if TYPES[field.type].comparable)
             violations.append(
-                _place(f"There is no field {shorten(name)} to order by; the valid ones are: {valid}", name)
+                _place(pointer, f"There is no field {shorten(name)} to order by; the valid ones are: {valid}", name)
             )
             continue
         field = contract.field(name)
         if not TYPES[field.type].comparable:
-            violations.append(_place(f"The field {name} has the type {field.type}, which has no order", name))
+            violations.append(_place(pointer, f"The field {name} has the type {field.type}, which has no order", name))
         elif any(term.column == name for term in terms):
-            violations.append(_place(f"The field {name} is named twice", name))
+            violations.append(_place(pointer, f"The field {name} is named twice", name))
         else:
             terms.append(Term(name, part.strip().startswith("-"), not field.required))
     if violations:
@@ -66,8 +69,8 @@ def _read(text: str, contract: Contract) -> list[Term]:
     return terms
 
 
-def _place(reason: str, name: str) -> Violation:
-    return Violation("/query/order", "bad_order", reason, field=name[:80])
+def _place(pointer: str, reason: str, name: str) -> Violation:
+    return Violation(pointer, "bad_order", reason, field=name[:80])
 
 
 def order_by(terms: Sequence[Term], table: sa.Table) -> list[sa.ColumnElement[Any]]:

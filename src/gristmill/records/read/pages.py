@@ -26,19 +26,20 @@ from gristmill.records.read.keyset import (
     read_values,
     show_values,
 )
+from gristmill.records.read.shape import Record, RecordShape, check_fields, check_zone
 
 MAX_PAGE = 1000
 # A token travels in a URL, and servers refuse those of more than about 64 KiB.
 MAX_TOKEN = 32_000
-
-Record = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class PageQuery:
     """What to list.
 
-    start, end: inclusive bounds of the time field, as text. where: parsed JSON, None for all records.
+    start, end: inclusive bounds of the time field, as text. where: parsed JSON, None for all records. order: as a URL
+    has it. fields: names of what to show, None for all. total: count the matching records too. zone: as of RecordShape.
+    at: where these members stand in the request.
     """
 
     start: str | None = None
@@ -48,6 +49,10 @@ class PageQuery:
     page_size: int = 100
     page_token: str | None = None
     embedding: bool = False
+    fields: Sequence[str] | None = None
+    total: bool = False
+    zone: str | None = None
+    at: str = "/query"
 
     def identity(self, dataset_id: object) -> str:
         """Return the text that a page token is bound to: everything but size and place of the page."""
@@ -56,33 +61,26 @@ class PageQuery:
 
 @dataclass(frozen=True, slots=True)
 class Page:
+    """total: how many records match on all pages, None where nobody asked."""
+
     records: list[Record]
     next_page_token: str | None
+    total: int | None = None
 
-
-class RecordShape:
-    """Which columns of a table make a record, and how a row of them becomes JSON."""
-
-    def __init__(self, contract: Contract, embedding: bool = False) -> None:
-        self.table = record_table(contract)
-        columns = contract.columns if embedding else contract.fields
-        self.names = [column.name for column in columns]
-        self.columns: list[sa.Column[Any]] = [self.table.c[name] for name in self.names]
-        self._members = [(column.name, TYPES[column.type].shown_by) for column in columns]
-
-    def to_json(self, row: Sequence[Any]) -> Record:
-        """Return the record whose values begin ``row``."""
-        return {
-            name: value if show is None or value is None else show(value)
-            for (name, show), value in zip(self._members, row, strict=False)
-        }
+    def as_json(self) -> dict[str, Any]:
+        total = {} if self.total is None else {"total": self.total}
+        return {"records": self.records, "next_page_token": self.next_page_token, **total}
 
 
 def read_one(
-    connection: Connection, contract: Contract, key: tuple[Any, ...], embedding: bool = False
+    connection: Connection,
+    contract: Contract,
+    key: tuple[Any, ...],
+    embedding: bool = False,
+    zone: str | None = None,
 ) -> tuple[Record, LastWrite] | None:
     """Return the record with this key as JSON, and which write it is of; or None."""
-    shape = RecordShape(contract, embedding)
+    shape = RecordShape(contract, embedding, zone=check_zone(zone, "/query/zone"))
     written = [shape.table.c[name] for name in SUBMISSION]
     statement = sa.select(*shape.columns, *written).where(key_is(shape.table, contract, key))
     row = connection.execute(statement).first()
@@ -94,12 +92,14 @@ def key_is(table: sa.Table, contract: Contract, key: tuple[Any, ...]) -> sa.Colu
     return sa.and_(*(table.c[name] == value for name, value in zip(contract.key, key, strict=True)))
 
 
-def read_latest(connection: Connection, contract: Contract, count: int, embedding: bool = False) -> list[Record]:
+def read_latest(
+    connection: Connection, contract: Contract, count: int, embedding: bool = False, zone: str | None = None
+) -> list[Record]:
     """Return the newest records, newest first: by the time field, or without one in the order of submission.
 
     Records that have no time are not among them.
     """
-    shape = RecordShape(contract, embedding)
+    shape = RecordShape(contract, embedding, zone=check_zone(zone, "/query/zone"))
     statement = sa.select(*shape.columns).limit(count)
     if contract.time_field is None:
         terms: tuple[Term, ...] = tuple(Term(name, descending=True) for name in SUBMISSION)
@@ -119,21 +119,23 @@ def read_page(
     listed where it was, where it is, or both. Without a table the query is checked and nothing is found.
     Raises Invalid for bad bounds, filters and orders, Malformed for tokens.
     """
-    shape = RecordShape(contract, query.embedding)
+    names = check_fields(query.fields, contract, f"{query.at}/fields")
+    zone = check_zone(query.zone, f"{query.at}/zone")
+    shape = RecordShape(contract, query.embedding, names, zone)
     table = shape.table
-    conditions = [*window(contract, query, table)]
-    default = [Term(contract.time_field)] if conditions and contract.time_field else []
-    if query.where is not None:
-        conditions.append(compile_where(query.where, contract, table))
-    terms = parse_order(query.order, contract, default)
-    if query.start is not None or query.end is not None:
+    conditions = conditions_of(contract, query, table)
+    windowed = query.start is not None or query.end is not None
+    default = [Term(contract.time_field)] if windowed and contract.time_field else []
+    terms = parse_order(query.order, contract, default, f"{query.at}/order")
+    total = _count(connection, table, conditions) if query.total and has_table else 0 if query.total else None
+    if windowed:
         # The bounds let no row without a time through, and an order without nulls is one range of an index.
         terms = tuple(Term(t.column, t.descending) if t.column == contract.time_field else t for t in terms)
     if query.page_token is not None:
-        shown = read_page_token(query.page_token, identity)
+        shown = read_page_token(query.page_token, identity, pointer=f"{query.at}/page_token")
         conditions.append(after(terms, read_values(terms, shown, contract), table))
     if not has_table:
-        return Page([], None)
+        return Page([], None, total)
     extra = [table.c[term.column] for term in terms if term.column not in shape.names]
     statement = sa.select(*shape.columns, *extra).where(*conditions).order_by(*order_by(terms, table))
     rows = connection.execute(statement.limit(query.page_size + 1)).all()
@@ -144,8 +146,27 @@ def read_page(
         if len(token) > MAX_TOKEN:
             names = ", ".join(term.column for term in terms)
             reason = f"The values of {names} are too long to continue a page from: order by shorter fields"
-            raise Invalid(reason, [Violation("/query/order", "order_too_long", reason, field="order")])
-    return Page([shape.to_json(row) for row in rows], token)
+            raise Invalid(reason, [Violation(f"{query.at}/order", "order_too_long", reason, field="order")])
+    return Page([shape.to_json(row) for row in rows], token, total)
+
+
+def read_count(connection: Connection, contract: Contract, query: PageQuery, has_table: bool = True) -> int:
+    """Return how many records ``query`` matches. Raises Invalid for bad bounds and filters."""
+    table = record_table(contract)
+    conditions = conditions_of(contract, query, table)
+    return _count(connection, table, conditions) if has_table else 0
+
+
+def _count(connection: Connection, table: sa.Table, conditions: Sequence[sa.ColumnElement[bool]]) -> int:
+    return int(connection.execute(sa.select(sa.func.count()).select_from(table).where(*conditions)).scalar_one())
+
+
+def conditions_of(contract: Contract, query: PageQuery, table: sa.Table) -> list[sa.ColumnElement[bool]]:
+    """Return the conditions of the window and of the filter. Raises Invalid."""
+    conditions = [*window(contract, query, table)]
+    if query.where is not None:
+        conditions.append(compile_where(query.where, contract, table))
+    return conditions
 
 
 def window(contract: Contract, query: PageQuery, table: sa.Table) -> list[sa.ColumnElement[bool]]:
@@ -156,13 +177,13 @@ def window(contract: Contract, query: PageQuery, table: sa.Table) -> list[sa.Col
     if contract.time_field is None:
         name = next(iter(given))
         reason = f"{name} needs a time field, and the contract of {contract.name} names none: filter with where instead"
-        raise Invalid(reason, [Violation(f"/query/{name}", "no_time_field", reason, field=name)])
+        raise Invalid(reason, [Violation(f"{query.at}/{name}", "no_time_field", reason, field=name)])
     field = contract.field(contract.time_field)
     column = table.c[field.name]
     violations: list[Violation] = []
     conditions: list[sa.ColumnElement[bool]] = []
     for name, text in given.items():
-        value = _moment(field, name, text, violations)
+        value = _moment(field, name, text, query.at, violations)
         if value is not None:
             conditions.append(column >= value if name == "start" else column <= value)
     if violations:
@@ -170,12 +191,12 @@ def window(contract: Contract, query: PageQuery, table: sa.Table) -> list[sa.Col
     return conditions
 
 
-def _moment(field: FieldSpec, name: str, text: str, violations: list[Violation]) -> Any:
+def _moment(field: FieldSpec, name: str, text: str, at: str, violations: list[Violation]) -> Any:
     plain = FieldSpec(name=field.name, type=field.type, zone=field.zone)
     kind = TYPES[field.type]
     try:
         return kind.parse(plain, kind.from_query(text))
     except ValidationError as error:
         code, reason = kind.explain(plain, error.errors()[0])
-        violations.append(Violation(f"/query/{name}", code, f"{name}: {reason}", field=name))
+        violations.append(Violation(f"{at}/{name}", code, f"{name}: {reason}", field=name))
         return None

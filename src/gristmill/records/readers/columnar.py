@@ -13,7 +13,7 @@ from gristmill.core.errors import Violation
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.types import TYPES
 from gristmill.datasets.types.columns import plain_type
-from gristmill.records.columns import Row, to_table
+from gristmill.records.columns import Row
 from gristmill.records.readers.context import ReadContext, RecordBlock, count_from, refuse
 from gristmill.records.validation.columns import check_columns, show_row
 
@@ -43,7 +43,7 @@ def to_steps(
         found = [(index, row) for index in marked.tolist() if (row := precise(index)) is not None]
         columns, ords = columns.filter(pa.array(~bad)), ords[~bad]
         if found and not source.problems.total:
-            rows = to_table(source.validator.columns, [row for _, row in found])
+            rows = source.validator.to_table([row for _, row in found])
             ords = np.concatenate([ords, np.array([first_record + index for index, _ in found], np.int64)])
             order = np.argsort(ords)
             columns, ords = pa.concat_tables([columns, rows]).take(pa.array(order)), ords[order]

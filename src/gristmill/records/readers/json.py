@@ -12,7 +12,7 @@ import numpy as np
 from pydantic_core import ValidationError
 
 from gristmill.core.errors import Invalid, Malformed, Violation
-from gristmill.records.columns import Row, to_table
+from gristmill.records.columns import Row
 from gristmill.records.readers.context import (
     BLOCK_BYTES,
     LINES_BYTES,
@@ -41,7 +41,7 @@ def read_json(source: ReadContext) -> Iterator[RecordBlock]:
     short = _read_short(source)
     if short is not None:
         if short:
-            yield RecordBlock(to_table(source.validator.columns, short), count_from(0, len(short)))
+            yield RecordBlock(source.validator.to_table(short), count_from(0, len(short)))
         return
     skip_bom(source.file)
     splitter = _Splitter(source.file)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from gristmill.records.columns import Row, to_table
+from gristmill.records.columns import Row
 from gristmill.records.readers.context import BLOCK_BYTES, ReadContext, RecordBlock
 
 # Rows are turned into columns in steps of this many, or of this much text, whichever comes first.
@@ -35,4 +35,4 @@ class Rows:
         self._rows, self._ords, self._bytes = [], [], 0
         if not rows or self._source.problems.total:
             return []
-        return [RecordBlock(to_table(self._source.validator.columns, rows), np.array(ords, np.int64))]
+        return [RecordBlock(self._source.validator.to_table(rows), np.array(ords, np.int64))]

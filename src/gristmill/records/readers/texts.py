@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pydantic_core import ValidationError
 
 from gristmill.core.errors import Violation
-from gristmill.records.columns import Row, to_table
+from gristmill.records.columns import Row
 from gristmill.records.readers.context import ReadContext, RecordBlock, count_from, refuse
 from gristmill.records.readers.rows import Rows
 from gristmill.records.validation.rows import MAX_DEPTH, json_depth
@@ -22,7 +22,7 @@ def validate_texts(
     rows = _validate_all(source, texts)
     if rows is not None:
         if rows and not source.problems.total:
-            yield RecordBlock(to_table(source.validator.columns, rows), count_from(first_record, len(rows)))
+            yield RecordBlock(source.validator.to_table(rows), count_from(first_record, len(rows)))
         return
     kept = Rows(source)
     for index, raw in enumerate(texts):

@@ -17,8 +17,9 @@ from gristmill.datasets.contract import FieldSpec
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.types import TYPES
 from gristmill.datasets.types.columns import Checked, Mask, plain_type
+from gristmill.datasets.types.validators import default_column, expected, not_in_enum
 from gristmill.kit.json_pointer import escape_pointer
-from gristmill.records.columns import Row
+from gristmill.records.columns import GIVEN_COLUMN, Row, pack_given, unpack_given
 from gristmill.records.validation.rows import RecordValidator, shorten_name
 
 _PANDAS_INDEX = re.compile(r"__index_level_[0-9]+__")
@@ -45,7 +46,7 @@ def check_schema(validator: RecordValidator, schema: pa.Schema) -> list[Violatio
             reason = f"The column {name} is of the Arrow type {shorten_name(str(kind))}: {valid}"
             violations.append(Violation(pointer, "wrong_type", reason, field=name))
     for name, field in validator.fields.items():
-        if name not in schema.names and field.must_be_given:
+        if name not in schema.names and validator.must_be_given(field):
             reason = f"The required column {name} is missing: expected {_expected(field, ', as ')}"
             violations.append(Violation(f"/{name}", "missing", reason, field=name))
     return violations
@@ -64,14 +65,21 @@ def check_columns(validator: RecordValidator, table: pa.Table, cells: bool = Fal
             columns[name], marked = _check(field, _whole(table.column(name)), cells)
             bad |= marked
         else:
-            columns[name] = pa.nulls(table.num_rows, TYPES[field.type].arrow(field))
-            bad |= field.must_be_given
+            columns[name] = default_column(TYPES[field.type], field, table.num_rows)
+            bad |= validator.must_be_given(field)
+    if validator.partial:
+        given = np.array([name in table.column_names for name in validator.fields], np.bool_)
+        columns[GIVEN_COLUMN] = pack_given(np.tile(given, (table.num_rows, 1)))
     return pa.table(columns), bad
 
 
 def show_row(validator: RecordValidator, table: pa.Table, index: int) -> bytes:
     """Return row ``index`` of accepted columns, or of a payload, as a JSON object; what JSON cannot hold is text."""
     row: Row = {}
+    if GIVEN_COLUMN in table.column_names:
+        names = list(validator.fields)
+        (given,) = unpack_given(table.column(GIVEN_COLUMN).slice(index, 1), len(names))
+        table = table.select([name for name, one in zip(names, given, strict=True) if one])
     for name, column in zip(table.column_names, table.columns, strict=True):
         field, value = validator.fields[name], column[index]
         try:
@@ -82,7 +90,7 @@ def show_row(validator: RecordValidator, table: pa.Table, index: int) -> bytes:
 
 
 def _expected(field: FieldSpec, joint: str) -> str:
-    return f"{TYPES[field.type].describe(field)}{joint}{TYPES[field.type].accepted(field)}"
+    return f"{expected(TYPES[field.type], field)}{joint}{TYPES[field.type].accepted(field)}"
 
 
 def _check(field: FieldSpec, array: pa.Array, cells: bool) -> Checked:
@@ -95,6 +103,8 @@ def _check(field: FieldSpec, array: pa.Array, cells: bool) -> Checked:
         array, unread = kind.read_cells(field, array)
         marked |= unread
     column, wrong = kind.check_column(field, array)
+    if field.enum is not None:
+        wrong = wrong | not_in_enum(kind, field, column)
     return column, marked | wrong
 
 

@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from pydantic_core import CoreSchema, SchemaValidator, ValidationError
 from pydantic_core import core_schema as schemas
 
@@ -17,8 +18,9 @@ from gristmill.datasets.contract import Contract, FieldSpec
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.types import TYPES
 from gristmill.datasets.types.json import MAX_DEPTH as JSON_DEPTH
+from gristmill.datasets.types.validators import default_value, value_schema
 from gristmill.kit.json_pointer import escape_pointer, pointer_to
-from gristmill.records.columns import Row
+from gristmill.records.columns import Row, to_given_table, to_table
 from gristmill.records.validation.tokens import Location, explain_broken, read_tokens, token_at, unreadable
 
 # A record with more errors than this is reported as one: listing a million unknown members would need gigabytes.
@@ -63,7 +65,7 @@ class Problems:
 class RecordValidator:
     """Validates records of certain columns; made once per dataset version and shared by threads.
 
-    A valid record is a dict with every column, absent ones as None, canonical values otherwise.
+    A valid record is a dict with every column, absent ones as their default or None, canonical values otherwise.
     """
 
     def __init__(
@@ -71,21 +73,35 @@ class RecordValidator:
         contract: Contract,
         columns: Sequence[FieldSpec] | None = None,
         computed: frozenset[str] = frozenset(),
+        partial: bool = False,
     ) -> None:
-        """columns: what a record has; by default what clients send. computed: names that are refused as computed."""
+        """columns: what a record has; by default what clients send. computed: names that are refused as computed.
+
+        partial: a record needs to give its key alone, and a valid one is a dict of what it gives.
+        """
         self.contract = contract
         self.columns = columns = contract.input_columns if columns is None else columns
         self._computed = computed
+        self.partial = partial
         self._fields: dict[str, FieldSpec] = {column.name: column for column in columns}
-        self._schemas = {name: TYPES[field.type].schema(field) for name, field in self._fields.items()}
+        self._schemas = {name: value_schema(TYPES[field.type], field) for name, field in self._fields.items()}
         self.may_nest = any(TYPES[field.type].nests for field in columns)
-        self._record = SchemaValidator(self._schema(self._schemas))
-        self._array = SchemaValidator(schemas.list_schema(self._schema(self._schemas)))
+        record = self._schema(self._schemas, partial)
+        self._record = SchemaValidator(record)
+        self._array = SchemaValidator(schemas.list_schema(record))
 
     @property
     def fields(self) -> dict[str, FieldSpec]:
         """The members that a record may have, by name."""
         return self._fields
+
+    def must_be_given(self, field: FieldSpec) -> bool:
+        """Whether every record has to name the field, be it as null."""
+        return field.name in self.contract.key if self.partial else field.must_be_given
+
+    def to_table(self, rows: Sequence[Row]) -> pa.Table:
+        """Return valid records as payload columns."""
+        return to_given_table(self.columns, rows) if self.partial else to_table(self.columns, rows)
 
     def unknown_member(self, name: str, reason: str) -> tuple[str, str]:
         """Return (code, reason) for a member that a record may not have. reason: where there is no field called so."""
@@ -192,9 +208,10 @@ class RecordValidator:
         for name, schema in known.items():
             field = self._fields[name]
             nullable = schema if field.required else schemas.nullable_schema(schema)
-            needed = field.must_be_given and not partial
+            needed = (name in self.contract.key) if partial else field.must_be_given
             if not field.must_be_given and not partial:
-                nullable = schemas.with_default_schema(nullable, default=None)
+                default = default_value(TYPES[field.type], field)
+                nullable = schemas.with_default_schema(nullable, default=default)
             members[name] = schemas.typed_dict_field(nullable, required=needed)
         return schemas.typed_dict_schema(members, extra_behavior="forbid")
 
@@ -203,6 +220,12 @@ class RecordValidator:
 def validator_of(contract: Contract) -> RecordValidator:
     """Return the validator of what clients send to a dataset; making one takes a millisecond, so it is kept."""
     return RecordValidator(contract, computed=contract.computed_fields)
+
+
+@lru_cache(maxsize=1000)
+def partial_validator_of(contract: Contract) -> RecordValidator:
+    """Return the validator of what clients send to be merged: the key, and whatever fields they give."""
+    return RecordValidator(contract, computed=contract.computed_fields, partial=True)
 
 
 @lru_cache(maxsize=1000)

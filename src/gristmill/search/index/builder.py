@@ -11,13 +11,13 @@ from sqlalchemy.exc import ProgrammingError
 
 from gristmill.core.database import Database, is_undefined_table, set_time_limit
 from gristmill.core.logs import get_logger
+from gristmill.datasets.index_session import Check, open_session
 from gristmill.datasets.lookup import DROPPED
 from gristmill.jobs.errors import JobDropped
 from gristmill.search.index.graph import GraphParameters
 from gristmill.search.index.policy import BuildStep, IndexState, most_of_tail, next_step
 from gristmill.search.index.progress import ProgressReport
 from gristmill.search.index.segment_builder import SegmentBuilder
-from gristmill.search.index.session import Check, open_session
 from gristmill.search.index.settings import BuildSettings, Limits, limits_of
 from gristmill.search.index.state import read_index_state
 from gristmill.search.repository import catalogue, record_ids

@@ -8,13 +8,13 @@ from sqlalchemy import Connection
 from gristmill.core.database import Database, set_time_limit
 from gristmill.core.errors import GristmillError
 from gristmill.core.logs import get_logger
+from gristmill.datasets.errors import IndexBuildInterrupted, OutOfSpace
+from gristmill.datasets.index_session import LOCK_TIMEOUT, BuildSession
 from gristmill.datasets.lookup import DROPPED
 from gristmill.jobs.errors import JobDropped, Signal
-from gristmill.search.errors import IndexBuildInterrupted, OutOfSpace
 from gristmill.search.index import graph
 from gristmill.search.index.graph import GraphParameters
 from gristmill.search.index.progress import ProgressReport
-from gristmill.search.index.session import LOCK_TIMEOUT, BuildSession
 from gristmill.search.repository import catalogue, indexes, record_ids
 from gristmill.search.repository.catalogue import Segment
 from gristmill.search.repository.searchable import Searchable, find_searchable

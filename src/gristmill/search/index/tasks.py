@@ -87,6 +87,12 @@ def release_table(connection: Connection, dataset_id: uuid.UUID, _name: str) -> 
     catalogue.delete_all(connection, dataset_id)
 
 
+def empty_catalogue(connection: Connection, dataset_id: uuid.UUID, name: str) -> None:
+    """Forget the segments of a table whose rows were all deleted, in the transaction that deletes them."""
+    release_table(connection, dataset_id, name)
+    indexes.drop_all(connection, name)
+
+
 def interrupt_builds(connection: Connection, dataset_id: uuid.UUID, _name: str) -> None:
     """Cancel the build that runs, for a change of the table that would otherwise wait for it; it is tried again."""
     indexes.cancel_builders(connection, dataset_id)

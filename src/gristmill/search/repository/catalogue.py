@@ -41,6 +41,10 @@ WHERE dataset_id = %(dataset_id)s AND state = 'ready' AND lo >= %(lo)s AND hi <=
 _GIVE_UP = "UPDATE gristmill.segments SET state = 'dropping' WHERE id = %(id)s AND state IN ('building', 'built')"
 _DELETE = "DELETE FROM gristmill.segments WHERE id = %(id)s"
 _DELETE_ALL = "DELETE FROM gristmill.segments WHERE dataset_id = %(dataset_id)s"
+_RENAME = """
+UPDATE gristmill.segments SET index_name = %(new)s || substr(index_name, length(%(old)s) + 1)
+WHERE dataset_id = %(dataset_id)s
+"""
 _LEFTOVERS = "SELECT DISTINCT dataset_id FROM gristmill.segments WHERE state <> 'ready'"
 
 
@@ -111,6 +115,11 @@ def delete(connection: Connection, segment_id: int) -> None:
 
 def delete_all(connection: Connection, dataset_id: uuid.UUID) -> None:
     connection.exec_driver_sql(_DELETE_ALL, {"dataset_id": str(dataset_id)})
+
+
+def rename(connection: Connection, dataset_id: uuid.UUID, old: str, new: str) -> None:
+    """Note that the dataset's table, and with it the indexes of its segments, has another name."""
+    connection.exec_driver_sql(_RENAME, {"dataset_id": str(dataset_id), "old": old, "new": new})
 
 
 def leftovers(connection: Connection) -> set[uuid.UUID]:

@@ -6,18 +6,18 @@ from typing import Any
 from sqlalchemy import Connection
 
 from gristmill.core.database import data_relation
+from gristmill.datasets.index_session import LOCK_KEY
 
-# The lock that a builder holds for as long as its backend lives. Its text differs from every scope of a job, whose
-# locks are made the same way.
-LOCK_KEY = "hashtextextended('gristmill index build ' || %(dataset_id)s, 0)"
 _VALID = """
 SELECT i.indisvalid FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
 WHERE c.relnamespace = to_regnamespace('data') AND c.relname = %(name)s
 """
-# Indexes of the table that are named like segments, and that no segment knows.
-_ORPHANS = """
+_OF_SEGMENTS = """
 SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
 WHERE i.indrelid = to_regclass(%(table)s) AND c.relname ~ '__seg[0-9]+$'
+"""
+# Those that no segment knows.
+_ORPHANS = f"""{_OF_SEGMENTS}
     AND NOT EXISTS (SELECT FROM gristmill.segments s WHERE s.index_name = c.relname)
 """
 _FACTS = """
@@ -55,6 +55,12 @@ def index_is_valid(connection: Connection, name: str) -> bool | None:
 def orphans(connection: Connection, table: str) -> list[str]:
     """Return the names of indexes that look like segments of the table and that the catalogue does not know."""
     return [row[0] for row in connection.exec_driver_sql(_ORPHANS, {"table": data_relation(table)})]
+
+
+def drop_all(connection: Connection, table: str) -> None:
+    """Drop the indexes of all segments of a table, which the transaction has locked."""
+    for (name,) in connection.exec_driver_sql(_OF_SEGMENTS, {"table": data_relation(table)}).all():
+        connection.exec_driver_sql(f"DROP INDEX {data_relation(name)}")
 
 
 def index_facts(connection: Connection, names: list[str]) -> list[Any]:

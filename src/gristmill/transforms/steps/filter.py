@@ -54,7 +54,8 @@ def _names(where: Any) -> set[str]:
         elif name in ("and", "or"):
             found = found.union(*map(_names, item))
         else:
-            found.add(name)
+            # Behind a dot stands the path of a member.
+            found.add(name.partition(".")[0])
     return found
 
 

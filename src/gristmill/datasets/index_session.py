@@ -12,14 +12,16 @@ from psycopg2 import errors
 
 from gristmill.core.database import DISK_FULL, Database
 from gristmill.core.errors import Unavailable
+from gristmill.datasets.errors import IndexBuildInterrupted, NoDiskLeft, OutOfSpace
 from gristmill.datasets.lookup import DROPPED
 from gristmill.jobs.errors import JobDropped
-from gristmill.search.errors import IndexBuildInterrupted, NoDiskLeft, OutOfSpace
-from gristmill.search.repository.indexes import LOCK_KEY
 
 # CREATE INDEX CONCURRENTLY waits for every transaction that was there before it. One that stays open longer than this
 # was probably forgotten; the build is tried again later.
 LOCK_TIMEOUT = "5min"
+# The lock that a builder holds for as long as its backend lives. Its text differs from every scope of a job, whose
+# locks are made the same way.
+LOCK_KEY = "hashtextextended('gristmill index build ' || %(dataset_id)s, 0)"
 Check = Callable[[], None]
 
 

@@ -1,0 +1,198 @@
+"""Calls that read records: by key, pages, counts, search."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from itertools import islice
+from typing import Any
+
+from gristmill.client._bodies import dumps, json_body
+from gristmill.client._jobs import JobCalls
+from gristmill.client._paths import Key, dataset_path, record_path
+from gristmill.client._transport import Json
+
+Where = Mapping[str, Any]
+_KEYS_PER_CALL = 1000
+
+
+class ReadCalls(JobCalls):
+    """What answers at once, below ``/datasets/{dataset}``."""
+
+    def record(self, dataset: str, key: Key, *, include: Sequence[str] | None = None) -> Json:
+        """Return one record. A key of several fields is a list in the order of the contract. Raises NotFound.
+
+        include: ``["embedding"]`` for its vector, too.
+        """
+        params = {"include": list(include) if include else None}
+        answer: Json = self._transport.call("GET", record_path(dataset, key), params=params)
+        return answer
+
+    def record_with_etag(self, dataset: str, key: Key) -> tuple[Json, str]:
+        """Return one record and its ETag, which ``patch`` and ``delete`` take as ``if_match``. Raises NotFound."""
+        answer = self._transport.answer("GET", record_path(dataset, key))
+        return answer.json(), answer.headers["ETag"]
+
+    def get_many(
+        self,
+        dataset: str,
+        keys: Iterable[Key],
+        *,
+        fields: Sequence[str] | None = None,
+        include: Sequence[str] | None = None,
+        zone: str | None = None,
+    ) -> list[Json]:
+        """Return the records with these keys, in their order; keys that no record has are left out.
+
+        However many keys: they are asked for a thousand at a time. fields: names of what to return, None for all.
+        zone: as of ``records``.
+        """
+        found: list[Json] = []
+        rest = iter(keys)
+        while part := list(islice(rest, _KEYS_PER_CALL)):
+            body = given(keys=part, fields=fields, include=include, zone=zone)
+            found += self._transport.call("POST", dataset_path(dataset, "records", "get"), body=json_body(body))[
+                "records"
+            ]
+        return found
+
+    def records(
+        self,
+        dataset: str,
+        *,
+        where: Where | None = None,
+        start: datetime | str | None = None,
+        end: datetime | str | None = None,
+        order: str | Sequence[str] | None = None,
+        page_size: int | None = None,
+        fields: Sequence[str] | None = None,
+        include: Sequence[str] | None = None,
+        zone: str | None = None,
+    ) -> Iterator[Json]:
+        """Yield the matching records, page by page as they are asked for.
+
+        start, end: the window of the time field, both included.
+        order: field names, ``-field`` for descending; the key comes last in any case.
+        fields: names of what to return, None for all. include: ``["embedding"]`` for the vectors, too.
+        zone: the time zone of timestamps, "contract" for that of each field; UTC without it.
+        """
+        names = order.split(",") if isinstance(order, str) else order
+        window = {"start": time_text(start), "end": time_text(end)}
+        shown = {"fields": fields, "include": include, "zone": zone}
+        body = given(where=where, order=names, page_size=page_size, **shown, **window)
+        return self._body_pages(dataset_path(dataset, "records", "query"), body, "records")
+
+    def count(
+        self,
+        dataset: str,
+        *,
+        where: Where | None = None,
+        start: datetime | str | None = None,
+        end: datetime | str | None = None,
+    ) -> int:
+        """Return how many records match."""
+        body = given(where=where, start=time_text(start), end=time_text(end))
+        path = dataset_path(dataset, "records", "count")
+        return int(self._transport.call("POST", path, body=json_body(body))["count"])
+
+    def distinct(
+        self,
+        dataset: str,
+        field: str,
+        *,
+        where: Where | None = None,
+        start: datetime | str | None = None,
+        end: datetime | str | None = None,
+        order: str | None = None,
+        page_size: int | None = None,
+    ) -> Iterator[Json]:
+        """Yield ``{"value", "count"}`` for each value of a field, or of a member of a json field ("meta.kind").
+
+        order: "count" (most frequent first, the default of the server) or "value".
+        """
+        window = {"start": time_text(start), "end": time_text(end)}
+        body = given(field=field, where=where, order=order, page_size=page_size, **window)
+        return self._body_pages(dataset_path(dataset, "records", "distinct"), body, "values")
+
+    def latest(self, dataset: str, n: int = 10) -> list[Json]:
+        """Return the ``n`` newest records: by the time field, or without one in the order of submission."""
+        answer: list[Json] = self._transport.call("GET", dataset_path(dataset, "latest"), params={"n": n})["records"]
+        return answer
+
+    def search(
+        self,
+        dataset: str,
+        *,
+        text: str | None = None,
+        vector: Sequence[float] | None = None,
+        like: Key | None = None,
+        k: int = 10,
+        where: Where | None = None,
+        **options: Any,
+    ) -> Json:
+        """Return the ``k`` records closest to a text, a vector, or the record whose key is ``like``; give one of them.
+
+        like: a key of one field as its value, of several fields as a list.
+        options: further members of the request: ``mode`` ("vector", "text" for words, "hybrid"), ``max_distance``,
+            ``min_score``, ``page_size``, ``page_token``, ``exact``, ``ef``, ``include``, ``weights``, ``explain``.
+        The answer has ``hits`` (closest first, each with ``key``, ``record``, ``distance`` and ``score``), ``plan``,
+        ``complete`` and ``took_ms``. Raises InvalidRequest naming each member that is wrong.
+        """
+        body = {"text": text, "vector": vector, "like": like, "where": where, **options}
+        given = {name: value for name, value in body.items() if value is not None}
+        answer: Json = self._transport.call("POST", dataset_path(dataset, "search"), body=json_body({**given, "k": k}))
+        return answer
+
+    def search_many(
+        self,
+        dataset: str,
+        queries: Sequence[Mapping[str, Any]],
+        *,
+        k: int = 10,
+        where: Where | None = None,
+        **options: Any,
+    ) -> list[Json]:
+        """Return the answer to each of up to 100 queries in one call.
+
+        queries: ``{"text": …}``, ``{"vector": …}`` or ``{"like": …}`` each.
+        ``k``, ``where`` and ``options`` (see ``search``) count for all of them.
+        """
+        body = {"where": where, **options}
+        given = {name: value for name, value in body.items() if value is not None}
+        sent = json_body({**given, "queries": list(queries), "k": k})
+        answers: list[Json] = self._transport.call("POST", dataset_path(dataset, "search"), body=sent)["answers"]
+        return answers
+
+    def search_pages(self, dataset: str, *, page_size: int = 100, **search: Any) -> Iterator[Json]:
+        """Yield the hits of ``search`` (which see) one by one, page by page as they are asked for: ``k`` in all."""
+        token: str | None = None
+        while True:
+            answer = self.search(dataset, page_size=page_size, page_token=token, **search)
+            yield from answer["hits"]
+            token = answer["next_page_token"]
+            if token is None:
+                return
+
+    def _body_pages(self, path: str, body: dict[str, Any], member: str) -> Iterator[Json]:
+        """Yield what the pages of a list have, whose query is a body."""
+        token: str | None = None
+        while True:
+            answer = self._transport.call("POST", path, body=json_body(given(**body, page_token=token)))
+            yield from answer[member]
+            token = answer["next_page_token"]
+            if token is None:
+                return
+
+
+def given(**members: Any) -> dict[str, Any]:
+    """Return what is not None; lists for other sequences."""
+    return {
+        name: list(value) if isinstance(value, tuple) else value for name, value in members.items() if value is not None
+    }
+
+
+def time_text(value: datetime | str | None) -> str | None:
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+def where_text(where: Where | None) -> str | None:
+    """Return a filter as the parameter of a URL."""
+    return None if where is None else dumps(where).decode()

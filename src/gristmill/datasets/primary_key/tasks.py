@@ -1,0 +1,119 @@
+"""The job that gives a table its primary key, and the maintenance task that submits it."""
+
+import time
+import uuid
+
+from gristmill.core.database import Database
+from gristmill.core.logs import get_logger
+from gristmill.datasets import ddl
+from gristmill.datasets import repository as datasets
+from gristmill.datasets.index_session import open_session
+from gristmill.datasets.lookup import DROPPED
+from gristmill.datasets.primary_key import repository
+from gristmill.jobs.errors import JobDropped
+from gristmill.jobs.handlers import ChunkTask, IdempotentHandler, Outcome
+from gristmill.jobs.submit import NewChunk, NewJob, submit_system_job, unfinished_in_scope
+
+log = get_logger()
+PRIMARY_KEY = "dataset.primary_key"
+# Seconds between two looks, and until a job that has not helped is followed by another one: twice as long each time.
+EVERY = 60.0
+LONGEST_PAUSE = 6 * 3600.0
+# Jobs that one look submits.
+MOST = 10
+LOWEST_PRIORITY = 0
+
+
+class PrimaryKeyHandler(IdempotentHandler):
+    """Builds a unique index beside the old one, and exchanges them in one transaction. args: dataset_id.
+
+    Its effect is named by the index: the next attempt takes one that is complete, and removes one that is not.
+    """
+
+    type = PRIMARY_KEY
+    queue = "long"
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def run(self, task: ChunkTask) -> Outcome:
+        dataset_id = uuid.UUID(task.args["dataset_id"])
+        # Whoever was killed may go on building in its backend: its lock is waited for.
+        with open_session(self._database, dataset_id, task.check) as session:
+            name, key = self._find(dataset_id)
+            index = f"{name}__pk"
+            with self._database.autocommit() as connection:
+                if repository.has_primary_key(connection, name):
+                    return Outcome(result={"made": False})
+                valid = repository.is_valid(connection, index)
+            if valid is False:
+                session.run(repository.drop_index(index))
+            if not valid:
+                session.run(repository.create_index(index, name, key or ["_id"]))
+            task.check()
+            self._exchange(dataset_id)
+        return Outcome(result={"made": True})
+
+    def _find(self, dataset_id: uuid.UUID) -> tuple[str, list[str]]:
+        """Return the name of the dataset and its key. Raises JobDropped."""
+        with self._database.autocommit() as connection:
+            row = datasets.find(connection, dataset_id)
+        if row is None or row["state"] != "ready":
+            raise JobDropped(DROPPED)
+        return row["name"], row["contract"].get("key", [])
+
+    def _exchange(self, dataset_id: uuid.UUID) -> None:
+        with self._database.transaction() as connection:
+            # By its present name: it may have been renamed, and the index with it.
+            row = datasets.find(connection, dataset_id, lock=True)
+            if row is None or row["state"] != "ready":
+                raise JobDropped(DROPPED)
+            name, keyed = row["name"], bool(row["contract"].get("key"))
+            with ddl.limited(connection):
+                old = f"{name}__key" if keyed else f"{name}__id"
+                repository.exchange(connection, name, f"{name}__pk", old, constraint=keyed)
+        log.info("primary_key.made", dataset=name)
+
+
+class PrimaryKeys:
+    """Finds tables without a primary key, which releases before this one have made, and submits the jobs."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        # (not before, pause) of the datasets for which a job was submitted.
+        self._paused: dict[uuid.UUID, tuple[float, float]] = {}
+
+    def run(self) -> int:
+        """Submit what is due and return the number of jobs."""
+        with self._database.autocommit() as connection:
+            found = repository.list_without(connection)
+        now = time.monotonic()
+        self._paused = {id_: self._paused[id_] for id_, _ in found if id_ in self._paused}
+        due = [one for one in found if self._paused.get(one[0], (0.0, 0.0))[0] <= now]
+        return sum(self._submit(dataset_id, name, now) for dataset_id, name in due[:MOST])
+
+    def _submit(self, dataset_id: uuid.UUID, name: str, now: float) -> bool:
+        pause = min(LONGEST_PAUSE, 2 * self._paused.get(dataset_id, (0.0, EVERY / 2))[1])
+        with self._database.transaction() as connection:
+            if unfinished_in_scope(connection, _scope(dataset_id)):
+                return False
+            submit_system_job(connection, primary_key_job(dataset_id, name), LOWEST_PRIORITY)
+        self._paused[dataset_id] = (now + pause, pause)
+        return True
+
+
+def primary_key_job(dataset_id: uuid.UUID, name: str) -> NewJob:
+    """Return the job for a dataset. Its scope is its own: it neither waits for writes nor delays them."""
+    return NewJob(
+        type=PRIMARY_KEY,
+        scope=_scope(dataset_id),
+        exclusive=True,
+        args={"dataset_id": str(dataset_id)},
+        dataset=name,
+        chunks=[NewChunk(first_record=0, records=0, payload=None)],
+        queue="long",
+    )
+
+
+def _scope(dataset_id: uuid.UUID) -> str:
+    return f"primary_key:{dataset_id}"

@@ -1,0 +1,79 @@
+"""Which columns of a table make a record as it is shown, and how a row of them becomes JSON."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+from zoneinfo import ZoneInfo, available_timezones
+
+import sqlalchemy as sa
+
+from gristmill.core.errors import Invalid, Violation
+from gristmill.datasets.contract_parser import Contract, FieldSpec
+from gristmill.datasets.ddl import record_table
+from gristmill.datasets.describe import shorten
+from gristmill.datasets.types import TYPES
+
+Record = dict[str, Any]
+# In place of a zone's name: each field's own.
+CONTRACT = "contract"
+
+
+class RecordShape:
+    """fields: names of the fields to show, None for all. embedding: show the vector too. zone: of timestamps: the name
+    of a time zone, or CONTRACT for that of each field; None for UTC.
+    """
+
+    def __init__(
+        self,
+        contract: Contract,
+        embedding: bool = False,
+        fields: Sequence[str] | None = None,
+        zone: str | None = None,
+    ) -> None:
+        self.table = record_table(contract)
+        columns = list(contract.fields if fields is None else map(contract.field, fields))
+        if embedding and contract.embedding_column is not None:
+            columns.append(contract.embedding_column)
+        self.names = [column.name for column in columns]
+        self.columns: list[sa.Column[Any]] = [self.table.c[name] for name in self.names]
+        self._members = [(column.name, _shown(column, zone)) for column in columns]
+
+    def to_json(self, row: Sequence[Any]) -> Record:
+        """Return the record whose values begin ``row``."""
+        return {
+            name: value if show is None or value is None else show(value)
+            for (name, show), value in zip(self._members, row, strict=False)
+        }
+
+
+def _shown(column: FieldSpec, zone: str | None) -> Callable[[Any], Any] | None:
+    kind, name = TYPES[column.type], column.zone if zone == CONTRACT else zone
+    return kind.shown_by if name is None else kind.shown_in(ZoneInfo(name))
+
+
+def check_zone(zone: str | None, pointer: str) -> str | None:
+    """Return ``zone``, which is the name of a time zone or CONTRACT. pointer: where it stands. Raises Invalid."""
+    # The set is asked before ZoneInfo, which opens files, and a name could try to be a path.
+    if zone is None or zone == CONTRACT or zone in available_timezones():
+        return zone
+    reason = f"zone={shorten(zone)} is no IANA time zone such as Europe/Berlin, nor {CONTRACT}"
+    raise Invalid(reason, [Violation(pointer, "unknown_zone", reason, field="zone")])
+
+
+def split_names(text: str | None) -> list[str] | None:
+    """Return the names in a parameter of a URL: separated by commas."""
+    return None if text is None else [name.strip() for name in text.split(",")]
+
+
+def check_fields(names: Sequence[str] | None, contract: Contract, pointer: str) -> Sequence[str] | None:
+    """Return ``names``, which are fields. pointer: where they stand. Raises Invalid for unknown and repeated ones."""
+    violations = []
+    for index, name in enumerate(names or ()):
+        if not contract.has_field(name):
+            valid = ", ".join(field.name for field in contract.fields)
+            reason = f"There is no field {shorten(name)}; the fields are: {valid[:400]}"
+            violations.append(Violation(pointer, "unknown_field", reason, field=name[:80]))
+        elif name in (names or ())[:index]:
+            violations.append(Violation(pointer, "duplicate", f"fields names {name} twice", field=name))
+    if violations:
+        raise Invalid(f"fields is not valid: {violations[0].reason}", violations)
+    return names

@@ -1,0 +1,68 @@
+"""The port for files: written whole or not at all, read in bounded pieces, never outside of the storage's root."""
+
+from collections.abc import Collection
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+# The most that one call of ``read`` gives.
+LONGEST_READ = 16 * 1024 * 1024
+
+
+class Sink(Protocol):
+    """A file that is being written."""
+
+    def write(self, data: bytes) -> None:
+        """Append. Raises FileTooLarge, FileStorageFull, FileStorageRefused, FileStorageUnavailable."""
+        ...
+
+
+class Source(Protocol):
+    """A file that is open to be read; it stays readable when it is removed meanwhile, or says that it is gone.
+
+    size: bytes. piece: how many bytes are best read at once.
+    """
+
+    size: int
+    piece: int
+
+    def read(self, start: int, length: int) -> bytes:
+        """Return exactly these bytes, at most LONGEST_READ and none behind the end.
+
+        Raises FileMissing when the file is gone or was replaced, FileStorageUnavailable.
+        """
+        ...
+
+    def close(self) -> None: ...
+
+
+class Storage(Protocol):
+    """One kind of storage. Names are as ``names.parts_of`` has them, folders too; all methods raise UnsafeName.
+
+    They raise FileStorageFull, FileStorageRefused, and FileStorageUnavailable within a bounded time.
+    """
+
+    place: str
+    """The storage, as messages name it; no credentials."""
+
+    def write(self, name: str) -> AbstractContextManager[Sink]:
+        """Write a file. It is there, whole and durable, when the block has ended; nothing is if the block raises.
+
+        A file of that name is replaced at once. A process that is killed leaves nothing under the name.
+        """
+        ...
+
+    def open(self, name: str) -> Source:
+        """Open a file to be read. Raises FileMissing."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if it is there."""
+        ...
+
+    def clear(self, folder: str, keep: Collection[str] = ()) -> int:
+        """Remove all files of a folder but those named ``keep``, unfinished ones included; return how many."""
+        ...
+
+    def children(self, folder: str) -> list[str]:
+        """Return the names of files and folders directly within a folder; none where there is no such folder."""
+        ...

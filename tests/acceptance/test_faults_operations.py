@@ -1,0 +1,111 @@
+"""Workers killed in the middle of a truncate, a rename, a copy: all of it happens once, or none of it yet."""
+
+from typing import Any
+
+import pytest
+from tests.support.faults import FaultStack
+from tests.support.rest import Json, Rest, new_name
+from tests.support.system import eventually
+
+from gristmill.core.database import Database
+from gristmill.datasets.primary_key.tasks import PrimaryKeys
+
+pytestmark = [pytest.mark.promise(1), pytest.mark.promise(2), pytest.mark.promise(3)]
+CONTRACT: Json = {
+    "fields": [{"name": "id", "type": "integer", "required": True}, {"name": "t", "type": "text", "filterable": True}],
+    "key": ["id"],
+}
+BEFORE = [{"id": number, "t": "before"} for number in range(300)]
+AFTER = [{"id": 0, "t": "after"}, {"id": 1000, "t": "after"}]
+LOCK = "LOCK TABLE data.{} IN ACCESS EXCLUSIVE MODE"
+END = "SELECT FROM gristmill.jobs WHERE id = %s FOR UPDATE"
+BLOCKED = """
+SELECT pid FROM pg_stat_activity WHERE application_name = 'gristmill-worker' AND %s = ANY(pg_blocking_pids(pid))
+"""
+
+KEY = """
+SELECT pg_get_constraintdef(oid) AS text FROM pg_constraint WHERE contype = 'p' AND conrelid = %s::regclass
+"""
+
+
+def merged(*batches: list[Json]) -> list[Json]:
+    return sorted({row["id"]: row for batch in batches for row in batch}.values(), key=lambda row: int(row["id"]))
+
+
+@pytest.mark.parametrize(("what", "worker"), [("truncate", "worker"), ("rename", "worker"), ("copy", "long")])
+def test_a_worker_that_is_killed_before_the_commit_leaves_nothing_and_the_next_one_does_it(
+    stack: FaultStack, what: str, worker: str
+) -> None:
+    stack.system.start("long")
+    with Rest(stack.system) as rest:
+        name, new = rest.create(CONTRACT), new_name()
+        rest.store(name, BEFORE)
+        with stack.locked(LOCK.format(name)) as table:
+            body: Any = None if what == "truncate" else {"name": new}
+            answer = rest.http.post(f"/api/v1/datasets/{name}/{what}", json=body)
+            job_id = answer.json()["id"]
+            stack.running(job_id)
+            waiting = rest.post(name, AFTER)
+            with stack.locked(END, (job_id,)) as end:
+                table.rollback()
+                pid = end.info.backend_pid
+                eventually(lambda: stack.system.query(BLOCKED, (pid,)), "all is done but the commit")
+                stack.system.kill(worker)
+        eventually(lambda: rest.rows(name) == BEFORE, "what the killed worker did is not there")
+        stack.system.start(f"{worker}2")
+        assert stack.system.finished(job_id)["state"] == "succeeded"
+        assert stack.system.chunk(job_id)["attempts"] >= 2
+        rest.succeeded(waiting)
+        if what == "truncate":
+            assert rest.rows(name) == AFTER
+        elif what == "rename":
+            assert rest.rows(new) == merged(BEFORE, AFTER)
+            assert rest.http.get(f"/api/v1/datasets/{name}").status_code == 404
+            assert rest.rows(rest.create(CONTRACT, name)) == []
+        else:
+            assert rest.rows(new) == BEFORE
+            assert rest.rows(name) == merged(BEFORE, AFTER)
+            assert rest.succeeded(rest.post(new, AFTER, params={"wait": 30}))["record_counts"]["succeeded"] == 2
+
+
+def test_writers_that_know_the_old_name_lose_nothing_while_it_is_renamed(stack: FaultStack) -> None:
+    with Rest(stack.system) as rest:
+        name, new = rest.create(CONTRACT), new_name()
+        stack.system.pause("dispatcher")
+        sent, rename = [], None
+        for number in range(40):
+            if number == 20:
+                rename = rest.http.post(f"/api/v1/datasets/{name}/rename", json={"name": new})
+            sent.append(rest.post(name, [{"id": number, "t": str(number)}]))
+        stack.system.resume("dispatcher")
+        assert rename is not None
+        rest.succeeded(rename)
+        for answer in sent:
+            rest.succeeded(answer)
+        assert [row["id"] for row in rest.rows(new)] == list(range(40))
+        late = rest.post(name, [{"id": 1}])
+        assert (late.status_code, late.json()["code"]) == (404, "unknown_dataset")
+
+
+def test_a_worker_that_is_killed_while_it_makes_a_primary_key(stack: FaultStack) -> None:
+    stack.system.start("long")
+    query = stack.system.query
+    with Rest(stack.system) as rest:
+        name = rest.create(CONTRACT)
+        rest.store(name, BEFORE)
+        query(f"ALTER TABLE data.{name} DROP CONSTRAINT {name}__key, ADD CONSTRAINT {name}__key UNIQUE (id)")
+        # A transaction that writes to the table keeps the build waiting, and its index invalid.
+        with stack.locked(f"LOCK TABLE data.{name} IN ROW EXCLUSIVE MODE"):
+            database = Database(stack.postgres.url, "test-keys", pool=1)
+            assert PrimaryKeys(database).run() >= 1
+            database.close()
+            built = "SELECT 1 FROM pg_index WHERE indexrelid = to_regclass(%s) AND NOT indisvalid"
+            eventually(lambda: query(built, (f"data.{name}__pk",)), "the index is being built")
+            stack.system.kill("long")
+            rest.store(name, AFTER)
+        stack.system.start("long2")
+        found = eventually(lambda: query(KEY, (f"data.{name}",)), "the table has its key", 60)
+        assert found == [{"text": "PRIMARY KEY (id)"}]
+        assert rest.rows(name) == merged(BEFORE, AFTER)
+        rest.store(name, BEFORE)
+        assert rest.rows(name) == merged(AFTER, BEFORE)

@@ -1,0 +1,240 @@
+"""The port for files, one suite for each kind of storage: a folder, and a bucket of a real server."""
+
+import os
+import socket
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.swift import ACCESS_KEY, BUCKET, SECRET_KEY, Swift, running_swift
+
+from gristmill.storage.errors import (
+    FileMissing,
+    FileStorageRefused,
+    FileStorageUnavailable,
+    FileTooLarge,
+    UnsafeName,
+)
+from gristmill.storage.local import LocalFolder
+from gristmill.storage.port import LONGEST_READ, Storage
+from gristmill.storage.s3 import Bucket, S3Bucket
+
+MIB = 1024 * 1024
+MOST = 40 * MIB
+
+
+@pytest.fixture(scope="module")
+def swift(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swift]:
+    with running_swift(tmp_path_factory.mktemp("swift")) as server:
+        yield server
+
+
+def bucket(server: Swift, prefix: str, **options: Any) -> S3Bucket:
+    keys = {"access_key": ACCESS_KEY, "secret_key": SECRET_KEY, **options}
+    return S3Bucket(Bucket(BUCKET, prefix=prefix, endpoint=server.url, **keys), MOST)
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+    if request.param == "folder":
+        return LocalFolder(tmp_path, MOST)
+    return bucket(request.getfixturevalue("swift"), uuid.uuid4().hex)
+
+
+def put(storage: Storage, name: str, data: bytes, piece: int = 3 * MIB) -> None:
+    with storage.write(name) as file:
+        for start in range(0, len(data), piece):
+            file.write(data[start : start + piece])
+
+
+def give_up(storage: Storage, name: str, size: int) -> None:
+    with storage.write(name) as file:
+        file.write(bytes(size))
+        raise ZeroDivisionError
+
+
+def get(storage: Storage, name: str) -> bytes:
+    source = storage.open(name)
+    try:
+        return b"".join(source.read(start, min(MIB, source.size - start)) for start in range(0, source.size, MIB))
+    finally:
+        source.close()
+
+
+class TestConformance:
+    @pytest.mark.parametrize("size", [0, 1, 8 * MIB - 1, 8 * MIB, 20 * MIB + 7])
+    def test_what_is_written_is_read_back(self, storage: Storage, size: int) -> None:
+        data = os.urandom(size)
+        put(storage, "a/b.bin", data)
+        assert get(storage, "a/b.bin") == data
+
+    def test_names_of_any_language_are_kept(self, storage: Storage) -> None:
+        put(storage, "exports/größe und 日本.csv", b"x")
+        assert storage.children("exports") == ["größe und 日本.csv"]
+        assert get(storage, "exports/größe und 日本.csv") == b"x"
+
+    @pytest.mark.parametrize("size", [10, 9 * MIB])
+    def test_nothing_is_there_before_the_end_nor_after_a_failure(self, storage: Storage, size: int) -> None:
+        with storage.write("a/one") as file:
+            file.write(bytes(size))
+            with pytest.raises(FileMissing):
+                storage.open("a/one")
+        with pytest.raises(ZeroDivisionError):
+            give_up(storage, "a/two", size)
+        with pytest.raises(FileMissing):
+            storage.open("a/two")
+        assert storage.children("a") == ["one"]
+
+    def test_a_file_is_replaced_at_once(self, storage: Storage) -> None:
+        put(storage, "a", b"old")
+        with storage.write("a") as file:
+            file.write(b"new")
+            assert get(storage, "a") == b"old"
+        assert get(storage, "a") == b"new"
+
+    def test_a_file_is_bounded(self, storage: Storage) -> None:
+        with pytest.raises(FileTooLarge, match="storage_max_file_bytes"):
+            put(storage, "a", bytes(MOST + 1))
+        with pytest.raises(FileMissing):
+            storage.open("a")
+
+    def test_reads_are_bounded_and_exact(self, storage: Storage) -> None:
+        data = os.urandom(17 * MIB)
+        put(storage, "a", data)
+        source = storage.open("a")
+        assert source.read(MIB - 3, 10) == data[MIB - 3 : MIB + 7]
+        assert source.read(source.size, 0) == b""
+        for start, length in ((0, LONGEST_READ + 1), (source.size, 1), (-1, 1), (0, -1)):
+            with pytest.raises(ValueError, match="cannot be read at once"):
+                source.read(start, length)
+        source.close()
+
+    def test_removed_is_missing_and_removing_twice_is_nothing(self, storage: Storage) -> None:
+        put(storage, "a/b", b"x")
+        storage.remove("a/b")
+        storage.remove("a/b")
+        storage.remove("no/such/folder")
+        with pytest.raises(FileMissing):
+            storage.open("a/b")
+
+    def test_clear_removes_everything_but_what_is_kept_and_what_is_being_written(self, storage: Storage) -> None:
+        for name in ("f/1", "f/2", "f/g/3", "other/1"):
+            put(storage, name, b"x")
+        writing = storage.write("f/4")
+        writing.__enter__().write(bytes(9 * MIB))
+        assert storage.clear("f", keep=("2",)) == 3
+        with pytest.raises((FileMissing, FileStorageUnavailable)):
+            writing.__exit__(None, None, None)
+        assert storage.children("f") == ["2"]
+        assert storage.clear("f") == 1
+        assert storage.clear("f") == 0
+        assert (storage.children("f"), storage.children("other")) == ([], ["1"])
+
+    @pytest.mark.parametrize(
+        "name", ["../x", "/etc/passwd", "a/../../x", "a//b", "", ".", "a/.b", "a\0b", "con", "x" * 900]
+    )
+    def test_unsafe_names_are_refused_by_every_method(self, storage: Storage, name: str) -> None:
+        calls: list[Callable[[], Any]] = [
+            lambda: put(storage, name, b"x"),
+            lambda: storage.open(name),
+            lambda: storage.remove(name),
+            lambda: storage.clear(name),
+            lambda: storage.children(name),
+        ]
+        for call in calls:
+            with pytest.raises(UnsafeName):
+                call()
+
+
+class TestFolder:
+    def test_links_are_not_followed(self, tmp_path: Path) -> None:
+        outside, root = tmp_path / "outside", tmp_path / "root"
+        for folder in (outside, root):
+            folder.mkdir()
+        (outside / "secret").write_text("s")
+        (root / "link").symlink_to(outside)
+        (root / "file").symlink_to(outside / "secret")
+        storage = LocalFolder(root, MOST)
+        for name in ("link/secret", "file"):
+            with pytest.raises(UnsafeName):
+                storage.open(name)
+        with pytest.raises(UnsafeName):
+            put(storage, "link/new", b"x")
+        put(storage, "file", b"own")
+        with pytest.raises(UnsafeName):
+            storage.clear("link")
+        assert sorted(path.name for path in outside.iterdir()) == ["secret"]
+        assert (outside / "secret").read_text() == "s"
+
+    def test_what_is_no_file_is_not_read(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "pipe")
+        (tmp_path / "folder").mkdir()
+        listening = socket.socket(socket.AF_UNIX)
+        here = Path.cwd()
+        os.chdir(tmp_path)
+        listening.bind("socket")
+        os.chdir(here)
+        os.mknod(tmp_path / "device", 0o600 | 0o020000, os.makedev(1, 3))
+        storage = LocalFolder(tmp_path, MOST)
+        for name in ("pipe", "folder", "device"):
+            with pytest.raises(UnsafeName):
+                storage.open(name)
+        with pytest.raises((UnsafeName, FileStorageUnavailable)):
+            storage.open("socket")
+        listening.close()
+
+    def test_a_root_that_is_gone_is_said(self, tmp_path: Path) -> None:
+        storage = LocalFolder(tmp_path / "none", MOST)
+        for call in (lambda: put(storage, "a", b""), lambda: storage.open("a"), lambda: storage.children("a")):
+            with pytest.raises(FileStorageUnavailable, match="No such file"):
+                call()
+
+    def test_a_file_that_shrinks_while_it_is_read_is_said(self, tmp_path: Path) -> None:
+        storage = LocalFolder(tmp_path, MOST)
+        put(storage, "a", bytes(100))
+        source = storage.open("a")
+        os.truncate(tmp_path / "a", 10)
+        with pytest.raises(FileMissing, match="shorter"):
+            source.read(0, 100)
+        source.close()
+
+
+class TestBucket:
+    def test_a_killed_upload_is_seen_and_cleared(self, swift: Swift) -> None:
+        storage = bucket(swift, uuid.uuid4().hex)
+        writing = storage.write("f/x")
+        writing.__enter__().write(bytes(9 * MIB))  # and nobody ends it
+        assert storage.children("f") == ["x"]
+        assert storage.clear("f") == 1
+        assert storage.children("f") == []
+
+    def test_a_file_that_is_replaced_or_removed_while_it_is_read_is_said(self, swift: Swift) -> None:
+        storage = bucket(swift, uuid.uuid4().hex)
+        put(storage, "a", b"first")
+        source = storage.open("a")
+        put(storage, "a", b"other")
+        with pytest.raises(FileMissing):
+            source.read(0, 5)
+        storage.remove("a")
+        with pytest.raises(FileMissing):
+            source.read(0, 5)
+
+    def test_wrong_credentials_are_refused(self, swift: Swift) -> None:
+        storage = bucket(swift, "x", secret_key="wrong")
+        with pytest.raises(FileStorageRefused, match="SignatureDoesNotMatch"):
+            put(storage, "a", b"x")
+
+    def test_no_such_bucket_and_no_such_server_are_said(self, swift: Swift) -> None:
+        keys = {"access_key": ACCESS_KEY, "secret_key": SECRET_KEY, "timeout": 1}
+        with pytest.raises(FileStorageUnavailable, match="NoSuchBucket"):
+            put(S3Bucket(Bucket("none", endpoint=swift.url, **keys), MOST), "a", b"x")
+        with pytest.raises(FileStorageUnavailable, match="connect"):
+            put(S3Bucket(Bucket("none", endpoint="http://127.0.0.1:1", **keys), MOST), "a", b"x")
+
+    def test_a_server_that_does_not_answer_is_given_up(self, swift: Swift) -> None:
+        storage = bucket(swift, "x", timeout=0.5)
+        with swift.frozen(), pytest.raises(FileStorageUnavailable, match="time"):
+            put(storage, "a", b"x")
+        put(storage, "a", b"x")
