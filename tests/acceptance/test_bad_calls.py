@@ -147,7 +147,7 @@ class TestUnknown:
     @pytest.mark.parametrize(
         ("method", "path", "allowed"),
         [
-            ("PUT", "/jobs", "GET, HEAD"),
+            ("PUT", "/jobs", "GET, HEAD, POST"),
             ("POST", "/jobs/01a20057-03b9-7b4b-9c56-c3c3aee7a1ed", "GET, HEAD"),
             ("DELETE", "/jobs/01a20057-03b9-7b4b-9c56-c3c3aee7a1ed", "GET, HEAD"),
             ("GET", "/jobs/01a20057-03b9-7b4b-9c56-c3c3aee7a1ed/cancel", "POST"),

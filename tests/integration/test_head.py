@@ -70,7 +70,8 @@ def test_it_is_refused_as_the_get_is(app: InProcess, path: str) -> None:
 def test_what_has_no_get_refuses_it_and_allow_names_it_beside_every_get(app: InProcess, path: str) -> None:
     head = app.http.head(path)
     assert (head.status_code, head.headers["allow"]) == (405, "POST")
-    assert app.http.put("/api/v1/jobs").headers["allow"] == "GET, HEAD"
+    assert app.http.put("/api/v1/jobs").headers["allow"] == "GET, HEAD, POST"
+    assert app.http.put("/api/v1/job-types").headers["allow"] == "GET, HEAD"
     assert app.http.put("/api/v1/datasets").headers["allow"] == "GET, HEAD, POST"
     assert app.http.put("/api/v1/datasets/d/records/a").headers["allow"] == "DELETE, GET, HEAD, PATCH"
 
