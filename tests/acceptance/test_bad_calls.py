@@ -153,7 +153,7 @@ class TestUnknown:
             ("GET", "/jobs/01a20057-03b9-7b4b-9c56-c3c3aee7a1ed/cancel", "POST"),
             ("PUT", "/datasets", "GET, HEAD, POST"),
             ("POST", "/datasets/x", "DELETE, GET, HEAD, PATCH"),
-            ("PUT", "/datasets/x/records", "GET, HEAD, POST"),
+            ("PUT", "/datasets/x/records", "GET, HEAD, PATCH, POST"),
             ("PUT", "/datasets/x/records/a", "DELETE, GET, HEAD, PATCH"),
             ("GET", "/datasets/x/search", "POST"),
             ("OPTIONS", "/datasets", "GET, HEAD, POST"),

@@ -63,7 +63,7 @@ class Jobs:
     def tables(self) -> list[str]:
         with self.gristmill.database.autocommit() as connection:
             sql = "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'data'::regnamespace"
-            return sorted(set(connection.execute(sa.text(sql)).scalars()) - {"effects"})
+            return sorted(set(connection.execute(sa.text(sql)).scalars()) - {"effects", "own_effects"})
 
 
 @pytest.fixture
