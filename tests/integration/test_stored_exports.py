@@ -68,7 +68,9 @@ class Mill(InProcess):
 def mill(database_url: str, tmp_path: Path) -> Iterator[Mill]:
     folder = tmp_path / "files"
     folder.mkdir()
-    return Mill(database_url, folder, export_grace=0)
+    found = Mill(database_url, folder, export_grace=0)
+    yield found
+    found.gristmill.database.close()
 
 
 def files(folder: Path) -> list[str]:
@@ -141,6 +143,7 @@ class TestCreate:
         answer = mill.http.post(f"/api/v1/datasets/{name}/exports", json={})
         assert (answer.status_code, answer.json()["code"]) == (409, "no_file_storage")
         assert "storage.url" in answer.json()["detail"]
+        mill.gristmill.database.close()
 
     def test_the_same_key_gives_the_same_job(self, mill: Mill) -> None:
         name = mill.filled()
@@ -228,13 +231,16 @@ class TestRead:
 
 class TestLinks:
     @pytest.fixture
-    def keyed(self, database_url: str, tmp_path: Path) -> Mill:
+    def keyed(self, database_url: str, tmp_path: Path) -> Iterator[Mill]:
         mill = Mill(database_url, tmp_path)
         self.result = mill.export(mill.filled())
         link = mill.http.post(f"/api/v1/exports/{self.result['export']}/link", json={"expires_in": 60})
         assert link.status_code == 200, link.text
         self.path: str = link.json()["path"]
-        return Mill(database_url, tmp_path, api_require_key=True)
+        mill.gristmill.database.close()
+        found = Mill(database_url, tmp_path, api_require_key=True)
+        yield found
+        found.gristmill.database.close()
 
     def test_a_link_opens_its_file_without_a_key_and_nothing_else(self, keyed: Mill) -> None:
         assert keyed.http.get(self.result["link"]).status_code == 401
