@@ -1,5 +1,6 @@
 """Page tokens as requests bring them: a bad one is a Malformed that says where it stands."""
 
+import uuid
 from typing import Any
 
 from gristmill.core.errors import Malformed, Violation
@@ -21,6 +22,16 @@ def read_page_token(token: str, query: str, *types: type, pointer: str = "/query
     if types and [type(value) for value in values] != list(types):
         raise bad_page_token(pointer=pointer)
     return values
+
+
+def read_id_token(token: str | None, query: str) -> uuid.UUID | None:
+    """Return the id in a token of a list that is ordered by id; None for the first page. Raises Malformed."""
+    if not token:
+        return None
+    try:
+        return uuid.UUID(*read_page_token(token, query, str))
+    except ValueError:
+        raise bad_page_token() from None
 
 
 def bad_page_token(reason: str = MALFORMED, pointer: str = "/query/page_token") -> Malformed:

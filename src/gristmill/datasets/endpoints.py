@@ -1,6 +1,5 @@
 """REST: datasets and their contracts."""
 
-import hashlib
 from collections.abc import Callable
 from typing import Annotated, Any
 from uuid import UUID
@@ -13,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from gristmill.core.http.bodies import parse_json, read_json
 from gristmill.core.http.conditions import if_match
 from gristmill.core.http.endpoints import needs
+from gristmill.core.http.idempotency import request_hash
 from gristmill.core.http.links import next_page
 from gristmill.core.http.parameters import read_flag
 from gristmill.datasets.errors import Unconfirmed
@@ -23,8 +23,6 @@ from gristmill.jobs.submit import WriteRequest
 
 # The largest contract, 250 fields with all their limits, is far smaller.
 MAX_CONTRACT_BYTES = 1024 * 1024
-# Parameters that say nothing of what is to be done.
-_NOT_IDENTITY = ("wait", "confirm")
 
 
 def build_router(service: DatasetService) -> APIRouter:
@@ -99,12 +97,3 @@ async def submit_body(http: HttpRequest, submit: Callable[[Any, WriteRequest], U
     body = await read_json(http, MAX_CONTRACT_BYTES, "A contract")
     request = request_of(http, request_hash(http, body))
     return await answer_write(http, await run_in_threadpool(submit, parse_json(body), request), request)
-
-
-def request_hash(http: HttpRequest, body: bytes) -> str:
-    """Return a digest of what a request with the same Idempotency-Key must repeat."""
-    query = sorted(item for item in http.query_params.multi_items() if item[0] not in _NOT_IDENTITY)
-    condition = "".join(f"{line}\n" for line in http.headers.getlist("if-match"))
-    # Without parameters as the release before makes it: its keys are still good.
-    asked = f"{http.method} {http.url.path}\n{condition}" + (f"{query!r}\n" if query else "")
-    return hashlib.sha256(asked.encode("utf-8", "surrogateescape") + body).hexdigest()

@@ -10,13 +10,12 @@ record holds such a value, and is null where it holds another or nothing. So an 
 import re
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 
 MemberType = Literal["text", "number", "boolean"]
-MEMBER_TYPES: tuple[MemberType, ...] = get_args(MemberType)
 # Characters of a text that an index holds: an entry of a B-tree must fit a third of a page.
 INDEXED_CHARACTERS = 255
 MAX_PATH = 32

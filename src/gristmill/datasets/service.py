@@ -23,7 +23,7 @@ from gristmill.datasets.schemas import Tags, check_contract, dataset_body
 from gristmill.datasets.submit import Work, submit_change
 from gristmill.embeddings.registry import EmbedderRegistry
 from gristmill.jobs.admission import Admission
-from gristmill.jobs.submit import NewChunk, NewJob, WriteRequest
+from gristmill.jobs.submit import NewJob, WriteRequest
 from gristmill.kit.pagination import encode_page_token
 from gristmill.transforms.registry import StepRegistry
 
@@ -168,5 +168,4 @@ def _job(type_: str, name: str, dataset_id: uuid.UUID, version: int) -> NewJob:
         exclusive=True,
         args={"dataset_id": str(dataset_id), "version": version},
         dataset=name,
-        chunks=[NewChunk(first_record=0, records=0, payload=None)],
     )

@@ -8,7 +8,7 @@ nor ``{"not": {"value": 1}}`` finds records without a value.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -122,9 +122,9 @@ class _Reader:
 
     def operand(self, name: str, pointer: str) -> Operand | None:
         """Return what the name of a member stands for: a field, or a member of a json field."""
-        found = find_operand(name, self.contract)
+        found = find_operand(name, self.contract, pointer)
         if isinstance(found, Violation):
-            self.violations.append(replace(found, pointer=pointer))
+            self.violations.append(found)
             return None
         return found
 

@@ -172,24 +172,27 @@ class MemberOperand(Operand):
         return member_test(table.column(self.field.name), self.path, name, value)
 
 
-def find_operand(name: str, contract: Contract) -> Operand | Violation:
-    """Return what ``name`` stands for in a filter, or what is wrong with it; the pointer is for the caller to set."""
+def find_operand(name: str, contract: Contract, pointer: str) -> Operand | Violation:
+    """Return what ``name`` stands for in a filter, or what is wrong with it. pointer: where it stands."""
     field_name, divided, path = name.partition(".")
     if contract.has_field(name):
         field_name, divided = name, ""
     if not contract.has_field(field_name):
         valid = ", ".join(field.name for field in contract.fields)
         return Violation(
-            "", "unknown_field", f"There is no field {shorten(field_name)}; the fields are: {valid[:400]}", field=name
+            pointer,
+            "unknown_field",
+            f"There is no field {shorten(field_name)}; the fields are: {valid[:400]}",
+            field=name,
         )
     field = contract.field(field_name)
     if not divided:
         return MemberOperand(name, field) if TYPES[field.type].nests else FieldOperand(field)
     if not TYPES[field.type].nests:
         reason = f"The field {field_name} is of type {field.type}: only json fields have members, named after a dot"
-        return Violation("", "unknown_field", reason, field=name)
+        return Violation(pointer, "unknown_field", reason, field=name)
     try:
         names = split_path(path)
     except ValueError as error:
-        return Violation("", "bad_path", f"{shorten(name)} is no path: {error}", field=name)
+        return Violation(pointer, "bad_path", f"{shorten(name)} is no path: {error}", field=name)
     return MemberOperand(name, field, names)

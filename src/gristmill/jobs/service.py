@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from gristmill.core.database import Database
-from gristmill.core.page_tokens import bad_page_token, read_page_token
+from gristmill.core.page_tokens import read_id_token
 from gristmill.jobs.cancel import cancel_job
 from gristmill.jobs.errors import UnknownJob
 from gristmill.jobs.idempotency import IdempotencyKey
@@ -50,12 +50,7 @@ class JobService:
     def list(self, filters: JobFilter, page_size: int, page_token: str | None) -> dict[str, Any]:
         """Return a page of job bodies, newest first. Raises Malformed for a bad page token."""
         query = repr(filters)
-        before = None
-        if page_token:
-            try:
-                before = uuid.UUID(*read_page_token(page_token, query, str))
-            except ValueError:
-                raise bad_page_token() from None
+        before = read_id_token(page_token, query)
         with self._database.autocommit() as connection:
             rows = read.list_jobs(
                 connection,

@@ -41,6 +41,7 @@ class NewChunk:
 @dataclass(slots=True)
 class NewJob:
     """What a domain asks for. ``chunks`` may be a generator: payloads are staged one by one, in constant memory.
+    Without them the job has one chunk, of no records.
 
     further_scopes: scopes beside the first one, and whether the job is exclusive in each. serial: its chunks run one
     after another. retry_of: the job whose rejects this one brings mended. attach: stores what belongs to the job, in
@@ -53,7 +54,7 @@ class NewJob:
     exclusive: bool
     args: dict[str, Any]
     dataset: str | None
-    chunks: Iterable[NewChunk]
+    chunks: Iterable[NewChunk] = (NewChunk(first_record=0, records=0, payload=None),)
     queue: str = "default"
     max_attempts: int = 5
     shares: bool = False

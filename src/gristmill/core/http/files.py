@@ -107,7 +107,7 @@ class FileAnswer(Response):
         self._segments = segments
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        gone = asyncio.ensure_future(_disconnected(receive))
+        gone = asyncio.ensure_future(disconnected(receive))
         reason, sent = "the client is gone", 0
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
@@ -169,6 +169,7 @@ def _parts(spans: list[Span], size: int, boundary: str, media_type: str) -> Iter
     yield f"\r\n--{boundary}--\r\n".encode()
 
 
-async def _disconnected(receive: Any) -> None:
+async def disconnected(receive: Any) -> None:
+    """Return when the client is gone; for an answer whose request has been read whole."""
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -6,7 +6,8 @@ from fastapi.responses import Response
 from starlette.concurrency import run_in_threadpool
 
 from gristmill.core.http.endpoints import needs
-from gristmill.datasets.endpoints import request_hash, submit_body
+from gristmill.core.http.idempotency import request_hash
+from gristmill.datasets.endpoints import submit_body
 from gristmill.datasets.operations.service import DatasetOperations
 from gristmill.jobs.endpoints import answer_write, request_of, write_options
 

@@ -17,7 +17,7 @@ from gristmill.datasets.operations.schemas import CopyOf, NewName, read_body
 from gristmill.datasets.submit import submit_change
 from gristmill.datasets.where import compile_where
 from gristmill.jobs.admission import Admission
-from gristmill.jobs.submit import NewChunk, NewJob, WriteRequest
+from gristmill.jobs.submit import NewJob, WriteRequest
 
 TRUNCATE, RENAME, COPY = "dataset.truncate", "dataset.rename", "dataset.copy"
 
@@ -87,7 +87,6 @@ class DatasetOperations:
                 exclusive=True,
                 args=args,
                 dataset=wanted.name,
-                chunks=[NewChunk(first_record=0, records=0, payload=None)],
                 queue="long",
                 further_scopes={source.scope: True},
             )
@@ -112,6 +111,5 @@ def _job(type_: str, dataset: Dataset, args: dict[str, Any], further: dict[str, 
         exclusive=True,
         args=args,
         dataset=dataset.name,
-        chunks=[NewChunk(first_record=0, records=0, payload=None)],
         further_scopes=further or {},
     )

@@ -12,7 +12,7 @@ from gristmill.datasets.lookup import DROPPED
 from gristmill.datasets.primary_key import repository
 from gristmill.jobs.errors import JobDropped
 from gristmill.jobs.handlers import ChunkTask, IdempotentHandler, Outcome
-from gristmill.jobs.submit import NewChunk, NewJob, submit_system_job, unfinished_in_scope
+from gristmill.jobs.submit import NewJob, submit_system_job, unfinished_in_scope
 
 log = get_logger()
 PRIMARY_KEY = "dataset.primary_key"
@@ -110,7 +110,6 @@ def primary_key_job(dataset_id: uuid.UUID, name: str) -> NewJob:
         exclusive=True,
         args={"dataset_id": str(dataset_id)},
         dataset=name,
-        chunks=[NewChunk(first_record=0, records=0, payload=None)],
         queue="long",
     )
 

@@ -4,7 +4,7 @@ import datetime as dt
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from gristmill.datasets.describe import shorten
 from gristmill.datasets.types import calendar, columns
 from gristmill.datasets.types.base import Expression, FieldType, Mistake
 from gristmill.datasets.types.binary_copy import big_endian, fixed_fields
+from gristmill.kit.time_zones import time_zones
 from gristmill.kit.timestamps import rfc3339
 
 _POSTGRES_EPOCH = 946_684_800_000_000  # 2000-01-01 in microseconds since 1970
@@ -56,8 +57,7 @@ class Timestamp(FieldType):
     staging_type = "timestamptz"
 
     def check(self, field: FieldSpec) -> Iterator[Mistake]:
-        # The set is asked before ZoneInfo, which opens files, and a name could try to be a path.
-        if field.zone is not None and field.zone not in available_timezones():
+        if field.zone is not None and field.zone not in time_zones():
             yield "zone", "unknown_zone", f"{shorten(field.zone)} is not an IANA time zone such as Europe/Berlin"
 
     def describe(self, field: FieldSpec) -> str:

@@ -1,6 +1,5 @@
 """REST: the job types that may be submitted, and submitting one."""
 
-import hashlib
 from functools import partial
 from typing import Any
 
@@ -11,6 +10,7 @@ from starlette.responses import Response
 from gristmill.core.http import routes
 from gristmill.core.http.bodies import read_json
 from gristmill.core.http.endpoints import check_permission
+from gristmill.core.http.idempotency import request_hash
 from gristmill.jobs.endpoints import WRITE_HEADERS, WriteQuery, answer_write, request_of
 from gristmill.jobs.job_types.catalogue import Catalogue
 from gristmill.jobs.job_types.new_job import new_job
@@ -36,7 +36,7 @@ def build_calls(catalogue: Catalogue, submission: JobSubmission) -> list[routes.
         body = await read_json(http, MAX_BYTES, "A job")
         given = parse_request(body)
         after = None if given.delay is None else await submission.after(given.delay)
-        request = with_options(request_of(http, _hash(http, body)), given, set(http.query_params), after)
+        request = with_options(request_of(http, request_hash(http, body)), given, set(http.query_params), after)
         job_type = catalogue.find(given.type)
         check_permission(http, job_type.permission, f"Submitting a job of the type {job_type.name}")
         make = partial(new_job, job_type, given.args, given.max_attempts, default_attempts=catalogue.default_attempts)
@@ -46,9 +46,3 @@ def build_calls(catalogue: Catalogue, submission: JobSubmission) -> list[routes.
         routes.Call("GET", "/job-types", "read", list_job_types, routes.NoQuery, "jobs"),
         routes.Call("POST", "/jobs", "read", submit_job, WriteQuery, "jobs", WRITE_HEADERS),
     ]
-
-
-def _hash(http: Request, body: bytes) -> str:
-    """Return a digest of what a request with the same Idempotency-Key must repeat: all but how long it waits."""
-    query = sorted((name, value) for name, value in http.query_params.multi_items() if name != "wait")
-    return hashlib.sha256(f"POST {http.url.path}\n{query!r}\n".encode() + body).hexdigest()

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from gristmill.jobs.job_types.arguments import as_json, check_arguments
 from gristmill.jobs.job_types.declaration import JobType
 from gristmill.jobs.job_types.scopes import fill
-from gristmill.jobs.submit import NewChunk, NewJob, scope_of_dataset
+from gristmill.jobs.submit import NewJob, scope_of_dataset
 
 # Where neither the type nor the submission says a number, and no setting is at hand.
 ATTEMPTS = 5
@@ -38,7 +38,6 @@ def new_job(
         exclusive=further.pop(own, False) or job_type.exclusive,
         args=stored,
         dataset=dataset,
-        chunks=[NewChunk(first_record=0, records=0, payload=None)],
         queue=job_type.queue,
         max_attempts=max_attempts or job_type.max_attempts or default_attempts,
         shares=job_type.shares,

@@ -1,5 +1,6 @@
 """Counts the exports of a process, and bounds how many of them read at the same moment."""
 
+from collections.abc import Callable
 from typing import Any
 
 import anyio
@@ -17,6 +18,20 @@ class TooManyExports(TooMany):
     title = "Too many exports at once"
 
 
+class OwnThreads:
+    """Runs things in threads, so many at once, that no other call waits for."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        # Made within the event loop that it belongs to.
+        self._limiter: anyio.CapacityLimiter | None = None
+
+    async def run(self, work: Callable[[], Any]) -> Any:
+        if self._limiter is None:
+            self._limiter = anyio.CapacityLimiter(self._most)
+        return await anyio.to_thread.run_sync(work, limiter=self._limiter)
+
+
 class Desk:
     """The streamed exports of this process."""
 
@@ -24,8 +39,7 @@ class Desk:
         self.patience = settings.export_patience
         self.stall = settings.export_stall
         self._most = settings.export_concurrent
-        self._readers = min(READERS, max(1, settings.database_pool // 2))
-        self._limiter: anyio.CapacityLimiter | None = None
+        self.run = OwnThreads(min(READERS, max(1, settings.database_pool // 2))).run
         self._open = 0
 
     def take(self) -> None:
@@ -39,9 +53,3 @@ class Desk:
 
     def give_back(self) -> None:
         self._open -= 1
-
-    async def run(self, work: Any) -> Any:
-        """Run ``work`` in a thread. They are threads of their own: no other call waits for an export."""
-        if self._limiter is None:
-            self._limiter = anyio.CapacityLimiter(self._readers)
-        return await anyio.to_thread.run_sync(work, limiter=self._limiter)

@@ -12,6 +12,7 @@ from gristmill.core.config import Settings
 from gristmill.core.errors import GristmillError, NotAcceptable
 from gristmill.core.http.bodies import CSV
 from gristmill.core.http.endpoints import needs
+from gristmill.core.http.files import disconnected
 from gristmill.core.http.head import is_head
 from gristmill.core.logs import get_logger
 from gristmill.kit.negotiation import best_type
@@ -96,7 +97,7 @@ class _ExportResponse(Response):
         self._desk = desk
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        gone = asyncio.ensure_future(_disconnected(receive))
+        gone = asyncio.ensure_future(disconnected(receive))
         reason = ""
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
@@ -153,11 +154,6 @@ def _export_answer(export: Export) -> Response:
     answer.headers["accept-ranges"] = "none"
     answer.headers["vary"] = "Accept"
     return answer
-
-
-async def _disconnected(receive: Any) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 def _pieces(data: bytes) -> Iterator[bytes]:

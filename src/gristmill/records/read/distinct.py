@@ -1,7 +1,7 @@
 """The distinct values of a field, or of a member of a json field, with how many records have each."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -31,9 +31,9 @@ class Values:
 
 def values_of(contract: Contract, table: sa.Table, name: str) -> Values:
     """Return what ``name`` stands for. Raises Invalid where there is nothing of that name, or nothing to compare."""
-    found = find_operand(name, contract)
+    found = find_operand(name, contract, "/field")
     if isinstance(found, Violation):
-        raise Invalid(found.reason, [Violation("/field", found.code, found.reason, field=name[:80])])
+        raise Invalid(found.reason, [replace(found, field=name[:80])])
     if isinstance(found, MemberOperand):
         column = table.c[found.field.name]
         at = member(column, found.path)

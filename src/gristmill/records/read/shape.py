@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from typing import Any
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 
@@ -11,6 +11,7 @@ from gristmill.datasets.contract_parser import Contract, FieldSpec
 from gristmill.datasets.ddl import record_table
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.types import TYPES
+from gristmill.kit.time_zones import time_zones
 
 Record = dict[str, Any]
 # In place of a zone's name: each field's own.
@@ -52,8 +53,7 @@ def _shown(column: FieldSpec, zone: str | None) -> Callable[[Any], Any] | None:
 
 def check_zone(zone: str | None, pointer: str) -> str | None:
     """Return ``zone``, which is the name of a time zone or CONTRACT. pointer: where it stands. Raises Invalid."""
-    # The set is asked before ZoneInfo, which opens files, and a name could try to be a path.
-    if zone is None or zone == CONTRACT or zone in available_timezones():
+    if zone is None or zone == CONTRACT or zone in time_zones():
         return zone
     reason = f"zone={shorten(zone)} is no IANA time zone such as Europe/Berlin, nor {CONTRACT}"
     raise Invalid(reason, [Violation(pointer, "unknown_zone", reason, field="zone")])

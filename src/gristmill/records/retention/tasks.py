@@ -14,7 +14,7 @@ from gristmill.datasets.lookup import Dataset, scope_of
 from gristmill.datasets.types import TYPES
 from gristmill.jobs.handlers import ChunkTask, IdempotentHandler, Outcome
 from gristmill.jobs.repository import scopes
-from gristmill.jobs.submit import NewChunk, NewJob, submit_system_job, unfinished_in_scope
+from gristmill.jobs.submit import NewJob, submit_system_job, unfinished_in_scope
 from gristmill.kit.timestamps import rfc3339
 from gristmill.records.retention import repository
 
@@ -111,7 +111,6 @@ class Retention:
             exclusive=True,
             args={"dataset_id": str(dataset.id)},
             dataset=dataset.name,
-            chunks=[NewChunk(first_record=0, records=0, payload=None)],
             max_attempts=self._max_attempts,
         )
 

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from gristmill.jobs.handlers import ChunkTask, IdempotentHandler, Outcome
-from gristmill.jobs.submit import NewChunk, NewJob
+from gristmill.jobs.submit import NewJob
 from gristmill.search.index.builder import IndexBuilder
 from gristmill.search.repository import catalogue, indexes
 
@@ -68,7 +68,6 @@ def _job(type_: str, dataset_id: uuid.UUID, name: str, **args: Any) -> NewJob:
         exclusive=True,
         args={"dataset_id": str(dataset_id), **args},
         dataset=name,
-        chunks=[NewChunk(first_record=0, records=0, payload=None)],
         queue="long",
     )
 

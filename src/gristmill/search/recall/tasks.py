@@ -15,7 +15,7 @@ from gristmill.datasets.lookup import DROPPED, DatasetLookup
 from gristmill.datasets.lookup import scope_of as records_of
 from gristmill.jobs.errors import JobDropped
 from gristmill.jobs.handlers import ChunkTask, IdempotentHandler, Outcome
-from gristmill.jobs.submit import NewChunk, NewJob, submit_system_job, unfinished_in_scope
+from gristmill.jobs.submit import NewJob, submit_system_job, unfinished_in_scope
 from gristmill.search.index.tasks import scope_of as builds_of
 from gristmill.search.query.statements import Layout
 from gristmill.search.recall.measure import Effort, measure, store_recall
@@ -116,7 +116,6 @@ def index_recall(dataset_id: uuid.UUID, name: str) -> NewJob:
         exclusive=True,
         args={"dataset_id": str(dataset_id)},
         dataset=name,
-        chunks=[NewChunk(first_record=0, records=0, payload=None)],
         queue="long",
     )
 

@@ -1,14 +1,12 @@
 """REST: stored exports, and their files, which are read whole or in parts."""
 
 import base64
-import hashlib
 from datetime import UTC
 from email.utils import format_datetime
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 import anyio
-import anyio.to_thread
 from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
@@ -17,10 +15,11 @@ from gristmill.core.config import Settings
 from gristmill.core.http.bodies import read_json
 from gristmill.core.http.endpoints import LINK, needs, principal_of
 from gristmill.core.http.files import FileAnswer, Sending, StoredFile, file_answer
+from gristmill.core.http.idempotency import request_hash
 from gristmill.core.http.links import next_page
 from gristmill.jobs.endpoints import answer_write, request_of, write_options
 from gristmill.kit.entity_tags import Tag
-from gristmill.records.export.desk import TooManyExports
+from gristmill.records.export.desk import OwnThreads, TooManyExports
 from gristmill.records.export.formats import MEDIA_TYPES
 from gristmill.records.export.stored.request import read_link_request
 from gristmill.records.export.stored.service import OpenExport, StoredExports
@@ -46,13 +45,7 @@ def build_router(service: StoredExports, settings: Settings) -> APIRouter:
     async def create_export(http: Request, dataset: str) -> Response:
         """Make a file of all matching records in the storage, to be read until it expires. The answer is its job."""
         body = await read_json(http, MAX_BODY_BYTES, "A request for an export")
-        said = [
-            http.method,
-            http.url.path,
-            *sorted(f"{k}={v}" for k, v in http.query_params.multi_items() if k != "wait"),
-        ]
-        body_hash = hashlib.sha256("\n".join(said).encode("utf-8", "surrogateescape") + b"\n" + body).hexdigest()
-        request = request_of(http, body_hash)
+        request = request_of(http, request_hash(http, body))
         # It looks at the storage, which may be slow.
         job = await downloads.run(partial(service.create, dataset, body, request))
         return await answer_write(http, job, request)
@@ -78,7 +71,7 @@ def build_router(service: StoredExports, settings: Settings) -> APIRouter:
     )
     async def delete_export(http: Request, export_id: str) -> Response:
         """Delete a stored export: nobody can read it from now on, and a job removes its file."""
-        request = request_of(http, hashlib.sha256(f"{http.method} {http.url.path}".encode()).hexdigest())
+        request = request_of(http, request_hash(http, b""))
         return await answer_write(http, await run_in_threadpool(service.delete, export_id, request), request)
 
     @router.post("/exports/{export_id}/link", dependencies=[Depends(needs("read"))])
@@ -120,7 +113,7 @@ class _Downloads:
     """Sends files: a bounded number at once, read in threads that no other call waits for."""
 
     def __init__(self) -> None:
-        self._readers: anyio.CapacityLimiter | None = None
+        self.run = OwnThreads(READERS).run
         self._turns: anyio.Semaphore | None = None
 
     async def take(self) -> None:
@@ -136,11 +129,6 @@ class _Downloads:
     def give_back(self) -> None:
         assert self._turns is not None
         self._turns.release()
-
-    async def run(self, work: Any) -> Any:
-        if self._readers is None:
-            self._readers = anyio.CapacityLimiter(READERS)
-        return await anyio.to_thread.run_sync(work, limiter=self._readers)
 
 
 def _file_of(http: Request, found: OpenExport, downloads: _Downloads, stall: float) -> FileAnswer:

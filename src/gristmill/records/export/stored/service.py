@@ -3,6 +3,7 @@
 import time
 import uuid
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection
@@ -10,7 +11,7 @@ from sqlalchemy import Connection
 from gristmill.core.config import Settings
 from gristmill.core.database import Database
 from gristmill.core.errors import Conflict
-from gristmill.core.page_tokens import bad_page_token, read_page_token
+from gristmill.core.page_tokens import read_id_token
 from gristmill.datasets.lookup import DatasetLookup
 from gristmill.jobs.admission import Admission
 from gristmill.jobs.submit import NewJob, WriteRequest, submit_once
@@ -78,12 +79,7 @@ class StoredExports:
     def list(self, dataset: str | None, page_size: int, page_token: str | None) -> dict[str, Any]:
         """Return a page of exports that can be read, newest first. Raises Malformed for a bad page token."""
         query = f"exports of {dataset}"
-        before = None
-        if page_token:
-            try:
-                before = uuid.UUID(*read_page_token(page_token, query, str))
-            except ValueError:
-                raise bad_page_token() from None
+        before = read_id_token(page_token, query)
         if dataset is not None and not is_name(dataset):
             return {"exports": [], "next_page_token": None}
         with self._database.autocommit() as connection:
@@ -101,8 +97,8 @@ class StoredExports:
         row = self._find(export_id)
         assert row.expires_at is not None
         expires = min(int(time.time()) + seconds, int(row.expires_at.timestamp()))
-        moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(expires))
-        return {"path": f"{ROOT}/{row.id}/{row.file_name}?{link_query(row, expires)}", "expires_at": moment}
+        path = f"{ROOT}/{row.id}/{row.file_name}?{link_query(row, expires)}"
+        return {"path": path, "expires_at": rfc3339(datetime.fromtimestamp(expires, UTC))}
 
     def open(self, export_id: str, file_name: str, link: tuple[str, str] | None) -> OpenExport:
         """Open the file. link: expires and signature where these stand for a key. Raises BadLink too."""

@@ -20,7 +20,7 @@ from gristmill.datasets.sizes import estimate
 from gristmill.jobs.errors import JobDropped, LostChunk
 from gristmill.jobs.handlers import ChunkTask, IdempotentHandler, Outcome, TransactionalHandler
 from gristmill.jobs.repository import read
-from gristmill.jobs.submit import NewChunk, NewJob
+from gristmill.jobs.submit import NewJob
 from gristmill.records.export.scan import ExportQuery
 from gristmill.records.export.service import Export, RecordExports
 from gristmill.records.export.stored import repository
@@ -221,7 +221,6 @@ def _job(type_: str, scope: str, dataset: str | None, max_attempts: int, **args:
         exclusive=False,
         args=args,
         dataset=dataset,
-        chunks=[NewChunk(first_record=0, records=0, payload=None)],
         queue=QUEUE,
         max_attempts=max_attempts,
     )
