@@ -80,6 +80,18 @@ class TestStored:
         assert hit["record"]["k"] == 2**60 + 1234
         assert hit["distance"] < 1e-5
 
+    @pytest.mark.parametrize("headers", [PARQUET, ARROW])
+    def test_structs_and_lists_become_json_whose_members_are_found(self, rest: Rest, headers: dict[str, str]) -> None:
+        made = rest.create({"fields": [{"name": "n", "type": "integer"}, {"name": "meta", "type": "json"}]})
+        metas = [{"year": 2000 + n, "tags": [f"t{n % 3}", None], "at": MOMENT} for n in range(ROWS)]
+        table = pa.table({"n": range(ROWS), "meta": metas})
+        job = rest.succeeded(rest.post(made, (as_parquet if headers is PARQUET else as_stream)(table), headers=headers))
+        assert job["record_counts"]["succeeded"] == ROWS
+        found = rest.rows(made, where='{"meta.year": {"ge": 4990}, "meta.tags": {"contains": ["t1"]}}')
+        shown = MOMENT.isoformat().replace("+00:00", "Z")
+        assert [row["n"] for row in found] == [2992, 2995, 2998]
+        assert found[0]["meta"] == {"year": 4992, "tags": ["t1", None], "at": shown}
+
 
 class TestRefused:
     @pytest.mark.parametrize(("headers", "body"), [(PARQUET, as_parquet(TABLE)), (ARROW, as_stream(TABLE))])

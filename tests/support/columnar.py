@@ -49,3 +49,17 @@ def refusal(reader: Reader, body: bytes, contract: Contract) -> Invalid:
     with pytest.raises(Invalid) as caught:
         read(reader, body, contract)
     return caught.value
+
+
+def peak(reader: Reader, body: bytes, contract: Contract, most: int | None = None) -> int:
+    """Return how many bytes Arrow held at most above what it held before, while ``most`` batches were read."""
+    pool = pa.default_memory_pool()
+    pool.release_unused()
+    before, peak = pool.bytes_allocated(), 0
+    source = ReadContext(io.BytesIO(body), RecordValidator(contract), Problems())
+    for number, batch in enumerate(read_batches(reader, source, 8 * MIB, 20_000)):
+        peak = max(peak, pool.bytes_allocated() - before)
+        if most is not None and number >= most:
+            break
+        del batch
+    return peak

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from tests.support.arrays import INTEGERS, TEXTS, UNITS, arrays, decimals, integers, timestamps
 from tests.support.cells import CELLS
+from tests.support.nested_columns import NESTED
 from tests.support.rest import Json
 from tests.support.type_case import TypeCase, same_float, same_tree
 
@@ -304,9 +305,12 @@ CASES: dict[str, TypeCase] = {
         same=same_tree,
         sql="jsonb",
         fields={"json": {}},
-        columns={"json": [arrays(_texts, kind) for kind in TEXTS]},
+        columns={"json": [*(arrays(_texts, kind) for kind in TEXTS), NESTED.map(lambda column: column.array)]},
         good={"json": pa.array(['{"a":[1.5]}', None])},
-        arrow=[pa.string()],
+        arrow=[
+            pa.string(), pa.struct([("a", pa.int64())]), pa.list_(pa.string()), pa.large_list(pa.float32()),
+            pa.map_(pa.string(), pa.list_(pa.date32())),
+        ],
     ),
     "vector": TypeCase(
         st.lists(FLOAT32, min_size=3, max_size=3),

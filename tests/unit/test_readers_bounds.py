@@ -7,16 +7,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tests.support.columnar import MIB, SMALL, as_parquet, as_stream, both, read, refusal
+from tests.support.columnar import MIB, SMALL, as_parquet, as_stream, both, peak, read, refusal
 
 from gristmill.core.errors import Invalid
-from gristmill.datasets.contract_parser import Contract, parse_contract
-from gristmill.records.ingest.chunking import read_batches
+from gristmill.datasets.contract_parser import parse_contract
 from gristmill.records.readers.arrow import read_arrow
-from gristmill.records.readers.context import ReadContext, Reader
+from gristmill.records.readers.context import Reader
 from gristmill.records.readers.limits import arrow_frames, parquet_pages
 from gristmill.records.readers.parquet import read_parquet
-from gristmill.records.validation.rows import Problems, RecordValidator
 
 
 class TestBounds:
@@ -34,7 +32,7 @@ class TestBounds:
             column = pa.Array.from_buffers(kind, 2000, [None, pa.py_buffer(views), *one.buffers()[2:]])
         body = as_stream(pa.table({"t": column}))
         assert len(body) < 2 * MIB
-        assert _peak(read_arrow, body, contract, most=300) < 60 * MIB
+        assert peak(read_arrow, body, contract, most=300) < 60 * MIB
 
     @pytest.mark.promise(7)
     @pytest.mark.parametrize("nulls", [0, 100])
@@ -45,7 +43,7 @@ class TestBounds:
         column = pa.DictionaryArray.from_arrays(places, pa.array(["x" * (MIB // 2)]))
         body = as_parquet(pa.table({"t": column}))
         assert len(body) < 2 * MIB
-        assert _peak(read_parquet, body, contract, most=300) < 60 * MIB
+        assert peak(read_parquet, body, contract, most=300) < 60 * MIB
 
     @pytest.mark.promise(7)
     @pytest.mark.parametrize("dictionary", [True, False])
@@ -55,7 +53,7 @@ class TestBounds:
         column = pa.array([f"{n:06} {'x' * 400}" for n in range(150_000)])
         body = as_parquet(pa.table({"t": column}), row_group_size=150_000, use_dictionary=dictionary)
         assert column.nbytes > 55 * MIB
-        assert _peak(read_parquet, body, contract) < 35 * MIB
+        assert peak(read_parquet, body, contract) < 35 * MIB
 
     @pytest.mark.promise(7)
     def test_texts_that_begin_as_the_one_before_are_written_out_piece_by_piece(self) -> None:
@@ -68,7 +66,7 @@ class TestBounds:
         ) as writer:
             writer.write_table(pa.table({"t": [f"{'x' * 100_000}{n:05}" for n in range(3000)]}))
         assert len(sink.getvalue()) < MIB
-        assert _peak(read_parquet, sink.getvalue(), contract) < 60 * MIB
+        assert peak(read_parquet, sink.getvalue(), contract) < 60 * MIB
 
     def test_a_page_that_unpacks_to_too_much_is_refused_before_it_is_read(
         self, monkeypatch: pytest.MonkeyPatch
@@ -133,20 +131,6 @@ class TestBounds:
             # One row group holds all, as writers do it.
             body = as_parquet(table, compression="none") if reader is read_parquet else as_stream(table)
             del numbers, vectors, table
-            peaks.append(_peak(reader, body, contract))
+            peaks.append(peak(reader, body, contract))
         assert peaks[1] < peaks[0] + 4 * MIB
         assert peaks[1] < 48 * MIB
-
-
-def _peak(reader: Reader, body: bytes, contract: Contract, most: int | None = None) -> int:
-    """Return how many bytes Arrow held at most above what it held before, while ``most`` batches were read."""
-    pool = pa.default_memory_pool()
-    pool.release_unused()
-    before, peak = pool.bytes_allocated(), 0
-    source = ReadContext(io.BytesIO(body), RecordValidator(contract), Problems())
-    for number, batch in enumerate(read_batches(reader, source, 8 * MIB, 20_000)):
-        peak = max(peak, pool.bytes_allocated() - before)
-        if most is not None and number >= most:
-            break
-        del batch
-    return peak

@@ -90,6 +90,26 @@ def is_number(kind: pa.DataType) -> bool:
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
 
 
+def text_bytes(array: pa.Array) -> pa.Array:
+    """Return how many bytes each text or binary value of a column has. Nothing is copied where rows share them."""
+    if pa.types.is_dictionary(array.type):
+        return pc.take(text_bytes(array.dictionary), array.indices)
+    if not (pa.types.is_string_view(array.type) or pa.types.is_binary_view(array.type)):
+        return pc.binary_length(array)
+    # A view is 16 bytes, of which the first four are the length; those of nulls may hold anything.
+    views = np.frombuffer(array.buffers()[1], np.int32, 4 * len(array), 16 * array.offset).reshape(-1, 4)
+    mask = array.is_null().to_numpy(zero_copy_only=False) if array.null_count else None
+    return pa.array(views[:, 0].copy(), pa.int32(), mask=mask)
+
+
+def as_python(scalar: pa.Scalar) -> Any:
+    """Return a value for a person to see: as text where Python has none such, as moments after the year 9999."""
+    try:
+        return scalar.as_py()
+    except (ValueError, OverflowError, KeyError, pa.ArrowException):
+        return " ".join(pa.array([scalar], scalar.type).to_string().split())
+
+
 def bounds_phrase(field: FieldSpec, least: str = " of at least {}", most: str = " of at most {}") -> str:
     """Return minimum and maximum as the end of a phrase, "" where there are none."""
     if field.minimum is not None and field.maximum is not None:

@@ -17,6 +17,7 @@ from gristmill.datasets.describe import shorten
 from gristmill.datasets.json_members import split_path
 from gristmill.datasets.types import columns
 from gristmill.datasets.types.base import Expression, FieldType, Mistake
+from gristmill.datasets.types.nested import fits_json, json_value
 
 MAX_DEPTH = 32
 # Each is an index that every write keeps up.
@@ -34,7 +35,10 @@ class Json(FieldType):
     nests = True
     extension = "arrow.json"
     cast = "::jsonb"
-    accepted_types = "string (of JSON text), or the extension arrow.json"
+    accepted_types = (
+        "string (of JSON text), the extension arrow.json, or struct, list or map (with keys of text, no name twice) of "
+        "null, bool, integers, double, float, halffloat, string, decimal, date or timestamp"
+    )
     arrow_type = pa.string()
     sql_type = postgresql.JSONB(none_as_null=True)
     staging_type = 'text COLLATE "C"'
@@ -64,24 +68,24 @@ class Json(FieldType):
         return read_json_cell(text)
 
     def accepts(self, field: FieldSpec, kind: pa.DataType) -> bool:
-        return columns.is_text(kind)
+        return columns.is_text(kind) or fits_json(kind, MAX_DEPTH)
 
     def check_column(self, field: FieldSpec, array: pa.Array) -> columns.Checked:
         """There is no compiled check for what jsonb takes, so the values are judged one by one."""
         values: list[str | None] = []
         bad = columns.no_mask(array)
-        for index, text in enumerate(array.to_pylist()):
+        for index, scalar in enumerate(array):
             try:
-                value = None if text is None else self.parse(field, from_json(text, allow_inf_nan=False))
+                value = self.parse(field, self.from_scalar(scalar)) if scalar.is_valid else None
             except (ValidationError, ValueError):
                 value = None
             # The JSON text null stands for no value, which a required field does not take.
-            bad[index] = text is not None and value is None
+            bad[index] = scalar.is_valid and value is None
             values.append(None if value is None else dump_json(value))
         return pa.array(values, pa.string()), bad
 
     def from_scalar(self, scalar: pa.Scalar) -> Any:
-        return read_json_cell(scalar.as_py())
+        return json_value(scalar) if pa.types.is_nested(scalar.type) else read_json_cell(scalar.as_py())
 
     def to_column(self, field: FieldSpec, values: Sequence[Any]) -> pa.Array:
         return pa.array([None if value is None else dump_json(value) for value in values], pa.string())

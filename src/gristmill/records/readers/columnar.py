@@ -12,9 +12,10 @@ from pydantic_core import ValidationError
 from gristmill.core.errors import Violation
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.types import TYPES
-from gristmill.datasets.types.columns import plain_type
+from gristmill.datasets.types.columns import as_python, plain_type, text_bytes
 from gristmill.records.columns import Row
 from gristmill.records.readers.context import ReadContext, RecordBlock, count_from, refuse
+from gristmill.records.readers.limits.nested import Sizes, check_nested
 from gristmill.records.validation.columns import check_columns, show_row
 
 # Blocks are validated in pieces of about this size, and of at most so many rows.
@@ -24,7 +25,11 @@ PIECE_ROWS = 16_384
 
 def read_batch(source: ReadContext, batch: pa.Table, first_record: int) -> Iterator[RecordBlock]:
     """Yield the valid records of a table of loosely typed columns that ``check_schema`` accepts; refuse the others."""
-    for start, piece in _pieces(batch):
+    nests = {name for name, field in source.validator.fields.items() if TYPES[field.type].nests}
+    nested = {
+        name: batch[name] for name in batch.column_names if name in nests and pa.types.is_nested(batch[name].type)
+    }
+    for start, piece in _pieces(batch, check_nested(nested, batch.num_rows, first_record)):
         first = first_record + start
         yield from to_steps(source, piece, first, partial(_precise, source, piece, first))
 
@@ -59,7 +64,7 @@ def _precise(source: ReadContext, table: pa.Table, first_record: int, index: int
         try:
             row[name] = TYPES[field.type].from_arrow(field, value)
         except ValueError as error:
-            reason = f"{shorten(value.as_py())}: {error}"
+            reason = f"{shorten(as_python(value))}: {error}"
             violation = Violation(f"/{record}/{name}", "not_json", reason, record, None, name)
             refuse(source, record, None, show_row(validator, table, index), [violation])
             return None
@@ -71,14 +76,15 @@ def _precise(source: ReadContext, table: pa.Table, first_record: int, index: int
         return None
 
 
-def _pieces(table: pa.Table) -> Iterator[tuple[int, pa.Table]]:
+def _pieces(table: pa.Table, nested: Sizes) -> Iterator[tuple[int, pa.Table]]:
     """Yield (first row, rows) such that each piece is small, also once its texts are written out.
 
     One long text in a dictionary may stand in every row: written out at once that would be any amount of memory.
+    nested: bytes that each row has besides, written out.
     """
     for first in range(0, table.num_rows, PIECE_ROWS):
         part = table.slice(first, PIECE_ROWS)
-        sizes = np.full(part.num_rows, part.nbytes / part.num_rows)
+        sizes = part.nbytes / part.num_rows + nested[first : first + PIECE_ROWS]
         for column in part.columns:
             sizes += _written_out(column)
         ends = np.cumsum(sizes)
@@ -93,19 +99,8 @@ def _pieces(table: pa.Table) -> Iterator[tuple[int, pa.Table]]:
 def _written_out(column: pa.ChunkedArray) -> Any:
     """Return how long the texts or bytes in each row are, if rows may share them; else 0."""
     kind = column.type
-    if pa.types.is_dictionary(kind) and plain_type(kind.value_type) in (pa.string(), pa.binary()):
-        lengths = [pc.take(_lengths(chunk.dictionary), chunk.indices) for chunk in column.chunks]
-    elif pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
-        lengths = [_lengths(chunk) for chunk in column.chunks]
-    else:
+    in_dictionary = pa.types.is_dictionary(kind) and plain_type(kind.value_type) in (pa.string(), pa.binary())
+    if not in_dictionary and not pa.types.is_string_view(kind) and not pa.types.is_binary_view(kind):
         return 0
+    lengths = [text_bytes(chunk) for chunk in column.chunks]
     return pc.fill_null(pa.chunked_array(lengths, lengths[0].type), 0).to_numpy()
-
-
-def _lengths(array: pa.Array) -> pa.Array:
-    if not (pa.types.is_string_view(array.type) or pa.types.is_binary_view(array.type)):
-        return pc.binary_length(array)
-    # A view is 16 bytes, of which the first four are the length; those of nulls may hold anything.
-    views = np.frombuffer(array.buffers()[1], np.int32, 4 * len(array), 16 * array.offset).reshape(-1, 4)
-    mask = array.is_null().to_numpy(zero_copy_only=False) if array.null_count else None
-    return pa.array(views[:, 0].copy(), pa.int32(), mask=mask)

@@ -8,17 +8,18 @@ from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gristmill.core.errors import Invalid, Malformed, Violation
+from gristmill.datasets.types import TYPES
 from gristmill.kit.json_pointer import escape_pointer
 from gristmill.records.readers.columnar import PIECE_BYTES, PIECE_ROWS, read_batch
 from gristmill.records.readers.context import ReadContext, RecordBlock, malformed
 from gristmill.records.readers.int96 import UNITS, exact, int96_columns
+from gristmill.records.readers.limits.nested import check_lists
 from gristmill.records.readers.limits.parquet_pages import RowGroup, check_group, read_footer
 from gristmill.records.validation.columns import check_schema
-from gristmill.records.validation.rows import RecordValidator, shorten_name
+from gristmill.records.validation.rows import shorten_name
 
 # How much of a column chunk is read from the body at a time.
 _BUFFER_BYTES = 1024 * 1024
@@ -33,13 +34,12 @@ def read_parquet(source: ReadContext) -> Iterator[RecordBlock]:
     groups = read_footer(source.file)
     source.file.seek(0)
     try:
-        file = _open(source, [])
+        file = _open(source)
         schema = file.schema_arrow
         _check_names(schema.names)
-        texts = [name for name in schema.names if _is_text(schema.field(name).type)]
-        dictionaries = _open(source, texts)
         timestamps = int96_columns(file)
-        finer = [_open(source, [], unit) for unit in UNITS] if timestamps else []
+        finer = [_open(source, unit) for unit in UNITS] if timestamps else []
+        lists = [file.schema.column(index).max_repetition_level > 0 for index in range(len(file.schema))]
         violations = check_schema(source.validator, schema)
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise _broken("The body is not a whole Parquet file", error) from error
@@ -48,13 +48,12 @@ def read_parquet(source: ReadContext) -> Iterator[RecordBlock]:
     vectors = sum(4 * (field.dimensions or 0) for field in source.validator.fields.values())
     record = 0
     for number, group in enumerate(groups):
-        _check_lists(source.validator, group, number)
+        nested = _check_values(source, group, number, lists)
         size = check_group(source.file, group, number)
-        longest = sum(size.longest.get(name, 0) for name in texts)
-        longest += _longest_in(dictionaries, number, [name for name in texts if name in size.in_dictionary], record)
-        rows = min(
-            PIECE_ROWS, PIECE_BYTES // max(size.bytes_per_row, vectors, 1), _WRITTEN_OUT_BYTES // max(longest, 1)
-        )
+        longest = sum(chunk.longest for chunk in size.chunks)
+        in_lists = check_lists(group, size, nested, number)
+        bytes_per_row = max(size.bytes_per_row, vectors, in_lists, 1)
+        rows = min(PIECE_ROWS, PIECE_BYTES // bytes_per_row, _WRITTEN_OUT_BYTES // max(longest, 1))
         most = max(1, int(rows))
         others = [_batches(other, number, most, record, timestamps) for other in finer]
         for batch in exact(_batches(file, number, most, record), *others):
@@ -73,28 +72,15 @@ def _check_names(names: list[str]) -> None:
         raise Invalid(violations[0].reason, violations)
 
 
-def _open(source: ReadContext, in_dictionaries: list[str], unit: str = "ns") -> Any:
-    """Return the file, with columns that are read as dictionaries. These grow with their row group: not for long.
-
-    unit: of INT96 timestamps.
-    """
+def _open(source: ReadContext, unit: str = "ns") -> Any:
+    """Return the file. unit: of INT96 timestamps."""
     return pq.ParquetFile(
         source.file,
-        read_dictionary=in_dictionaries,
         coerce_int96_timestamp_unit=unit,
         buffer_size=_BUFFER_BYTES,
         pre_buffer=False,
         page_checksum_verification=True,
     )
-
-
-def _longest_in(file: Any, group: int, names: list[str], record: int) -> int:
-    """Return how long the longest texts in the dictionaries of the columns ``names`` are together."""
-    # The first record brings the whole dictionary along.
-    batch = next(_batches(file, group, 1, record, names), None) if names else None
-    if batch is None:
-        return 0
-    return sum(pc.max(pc.binary_length(column.dictionary)).as_py() or 0 for column in batch.columns)
 
 
 def _batches(
@@ -115,13 +101,22 @@ def _batches(
         yield batch
 
 
-def _check_lists(validator: RecordValidator, group: RowGroup, number: int) -> None:
-    """Raise Invalid if a row group has more numbers in its vectors than fit its records: a list may be any length."""
-    for chunk in group.chunks:
-        field = validator.fields.get(chunk.column)
+def _check_values(source: ReadContext, group: RowGroup, number: int, lists: list[bool]) -> list[int]:
+    """Return which chunks of a row group hold what is in lists of json fields. lists: which chunks hold lists.
+
+    Raises Invalid if there are more numbers in its vectors than fit its records: a list may be any length.
+    """
+    if len(group.chunks) != len(lists):
+        reason = f"row group {number} has {len(group.chunks)} columns, the schema {len(lists)}"
+        raise _damaged(reason)
+    found = []
+    for index, chunk in enumerate(group.chunks):
+        field = source.validator.fields.get(chunk.column)
         if field is None:
-            reason = f"The footer of the Parquet file is damaged: row group {number} has a column {chunk.column[:80]!r}"
-            raise Malformed(reason, [malformed(reason)])
+            raise _damaged(f"row group {number} has a column {chunk.column[:80]!r}")
+        if lists[index] and TYPES[field.type].nests:
+            found.append(index)
+            continue
         most = max(_FEW_NUMBERS, group.rows * (field.dimensions or 1))
         if chunk.values > most:
             reason = (
@@ -129,10 +124,12 @@ def _check_lists(validator: RecordValidator, group: RowGroup, number: int) -> No
                 f"a record has {field.dimensions or 1} there"
             )
             raise Invalid(reason, [Violation(f"/{field.name}", "wrong_length", reason, field=field.name)])
+    return found
 
 
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_binary(kind))
+def _damaged(reason: str) -> Malformed:
+    reason = f"The footer of the Parquet file is damaged: {reason}"
+    return Malformed(reason, [malformed(reason)])
 
 
 def _broken(where: str, error: Exception) -> Malformed:

@@ -16,7 +16,7 @@ from gristmill.core.errors import Violation
 from gristmill.datasets.contract import FieldSpec
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.types import TYPES
-from gristmill.datasets.types.columns import Checked, Mask, plain_type
+from gristmill.datasets.types.columns import Checked, Mask, as_python, plain_type
 from gristmill.datasets.types.validators import default_column, expected, not_in_enum
 from gristmill.kit.json_pointer import escape_pointer
 from gristmill.records.columns import GIVEN_COLUMN, Row, pack_given, unpack_given
@@ -85,7 +85,7 @@ def show_row(validator: RecordValidator, table: pa.Table, index: int) -> bytes:
         try:
             row[name] = TYPES[field.type].from_arrow(field, value)
         except ValueError:
-            row[name] = value.as_py()
+            row[name] = as_python(value)
     return json.dumps(row, ensure_ascii=False, default=str).encode("utf-8", "replace")
 
 

@@ -9,11 +9,13 @@ Source of the format: https://parquet.apache.org/docs/file-format/ and parquet.t
 
 import io
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from gristmill.core.errors import Invalid, Malformed, Violation
 from gristmill.records.readers.context import malformed
+from gristmill.records.readers.limits.parquet_dictionary import longest_in
+from gristmill.records.readers.limits.thrift import Compact
 
 # What the pages that are unpacked at one time may take together. The largest that common writers make have 100 MB.
 MAX_OPEN_BYTES = 256 * 1024 * 1024
@@ -23,20 +25,31 @@ MAX_FOOTER_BYTES = 8 * 1024 * 1024
 _MAX_HEADER = 1024 * 1024
 _FIRST_READ = 512
 _MAGIC = b"PAR1"
-# Encodings of pages, as parquet.thrift numbers them.
-_PLAIN_DICTIONARY, _DELTA_BYTES, _DICTIONARY = 2, 7, 8
+# The type, the kind of page and the encodings, as parquet.thrift numbers them.
+_BYTE_ARRAY = 6
+_DICTIONARY_PAGE = 2
+_PLAIN_DICTIONARY, _DELTA_LENGTHS, _DELTA_BYTES, _DICTIONARY = 2, 6, 7, 8
+_PLAIN = frozenset({0, _DELTA_LENGTHS})
 # Values are told by those before them, or nobody knows how.
 _BY_OTHERS = frozenset({_DELTA_BYTES, -1})
+# What a value takes besides its text: a number, or where its text begins.
+_VALUE_BYTES = 8
 
 
 @dataclass(frozen=True, slots=True)
 class ColumnChunk:
-    """One column of a row group. column: name of the column in the schema. start, size: its packed bytes."""
+    """One column of a row group; one leaf of it, where it is nested.
+
+    column: name of the column in the schema. values: how many there are, nulls and empty lists among them. start, size:
+    its packed bytes. texts: whether its values have lengths of their own. codec: parquet.thrift's number.
+    """
 
     column: str
     values: int
     start: int
     size: int
+    texts: bool
+    codec: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +59,26 @@ class RowGroup:
 
 
 @dataclass(slots=True)
-class GroupSize:
-    """What a row group takes. open_bytes: its largest pages, unpacked. bytes_per_row: at its densest page, unpacked.
+class ChunkSize:
+    """What one column chunk takes in memory.
 
-    A page may hold a long text once and repeat it any number of times, by its index in a dictionary or as a prefix of
-    others. in_dictionary: names of the columns that begin with a page of indexes into a dictionary, which tells how
-    long their texts are. longest: of other columns that may repeat texts, bytes that no text exceeds.
+    open_bytes: its largest page, packed and unpacked, and its dictionary. densest: most bytes a value in a page.
+    longest: bytes that no text exceeds which a page may repeat any number of times, by its index in a dictionary or as
+    a prefix of others; 0 where pages hold their texts. written_out: what all values take at most, written out.
     """
 
-    open_bytes: int = 0
-    bytes_per_row: float = 0.0
-    in_dictionary: list[str] = field(default_factory=list)
-    longest: dict[str, int] = field(default_factory=dict)
+    open_bytes: int
+    densest: float
+    longest: int
+    written_out: int
+
+
+@dataclass(slots=True)
+class GroupSize:
+    """What a row group takes. bytes_per_row: at its densest page, unpacked. chunks: in the order of the row group."""
+
+    bytes_per_row: float
+    chunks: list[ChunkSize]
 
 
 def read_footer(file: BinaryIO) -> list[RowGroup]:
@@ -77,7 +98,7 @@ def read_footer(file: BinaryIO) -> list[RowGroup]:
         raise Invalid(reason, [Violation("", "footer_too_large", reason)])
     file.seek(size - 8 - length)
     try:
-        footer, _ = _Compact(file.read(length)).struct_and_length()
+        footer, _ = Compact(file.read(length)).struct_and_length()
         return [_row_group(group) for group in footer.get(4, [])]
     except (IndexError, KeyError, TypeError, AttributeError, ValueError) as error:
         raise _broken(f"The footer of the Parquet file is damaged: {error}"[:300]) from error
@@ -88,69 +109,60 @@ def _row_group(group: dict[int, Any]) -> RowGroup:
     for facts in (column[3] for column in group.get(1, [])):
         data, dictionary = int(facts[9]), facts.get(11)
         start = dictionary if dictionary is not None and 0 < dictionary < data else data
-        chunks.append(ColumnChunk(facts[3][0].decode(), int(facts[5]), int(start), int(facts[7])))
+        column, values, texts = facts[3][0].decode(), int(facts[5]), facts[1] == _BYTE_ARRAY
+        chunks.append(ColumnChunk(column, values, int(start), int(facts[7]), texts, int(facts[4])))
     return RowGroup(int(group[3]), tuple(chunks))
 
 
 def check_group(file: BinaryIO, group: RowGroup, number: int) -> GroupSize:
     """Return the size of a row group. Raises Malformed for pages that are not there, Invalid for too large ones."""
-    size = GroupSize()
-    for chunk in group.chunks:
-        pages = _walk(file, chunk, number)
-        size.open_bytes += pages.largest + pages.dictionary
-        size.bytes_per_row += pages.densest * chunk.values / max(1, group.rows)
-        if pages.encodings[:1] == [_DICTIONARY] and not _BY_OTHERS.intersection(pages.encodings):
-            size.in_dictionary.append(chunk.column)
-        elif pages.dictionary or _BY_OTHERS.intersection(pages.encodings):
-            size.longest[chunk.column] = max(pages.dictionary, pages.largest)
-    if size.open_bytes > MAX_OPEN_BYTES:
+    chunks = [_walk(file, chunk, number) for chunk in group.chunks]
+    open_bytes = sum(chunk.open_bytes for chunk in chunks)
+    if open_bytes > MAX_OPEN_BYTES:
         reason = (
-            f"Row group {number} of the Parquet file has pages that take {size.open_bytes} bytes at one time: at most "
+            f"Row group {number} of the Parquet file has pages that take {open_bytes} bytes at one time: at most "
             f"{MAX_OPEN_BYTES} are allowed. Write it with smaller data pages"
         )
         raise Invalid(reason, [Violation("", "pages_too_large", reason)])
-    return size
+    bytes_per_row = sum(
+        size.densest * chunk.values / max(1, group.rows) for size, chunk in zip(chunks, group.chunks, strict=True)
+    )
+    return GroupSize(bytes_per_row, chunks)
 
 
-@dataclass(slots=True)
-class _Pages:
-    """The pages of one column. largest: bytes of one, packed and unpacked. densest: most bytes a value in one.
-
-    dictionary: bytes of the dictionary. encodings: of the pages of values, each that differs from the one before.
-    """
-
-    largest: int = 0
-    dictionary: int = 0
-    densest: float = 0.0
-    encodings: list[int] = field(default_factory=list)
-
-
-def _walk(file: BinaryIO, chunk: ColumnChunk, group: int) -> _Pages:
+def _walk(file: BinaryIO, chunk: ColumnChunk, group: int) -> ChunkSize:
     position, end = chunk.start, chunk.start + chunk.size
     if position < 0 or end < position:
         raise _broken(f"The column {chunk.column} in row group {group} of the Parquet file stands nowhere in it")
-    pages = _Pages()
-    page = seen = 0
+    page = seen = largest = dictionary = in_dictionary = longest = written_out = 0
+    densest = 0.0
     while position < end and seen < chunk.values:
         where = f"Page {page} of the column {chunk.column} in row group {group} of the Parquet file"
         header, length = _read_header(file, position, where)
         unpacked, packed = header.get(2), header.get(3)
         if not isinstance(unpacked, int) or not isinstance(packed, int) or unpacked < 0 or packed < 0:
             raise _broken(f"{where} has no size")
-        position += length + packed
-        if position > end:
+        if position + length + packed > end:
             raise _broken(f"{where} goes on beyond the end of the column: the file is damaged")
-        if header.get(1) == 2:
-            pages.dictionary += unpacked
+        if header.get(1) == _DICTIONARY_PAGE:
+            dictionary += unpacked
+            if chunk.texts:
+                file.seek(position + length)
+                in_dictionary = max(in_dictionary, longest_in(file, chunk.codec, packed, unpacked))
         else:
             count, encoding = _values_and_encoding(header)
             seen += count
-            pages.largest = max(pages.largest, unpacked + packed)
-            pages.densest = max(pages.densest, unpacked / max(1, count))
-            if pages.encodings[-1:] != [encoding]:
-                pages.encodings.append(encoding)
+            largest = max(largest, unpacked + packed)
+            densest = max(densest, unpacked / max(1, count))
+            # Texts that are told by those before them may have any part of the page, or of the dictionary if it is
+            # not known how they are told.
+            repeated = max(unpacked, dictionary) if encoding in _BY_OTHERS else in_dictionary
+            repeated = repeated if chunk.texts and encoding not in _PLAIN else 0
+            longest = max(longest, repeated)
+            written_out += unpacked + count * (_VALUE_BYTES + repeated)
+        position += length + packed
         page += 1
-    return pages
+    return ChunkSize(largest + dictionary, densest, longest, written_out)
 
 
 def _values_and_encoding(header: dict[int, Any]) -> tuple[int, int]:
@@ -169,7 +181,7 @@ def _read_header(file: BinaryIO, position: int, where: str) -> tuple[dict[int, A
         file.seek(position)
         raw = file.read(size)
         try:
-            return _Compact(raw).struct_and_length()
+            return Compact(raw).struct_and_length()
         except IndexError:
             if len(raw) < size or size >= _MAX_HEADER:
                 raise _broken(f"{where} is not there: the file is truncated or damaged") from None
@@ -180,75 +192,3 @@ def _read_header(file: BinaryIO, position: int, where: str) -> tuple[dict[int, A
 
 def _broken(reason: str) -> Malformed:
     return Malformed(reason, [malformed(reason)])
-
-
-class _Compact:
-    """Decodes Thrift's compact protocol, structs as dicts by field number. Raises IndexError at the end of ``raw``."""
-
-    def __init__(self, raw: bytes) -> None:
-        self._raw = raw
-        self._at = 0
-
-    def struct_and_length(self) -> tuple[dict[int, Any], int]:
-        found = self._struct(0)
-        return found, self._at
-
-    def _struct(self, depth: int) -> dict[int, Any]:
-        if depth > 16:
-            raise ValueError("it nests too deep")
-        fields: dict[int, Any] = {}
-        number = 0
-        while True:
-            head = self._byte()
-            if head == 0:
-                return fields
-            number = number + (head >> 4) if head >> 4 else self._zigzag()
-            fields[number] = self._value(head & 0x0F, depth)
-
-    def _value(self, kind: int, depth: int) -> Any:
-        match kind:
-            case 1 | 2:
-                return kind == 1
-            case 3:
-                return self._byte()
-            case 4 | 5 | 6:
-                return self._zigzag()
-            case 7:
-                return self._take(8)
-            case 8:
-                return self._take(self._varint())
-            case 9 | 10:
-                head = self._byte()
-                count = head >> 4 if head >> 4 != 15 else self._varint()
-                # In a list a boolean takes a byte; elsewhere it is part of the head.
-                inner = head & 0x0F if head & 0x0F > 2 else 3
-                return [self._value(inner, depth + 1) for _ in range(count)]
-            case 12:
-                return self._struct(depth + 1)
-        raise ValueError(f"it has a field of the unknown type {kind}")
-
-    def _byte(self) -> int:
-        value = self._raw[self._at]
-        self._at += 1
-        return value
-
-    def _take(self, size: int) -> bytes:
-        self._at += size
-        if self._at > len(self._raw):
-            raise IndexError("it ends too early")
-        return self._raw[self._at - size : self._at]
-
-    def _varint(self) -> int:
-        value = shift = 0
-        while True:
-            byte = self._byte()
-            value |= (byte & 0x7F) << shift
-            if byte < 0x80:
-                return value
-            shift += 7
-            if shift > 63:
-                raise ValueError("it has a number of more than 64 bits")
-
-    def _zigzag(self) -> int:
-        value = self._varint()
-        return (value >> 1) ^ -(value & 1)
