@@ -15,6 +15,7 @@ batch: the records of a chunk between two steps of a worker
 content_encoding: gzip and zstd of bodies
 embedding: vectors for the records of a chunk
 etags: the version of one record, for conditional requests
+form_file: the file that a form uploads
 jobs: what the jobs of all writes have in common
 key_list: many keys in one statement
 payload: a chunk's records on their way to the worker, as Arrow IPC

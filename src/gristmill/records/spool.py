@@ -143,6 +143,11 @@ class BodySpool:
             self._digest.update(data)
         self._content.write(data)
 
+    def identify(self, what: str) -> None:
+        """Add to what must be equal for a request to be a replay of another."""
+        if self._digest is not None:
+            self._digest.update(b"\0" + what.encode())
+
     def decompress(self, encoding: str) -> None:
         """Replace the body by what it holds, compressed as ``encoding`` says; the hash stays that of what was sent.
 

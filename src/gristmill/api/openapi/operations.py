@@ -64,6 +64,7 @@ def _gives(text: str, model: Any) -> dict[int, tuple[str, Any]]:
 
 
 _JOB = {202: ("The job that was accepted", jobs.Job), 200: ("The finished job, where it was waited for", jobs.Job)}
+# Forms are not among them: of several bodies of which one is a form, generators make clients that do not run.
 _RECORDS = Body(
     {
         kind: {"anyOf": [{"type": "array", "items": {"$ref": "#/components/schemas/Record"}}, records.RecordBatch]}

@@ -16,7 +16,12 @@ CSV = "text/csv"
 
 def media_type_of(http: Request, supported: Sequence[str]) -> str:
     """Return the media type of a body, which is one of ``supported``. Raises UnsupportedMedia that lists them."""
-    head, *parameters = http.headers.get("content-type", "").split(";")
+    return check_media_type(http.headers.get("content-type", ""), supported)
+
+
+def check_media_type(header: str, supported: Sequence[str]) -> str:
+    """Return the media type that a Content-Type header names, as ``media_type_of`` does."""
+    head, *parameters = header.split(";")
     name = head.strip().lower()
     if name not in supported:
         given = f"The Content-Type {name[:80]!r} is not supported here" if name else "The Content-Type is missing"

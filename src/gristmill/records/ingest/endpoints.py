@@ -14,8 +14,9 @@ from gristmill.core.http.endpoints import needs
 from gristmill.core.http.routes import Call
 from gristmill.jobs.endpoints import WRITE_HEADERS, WriteQuery, answer_write, request_of
 from gristmill.records.endpoints import spooled_body
+from gristmill.records.form_file import FORM, FormFile
 from gristmill.records.ingest.service import IngestOptions, OnConflict, RecordIngest
-from gristmill.records.readers import MEDIA_TYPES
+from gristmill.records.readers import EXTENSIONS, MEDIA_TYPES
 from gristmill.records.spool import Spool
 from gristmill.records.submit import Submitter
 
@@ -43,18 +44,21 @@ def build_calls(service: RecordIngest, submitter: Submitter, settings: Settings,
     most = settings.api_max_body_bytes
 
     async def submit_records(http: Request, query: IngestQuery) -> Response:
-        """Submit records, plain or compressed (gzip, zstd): all are validated now, and upserted by a job."""
+        """Submit records, plain, compressed (gzip, zstd) or as a file that a form uploads (multipart/form-data).
+
+        All are validated now, and upserted by a job.
+        """
         merge = query.mode == "merge"
         if merge and query.on_conflict != "replace":
             reason = f"mode=merge has no on_conflict={query.on_conflict}: records that are there are what it is for"
             raise Invalid(reason, [Violation("/query/on_conflict", "not_applicable", reason, field="on_conflict")])
         options = IngestOptions(query.on_conflict, merge, query.on_error == "quarantine", query.retry_of)
-        kind = media_type_of(http, MEDIA_TYPES)
+        form, kind = _kind_of(http)
         name = http.path_params["dataset"]
         await submitter.expect(name, lambda: request_of(http))
-        async with spooled_body(http, spool, most, compressed=True) as body:
+        async with spooled_body(http, spool, most, compressed=True, form=form) as body:
             request = request_of(http, body.body_hash)
-            write = service.write(name, body, kind, options)
+            write = service.write(name, body, form.media_type if form else kind, options)
             job_id = await submitter.submit(write, request)
         return await answer_write(http, job_id, request)
 
@@ -70,9 +74,18 @@ def build_router(service: RecordIngest, submitter: Submitter, settings: Settings
     @router.post("/validate")
     async def validate_records(http: Request, dataset: str) -> JSONResponse:
         """Validate records and store nothing."""
-        kind = media_type_of(http, MEDIA_TYPES)
+        form, kind = _kind_of(http)
         await run_in_threadpool(submitter.load, dataset)
-        async with spooled_body(http, spool, most, compressed=True) as body:
+        async with spooled_body(http, spool, most, compressed=True, form=form) as body:
+            kind = form.media_type if form else kind
             return JSONResponse(await run_in_threadpool(service.validate, dataset, body, kind))
 
     return router
+
+
+def _kind_of(http: Request) -> tuple[FormFile | None, str]:
+    """Return what takes the file out of the body if that is a form; and the media type of one that is none."""
+    header = http.headers.get("content-type", "")
+    if header.split(";")[0].strip().lower() == FORM:
+        return FormFile(header, MEDIA_TYPES, EXTENSIONS), FORM
+    return None, media_type_of(http, (*MEDIA_TYPES, FORM))

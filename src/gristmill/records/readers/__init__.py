@@ -20,6 +20,15 @@ _READERS: dict[str, Reader] = {
     "application/vnd.apache.arrow.stream": read_arrow,
 }
 MEDIA_TYPES = tuple(_READERS)
+# What the names of files end with.
+EXTENSIONS = {
+    "json": JSON,
+    "ndjson": "application/x-ndjson",
+    "jsonl": "application/x-ndjson",
+    "csv": CSV,
+    "parquet": "application/vnd.apache.parquet",
+    "arrows": "application/vnd.apache.arrow.stream",
+}
 
 
 def open_reader(name: str) -> Reader:
