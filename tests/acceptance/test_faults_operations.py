@@ -127,3 +127,28 @@ def test_a_worker_that_is_killed_while_it_makes_a_primary_key(stack: FaultStack)
         assert rest.rows(name) == merged(BEFORE, AFTER)
         rest.store(name, BEFORE)
         assert rest.rows(name) == merged(AFTER, BEFORE)
+
+
+def test_a_worker_that_is_killed_while_it_builds_the_index_of_a_field(stack: FaultStack) -> None:
+    stack.system.start("long")
+    valid = "SELECT indisvalid AS valid FROM pg_index WHERE indexrelid = to_regclass(%s)"
+    with Rest(stack.system) as rest:
+        text = {"name": "t", "type": "text", "max_length": 100}
+        name = rest.create({**CONTRACT, "fields": [CONTRACT["fields"][0], text]})
+        rest.store(name, BEFORE)
+        index = f"data.{name}__f1"
+        # A transaction that writes to the table keeps the build waiting, and its index invalid.
+        with stack.locked(f"LOCK TABLE data.{name} IN ROW EXCLUSIVE MODE"):
+            body = {"alter_fields": [{"name": "t", "filterable": True}]}
+            job = rest.succeeded(rest.http.patch(f"/api/v1/datasets/{name}", json=body))
+            building = job["result"]["indexes_job"]
+            eventually(lambda: stack.system.query(valid, (index,)) == [{"valid": False}], "the index is being built")
+            stack.system.kill("long")
+            rest.store(name, AFTER)
+        stack.system.start("long2")
+        done = stack.system.finished(building)
+        # The backend of the killed worker may have come to its end: that is taken then.
+        assert done["state"] == "succeeded"
+        assert stack.system.chunk(building)["attempts"] == 2
+        assert stack.system.query(valid, (index,)) == [{"valid": True}]
+        assert rest.rows(name, where='{"t": "after"}') == AFTER

@@ -1,6 +1,5 @@
 """Filters on members of json fields, and a plain reading of them that knows nothing of SQL."""
 
-import json
 from decimal import Decimal
 from typing import Any
 
@@ -92,10 +91,14 @@ def _steps(name: str) -> list[str]:
 
 
 def _plain(value: Any) -> Any:
-    """Numbers as decimals, which neither are booleans nor lose digits; a float is what it prints as."""
-    if isinstance(value, float) and abs(value) >= 1e16:
-        return Decimal(value)
-    return json.loads(json.dumps(value), parse_float=Decimal, parse_int=Decimal)
+    """Numbers as decimals, which neither are booleans nor lose digits; a float is what it prints as, unless large."""
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    return Decimal(value) if abs(value) >= 1e16 else Decimal(str(value))
 
 
 def _scalar(found: Any, operator: str, wanted: Any) -> bool | None:

@@ -4,6 +4,7 @@ from gristmill.bootstrap.extensions import build_extensions
 from gristmill.bootstrap.plugins import load_plugins
 from gristmill.bootstrap.shared import Gristmill
 from gristmill.core.config import Settings, load_settings
+from gristmill.datasets.field_indexes.tasks import FieldIndexesHandler
 from gristmill.datasets.operations.tasks import CopyHandler, RenameHandler, TruncateHandler
 from gristmill.datasets.primary_key.tasks import PrimaryKeyHandler
 from gristmill.datasets.tasks import AlterHandler, CreateHandler, DropHandler
@@ -78,6 +79,7 @@ def _handlers(gristmill: Gristmill) -> list[Handler]:
         RenameHandler(extensions),
         CopyHandler(extensions),
         PrimaryKeyHandler(database),
+        FieldIndexesHandler(database),
         IngestHandler(targets, pipeline),
         MergeHandler(database, targets, pipeline, embedding),
         PatchHandler(database, targets, embedding, Recompute(pipelines)),

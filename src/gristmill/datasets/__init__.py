@@ -12,6 +12,7 @@ describe: sentences about values, for people
 differences: in what two contracts differ
 embedders: the embedders that contracts name
 extensions: what other domains add to datasets: hooks, state, metrics, maintenance
+field_indexes: the indexes that a change of the contract asks for
 index_session: the connection of one index build
 json_members: members of json fields: their paths, their types, their SQL
 keys: the key of a record, in a URL or a body

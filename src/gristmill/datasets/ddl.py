@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.schema import CreateColumn, CreateIndex, SetColumnComment
+from sqlalchemy.schema import CreateColumn, SetColumnComment
 from sqlalchemy.sql.elements import Grouping
 
 from gristmill.core.database import DATA_SCHEMA, data_relation
@@ -181,7 +181,10 @@ def drop_table(connection: Connection, name: str, dataset_id: uuid.UUID) -> None
 
 
 def apply_alter(connection: Connection, old: Contract, new: Contract) -> None:
-    """Change the table from ``old`` to ``new``, made by ``alter_contract``. Raises TableBusy (retryable)."""
+    """Change the table from ``old`` to ``new``, made by ``alter_contract``. Raises TableBusy (retryable).
+
+    Indexes that ``new`` adds are not built: that takes long, and the table is locked here.
+    """
     old_table, new_table = record_table(old), record_table(new)
     preparer = connection.dialect
     actions: list[str] = []
@@ -198,7 +201,7 @@ def apply_alter(connection: Connection, old: Contract, new: Contract) -> None:
     with limited(connection):
         if actions:
             _execute(connection, f"ALTER TABLE {data_relation(new.name)} {', '.join(actions)}")
-        _alter_indexes(connection, old_table, new_table)
+        _drop_indexes(connection, old_table, new_table)
         for column in new_table.columns:
             if column.comment != (old_table.c[column.name].comment if column.name in old_table.c else None):
                 connection.execute(SetColumnComment(column))
@@ -212,13 +215,10 @@ def apply_alter(connection: Connection, old: Contract, new: Contract) -> None:
                 _set_storage(connection, new.name, name, "PLAIN")
 
 
-def _alter_indexes(connection: Connection, old: sa.Table, new: sa.Table) -> None:
-    before = {str(index.name) for index in old.indexes}
-    after = {str(index.name): index for index in new.indexes}
-    for name in sorted(before - set(after)):
-        _execute(connection, f"DROP INDEX {data_relation(name)}")
-    for name in sorted(set(after) - before):
-        connection.execute(CreateIndex(after[name]))
+def _drop_indexes(connection: Connection, old: sa.Table, new: sa.Table) -> None:
+    """Drop the indexes that the table need not have any more; it may never have got one of them."""
+    for name in sorted({str(index.name) for index in old.indexes} - {str(index.name) for index in new.indexes}):
+        _execute(connection, f"DROP INDEX IF EXISTS {data_relation(name)}")
 
 
 def _set_storage(connection: Connection, table: str, column: str, storage: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import psycopg2
 from psycopg2 import errors
 
-from gristmill.core.database import DISK_FULL, Database
+from gristmill.core.database import DISK_FULL, Database, data_relation
 from gristmill.core.errors import Unavailable
 from gristmill.datasets.errors import IndexBuildInterrupted, NoDiskLeft, OutOfSpace
 from gristmill.datasets.lookup import DROPPED
@@ -115,3 +115,8 @@ def translated() -> Iterator[None]:
         if error.pgcode is None:
             raise Unavailable(f"The connection to Postgres was lost: {reason}") from error
         raise IndexBuildInterrupted(f"The index build was interrupted: {reason}") from error
+
+
+def drop_index(name: str) -> str:
+    """Return the statement that removes an index while the table is written to."""
+    return f"DROP INDEX CONCURRENTLY IF EXISTS {data_relation(name)}"

@@ -14,6 +14,7 @@ from gristmill.datasets import ddl, repository
 from gristmill.datasets.contract import load_contract
 from gristmill.datasets.errors import ChangeFailed, DatasetFailed, UnknownDataset
 from gristmill.datasets.extensions import DatasetExtension
+from gristmill.datasets.field_indexes.tasks import submit_build
 from gristmill.datasets.lookup import DROPPED
 from gristmill.datasets.schemas import contract_tag
 from gristmill.datasets.service import ALTER, CREATE, DROP
@@ -95,12 +96,15 @@ class AlterHandler(DatasetHandler):
             raise ChangeFailed(f"The contract was changed since: version {version} is no longer wanted")
         for extension in self.extensions:
             extension.on_alter(connection, row["id"], row["name"])
-        ddl.apply_alter(connection, load_contract(applied["contract"]), load_contract(wanted["contract"]))
+        contract = load_contract(wanted["contract"])
+        ddl.apply_alter(connection, load_contract(applied["contract"]), contract)
+        building = submit_build(connection, row["id"], contract)
         repository.set_version_state(connection, row["id"], version, "applied")
         if row["version"] <= version:
             repository.show_version(connection, row["id"], version, wanted["contract"])
             repository.set_state(connection, row["id"], row["state"])
-        return Outcome(result={"version": version, "etag": str(contract_tag(row["id"], version))})
+        result = {"version": version, "etag": str(contract_tag(row["id"], version))}
+        return Outcome(result=result | ({} if building is None else {"indexes_job": str(building)}))
 
 
 class DropHandler(DatasetHandler):

@@ -42,11 +42,6 @@ def create_index(index: str, table: str, columns: Sequence[str]) -> str:
     return f"CREATE UNIQUE INDEX CONCURRENTLY {quote(index)} ON {data_relation(table)} ({listed})"
 
 
-def drop_index(index: str) -> str:
-    """Return the statement that removes an index while the table is written to."""
-    return f"DROP INDEX CONCURRENTLY IF EXISTS {data_relation(index)}"
-
-
 def exchange(connection: Connection, table: str, index: str, old: str, *, constraint: bool) -> None:
     """Make ``index`` the primary key, under the name of what it replaces; call it within ``ddl.limited``.
 

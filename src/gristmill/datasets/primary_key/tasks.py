@@ -7,7 +7,7 @@ from gristmill.core.database import Database
 from gristmill.core.logs import get_logger
 from gristmill.datasets import ddl
 from gristmill.datasets import repository as datasets
-from gristmill.datasets.index_session import open_session
+from gristmill.datasets.index_session import drop_index, open_session
 from gristmill.datasets.lookup import DROPPED
 from gristmill.datasets.primary_key import repository
 from gristmill.jobs.errors import JobDropped
@@ -47,7 +47,7 @@ class PrimaryKeyHandler(IdempotentHandler):
                     return Outcome(result={"made": False})
                 valid = repository.is_valid(connection, index)
             if valid is False:
-                session.run(repository.drop_index(index))
+                session.run(drop_index(index))
             if not valid:
                 session.run(repository.create_index(index, name, key or ["_id"]))
             task.check()
