@@ -300,3 +300,18 @@ class TestPermissions:
         assert answer.json()["code"] == "forbidden"
         assert "own.admin" in answer.json()["detail"]
         assert app.http.get("/api/v1/job-types", headers={"x-api-key": keys["read"]}).status_code == 200
+
+    def test_a_job_is_cancelled_and_retried_by_who_may_submit_it(self, app: InProcess) -> None:
+        keys = {one: create_key(app.gristmill.database, f"c-{one}", one) for one in ("read", "write", "admin")}
+        name = app.dataset({"fields": [{"name": "n", "type": "integer"}]})
+        (create,) = app.http.get("/api/v1/jobs", params={"dataset": name}).json()["jobs"]
+        jobs = [submit(app, "own.plain").json()["id"], submit(app, "own.admin").json()["id"], create["id"]]
+        for what, done in (("retry", 409), ("cancel", 200)):
+            answers = {
+                one: [app.http.post(f"/api/v1/jobs/{job}/{what}", headers={"x-api-key": key}) for job in jobs]
+                for one, key in keys.items()
+            }
+            found = {one: [answer.status_code for answer in several] for one, several in answers.items()}
+            again = 409 if what == "cancel" else done
+            assert found == {"read": [403] * 3, "write": [done, 403, 403], "admin": [again, done, done]}
+            assert "own.admin needs a key of scope admin" in answers["write"][1].json()["detail"]

@@ -8,6 +8,7 @@ from gristmill.bootstrap.extensions import build_extensions
 from gristmill.bootstrap.registry import build_catalogue
 from gristmill.bootstrap.shared import Gristmill
 from gristmill.core.http.routes import Call
+from gristmill.core.permissions import Permission
 from gristmill.datasets import endpoints as dataset_endpoints
 from gristmill.datasets.operations import endpoints as operation_endpoints
 from gristmill.datasets.operations.service import DatasetOperations
@@ -36,6 +37,9 @@ from gristmill.search.index import endpoints as index_endpoints
 from gristmill.search.index.service import IndexService
 from gristmill.search.query import endpoints as search_endpoints
 from gristmill.search.query.service import SearchService
+
+# Changes of datasets, and what follows from them.
+DATASET_JOBS = "dataset."
 
 
 class ApiServices:
@@ -85,7 +89,7 @@ class ApiServices:
         """The other REST routes of all domains, to be mounted under /api/v1."""
         settings, database, lookup = self.gristmill.settings, self.gristmill.database, self.gristmill.dataset_lookup
         return [
-            job_endpoints.build_router(self.jobs),
+            job_endpoints.build_router(self.jobs, self._permission_of),
             dataset_endpoints.build_router(self.datasets),
             operation_endpoints.build_router(self.dataset_operations),
             ingest_endpoints.build_router(self.record_ingest, self.submitter, settings, self.spool),
@@ -95,3 +99,9 @@ class ApiServices:
             stored_endpoints.build_router(self.stored_exports, settings),
             index_endpoints.build_router(self.indexes),
         ]
+
+    def _permission_of(self, job_type: str) -> Permission:
+        """Return what a key needs for jobs of a type: what their submission needs."""
+        if job_type.startswith(DATASET_JOBS):
+            return "admin"
+        return self.job_types.permission_of(job_type) or "write"

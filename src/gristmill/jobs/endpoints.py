@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query
@@ -18,11 +18,12 @@ from starlette.datastructures import QueryParams
 
 from gristmill.core.http import routes
 from gristmill.core.http.conditions import not_modified
-from gristmill.core.http.endpoints import needs, principal_of
+from gristmill.core.http.endpoints import check_permission, needs, principal_of
 from gristmill.core.http.idempotency import idempotency_key
 from gristmill.core.http.links import next_page
 from gristmill.core.http.parameters import bad_query, read_moment
 from gristmill.core.http.waits import wait_of
+from gristmill.core.permissions import Permission
 from gristmill.jobs.completion import JobCompletion
 from gristmill.jobs.errors import UnknownJob
 from gristmill.jobs.idempotency import IdempotencyKey
@@ -181,8 +182,8 @@ def build_calls() -> list[routes.Call[Any]]:
     ]
 
 
-def build_router(service: JobService) -> APIRouter:
-    """Return the other routes under /jobs."""
+def build_router(service: JobService, permission_of: Callable[[str], Permission]) -> APIRouter:
+    """Return the other routes under /jobs. permission_of: what a key needs for jobs of a type."""
     router = APIRouter(prefix="/jobs", tags=["jobs"])
 
     @router.get("", dependencies=[Depends(needs("read"))])
@@ -208,7 +209,12 @@ def build_router(service: JobService) -> APIRouter:
         page = service.list(filters, page_size, page_token)
         return JSONResponse(page, headers=next_page(http, page["next_page_token"]))
 
-    changing = [Depends(needs("write")), Depends(keyed)]
+    def may_change(http: HttpRequest, job_id: str) -> None:
+        """Refuse a key that could not submit the job either. Raises Forbidden, UnknownJob."""
+        type_ = service.get(job_id_of(job_id))["type"]
+        check_permission(http, permission_of(type_), f"Cancelling or retrying a job of the type {type_}")
+
+    changing = [Depends(needs("write")), Depends(keyed), Depends(may_change)]
 
     @router.post("/{job_id}/cancel", status_code=202, dependencies=changing)
     async def cancel_job(http: HttpRequest, job_id: str) -> Response:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gristmill.core.errors import Invalid, Violation
+from gristmill.core.permissions import Permission
 from gristmill.jobs.job_types.arguments import schema_of
 from gristmill.jobs.job_types.declaration import JobType
 
@@ -46,6 +47,10 @@ class Catalogue:
             reason = f"There is no job type {name[:100]!r} to submit; there are: {known}"
             raise Invalid(reason, [Violation("/type", "unknown_job_type", reason, field="type")])
         return found
+
+    def permission_of(self, name: str) -> Permission | None:
+        """Return the permission that a type says it needs, None for a type that is not submitted by its name."""
+        return self._types[name].permission if name in self._types else None
 
     def as_json(self) -> dict[str, Any]:
         """Return the answer to a request for the list."""
