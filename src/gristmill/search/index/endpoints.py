@@ -1,13 +1,12 @@
 """REST: the vector index of a dataset."""
 
-import hashlib
-
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
 
 from gristmill.core.http.bodies import parse_json, read_json
 from gristmill.core.http.endpoints import needs, principal_of
+from gristmill.core.http.idempotency import request_hash
 from gristmill.jobs.endpoints import answer_write, request_of, write_options
 from gristmill.search.index.service import IndexService
 
@@ -32,8 +31,7 @@ def build_router(service: IndexService) -> APIRouter:
     @router.post("/rebuild", status_code=202, dependencies=[Depends(needs("write")), Depends(write_options)])
     async def rebuild_index(http: Request, dataset: str) -> Response:
         """Build all indexes anew while searches go on with the old ones, which are then replaced at once."""
-        body_hash = hashlib.sha256(f"{http.method} {http.url.path}\n".encode()).hexdigest()
-        request = request_of(http, body_hash)
+        request = request_of(http, request_hash(http, b""))
         return await answer_write(http, await run_in_threadpool(service.rebuild, dataset, request), request)
 
     return router
