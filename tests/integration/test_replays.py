@@ -1,4 +1,4 @@
-"""What an Idempotency-Key stands for, for the calls that change datasets, records and indexes: all of the request but how long it waits."""
+"""What an Idempotency-Key stands for, for calls that change datasets, records, indexes: all but how long it waits."""
 
 from typing import Any
 
