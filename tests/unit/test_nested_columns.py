@@ -15,6 +15,7 @@ from tests.support.type_case import same_tree
 
 from gristmill.core.errors import Invalid
 from gristmill.datasets.contract_parser import parse_contract
+from gristmill.datasets.types.nested import json_bytes
 from gristmill.records.readers.arrow import read_arrow
 from gristmill.records.readers.context import Reader
 from gristmill.records.readers.limits import nested
@@ -68,6 +69,35 @@ class TestValues:
         assert values(reader, WAYS[reader](one(column))) == [{"t": "1970-01-01T00:00:00.000000001Z"}]
 
     @both
+    @pytest.mark.parametrize(
+        ("values_", "kind", "shown"),
+        [
+            ([-(2**63)], pa.timestamp("ns"), "1677-09-21T00:12:43.145224192"),
+            ([2**63 - 1], pa.timestamp("ns", "Asia/Tokyo"), "2262-04-11T23:47:16.854775807Z"),
+            ([-62_135_596_800], pa.timestamp("s", "America/New_York"), "0001-01-01T00:00:00Z"),
+            ([253_402_300_799], pa.timestamp("s", "Asia/Tokyo"), "9999-12-31T23:59:59Z"),
+            ([1500], pa.timestamp("ms"), "1970-01-01T00:00:01.500000"),
+        ],
+    )
+    def test_moments_at_the_ends(self, reader: Reader, values_: list[int], kind: pa.DataType, shown: str) -> None:
+        # Parquet has no seconds.
+        unit = "ms" if kind.unit == "s" else kind.unit
+        leaf = pa.array(values_, pa.int64()).cast(pa.timestamp(kind.unit)).cast(pa.timestamp(unit))
+        column = pa.ListArray.from_arrays(
+            pa.array([0, 1], pa.int32()), leaf.cast(pa.int64()).cast(pa.timestamp(unit, kind.tz))
+        )
+        assert values(reader, WAYS[reader](one(column))) == [[shown]]
+
+    @pytest.mark.parametrize(
+        "kind", [pa.list_(pa.int64()), pa.map_(pa.string(), pa.int64()), pa.large_list(pa.string())]
+    )
+    def test_an_inner_list_without_any_values_needs_no_offsets(self, kind: pa.DataType) -> None:
+        column = pa.array([[], None], pa.list_(kind))
+        assert values(read_arrow, as_stream(one(column))) == [[], None]
+        bare = pa.Array.from_buffers(kind, 0, [None, None], children=[pa.array([], kind.field(0).type)])
+        assert json_bytes(bare).tolist() == []
+
+    @both
     def test_texts_stay_texts(self, reader: Reader) -> None:
         assert values(reader, WAYS[reader](one(pa.array([{"t": "[1]"}])))) == [{"t": "[1]"}]
 
@@ -93,6 +123,26 @@ class TestMistakes:
         (violation,) = refusal(read_arrow, as_stream(one(column)), CONTRACT).violations
         assert (violation.code, violation.field) == ("wrong_type", "meta")
         assert "struct, list or map" in violation.reason
+
+    def test_int96_inside_of_a_struct(self) -> None:
+        table = one(pa.array([{"t": dt.datetime(2026, 1, 31)}]))
+        body = as_parquet(table, use_deprecated_int96_timestamps=True)
+        (violation,) = refusal(read_parquet, body, CONTRACT).violations
+        assert (violation.code, violation.field) == ("wrong_type", "meta")
+        assert "INT96" in violation.reason
+
+    @both
+    def test_a_value_that_python_cannot_show_is_shown_by_its_type(self, reader: Reader) -> None:
+        late = pa.array([10**12], pa.int64()).cast(pa.timestamp("s", "UTC"))
+        column = pa.StructArray.from_arrays([late, pa.nulls(1)], ["t", "n"])
+        rejects: list[Reject] = []
+        read(reader, WAYS[reader](one(column)) if reader is read_arrow else as_parquet(one(column)), CONTRACT, rejects)
+        assert [reject.violations[0].code for reject in rejects] == ["not_json"]
+
+    def test_a_stream_without_columns(self) -> None:
+        batch = pa.RecordBatch.from_struct_array(pa.array([{}, {}, {}], pa.struct([])))
+        (violation,) = refusal(read_arrow, as_stream(pa.Table.from_batches([batch])), CONTRACT).violations
+        assert "no column" in violation.reason
 
     def test_levels_without_end_are_refused(self) -> None:
         kind = pa.int64()
@@ -128,13 +178,23 @@ class TestBounds:
         column = pa.ListArray.from_arrays(pa.array([0, most], pa.int32()), pa.nulls(most))
         error = refusal(read_arrow, as_stream(one(column)), CONTRACT)
         assert (type(error), error.violations[0].code) == (Invalid, "batch_too_large")
-        assert "16777216" in error.detail
+        assert "8388608" in error.detail
 
     @both
     def test_one_record_of_very_many_values(self, reader: Reader) -> None:
         column = pa.ListArray.from_arrays(pa.array([0, 1, 7 * MIB], pa.int32()), pa.array(np.zeros(7 * MIB, np.int8)))
         error = refusal(reader, WAYS[reader](one(column)), CONTRACT)
         assert (error.violations[0].code, error.violations[0].record) == ("record_too_large", 1)
+
+    def test_numbers_that_are_written_with_all_their_digits(self) -> None:
+        column = pa.ListArray.from_arrays(pa.array([0, 300_000], pa.int32()), pa.array(np.full(300_000, 1e308)))
+        error = refusal(read_arrow, as_stream(one(column), compression="zstd"), CONTRACT)
+        assert error.violations[0].code == "record_too_large"
+
+    def test_a_map_of_many_short_entries_is_no_large_record(self) -> None:
+        pairs = [(f"{n:06}", n % 10) for n in range(400_000)]
+        (found,) = values(read_arrow, as_stream(one(pa.array([pairs], pa.map_(pa.string(), pa.int64())))))
+        assert len(found) == 400_000
 
     def test_views_of_one_long_text(self) -> None:
         text = pa.array(["x" * MIB], pa.string_view())
@@ -175,13 +235,13 @@ class TestBounds:
         assert peak(read_parquet, body, CONTRACT, most=40) < 60 * MIB
 
     def test_lists_of_a_large_row_group_take_no_more_than_those_of_a_small_one(self) -> None:
-        tags = [f"tag {n % 5000}" for n in range(900_000)]
-        column = pa.ListArray.from_arrays(pa.array(range(0, 900_001, 3), pa.int32()), pa.array(tags))
+        tags = [f"tag {n % 5000}" for n in range(300_000)]
+        column = pa.ListArray.from_arrays(pa.array(range(0, 300_001, 3), pa.int32()), pa.array(tags))
         peaks = [
-            peak(read_parquet, as_parquet(one(column), row_group_size=rows), CONTRACT) for rows in (300_000, 20_000)
+            peak(read_parquet, as_parquet(one(column), row_group_size=rows), CONTRACT) for rows in (100_000, 20_000)
         ]
         assert peaks[0] < 40 * MIB
-        assert peaks[0] < 2 * peaks[1]
+        assert peaks[0] < peaks[1] + 4 * MIB
 
     def test_the_bound_of_lists_counts_what_a_group_has(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(nested, "MAX_LIST_BYTES", MIB)

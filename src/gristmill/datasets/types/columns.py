@@ -107,7 +107,7 @@ def as_python(scalar: pa.Scalar) -> Any:
     try:
         return scalar.as_py()
     except (ValueError, OverflowError, KeyError, pa.ArrowException):
-        return " ".join(pa.array([scalar], scalar.type).to_string().split())
+        return f"a value of the type {scalar.type}"[:200]
 
 
 def bounds_phrase(field: FieldSpec, least: str = " of at least {}", most: str = " of at most {}") -> str:

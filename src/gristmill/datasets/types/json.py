@@ -74,13 +74,16 @@ class Json(FieldType):
         """There is no compiled check for what jsonb takes, so the values are judged one by one."""
         values: list[str | None] = []
         bad = columns.no_mask(array)
-        for index, scalar in enumerate(array):
+        nested = pa.types.is_nested(array.type)
+        for index, item in enumerate(array if nested else array.to_pylist()):
+            given = item.is_valid if nested else item is not None
             try:
-                value = self.parse(field, self.from_scalar(scalar)) if scalar.is_valid else None
+                found = (json_value(item) if nested else from_json(item, allow_inf_nan=False)) if given else None
+                value = None if found is None else self.parse(field, found)
             except (ValidationError, ValueError):
                 value = None
             # The JSON text null stands for no value, which a required field does not take.
-            bad[index] = scalar.is_valid and value is None
+            bad[index] = given and value is None
             values.append(None if value is None else dump_json(value))
         return pa.array(values, pa.string()), bad
 

@@ -4,7 +4,7 @@ However many rows a group has: nothing is kept from one batch to the next but th
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -17,7 +17,8 @@ from gristmill.records.readers.columnar import PIECE_BYTES, PIECE_ROWS, read_bat
 from gristmill.records.readers.context import ReadContext, RecordBlock, malformed
 from gristmill.records.readers.int96 import UNITS, exact, int96_columns
 from gristmill.records.readers.limits.nested import check_lists
-from gristmill.records.readers.limits.parquet_pages import RowGroup, check_group, read_footer
+from gristmill.records.readers.limits.parquet_dictionary import Dictionaries
+from gristmill.records.readers.limits.parquet_pages import Leaf, RowGroup, check_group, read_footer
 from gristmill.records.validation.columns import check_schema
 from gristmill.records.validation.rows import shorten_name
 
@@ -39,17 +40,17 @@ def read_parquet(source: ReadContext) -> Iterator[RecordBlock]:
         _check_names(schema.names)
         timestamps = int96_columns(file)
         finer = [_open(source, unit) for unit in UNITS] if timestamps else []
-        lists = [file.schema.column(index).max_repetition_level > 0 for index in range(len(file.schema))]
-        violations = check_schema(source.validator, schema)
+        leaves = [_leaf(file.schema.column(index)) for index in range(len(file.schema))]
+        violations = [*_check_nested_int96(timestamps), *check_schema(source.validator, schema)]
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise _broken("The body is not a whole Parquet file", error) from error
     source.problems.add(*violations)
     source.problems.raise_if_any()
     vectors = sum(4 * (field.dimensions or 0) for field in source.validator.fields.values())
-    record = 0
+    record, dictionaries = 0, Dictionaries()
     for number, group in enumerate(groups):
-        nested = _check_values(source, group, number, lists)
-        size = check_group(source.file, group, number)
+        size = check_group(source.file, group, number, leaves, dictionaries)
+        nested = _check_values(source, group, number, leaves)
         longest = sum(chunk.longest for chunk in size.chunks)
         in_lists = check_lists(group, size, nested, number)
         bytes_per_row = max(size.bytes_per_row, vectors, in_lists, 1)
@@ -101,20 +102,29 @@ def _batches(
         yield batch
 
 
-def _check_values(source: ReadContext, group: RowGroup, number: int, lists: list[bool]) -> list[int]:
-    """Return which chunks of a row group hold what is in lists of json fields. lists: which chunks hold lists.
+def _leaf(column: Any) -> Leaf:
+    return Leaf(column.path, column.physical_type == "BYTE_ARRAY", column.max_repetition_level)
+
+
+def _check_nested_int96(paths: list[str]) -> Iterator[Violation]:
+    """Yield the columns with INT96 timestamps inside of them: pyarrow lets what does not fit wrap around."""
+    for path in paths:
+        name, _, within = path.partition(".")
+        if within:
+            name = shorten_name(name)
+            reason = f"{shorten_name(path)} is an INT96 timestamp inside of the column {name}: write it as INT64"
+            yield Violation(f"/{escape_pointer(name)}", "wrong_type", reason, field=name)
+
+
+def _check_values(source: ReadContext, group: RowGroup, number: int, leaves: Sequence[Leaf]) -> list[int]:
+    """Return which chunks of a row group hold what is in lists of json fields.
 
     Raises Invalid if there are more numbers in its vectors than fit its records: a list may be any length.
     """
-    if len(group.chunks) != len(lists):
-        reason = f"row group {number} has {len(group.chunks)} columns, the schema {len(lists)}"
-        raise _damaged(reason)
     found = []
-    for index, chunk in enumerate(group.chunks):
-        field = source.validator.fields.get(chunk.column)
-        if field is None:
-            raise _damaged(f"row group {number} has a column {chunk.column[:80]!r}")
-        if lists[index] and TYPES[field.type].nests:
+    for index, (chunk, leaf) in enumerate(zip(group.chunks, leaves, strict=True)):
+        field = source.validator.fields[chunk.column]
+        if leaf.levels and TYPES[field.type].nests:
             found.append(index)
             continue
         most = max(_FEW_NUMBERS, group.rows * (field.dimensions or 1))
@@ -125,11 +135,6 @@ def _check_values(source: ReadContext, group: RowGroup, number: int, lists: list
             )
             raise Invalid(reason, [Violation(f"/{field.name}", "wrong_length", reason, field=field.name)])
     return found
-
-
-def _damaged(reason: str) -> Malformed:
-    reason = f"The footer of the Parquet file is damaged: {reason}"
-    return Malformed(reason, [malformed(reason)])
 
 
 def _broken(where: str, error: Exception) -> Malformed:

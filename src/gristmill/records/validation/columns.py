@@ -28,6 +28,8 @@ _PANDAS_INDEX = re.compile(r"__index_level_[0-9]+__")
 def check_schema(validator: RecordValidator, schema: pa.Schema) -> list[Violation]:
     """Return one place for each column that no record could fit by, and for each that is missing."""
     violations = []
+    if not schema.names:
+        violations.append(Violation("", "missing", "The body has no column, and so no records"))
     for index, name in enumerate(schema.names):
         kind, pointer = schema.field(index).type, f"/{escape_pointer(shorten_name(name))}"
         field = validator.fields.get(name)

@@ -10,14 +10,14 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from gristmill.core.errors import Invalid, Violation
-from gristmill.datasets.types.nested import count_values, json_bytes
+from gristmill.datasets.types.nested import count_values, json_bytes, longest_list
 from gristmill.records.readers.context import MAX_RECORD_BYTES
 from gristmill.records.readers.limits.parquet_pages import GroupSize, RowGroup
 
 # Most bytes of what is in the lists of one row group, written out: they may all belong to one record.
 MAX_LIST_BYTES = 256 * 1024 * 1024
 # Most values of all levels in a record batch of Arrow, or in what is read of a row group at a time.
-MAX_VALUES = 16 * 1024 * 1024
+MAX_VALUES = 8 * 1024 * 1024
 
 Sizes = npt.NDArray[np.float64]
 
@@ -52,6 +52,12 @@ def check_nested(columns: Mapping[str, pa.ChunkedArray], rows: int, first_record
         raise Invalid(reason, [Violation(f"/{next(iter(columns))}", "batch_too_large", reason)])
     total = np.zeros(rows)
     for name, column in columns.items():
+        # Before anything is allocated for each of the items, of which each has a comma at least.
+        longest = max((longest_list(chunk) for chunk in column.chunks), default=0)
+        if 2 * longest > MAX_RECORD_BYTES:
+            record = first_record + _place_of_list(column, longest)
+            reason = f"{name} has a list of {longest} items: a record takes at most {MAX_RECORD_BYTES} bytes as JSON"
+            raise Invalid(reason, [Violation(f"/{record}/{name}", "record_too_large", reason, record, field=name)])
         sizes = np.concatenate([np.empty(0), *(json_bytes(chunk) for chunk in column.chunks)])
         if len(sizes) and sizes.max() > MAX_RECORD_BYTES:
             record = first_record + int(sizes.argmax())
@@ -59,3 +65,14 @@ def check_nested(columns: Mapping[str, pa.ChunkedArray], rows: int, first_record
             raise Invalid(reason, [Violation(f"/{record}/{name}", "record_too_large", reason, record, field=name)])
         total += sizes
     return total
+
+
+def _place_of_list(column: pa.ChunkedArray, items: int) -> int:
+    """Return the row that has the list of so many items."""
+    first, last = 0, len(column)
+    while last - first > 1:
+        middle = (first + last) // 2
+        half = column.slice(first, middle - first)
+        found = max(longest_list(chunk) for chunk in half.chunks) == items
+        first, last = (first, middle) if found else (middle, last)
+    return first

@@ -9,13 +9,14 @@ Source of the format: https://parquet.apache.org/docs/file-format/ and parquet.t
 
 import io
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from gristmill.core.errors import Invalid, Malformed, Violation
 from gristmill.records.readers.context import malformed
-from gristmill.records.readers.limits.parquet_dictionary import longest_in
-from gristmill.records.readers.limits.thrift import Compact
+from gristmill.records.readers.limits.parquet_dictionary import Dictionaries
+from gristmill.records.readers.limits.thrift import I32, I64, Compact
 
 # What the pages that are unpacked at one time may take together. The largest that common writers make have 100 MB.
 MAX_OPEN_BYTES = 256 * 1024 * 1024
@@ -25,31 +26,51 @@ MAX_FOOTER_BYTES = 8 * 1024 * 1024
 _MAX_HEADER = 1024 * 1024
 _FIRST_READ = 512
 _MAGIC = b"PAR1"
-# The type, the kind of page and the encodings, as parquet.thrift numbers them.
-_BYTE_ARRAY = 6
-_DICTIONARY_PAGE = 2
-_PLAIN_DICTIONARY, _DELTA_LENGTHS, _DELTA_BYTES, _DICTIONARY = 2, 6, 7, 8
+# Kinds of pages and encodings, as parquet.thrift numbers them.
+_DICTIONARY_PAGE, _DATA_PAGE_V2 = 2, 3
+# The field of a page header that has what is said of its kind.
+_HEADERS = {0: 5, _DICTIONARY_PAGE: 7, _DATA_PAGE_V2: 8}
+_PLAIN_DICTIONARY, _DELTA_LENGTHS, _DICTIONARY = 2, 6, 8
+# A page holds these texts as they are.
 _PLAIN = frozenset({0, _DELTA_LENGTHS})
-# Values are told by those before them, or nobody knows how.
-_BY_OTHERS = frozenset({_DELTA_BYTES, -1})
 # What a value takes besides its text: a number, or where its text begins.
 _VALUE_BYTES = 8
 
 
 @dataclass(frozen=True, slots=True)
-class ColumnChunk:
-    """One column of a row group; one leaf of it, where it is nested.
+class Leaf:
+    """One column of the schema as pyarrow reads it; one leaf of it, where it is nested.
 
-    column: name of the column in the schema. values: how many there are, nulls and empty lists among them. start, size:
-    its packed bytes. texts: whether its values have lengths of their own. codec: parquet.thrift's number.
+    path: the names that lead to it, with dots between them. texts: whether its values have lengths of their own.
+    levels: of how many lists it is a part.
     """
 
-    column: str
+    path: str
+    texts: bool
+    levels: int
+
+    @property
+    def nested(self) -> bool:
+        return "." in self.path
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnChunk:
+    """A leaf in a row group.
+
+    values: how many there are, nulls and empty lists among them. start, size: its bytes, packed. codec: the number that
+    parquet.thrift has for it.
+    """
+
+    path: tuple[str, ...]
     values: int
     start: int
     size: int
-    texts: bool
     codec: int
+
+    @property
+    def column(self) -> str:
+        return self.path[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,24 +120,37 @@ def read_footer(file: BinaryIO) -> list[RowGroup]:
     file.seek(size - 8 - length)
     try:
         footer, _ = Compact(file.read(length)).struct_and_length()
-        return [_row_group(group) for group in footer.get(4, [])]
+        return [_row_group(group) for group in _typed(footer, 4, list)]
     except (IndexError, KeyError, TypeError, AttributeError, ValueError) as error:
         raise _broken(f"The footer of the Parquet file is damaged: {error}"[:300]) from error
 
 
 def _row_group(group: dict[int, Any]) -> RowGroup:
-    chunks = []
-    for facts in (column[3] for column in group.get(1, [])):
-        data, dictionary = int(facts[9]), facts.get(11)
-        start = dictionary if dictionary is not None and 0 < dictionary < data else data
-        column, values, texts = facts[3][0].decode(), int(facts[5]), facts[1] == _BYTE_ARRAY
-        chunks.append(ColumnChunk(column, values, int(start), int(facts[7]), texts, int(facts[4])))
-    return RowGroup(int(group[3]), tuple(chunks))
+    return RowGroup(_typed(group, 3, I64), tuple(_chunk(column[3]) for column in _typed(group, 1, list)))
 
 
-def check_group(file: BinaryIO, group: RowGroup, number: int) -> GroupSize:
+def _chunk(facts: dict[int, Any]) -> ColumnChunk:
+    data = _typed(facts, 9, I64)
+    dictionary = _typed(facts, 11, I64) if 11 in facts else 0
+    start = dictionary if 0 < dictionary < data else data
+    path = tuple(name.decode() for name in _typed(facts, 3, list))
+    return ColumnChunk(path or ("",), _typed(facts, 5, I64), start, _typed(facts, 7, I64), _typed(facts, 4, I32))
+
+
+def _typed(fields: dict[int, Any], number: int, kind: type[Any]) -> Any:
+    """Return a field. Raises ValueError unless it is there and written as its type: readers pass over others."""
+    found = fields.get(number)
+    if not isinstance(found, kind):
+        raise ValueError(f"the field {number} is not there, or not of its type")
+    return found
+
+
+def check_group(
+    file: BinaryIO, group: RowGroup, number: int, leaves: Sequence[Leaf], dictionaries: Dictionaries
+) -> GroupSize:
     """Return the size of a row group. Raises Malformed for pages that are not there, Invalid for too large ones."""
-    chunks = [_walk(file, chunk, number) for chunk in group.chunks]
+    _check_chunks(file, group, number, leaves)
+    chunks = [_walk(file, chunk, number, leaf, dictionaries) for chunk, leaf in zip(group.chunks, leaves, strict=True)]
     open_bytes = sum(chunk.open_bytes for chunk in chunks)
     if open_bytes > MAX_OPEN_BYTES:
         reason = (
@@ -130,48 +164,74 @@ def check_group(file: BinaryIO, group: RowGroup, number: int) -> GroupSize:
     return GroupSize(bytes_per_row, chunks)
 
 
-def _walk(file: BinaryIO, chunk: ColumnChunk, group: int) -> ChunkSize:
+def _check_chunks(file: BinaryIO, group: RowGroup, number: int, leaves: Sequence[Leaf]) -> None:
+    """Raise Malformed where a row group is not what the schema says: sizes are found out by the schema."""
+    size = file.seek(0, io.SEEK_END)
+    what = f"Row group {number} of the Parquet file"
+    if [".".join(chunk.path) for chunk in group.chunks] != [leaf.path for leaf in leaves]:
+        shown = ", ".join(".".join(chunk.path) for chunk in group.chunks)[:200]
+        raise _broken(f"{what} has the columns {shown}: these are not the ones of the schema")
+    for chunk, leaf in zip(group.chunks, leaves, strict=True):
+        if not 0 <= chunk.start <= chunk.start + chunk.size <= size or chunk.size < 0:
+            raise _broken(f"The column {chunk.column} in row group {number} of the Parquet file stands nowhere in it")
+        if not 0 <= group.rows <= chunk.values or (chunk.values != group.rows and not leaf.levels):
+            raise _broken(f"{what} has {group.rows} records, and {chunk.values} values in the column {chunk.column}")
+
+
+def _walk(file: BinaryIO, chunk: ColumnChunk, group: int, leaf: Leaf, dictionaries: Dictionaries) -> ChunkSize:
     position, end = chunk.start, chunk.start + chunk.size
-    if position < 0 or end < position:
-        raise _broken(f"The column {chunk.column} in row group {group} of the Parquet file stands nowhere in it")
     page = seen = largest = dictionary = in_dictionary = longest = written_out = 0
     densest = 0.0
     while position < end and seen < chunk.values:
         where = f"Page {page} of the column {chunk.column} in row group {group} of the Parquet file"
         header, length = _read_header(file, position, where)
-        unpacked, packed = header.get(2), header.get(3)
-        if not isinstance(unpacked, int) or not isinstance(packed, int) or unpacked < 0 or packed < 0:
+        try:
+            kind, unpacked, packed = (_typed(header, field, I32) for field in (1, 2, 3))
+            count, encoding = _values_and_encoding(header, kind)
+        except ValueError as error:
+            raise _broken(f"{where} has no readable header: {error}") from error
+        if unpacked < 0 or packed < 0 or count < 0 or (not chunk.codec and packed != unpacked):
             raise _broken(f"{where} has no size")
         if position + length + packed > end:
             raise _broken(f"{where} goes on beyond the end of the column: the file is damaged")
-        if header.get(1) == _DICTIONARY_PAGE:
-            dictionary += unpacked
-            if chunk.texts:
+        if kind == _DICTIONARY_PAGE:
+            dictionary += max(packed, unpacked)
+            if leaf.texts:
                 file.seek(position + length)
-                in_dictionary = max(in_dictionary, longest_in(file, chunk.codec, packed, unpacked))
+                in_dictionary = max(in_dictionary, dictionaries.longest_in(file, chunk.codec, packed, unpacked, count))
         else:
-            count, encoding = _values_and_encoding(header)
             seen += count
             largest = max(largest, unpacked + packed)
-            densest = max(densest, unpacked / max(1, count))
+            # A list takes a number for each of its values, and one that says where it begins.
+            least = _VALUE_BYTES * (1 + leaf.levels) if leaf.nested else 0
+            densest = max(densest, unpacked / max(1, count), least)
             # Texts that are told by those before them may have any part of the page, or of the dictionary if it is
             # not known how they are told.
-            repeated = max(unpacked, dictionary) if encoding in _BY_OTHERS else in_dictionary
-            repeated = repeated if chunk.texts and encoding not in _PLAIN else 0
+            repeated = in_dictionary if encoding == _DICTIONARY else max(unpacked, dictionary)
+            repeated = repeated if leaf.texts and encoding not in _PLAIN else 0
             longest = max(longest, repeated)
-            written_out += unpacked + count * (_VALUE_BYTES + repeated)
+            written_out += unpacked + count * (_VALUE_BYTES * (1 + leaf.levels) + repeated)
         position += length + packed
         page += 1
+    if seen != chunk.values:
+        raise _broken(
+            f"The column {chunk.column} in row group {group} of the Parquet file has {seen} values in its pages, and "
+            f"should have {chunk.values}"
+        )
     return ChunkSize(largest + dictionary, densest, longest, written_out)
 
 
-def _values_and_encoding(header: dict[int, Any]) -> tuple[int, int]:
-    """Return how many values a page has, and how they are encoded (both ways of dictionaries as one)."""
-    first, second = header.get(5), header.get(8)
-    facts = first if isinstance(first, dict) else second if isinstance(second, dict) else {}
-    values, encoding = facts.get(1), facts.get(2 if isinstance(first, dict) else 4)
-    count = values if isinstance(values, int) and values > 0 else 0
-    return count, _DICTIONARY if encoding == _PLAIN_DICTIONARY else encoding if isinstance(encoding, int) else -1
+def _values_and_encoding(header: dict[int, Any], kind: int) -> tuple[int, int]:
+    """Return how many values a page has, and how they are encoded (both ways of dictionaries as one).
+
+    Raises ValueError for kinds of pages that no writer puts there, and for a header that is of two kinds: other readers
+    may take another one.
+    """
+    if kind not in _HEADERS or [field for field in _HEADERS.values() if field in header] != [_HEADERS[kind]]:
+        raise ValueError(f"it is a page of the kind {kind} without that kind's header alone")
+    facts = _typed(header, _HEADERS[kind], dict)
+    encoding = _typed(facts, 4 if kind == _DATA_PAGE_V2 else 2, I32)
+    return _typed(facts, 1, I32), _DICTIONARY if encoding == _PLAIN_DICTIONARY else encoding
 
 
 def _read_header(file: BinaryIO, position: int, where: str) -> tuple[dict[int, Any], int]:

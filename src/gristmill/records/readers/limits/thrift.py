@@ -5,9 +5,24 @@ Source of the format: https://github.com/apache/thrift/blob/master/doc/specs/thr
 
 from typing import Any
 
+# Structs and lists within each other; Parquet's own nest five deep.
+_DEEPEST = 16
+
+
+class I32(int):
+    """A number that was written as one of 32 bits."""
+
+
+class I64(int):
+    """A number that was written as one of 64 bits."""
+
 
 class Compact:
-    """Decodes Thrift's compact protocol, structs as dicts by field number. Raises IndexError at the end of ``raw``."""
+    """Decodes Thrift's compact protocol, structs as dicts by field number. Raises IndexError at the end of ``raw``.
+
+    Raises ValueError for what another reader might read otherwise: a field that comes twice, a number that does not fit
+    the type that it is written as. Numbers keep that type, as readers pass over fields of another one than they expect.
+    """
 
     def __init__(self, raw: bytes) -> None:
         self._raw = raw
@@ -18,8 +33,6 @@ class Compact:
         return found, self._at
 
     def _struct(self, depth: int) -> dict[int, Any]:
-        if depth > 16:
-            raise ValueError("it nests too deep")
         fields: dict[int, Any] = {}
         number = 0
         while True:
@@ -27,16 +40,24 @@ class Compact:
             if head == 0:
                 return fields
             number = number + (head >> 4) if head >> 4 else self._zigzag()
-            fields[number] = self._value(head & 0x0F, depth)
+            if number in fields:
+                raise ValueError(f"it has the field {number} twice")
+            fields[number] = self._value(head & 0x0F, depth + 1)
 
     def _value(self, kind: int, depth: int) -> Any:
+        if depth > _DEEPEST:
+            raise ValueError("it nests too deep")
         match kind:
             case 1 | 2:
                 return kind == 1
             case 3:
                 return self._byte()
-            case 4 | 5 | 6:
+            case 4:
                 return self._zigzag()
+            case 5:
+                return I32(_fitting(self._zigzag(), 32))
+            case 6:
+                return I64(_fitting(self._zigzag(), 64))
             case 7:
                 return self._take(8)
             case 8:
@@ -48,7 +69,7 @@ class Compact:
                 inner = head & 0x0F if head & 0x0F > 2 else 3
                 return [self._value(inner, depth + 1) for _ in range(count)]
             case 12:
-                return self._struct(depth + 1)
+                return self._struct(depth)
         raise ValueError(f"it has a field of the unknown type {kind}")
 
     def _byte(self) -> int:
@@ -76,3 +97,9 @@ class Compact:
     def _zigzag(self) -> int:
         value = self._varint()
         return (value >> 1) ^ -(value & 1)
+
+
+def _fitting(value: int, bits: int) -> int:
+    if not -(1 << (bits - 1)) <= value < 1 << (bits - 1):
+        raise ValueError(f"it has a number that does not fit {bits} bits")
+    return value
