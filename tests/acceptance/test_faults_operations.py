@@ -11,7 +11,7 @@ from tests.support.servers import WANTED
 from tests.support.system import eventually
 
 from gristmill.core.database import Database
-from gristmill.datasets.primary_key.tasks import PrimaryKeys
+from gristmill.datasets.primary_key.tasks import primary_keys
 
 pytestmark = [pytest.mark.promise(1), pytest.mark.promise(2), pytest.mark.promise(3)]
 CONTRACT: Json = {
@@ -115,7 +115,7 @@ def test_a_worker_that_is_killed_while_it_makes_a_primary_key(stack: FaultStack)
         # A transaction that writes to the table keeps the build waiting, and its index invalid.
         with stack.locked(f"LOCK TABLE data.{name} IN ROW EXCLUSIVE MODE"):
             database = Database(stack.postgres.url, "test-keys", pool=1)
-            assert PrimaryKeys(database).run() >= 1
+            assert primary_keys(database).run() >= 1
             database.close()
             built = "SELECT 1 FROM pg_index WHERE indexrelid = to_regclass(%s) AND NOT indisvalid"
             eventually(lambda: query(built, (f"data.{name}__pk",)), "the index is being built")

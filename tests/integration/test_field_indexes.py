@@ -7,6 +7,7 @@ import pytest
 from tests.support.in_process import InProcess
 from tests.support.system import eventually
 
+from gristmill.datasets.field_indexes.tasks import field_indexes
 from gristmill.jobs.repository.dispatch import mark_sent
 
 CONTRACT: dict[str, Any] = {
@@ -130,6 +131,40 @@ class TestBuild:
         app.job(app.http.post(f"/api/v1/datasets/{name}/rename", json={"name": f"{name}_r"}))
         (job,) = run(app)
         assert {index.partition("__")[0] for index in job["result"]["made"]} == {f"{name}_r"}
+
+
+class TestRepair:
+    def test_a_job_that_has_failed_is_followed_by_another_one(
+        self, app: InProcess, name: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("gristmill.datasets.index_session.LOCK_TIMEOUT", "100ms")
+        result = change(app, name, CHANGE)
+        repairs = field_indexes(app.gristmill.database)
+        with app.gristmill.database.transaction() as connection:
+            connection.exec_driver_sql(
+                "UPDATE gristmill.jobs SET max_attempts = 1 WHERE id = %s", (result["indexes_job"],)
+            )
+        assert repairs.run() == 0
+        with app.gristmill.database.transaction() as open_one:
+            open_one.exec_driver_sql(f"INSERT INTO data.{name} (id, _seq, _ord) VALUES (1000, 0, 0)")
+            (job,) = run(app)
+        assert (job["state"], job["error"]["code"]) == ("failed", "index_build_interrupted")
+        assert (repairs.run(), repairs.run()) == (1, 0)
+        (job,) = run(app)
+        assert (job["state"], len(job["result"]["made"])) == ("succeeded", 1 + len(PATHS))
+        assert repairs.run() == 0
+
+    def test_an_index_that_a_change_took_back_while_it_was_built_is_dropped(self, app: InProcess, name: str) -> None:
+        before = indexes(app, name)
+        change(app, name, CHANGE)
+        with app.gristmill.database.transaction() as connection:
+            connection.exec_driver_sql(f"CREATE INDEX {name}__f0 ON data.{name} (id)")
+            connection.exec_driver_sql(f"CREATE INDEX {name}__mine ON data.{name} (id)")
+        (job,) = run(app)
+        assert job["state"] == "succeeded"
+        found = indexes(app, name)
+        assert "f0" not in found
+        assert found.keys() >= {*before, "mine", "f1"}
 
 
 class TestMeanwhile:

@@ -9,7 +9,7 @@ from sqlalchemy.ext.automap import automap_base
 from sqlalchemy.orm import Session
 from tests.support.in_process import InProcess
 
-from gristmill.datasets.primary_key.tasks import PrimaryKeys
+from gristmill.datasets.primary_key.tasks import primary_keys
 from gristmill.jobs.repository.dispatch import mark_sent
 
 ID = {"name": "id", "type": "integer", "required": True}
@@ -96,7 +96,7 @@ class TestLandedTables:
         record = {member: value for member, value in record.items() if member in names}
         app.job(app.post(name, [record]))
         rows = app.rows(name)
-        keys = PrimaryKeys(app.gristmill.database)
+        keys = primary_keys(app.gristmill.database)
         assert (keys.run(), keys.run()) == (1, 0)
         assert run_jobs(app) == [{"made": True}]
         made, wanted = catalogue(app, name), catalogue(app, fresh)
@@ -106,7 +106,7 @@ class TestLandedTables:
         assert app.rows(name) == rows
         app.job(app.post(name, [{**record, "t": "b"}]))
         assert len(app.rows(name)) == (1 if "key" in contract else 2)
-        assert PrimaryKeys(app.gristmill.database).run() == 0
+        assert primary_keys(app.gristmill.database).run() == 0
 
     def test_an_index_that_is_complete_is_taken_and_one_that_is_not_is_made_anew(self, app: InProcess) -> None:
         whole, broken = as_before(app, ONE), as_before(app, ONE)
@@ -117,7 +117,7 @@ class TestLandedTables:
                 "UPDATE pg_index SET indisvalid = false WHERE indexrelid = %s::regclass", (f"data.{broken}__pk",)
             )
             oid = connection.exec_driver_sql("SELECT %s::regclass::oid", (f"data.{whole}__pk",)).scalar()
-        assert PrimaryKeys(app.gristmill.database).run() == 2
+        assert primary_keys(app.gristmill.database).run() == 2
         assert run_jobs(app) == [{"made": True}] * 2
         with app.gristmill.database.autocommit() as connection:
             assert connection.exec_driver_sql("SELECT %s::regclass::oid", (f"data.{whole}__key",)).scalar() == oid
@@ -127,9 +127,9 @@ class TestLandedTables:
         self, app: InProcess, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         now = [1000.0]
-        monkeypatch.setattr("gristmill.datasets.primary_key.tasks.time.monotonic", lambda: now[0])
+        monkeypatch.setattr("gristmill.datasets.repairs.time.monotonic", lambda: now[0])
         as_before(app, ONE)
-        keys = PrimaryKeys(app.gristmill.database)
+        keys = primary_keys(app.gristmill.database)
         submitted = []
         for _ in range(8):
             submitted.append(keys.run())
@@ -142,13 +142,13 @@ class TestLandedTables:
 
     def test_one_that_was_dropped_meanwhile_is_left_alone(self, app: InProcess) -> None:
         name = as_before(app, ONE)
-        assert PrimaryKeys(app.gristmill.database).run() == 1
+        assert primary_keys(app.gristmill.database).run() == 1
         app.job(app.http.delete(f"/api/v1/datasets/{name}?confirm={name}"))
         assert run_jobs(app) == [None]
 
     def test_one_that_was_renamed_meanwhile_gets_it_under_its_new_name(self, app: InProcess) -> None:
         name = as_before(app, ONE)
-        assert PrimaryKeys(app.gristmill.database).run() == 1
+        assert primary_keys(app.gristmill.database).run() == 1
         app.job(app.http.post(f"/api/v1/datasets/{name}/rename", json={"name": "renamed"}))
         assert run_jobs(app) == [{"made": True}]
         assert catalogue(app, "renamed")[0] == ["renamed__key PRIMARY KEY (id)"]

@@ -105,6 +105,13 @@ class TestRefused:
             read("multipart/form-data; boundary=b", body)
         assert caught.value.violations[0].code in ("malformed", "truncated", "one_file")
 
+    @pytest.mark.parametrize("more", [b"x", b"--b\r\n\r\nx\r\n", b"\r\n\r\n\r\nx"])
+    @pytest.mark.parametrize("apart", [True, False])
+    def test_what_follows_the_end(self, more: bytes, apart: bool) -> None:
+        header, body = written('Content-Disposition: form-data; name="x"; filename="a.csv"')
+        with pytest.raises(Malformed, match="follows the end"):
+            read(header, body + more, [len(body)] if apart else [])
+
     def test_a_head_without_end(self) -> None:
         with pytest.raises(Malformed, match="header size"):
             read(*written("x: " + "y" * 100_000))

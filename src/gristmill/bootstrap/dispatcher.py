@@ -7,8 +7,9 @@ from typing import Any
 from gristmill.bootstrap.extensions import build_extensions
 from gristmill.bootstrap.registry import build_registry
 from gristmill.bootstrap.shared import Gristmill
-from gristmill.datasets.primary_key.tasks import EVERY as PRIMARY_KEY_EVERY
-from gristmill.datasets.primary_key.tasks import PrimaryKeys
+from gristmill.datasets.field_indexes.tasks import field_indexes
+from gristmill.datasets.primary_key.tasks import primary_keys
+from gristmill.datasets.repairs import EVERY as REPAIR_EVERY
 from gristmill.datasets.statistics import ANALYZE_EVERY, Analyzer
 from gristmill.jobs.maintenance.cleanup import prune
 from gristmill.jobs.maintenance.rescue import Rescuer
@@ -66,7 +67,8 @@ def maintenance_tasks(gristmill: Gristmill) -> list[tuple[float, Callable[[], An
         (2.0, gristmill.counters.flush),
         *((every, waking(run)) for extension in build_extensions(gristmill) for every, run in extension.maintenance),
         (ANALYZE_EVERY, Analyzer(database).run),
-        (PRIMARY_KEY_EVERY, waking(PrimaryKeys(database).run)),
+        (REPAIR_EVERY, waking(primary_keys(database).run)),
+        (REPAIR_EVERY, waking(field_indexes(database).run)),
         (_MINUTE, RejectCleanup(database).run),
         (_EXPIRY, waking(expiry.run)),
         (_MINUTE, partial(prune, database, **_kept(gristmill))),

@@ -20,6 +20,7 @@ lookup: a dataset by its name or id, for other domains
 operations: truncate, rename, copy
 pipeline: the pipeline of a contract, bound to the columns that clients send
 primary_key: the primary keys of tables that were made without one
+repairs: jobs for tables that lack something
 retention_period: the texts that ``keep`` takes
 sizes: rows and bytes of tables
 statistics: ANALYZE after loads

@@ -29,6 +29,8 @@ class FormFile:
         self.media_type = ""
         self.encoding: str | None = None
         self._supported, self._extensions = supported, extensions
+        # What the form ends with, and the end of what has come so far.
+        self._close, self._tail = b"--" + boundary + b"--", b""
         self._parts = 0
         self._ended = False
         self._head: list[list[bytes]] = []
@@ -53,6 +55,9 @@ class FormFile:
 
     def feed(self, block: bytes) -> bytes:
         """Return what the block has of the file. Raises Malformed, UnsupportedMedia for a file of an unknown type."""
+        if self._ended and block.strip(b"\r\n"):
+            raise _refuse("one_file", "Something follows the end of the form: send one form in a request")
+        self._tail = (self._tail + block)[-len(self._close) - 2 :]
         try:
             self._parser.write(block)
         except FormParserError as error:
@@ -65,6 +70,8 @@ class FormFile:
         """Raises Malformed where the form is broken off, or has no file."""
         if not self._ended:
             raise _refuse("truncated", "The form is broken off: its last boundary is not there")
+        if not self._tail.rstrip(b"\r\n").endswith(self._close):
+            raise _refuse("one_file", "Something follows the end of the form: send one form in a request")
         if not self.media_type:
             raise _refuse("one_file", "The form has no file: it has to have one")
 

@@ -1,6 +1,7 @@
 """SQL of the indexes of fields and members: which the table has not, and the statements that make them."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
@@ -14,6 +15,13 @@ _INDEXES = """
 SELECT c.relname, i.indisvalid FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
 WHERE i.indrelid = to_regclass(%(relation)s)
 """
+_OF_FIELD = re.compile(r"f\d+(m[0-9a-f]{8})?")
+
+
+def list_of_fields(table: str, indexes: Iterable[str]) -> list[str]:
+    """Return those of the indexes that are named as the ones of fields and members of the table are."""
+    start = f"{table}__"
+    return [name for name in indexes if name.startswith(start) and _OF_FIELD.fullmatch(name[len(start) :])]
 
 
 def list_wanted(contract: Contract) -> dict[str, sa.Index]:

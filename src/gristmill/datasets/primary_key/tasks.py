@@ -1,7 +1,8 @@
 """The job that gives a table its primary key, and the maintenance task that submits it."""
 
-import time
 import uuid
+
+from sqlalchemy import Connection
 
 from gristmill.core.database import Database
 from gristmill.core.logs import get_logger
@@ -10,17 +11,13 @@ from gristmill.datasets import repository as datasets
 from gristmill.datasets.index_session import drop_index, open_session
 from gristmill.datasets.lookup import DROPPED
 from gristmill.datasets.primary_key import repository
+from gristmill.datasets.repairs import Repairs
 from gristmill.jobs.errors import JobDropped
 from gristmill.jobs.handlers import ChunkTask, IdempotentHandler, Outcome
 from gristmill.jobs.submit import NewJob, submit_system_job, unfinished_in_scope
 
 log = get_logger()
 PRIMARY_KEY = "dataset.primary_key"
-# Seconds between two looks, and until a job that has not helped is followed by another one: twice as long each time.
-EVERY = 60.0
-LONGEST_PAUSE = 6 * 3600.0
-# Jobs that one look submits.
-MOST = 10
 LOWEST_PRIORITY = 0
 
 
@@ -75,31 +72,16 @@ class PrimaryKeyHandler(IdempotentHandler):
         log.info("primary_key.made", dataset=name)
 
 
-class PrimaryKeys:
-    """Finds tables without a primary key, which releases before this one have made, and submits the jobs."""
+def primary_keys(database: Database) -> Repairs:
+    """Return what finds tables without a primary key, which releases before this one have made."""
+    return Repairs(database, repository.list_without, _submit)
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        # (not before, pause) of the datasets for which a job was submitted.
-        self._paused: dict[uuid.UUID, tuple[float, float]] = {}
 
-    def run(self) -> int:
-        """Submit what is due and return the number of jobs."""
-        with self._database.autocommit() as connection:
-            found = repository.list_without(connection)
-        now = time.monotonic()
-        self._paused = {id_: self._paused[id_] for id_, _ in found if id_ in self._paused}
-        due = [one for one in found if self._paused.get(one[0], (0.0, 0.0))[0] <= now]
-        return sum(self._submit(dataset_id, name, now) for dataset_id, name in due[:MOST])
-
-    def _submit(self, dataset_id: uuid.UUID, name: str, now: float) -> bool:
-        pause = min(LONGEST_PAUSE, 2 * self._paused.get(dataset_id, (0.0, EVERY / 2))[1])
-        with self._database.transaction() as connection:
-            if unfinished_in_scope(connection, _scope(dataset_id)):
-                return False
-            submit_system_job(connection, primary_key_job(dataset_id, name), LOWEST_PRIORITY)
-        self._paused[dataset_id] = (now + pause, pause)
-        return True
+def _submit(connection: Connection, dataset_id: uuid.UUID, name: str) -> bool:
+    if unfinished_in_scope(connection, _scope(dataset_id)):
+        return False
+    submit_system_job(connection, primary_key_job(dataset_id, name), LOWEST_PRIORITY)
+    return True
 
 
 def primary_key_job(dataset_id: uuid.UUID, name: str) -> NewJob:

@@ -51,6 +51,13 @@ SELECT kind, coalesce(queue, ''), count(*), coalesce(sum(slots), 0) FROM gristmi
 WHERE beat_at > now() - interval '60 seconds' GROUP BY 1, 2
 """
 
+_LAST_FAILED = """
+SELECT f.args FROM gristmill.jobs AS f
+WHERE f.chunks_failed > 0 AND f.state = 'failed' AND f.type = %(type)s AND f.exclusive AND NOT EXISTS (
+    SELECT FROM gristmill.jobs AS l WHERE l.scope = f.scope AND l.exclusive AND l.seq > f.seq)
+ORDER BY f.id
+"""
+
 
 def get_job(connection: Connection, job_id: uuid.UUID) -> dict[str, Any] | None:
     return next(iter(get_jobs(connection, [job_id])), None)
@@ -102,6 +109,11 @@ def in_vain(connection: Connection, job_ids: Sequence[uuid.UUID]) -> dict[uuid.U
 def failed_before(connection: Connection, job_id: uuid.UUID, number: int) -> bool:
     """Say whether a chunk of the job before that one has failed."""
     return bool(connection.exec_driver_sql(_FAILED_BEFORE, {"job_id": str(job_id), "number": number}).scalar())
+
+
+def list_last_failed(connection: Connection, type_: str) -> list[dict[str, Any]]:
+    """Return the arguments of the exclusive jobs of a type that have failed and were the last one of their scope."""
+    return [row[0] for row in connection.exec_driver_sql(_LAST_FAILED, {"type": type_})]
 
 
 def count_queued(connection: Connection) -> int:
