@@ -61,3 +61,40 @@ def test_every_record_of_a_large_file_is_stored_dropped_or_kept_with_its_error(
         job = client.submit(name, [{"k": 2, "size_name": "L"}], wait=60)
         assert job["state"] == "succeeded"
         assert client.record(name, 2)["size"] == 3
+
+
+@pytest.mark.promise(9)
+def test_a_messy_file_becomes_typed_rows_by_expressions(rest: Rest) -> None:
+    name = rest.create(
+        {
+            "input": ["k", {"name": "price_text", "type": "text"}, "sold"],
+            "fields": [
+                {"name": "k", "type": "integer", "required": True},
+                {"name": "price", "type": "decimal", "precision": 10, "scale": 2, "computed": True},
+                {"name": "sold", "type": "timestamp"},
+                {"name": "month", "type": "integer", "computed": True},
+            ],
+            "key": ["k"],
+            "pipeline": [
+                {"op": "filter", "condition": "price_text != 'n/a'"},
+                {"op": "derive", "as": "price", "value": "decimal(replace(replace(price_text, '.', ''), ',', '.'))"},
+                {"op": "derive", "as": "month", "value": "month(sold, 'Europe/Berlin') if price > 1 else None"},
+            ],
+        }
+    )
+    body = (
+        'k,price_text,sold\n1,"1.234,50",2026-01-31T23:30:00Z\n2,n/a,\n3,"0,99",2026-01-31T12:00:00Z\n4,free,\n'
+        '9007199254740993,"99.999.999,99",2026-06-30T22:30:00Z\n'
+    )
+    csv_ = {"content-type": "text/csv"}
+    job = rest.succeeded(rest.post(name, body.encode(), headers=csv_, params={"on_error": "quarantine"}))
+    counts = job["record_counts"]
+    assert (counts["succeeded"], counts["dropped"], counts["rejected"]) == (3, 1, 1)
+    assert [(row["k"], row["price"], row["month"]) for row in rest.rows(name)] == [
+        (1, "1234.50", 2), (3, "0.99", None), (9007199254740993, "99999999.99", 7),
+    ]  # fmt: skip
+    (reject,) = rest.http.get(f"/api/v1/jobs/{job['id']}/rejects").json()["rejects"]
+    assert reject["record"] == 3
+    assert "free" in reject["errors"][0]["reason"]
+    functions = rest.http.get("/api/v1/functions").json()["functions"]
+    assert {"decimal", "replace", "month", "coalesce"} <= {one["name"] for one in functions}

@@ -37,6 +37,7 @@ from gristmill.search.index import endpoints as index_endpoints
 from gristmill.search.index.service import IndexService
 from gristmill.search.query import endpoints as search_endpoints
 from gristmill.search.query.service import SearchService
+from gristmill.transforms import endpoints as transform_endpoints
 
 # Changes of datasets, and what follows from them.
 DATASET_JOBS = "dataset."
@@ -91,6 +92,7 @@ class ApiServices:
         return [
             job_endpoints.build_router(self.jobs, self._permission_of),
             dataset_endpoints.build_router(self.datasets),
+            transform_endpoints.build_router(),
             operation_endpoints.build_router(self.dataset_operations),
             ingest_endpoints.build_router(self.record_ingest, self.submitter, settings, self.spool),
             read_endpoints.build_router(self.record_reads),

@@ -1,6 +1,6 @@
 """The pipeline of a contract: its steps bound to the columns that clients send, and whether it makes the fields."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Any
 
@@ -10,11 +10,12 @@ from pydantic import ValidationError
 from gristmill.core.errors import Invalid, Violation
 from gristmill.datasets.contract import Contract, FieldSpec
 from gristmill.datasets.describe import shorten
+from gristmill.datasets.json_members import find_member, split_path
 from gristmill.datasets.types import TYPES
 from gristmill.datasets.where_columns import compile_columns
 from gristmill.transforms.registry import StepRegistry
 from gristmill.transforms.schema_rules import bind
-from gristmill.transforms.spec import Column, Columns, Predicate, Step, StepRefused
+from gristmill.transforms.spec import Column, Columns, Predicate, Step, StepRefused, Types
 
 
 def bind_pipeline(contract: Contract, registry: StepRegistry) -> list[Step]:
@@ -66,6 +67,11 @@ def _check_writes(contract: Contract, number: int, step: Step) -> Iterator[Viola
         elif contract.has_field(name) and not contract.field(name).computed and name not in step.reads:
             reason = f"{name} is sent by clients and would be lost: mark it computed, or write another column"
             yield Violation(f"/pipeline/{number}", "not_computed", reason, field=name)
+
+
+def bound_types(contract: Contract) -> Types:
+    """Return what the steps of a contract know of its types."""
+    return _ContractTypes(contract)
 
 
 def _fits(made: str, wanted: str) -> bool:
@@ -130,6 +136,18 @@ class _ContractTypes:
             reason = f"Values of the type {column.type} do not compare, and {column.name} is of it"
             raise StepRefused(Violation("/column", "not_comparable", reason, field=column.name))
         return TYPES[column.type].to_compare(values)
+
+    def shown(self, column: Column, values: pa.Array) -> list[Any]:
+        kind, field = TYPES[column.type], _plain("value", column.type)
+        return [kind.show(kind.parse(field, kind.from_arrow(field, one))) if one.is_valid else None for one in values]
+
+    def member(self, path: str) -> Callable[[Any], Any]:
+        try:
+            names = split_path(path)
+        except ValueError as error:
+            reason = f"{shorten(path)} is no path: {error}"
+            raise StepRefused(Violation("", "bad_path", reason, field="path")) from error
+        return lambda value: find_member(value, names)
 
     def predicate(self, where: Any, columns: Columns, pointer: str) -> Predicate:
         try:

@@ -61,6 +61,14 @@ class Types(Protocol):
         """
         ...
 
+    def shown(self, column: Column, values: pa.Array) -> list[Any]:
+        """Return the values as JSON has them, None for null."""
+        ...
+
+    def member(self, path: str) -> Callable[[Any], Any]:
+        """Return what finds the member at a path in a JSON value. Raises StepRefused for what is no path."""
+        ...
+
     def predicate(self, where: Any, columns: Columns, pointer: str) -> Predicate:
         """Return a filter in the language ``where`` for tables with ``columns``. Raises StepRefused."""
         ...

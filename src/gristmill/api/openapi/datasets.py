@@ -174,3 +174,31 @@ class Health(BaseModel):
     """That it answers."""
 
     status: str
+
+
+class FunctionParameter(BaseModel):
+    """types: those that are taken. constant: it is written out. default: what it is where it is left out."""
+
+    name: str
+    types: list[str]
+    constant: bool
+    default: Any
+
+
+class FunctionExample(BaseModel):
+    expression: str
+    value: Any
+
+
+class FunctionInfo(BaseModel):
+    """A function that expressions call."""
+
+    name: str
+    signature: str
+    description: str
+    parameters: list[FunctionParameter]
+    examples: list[FunctionExample]
+
+
+class FunctionList(BaseModel):
+    functions: list[FunctionInfo]

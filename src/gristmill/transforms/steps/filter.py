@@ -1,6 +1,7 @@
 """``filter``: records that a condition does not find are dropped.
 
 {"op": "filter", "where": {"celsius": {"null": false}}}
+{"op": "filter", "condition": "celsius * 1.8 + 32 > 100"}
 """
 
 from typing import Any
@@ -8,30 +9,48 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from gristmill.core.errors import Violation
+from gristmill.transforms.expression.check import compile_expression
+from gristmill.transforms.expression.parse import names_in
+from gristmill.transforms.expression.run import evaluate
 from gristmill.transforms.run import column_of
 from gristmill.transforms.spec import (
     Columns,
+    Failure,
     Output,
     Parameters,
     StepContext,
     StepKind,
+    StepRefused,
     Transform,
     Types,
 )
 
 
 class Filter(Parameters):
-    """Parameters of ``filter``. where: the filter language of reads, over the columns that are there at this step."""
+    """Parameters of ``filter``, one of the two; both are about the columns that are there at this step.
 
-    where: dict[str, Any]
+    where: the filter language of reads. condition: an expression that is true for the records that stay.
+    """
+
+    where: dict[str, Any] | None = None
+    condition: str | None = None
 
 
 def _schema(step: Filter, columns: Columns, types: Types) -> Columns:
-    types.predicate(step.where, columns, "/where")
+    if (step.where is None) == (step.condition is None):
+        reason = "a filter has either where or condition"
+        raise StepRefused(
+            Violation("/where", "missing" if step.where is None else "not_applicable", reason, field="where")
+        )
+    _make(step, columns, types)
     return columns
 
 
 def _make(step: Filter, columns: Columns, types: Types) -> Transform:
+    if step.condition is not None:
+        return _by_condition(step.condition, columns, types)
+    assert step.where is not None
     predicate = types.predicate(step.where, columns, "/where")
     # A filter that names no column still looks at every row.
     names = sorted(_names(step.where)) or list(columns)[:1]
@@ -41,6 +60,24 @@ def _make(step: Filter, columns: Columns, types: Types) -> Transform:
         if kept.all():
             return Output(frame)
         return Output(frame[kept], np.flatnonzero(kept))
+
+    return transform
+
+
+def _by_condition(text: str, columns: Columns, types: Types) -> Transform:
+    node = compile_expression(text, columns, types, "/condition")
+    if node.type != "boolean":
+        reason = f"{text[:60]} is of type {node.type}: a condition is boolean"
+        raise StepRefused(Violation("/condition", "wrong_type", reason, field="condition"))
+
+    def transform(frame: Any, context: StepContext) -> Output:
+        arrays = {name: column_of(frame, name) for name in sorted(node.columns)}
+        truths, errors = evaluate(node, arrays, len(frame))
+        kept = truths.combine_chunks().fill_null(False).to_numpy(zero_copy_only=False).copy()
+        failures = [Failure(error.row, error.code, f"{text[:60]}: {error.reason}", "condition") for error in errors]
+        # Those are left in until they are taken out as failed.
+        kept[[error.row for error in errors]] = True
+        return Output(frame[kept], np.flatnonzero(kept), failures)
 
     return transform
 
@@ -60,5 +97,10 @@ def _names(where: Any) -> set[str]:
 
 
 FILTER = StepKind(
-    "filter", Filter, _schema, _make, reads=lambda step: frozenset(_names(step.where)), writes=lambda step: frozenset()
+    "filter",
+    Filter,
+    _schema,
+    _make,
+    reads=lambda step: names_in(step.condition or "") | _names(step.where or {}),
+    writes=lambda step: frozenset(),
 )

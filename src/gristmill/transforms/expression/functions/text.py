@@ -1,0 +1,163 @@
+"""Functions of texts. Characters are code points of Unicode."""
+
+import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from gristmill.transforms.expression.functions.spec import Apply, Function, Parameter, gives, plain
+from gristmill.transforms.expression.values import MAX_TEXT_BYTES, check_sizes, each
+from gristmill.transforms.spec import Types
+
+_TEXT = Parameter("text", ("text",))
+_MAX_PATTERN = 1000
+
+
+def _by_ascii(fast: Apply, function: Any) -> Apply:
+    """Return Python's mapping of Unicode, or Arrow's of ASCII where there is nothing else."""
+
+    def apply(array: pa.Array) -> pa.Array:
+        if pc.all(pc.string_is_ascii(array), min_count=0).as_py() is not False:
+            return fast(array)
+        return each(function, [array], "text")
+
+    return apply
+
+
+def _replace(array: pa.Array, old: pa.Array, new: pa.Array) -> pa.Array:
+    def one(text: str, before: str, after: str) -> str:
+        # An empty text would be found everywhere.
+        if not before:
+            return text
+        grown = len(text.encode()) + text.count(before) * (len(after.encode()) - len(before.encode()))
+        check_sizes(pa.array([grown]))
+        return text.replace(before, after)
+
+    return each(one, [array, old, new], "text")
+
+
+def _replace_constant(types: Sequence[str], constants: Mapping[str, Any], known: Types) -> Apply:
+    return _replace
+
+
+def _substring(array: pa.Array, start: pa.Array, length: pa.Array) -> pa.Array:
+    def one(text: str, first: int, count: int) -> str:
+        begin = first - 1
+        return text[max(0, begin) : max(0, begin + max(0, count))]
+
+    return each(one, [array, start, length], "text")
+
+
+def _split_part(array: pa.Array, separator: pa.Array, number: pa.Array) -> pa.Array:
+    def one(text: str, between: str, place: int) -> str | None:
+        parts = text.split(between) if between else [text]
+        return parts[place - 1] if 1 <= place <= len(parts) else None
+
+    return each(one, [array, separator, number], "text")
+
+
+def _check_pattern(pattern: Any) -> str | None:
+    if len(pattern) > _MAX_PATTERN:
+        return f"a pattern has at most {_MAX_PATTERN} characters"
+    try:
+        pc.match_substring_regex(pa.array([""]), pattern)
+    except pa.ArrowInvalid as error:
+        return f"it is no pattern of RE2: {str(error).split(': ', 1)[-1][:120]}"
+    return None
+
+
+_PATTERN = Parameter("pattern", ("text",), constant=True, check=_check_pattern)
+
+
+def _matches(types: Sequence[str], constants: Mapping[str, Any], known: Types) -> Apply:
+    return lambda array: pc.match_substring_regex(array, constants["pattern"])
+
+
+def _extract(types: Sequence[str], constants: Mapping[str, Any], known: Types) -> Apply:
+    pattern = f"(?P<found>{constants['pattern']})"
+    return lambda array: pc.struct_field(pc.extract_regex(array, pattern), [0])
+
+
+def _pad(array: pa.Array, width: pa.Array, fill: pa.Array) -> pa.Array:
+    def one(text: str, count: int, character: str) -> str:
+        missing = count - len(text)
+        if missing <= 0 or not character:
+            return text
+        check_sizes(pa.array([min(missing, 4 * MAX_TEXT_BYTES) * len(character[0].encode()) + len(text.encode())]))
+        return character[0] * missing + text
+
+    return each(one, [array, width, fill], "text")
+
+
+FUNCTIONS = [
+    Function(
+        "lower", [_TEXT], gives("text"), plain(_by_ascii(pc.ascii_lower, str.lower)),
+        "The text in lower case, as Unicode has it.", [("lower('ÄB')", "äb")],
+    ),
+    Function(
+        "upper", [_TEXT], gives("text"), plain(_by_ascii(pc.ascii_upper, str.upper)),
+        "The text in upper case, as Unicode has it; it may become longer.", [("upper('straße')", "STRASSE")],
+    ),
+    Function(
+        "trim", [_TEXT], gives("text"), plain(lambda array: each(str.strip, [array], "text")),
+        "The text without blanks of Unicode (spaces, tabs, line ends) at both ends.", [("trim('  a b ')", "a b")],
+    ),
+    Function(
+        "length", [_TEXT], gives("integer"), plain(lambda array: pc.utf8_length(array).cast(pa.int64())),
+        "How many characters the text has.", [("length('häß')", 3)],
+    ),
+    Function(
+        "replace", [_TEXT, Parameter("old", ("text",)), Parameter("new", ("text",))], gives("text"), _replace_constant,
+        "Each occurrence of old becomes new, from left to right. An empty old replaces nothing.",
+        [("replace('1,5', ',', '.')", "1.5")],
+    ),
+    Function(
+        "substring", [_TEXT, Parameter("start", ("integer",)), Parameter("length", ("integer",), default=2**31)],
+        gives("text"), plain(_substring),
+        "At most length characters from the one with the number start on, counted from 1, as in SQL.",
+        [("substring('abcdef', 2, 3)", "bcd"), ("substring('abcdef', 5)", "ef")],
+    ),
+    Function(
+        "split_part", [_TEXT, Parameter("separator", ("text",)), Parameter("number", ("integer",))], gives("text"),
+        plain(_split_part), "The part with that number, from 1, between separators; null if there are fewer.",
+        [("split_part('a/b/c', '/', 2)", "b"), ("split_part('a', '/', 2)", None)],
+    ),
+    Function(
+        "contains", [_TEXT, Parameter("part", ("text",))], gives("boolean"),
+        plain(lambda array, part: each(lambda text, one: one in text, [array, part], "boolean")),
+        "Whether part is somewhere in the text.", [("contains('abc', 'bc')", True)],
+    ),
+    Function(
+        "starts_with", [_TEXT, Parameter("part", ("text",))], gives("boolean"),
+        plain(lambda array, part: each(str.startswith, [array, part], "boolean")),
+        "Whether the text begins with part.", [("starts_with('abc', 'ab')", True)],
+    ),
+    Function(
+        "ends_with", [_TEXT, Parameter("part", ("text",))], gives("boolean"),
+        plain(lambda array, part: each(str.endswith, [array, part], "boolean")),
+        "Whether the text ends with part.", [("ends_with('abc', 'ab')", False)],
+    ),
+    Function(
+        "matches", [_TEXT, _PATTERN], gives("boolean"), _matches,
+        "Whether the pattern of RE2 is found somewhere in the text: ^ and $ bind it to the ends.",
+        [("matches('A-17', '^[A-Z]-[0-9]+$')", True)],
+    ),
+    Function(
+        "extract", [_TEXT, _PATTERN], gives("text"), _extract,
+        "What the pattern of RE2 finds first in the text; null if it finds nothing.",
+        [("extract('about 12 km', '[0-9]+')", "12"), ("extract('far', '[0-9]+')", None)],
+    ),
+    Function(
+        "pad_left", [_TEXT, Parameter("width", ("integer",)), Parameter("fill", ("text",), default="0")],
+        gives("text"), plain(_pad),
+        "The text with the first character of fill before it, so often that it has width characters.",
+        [("pad_left('7', 3)", "007"), ("pad_left('1234', 3)", "1234")],
+    ),
+    Function(
+        "normalize", [_TEXT], gives("text"),
+        plain(lambda array: each(lambda text: unicodedata.normalize("NFC", text), [array], "text")),
+        "The text in the normal form NFC of Unicode.", [("normalize('e\\u0301')", "é")],
+    ),
+]  # fmt: skip

@@ -1,0 +1,68 @@
+"""``derive``: a column becomes the value of an expression.
+
+{"op": "derive", "as": "celsius", "value": "round((fahrenheit - 32) / 1.8, 1)"}
+"""
+
+from typing import Any
+
+from pydantic import Field
+
+from gristmill.core.errors import Violation
+from gristmill.transforms.expression.check import compile_expression
+from gristmill.transforms.expression.parse import names_in
+from gristmill.transforms.expression.run import evaluate
+from gristmill.transforms.expression.tree import NULL
+from gristmill.transforms.run import column_of, set_column
+from gristmill.transforms.spec import (
+    Column,
+    Columns,
+    Failure,
+    Output,
+    Parameters,
+    StepContext,
+    StepKind,
+    StepRefused,
+    Transform,
+    Types,
+)
+
+
+class Derive(Parameters):
+    """Parameters of ``derive``.
+
+    as: the column that gets the values; one that is there already is replaced. value: the expression, over the columns
+    that are there at this step. Its type is that of the column.
+    """
+
+    as_: str = Field(alias="as")
+    value: str
+
+
+def _schema(step: Derive, columns: Columns, types: Types) -> Columns:
+    node = compile_expression(step.value, columns, types, "/value")
+    if node.type == NULL:
+        reason = f"{step.value[:60]} is always null: the type of {step.as_} is not known"
+        raise StepRefused(Violation("/value", "wrong_type", reason, field="value"))
+    return {**columns, step.as_: Column(step.as_, node.type, types.column(step.as_, node.type).arrow)}
+
+
+def _make(step: Derive, columns: Columns, types: Types) -> Transform:
+    node = compile_expression(step.value, columns, types, "/value")
+
+    def transform(frame: Any, context: StepContext) -> Output:
+        arrays = {name: column_of(frame, name) for name in sorted(node.columns)}
+        values, errors = evaluate(node, arrays, len(frame))
+        failures = [Failure(error.row, error.code, f"{step.value[:60]}: {error.reason}", step.as_) for error in errors]
+        return Output(set_column(frame, step.as_, values), None, failures)
+
+    return transform
+
+
+DERIVE = StepKind(
+    "derive",
+    Derive,
+    _schema,
+    _make,
+    reads=lambda step: names_in(step.value),
+    writes=lambda step: frozenset({step.as_}),
+)
