@@ -16,7 +16,11 @@ ROW: dict[str, str] = {
 FEW: dict[str, list[Any]] = {
     "integer": [0, 1, -1, 2, 3, -7, 10, 2**53 + 1, 2**62, 2**63 - 1, -(2**63)],
     "float": [0.0, -0.0, 0.5, -1.5, 3.0, 1e308, -1e-308, 2.0**53, 9007199254740993.0, 1e19, 0.1],
-    "decimal": [Decimal(text) for text in ("0", "1.5", "1.50", "-0.01", "3", "99999999999999999999.5", "0.3333")],
+    "decimal": [
+        Decimal(text) for text in (
+        "12345678901234567890123456789012345678", "0.12345678901234567890123456789012345678",
+        "0", "1.5", "1.50", "-0.01", "3", "99999999999999999999.5", "0.3333",
+    )],
     "text": ["", "a", "Ab", "1,5", "NA", "null", "straße", "äÄ", " x ", "🌾🌾", "a,b,c"],
     "boolean": [True, False],
     "date": [dt.date(1, 1, 1), dt.date(9999, 12, 31), dt.date(2026, 1, 31), dt.date(1969, 12, 31)],
@@ -171,13 +175,12 @@ def _joined(decisive: bool, parts: list[Any], row: dict[str, Any]) -> Any:
 
 
 def _compared(sides: list[Any], operators: list[Any], row: dict[str, Any]) -> Any:
-    found: bool | None = True
-    for left, operator, right in zip(sides, operators, sides[1:], strict=False):
-        one = _compare(left, type(operator).__name__, right, row)
-        if one is False:
-            return False
-        found = None if one is None else found
-    return found
+    # All sides are computed, also behind a comparison that is false.
+    answers = [
+        _compare(left, type(operator).__name__, right, row)
+        for left, operator, right in zip(sides, operators, sides[1:], strict=False)
+    ]
+    return False if False in answers else (None if None in answers else True)
 
 
 def _compare(left_tree: Any, operator: str, right_tree: Any, row: dict[str, Any]) -> Any:
@@ -186,7 +189,7 @@ def _compare(left_tree: Any, operator: str, right_tree: Any, row: dict[str, Any]
         return (left is None) is (operator == "Is")
     if operator in ("In", "NotIn"):
         if left is None:
-            return None
+            return None if right_tree.elts else operator == "NotIn"
         return (left in [_value(one, row) for one in right_tree.elts]) is (operator == "In")
     right = _value(right_tree, row)
     if left is None or right is None:

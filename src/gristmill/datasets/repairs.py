@@ -38,14 +38,27 @@ class Repairs:
         with self._database.autocommit() as connection:
             found = self._find(connection)
         now = time.monotonic()
-        self._paused = {id_: self._paused[id_] for id_, _ in found if id_ in self._paused}
+        there = {dataset_id for dataset_id, _ in found}
+        # While its job runs a dataset may not be found; its pause is kept for a while.
+        self._paused = {
+            id_: (after, pause)
+            for id_, (after, pause) in self._paused.items()
+            if id_ in there or now <= after + 2 * pause + EVERY
+        }
         due = [one for one in found if self._paused.get(one[0], (0.0, 0.0))[0] <= now]
-        return sum(self._repair(dataset_id, name, now) for dataset_id, name in due[:MOST])
+        submitted = 0
+        for dataset_id, name in due:
+            submitted += self._repair(dataset_id, name, now)
+            if submitted == MOST:
+                break
+        return submitted
 
     def _repair(self, dataset_id: uuid.UUID, name: str, now: float) -> bool:
         pause = min(LONGEST_PAUSE, 2 * self._paused.get(dataset_id, (0.0, EVERY / 2))[1])
         with self._database.transaction() as connection:
             if not self._submit(connection, dataset_id, name):
+                # Its job runs, or it lacks nothing: the pause does not grow.
+                self._paused[dataset_id] = (now + EVERY, pause / 2)
                 return False
         self._paused[dataset_id] = (now + pause, pause)
         return True

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from gristmill.core.errors import Violation
+from gristmill.kit.identifiers import is_name
 from gristmill.kit.json_pointer import pointer_to
 from gristmill.transforms.registry import StepRegistry
 from gristmill.transforms.spec import Column, Columns, Parameters, Step, StepRefused, Types
@@ -39,6 +40,13 @@ def need(columns: Columns, name: str, pointer: str) -> Column:
         reason = f"There is no column {json.dumps(name)[:80]} here; the columns are: {there[:400]}"
         raise StepRefused(Violation(pointer, "unknown_column", reason, field=name))
     return found
+
+
+def check_target(name: str, pointer: str) -> None:
+    """Raise StepRefused for what cannot name a column. Names with a leading _ are refused by the contract."""
+    if not is_name(name.lstrip("_")):
+        reason = f"{json.dumps(name)[:80]} names no column: a letter from a to z, then up to 47 of a-z, 0-9 and _"
+        raise StepRefused(Violation(pointer, "bad_name", reason, field="as"))
 
 
 def _bind(body: Mapping[str, Any], columns: Columns, types: Types, registry: StepRegistry) -> Step:

@@ -7,6 +7,9 @@ parse: text as a syntax tree that has nothing but what is allowed
 tree: typed nodes, and the rows that they run on
 check: a syntax tree as a typed tree
 literals: constants, and what they become beside a column
+values: rows one by one, texts that are joined, moments that there are
+decimals: exact numbers
+unify: operands of one type
 arithmetic: the operators of numbers, decimals, moments and texts
 compare: comparisons
 logic: and, or, not, if, coalesce: what is decided is not looked at any further

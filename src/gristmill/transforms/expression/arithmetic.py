@@ -68,7 +68,7 @@ def operation(operator: str, left: str, right: str) -> Operation:
 def negate(type_: str) -> Callable[[pa.Array], pa.Array] | None:
     """Return what gives numbers of a type the other sign, None for other types."""
     if type_ == "decimal":
-        return lambda array: each(lambda text: canonical(-Decimal(text)), [array], "decimal")
+        return lambda array: each(lambda text: canonical(Decimal(text).copy_negate()), [array], "decimal")
     if type_ == "duration":
         return lambda array: _checked(pc.negate_checked, array.cast(pa.int64())).cast(array.type)
     return {"integer": lambda array: _checked(pc.negate_checked, array), "float": pc.negate}.get(type_)

@@ -3,21 +3,24 @@
 import ast
 import difflib
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
+
+import pyarrow as pa
 
 from gristmill.core.errors import Violation
 from gristmill.transforms.expression import logic
-from gristmill.transforms.expression.arithmetic import negate, operation, result_type, run_binary
+from gristmill.transforms.expression.arithmetic import Operation, negate, operation, result_type, run_binary
 from gristmill.transforms.expression.compare import comparison
 from gristmill.transforms.expression.functions import COALESCE, FUNCTIONS
 from gristmill.transforms.expression.functions.spec import Function
-from gristmill.transforms.expression.literals import WRITTEN, become, literal, make
-from gristmill.transforms.expression.parse import BINARY, COMPARISONS, parse, place_of, segment
+from gristmill.transforms.expression.literals import become, literal, make
+from gristmill.transforms.expression.parse import BINARY, COLUMN, COMPARISONS, column_named, parse, place_of, segment
 from gristmill.transforms.expression.tree import ARROW, NULL, Node, Refused, Rows
+from gristmill.transforms.expression.unify import pair, unified, widened
 from gristmill.transforms.spec import Columns, StepRefused, Types
 
 MAX_CHOICES = 200
-_WIDER = {("integer", "float"): "float", ("integer", "decimal"): "decimal"}
 
 
 def compile_expression(text: str, columns: Columns, types: Types, pointer: str) -> Node:
@@ -67,7 +70,7 @@ class _Checker:
 
     def _binop(self, tree: ast.BinOp) -> Node:
         operator = BINARY[type(tree.op)]
-        left, right = self._pair(self.node(tree.left), self.node(tree.right))
+        left, right = pair(self.node(tree.left), self.node(tree.right), self._types)
         type_ = result_type(operator, left.type, right.type)
         if type_ is None:
             hint = (
@@ -77,7 +80,7 @@ class _Checker:
             )
             raise _misfit(operator, left, right, hint)
         if "decimal" in (left.type, right.type):
-            left, right = self._wide(left, "decimal"), self._wide(right, "decimal")
+            left, right = widened(left, "decimal", self._types), widened(right, "decimal", self._types)
         run = run_binary(operation(operator, left.type, right.type), left.run, right.run)
         return _joined(type_, run, (left, right), self._shown(tree))
 
@@ -105,73 +108,78 @@ class _Checker:
         return _joined("boolean", joined([_as_boolean(part) for part in parts]), parts, self._shown(tree))
 
     def _compare(self, tree: ast.Compare) -> Node:
-        sides = [tree.left, *tree.comparators]
-        parts = [
-            self._one_comparison(COMPARISONS[type(operator)], left, right)
-            for operator, left, right in zip(tree.ops, sides, sides[1:], strict=False)
-        ]
-        if len(parts) == 1:
-            return parts[0]
-        return _joined("boolean", logic.run_and([part.run for part in parts]), parts, self._shown(tree))
-
-    def _one_comparison(self, operator: str, left_tree: ast.expr, right_tree: ast.expr) -> Node:
-        source = f"{self._shown(left_tree)} {operator} {self._shown(right_tree)}"
-        left = self.node(left_tree)
-        if operator in ("is", "is not"):
-            if not (isinstance(right_tree, ast.Constant) and right_tree.value is None):
+        """All sides are computed, each once: those of a chain belong to two comparisons."""
+        source, operators = self._shown(tree), [COMPARISONS[type(operator)] for operator in tree.ops]
+        if len(operators) == 1 and operators[0] in ("in", "not in"):
+            return self._membership(operators[0], self.node(tree.left), tree.comparators[0], source)
+        sides = [self.node(side) for side in (tree.left, *tree.comparators)]
+        if len(operators) == 1 and operators[0] in ("is", "is not"):
+            if sides[1].type != NULL:
                 raise Refused("not_allowed", f"{source}: is compares with None alone; use == for values")
-            return _joined("boolean", logic.run_is_null(left.run, operator == "is"), (left,), source)
-        if operator in ("in", "not in"):
-            return self._membership(operator, left, right_tree, source)
-        right = self.node(right_tree)
+            return _joined("boolean", logic.run_is_null(sides[0].run, operators[0] == "is"), sides, source)
+        compares = [
+            self._comparison(operator, left, right, source)
+            for operator, left, right in zip(operators, sides, sides[1:], strict=False)
+        ]
+
+        def run(rows: Rows) -> Any:
+            values = [side.run(rows) for side in sides]
+            return logic.all_of([compare(*pair) for compare, pair in zip(compares, pairwise(values), strict=True)])
+
+        return _joined("boolean", run, sides, source)
+
+    def _comparison(self, operator: str, left: Node, right: Node, source: str) -> Operation:
+        """Return what compares the values of two sides. Raises Refused."""
+        if operator in ("is", "is not", "in", "not in"):
+            raise Refused("not_allowed", f"{source}: {operator} is no part of a chain of comparisons")
         if NULL in (left.type, right.type):
             raise Refused("wrong_type", f"{source}: a comparison with None is unknown; write `is None`")
-        left, right = self._pair(left, right)
-        compare = comparison(operator, left.type, right.type)
+        one, other = pair(left, right, self._types, exact=True)
+        compare = comparison(operator, one.type, other.type)
         if compare is None:
-            raise _misfit(operator, left, right)
-        return _joined("boolean", run_binary(compare, left.run, right.run), (left, right), source)
+            raise _misfit(operator, one, other)
+        # A constant that has become one of another type takes the place of its own values.
+        return lambda a, b: compare(_instead(one, left, a), _instead(other, right, b))
 
     def _membership(self, operator: str, left: Node, tree: ast.expr, source: str) -> Node:
         if not isinstance(tree, ast.Tuple | ast.List):
-            raise Refused(
-                "wrong_type",
-                f"{source}: a list of values stands on the right of in; contains(text, part) looks into texts",
-            )
+            reason = f"{source}: a list of values stands on the right of in; contains(text, part) looks into texts"
+            raise Refused("wrong_type", reason)
         if len(tree.elts) > MAX_CHOICES:
             raise Refused("too_long", f"a list has at most {MAX_CHOICES} values; the step map takes more")
-        parts = []
-        for element in tree.elts:
-            choice = self.node(element)
-            if choice.type == NULL:
-                raise Refused("wrong_type", f"{source}: None in a list is never found; write `is None`")
-            one, other = self._pair(left, choice)
-            compare = comparison("==", one.type, other.type)
-            if compare is None:
-                raise _misfit("==", one, other)
-            parts.append(_joined("boolean", run_binary(compare, one.run, other.run), (one, other), source))
-        found = _joined("boolean", logic.run_or([part.run for part in parts]), parts, source)
-        if operator == "in":
-            return found
-        return _joined("boolean", lambda rows: logic.run_not(found.run(rows)), (found,), source)
+        choices = [self.node(element) for element in tree.elts]
+        if any(choice.type == NULL for choice in choices):
+            raise Refused("wrong_type", f"{source}: None in a list is never found; write `is None`")
+        compares = [self._comparison("==", left, choice, source) for choice in choices]
+
+        def run(rows: Rows) -> Any:
+            value = left.run(rows)
+            found = logic.any_of(
+                [compare(value, choice.run(rows)) for compare, choice in zip(compares, choices, strict=True)], rows
+            )
+            return found if operator == "in" else logic.run_not(found)
+
+        return _joined("boolean", run, (left, *choices), source)
 
     def _ifexp(self, tree: ast.IfExp) -> Node:
         condition, then, otherwise = self.node(tree.test), self.node(tree.body), self.node(tree.orelse)
         self._need_boolean(condition)
-        type_, (then, otherwise) = self._unified([then, otherwise], self._shown(tree))
+        type_, (then, otherwise) = unified([then, otherwise], self._shown(tree), self._types)
         run = logic.run_if(_as_boolean(condition), then.run, otherwise.run, type_)
         return _joined(type_, run, (condition, then, otherwise), self._shown(tree))
 
     def _call(self, tree: ast.Call) -> Node:
         assert isinstance(tree.func, ast.Name)  # parse has seen to it
         name = tree.func.id
+        if name == COLUMN:
+            return self._name(ast.Name(column_named(tree) or "?"))
         arguments = [self.node(argument) for argument in tree.args]
         if name == COALESCE:
             if not arguments:
                 raise Refused(
                     "wrong_arguments", "coalesce takes one value or more: the first that is not null is taken"
                 )
-            type_, parts = self._unified(arguments, self._shown(tree))
+            type_, parts = unified(arguments, self._shown(tree), self._types)
             return _joined(type_, logic.run_coalesce([part.run for part in parts], type_), parts, self._shown(tree))
         function = FUNCTIONS.get(name)
         if function is None:
@@ -216,10 +224,17 @@ class _Checker:
             return make(None, taken[0], node.source)
         if node.type in taken:
             return node
+        unread: Refused | None = None
         for type_ in taken:
-            fitting = self._wide(become(node, type_, self._types) if "text" not in taken else node, type_)
+            try:
+                fitting = widened(become(node, type_, self._types) if "text" not in taken else node, type_, self._types)
+            except Refused as error:
+                unread = error
+                continue
             if fitting.type == type_:
                 return fitting
+        if unread is not None:
+            raise unread
         reason = f"{function.name}: {name} is {node.source}, of type {node.type}: it takes {', '.join(taken)}"
         raise Refused("wrong_type", reason)
 
@@ -228,49 +243,16 @@ class _Checker:
             reason = f"{node.source} is of type {node.type}: a condition is boolean, such as {node.source} is not None"
             raise Refused("wrong_type", reason)
 
-    def _pair(self, left: Node, right: Node) -> tuple[Node, Node]:
-        """Return two operands, constants among them as what they are beside the other."""
-        if left.type == NULL and right.type != NULL:
-            left = make(None, right.type, left.source)
-        if right.type == NULL and left.type != NULL:
-            right = make(None, left.type, right.source)
-        if right.type in WRITTEN or right.type == "float":
-            left = become(left, right.type, self._types)
-        if left.type in WRITTEN or left.type == "float":
-            right = become(right, left.type, self._types)
-        return left, right
 
-    def _wide(self, node: Node, type_: str) -> Node:
-        """Return an integer as a number of a wider type; other nodes as they are."""
-        if _WIDER.get((node.type, type_)) != type_:
-            return node
-        if node.constant and node.value is not None:
-            return become(node, type_, self._types)
-        arrow = ARROW[type_]
-        return Node(type_, lambda rows: node.run(rows).cast(arrow, safe=False), node.columns, node.source)
-
-    def _unified(self, nodes: list[Node], source: str) -> tuple[str, list[Node]]:
-        """Return the one type that all have, or become, and the nodes of it."""
-        known = [node.type for node in nodes if node.type != NULL]
-        type_ = known[0] if known else NULL
-        for other in known:
-            if other != type_:
-                type_ = _WIDER.get((type_, other)) or _WIDER.get((other, type_)) or type_
-        for other in known:
-            # A text that is written out is a moment beside moments.
-            type_ = other if type_ == "text" and other in WRITTEN else type_
-        found = []
-        for node in nodes:
-            node = (
-                make(None, type_, node.source)
-                if node.type == NULL
-                else self._wide(become(node, type_, self._types), type_)
-            )
-            if node.type != type_:
-                reason = f"{source}: {node.source} is of type {node.type}, the others are of type {type_}"
-                raise Refused("wrong_type", reason)
-            found.append(node)
-        return type_, found
+def _instead(node: Node, given: Node, values: Any) -> Any:
+    """Return the values of a constant that stands in the place of another one."""
+    if node is given:
+        return values
+    return (
+        pa.nulls(len(values), ARROW[node.type])
+        if node.value is None
+        else pa.repeat(pa.scalar(node.value, ARROW[node.type]), len(values))
+    )
 
 
 def _joined(type_: str, run: Callable[[Rows], Any], parts: Sequence[Node], source: str) -> Node:

@@ -10,6 +10,8 @@ WIDE = Context(prec=400, Emax=999_999, Emin=-999_999, rounding=ROUND_HALF_EVEN)
 
 def canonical(number: Decimal) -> str | None:
     """Return a number as a decimal of a dataset is written; None if it has too many digits for one."""
+    if number and abs(number.adjusted()) > 200:
+        return None
     number = WIDE.plus(number)
     _, digits, exponent = number.as_tuple()
     assert isinstance(exponent, int)

@@ -57,9 +57,11 @@ def become(node: Node, type_: str, types: Types) -> Node:
 def read_text(text: str, type_: str, types: Types) -> Any:
     """Return the value of a type that a text is, as Arrow takes it. Raises Refused."""
     try:
-        return types.values(Column("value", type_, types.column("value", type_).arrow), [text], [""])[0].as_py()
+        # No field has that name: it would be read as the field is.
+        found = types.values(Column("_", type_, types.column("_", type_).arrow), [text], [""])[0]
+        return found.value if type_ == "duration" else found.as_py()
     except StepRefused as error:
-        reason = error.violations[0].reason.removeprefix("value: ")
+        reason = error.violations[0].reason.removeprefix("_: ")
         raise Refused("bad_value", reason) from error
 
 

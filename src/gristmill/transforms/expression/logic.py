@@ -1,6 +1,7 @@
 """and, or, not, if, coalesce: where a row is decided, its other parts are not computed; they may have no value."""
 
 from collections.abc import Sequence
+from functools import reduce
 
 import numpy as np
 import pyarrow as pa
@@ -72,3 +73,13 @@ def _mask(truths: pa.Array, wanted: bool) -> Mask:
 def run_not(truths: pa.Array) -> pa.Array:
     """The other truth; unknown stays unknown."""
     return pc.invert(truths)
+
+
+def all_of(truths: Sequence[pa.Array]) -> pa.Array:
+    """Join truths that are all computed, as ``and`` does."""
+    return reduce(pc.and_kleene, truths)
+
+
+def any_of(truths: Sequence[pa.Array], rows: Rows) -> pa.Array:
+    """Join truths that are all computed, as ``or`` does; false where there is none."""
+    return reduce(pc.or_kleene, truths, pa.repeat(False, rows.count))

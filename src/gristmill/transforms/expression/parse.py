@@ -8,6 +8,8 @@ import json
 
 from gristmill.transforms.expression.tree import Refused
 
+# The function that names a column whose name is a word of the grammar: column('from').
+COLUMN = "column"
 MAX_CHARACTERS = 4_000
 MAX_NODES = 500
 MAX_DEPTH = 40
@@ -37,6 +39,9 @@ def parse(text: str) -> ast.expr:
         raise Refused("syntax", f"it is no expression: {error.msg}", place) from error
     except (ValueError, RecursionError, MemoryError) as error:
         raise Refused("syntax", f"it is no expression: {str(error) or 'it nests too deep'}") from error
+    if tree.lineno == 1 and tree.col_offset == 0 and not isinstance(tree, ast.Tuple):
+        # A bracket of the text has closed the one that was put around it.
+        raise Refused("syntax", "it is no expression: a bracket is closed that is not open")
     _check(tree, text)
     return tree
 
@@ -61,8 +66,18 @@ def names_in(text: str) -> frozenset[str]:
         tree = parse(text)
     except Refused:
         return frozenset()
-    called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
-    return frozenset(node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and id(node) not in called)
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    called = {id(node.func) for node in calls}
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and id(node) not in called}
+    return frozenset(names | {name for node in calls if (name := column_named(node)) is not None})
+
+
+def column_named(call: ast.Call) -> str | None:
+    """Return the column that a call of ``column`` names, None for other calls and for no text."""
+    if isinstance(call.func, ast.Name) and call.func.id == COLUMN and len(call.args) == 1:
+        argument = call.args[0]
+        return argument.value if isinstance(argument, ast.Constant) and isinstance(argument.value, str) else None
+    return None
 
 
 def _check(tree: ast.expr, text: str) -> None:

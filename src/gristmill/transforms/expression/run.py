@@ -1,14 +1,17 @@
 """A typed tree over a table: whole columns, and where a row has no value, only that row is left out."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
 
-from gristmill.transforms.expression.tree import ARROW, Node, NoValue, Rows
+from gristmill.core.errors import Invalid, Violation
+from gristmill.transforms.expression.tree import ARROW, Node, NoValue, Rows, TooMany
 
 # Most bytes of all values of a batch: text can grow with each function.
 MAX_BATCH_BYTES = 128 * 1024 * 1024
+# Rows that are computed at a time.
+SLICE_ROWS = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,25 +23,35 @@ class RowError:
     reason: str
 
 
-def evaluate(node: Node, columns: Mapping[str, pa.ChunkedArray], count: int) -> tuple[pa.ChunkedArray, list[RowError]]:
+def evaluate(
+    node: Node, columns: Mapping[str, pa.ChunkedArray], count: int, check: Callable[[], None] = lambda: None
+) -> tuple[pa.ChunkedArray, list[RowError]]:
     """Return the value of each of ``count`` rows, null for those that have none; and what is wrong with these.
 
-    columns: at least those that the tree reads.
+    columns: at least those that the tree reads. check: called now and then. Raises Invalid where all values together
+    are too large.
     """
-    arrays = {name: _whole(columns[name]) for name in node.columns}
+    rows = Rows({name: _whole(columns[name]) for name in node.columns}, count)
     errors: list[RowError] = []
-    parts = _evaluate(node, Rows(arrays, count), 0, errors)
-    values = pa.chunked_array(parts, ARROW[node.type])
-    if values.nbytes > MAX_BATCH_BYTES:
-        reason = f"the batch takes {values.nbytes} bytes, more than {MAX_BATCH_BYTES}: send fewer records at a time"
-        errors = [RowError(row, "too_large", reason) for row in range(count)]
-        values = pa.chunked_array([pa.nulls(count, ARROW[node.type])])
-    return values, errors
+    parts: list[pa.Array] = []
+    size = 0
+    for first in range(0, count, SLICE_ROWS):
+        made = _evaluate(node, rows.slice(first, min(SLICE_ROWS, count - first)), first, errors, check)
+        size += sum(part.nbytes for part in made)
+        if size > MAX_BATCH_BYTES:
+            reason = f"{node.source[:60]}: the values of {first} records take more than {MAX_BATCH_BYTES} bytes"
+            raise Invalid(reason, [Violation("", "too_large", reason)])
+        parts += made
+    return pa.chunked_array(parts, ARROW[node.type]), errors
 
 
-def _evaluate(node: Node, rows: Rows, first: int, errors: list[RowError]) -> list[pa.Array]:
+def _evaluate(node: Node, rows: Rows, first: int, errors: list[RowError], check: Callable[[], None]) -> list[pa.Array]:
+    check()
     try:
         return [node.run(rows)]
+    except TooMany:
+        # A single row is never too many.
+        assert rows.count > 1
     except NoValue as error:
         if rows.count == 1:
             errors.append(RowError(first, error.code, error.reason))
@@ -46,8 +59,8 @@ def _evaluate(node: Node, rows: Rows, first: int, errors: list[RowError]) -> lis
     # Halved until the rows are found: a few bad ones among many cost little.
     half = rows.count // 2
     return [
-        *_evaluate(node, rows.slice(0, half), first, errors),
-        *_evaluate(node, rows.slice(half, rows.count - half), first + half, errors),
+        *_evaluate(node, rows.slice(0, half), first, errors, check),
+        *_evaluate(node, rows.slice(half, rows.count - half), first + half, errors, check),
     ]
 
 

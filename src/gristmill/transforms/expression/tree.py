@@ -42,6 +42,10 @@ class NoValue(Exception):
         self.code, self.reason = code, reason
 
 
+class TooMany(Exception):
+    """The rows take too much memory at one time: fewer of them do not."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rows:
     """Rows of some columns, each in one array."""

@@ -6,10 +6,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gristmill.transforms.expression.tree import ARROW, NoValue
+from gristmill.transforms.expression.tree import ARROW, NoValue, TooMany
 
 # Most bytes of a text that an expression makes.
 MAX_TEXT_BYTES = 1024 * 1024
+# Most bytes of all texts that one function makes at a time.
+MAX_TEXTS_BYTES = 32 * 1024 * 1024
 # Days and microseconds of the years 1 to 9999.
 _DAYS = (-719_162, 2_932_896)
 _MICROSECONDS = (_DAYS[0] * 86_400_000_000, (_DAYS[1] + 1) * 86_400_000_000 - 1)
@@ -19,6 +21,9 @@ def each(function: Callable[..., Any], arrays: Sequence[pa.Array], type_: str) -
     """Return what ``function`` makes of the values of each row, as Arrow takes it; null where one of them is null."""
     columns = [array.to_pylist() for array in arrays]
     found = [None if None in values else function(*values) for values in zip(*columns, strict=True)]
+    if type_ == "duration":
+        # By numbers of microseconds: Arrow makes none of the longest of Python's.
+        return pa.array(found, pa.int64()).cast(ARROW[type_])
     return pa.array(found, ARROW[type_])
 
 
@@ -32,9 +37,11 @@ def join_texts(arrays: Sequence[pa.Array]) -> pa.Array:
 
 
 def check_sizes(sizes: pa.Array) -> None:
-    """Raise NoValue where a text would have too many bytes: ask before it is made."""
+    """Raise NoValue where a text would have too many bytes, TooMany where all have: ask before they are made."""
     if (pc.max(sizes).as_py() or 0) > MAX_TEXT_BYTES:
         raise NoValue("too_large", f"a text would have more than {MAX_TEXT_BYTES} bytes")
+    if (pc.sum(sizes).as_py() or 0) > MAX_TEXTS_BYTES:
+        raise TooMany
 
 
 def check_moments(numbers: pa.Array, days: bool) -> None:

@@ -13,6 +13,7 @@ from gristmill.transforms.expression.parse import names_in
 from gristmill.transforms.expression.run import evaluate
 from gristmill.transforms.expression.tree import NULL
 from gristmill.transforms.run import column_of, set_column
+from gristmill.transforms.schema_rules import check_target
 from gristmill.transforms.spec import (
     Column,
     Columns,
@@ -39,6 +40,7 @@ class Derive(Parameters):
 
 
 def _schema(step: Derive, columns: Columns, types: Types) -> Columns:
+    check_target(step.as_, "/as")
     node = compile_expression(step.value, columns, types, "/value")
     if node.type == NULL:
         reason = f"{step.value[:60]} is always null: the type of {step.as_} is not known"
@@ -51,7 +53,7 @@ def _make(step: Derive, columns: Columns, types: Types) -> Transform:
 
     def transform(frame: Any, context: StepContext) -> Output:
         arrays = {name: column_of(frame, name) for name in sorted(node.columns)}
-        values, errors = evaluate(node, arrays, len(frame))
+        values, errors = evaluate(node, arrays, len(frame), context.check)
         failures = [Failure(error.row, error.code, f"{step.value[:60]}: {error.reason}", step.as_) for error in errors]
         return Output(set_column(frame, step.as_, values), None, failures)
 

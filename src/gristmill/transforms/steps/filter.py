@@ -72,7 +72,7 @@ def _by_condition(text: str, columns: Columns, types: Types) -> Transform:
 
     def transform(frame: Any, context: StepContext) -> Output:
         arrays = {name: column_of(frame, name) for name in sorted(node.columns)}
-        truths, errors = evaluate(node, arrays, len(frame))
+        truths, errors = evaluate(node, arrays, len(frame), context.check)
         kept = truths.combine_chunks().fill_null(False).to_numpy(zero_copy_only=False).copy()
         failures = [Failure(error.row, error.code, f"{text[:60]}: {error.reason}", "condition") for error in errors]
         # Those are left in until they are taken out as failed.

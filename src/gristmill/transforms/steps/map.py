@@ -14,7 +14,7 @@ from pydantic import Field
 from gristmill.core.errors import Violation
 from gristmill.kit.json_pointer import pointer_to
 from gristmill.transforms.run import column_of, set_column
-from gristmill.transforms.schema_rules import need
+from gristmill.transforms.schema_rules import check_target, need
 from gristmill.transforms.spec import (
     Column,
     Columns,
@@ -66,6 +66,7 @@ class Map(Parameters):
 
 def _schema(step: Map, columns: Columns, types: Types) -> Columns:
     source = need(columns, step.column, "/column")
+    check_target(step.target, "/as")
     target = _target(step, source, types)
     if not 0 < len(step.values) <= MOST_PAIRS:
         reason = f"values has {len(step.values)} pairs: from 1 to {MOST_PAIRS} are possible"

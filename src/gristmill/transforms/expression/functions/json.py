@@ -53,7 +53,7 @@ FUNCTIONS = [
     )
     for type_, what, seen in (
         ("text", "a string", lambda value: value if isinstance(value, str) else None),
-        ("integer", "a number without a fraction, of 64 bits", _integer),
+        ("integer", "a number that is written without a fraction, of 64 bits", _integer),
         ("float", "a number", _float),
         ("decimal", "a number, with the digits that it is shown with", _decimal),
         ("boolean", "true or false", lambda value: value if isinstance(value, bool) else None),

@@ -1,5 +1,6 @@
 """Functions of texts. Characters are code points of Unicode."""
 
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,11 +9,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gristmill.transforms.expression.functions.spec import Apply, Function, Parameter, gives, plain
+from gristmill.transforms.expression.tree import NoValue
 from gristmill.transforms.expression.values import MAX_TEXT_BYTES, check_sizes, each
 from gristmill.transforms.spec import Types
 
 _TEXT = Parameter("text", ("text",))
 _MAX_PATTERN = 1000
+_MAX_MARKS = 1000
 
 
 def _by_ascii(fast: Apply, function: Any) -> Apply:
@@ -21,25 +24,25 @@ def _by_ascii(fast: Apply, function: Any) -> Apply:
     def apply(array: pa.Array) -> pa.Array:
         if pc.all(pc.string_is_ascii(array), min_count=0).as_py() is not False:
             return fast(array)
-        return each(function, [array], "text")
+        return _checked(each(function, [array], "text"))
 
     return apply
 
 
+def _checked(texts: pa.Array) -> pa.Array:
+    """Return texts that may have grown, to three times what they were at most."""
+    check_sizes(pc.binary_length(texts))
+    return texts
+
+
 def _replace(array: pa.Array, old: pa.Array, new: pa.Array) -> pa.Array:
-    def one(text: str, before: str, after: str) -> str:
-        # An empty text would be found everywhere.
-        if not before:
-            return text
-        grown = len(text.encode()) + text.count(before) * (len(after.encode()) - len(before.encode()))
-        check_sizes(pa.array([grown]))
-        return text.replace(before, after)
+    def grown(text: str, before: str, after: str) -> int:
+        size = len(text.encode())
+        return size + text.count(before) * (len(after.encode()) - len(before.encode())) if before else size
 
-    return each(one, [array, old, new], "text")
-
-
-def _replace_constant(types: Sequence[str], constants: Mapping[str, Any], known: Types) -> Apply:
-    return _replace
+    check_sizes(each(grown, [array, old, new], "integer"))
+    # An empty text would be found everywhere.
+    return each(lambda text, before, after: text.replace(before, after) if before else text, [array, old, new], "text")
 
 
 def _substring(array: pa.Array, start: pa.Array, length: pa.Array) -> pa.Array:
@@ -61,11 +64,33 @@ def _split_part(array: pa.Array, separator: pa.Array, number: pa.Array) -> pa.Ar
 def _check_pattern(pattern: Any) -> str | None:
     if len(pattern) > _MAX_PATTERN:
         return f"a pattern has at most {_MAX_PATTERN} characters"
+    if re.search(r"(?<!\\)(\\\\)*\\[QC]", pattern):
+        return "a pattern has neither \\Q nor \\C"
     try:
-        pc.match_substring_regex(pa.array([""]), pattern)
+        pc.extract_regex(pa.array([""]), _named(pattern))
     except pa.ArrowInvalid as error:
         return f"it is no pattern of RE2: {str(error).split(': ', 1)[-1][:120]}"
     return None
+
+
+def _named(pattern: str) -> str:
+    """Return the pattern as one group with a name, and without groups that have none: Arrow takes no others."""
+    made, in_set, place = "", False, 0
+    while place < len(pattern):
+        part = pattern[place : place + 2] if pattern[place] == "\\" else pattern[place]
+        place += len(part)
+        if part == "[" and not in_set:
+            in_set = True
+            # A bracket that closes a set is a character of it where it stands first.
+            first = re.match(r"\^?\]", pattern[place:])
+            part += first[0] if first else ""
+            place += len(first[0]) if first else 0
+        elif part == "]":
+            in_set = False
+        elif part == "(" and not in_set and pattern[place : place + 1] != "?":
+            part = "(?:"
+        made += part
+    return f"(?P<found>{made})"
 
 
 _PATTERN = Parameter("pattern", ("text",), constant=True, check=_check_pattern)
@@ -76,19 +101,34 @@ def _matches(types: Sequence[str], constants: Mapping[str, Any], known: Types) -
 
 
 def _extract(types: Sequence[str], constants: Mapping[str, Any], known: Types) -> Apply:
-    pattern = f"(?P<found>{constants['pattern']})"
+    pattern = _named(constants["pattern"])
     return lambda array: pc.struct_field(pc.extract_regex(array, pattern), [0])
 
 
 def _pad(array: pa.Array, width: pa.Array, fill: pa.Array) -> pa.Array:
-    def one(text: str, count: int, character: str) -> str:
-        missing = count - len(text)
-        if missing <= 0 or not character:
-            return text
-        check_sizes(pa.array([min(missing, 4 * MAX_TEXT_BYTES) * len(character[0].encode()) + len(text.encode())]))
-        return character[0] * missing + text
+    def missing(text: str, count: int, character: str) -> int:
+        # Any number beyond the limit is as good as another one.
+        return min(max(0, count - len(text)), 2 * MAX_TEXT_BYTES) if character else 0
 
-    return each(one, [array, width, fill], "text")
+    def size(text: str, count: int, character: str) -> int:
+        return missing(text, count, character) * len(character[:1].encode()) + len(text.encode())
+
+    check_sizes(each(size, [array, width, fill], "integer"))
+    return each(
+        lambda text, count, character: character[:1] * missing(text, count, character) + text,
+        [array, width, fill],
+        "text",
+    )
+
+
+def _normalize(text: str) -> str:
+    run = 0
+    for character in text if len(text) > _MAX_MARKS else "":
+        run = run + 1 if unicodedata.combining(character) else 0
+        if run > _MAX_MARKS:
+            # They would be put in their order one by one.
+            raise NoValue("bad_value", f"a text has more than {_MAX_MARKS} combining marks in a row")
+    return unicodedata.normalize("NFC", text)
 
 
 FUNCTIONS = [
@@ -109,7 +149,7 @@ FUNCTIONS = [
         "How many characters the text has.", [("length('häß')", 3)],
     ),
     Function(
-        "replace", [_TEXT, Parameter("old", ("text",)), Parameter("new", ("text",))], gives("text"), _replace_constant,
+        "replace", [_TEXT, Parameter("old", ("text",)), Parameter("new", ("text",))], gives("text"), plain(_replace),
         "Each occurrence of old becomes new, from left to right. An empty old replaces nothing.",
         [("replace('1,5', ',', '.')", "1.5")],
     ),
@@ -156,8 +196,7 @@ FUNCTIONS = [
         [("pad_left('7', 3)", "007"), ("pad_left('1234', 3)", "1234")],
     ),
     Function(
-        "normalize", [_TEXT], gives("text"),
-        plain(lambda array: each(lambda text: unicodedata.normalize("NFC", text), [array], "text")),
+        "normalize", [_TEXT], gives("text"), plain(lambda array: _checked(each(_normalize, [array], "text"))),
         "The text in the normal form NFC of Unicode.", [("normalize('e\\u0301')", "é")],
     ),
 ]  # fmt: skip
