@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from sqlalchemy import Connection
+from sqlalchemy.schema import CreateIndex
 from tests.support.embedders import registry
 from tests.support.searching import seal, search
 from tests.support.servers import add_database
@@ -18,6 +19,8 @@ from gristmill.datasets import ddl
 from gristmill.datasets import repository as datasets
 from gristmill.datasets.contract_parser import alter_contract
 from gristmill.datasets.errors import UnknownDataset
+from gristmill.datasets.field_indexes.repository import list_wanted
+from gristmill.datasets.field_indexes.tasks import list_missing
 from gristmill.datasets.lookup import Dataset, DatasetLookup
 from gristmill.datasets.where import compile_where
 from gristmill.search.query import selectivity
@@ -193,6 +196,8 @@ class TestChoice:
         new = alter_contract(changed.contract, {"alter_fields": [{"name": "plain", "filterable": True}]})
         with database.transaction() as connection:
             ddl.apply_alter(connection, changed.contract, new)
+            (index,) = (list_wanted(new)[name] for name in list_missing(connection, new))
+            connection.execute(CreateIndex(index))
             connection.exec_driver_sql("ANALYZE data.changed")
             condition = condition_of(compile_where({"plain": 5}, new, ddl.record_table(new)))
             plan = explain(connection, changed, Shape("vector", (), condition.sql), QUICK, **condition.parameters)

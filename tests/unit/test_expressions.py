@@ -85,3 +85,10 @@ class TestExamples:
         for text, value in FUNCTIONS[name].examples:
             _, (found,) = results(text, [{}])
             assert (type(found), found) == (type(value), value), text
+
+
+def test_values_are_carried_as_their_types_carry_them() -> None:
+    blank = {"image", "vector"}
+    assert {*ARROW} - {"null"} == {*TYPES} - blank
+    for name in TYPES.keys() - blank:
+        assert KNOWN.column("x", name).arrow == ARROW[name]
