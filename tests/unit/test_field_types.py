@@ -30,8 +30,9 @@ ALLOWED = {
     "records/readers/__init__.py": ({"json"}, "what the names of files end with"),
     "transforms/expression": (
         {"boolean", "date", "decimal", "duration", "float", "integer", "json", "text", "timestamp", "uuid"},
-        "what an operator or a function means follows from the types of its operands; a type that is not there is refused",
+        "what an operator means follows from the types of its operands; a type that is not there is refused",
     ),
+    "transforms/steps/filter.py": ({"boolean"}, "the type that an expression has that is a condition"),
     "api/openapi": ({"text"}, "the example of a search's body"),
 }
 
