@@ -18,6 +18,7 @@ SCENARIOS = (
     "ingest_parquet",
     "stored_exports",
     "json_members",
+    "expressions",
     "search_60k",
     "search_latency",
     "load_2m",
