@@ -125,6 +125,12 @@ class TestTime:
         for text in (chain, member):
             assert results(text, [{"b": True}, {"b": False}])[0] == "boolean"
 
+    def test_conditions_within_conditions_that_have_no_value(self) -> None:
+        deep = "1 // i"
+        for _ in range(17):
+            deep = f"({deep} if i >= 0 else 0)"
+        assert results(deep, [{"i": 0}, {"i": 1}, {"i": -1}])[1] == ["division_by_zero", 1, 0]
+
     def test_marks_that_would_be_put_in_order_one_by_one(self) -> None:
         assert results("normalize(s)", [{"s": "a" + "\u0316\u0300" * 40_000}, {"s": "e\u0301" * 5000}])[1] == [
             "bad_value",

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gristmill.transforms.expression.decimals import MAX_DIGITS, WIDE, canonical
-from gristmill.transforms.expression.tree import ARROW, NoValue, Run
+from gristmill.transforms.expression.tree import ARROW, Node, NoValue, Run
 from gristmill.transforms.expression.values import check_moments, each, join_texts
 
 Operation = Callable[[pa.Array, pa.Array], pa.Array]
@@ -61,6 +61,8 @@ def operation(operator: str, left: str, right: str) -> Operation:
     if left in ("integer", "float") and right in ("integer", "float"):
         if type_ == "integer":
             return _INTEGERS[operator]
+        if left == right == "float":
+            return _FLOATS[operator]
         return lambda a, b: _FLOATS[operator](to_float(a), to_float(b))
     return lambda a, b: _moments(operator, type_ or "", a, b)
 
@@ -81,7 +83,10 @@ def to_float(array: pa.Array) -> pa.Array:
 
 def finite(array: pa.Array) -> pa.Array:
     """Return floats. Raises NoValue where one is not finite: no dataset holds such a number."""
-    if pc.all(pc.is_finite(array), min_count=0).as_py() is False:
+    # The sum is finite only if all of them are, and soon made; those of nulls may be anything.
+    with np.errstate(all="ignore"):
+        quick = np.isfinite(np.frombuffer(array.buffers()[1], np.float64, len(array), 8 * array.offset).sum())
+    if not quick and pc.all(pc.is_finite(array), min_count=0).as_py() is False:
         raise NoValue("out_of_range", "the result is beyond the range of floats")
     return array
 
@@ -125,6 +130,8 @@ def _by_numpy(function: Callable[..., Any], a: pa.Array, b: pa.Array) -> pa.Arra
 
 
 def _float_divide(a: pa.Array, b: pa.Array) -> pa.Array:
+    if isinstance(b, pa.Scalar):
+        return finite(pc.divide(a, b))
     _refuse_zero(a, b)
     return finite(pc.if_else(a.is_valid(), pc.divide(a, pc.if_else(pc.equal(b, 0.0), 1.0, b)), None))
 
@@ -192,5 +199,12 @@ def _moments(operator: str, type_: str, a: pa.Array, b: pa.Array) -> pa.Array:
     return found.cast(pa.int32()).cast(pa.date32()) if type_ == "date" else found.cast(ARROW[type_])
 
 
-def run_binary(operate: Operation, left: Run, right: Run) -> Run:
-    return lambda rows: operate(left(rows), right(rows))
+_TAKE_NUMBERS = [*(_INTEGERS[one] for one in "+-*"), *(_FLOATS[one] for one in "+-*/")]
+
+
+def run_binary(operate: Operation, left: Node, right: Node) -> Run:
+    """Return what computes an operation. A number on the right that is the same for all rows stays one number."""
+    if operate not in _TAKE_NUMBERS or left.constant or not right.constant or not right.value:
+        return lambda rows: operate(left.run(rows), right.run(rows))
+    number = pa.scalar(right.value, ARROW[right.type])
+    return lambda rows: operate(left.run(rows), number)

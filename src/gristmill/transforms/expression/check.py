@@ -10,8 +10,8 @@ import pyarrow as pa
 
 from gristmill.core.errors import Violation
 from gristmill.transforms.expression import logic
-from gristmill.transforms.expression.arithmetic import Operation, negate, operation, result_type, run_binary
-from gristmill.transforms.expression.compare import comparison
+from gristmill.transforms.expression.arithmetic import negate, operation, result_type, run_binary
+from gristmill.transforms.expression.compare import COMPARES_NUMBERS, comparison
 from gristmill.transforms.expression.functions import COALESCE, FUNCTIONS
 from gristmill.transforms.expression.functions.spec import Function
 from gristmill.transforms.expression.literals import become, literal, make
@@ -81,7 +81,7 @@ class _Checker:
             raise _misfit(operator, left, right, hint)
         if "decimal" in (left.type, right.type):
             left, right = widened(left, "decimal", self._types), widened(right, "decimal", self._types)
-        run = run_binary(operation(operator, left.type, right.type), left.run, right.run)
+        run = run_binary(operation(operator, left.type, right.type), left, right)
         return _joined(type_, run, (left, right), self._shown(tree))
 
     def _unaryop(self, tree: ast.UnaryOp) -> Node:
@@ -123,13 +123,14 @@ class _Checker:
         ]
 
         def run(rows: Rows) -> Any:
-            values = [side.run(rows) for side in sides]
-            return logic.all_of([compare(*pair) for compare, pair in zip(compares, pairwise(values), strict=True)])
+            values = [None if side.constant else side.run(rows) for side in sides]
+            found = zip(compares, pairwise(values), strict=True)
+            return logic.all_of([compare(left, right, rows) for compare, (left, right) in found])
 
         return _joined("boolean", run, sides, source)
 
-    def _comparison(self, operator: str, left: Node, right: Node, source: str) -> Operation:
-        """Return what compares the values of two sides. Raises Refused."""
+    def _comparison(self, operator: str, left: Node, right: Node, source: str) -> Callable[[Any, Any, Rows], Any]:
+        """Return what compares the values of two sides, None being given for constants. Raises Refused."""
         if operator in ("is", "is not", "in", "not in"):
             raise Refused("not_allowed", f"{source}: {operator} is no part of a chain of comparisons")
         if NULL in (left.type, right.type):
@@ -138,8 +139,10 @@ class _Checker:
         compare = comparison(operator, one.type, other.type)
         if compare is None:
             raise _misfit(operator, one, other)
-        # A constant that has become one of another type takes the place of its own values.
-        return lambda a, b: compare(_instead(one, left, a), _instead(other, right, b))
+        if other.constant and other.value is not None and not one.constant and compare in COMPARES_NUMBERS:
+            number = pa.scalar(other.value, ARROW[other.type])
+            return lambda a, b, rows: compare(a, number)
+        return lambda a, b, rows: compare(one.run(rows) if a is None else a, other.run(rows) if b is None else b)
 
     def _membership(self, operator: str, left: Node, tree: ast.expr, source: str) -> Node:
         if not isinstance(tree, ast.Tuple | ast.List):
@@ -153,10 +156,10 @@ class _Checker:
         compares = [self._comparison("==", left, choice, source) for choice in choices]
 
         def run(rows: Rows) -> Any:
-            value = left.run(rows)
-            found = logic.any_of(
-                [compare(value, choice.run(rows)) for compare, choice in zip(compares, choices, strict=True)], rows
-            )
+            value = None if left.constant else left.run(rows)
+            values = [None if choice.constant else choice.run(rows) for choice in choices]
+            pairs = zip(compares, values, strict=True)
+            found = logic.any_of([compare(value, one, rows) for compare, one in pairs], rows)
             return found if operator == "in" else logic.run_not(found)
 
         return _joined("boolean", run, (left, *choices), source)
@@ -242,17 +245,6 @@ class _Checker:
         if node.type not in ("boolean", NULL):
             reason = f"{node.source} is of type {node.type}: a condition is boolean, such as {node.source} is not None"
             raise Refused("wrong_type", reason)
-
-
-def _instead(node: Node, given: Node, values: Any) -> Any:
-    """Return the values of a constant that stands in the place of another one."""
-    if node is given:
-        return values
-    return (
-        pa.nulls(len(values), ARROW[node.type])
-        if node.value is None
-        else pa.repeat(pa.scalar(node.value, ARROW[node.type]), len(values))
-    )
 
 
 def _joined(type_: str, run: Callable[[Rows], Any], parts: Sequence[Node], source: str) -> Node:

@@ -13,6 +13,8 @@ from gristmill.transforms.expression.arithmetic import Operation
 _FUNCTIONS: dict[str, Callable[..., pa.Array]] = {
     "==": pc.equal, "!=": pc.not_equal, "<": pc.less, "<=": pc.less_equal, ">": pc.greater, ">=": pc.greater_equal,
 }  # fmt: skip
+# The right side of these may be one value for all rows.
+COMPARES_NUMBERS = list(_FUNCTIONS.values())
 _NUMPY: dict[str, Callable[[Any, int], Any]] = {
     "==": np.equal, "!=": np.not_equal, "<": np.less, "<=": np.less_equal, ">": np.greater, ">=": np.greater_equal,
 }  # fmt: skip

@@ -7,19 +7,22 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gristmill.transforms.expression.tree import ARROW, Mask, Rows, Run, scatter
+from gristmill.transforms.expression.tree import ARROW, Mask, NoValue, Rows, Run, scatter
 
 
 def run_and(parts: Sequence[Run]) -> Run:
-    return lambda rows: _until(parts, rows, False)
+    return _quickly(lambda rows: all_of([part(rows) for part in parts]), lambda rows: _until(parts, rows, False))
 
 
 def run_or(parts: Sequence[Run]) -> Run:
-    return lambda rows: _until(parts, rows, True)
+    return _quickly(lambda rows: any_of([part(rows) for part in parts], rows), lambda rows: _until(parts, rows, True))
 
 
 def run_if(condition: Run, then: Run, otherwise: Run, type_: str) -> Run:
     """A condition that is unknown is not fulfilled."""
+
+    def quick(rows: Rows) -> pa.Array:
+        return pc.if_else(condition(rows).fill_null(False), then(rows), otherwise(rows))
 
     def run(rows: Rows) -> pa.Array:
         holds = _mask(condition(rows), True)
@@ -29,7 +32,7 @@ def run_if(condition: Run, then: Run, otherwise: Run, type_: str) -> Run:
                 result = scatter(branch(rows if mask.all() else rows.take(mask)), mask, result)
         return result
 
-    return run
+    return _quickly(quick, run)
 
 
 def run_coalesce(parts: Sequence[Run], type_: str) -> Run:
@@ -43,6 +46,21 @@ def run_coalesce(parts: Sequence[Run], type_: str) -> Run:
                 break
             result = scatter(part(rows if missing.all() else rows.take(missing)), missing, result)
         return result
+
+    return _quickly(lambda rows: pc.coalesce(*(part(rows) for part in parts)), run)
+
+
+def _quickly(quick: Run, careful: Run) -> Run:
+    """Compute all parts for all rows, which is quicker; if some row has no value then, those alone that it needs."""
+
+    def run(rows: Rows) -> pa.Array:
+        if not rows.careful:
+            try:
+                return quick(rows)
+            except NoValue:
+                # Parts of parts are not tried both ways again.
+                rows = rows.carefully()
+        return careful(rows)
 
     return run
 

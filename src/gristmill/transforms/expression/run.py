@@ -11,7 +11,7 @@ from gristmill.transforms.expression.tree import ARROW, Node, NoValue, Rows, Too
 # Most bytes of all values of a batch: text can grow with each function.
 MAX_BATCH_BYTES = 128 * 1024 * 1024
 # Rows that are computed at a time.
-SLICE_ROWS = 4096
+SLICE_ROWS = 65_536
 
 
 @dataclass(frozen=True, slots=True)

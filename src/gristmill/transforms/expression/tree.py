@@ -1,7 +1,7 @@
 """Typed nodes of expressions, the rows that they run on, and what can go wrong."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -48,18 +48,25 @@ class TooMany(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Rows of some columns, each in one array."""
+    """Rows of some columns, each in one array.
+
+    careful: parts of an expression are computed for those rows alone that need them, as some row has no value.
+    """
 
     arrays: dict[str, pa.Array]
     count: int
+    careful: bool = False
 
     def take(self, mask: Mask) -> "Rows":
         """Return the rows that the mask marks."""
         marked = pa.array(mask)
-        return Rows({name: array.filter(marked) for name, array in self.arrays.items()}, int(mask.sum()))
+        return Rows({name: array.filter(marked) for name, array in self.arrays.items()}, int(mask.sum()), True)
 
     def slice(self, start: int, count: int) -> "Rows":
-        return Rows({name: array.slice(start, count) for name, array in self.arrays.items()}, count)
+        return Rows({name: array.slice(start, count) for name, array in self.arrays.items()}, count, self.careful)
+
+    def carefully(self) -> "Rows":
+        return replace(self, careful=True)
 
 
 Run = Callable[[Rows], pa.Array]

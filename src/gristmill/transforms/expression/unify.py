@@ -10,18 +10,23 @@ _WIDER = {("integer", "float"): "float", ("integer", "decimal"): "decimal"}
 def pair(left: Node, right: Node, types: Types, exact: bool = False) -> tuple[Node, Node]:
     """Return two operands, constants among them as what they are beside the other.
 
-    exact: integers beside floats stay what they are.
+    exact: integers beside floats stay what they are, if no float is the same number.
     """
-    beside = WRITTEN if exact else (*WRITTEN, "float")
+    beside = (*WRITTEN, "float")
     if left.type == NULL and right.type != NULL:
         left = make(None, right.type, left.source)
     if right.type == NULL and left.type != NULL:
         right = make(None, left.type, right.source)
-    if right.type in beside:
+    if right.type in beside and not (exact and _is_large(left)):
         left = become(left, right.type, types)
-    if left.type in beside:
+    if left.type in beside and not (exact and _is_large(right)):
         right = become(right, left.type, types)
     return left, right
+
+
+def _is_large(node: Node) -> bool:
+    """Say whether a constant is an integer that may have no float which is the same number."""
+    return node.type == "integer" and node.constant and node.value is not None and abs(node.value) > 2**53
 
 
 def widened(node: Node, type_: str, types: Types) -> Node:
