@@ -20,7 +20,9 @@ def run(bench: Bench) -> Iterator[Row]:
     count = bench.size(500_000, 10_000, brief=100_000)
     bench.client.create_dataset(corpus.contract(NAME), wait=True)
     index.hold(bench, NAME, True)
-    upload(bench, NAME, bench.corpus.file(0, count), count)
+    for first in range(0, count, corpus.PART):
+        rows = min(corpus.PART, count - first)
+        upload(bench, NAME, bench.corpus.file(first, rows), rows)
     bench.wait_idle()
     for format in ("parquet", "ndjson"):
         times: dict[str, list[float]] = {"stream": [], "stored": [], "download": []}
