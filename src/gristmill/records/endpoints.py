@@ -7,7 +7,7 @@ from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 
 from gristmill.core.errors import TooLarge, UnsupportedMedia
-from gristmill.core.http.bodies import blocks
+from gristmill.core.http.bodies import blocks, media_type_name
 from gristmill.records.content_encoding import content_encoding
 from gristmill.records.form_file import FORM, FormFile
 from gristmill.records.spool import MEMORY_BYTES, BodySpool, Spool
@@ -73,7 +73,7 @@ def _identity(http: Request) -> bytes:
     query = sorted((name, value) for name, value in given if name not in _NOT_IDENTITY)
     kind = http.headers.get("content-type", "")
     # Each form has another boundary.
-    kind = FORM if kind.split(";")[0].strip().lower() == FORM else kind
+    kind = FORM if media_type_name(kind) == FORM else kind
     parts = [http.method, http.scope["path"], repr(query), kind]
     for name in ("content-encoding", "if-match"):
         parts += http.headers.getlist(name)

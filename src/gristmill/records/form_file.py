@@ -6,7 +6,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from gristmill.core.errors import Malformed, UnsupportedMedia, Violation
-from gristmill.core.http.bodies import check_media_type
+from gristmill.core.http.bodies import check_media_type, media_type_name
 
 FORM = "multipart/form-data"
 _ENCODINGS = {"gz": "gzip", "zst": "zstd"}
@@ -95,7 +95,7 @@ class FormFile:
         *_, before, last = ["", "", *name.lower().split(".")[1:]]
         self.encoding = _ENCODINGS.get(last)
         given = head.get("content-type", "")
-        if given.split(";")[0].strip().lower() in self._supported:
+        if media_type_name(given) in self._supported:
             self.media_type = check_media_type(given, self._supported)
             return
         # What a browser or curl says of a file that it does not know is no help; its name is.

@@ -21,8 +21,8 @@ def media_type_of(http: Request, supported: Sequence[str]) -> str:
 
 def check_media_type(header: str, supported: Sequence[str]) -> str:
     """Return the media type that a Content-Type header names, as ``media_type_of`` does."""
-    head, *parameters = header.split(";")
-    name = head.strip().lower()
+    _, *parameters = header.split(";")
+    name = media_type_name(header)
     if name not in supported:
         given = f"The Content-Type {name[:80]!r} is not supported here" if name else "The Content-Type is missing"
         raise UnsupportedMedia(f"{given}; valid are: {', '.join(supported)}", supported=list(supported))
@@ -37,6 +37,11 @@ def check_media_type(header: str, supported: Sequence[str]) -> str:
             shown = ", ".join("header=present" if one == "header" else one for one in valid)
             raise UnsupportedMedia(f"{name} with {parameter.strip()[:80]!r} is not supported; valid is: {shown}")
     return name
+
+
+def media_type_name(header: str) -> str:
+    """Return the media type that a Content-Type header names, without its parameters."""
+    return header.split(";")[0].strip().lower()
 
 
 async def blocks(http: Request) -> AsyncIterator[bytes]:

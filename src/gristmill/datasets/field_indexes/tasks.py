@@ -2,6 +2,7 @@
 
 import contextlib
 import uuid
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
@@ -65,15 +66,16 @@ class FieldIndexesHandler(IdempotentHandler):
         with self._database.autocommit() as connection:
             contract = self._contract(connection, dataset_id)
             built = repository.list_built(connection, contract.name)
-            unwanted = sorted(set(repository.list_of_fields(contract.name, built)) - set(list_wanted(contract)))
+            wanted = list_wanted(contract)
+            unwanted = sorted(set(repository.list_of_fields(contract.name, built)) - set(wanted))
             if unwanted:
                 # A change took it back while it was being built.
                 return _Due(contract.name, None, 0, [drop_index(unwanted[0])])
-            missing = list_missing(connection, contract)
+            missing = _missing(wanted, built)
             if not missing:
                 return _Due(contract.name, None, 0, [])
             name = missing[0]
-            statement = repository.create_index(connection, list_wanted(contract)[name])
+            statement = repository.create_index(connection, wanted[name])
             first = [drop_index(name)] if name in built else []
             return _Due(contract.name, name, len(missing) - 1, [*first, statement])
 
@@ -106,8 +108,11 @@ class _Due:
 
 def list_missing(connection: Connection, contract: Contract) -> list[str]:
     """Return the names of the indexes that the contract asks for and the table has not, or not completely."""
-    built = repository.list_built(connection, contract.name)
-    return sorted(name for name in list_wanted(contract) if not built.get(name))
+    return _missing(list_wanted(contract), repository.list_built(connection, contract.name))
+
+
+def _missing(wanted: Iterable[str], built: Mapping[str, bool]) -> list[str]:
+    return sorted(name for name in wanted if not built.get(name))
 
 
 def submit_build(connection: Connection, dataset_id: uuid.UUID, contract: Contract) -> uuid.UUID | None:

@@ -9,7 +9,7 @@ from starlette.concurrency import run_in_threadpool
 
 from gristmill.core.config import Settings
 from gristmill.core.errors import Invalid, Violation
-from gristmill.core.http.bodies import media_type_of
+from gristmill.core.http.bodies import media_type_name, media_type_of
 from gristmill.core.http.endpoints import needs
 from gristmill.core.http.routes import Call
 from gristmill.jobs.endpoints import WRITE_HEADERS, WriteQuery, answer_write, request_of
@@ -86,6 +86,6 @@ def build_router(service: RecordIngest, submitter: Submitter, settings: Settings
 def _kind_of(http: Request) -> tuple[FormFile | None, str]:
     """Return what takes the file out of the body if that is a form; and the media type of one that is none."""
     header = http.headers.get("content-type", "")
-    if header.split(";")[0].strip().lower() == FORM:
+    if media_type_name(header) == FORM:
         return FormFile(header, MEDIA_TYPES, EXTENSIONS), FORM
     return None, media_type_of(http, (*MEDIA_TYPES, FORM))

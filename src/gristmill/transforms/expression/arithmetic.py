@@ -1,6 +1,5 @@
 """The operators + - * / // %, and the sign: of numbers, decimals, moments and texts."""
 
-import datetime as dt
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
@@ -9,46 +8,42 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gristmill.transforms.expression.decimals import MAX_DIGITS, WIDE, canonical
-from gristmill.transforms.expression.tree import ARROW, Node, NoValue, Run
+from gristmill.transforms.expression.decimals import WIDE, written
+from gristmill.transforms.expression.tree import ARROW, WIDER, Node, NoValue, Run
 from gristmill.transforms.expression.values import check_moments, each, join_texts
 
 Operation = Callable[[pa.Array, pa.Array], pa.Array]
-# What an integer becomes beside a number of another type.
-_WIDER = {("integer", "float"): "float", ("integer", "decimal"): "decimal"}
+# The types of texts and moments: (operator, left, right) and the result.
+_OTHERS = {
+    ("+", "text", "text"): "text",
+    ("-", "timestamp", "timestamp"): "duration",
+    ("-", "date", "date"): "integer",
+    ("+", "duration", "duration"): "duration",
+    ("-", "duration", "duration"): "duration",
+    ("*", "duration", "integer"): "duration",
+    ("*", "integer", "duration"): "duration",
+    ("+", "timestamp", "duration"): "timestamp",
+    ("+", "duration", "timestamp"): "timestamp",
+    ("-", "timestamp", "duration"): "timestamp",
+    ("+", "date", "integer"): "date",
+    ("+", "integer", "date"): "date",
+    ("-", "date", "integer"): "date",
+}
 
 
 def result_type(operator: str, left: str, right: str) -> str | None:
     """Return the type of ``left operator right``, None where it has no meaning."""
-    return next((type_ for type_ in (_number(operator, left, right), _other(operator, left, right)) if type_), None)
+    return _number(operator, left, right) or _OTHERS.get((operator, left, right))
 
 
 def _number(operator: str, left: str, right: str) -> str | None:
-    type_ = left if left == right else _WIDER.get((left, right)) or _WIDER.get((right, left))
+    type_ = left if left == right else WIDER.get((left, right)) or WIDER.get((right, left))
     if type_ == "decimal":
         # A quotient has no end: div(a, b, scale) says how many places it has.
         return None if operator == "/" else type_
     if type_ in ("integer", "float"):
         return "float" if operator == "/" else type_
     return None
-
-
-def _other(operator: str, left: str, right: str) -> str | None:
-    return {
-        ("+", "text", "text"): "text",
-        ("-", "timestamp", "timestamp"): "duration",
-        ("-", "date", "date"): "integer",
-        ("+", "duration", "duration"): "duration",
-        ("-", "duration", "duration"): "duration",
-        ("*", "duration", "integer"): "duration",
-        ("*", "integer", "duration"): "duration",
-        ("+", "timestamp", "duration"): "timestamp",
-        ("+", "duration", "timestamp"): "timestamp",
-        ("-", "timestamp", "duration"): "timestamp",
-        ("+", "date", "integer"): "date",
-        ("+", "integer", "date"): "date",
-        ("-", "date", "integer"): "date",
-    }.get((operator, left, right))
 
 
 def operation(operator: str, left: str, right: str) -> Operation:
@@ -70,7 +65,7 @@ def operation(operator: str, left: str, right: str) -> Operation:
 def negate(type_: str) -> Callable[[pa.Array], pa.Array] | None:
     """Return what gives numbers of a type the other sign, None for other types."""
     if type_ == "decimal":
-        return lambda array: each(lambda text: canonical(Decimal(text).copy_negate()), [array], "decimal")
+        return lambda array: each(lambda text: written(Decimal(text).copy_negate()), [array], "decimal")
     if type_ == "duration":
         return lambda array: _checked(pc.negate_checked, array.cast(pa.int64())).cast(array.type)
     return {"integer": lambda array: _checked(pc.negate_checked, array), "float": pc.negate}.get(type_)
@@ -155,14 +150,7 @@ _FLOATS: dict[str, Operation] = {
 
 def _decimals(operator: str, a: pa.Array, b: pa.Array) -> pa.Array:
     compute = _OF_DECIMALS[operator]
-
-    def one(left: Any, right: Any) -> str:
-        found = canonical(compute(Decimal(left), Decimal(right)))
-        if found is None:
-            raise NoValue("out_of_range", f"the result has more than {MAX_DIGITS} digits")
-        return found
-
-    return each(one, [a, b], "decimal")
+    return each(lambda left, right: written(compute(Decimal(left), Decimal(right))), [a, b], "decimal")
 
 
 def floor_division(left: Decimal, right: Decimal) -> Decimal:
@@ -181,7 +169,6 @@ _OF_DECIMALS: dict[str, Callable[[Decimal, Decimal], Decimal]] = {
     "//": floor_division,
     "%": lambda left, right: WIDE.subtract(left, WIDE.multiply(floor_division(left, right), right)),
 }
-_EPOCH = dt.date(1970, 1, 1)
 
 
 def _moments(operator: str, type_: str, a: pa.Array, b: pa.Array) -> pa.Array:

@@ -2,6 +2,8 @@
 
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 
+from gristmill.transforms.expression.tree import NoValue
+
 # Digits of a decimal, and places behind the point.
 MAX_DIGITS = 38
 # Nothing that 38 digits and 38 places can make is rounded here.
@@ -13,15 +15,30 @@ def canonical(number: Decimal) -> str | None:
     if number and abs(number.adjusted()) > 200:
         return None
     number = WIDE.plus(number)
-    _, digits, exponent = number.as_tuple()
-    assert isinstance(exponent, int)
-    if number and (len(digits) > MAX_DIGITS or -exponent > MAX_DIGITS or len(digits) + exponent > MAX_DIGITS):
+    if not _fits(number):
         # Zeros at the end say nothing.
         number = number.normalize(WIDE)
-        _, digits, exponent = number.as_tuple()
-        assert isinstance(exponent, int)
-        if len(digits) > MAX_DIGITS or -exponent > MAX_DIGITS or len(digits) + exponent > MAX_DIGITS:
+        if not _fits(number):
             return None
-    places = min(MAX_DIGITS, max(0, -exponent))
+    places = min(MAX_DIGITS, max(0, -_exponent(number)))
     fixed = number.quantize(Decimal(1).scaleb(-places), context=WIDE)
     return format(fixed if fixed else abs(fixed), "f")
+
+
+def written(number: Decimal) -> str:
+    """Return a number as a decimal of a dataset is written. Raises NoValue where it has too many digits."""
+    found = canonical(number)
+    if found is None:
+        raise NoValue("out_of_range", f"the result has more than {MAX_DIGITS} digits")
+    return found
+
+
+def _fits(number: Decimal) -> bool:
+    digits, exponent = len(number.as_tuple().digits), _exponent(number)
+    return not number or (digits <= MAX_DIGITS and -exponent <= MAX_DIGITS and digits + exponent <= MAX_DIGITS)
+
+
+def _exponent(number: Decimal) -> int:
+    exponent = number.as_tuple().exponent
+    assert isinstance(exponent, int)
+    return exponent

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from gristmill.transforms.expression.decimals import MAX_DIGITS, canonical
-from gristmill.transforms.expression.tree import NULL, Node, Refused, constant_array
+from gristmill.transforms.expression.tree import NULL, Node, NoValue, Refused, constant_array
 from gristmill.transforms.spec import Column, StepRefused, Types
 
 # Types whose values are written as texts.
@@ -63,6 +63,14 @@ def read_text(text: str, type_: str, types: Types) -> Any:
     except StepRefused as error:
         reason = error.violations[0].reason.removeprefix("_: ")
         raise Refused("bad_value", reason) from error
+
+
+def read_cell(text: str, type_: str, types: Types) -> Any:
+    """Return the value of a type that a row's text is, blanks around it apart. Raises NoValue."""
+    try:
+        return read_text(text.strip(), type_, types)
+    except Refused as error:
+        raise NoValue("bad_value", error.reason) from error
 
 
 def _decimal(source: str) -> str:

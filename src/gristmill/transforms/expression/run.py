@@ -2,11 +2,17 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from gristmill.core.errors import Invalid, Violation
 from gristmill.transforms.expression.tree import ARROW, Node, NoValue, Rows, TooMany
+from gristmill.transforms.run import column_of
+from gristmill.transforms.spec import Failure, StepContext
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # Most bytes of all values of a batch: text can grow with each function.
 MAX_BATCH_BYTES = 128 * 1024 * 1024
@@ -21,6 +27,18 @@ class RowError:
     row: int
     code: str
     reason: str
+
+
+def evaluate_frame(
+    node: Node, frame: "pd.DataFrame", context: StepContext, text: str, field: str
+) -> tuple[pa.ChunkedArray, list[Failure]]:
+    """Return the value of each row of a step's frame, and the failures of those that have none.
+
+    text: the expression, for reasons. field: what is to blame.
+    """
+    columns = {name: column_of(frame, name) for name in sorted(node.columns)}
+    values, errors = evaluate(node, columns, len(frame), context.check)
+    return values, [Failure(one.row, one.code, f"{text[:60]}: {one.reason}", field) for one in errors]
 
 
 def evaluate(

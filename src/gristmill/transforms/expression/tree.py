@@ -24,6 +24,8 @@ ARROW: dict[str, pa.DataType] = {
     "json": pa.string(),
     NULL: pa.null(),
 }
+# What an integer becomes beside a number of another type.
+WIDER = {("integer", "float"): "float", ("integer", "decimal"): "decimal"}
 
 
 class Refused(Exception):

@@ -1,10 +1,8 @@
 """Operands of one type: constants become what the others are, and integers numbers of a wider type."""
 
 from gristmill.transforms.expression.literals import WRITTEN, become, make
-from gristmill.transforms.expression.tree import ARROW, NULL, Node, Refused
+from gristmill.transforms.expression.tree import ARROW, NULL, WIDER, Node, Refused
 from gristmill.transforms.spec import Types
-
-_WIDER = {("integer", "float"): "float", ("integer", "decimal"): "decimal"}
 
 
 def pair(left: Node, right: Node, types: Types, exact: bool = False) -> tuple[Node, Node]:
@@ -31,7 +29,7 @@ def _is_large(node: Node) -> bool:
 
 def widened(node: Node, type_: str, types: Types) -> Node:
     """Return an integer as a number of a wider type; other nodes as they are."""
-    if _WIDER.get((node.type, type_)) != type_:
+    if WIDER.get((node.type, type_)) != type_:
         return node
     if node.constant and node.value is not None:
         return become(node, type_, types)
@@ -46,7 +44,7 @@ def unified(nodes: list[Node], source: str, types: Types) -> tuple[str, list[Nod
     first = [node.type for node in nodes if node.type != NULL and not node.constant]
     type_ = (first or known or [NULL])[0]
     for other in (*first, *known):
-        type_ = _WIDER.get((type_, other)) or _WIDER.get((other, type_)) or type_
+        type_ = WIDER.get((type_, other)) or WIDER.get((other, type_)) or type_
         if (type_ == "text" and other in WRITTEN and not first) or {type_, other} == {"float", "decimal"}:
             type_ = "decimal" if other == "float" else other
     found = []

@@ -10,14 +10,13 @@ from pydantic import Field
 from gristmill.core.errors import Violation
 from gristmill.transforms.expression.check import compile_expression
 from gristmill.transforms.expression.parse import names_in
-from gristmill.transforms.expression.run import evaluate
+from gristmill.transforms.expression.run import evaluate_frame
 from gristmill.transforms.expression.tree import NULL
-from gristmill.transforms.run import column_of, set_column
+from gristmill.transforms.run import set_column
 from gristmill.transforms.schema_rules import check_target
 from gristmill.transforms.spec import (
     Column,
     Columns,
-    Failure,
     Output,
     Parameters,
     StepContext,
@@ -52,9 +51,7 @@ def _make(step: Derive, columns: Columns, types: Types) -> Transform:
     node = compile_expression(step.value, columns, types, "/value")
 
     def transform(frame: Any, context: StepContext) -> Output:
-        arrays = {name: column_of(frame, name) for name in sorted(node.columns)}
-        values, errors = evaluate(node, arrays, len(frame), context.check)
-        failures = [Failure(error.row, error.code, f"{step.value[:60]}: {error.reason}", step.as_) for error in errors]
+        values, failures = evaluate_frame(node, frame, context, step.value, step.as_)
         return Output(set_column(frame, step.as_, values), None, failures)
 
     return transform

@@ -12,11 +12,10 @@ import pyarrow as pa
 from gristmill.core.errors import Violation
 from gristmill.transforms.expression.check import compile_expression
 from gristmill.transforms.expression.parse import names_in
-from gristmill.transforms.expression.run import evaluate
+from gristmill.transforms.expression.run import evaluate_frame
 from gristmill.transforms.run import column_of
 from gristmill.transforms.spec import (
     Columns,
-    Failure,
     Output,
     Parameters,
     StepContext,
@@ -71,12 +70,10 @@ def _by_condition(text: str, columns: Columns, types: Types) -> Transform:
         raise StepRefused(Violation("/condition", "wrong_type", reason, field="condition"))
 
     def transform(frame: Any, context: StepContext) -> Output:
-        arrays = {name: column_of(frame, name) for name in sorted(node.columns)}
-        truths, errors = evaluate(node, arrays, len(frame), context.check)
+        truths, failures = evaluate_frame(node, frame, context, text, "condition")
         kept = truths.combine_chunks().fill_null(False).to_numpy(zero_copy_only=False).copy()
-        failures = [Failure(error.row, error.code, f"{text[:60]}: {error.reason}", "condition") for error in errors]
         # Those are left in until they are taken out as failed.
-        kept[[error.row for error in errors]] = True
+        kept[[failure.row for failure in failures]] = True
         return Output(frame[kept], np.flatnonzero(kept), failures)
 
     return transform

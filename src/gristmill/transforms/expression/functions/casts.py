@@ -8,8 +8,8 @@ import pyarrow as pa
 
 from gristmill.transforms.expression.arithmetic import to_float
 from gristmill.transforms.expression.functions.spec import Apply, Function, Parameter, gives
-from gristmill.transforms.expression.literals import read_text
-from gristmill.transforms.expression.tree import NoValue, Refused
+from gristmill.transforms.expression.literals import read_cell
+from gristmill.transforms.expression.tree import NoValue
 from gristmill.transforms.expression.values import each
 from gristmill.transforms.spec import Column, Types
 
@@ -17,7 +17,7 @@ from gristmill.transforms.spec import Column, Types
 def _integer(types: Sequence[str], constants: Mapping[str, Any], known: Types) -> Apply:
     def one(value: Any) -> int:
         if types[0] == "text":
-            return _read(value.strip(), "integer", known)  # type: ignore[no-any-return]
+            return _whole(value.strip())
         found = int(Decimal(value)) if types[0] == "decimal" else int(value)
         if not -(2**63) <= found < 2**63:
             raise NoValue("out_of_range", f"{value} is beyond 64 bits")
@@ -36,15 +36,13 @@ def _decimal(types: Sequence[str], constants: Mapping[str, Any], known: Types) -
     if types[0] == "integer":
         return lambda array: array.cast(pa.string())
     return _unless(
-        types[0], "decimal", lambda array: each(lambda text: _read(text.strip(), "decimal", known), [array], "decimal")
+        types[0], "decimal", lambda array: each(lambda text: read_cell(text, "decimal", known), [array], "decimal")
     )
 
 
 def _from_text(type_: str) -> Callable[..., Apply]:
     def make(types: Sequence[str], constants: Mapping[str, Any], known: Types) -> Apply:
-        return _unless(
-            types[0], type_, lambda array: each(lambda text: _read(text.strip(), type_, known), [array], type_)
-        )
+        return _unless(types[0], type_, lambda array: each(lambda text: read_cell(text, type_, known), [array], type_))
 
     return make
 
@@ -81,18 +79,11 @@ def _unless(given: str, wanted: str, apply: Apply) -> Apply:
     return (lambda array: array) if given == wanted else apply
 
 
-def _read(text: str, type_: str, known: Types) -> Any:
-    try:
-        return read_text(text, type_, known) if type_ != "integer" else int(_whole(text))
-    except Refused as error:
-        raise NoValue("bad_value", error.reason) from error
-
-
-def _whole(text: str) -> str:
+def _whole(text: str) -> int:
     digits = text.removeprefix("-").removeprefix("+") if text[:2] != "-+" else text
     if not (digits.isascii() and digits.isdigit()) or len(digits) > 400 or not -(2**63) <= int(text) < 2**63:
-        raise Refused("bad_value", f"{text[:60]!r} is no integer of 64 bits")
-    return text
+        raise NoValue("bad_value", f"{text[:60]!r} is no integer of 64 bits")
+    return int(text)
 
 
 def _read_float(text: str) -> float:

@@ -10,8 +10,8 @@ import pyarrow.compute as pc
 
 from gristmill.kit.time_zones import time_zones
 from gristmill.transforms.expression.functions.spec import Apply, Function, Parameter, gives, plain
-from gristmill.transforms.expression.literals import read_text
-from gristmill.transforms.expression.tree import NoValue, Refused
+from gristmill.transforms.expression.literals import read_cell
+from gristmill.transforms.expression.tree import NoValue
 from gristmill.transforms.expression.values import each
 from gristmill.transforms.spec import Types
 
@@ -48,14 +48,7 @@ def _date(types: Sequence[str], constants: Mapping[str, Any], known: Types) -> A
     if types[0] == "date":
         return lambda array: array
     if types[0] == "text":
-
-        def one(text: str) -> Any:
-            try:
-                return read_text(text.strip(), "date", known)
-            except Refused as error:
-                raise NoValue("bad_value", error.reason) from error
-
-        return lambda array: each(one, [array], "date")
+        return lambda array: each(lambda text: read_cell(text, "date", known), [array], "date")
     zone = ZoneInfo(constants["zone"])
     return lambda array: each(lambda moment: local(moment, zone).date(), [array], "date")
 

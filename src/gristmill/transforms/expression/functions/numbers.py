@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gristmill.transforms.expression.arithmetic import finite, negate
-from gristmill.transforms.expression.decimals import MAX_DIGITS, WIDE, canonical
+from gristmill.transforms.expression.decimals import MAX_DIGITS, WIDE, written
 from gristmill.transforms.expression.functions.spec import Apply, Function, Parameter, gives, plain
 from gristmill.transforms.expression.tree import NoValue
 from gristmill.transforms.expression.values import each
@@ -28,13 +28,6 @@ _PLACES = Parameter("places", ("integer",), constant=True, default=0, check=_sca
 
 def _same(types: Sequence[str]) -> str:
     return types[0]
-
-
-def _written(number: Decimal) -> str:
-    found = canonical(number)
-    if found is None:
-        raise NoValue("out_of_range", f"the result has more than {MAX_DIGITS} digits")
-    return found
 
 
 def _abs(types: Sequence[str], constants: Mapping[str, Any], known: Types) -> Apply:
@@ -63,7 +56,7 @@ def _round(types: Sequence[str], constants: Mapping[str, Any], known: Types) -> 
         number = Decimal(text)
         exponent = number.as_tuple().exponent
         assert isinstance(exponent, int)
-        return text if -exponent <= places else _written(number.quantize(unit, ROUND_HALF_EVEN, WIDE))
+        return text if -exponent <= places else written(number.quantize(unit, ROUND_HALF_EVEN, WIDE))
 
     return lambda array: each(one, [array], "decimal")
 
@@ -76,7 +69,7 @@ def _whole(direction: str, of_float: Callable[[float], int]) -> Callable[..., Ap
             return lambda array: each(lambda number: float(of_float(number)), [array], "float")
         unit = Decimal(1)
         return lambda array: each(
-            lambda text: _written(Decimal(text).quantize(unit, direction, WIDE)), [array], "decimal"
+            lambda text: written(Decimal(text).quantize(unit, direction, WIDE)), [array], "decimal"
         )
 
     return make
@@ -91,7 +84,7 @@ def _div(types: Sequence[str], constants: Mapping[str, Any], known: Types) -> Ap
             raise NoValue("division_by_zero", "the divisor is 0")
         # 400 digits are exact enough that rounding twice makes no difference: a quotient of 76 digits by 76 either
         # ends, or does not stand halfway for so long.
-        return _written(WIDE.divide(Decimal(left), divisor).quantize(unit, ROUND_HALF_EVEN, WIDE))
+        return written(WIDE.divide(Decimal(left), divisor).quantize(unit, ROUND_HALF_EVEN, WIDE))
 
     return lambda a, b: each(one, [a, b], "decimal")
 
