@@ -6,9 +6,11 @@ import numpy as np
 import pyarrow.compute as pc
 
 from gristmill.bootstrap.steps import build_steps
+from gristmill.core.config import Settings
 from gristmill.transforms.registry import StepRegistry
 from gristmill.transforms.run import column_of, set_column
 from gristmill.transforms.spec import Output, Parameters, StepContext, StepKind
+from tests.support.embedders import registry
 
 DOUBLE = {"op": "double"}
 # The field pair becomes the texts a and b with a blank between them.
@@ -27,6 +29,7 @@ _KIND = StepKind(
     make=lambda *_: _double,
     reads=lambda _: frozenset(),
     writes=lambda _: frozenset(),
+    description="Each row twice.",
     multiplies=True,
 )
 
@@ -43,6 +46,8 @@ _PAIR = StepKind(
     make=lambda *_: _pair,
     reads=lambda _: frozenset("ab"),
     writes=lambda _: frozenset({"pair"}),
+    description="Two texts joined.",
 )
-_known = build_steps()
+SECRET = "only-for-these-tests"
+_known = build_steps(Settings(transforms_secrets=f"example={SECRET}"), registry)
 STEPS = StepRegistry([kind for name in _known.names() if (kind := _known.get(name)) is not None] + [_KIND, _PAIR])

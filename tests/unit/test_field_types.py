@@ -32,6 +32,15 @@ ALLOWED = {
         {"boolean", "date", "decimal", "duration", "float", "integer", "json", "text", "timestamp", "uuid"},
         "what an operator means follows from the types of its operands; a type that is not there is refused",
     ),
+    "transforms/conversions.py": (
+        {"boolean", "date", "decimal", "float", "integer", "timestamp"},
+        "which expression makes a value of one type of one of another",
+    ),
+    "transforms/formats": ({"boolean", "timestamp"}, "what people write becomes the text that a type reads"),
+    "transforms/steps/cast.py": (
+        {"boolean", "date", "decimal", "text", "timestamp"},
+        "which parameters say how the values of a type are written",
+    ),
     "transforms/steps/filter.py": ({"boolean"}, "the type that an expression has that is a condition"),
     "api/openapi": ({"text"}, "the example of a search's body"),
 }

@@ -154,7 +154,7 @@ class TestRun:
             *({"name": name, "type": name} for name in ("text", "integer", "decimal", "timestamp", "json", "uuid")),
             {"name": "vector", "type": "vector", "dimensions": 2},
         ]
-        contract = contract_of({"op": "filter", "where": {}}, DOUBLE, fields=fields)
+        contract = contract_of({"op": "filter", "where": {}}, DOUBLE, fields=fields, key=[])
         rows: list[dict[str, Any]] = [
             {"n": 1, "text": "NA", "integer": 2**53 + 1, "decimal": Decimal("1.50"), "json": {"a": 1}},
             {"n": 2, "timestamp": dt.datetime(9999, 12, 31, 23, 59, 59, 999999, dt.UTC), "vector": [0.1, -0.0]},
@@ -175,7 +175,7 @@ class TestRun:
 
     def test_a_record_of_which_one_row_fails_has_none(self) -> None:
         step = {"op": "map", "column": "colour", "values": {"red": "R"}, "otherwise": "error"}
-        made = transformed(contract_of(DOUBLE, step), [{"n": 0, "colour": "blue"}, {"n": 1, "colour": "red"}])
+        made = transformed(contract_of(DOUBLE, step, key=[]), [{"n": 0, "colour": "blue"}, {"n": 1, "colour": "red"}])
         assert column(made, "n") == [1, 1]
         assert [one.record for one in made.failed] == [0]
 
@@ -231,7 +231,7 @@ def _kept(where: dict[str, Any], row: dict[str, Any]) -> bool:
 def test_however_a_batch_is_cut_its_rows_are_those_of_a_plain_reading(
     steps: list[dict[str, Any]], colours: list[str | None], cuts: set[int]
 ) -> None:
-    contract = contract_of(*steps)
+    contract = contract_of(*steps, key=[] if DOUBLE in steps else ["n"])
     rows = things(*colours)
     plain = [_plainly(steps, row) for row in rows]
     edges = sorted({0, len(rows), *(cut for cut in cuts if cut < len(rows))})
@@ -253,7 +253,7 @@ class TestContract:
     @pytest.mark.parametrize(
         ("body", "pointer", "code", "said"),
         [
-            ({"pipeline": [{"op": "mop"}]}, "/pipeline/0/op", "unknown_step", "filter, map"),
+            ({"pipeline": [{"op": "mop"}]}, "/pipeline/0/op", "unknown_step", "filter, json_extract, map"),
             ({"pipeline": [{}]}, "/pipeline/0/op", "missing", "op"),
             ({"pipeline": ["map"]}, "/pipeline/0", "wrong_type", "map"),
             ({"pipeline": [{"op": "filter"}]}, "/pipeline/0/where", "missing", "where"),

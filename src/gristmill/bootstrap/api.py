@@ -92,7 +92,7 @@ class ApiServices:
         return [
             job_endpoints.build_router(self.jobs, self._permission_of),
             dataset_endpoints.build_router(self.datasets),
-            transform_endpoints.build_router(),
+            transform_endpoints.build_router(self.gristmill.steps),
             operation_endpoints.build_router(self.dataset_operations),
             ingest_endpoints.build_router(self.record_ingest, self.submitter, settings, self.spool),
             read_endpoints.build_router(self.record_reads),

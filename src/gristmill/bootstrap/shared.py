@@ -53,7 +53,7 @@ class Gristmill:
         self.dataset_lookup = DatasetLookup()
         self.embedders = build_embedders(settings)
         self.files = build_files(settings, self.database)
-        self.steps = build_steps()
+        self.steps = build_steps(settings, self.embedders)
         self.retry_policy = RetryPolicy(settings.jobs_retry_base, settings.jobs_retry_max)
 
     @property

@@ -1,11 +1,28 @@
 """The kinds of steps that pipelines may have."""
 
+from gristmill.core.config import Settings
+from gristmill.embeddings.registry import EmbedderRegistry
 from gristmill.transforms.registry import StepRegistry
+from gristmill.transforms.secrets import read_secrets
+from gristmill.transforms.steps.cast import CAST
+from gristmill.transforms.steps.chunk_text import chunk_text_kind
+from gristmill.transforms.steps.clip import CLIP
 from gristmill.transforms.steps.derive import DERIVE
+from gristmill.transforms.steps.drop import DROP
+from gristmill.transforms.steps.explode import EXPLODE
+from gristmill.transforms.steps.fill import FILL
 from gristmill.transforms.steps.filter import FILTER
+from gristmill.transforms.steps.json_extract import JSON_EXTRACT
 from gristmill.transforms.steps.map import MAP
+from gristmill.transforms.steps.pseudonymise import pseudonymise_kind
+from gristmill.transforms.steps.rename import RENAME
+from gristmill.transforms.steps.select import SELECT
+from gristmill.transforms.steps.split import SPLIT
+from gristmill.transforms.steps.text_clean import TEXT_CLEAN
 
 
-def build_steps() -> StepRegistry:
-    """Return the registry."""
-    return StepRegistry((MAP, FILTER, DERIVE))
+def build_steps(settings: Settings, embedders: EmbedderRegistry) -> StepRegistry:
+    """Return the registry. What steps need beside their batch becomes arguments of their kinds here."""
+    plain = (CAST, CLIP, DERIVE, DROP, EXPLODE, FILL, FILTER, JSON_EXTRACT, MAP, RENAME, SELECT, SPLIT, TEXT_CLEAN)
+    secrets = read_secrets(settings.transforms_secrets)
+    return StepRegistry((*plain, chunk_text_kind(embedders), pseudonymise_kind(secrets)))

@@ -96,6 +96,8 @@ class Settings(BaseSettings):
     worker_long_time_limit: float = Field(6 * 3600 + 600, gt=0)
     worker_drain_seconds: float = Field(20, ge=0)
     worker_tasks_per_child: int = Field(10_000, ge=1)
+    # [transforms]
+    transforms_secrets: str = ""
     # [embeddings]
     embeddings_default: str = "static"
     # [export]

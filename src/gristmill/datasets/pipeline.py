@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from pydantic import ValidationError
 
@@ -13,9 +14,10 @@ from gristmill.datasets.describe import shorten
 from gristmill.datasets.json_members import find_member, split_path
 from gristmill.datasets.types import TYPES
 from gristmill.datasets.where_columns import compile_columns
+from gristmill.transforms.expression.tree import scatter
 from gristmill.transforms.registry import StepRegistry
 from gristmill.transforms.schema_rules import bind
-from gristmill.transforms.spec import Column, Columns, Predicate, Step, StepRefused, Types
+from gristmill.transforms.spec import Column, Columns, Predicate, RowMistake, Step, StepRefused, Types
 
 
 def bind_pipeline(contract: Contract, registry: StepRegistry) -> list[Step]:
@@ -35,8 +37,10 @@ def check_pipeline(contract: Contract, registry: StepRegistry) -> Iterator[Viola
     except Invalid as error:
         yield from error.violations
         return
+    unread: dict[str, int] = {}
     for number, step in enumerate(steps):
         yield from _check_writes(contract, number, step)
+        yield from _check_unread(number, step, unread)
     columns = steps[-1].columns if steps else {field.name: _column(field) for field in contract.input_fields}
     sent = {field.name for field in contract.input_fields}
     for place, field in enumerate(contract.fields):
@@ -45,8 +49,7 @@ def check_pipeline(contract: Contract, registry: StepRegistry) -> Iterator[Viola
             reason = f"{field.name} is computed, and no step of the pipeline fills it"
             yield Violation(f"/fields/{place}/computed", "not_filled", reason, field=field.name)
         elif field.name not in columns:
-            reason = f"{field.name} is not in input, and no step fills it: list it, or mark it computed and fill it"
-            yield Violation("/input", "not_filled", reason, field=field.name)
+            yield _not_there(field.name, field.name in sent or bool(writers), steps)
         elif not _fits(columns[field.name].type, field.type):
             reason = f"{field.name} is of type {field.type}, and this step makes it {columns[field.name].type}"
             yield Violation(f"/pipeline/{writers[-1]}", "wrong_type", reason, field=field.name)
@@ -54,6 +57,36 @@ def check_pipeline(contract: Contract, registry: StepRegistry) -> Iterator[Viola
         if name not in sent:
             reason = f"The key field {name} must be sent by clients"
             yield Violation(f"/key/{contract.key.index(name)}", "computed_key", reason, field=name)
+
+    multiplying = [number for number, step in enumerate(steps) if step.kind.multiplies]
+    if contract.key and multiplying:
+        op = steps[multiplying[0]].kind.op
+        reason = f"{op} makes several rows of a record, which would all have its key: leave out the key"
+        yield Violation(f"/pipeline/{multiplying[0]}", "key_repeated", reason, field="op")
+
+
+def _not_there(name: str, was_there: bool, steps: Sequence[Step]) -> Violation:
+    """Return the violation of a field that is no column after the last step."""
+    if not was_there:
+        reason = f"{name} is not in input, and no step fills it: list it, or mark it computed and fill it"
+        return Violation("/input", "not_filled", reason, field=name)
+    last = max(number for number, step in enumerate(steps) if number == 0 or name in steps[number - 1].columns)
+    reason = f"{name} is a field, and after this step ({steps[last].kind.op}) it is no column any more"
+    return Violation(f"/pipeline/{last}", "not_filled", reason, field=name)
+
+
+def _check_unread(number: int, step: Step, unread: dict[str, int]) -> Iterator[Violation]:
+    """Yield the columns that the step makes though one that was made before it was read by nobody.
+
+    unread: the columns that were made and not read yet, and the steps that made them; it is kept up.
+    """
+    for name in step.reads:
+        unread.pop(name, None)
+    for name in sorted(step.writes):
+        if name in unread:
+            reason = f"step {unread[name]} makes {name} too, and nothing reads it before it is made anew"
+            yield Violation(f"/pipeline/{number}", "made_twice", reason, field=name)
+        unread[name] = number
 
 
 def _check_writes(contract: Contract, number: int, step: Step) -> Iterator[Violation]:
@@ -141,6 +174,37 @@ class _ContractTypes:
         kind, field = TYPES[column.type], _plain("value", column.type)
         return [kind.show(kind.parse(field, kind.from_arrow(field, one))) if one.is_valid else None for one in values]
 
+    def read_texts(self, column: Column, texts: pa.Array, zone: str | None = None) -> tuple[pa.Array, list[RowMistake]]:
+        field = self._field(column).model_copy(update={"zone": self.zone(column, zone)})
+        kind, mistakes = TYPES[field.type], list[RowMistake]()
+        cells, unread = kind.read_cells(field, texts)
+        values, marked = kind.check_column(field, cells)
+        marked |= unread
+        rows = np.flatnonzero(marked)
+        if not len(rows):
+            return values, mistakes
+        # The column cannot judge them: each is read by itself.
+        parsed: list[Any] = []
+        for row, text in zip(rows.tolist(), texts.filter(pa.array(marked)).to_pylist(), strict=True):
+            value = None
+            try:
+                value = kind.from_text(field, text)
+                value = None if value is None else kind.parse(field, value)
+            except ValidationError as error:
+                mistakes.append(RowMistake(row, *kind.explain(field, error.errors()[0])))
+                value = None
+            except ValueError as error:
+                mistakes.append(RowMistake(row, "not_json", f"{shorten(text)}: {error}"))
+            parsed.append(value)
+        return scatter(kind.to_column(field, parsed), marked, values), mistakes
+
+    def zone(self, column: Column, given: str | None) -> str | None:
+        return given if given is not None else self._field(column).zone
+
+    @property
+    def embedder(self) -> str | None:
+        return None if self._contract.embedding is None else self._contract.embedding.embedder
+
     def member(self, path: str) -> Callable[[Any], Any]:
         try:
             names = split_path(path)
@@ -158,7 +222,7 @@ class _ContractTypes:
     def _field(self, column: Column) -> FieldSpec:
         """Return the column as a field without limits: what a step makes is validated after the last one."""
         known = self._sent.get(column.name)
-        if known is None and self._contract.has_field(column.name):
+        if (known is None or known.type != column.type) and self._contract.has_field(column.name):
             known = self._contract.field(column.name)
         if known is None or known.type != column.type:
             return _plain(column.name, column.type)

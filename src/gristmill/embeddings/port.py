@@ -40,6 +40,10 @@ class Embedder(Protocol):
         """
         ...
 
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Return how many tokens each text has: the parts that ``embed`` makes its vector of."""
+        ...
+
 
 class Provider(NamedTuple):
     """How bootstrap offers an embedder.

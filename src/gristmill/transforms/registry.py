@@ -1,6 +1,7 @@
 """Finds kinds of steps by their name."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from gristmill.transforms.spec import StepKind
 
@@ -17,6 +18,10 @@ class StepRegistry:
 
     def names(self) -> list[str]:
         return sorted(self._kinds)
+
+    def as_json(self) -> list[dict[str, Any]]:
+        """Return what a list of the steps shows, in the order of their names."""
+        return [self._kinds[name].as_json() for name in self.names()]
 
     def get(self, op: str) -> StepKind | None:
         return self._kinds.get(op)

@@ -98,6 +98,13 @@ def column_of(frame: "pd.DataFrame", name: str) -> pa.ChunkedArray:
     return array if isinstance(array, pa.ChunkedArray) else pa.chunked_array([array])
 
 
+def whole(column: pa.ChunkedArray) -> pa.Array:
+    """Return a column in one piece."""
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+
+
 def set_column(frame: "pd.DataFrame", name: str, values: pa.ChunkedArray) -> "pd.DataFrame":
     """Return a frame with ``values`` as its column ``name``; the one that is given stays as it is."""
     import pandas as pd  # noqa: PLC0415 - see to_frame

@@ -13,6 +13,9 @@ from gristmill.kit.json_pointer import pointer_to
 from gristmill.transforms.registry import StepRegistry
 from gristmill.transforms.spec import Column, Columns, Parameters, Step, StepRefused, Types
 
+# Binding a pipeline and each of its batches takes time for each step.
+MOST_STEPS = 100
+
 
 def bind(steps: Sequence[Mapping[str, Any]], columns: Columns, types: Types, registry: StepRegistry) -> list[Step]:
     """Return the steps, each bound to the columns that those before it leave.
@@ -20,6 +23,9 @@ def bind(steps: Sequence[Mapping[str, Any]], columns: Columns, types: Types, reg
     columns: what clients send. Raises StepRefused at the first step that does not fit, as the columns of those after
     it are not known; pointers start with the number of the step.
     """
+    if len(steps) > MOST_STEPS:
+        reason = f"the pipeline has {len(steps)} steps: at most {MOST_STEPS} are possible"
+        raise StepRefused(Violation("", "too_many", reason, field="pipeline"))
     bound: list[Step] = []
     for number, body in enumerate(steps):
         try:
@@ -40,6 +46,41 @@ def need(columns: Columns, name: str, pointer: str) -> Column:
         reason = f"There is no column {json.dumps(name)[:80]} here; the columns are: {there[:400]}"
         raise StepRefused(Violation(pointer, "unknown_column", reason, field=name))
     return found
+
+
+def need_each(columns: Columns, names: Sequence[str]) -> list[Column]:
+    """Return the columns that the member ``columns`` of a step lists, each once. Raises StepRefused."""
+    found = [need(columns, name, f"/columns/{index}") for index, name in enumerate(names)]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            raise StepRefused(Violation(f"/columns/{index}", "duplicate", f"{name} is listed twice", field=name))
+    return found
+
+
+def need_type(columns: Columns, name: str, valid: Sequence[str], pointer: str) -> Column:
+    """Return the column called ``name``, of one of the types ``valid``. Raises StepRefused."""
+    found = need(columns, name, pointer)
+    if found.type not in valid:
+        reason = f"{name} is of type {found.type}: this step takes {', '.join(valid)}"
+        raise StepRefused(Violation(pointer, "wrong_type", reason, field=name))
+    return found
+
+
+def typed_target(name: str, given: str | None, default: str, types: Types) -> Column:
+    """Return the column that a step makes: of the type ``given`` (its member ``type``), else of that of the field with
+    its name, else of ``default``. Raises StepRefused for a type that there is not."""
+    field = types.target(name)
+    if given is None:
+        return types.column(name, default) if field is None else Column(name, field.type, field.arrow)
+    try:
+        return types.column(name, given)
+    except KeyError as error:
+        raise StepRefused(Violation("/type", "unknown_value", str(error.args[0]), field="type")) from error
+
+
+def refuse(member: str, code: str, reason: str) -> StepRefused:
+    """Return the refusal of a member of the step."""
+    return StepRefused(Violation(f"/{member}", code, reason, field=member))
 
 
 def check_target(name: str, pointer: str) -> None:

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from gristmill.core.errors import Violation
 
@@ -30,6 +30,14 @@ class Column:
 Columns = Mapping[str, Column]
 Predicate = Callable[[pa.Table], Mask]
 """Says of each row of a table whether it is kept."""
+
+
+class RowMistake(NamedTuple):
+    """What is wrong with the value of one row. row: its place in the column."""
+
+    row: int
+    code: str
+    reason: str
 
 
 class Types(Protocol):
@@ -65,6 +73,22 @@ class Types(Protocol):
         """Return the values as JSON has them, None for null."""
         ...
 
+    def read_texts(self, column: Column, texts: pa.Array, zone: str | None = None) -> tuple[pa.Array, list[RowMistake]]:
+        """Return the values that ``texts`` stand for, as CSV cells do; null where a text is none.
+
+        zone: that of timestamps without an offset.
+        """
+        ...
+
+    def zone(self, column: Column, given: str | None) -> str | None:
+        """Return the time zone of moments without an offset: the one that is ``given``, else that of the field."""
+        ...
+
+    @property
+    def embedder(self) -> str | None:
+        """The name of the embedder that makes the dataset's vectors."""
+        ...
+
     def member(self, path: str) -> Callable[[Any], Any]:
         """Return what finds the member at a path in a JSON value. Raises StepRefused for what is no path."""
         ...
@@ -80,6 +104,21 @@ class Parameters(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, populate_by_name=True)
 
     op: str
+
+
+class ColumnParameters(Parameters):
+    """Root of the parameters of steps that make one column of one."""
+
+    column: str = Field(description="The column that is read.")
+    as_: str | None = Field(
+        None,
+        alias="as",
+        description="The column that gets the values; one that is there is replaced. By default `column`.",
+    )
+
+    @property
+    def target(self) -> str:
+        return self.column if self.as_ is None else self.as_
 
 
 class StepRefused(Exception):
@@ -124,9 +163,20 @@ Transform = Callable[["pd.DataFrame", StepContext], Output]
 
 
 @dataclass(frozen=True, slots=True)
+class Example:
+    """What a step does, for lists and pages; a test runs it. types: of the columns before it. Rows are JSON objects."""
+
+    step: Mapping[str, Any]
+    types: Mapping[str, str]
+    before: Sequence[Mapping[str, Any]]
+    after: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
 class StepKind:
     """One kind of step; ``steps/`` has a file for each.
 
+    description: what it does, for those who write pipelines; the parameters describe themselves.
     schema: the columns after the step, given those before it; raises StepRefused. make: the function that does it,
     for parameters that ``schema`` accepted; whatever it prepares is prepared once. reads, writes: names of columns.
     per_record: what becomes of a record depends on it alone. multiplies: it may make several rows of one.
@@ -138,8 +188,24 @@ class StepKind:
     make: Callable[[Any, Columns, Types], Transform]
     reads: Callable[[Any], frozenset[str]]
     writes: Callable[[Any], frozenset[str]]
+    description: str
+    examples: Sequence[Example] = ()
     per_record: bool = True
     multiplies: bool = False
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what a list of steps shows: ``parameters`` is a JSON Schema."""
+        schema = self.parameters.model_json_schema()
+        schema.pop("description", None)
+        schema["properties"]["op"] = {"const": self.op}
+        return {
+            "op": self.op,
+            "description": self.description,
+            "per_record": self.per_record,
+            "multiplies": self.multiplies,
+            "parameters": schema,
+            "examples": [{"step": one.step, "before": one.before, "after": one.after} for one in self.examples],
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -202,3 +202,22 @@ class FunctionInfo(BaseModel):
 
 class FunctionList(BaseModel):
     functions: list[FunctionInfo]
+
+
+class TransformExample(BaseModel):
+    step: dict[str, Any]
+    before: list[dict[str, Any]]
+    after: list[dict[str, Any]]
+
+
+class TransformInfo(BaseModel):
+    op: str
+    description: str
+    per_record: bool
+    multiplies: bool
+    parameters: dict[str, Any]
+    examples: list[TransformExample]
+
+
+class TransformList(BaseModel):
+    transforms: list[TransformInfo]

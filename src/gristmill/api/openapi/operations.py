@@ -100,6 +100,7 @@ OPERATIONS: dict[str, Operation] = {
     "metrics": Operation(_gives("Metrics in the text format of Prometheus", {"text/plain": _TEXT}), (*SERVICE, 503)),
     "version": Operation(_gives("Name and version", datasets.Version), SERVICE),
     "list_jobs": Operation(_gives("A page of jobs", jobs.JobPage), ASKED),
+    "list_transforms": Operation(_gives("The steps", datasets.TransformList), ASKED),
     "list_functions_of_expressions": Operation(_gives("The functions", datasets.FunctionList), ASKED),
     "list_job_types": Operation(_gives("The job types and the plugins", jobs.JobTypeList), ASKED),
     "submit_job": Operation(_JOB, (*ASKED, 413, 415, 429), Body({JSON: JobRequest}, {"report": _REPORT}), True),

@@ -51,8 +51,11 @@ class HashingEmbedder:
             vectors[first : first + len(batch)] = self._embed(batch)
         return normalise(vectors)
 
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        return [len(_words_of(text)) for text in texts]
+
     def _embed(self, texts: list[str]) -> NDArray[np.float64]:
-        split = [_WORD.findall(unicodedata.normalize("NFKC", text).casefold()) for text in texts]
+        split = [_words_of(text) for text in texts]
         sums = np.zeros(len(texts) * self.dimensions)
         for (hashes, rows), weight in (
             (_words(split), _WORD_WEIGHT),
@@ -64,6 +67,10 @@ class HashingEmbedder:
             signs = np.where(hashes >> np.uint64(63), -weight, weight)
             sums += np.bincount(places, weights=signs, minlength=len(sums))
         return sums.reshape(len(texts), self.dimensions)
+
+
+def _words_of(text: str) -> list[str]:
+    return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
 
 
 def _words(split: list[list[str]]) -> tuple[Hashes, Rows]:

@@ -55,6 +55,12 @@ class StaticEmbedder:
                     self._add(vectors[first + offset], encoding.ids)
         return normalise(vectors)
 
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        found: list[int] = []
+        for _, batch in batches(texts, self._limits):
+            found += [len(one.ids) for one in self._tokenizer.encode_batch_fast(batch, add_special_tokens=False)]
+        return found
+
     def _add(self, row: Vectors, ids: list[int]) -> None:
         # The sum has the direction of the mean, and the length is normalised away.
         for start in range(0, len(ids), _BLOCK):

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from gristmill.core.errors import Invalid, Violation
 from gristmill.transforms.expression.tree import ARROW, Node, NoValue, Rows, TooMany
-from gristmill.transforms.run import column_of
+from gristmill.transforms.run import column_of, whole
 from gristmill.transforms.spec import Failure, StepContext
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def evaluate(
     columns: at least those that the tree reads. check: called now and then. Raises Invalid where all values together
     are too large.
     """
-    rows = Rows({name: _whole(columns[name]) for name in node.columns}, count)
+    rows = Rows({name: whole(columns[name]) for name in node.columns}, count)
     errors: list[RowError] = []
     parts: list[pa.Array] = []
     size = 0
@@ -80,9 +80,3 @@ def _evaluate(node: Node, rows: Rows, first: int, errors: list[RowError], check:
         *_evaluate(node, rows.slice(0, half), first, errors, check),
         *_evaluate(node, rows.slice(half, rows.count - half), first + half, errors, check),
     ]
-
-
-def _whole(column: pa.ChunkedArray) -> pa.Array:
-    if column.num_chunks == 1:
-        return column.chunk(0)
-    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)

@@ -17,6 +17,7 @@ from gristmill.transforms.schema_rules import check_target
 from gristmill.transforms.spec import (
     Column,
     Columns,
+    Example,
     Output,
     Parameters,
     StepContext,
@@ -28,14 +29,10 @@ from gristmill.transforms.spec import (
 
 
 class Derive(Parameters):
-    """Parameters of ``derive``.
+    """Parameters of ``derive``."""
 
-    as: the column that gets the values; one that is there already is replaced. value: the expression, over the columns
-    that are there at this step. Its type is that of the column.
-    """
-
-    as_: str = Field(alias="as")
-    value: str
+    as_: str = Field(alias="as", description="The column that gets the values; one that is there is replaced.")
+    value: str = Field(description="The [expression](semantics.md) over the columns that are there at this step.")
 
 
 def _schema(step: Derive, columns: Columns, types: Types) -> Columns:
@@ -64,4 +61,16 @@ DERIVE = StepKind(
     _make,
     reads=lambda step: names_in(step.value),
     writes=lambda step: frozenset({step.as_}),
+    description=(
+        "Computes a column. The type of the expression is that of the column. A record for which it has no value, as "
+        "when it divides by zero, does not fit; the reason names the expression."
+    ),
+    examples=[
+        Example(
+            {"op": "derive", "as": "celsius", "value": "round((fahrenheit - 32) / 1.8, 1)"},
+            {"fahrenheit": "integer"},
+            [{"fahrenheit": 70}, {"fahrenheit": None}],
+            [{"fahrenheit": 70, "celsius": 21.1}, {"fahrenheit": None, "celsius": None}],
+        )
+    ],
 )

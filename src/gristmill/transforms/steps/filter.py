@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from pydantic import Field
 
 from gristmill.core.errors import Violation
 from gristmill.transforms.expression.check import compile_expression
@@ -16,6 +17,7 @@ from gristmill.transforms.expression.run import evaluate_frame
 from gristmill.transforms.run import column_of
 from gristmill.transforms.spec import (
     Columns,
+    Example,
     Output,
     Parameters,
     StepContext,
@@ -27,13 +29,14 @@ from gristmill.transforms.spec import (
 
 
 class Filter(Parameters):
-    """Parameters of ``filter``, one of the two; both are about the columns that are there at this step.
+    """Parameters of ``filter``, one of the two."""
 
-    where: the filter language of reads. condition: an expression that is true for the records that stay.
-    """
-
-    where: dict[str, Any] | None = None
-    condition: str | None = None
+    where: dict[str, Any] | None = Field(
+        None, description="A filter in [the language of reads](where.md) over the columns that are there at this step."
+    )
+    condition: str | None = Field(
+        None, description="In its place: an [expression](semantics.md) that is true for the records that stay."
+    )
 
 
 def _schema(step: Filter, columns: Columns, types: Types) -> Columns:
@@ -100,4 +103,16 @@ FILTER = StepKind(
     _make,
     reads=lambda step: names_in(step.condition or "") | _names(step.where or {}),
     writes=lambda step: frozenset(),
+    description=(
+        "Drops every record that is not found. As in SQL a comparison with null is unknown, and does not find the "
+        "record."
+    ),
+    examples=[
+        Example(
+            {"op": "filter", "condition": "weight / price > 2"},
+            {"weight": "integer", "price": "integer"},
+            [{"weight": 9, "price": 4}, {"weight": 8, "price": 4}, {"weight": None, "price": 4}],
+            [{"weight": 9, "price": 4}],
+        )
+    ],
 )

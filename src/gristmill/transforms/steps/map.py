@@ -14,13 +14,14 @@ from pydantic import Field
 from gristmill.core.errors import Violation
 from gristmill.kit.json_pointer import pointer_to
 from gristmill.transforms.run import column_of, set_column
-from gristmill.transforms.schema_rules import check_target, need
+from gristmill.transforms.schema_rules import check_target, need, typed_target
 from gristmill.transforms.spec import (
     Column,
+    ColumnParameters,
     Columns,
+    Example,
     Failure,
     Output,
-    Parameters,
     StepContext,
     StepKind,
     StepRefused,
@@ -31,26 +32,30 @@ from gristmill.transforms.spec import (
 MOST_PAIRS = 10_000
 
 
-class Map(Parameters):
-    """Parameters of ``map``.
+class Map(ColumnParameters):
+    """Parameters of ``map``."""
 
-    column: what is looked up. as: the column that gets the answers, by default the same. values: an object, whose names
-    stand for values of the column as CSV cells do, or a list of pairs ``[value, answer]``, in which the value may be
-    null. type: the type of the answers, where ``as`` is no field; by default that of the column if it stays, else text.
-    otherwise: what becomes of a value that is not in ``values``: ``default`` (that member, null if it is absent),
-    ``keep`` (itself) or ``error``. A null is null afterwards, unless a pair says otherwise.
-    """
-
-    column: str
-    as_: str | None = Field(None, alias="as")
-    values: dict[str, Any] | list[tuple[Any, Any]]
-    type: str | None = None
-    otherwise: Literal["default", "keep", "error"] = "default"
-    default: Any = None
-
-    @property
-    def target(self) -> str:
-        return self.column if self.as_ is None else self.as_
+    values: dict[str, Any] | list[tuple[Any, Any]] = Field(
+        description=(
+            "An object, whose names stand for values of the column as CSV cells do; or a list of pairs "
+            "`[value, answer]`, in which null may be looked up too. At most 10,000."
+        )
+    )
+    type: str | None = Field(
+        None,
+        description=(
+            "The type of the answers. By default that of the field called `as`; if there is none, that of the column "
+            "where it stays the same, else text."
+        ),
+    )
+    otherwise: Literal["default", "keep", "error"] = Field(
+        "default",
+        description=(
+            "What becomes of a value that is not in `values`: `default`, `keep` (it stays as it is) or `error` (the "
+            "record does not fit)."
+        ),
+    )
+    default: Any = Field(None, description="The answer for such values; null if it is left out.")
 
     def keys(self, column: Column, types: Types) -> list[Any]:
         if isinstance(self.values, dict):
@@ -116,15 +121,9 @@ def _failure(step: Map, row: int, value: pa.Scalar) -> Failure:
 
 
 def _target(step: Map, source: Column, types: Types) -> Column:
-    field = types.target(step.target)
-    if step.type is not None:
-        try:
-            return types.column(step.target, step.type)
-        except KeyError as error:
-            raise StepRefused(Violation("/type", "unknown_value", str(error.args[0]), field="type")) from error
-    if field is not None:
-        return Column(step.target, field.type, field.arrow)
-    return source if step.target == source.name else types.column(step.target, "text")
+    if step.type is None and step.target == source.name and types.target(step.target) is None:
+        return source
+    return typed_target(step.target, step.type, "text", types)
 
 
 def _keys(step: Map, source: Column, types: Types) -> pa.Array:
@@ -150,4 +149,20 @@ MAP = StepKind(
     _make,
     reads=lambda step: frozenset({step.column}),
     writes=lambda step: frozenset({step.target}),
+    description=(
+        "Looks values up in a table. Values compare as in filters: the decimals 1.5 and 1.50 are equal. A null stays "
+        "null unless a pair says otherwise."
+    ),
+    examples=[
+        Example(
+            {"op": "map", "column": "colour", "as": "code", "values": {"red": "R", "green": "G"}, "default": "?"},
+            {"colour": "text"},
+            [{"colour": "red"}, {"colour": "pink"}, {"colour": None}],
+            [
+                {"colour": "red", "code": "R"},
+                {"colour": "pink", "code": "?"},
+                {"colour": None, "code": None},
+            ],
+        )
+    ],
 )

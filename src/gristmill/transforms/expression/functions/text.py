@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,18 +18,18 @@ _MAX_PATTERN = 1000
 _MAX_MARKS = 1000
 
 
-def _by_ascii(fast: Apply, function: Any) -> Apply:
+def by_ascii(fast: Apply, function: Any) -> Apply:
     """Return Python's mapping of Unicode, or Arrow's of ASCII where there is nothing else."""
 
     def apply(array: pa.Array) -> pa.Array:
         if pc.all(pc.string_is_ascii(array), min_count=0).as_py() is not False:
             return fast(array)
-        return _checked(each(function, [array], "text"))
+        return checked(each(function, [array], "text"))
 
     return apply
 
 
-def _checked(texts: pa.Array) -> pa.Array:
+def checked(texts: pa.Array) -> pa.Array:
     """Return texts that may have grown, to three times what they were at most."""
     check_sizes(pc.binary_length(texts))
     return texts
@@ -121,23 +121,25 @@ def _pad(array: pa.Array, width: pa.Array, fill: pa.Array) -> pa.Array:
     )
 
 
-def _normalize(text: str) -> str:
+def normal_form(text: str, form: Literal["NFC", "NFKC"] = "NFC") -> str:
+    """Return a text in a normal form of Unicode. Raises NoValue for marks that would take too long."""
     run = 0
     for character in text if len(text) > _MAX_MARKS else "":
         run = run + 1 if unicodedata.combining(character) else 0
         if run > _MAX_MARKS:
             # They would be put in their order one by one.
             raise NoValue("bad_value", f"a text has more than {_MAX_MARKS} combining marks in a row")
-    return unicodedata.normalize("NFC", text)
+    return unicodedata.normalize(form, text)
 
 
+lower, upper = by_ascii(pc.ascii_lower, str.lower), by_ascii(pc.ascii_upper, str.upper)
 FUNCTIONS = [
     Function(
-        "lower", [_TEXT], gives("text"), plain(_by_ascii(pc.ascii_lower, str.lower)),
+        "lower", [_TEXT], gives("text"), plain(lower),
         "The text in lower case, as Unicode has it.", [("lower('ÄB')", "äb")],
     ),
     Function(
-        "upper", [_TEXT], gives("text"), plain(_by_ascii(pc.ascii_upper, str.upper)),
+        "upper", [_TEXT], gives("text"), plain(upper),
         "The text in upper case, as Unicode has it; it may become longer.", [("upper('straße')", "STRASSE")],
     ),
     Function(
@@ -196,7 +198,7 @@ FUNCTIONS = [
         [("pad_left('7', 3)", "007"), ("pad_left('1234', 3)", "1234")],
     ),
     Function(
-        "normalize", [_TEXT], gives("text"), plain(lambda array: _checked(each(_normalize, [array], "text"))),
+        "normalize", [_TEXT], gives("text"), plain(lambda array: checked(each(normal_form, [array], "text"))),
         "The text in the normal form NFC of Unicode.", [("normalize('e\\u0301')", "é")],
     ),
 ]  # fmt: skip

@@ -1,0 +1,190 @@
+"""Pipelines that cannot be meant: each is refused when the contract is created, with its place and what is there."""
+
+import contextlib
+from typing import Any
+
+import pytest
+from tests.support.steps import DOUBLE, STEPS
+
+from gristmill.core.errors import Invalid
+from gristmill.datasets.contract_parser import parse_contract
+
+FIELDS = [
+    {"name": "n", "type": "integer"},
+    {"name": "label", "type": "text"},
+    {"name": "price", "type": "decimal"},
+    {"name": "weight", "type": "float"},
+    {"name": "raw", "type": "json"},
+    {"name": "at", "type": "timestamp"},
+    {"name": "made", "type": "decimal", "computed": True},
+]
+FILLED = {"op": "derive", "as": "made", "value": "price"}
+TO_MADE = {"op": "cast", "column": "label", "as": "made", "type": "decimal"}
+BOOLEAN = {"op": "cast", "column": "label", "type": "boolean"}
+SPLIT = {"op": "split", "column": "label", "separator": ";"}
+
+
+def refused(*pipeline: Any, **body: Any) -> list[tuple[str, str, str]]:
+    contract = {"name": "things", "fields": FIELDS, "pipeline": list(pipeline), **body}
+    with pytest.raises(Invalid) as error:
+        parse_contract(contract, {"static": 256, "hashing": 256}, steps=STEPS)
+    return [(one.pointer, one.code, one.reason) for one in error.value.violations]
+
+
+@pytest.mark.parametrize(
+    ("step", "pointer", "code", "said"),
+    [
+        ({"op": "select", "columns": []}, "/columns", "wrong_type", "at least 1"),
+        ({"op": "select", "columns": ["n", "n"]}, "/columns/1", "duplicate", "twice"),
+        ({"op": "select", "columns": ["n", "m"]}, "/columns/1", "unknown_column", "n, label, price"),
+        ({"op": "drop", "columns": ["m"]}, "/columns/0", "unknown_column", "n, label, price"),
+        ({"op": "drop", "columns": "n"}, "/columns", "wrong_type", "array"),
+        ({"op": "rename", "columns": {"m": "k"}}, "/columns/m", "unknown_column", "n, label, price"),
+        ({"op": "rename", "columns": {"n": "label"}}, "/columns/n", "duplicate", "label"),
+        ({"op": "rename", "columns": {"n": "k", "label": "k"}}, "/columns/label", "duplicate", "k"),
+        ({"op": "rename", "columns": {"n": "N!"}}, "/columns/n", "bad_name", "N!"),
+        ({"op": "fill", "column": "price"}, "/value", "missing", "value"),
+        ({"op": "fill", "column": "price", "value": None}, "/value", "null", "null"),
+        ({"op": "fill", "column": "price", "value": 1.5}, "/value", "decimal_from_float", "1.5"),
+        ({"op": "fill", "column": "at", "value": "2026-01-31"}, "/value", "not_a_timestamp", "2026-01-31"),
+        ({"op": "clip", "column": "label", "minimum": "a"}, "/column", "wrong_type", "integer, float, decimal"),
+        ({"op": "clip", "column": "n"}, "/minimum", "missing", "maximum"),
+        ({"op": "clip", "column": "n", "minimum": 2, "maximum": 1}, "/minimum", "out_of_range", "2"),
+        ({"op": "clip", "column": "price", "minimum": "10", "maximum": "9.99"}, "/minimum", "out_of_range", "9.99"),
+        ({"op": "clip", "column": "n", "minimum": "1"}, "/minimum", "wrong_type", "1"),
+        ({"op": "cast", "column": "label", "type": "number"}, "/type", "unknown_value", "integer"),
+        ({"op": "cast", "column": "label", "type": "vector"}, "/type", "unknown_value", "integer"),
+        ({"op": "cast", "column": "raw", "type": "text"}, "/type", "wrong_type", "nothing else"),
+        ({"op": "cast", "column": "n", "type": "date"}, "/type", "wrong_type", "decimal, float, text"),
+        ({"op": "cast", "column": "n", "type": "integer"}, "/type", "wrong_type", "integer"),
+        ({"op": "cast", "column": "label", "type": "text"}, "/type", "wrong_type", "text"),
+        ({"op": "cast", "column": "label", "type": "date", "decimal": ","}, "/decimal", "not_applicable", "date"),
+        ({"op": "cast", "column": "n", "type": "text", "nulls": [""]}, "/nulls", "not_applicable", "integer"),
+        ({"op": "cast", "column": "n", "type": "decimal", "thousands": "."}, "/thousands", "not_applicable", "integer"),
+        ({"op": "cast", "column": "label", "type": "float", "decimal": "x"}, "/decimal", "bad_value", "'x'"),
+        ({"op": "cast", "column": "label", "type": "float", "decimal": "1"}, "/decimal", "bad_value", "'1'"),
+        ({"op": "cast", "column": "label", "type": "float", "decimal": ""}, "/decimal", "bad_value", "''"),
+        ({"op": "cast", "column": "label", "type": "float", "thousands": "."}, "/thousands", "bad_value", "same"),
+        ({"op": "cast", "column": "label", "type": "date", "format": "%d/%m"}, "/format", "bad_value", "%Y"),
+        ({"op": "cast", "column": "label", "type": "date", "format": "%d/%m/%Y/%y"}, "/format", "bad_value", "twice"),
+        ({"op": "cast", "column": "label", "type": "date", "format": "%d/%m/%Q"}, "/format", "bad_value", "%Q"),
+        ({"op": "cast", "column": "label", "type": "date", "format": "%d/%m/%Y%"}, "/format", "bad_value", "directive"),
+        ({"op": "cast", "column": "label", "type": "date", "format": "%d%m%Y %H"}, "/format", "not_applicable", "time"),
+        ({"op": "cast", "column": "label", "type": "timestamp", "format": "%d%m%Y"}, "/zone", "missing", "%z"),
+        (
+            {"op": "cast", "column": "label", "type": "timestamp", "format": "%d%m%Y %H%z", "zone": "UTC"},
+            "/zone", "not_applicable", "%z",
+        ),
+        (
+            {"op": "cast", "column": "label", "type": "timestamp", "format": "%d%m%Y %I", "zone": "UTC"},
+            "/format", "bad_value", "%p",
+        ),
+        ({"op": "cast", "column": "label", "type": "timestamp", "zone": "Mars/Base"}, "/zone", "unknown_zone", "Mars"),
+        ({**BOOLEAN, "true": []}, "/true", "bad_value", "at least one"),
+        ({**BOOLEAN, "true": ["NO"], "false": ["no"]}, "/true", "bad_value", "t"),
+        ({"op": "json_extract", "column": "label", "path": "a"}, "/column", "wrong_type", "json"),
+        ({"op": "json_extract", "column": "raw", "path": "a\\"}, "/path", "bad_path", "a"),
+        ({"op": "json_extract", "column": "raw", "path": "a", "type": "vector"}, "/type", "unknown_value", "text"),
+        ({"op": "explode", "column": "label"}, "/column", "wrong_type", "json"),
+        ({"op": "explode", "column": "raw", "place": "raw"}, "/place", "duplicate", "raw"),
+        ({"op": "split", "column": "label", "separator": ""}, "/separator", "wrong_type", "at least 1"),
+        ({"op": "split", "column": "label", "separator": ";"}, "/into", "missing", "as"),
+        ({**SPLIT, "into": ["a"], "as": "b"}, "/into", "not_applicable", "s"),
+        ({**SPLIT, "as": "b", "rest": "drop"}, "/rest", "not_applicable", "l"),
+        ({**SPLIT, "into": ["a", "a"]}, "/into/1", "duplicate", "a"),
+        ({**SPLIT, "into": ["a", "B"]}, "/into/1", "bad_name", "B"),
+        ({"op": "text_clean", "column": "price"}, "/column", "wrong_type", "text"),
+        ({"op": "text_clean", "column": "label", "case": "title"}, "/case", "wrong_type", "fold"),
+        ({"op": "text_clean", "column": "label", "form": "nfc"}, "/form", "wrong_type", "NFC"),
+        ({"op": "pseudonymise", "column": "label", "secret": "none"}, "/secret", "unknown_value", "example"),
+        ({"op": "pseudonymise", "column": "weight", "secret": "example"}, "/column", "wrong_type", "text, integer"),
+        ({"op": "pseudonymise", "column": "label", "secret": "example", "length": 8}, "/length", "wrong_type", "16"),
+        ({"op": "chunk_text", "column": "label"}, "/embedder", "missing", "tokens"),
+        ({"op": "chunk_text", "column": "label", "embedder": "x"}, "/embedder", "unknown_embedder", "hashing"),
+        ({"op": "chunk_text", "column": "label", "embedder": "hashing", "tokens": 4}, "/tokens", "wrong_type", "8"),
+        (
+            {"op": "chunk_text", "column": "label", "embedder": "hashing", "tokens": 9, "overlap": 9},
+            "/overlap", "out_of_range", "9",
+        ),
+        (
+            {"op": "chunk_text", "column": "label", "embedder": "hashing", "place": "label"},
+            "/place", "duplicate", "label",
+        ),
+    ],
+    ids=lambda value: str(value)[:60],
+)  # fmt: skip
+def test_a_step_that_does_not_fit_is_refused_at_its_place(
+    step: dict[str, Any], pointer: str, code: str, said: str
+) -> None:
+    ((found, found_code, reason),) = refused(FILLED, step)
+    assert (found, found_code) == (f"/pipeline/1{pointer}", code)
+    assert said in reason
+
+
+@pytest.mark.parametrize("op", [name for name in STEPS.names() if name not in ("double", "pair")])
+def test_what_is_no_parameter_is_named_with_those_there_are(op: str) -> None:
+    found = refused({"op": op, "colum": 1})
+    ((reason),) = [reason for pointer, code, reason in found if code == "unknown_member"]
+    assert "/pipeline/0/colum" in [pointer for pointer, _, _ in found]
+    assert "op" in reason
+
+
+@pytest.mark.parametrize("op", [name for name in STEPS.names() if name not in ("double", "pair")])
+@pytest.mark.parametrize("value", [None, 5, [], {}, "x", True, [[]], {"a": {"b": []}}, 1e400, -1])
+def test_any_value_of_any_parameter_is_refused_or_taken_and_never_breaks(op: str, value: Any) -> None:
+    kind = STEPS.get(op)
+    assert kind is not None
+    for name, field in kind.parameters.model_fields.items():
+        member = field.alias or name
+        if member != "op":
+            step = {"op": op, "column": "label", "columns": ["n"], "separator": ";", "path": "a", member: value}
+            with contextlib.suppress(Invalid):
+                parse_contract({"name": "things", "fields": FIELDS, "pipeline": [FILLED, step]}, steps=STEPS)
+
+
+class TestTheWhole:
+    def test_a_field_that_a_step_drops_is_named_with_the_step(self) -> None:
+        ((pointer, code, reason),) = refused(
+            FILLED, {"op": "drop", "columns": ["label"]}, {"op": "fill", "column": "n", "value": 1}
+        )
+        assert (pointer, code) == ("/pipeline/1", "not_filled")
+        assert "label" in reason
+        assert "drop" in reason
+
+    def test_a_pipeline_that_ends_without_a_key_column_is_refused(self) -> None:
+        found = refused(
+            FILLED, {"op": "drop", "columns": ["n"]}, key=["n"], fields=[{**FIELDS[0], "required": True}, *FIELDS[1:]]
+        )
+        assert ("/pipeline/1", "not_filled") in [(pointer, code) for pointer, code, _ in found]
+
+    def test_a_renamed_field_is_no_column_any_more(self) -> None:
+        found = refused(FILLED, {"op": "rename", "columns": {"label": "name"}})
+        assert [(pointer, code) for pointer, code, _ in found] == [("/pipeline/1", "not_filled")]
+
+    def test_two_steps_that_make_one_column_are_refused_unless_it_is_read_in_between(self) -> None:
+        ((pointer, code, reason),) = refused(FILLED, {**FILLED, "value": "price * 2"})
+        assert (pointer, code) == ("/pipeline/1", "made_twice")
+        assert "step 0" in reason
+        parse_contract(
+            {"name": "t", "fields": FIELDS, "pipeline": [FILLED, {**FILLED, "value": "made * 2"}]}, steps=STEPS
+        )
+
+    def test_a_type_that_the_field_is_not_is_refused(self) -> None:
+        ((pointer, code, reason),) = refused({**TO_MADE, "type": "float"})
+        assert (pointer, code) == ("/pipeline/0", "wrong_type")
+        assert "decimal" in reason
+
+    def test_several_rows_of_a_record_have_no_key(self) -> None:
+        fields = [{**FIELDS[0], "required": True}]
+        assert [(p, c) for p, c, _ in refused(DOUBLE, fields=fields, key=["n"])] == [("/pipeline/0", "key_repeated")]
+        explode = {"op": "explode", "column": "raw", "as": "member"}
+        found = refused(FILLED, explode, fields=[*fields, *FIELDS[1:]], key=["n"])
+        assert [(p, c) for p, c, _ in found] == [("/pipeline/1", "key_repeated")]
+
+    def test_there_are_at_most_100_steps(self) -> None:
+        step = {"op": "fill", "column": "label", "value": "x"}
+        parse_contract({"name": "t", "fields": FIELDS, "pipeline": [FILLED, *[step] * 99]}, steps=STEPS)
+        ((pointer, code, reason),) = refused(FILLED, *[step] * 500)
+        assert (pointer, code) == ("/pipeline", "too_many")
+        assert "501" in reason
+        assert "100" in reason
