@@ -26,6 +26,8 @@ from gristmill.records.export.stored import endpoints as stored_endpoints
 from gristmill.records.export.stored.service import StoredExports
 from gristmill.records.ingest import endpoints as ingest_endpoints
 from gristmill.records.ingest.service import RecordIngest
+from gristmill.records.preview import endpoints as preview_endpoints
+from gristmill.records.preview.service import RecordPreview
 from gristmill.records.read import endpoints as read_endpoints
 from gristmill.records.read.service import RecordReads
 from gristmill.records.rejects import endpoints as reject_endpoints
@@ -65,10 +67,12 @@ class ApiServices:
         self.dataset_operations = DatasetOperations(database, gristmill.admission, lookup)
         self.spool = Spool(settings.api_spool_dir, settings.api_max_spool_bytes)
         self.submitter = Submitter(database, gristmill.admission, lookup)
-        recompute = Recompute(Pipelines(gristmill.steps))
-        self.record_ingest = RecordIngest(settings, database, self.submitter, self.spool, recompute)
+        pipelines = Pipelines(gristmill.steps)
+        recompute = Recompute(pipelines)
+        self.record_ingest = RecordIngest(settings, database, self.submitter, self.spool, recompute, pipelines)
         self.record_changes = RecordChanges(settings, recompute)
         self.record_reads = RecordReads(database, lookup)
+        self.record_preview = RecordPreview(self.submitter, self.datasets, self.record_reads, recompute, pipelines)
         self.rejects = RejectService(database, lookup)
         self.stored_exports = StoredExports(settings, database, gristmill.admission, lookup, gristmill.files)
         self.search = SearchService(database, lookup, gristmill.embedders, ef=settings.search_ef)
@@ -95,6 +99,7 @@ class ApiServices:
             transform_endpoints.build_router(self.gristmill.steps),
             operation_endpoints.build_router(self.dataset_operations),
             ingest_endpoints.build_router(self.record_ingest, self.submitter, settings, self.spool),
+            preview_endpoints.build_router(self.record_preview),
             read_endpoints.build_router(self.record_reads),
             reject_endpoints.build_router(self.rejects),
             export_endpoints.build_router(RecordExports(database, lookup), settings),

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from gristmill import __version__
-from gristmill.cli import datasets, export, exports, host, index, jobs, records, rejects, search, submit
+from gristmill.cli import datasets, export, exports, host, index, jobs, pipeline, records, rejects, search, submit
 from gristmill.cli.demo import command as demo
 from gristmill.cli.session import Session, command
 from gristmill.client import ConnectionFailed
@@ -32,6 +32,7 @@ export.add(app)
 app.add_typer(exports.app, name="exports")
 app.add_typer(index.app, name="index")
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(pipeline.app, name="pipeline")
 app.add_typer(records.app, name="records")
 search.add(app)
 host.add(app)

@@ -48,7 +48,9 @@ def submit(
     ] = None,
     wait: WaitOption = False,
     timeout: Timeout = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the records and store nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check the records, through the pipeline too, and store nothing.")
+    ] = False,
     priority: Annotated[int | None, typer.Option(min=0, max=9, help="9 goes first.")] = None,
     label: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="May be given several times.")] = None,
     run_at: Annotated[str | None, typer.Option(metavar="TIME", help="Not before this time (with offset).")] = None,
@@ -77,7 +79,8 @@ def submit(
         if file == "-" and sys.stdin.isatty():
             session.output.note("reading records from standard input; Ctrl-D ends them")
         if dry_run:
-            session.output.thing(session.client.validate(dataset, records, format=name if file == "-" else format))
+            given_format = name if file == "-" else format
+            session.output.thing(session.client.validate(dataset, records, format=given_format, pipeline=True))
             continue
         with session.output.progress("submit") as on_progress:
             job = session.client.submit(

@@ -1,6 +1,6 @@
 """Calls that write records: submit, validate, change, delete. Each but ``validate`` returns a job."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -67,10 +67,41 @@ class RecordCalls(ReadCalls):
                 },
             )
 
-    def validate(self, dataset: str, records: Records, *, format: str | None = None) -> Json:
-        """Check a batch as ``submit`` would and store nothing. Raises InvalidRequest as ``submit`` does."""
+    def validate(self, dataset: str, records: Records, *, format: str | None = None, pipeline: bool = False) -> Json:
+        """Check a batch as ``submit`` would and store nothing. Raises InvalidRequest as ``submit`` does.
+
+        pipeline: the records pass the steps of the contract too, so that what a worker would refuse is refused now;
+            ``rows`` of the answer is how many rows would be written.
+        """
+        params = {"pipeline": "true"} if pipeline else {}
         with records_body(records, format) as body:
-            answer: Json = self._transport.call("POST", dataset_path(dataset, "validate"), body=body)
+            answer: Json = self._transport.call("POST", dataset_path(dataset, "validate"), params=params, body=body)
+        return answer
+
+    def preview_pipeline(
+        self,
+        dataset: str,
+        records: Sequence[Mapping[str, Any]] | None = None,
+        *,
+        data: str | None = None,
+        format: str = "csv",
+        contract: Mapping[str, Any] | None = None,
+        limit: int = 20,
+    ) -> Json:
+        """Return what the pipeline of a dataset makes of a sample, step by step; nothing is stored.
+
+        records: the sample; or ``data``, its text in the ``format`` csv or ndjson. Without both, the newest records
+        that are stored.
+        contract: members that are tried in place of those of the contract; a whole one for a dataset that is not there.
+        limit: how many records of the sample are taken, at most 100.
+        The answer has ``input``, ``steps`` and ``output``, each with ``columns`` and ``rows``; ``rejects`` with the
+        errors of records that do not fit, and ``dropped``, the places of those that a filter took away. Raises
+        InvalidRequest for a contract that is not valid.
+        """
+        sample = {"records": None if records is None else list(records), "data": data, "contract": contract}
+        given = {name: value for name, value in sample.items() if value is not None}
+        body = json_body({**given, "limit": limit, **({} if data is None else {"format": format})})
+        answer: Json = self._transport.call("POST", dataset_path(dataset, "pipeline/preview"), body=body)
         return answer
 
     def patch(

@@ -22,7 +22,7 @@ from gristmill.transforms.spec import Column, Columns, Predicate, RowMistake, St
 
 def bind_pipeline(contract: Contract, registry: StepRegistry) -> list[Step]:
     """Return the steps of a contract, ready to run over its payloads. Raises Invalid if they do not fit."""
-    columns = {field.name: _column(field) for field in contract.input_fields}
+    columns = {field.name: column_of(field) for field in contract.input_fields}
     try:
         return bind([step.as_json() for step in contract.pipeline], columns, _ContractTypes(contract), registry)
     except StepRefused as error:
@@ -41,7 +41,7 @@ def check_pipeline(contract: Contract, registry: StepRegistry) -> Iterator[Viola
     for number, step in enumerate(steps):
         yield from _check_writes(contract, number, step)
         yield from _check_unread(number, step, unread)
-    columns = steps[-1].columns if steps else {field.name: _column(field) for field in contract.input_fields}
+    columns = steps[-1].columns if steps else {field.name: column_of(field) for field in contract.input_fields}
     sent = {field.name for field in contract.input_fields}
     for place, field in enumerate(contract.fields):
         writers = [number for number, step in enumerate(steps) if field.name in step.writes]
@@ -111,7 +111,8 @@ def _fits(made: str, wanted: str) -> bool:
     return made == wanted or made in TYPES[wanted].takes
 
 
-def _column(field: FieldSpec) -> Column:
+def column_of(field: FieldSpec) -> Column:
+    """Return a field as steps see it."""
     return Column(field.name, field.type, TYPES[field.type].arrow(field))
 
 
@@ -134,16 +135,15 @@ class _ContractTypes:
 
     def __init__(self, contract: Contract) -> None:
         self._contract = contract
-        self._sent = {field.name: field for field in contract.input_fields}
 
     def column(self, name: str, type_: str) -> Column:
         if type_ not in _plain_types():
             valid = ", ".join(_plain_types())
             raise KeyError(f"{shorten(type_)} is no type of a column; they are: {valid}")
-        return _column(_plain(name, type_))
+        return column_of(_plain(name, type_))
 
     def target(self, name: str) -> Column | None:
-        return _column(self._contract.field(name)) if self._contract.has_field(name) else None
+        return column_of(self._contract.field(name)) if self._contract.has_field(name) else None
 
     def values(self, column: Column, values: Sequence[Any], pointers: Sequence[str]) -> pa.Array:
         field, parsed, refused = self._field(column), [], []
@@ -171,7 +171,7 @@ class _ContractTypes:
         return TYPES[column.type].to_compare(values)
 
     def shown(self, column: Column, values: pa.Array) -> list[Any]:
-        kind, field = TYPES[column.type], _plain("value", column.type)
+        kind, field = TYPES[column.type], self._field(column)
         return [kind.show(kind.parse(field, kind.from_arrow(field, one))) if one.is_valid else None for one in values]
 
     def read_texts(self, column: Column, texts: pa.Array, zone: str | None = None) -> tuple[pa.Array, list[RowMistake]]:
@@ -221,9 +221,11 @@ class _ContractTypes:
 
     def _field(self, column: Column) -> FieldSpec:
         """Return the column as a field without limits: what a step makes is validated after the last one."""
-        known = self._sent.get(column.name)
-        if (known is None or known.type != column.type) and self._contract.has_field(column.name):
-            known = self._contract.field(column.name)
-        if known is None or known.type != column.type:
+        fields = (*self._contract.input_columns, *self._contract.output_columns)
+        alike = [field for field in fields if field.type == column.type and column_of(field).arrow == column.arrow]
+        named = [field for field in alike if field.name == column.name]
+        if not named and column.type in _plain_types():
             return _plain(column.name, column.type)
-        return FieldSpec(name=known.name, type=known.type, zone=known.zone, dimensions=known.dimensions)
+        # Of a type that a name does not tell, such as a vector that was renamed, any field of that type will do.
+        known = (named or alike)[0]
+        return FieldSpec(name=column.name, type=known.type, zone=known.zone, dimensions=known.dimensions)

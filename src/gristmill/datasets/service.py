@@ -63,8 +63,7 @@ class DatasetService:
         """
 
         def work(connection: Connection) -> tuple[NewJob, uuid.UUID, int | None]:
-            embedders = known_embedders(body, self._default_embedder, self._embedders)
-            contract = parse_contract(body, embedders, self._default_embedder, self._steps)
+            contract = self.check_contract(body)
             for _ in range(_TRIES):
                 made = make_visible(connection, contract, self._embedder_of(contract))
                 if made is not None:
@@ -81,6 +80,11 @@ class DatasetService:
             raise Contended(f"The name {contract.name} was taken and given free {_TRIES} times meanwhile")
 
         return self._submit(request, work)
+
+    def check_contract(self, body: Any) -> Contract:
+        """Return the contract that ``body`` describes. Raises Invalid, EmbedderNotInstalled."""
+        embedders = known_embedders(body, self._default_embedder, self._embedders)
+        return parse_contract(body, embedders, self._default_embedder, self._steps)
 
     def alter(self, name: str, change: Any, request: WriteRequest, if_match: Tags = None) -> uuid.UUID:
         """Check the change, make the new version visible and submit the job that changes the table.

@@ -1,12 +1,13 @@
 """The step that runs the transforms of a contract's pipeline over a batch."""
 
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 
 from gristmill.datasets.contract import Contract
 from gristmill.datasets.pipeline import bind_pipeline
 from gristmill.records.batch import Batch, BatchContext
 from gristmill.transforms.registry import StepRegistry
-from gristmill.transforms.run import run
+from gristmill.transforms.run import Seen, run
 from gristmill.transforms.spec import Step, StepContext
 
 
@@ -28,14 +29,20 @@ class TransformStep:
         self._pipelines = pipelines
 
     def __call__(self, batch: Batch, context: BatchContext) -> Batch:
-        steps = self._pipelines.steps(context.contract)
-        if not steps:
-            return batch
-        columns = [column.name for column in context.contract.input_fields]
-        made = run(steps, batch.table.select(columns), StepContext(context.check))
-        table = made.table
-        for name in batch.table.column_names:
-            if name not in columns:
-                # What no step knows of, such as vectors that clients sent, follows its record.
-                table = table.append_column(name, batch.table.column(name).take(made.origins))
-        return Batch(table, made.origins, made.failed)
+        return transform(self._pipelines.steps(context.contract), batch, context.contract, context.check)
+
+
+def transform(
+    steps: Sequence[Step], batch: Batch, contract: Contract, check: Callable[[], None], seen: Seen | None = None
+) -> Batch:
+    """Return what ``steps`` make of a batch of what clients send. check: called now and then."""
+    if not steps:
+        return batch
+    columns = [column.name for column in contract.input_fields]
+    made = run(steps, batch.table.select(columns), StepContext(check), seen)
+    table = made.table
+    for name in batch.table.column_names:
+        if name not in columns:
+            # What no step knows of, such as vectors that clients sent, follows its record.
+            table = table.append_column(name, batch.table.column(name).take(made.origins))
+    return Batch(table, made.origins, made.failed)

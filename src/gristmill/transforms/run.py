@@ -1,6 +1,6 @@
 """Running the steps of a pipeline over the records of a batch, on an Arrow-backed frame from end to end."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +40,11 @@ class Transformed:
     failed: Sequence[FailedRecord]
 
 
-def run(steps: Sequence[Step], table: pa.Table, context: StepContext) -> Transformed:
+Seen = Callable[[pa.Table, Indexes], None]
+"""Gets the rows after each step, and the row of the batch that each was made of."""
+
+
+def run(steps: Sequence[Step], table: pa.Table, context: StepContext, seen: Seen | None = None) -> Transformed:
     """Run ``steps`` over ``table``, whose columns are those that the first step was bound to."""
     origins = np.arange(table.num_rows, dtype=np.int64)
     failed: dict[int, FailedRecord] = {}
@@ -64,6 +68,8 @@ def run(steps: Sequence[Step], table: pa.Table, context: StepContext) -> Transfo
             good = ~np.isin(origins, np.fromiter(failed, np.int64, len(failed)))
             if not good.all():
                 frame, origins = frame[good], origins[good]
+        if seen is not None:
+            seen(to_table(frame, step.columns), origins)
     return Transformed(to_table(frame, steps[-1].columns), origins, [failed[record] for record in sorted(failed)])
 
 

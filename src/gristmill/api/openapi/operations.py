@@ -11,6 +11,7 @@ from gristmill.core.http.bodies import CSV, JSON
 from gristmill.datasets.operations.schemas import COPY_EXAMPLE, RENAME_EXAMPLE, CopyOf, NewName
 from gristmill.datasets.schemas import CHANGE_EXAMPLE, EXAMPLE
 from gristmill.jobs.job_types.schemas import JobRequest
+from gristmill.records.preview.schemas import PreviewRequest
 from gristmill.records.read.schemas import KeyQuery
 from gristmill.records.readers import MEDIA_TYPES, open_reader
 from gristmill.records.readers.csv import read_csv
@@ -125,6 +126,13 @@ OPERATIONS: dict[str, Operation] = {
     "drop_dataset": Operation(_JOB, (*WRITTEN, 428), makes_job=True, refused=("run_at",)),
     "submit_records": Operation(_JOB, SENT, _RECORDS, True),
     "validate_records": Operation(_gives("All records fit", records.Validation), SENT, _RECORDS),
+    "preview_pipeline": Operation(
+        _gives("The rows after each step", records.Preview),
+        (*ASKING, 409),
+        Body(
+            {JSON: PreviewRequest}, {"sample": {"records": [{"sensor": "a", "at": "2026-01-31T12:00:00Z"}], "limit": 5}}
+        ),
+    ),
     "get_latest": Operation(_gives("The newest records", records.LatestRecords), READ),
     "list_records": Operation(_gives("A page of records", records.RecordPage), (*NAMED, 409)),
     "query_records": Operation(

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
+from gristmill.api.openapi.problems import Violation
 from gristmill.records.read import schemas
 
 MAX_QUERIES = 100
@@ -146,6 +147,49 @@ class Validation(BaseModel):
     dataset: str
     version: int
     records: int
+    rows: int | None = Field(None, description="that the pipeline makes of them, with `pipeline=true`")
+
+
+class PreviewColumn(BaseModel):
+    name: str
+    type: str
+
+
+class PreviewRow(BaseModel):
+    """record: its place in the sample."""
+
+    record: int
+    row: dict[str, Any]
+
+
+class PreviewFrame(BaseModel):
+    """Rows between two steps; `rows_left_out` says how many more there are."""
+
+    columns: list[PreviewColumn]
+    rows: list[PreviewRow]
+    rows_left_out: int
+
+
+class PreviewStep(PreviewFrame):
+    step: int
+    op: str
+
+
+class PreviewReject(BaseModel):
+    record: int
+    errors: list[Violation]
+
+
+class Preview(BaseModel):
+    """A sample before the first step, after each, and as it would be written."""
+
+    dataset: str
+    records: int
+    input: PreviewFrame
+    steps: list[PreviewStep]
+    output: PreviewFrame
+    rejects: list[PreviewReject]
+    dropped: list[int] = Field(description="the places of the records that a filter took away")
 
 
 class Weights(BaseModel):

@@ -1,26 +1,23 @@
 """The worker's way of a chunk: its payload passes the steps in their order and is validated after the last one."""
 
-import io
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
-from gristmill.core.errors import Violation
-from gristmill.datasets.contract import EMBEDDING_COLUMN, Contract
+from gristmill.datasets.contract import Contract
 from gristmill.jobs.handlers import ChunkTask, Outcome
+from gristmill.records.apply.output import of_record, validate_output
 from gristmill.records.apply.upsert import WriteCounts, raise_if_repeated, split_places
 from gristmill.records.batch import Batch, BatchContext, BatchStep
 from gristmill.records.columns import ORD_COLUMN
 from gristmill.records.errors import RecordUnfit
-from gristmill.records.readers.columnar import read_batch
-from gristmill.records.readers.context import ReadContext
 from gristmill.records.reject import Reject
 from gristmill.records.rejects.raw import raw_record
 from gristmill.records.targets import Targets
 from gristmill.records.transform import Pipelines
-from gristmill.records.validation.rows import Problems, output_validator_of, validator_of
+from gristmill.records.validation.rows import validator_of
 from gristmill.transforms.run import number_outputs
 from gristmill.transforms.spec import Indexes
 
@@ -80,13 +77,7 @@ class BatchPipeline:
         fields, places = split_places(payload, task.first_record)
         ords: Indexes = places.to_numpy()
         batch = self._run(Batch(fields, np.arange(fields.num_rows)), context)
-        table, origins, unfit = _validated(contract, batch)
-        for failed in batch.failed:
-            number, op = failed.step
-            reason = f"step {number} ({op}): {failed.reason}"
-            unfit.setdefault(failed.record, []).append(
-                Violation(f"/{failed.record}/{failed.field}", failed.code, reason, field=failed.field)
-            )
+        table, origins, unfit = validate_output(contract, batch)
         rejects = []
         for record, found in sorted(unfit.items()):
             raw = raw_record(validator_of(contract), fields, record, task.args)
@@ -109,38 +100,6 @@ class BatchPipeline:
             context.check()
             batch = step(batch, context)
         return batch
-
-
-def _validated(contract: Contract, batch: Batch) -> tuple[pa.Table, Indexes, dict[int, list[Violation]]]:
-    """Return the rows that fit the fields as payload columns, their origins, and what is wrong by record."""
-    assert batch.origins is not None
-    validator, refused = output_validator_of(contract), list[Reject]()
-    source = ReadContext(io.BytesIO(), validator, Problems(), rejects=refused.append)
-    names = [name for name in validator.fields if name in batch.table.column_names]
-    blocks = list(read_batch(source, batch.table.select(names), 0))
-    table = pa.concat_tables([block.table for block in blocks]) if blocks else validator.to_table([])
-    rows = np.concatenate([block.ords for block in blocks]) if blocks else np.empty(0, np.int64)
-    unfit: dict[int, list[Violation]] = {}
-    for reject in refused:
-        unfit.setdefault(int(batch.origins[reject.record]), []).extend(reject.violations)
-    if EMBEDDING_COLUMN in batch.table.column_names and EMBEDDING_COLUMN not in names:
-        table = table.append_column(EMBEDDING_COLUMN, batch.table.column(EMBEDDING_COLUMN).take(rows))
-    origins = batch.origins[rows]
-    if unfit:
-        # A record is written as a whole or not at all.
-        whole = ~np.isin(origins, list(unfit))
-        table, origins = table.filter(pa.array(whole)), origins[whole]
-    return table, origins, unfit
-
-
-def of_record(record: int, violations: Sequence[Violation]) -> tuple[Violation, ...]:
-    """Return the violations with the record's place in the request for that in the table."""
-    found = []
-    for violation in violations:
-        inside = violation.pointer.removeprefix("/").partition("/")[2]
-        pointer = f"/{record}/{inside}" if inside else f"/{record}"
-        found.append(replace(violation, pointer=pointer, record=record))
-    return tuple(found)
 
 
 def refusal(rejects: Sequence[Reject]) -> RecordUnfit:

@@ -16,7 +16,8 @@ from gristmill.jobs.handlers import ChunkTask, Outcome, Pair, SharingHandler, Tr
 from gristmill.jobs.repository.read import failed_before
 from gristmill.records.apply.groups import group_parts
 from gristmill.records.apply.merge import Merged, merge, needs_vector, payload_keys, unfit_records
-from gristmill.records.apply.pipeline import BatchPipeline, Prepared, of_record, refusal
+from gristmill.records.apply.output import of_record
+from gristmill.records.apply.pipeline import BatchPipeline, Prepared, refusal
 from gristmill.records.apply.repository import lock_writes, read_stored
 from gristmill.records.apply.upsert import Mode, Part, split_places, upsert
 from gristmill.records.batch import Batch, BatchContext

@@ -1,8 +1,8 @@
 """REST: submit and validate records."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
@@ -19,6 +19,8 @@ from gristmill.records.ingest.service import IngestOptions, OnConflict, RecordIn
 from gristmill.records.readers import EXTENSIONS, MEDIA_TYPES
 from gristmill.records.spool import Spool
 from gristmill.records.submit import Submitter
+
+Pipeline = Annotated[bool, Query(description="whether the records pass the steps of the contract too, as in a worker")]
 
 
 class IngestQuery(WriteQuery):
@@ -72,13 +74,13 @@ def build_router(service: RecordIngest, submitter: Submitter, settings: Settings
     most = settings.api_max_body_bytes
 
     @router.post("/validate")
-    async def validate_records(http: Request, dataset: str) -> JSONResponse:
+    async def validate_records(http: Request, dataset: str, pipeline: Pipeline = False) -> JSONResponse:
         """Validate records and store nothing."""
         form, kind = _kind_of(http)
         await run_in_threadpool(submitter.load, dataset)
         async with spooled_body(http, spool, most, compressed=True, form=form) as body:
             kind = form.media_type if form else kind
-            return JSONResponse(await run_in_threadpool(service.validate, dataset, body, kind))
+            return JSONResponse(await run_in_threadpool(service.validate, dataset, body, kind, pipeline))
 
     return router
 

@@ -22,7 +22,8 @@ from gristmill.records.apply.tasks import INGEST, MERGE
 from gristmill.records.apply.upsert import raise_if_existing
 from gristmill.records.changes.recompute import Recompute
 from gristmill.records.columns import as_stored
-from gristmill.records.ingest.chunking import read_batches
+from gristmill.records.ingest.chunking import Batch, read_batches
+from gristmill.records.ingest.pipeline_check import check_through_steps
 from gristmill.records.ingest.repeated_keys import refuse_repeated, refuse_repeated_over
 from gristmill.records.jobs import record_job
 from gristmill.records.payload import decode, encode
@@ -33,6 +34,7 @@ from gristmill.records.rejects.service import NOTES, attach_rejects, check_retri
 from gristmill.records.rejects.spool import RejectSpool
 from gristmill.records.spool import MEMORY_BYTES, BodySpool, Spool, SpooledChunks
 from gristmill.records.submit import Draft, Submitter, Write
+from gristmill.records.transform import Pipelines
 from gristmill.records.validation.rows import Problems, partial_validator_of, validator_of
 
 OnConflict = Literal["replace", "fail", "skip"]
@@ -66,10 +68,17 @@ class RecordIngest:
     """
 
     def __init__(
-        self, settings: Settings, database: Database, submitter: Submitter, spool: Spool, recompute: Recompute
+        self,
+        settings: Settings,
+        database: Database,
+        submitter: Submitter,
+        spool: Spool,
+        recompute: Recompute,
+        pipelines: Pipelines,
     ) -> None:
         self._settings = settings
         self._recompute = recompute
+        self._pipelines = pipelines
         self._database = database
         self._submitter = submitter
         self._spool = spool
@@ -161,14 +170,21 @@ class RecordIngest:
         with self._database.autocommit() as connection:
             return check_retried(connection, dataset, options.retry_of)
 
-    def validate(self, name: str, body: BodySpool, media_type: str) -> dict[str, Any]:
-        """Validate the records as ``ingest`` would, and store nothing; return how many there are."""
+    def validate(self, name: str, body: BodySpool, media_type: str, pipeline: bool) -> dict[str, Any]:
+        """Validate the records as ``ingest`` would, and store nothing; return how many there are.
+
+        pipeline: they pass the steps of the contract too, so that what a worker would refuse is refused now.
+        """
         dataset = self._submitter.load(name)
-        chunks = self._spooled(self._chunks(dataset, body, media_type))
-        try:
-            return {"valid": True, "dataset": name, "version": dataset.version, "records": chunks.records}
-        finally:
-            chunks.close()
+        contract = dataset.contract
+        problems, records, rows = Problems(), 0, 0
+        for batch in self._batches(self._source(contract, body), media_type):
+            records += batch.table.num_rows
+            if pipeline and contract.has_pipeline:
+                rows += check_through_steps(contract, self._pipelines.steps(contract), batch, problems)
+        problems.raise_if_any()
+        answer = {"valid": True, "dataset": name, "version": dataset.version, "records": records}
+        return {**answer, "rows": rows} if pipeline and contract.has_pipeline else answer
 
     def _job(self, dataset: Dataset, chunks: Iterable[NewChunk], on_conflict: OnConflict, exclusive: bool) -> NewJob:
         most = self._settings.jobs_max_attempts
@@ -204,17 +220,8 @@ class RecordIngest:
         rejects: takes the records that are not valid; they refuse the request without it. passed_over: columns of a
         CSV body that are not read. partial: the records need not be whole.
         """
-        settings = self._settings
-        source = ReadContext(
-            body.open(),
-            (partial_validator_of if partial else validator_of)(dataset.contract),
-            Problems(),
-            rejects=None if rejects is None else rejects.add,
-            on_header=None if rejects is None else rejects.take_header,
-            passed_over=passed_over,
-        )
-        reader = open_reader(media_type)
-        for batch in read_batches(reader, source, settings.jobs_chunk_bytes, settings.jobs_chunk_records):
+        source = self._source(dataset.contract, body, rejects, passed_over, partial)
+        for batch in self._batches(source, media_type):
             first_record, records = batch.first_record, batch.table.num_rows
             payload = encode(as_stored(dataset.contract, batch.payload()))
             # While the payload is waited for, only it is held.
@@ -223,6 +230,27 @@ class RecordIngest:
                 # What reading took and gave back stays with Arrow otherwise: a tenth of the process, for 0.5 µs a row.
                 pa.default_memory_pool().release_unused()
             yield NewChunk(first_record, records, payload)
+
+    def _batches(self, source: ReadContext, media_type: str) -> Iterator[Batch]:
+        settings = self._settings
+        return read_batches(open_reader(media_type), source, settings.jobs_chunk_bytes, settings.jobs_chunk_records)
+
+    def _source(
+        self,
+        contract: Contract,
+        body: BodySpool,
+        rejects: RejectSpool | None = None,
+        passed_over: frozenset[str] = frozenset(),
+        partial: bool = False,
+    ) -> ReadContext:
+        return ReadContext(
+            body.open(),
+            (partial_validator_of if partial else validator_of)(contract),
+            Problems(),
+            rejects=None if rejects is None else rejects.add,
+            on_header=None if rejects is None else rejects.take_header,
+            passed_over=passed_over,
+        )
 
 
 def _values(contract: Contract, body: BodySpool) -> int:

@@ -1,23 +1,20 @@
 """Reads of one dataset's records: finds the dataset, opens the connection, answers in JSON."""
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any
 
-from pydantic import BaseModel
 from pydantic_core import to_json
 
 from gristmill.core.database import Database
-from gristmill.core.errors import Invalid
-from gristmill.core.http.bodies import parse_json
 from gristmill.core.page_tokens import read_page_token
 from gristmill.datasets.applied import AppliedDatasets
-from gristmill.datasets.contract_checks import read_structure
 from gristmill.datasets.ddl import record_table
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.keys import check_keys, parse_key
 from gristmill.datasets.lookup import DatasetLookup
 from gristmill.kit.entity_tags import Tag
 from gristmill.kit.pagination import encode_page_token
+from gristmill.records.bodies import read_body
 from gristmill.records.errors import UnknownRecord
 from gristmill.records.read.distinct import check_last, values_of
 from gristmill.records.read.pages import (
@@ -32,8 +29,6 @@ from gristmill.records.read.pages import (
 from gristmill.records.read.repository import read_distinct, read_many
 from gristmill.records.read.schemas import DistinctQuery, KeyQuery, RecordQuery, Selection
 from gristmill.records.read.shape import RecordShape, check_fields, check_zone
-
-Model = TypeVar("Model", bound=BaseModel)
 
 
 class RecordReads:
@@ -74,7 +69,7 @@ class RecordReads:
 
     def query(self, name: str, raw: bytes) -> bytes:
         """Return the page that ``raw``, a RecordQuery, asks for."""
-        body = _read(RecordQuery, raw)
+        body = read_body(RecordQuery, raw)
         order = None if body.order is None else ",".join(body.order)
         return to_json(
             self.page(name, _page_query(body, order=order, total=body.total, fields=body.fields, zone=body.zone))
@@ -82,7 +77,7 @@ class RecordReads:
 
     def get_many(self, name: str, raw: bytes) -> bytes:
         """Return ``{"records": [...], "missing": [...]}``: the records in the order of the keys of a KeyQuery."""
-        body = _read(KeyQuery, raw)
+        body = read_body(KeyQuery, raw)
         with self._database.autocommit() as connection, self._datasets.reading(connection, name) as found:
             contract = found.dataset.contract
             fields = check_fields(body.fields, contract, "/fields")
@@ -96,14 +91,14 @@ class RecordReads:
 
     def count(self, name: str, raw: bytes) -> bytes:
         """Return ``{"count": ...}`` of the records that a Selection finds."""
-        query = _page_query(_read(Selection, raw))
+        query = _page_query(read_body(Selection, raw))
         with self._database.autocommit() as connection, self._datasets.reading(connection, name) as found:
             count = read_count(connection, found.dataset.contract, query, found.has_table)
         return to_json({"count": count})
 
     def distinct(self, name: str, raw: bytes) -> bytes:
         """Return ``{"values": [{"value", "count"}, ...], "next_page_token": ...}`` for a DistinctQuery."""
-        body = _read(DistinctQuery, raw)
+        body = read_body(DistinctQuery, raw)
         with self._database.autocommit() as connection, self._datasets.reading(connection, name) as found:
             contract = found.dataset.contract
             table = record_table(contract)
@@ -122,13 +117,6 @@ class RecordReads:
         if len(rows) > body.page_size:
             token = encode_page_token([shown[-1]["value"], shown[-1]["count"]], identity)
         return to_json({"values": shown, "next_page_token": token})
-
-
-def _read(model: type[Model], raw: bytes) -> Model:
-    found = read_structure(model, parse_json(raw), "")
-    if isinstance(found, list):
-        raise Invalid(f"The body is not valid: {found[0].pointer or '/'}: {found[0].reason}", found)
-    return found
 
 
 def _page_query(body: Selection, **further: Any) -> PageQuery:

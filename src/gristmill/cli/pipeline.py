@@ -1,0 +1,90 @@
+"""gristmill pipeline: preview."""
+
+import csv
+import gzip
+import io
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import IO, Annotated, Any, cast
+
+import typer
+
+from gristmill.cli.exits import UsageError, parse_json
+from gristmill.cli.session import Session, command
+from gristmill.client._bodies import format_of
+from gristmill.client._tabs import read_as_csv
+
+app = typer.Typer(no_args_is_help=True, help="The pipeline of a dataset: what its steps make of records.")
+
+
+@command(app, "preview")
+def preview(
+    session: Session,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="Records: CSV, TSV, NDJSON or JSON; .gz too.")],
+    dataset: Annotated[str | None, typer.Option("--dataset", "-d", metavar="NAME", help="Whose pipeline.")] = None,
+    contract: Annotated[
+        str | None,
+        typer.Option(metavar="JSON", help="A contract to try, or @FILE: of a new dataset, or members of --dataset's."),
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100, help="Records of the file.")] = 10,
+) -> None:
+    """Show the first records of a file after each step of a pipeline; nothing is stored."""
+    tried = None if contract is None else parse_json(contract, "--contract")
+    name = dataset or (tried.get("name") if isinstance(tried, dict) else None)
+    if not isinstance(name, str):
+        raise UsageError("say whose pipeline: --dataset NAME, or --contract @FILE with a name in it")
+    answer = session.client.preview_pipeline(name, contract=tried, limit=limit, **read_sample(file, limit))
+    if session.output.json:
+        session.output.document(answer)
+        return
+    frames = [("sent", answer["input"])]
+    frames += [(f"after step {step['step']} ({step['op']})", step) for step in answer["steps"]]
+    for title, frame in [*frames, ("written", answer["output"])]:
+        session.output.note(title)
+        rows = ({"record": one["record"], **one["row"]} for one in frame["rows"])
+        session.output.rows(rows, columns=["record", *(column["name"] for column in frame["columns"])], empty="no row")
+    if answer["dropped"]:
+        session.output.note(f"dropped: {', '.join(map(str, answer['dropped']))}")
+    for reject in answer["rejects"]:
+        reasons = "; ".join(error["reason"] for error in reject["errors"])
+        session.output.note(f"record {reject['record']} does not fit: {reasons}")
+
+
+def read_sample(path: str, limit: int) -> dict[str, Any]:
+    """Return the first records of a file as arguments of ``Client.preview_pipeline``. Raises UsageError."""
+    kind = format_of(path, None)
+    if kind not in ("csv", "ndjson", "json") or path.lower().endswith(".zst"):
+        raise UsageError(f"{path}: a preview takes CSV, TSV, NDJSON and JSON, and of compressed files those of gzip")
+    if not Path(path).is_file():
+        raise UsageError(f"{path} is not a file that is there")
+    with gzip.open(path, "rb") if path.lower().endswith(".gz") else open(path, "rb") as raw:
+        if kind == "json":
+            body = parse_json(raw.read().decode(), path)
+            records = body.get("records") if isinstance(body, dict) else body
+            if not isinstance(records, list):
+                raise UsageError(f"{path}: a JSON file holds an array of records, or an object with one as `records`")
+            return {"records": records[:limit]}
+        tabs = path.lower().removesuffix(".gz").endswith(".tsv")
+        lines = io.TextIOWrapper(
+            io.BytesIO(b"".join(islice(read_as_csv(cast(IO[bytes], raw)), limit + 1))) if tabs else raw,
+            "utf-8-sig",
+            newline="",
+        )
+        if kind == "ndjson":
+            return {"data": "".join(islice(filter(str.strip, lines), limit)), "format": "ndjson"}
+        return {"data": _first_rows(lines, limit + 1), "format": "csv"}
+
+
+def _first_rows(file: IO[str], rows: int) -> str:
+    """Return the text of the first rows of a CSV file as it stands: a row may have several lines."""
+    taken: list[str] = []
+
+    def lines() -> Iterator[str]:
+        for line in file:
+            taken.append(line)
+            yield line
+
+    for _ in islice(csv.reader(lines()), rows):
+        pass
+    return "".join(taken)

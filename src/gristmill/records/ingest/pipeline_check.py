@@ -1,0 +1,23 @@
+"""What a worker would refuse, found while the client waits: records pass the steps of the contract."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from gristmill.datasets.contract import Contract
+from gristmill.records.apply.output import of_record, validate_output
+from gristmill.records.batch import Batch as RecordBatch
+from gristmill.records.ingest.chunking import Batch
+from gristmill.records.transform import transform
+from gristmill.records.validation.rows import Problems
+from gristmill.transforms.spec import Step
+
+
+def check_through_steps(contract: Contract, steps: Sequence[Step], batch: Batch, problems: Problems) -> int:
+    """Return how many rows the steps make of a batch of valid records; add what does not fit to ``problems``."""
+    records = batch.table.num_rows
+    made = transform(steps, RecordBatch(batch.table, np.arange(records)), contract, lambda: None)
+    table, _, unfit = validate_output(contract, made)
+    for row, violations in sorted(unfit.items()):
+        problems.add(*of_record(batch.first_record + row, violations))
+    return int(table.num_rows)
