@@ -21,6 +21,7 @@ ALLOWED = {
         {"integer", "boolean"},
         "the command line knows REST only: it must tell whether a key that was typed in is a JSON number or a text",
     ),
+    "cli/pipeline.py": ({"json"}, "formats of files"),
     "cli/demo": ({"text"}, "members of a search's body"),
     "broker/task_events.py": ({"uuid"}, "the id of a task, as Celery's events call it"),
     "worker/request.py": ({"uuid"}, "the id of a task, as Celery's events call it"),

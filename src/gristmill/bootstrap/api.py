@@ -30,6 +30,8 @@ from gristmill.records.preview import endpoints as preview_endpoints
 from gristmill.records.preview.service import RecordPreview
 from gristmill.records.read import endpoints as read_endpoints
 from gristmill.records.read.service import RecordReads
+from gristmill.records.recompute import endpoints as recompute_endpoints
+from gristmill.records.recompute.service import RecordRecompute
 from gristmill.records.rejects import endpoints as reject_endpoints
 from gristmill.records.rejects.service import RejectService
 from gristmill.records.spool import Spool
@@ -71,6 +73,7 @@ class ApiServices:
         recompute = Recompute(pipelines)
         self.record_ingest = RecordIngest(settings, database, self.submitter, self.spool, recompute, pipelines)
         self.record_changes = RecordChanges(settings, recompute)
+        self.record_recompute = RecordRecompute(settings, pipelines)
         self.record_reads = RecordReads(database, lookup)
         self.record_preview = RecordPreview(self.submitter, self.datasets, self.record_reads, recompute, pipelines)
         self.rejects = RejectService(database, lookup)
@@ -100,6 +103,7 @@ class ApiServices:
             operation_endpoints.build_router(self.dataset_operations),
             ingest_endpoints.build_router(self.record_ingest, self.submitter, settings, self.spool),
             preview_endpoints.build_router(self.record_preview),
+            recompute_endpoints.build_router(self.record_recompute, self.submitter),
             read_endpoints.build_router(self.record_reads),
             reject_endpoints.build_router(self.rejects),
             export_endpoints.build_router(RecordExports(database, lookup), settings),

@@ -24,6 +24,7 @@ from gristmill.records.changes.tasks import (
 from gristmill.records.embedding import EmbeddingStep
 from gristmill.records.export.service import RecordExports
 from gristmill.records.export.stored.tasks import CreateExportHandler, RemoveExportsHandler
+from gristmill.records.recompute.tasks import RecomputeHandler
 from gristmill.records.retention.tasks import ExpireHandler
 from gristmill.records.targets import Targets
 from gristmill.records.transform import Pipelines, TransformStep
@@ -87,6 +88,7 @@ def _handlers(gristmill: Gristmill) -> list[Handler]:
         DeleteWhereHandler(targets),
         DeleteKeysHandler(targets),
         PatchWhereHandler(targets, embedding, Recompute(pipelines)),
+        RecomputeHandler(targets, pipelines, embedding),
         CreateExportHandler(
             database, lookup, RecordExports(database, lookup), gristmill.files, settings.export_patience
         ),

@@ -84,6 +84,27 @@ def truncate(session: Session, name: Name, yes: Yes = False, wait: WaitOption = 
     report(session, job)
 
 
+@command(app, "recompute")
+def recompute(
+    session: Session,
+    name: Name,
+    where: Annotated[str | None, typer.Option("--where", metavar="JSON", help="Which records, or @FILE.")] = None,
+    fields: Annotated[str | None, typer.Option(help="These computed fields alone, as in: total,month")] = None,
+    wait: WaitOption = False,
+    timeout: Timeout = None,
+) -> None:
+    """Make computed fields anew of what is stored, as after a change of the pipeline."""
+    with session.output.progress("recompute") as show:
+        job = session.client.recompute_dataset(
+            name,
+            where=None if where is None else parse_json(where, "--where"),
+            fields=None if fields is None else [one.strip() for one in fields.split(",")],
+            wait=wait_of(wait, timeout),
+            on_progress=show,
+        )
+    report(session, job)
+
+
 @command(app, "rename")
 def rename(session: Session, name: Name, new_name: NewName, wait: WaitOption = False, timeout: Timeout = None) -> None:
     """Give a dataset and its table another name."""

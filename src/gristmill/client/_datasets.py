@@ -1,6 +1,6 @@
 """Calls about datasets."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from gristmill.client._bodies import json_body
@@ -86,6 +86,24 @@ class DatasetCalls(JobCalls):
     ) -> Json:
         """Delete all records of a dataset that were submitted before, at once, and return the job."""
         return self._write("POST", dataset_path(name, "truncate"), None, wait, on_progress, idempotency_key)
+
+    def recompute_dataset(
+        self,
+        name: str,
+        *,
+        where: Mapping[str, Any] | None = None,
+        fields: Sequence[str] | None = None,
+        wait: Wait = False,
+        on_progress: Progress | None = None,
+        idempotency_key: str | None = None,
+    ) -> Json:
+        """Make computed fields anew of what is stored, as after a change of the pipeline, and return the job.
+
+        where: which records; without it all. fields: names of computed fields; without it all that steps fill.
+        Raises Conflict (``input_not_stored``) where a field is made of something that is not stored.
+        """
+        body = json_body({"where": where or {}, **({} if fields is None else {"fields": list(fields)})})
+        return self._write("POST", dataset_path(name, "recompute"), body, wait, on_progress, idempotency_key)
 
     def rename_dataset(
         self,

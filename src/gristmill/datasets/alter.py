@@ -1,4 +1,4 @@
-"""Changes of a contract: new optional fields, wider limits, texts for people: every stored record stays valid."""
+"""Changes of a contract: new optional fields, wider limits, another pipeline: every stored record stays valid."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -20,16 +20,19 @@ _CHANGEABLE = (
 )  # fmt: skip
 # Members of the contract that are texts, or null.
 _TEXTS = {"title": "a text", "description": "a text", "keep": KEEP_RULE}
-_MEMBERS = ("add_fields", "alter_fields", *_TEXTS)
-_FIXED = ("name", "key", "time_field", "embedding", "text_search", "input", "pipeline")
+# What records become on their way in: of those that come from now on.
+_WAY = ("input", "pipeline")
+_MEMBERS = ("add_fields", "alter_fields", *_WAY, *_TEXTS)
+_FIXED = ("name", "key", "time_field", "embedding", "text_search")
 
 
 def alter_contract(old: Contract, change: Any, steps: StepRegistry | None = None) -> Contract:
     """Return ``old`` changed by ``change``: ``{"add_fields": [field, …], "alter_fields": [{"name": …, limits}, …]}``.
 
-    ``{"keep": "90d"}`` sets how long records are kept, null lets them stay; ``title`` and ``description`` are set and
-    removed likewise. A limit given as null is lifted.
-    steps: the kinds of steps that the pipeline, which stays as it is, may have.
+    ``pipeline`` and ``input`` take the place of what the contract has. ``{"keep": "90d"}`` sets how long records are
+    kept, null lets them stay; ``title`` and ``description`` are set and removed likewise. A limit given as null is
+    lifted.
+    steps: the kinds of steps that the pipeline may have.
     Raises Invalid with a Violation for every part that is not a widening.
     """
     violations = list(_check_members(change))
@@ -41,7 +44,7 @@ def alter_contract(old: Contract, change: Any, steps: StepRegistry | None = None
         if isinstance(field, list):
             violations += field
             continue
-        violations += _check_added(old, added, field, f"/add_fields/{index}")
+        violations += _check_added(old, added, field, f"/add_fields/{index}", "pipeline" in change)
         added.append(field)
     altered: dict[str, FieldSpec] = {}
     for index, body in enumerate(change.get("alter_fields", [])):
@@ -54,15 +57,21 @@ def alter_contract(old: Contract, change: Any, steps: StepRegistry | None = None
     # A default such as a filterable text's max_length is filled in as it is at creation.
     draft = old.model_copy(update={"fields": fields})
     fields = (*fields[: len(old.fields)], *(checks.with_defaults(field, draft) for field in added))
-    new = contract.load_contract(
-        {
-            **old.as_json(),
-            "fields": [f.model_dump(mode="json", exclude_none=True) for f in fields],
-            **{member: change.get(member, getattr(old, member)) for member in _TEXTS},
-            "input": _input(old, added),
-        }
-    )
+    body = {
+        **old.as_json(),
+        "fields": [f.model_dump(mode="json", exclude_none=True) for f in fields],
+        **{member: change.get(member, getattr(old, member)) for member in _TEXTS},
+        "input": _input(old, added),
+        **{member: change[member] for member in _WAY if member in change},
+    }
+    new = checks.read_structure(Contract, body, "")
+    if isinstance(new, list):
+        raise _refuse([*violations, *new])
+    if new.input is not None:
+        filled = (checks.with_defaults(item, draft) if isinstance(item, FieldSpec) else item for item in new.input)
+        new = contract.load_contract(new.model_copy(update={"input": tuple(filled)}).as_json())
     if not violations:
+        violations += checks.check_input(new)
         violations += checks.check_size(new)
         violations += checks.check_indexed(new)
         violations += checks.check_keep(new)
@@ -77,7 +86,8 @@ def alter_contract(old: Contract, change: Any, steps: StepRegistry | None = None
 
 def _input(old: Contract, added: list[FieldSpec]) -> list[Any] | None:
     """Return what clients send after the change: fields that are added are sent."""
-    return None if old.input is None else [*old.as_json()["input"], *(field.name for field in added)]
+    sent = [field.name for field in added if not field.computed]
+    return None if old.input is None else [*old.as_json()["input"], *sent]
 
 
 def _refuse(violations: list[Violation]) -> Invalid:
@@ -99,20 +109,23 @@ def _check_members(change: Any) -> Iterator[Violation]:
             if value is not None and not isinstance(value, str):
                 reason = f"{shorten(value)}: {name} is {_TEXTS[name]}, or null"
                 yield Violation(f"/{name}", "wrong_type", reason, field=name)
-        elif not isinstance(value, list):
+        elif not isinstance(value, list) and not (name == "input" and value is None):
             yield Violation(f"/{name}", "wrong_type", f"{name} takes a list, not {shorten(value)}")
-    if not change.get("add_fields") and not change.get("alter_fields") and not _TEXTS.keys() & change.keys():
+    if not change.get("add_fields") and not change.get("alter_fields") and not {*_TEXTS, *_WAY} & change.keys():
         yield Violation("", "missing", f"There is nothing to change: give one of {', '.join(_MEMBERS)}")
 
 
-def _check_added(old: Contract, added: list[FieldSpec], field: FieldSpec, pointer: str) -> Iterator[Violation]:
+def _check_added(
+    old: Contract, added: list[FieldSpec], field: FieldSpec, pointer: str, filled: bool
+) -> Iterator[Violation]:
+    """filled: the change has a pipeline, which may fill a computed field."""
     names = {other.name for other in (*old.fields, *old.input_columns, *added)}
     if field.name in names:
         reason = f"The name {shorten(field.name)} is used by another field already"
         yield Violation(f"{pointer}/name", "duplicate", reason, field=field.name)
-    if field.computed:
-        reason = "A computed field needs a step that fills it, and the pipeline cannot be changed"
-        yield Violation(f"{pointer}/computed", "fixed", reason, field=field.name)
+    if field.computed and not filled:
+        reason = "A computed field needs a step that fills it: give the pipeline with it"
+        yield Violation(f"{pointer}/computed", "not_filled", reason, field=field.name)
     if field.required:
         reason = "A field that is added must be optional, as the records that are there have no value for it"
         yield Violation(f"{pointer}/required", "not_a_widening", reason, field=field.name)

@@ -110,14 +110,15 @@ def check_contract(contract: Contract) -> Iterator[Violation]:
     yield from check_names(contract.fields)
     for index, field in enumerate(contract.fields):
         yield from check_field(field, f"/fields/{index}")
-    yield from _check_input(contract)
+    yield from check_input(contract)
     yield from check_indexed(contract)
     if contract.time_field is not None:
         yield from _check_time_field(contract, contract.time_field)
     yield from check_keep(contract)
 
 
-def _check_input(contract: Contract) -> Iterator[Violation]:
+def check_input(contract: Contract) -> Iterator[Violation]:
+    """Yield what is wrong with what clients send."""
     seen: set[str] = set()
     for index, item in enumerate(contract.input or ()):
         pointer = f"/input/{index}"

@@ -8,6 +8,7 @@ changes: PATCH and DELETE
 apply: a worker writes a chunk: its steps (transform, embed), COPY or INSERT, upsert, merge
 ingest: POST: a body becomes the chunks of one job
 read: one record, several by keys, pages, the newest, counts, distinct values
+recompute: computed fields of records that are there, made anew
 preview: what the steps of a pipeline make of a sample
 export: all of them as a file, streamed or stored
 retention: deletion by age
@@ -22,6 +23,7 @@ jobs: what the jobs of all writes have in common
 key_list: many keys in one statement
 payload: a chunk's records on their way to the worker, as Arrow IPC
 reject: the record that a reader gives away where the others go on
+row_bytes: how large rows are, as SQL
 spool: bodies and chunks on disk
 submit: a write is submitted if the contract is still the same
 targets: the dataset that a chunk writes to

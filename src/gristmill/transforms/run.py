@@ -18,7 +18,7 @@ MOST_OUTPUTS = 2**20
 
 @dataclass(frozen=True, slots=True)
 class FailedRecord:
-    """A record that a step could not do. record: its row in the batch. step: number and name of the step."""
+    """A record that a step could not do. record: its row in the batch. step: its number in the pipeline, and name."""
 
     record: int
     step: tuple[int, str]
@@ -51,14 +51,14 @@ def run(steps: Sequence[Step], table: pa.Table, context: StepContext, seen: Seen
     if not steps:
         return Transformed(table, origins, ())
     frame = to_frame(table)
-    for number, step in enumerate(steps):
+    for step in steps:
         context.check()
         output = step.transform(frame, context)
         if output.origins is not None and len(output.origins) != len(output.frame):
             raise ValueError(f"the step {step.kind.op} gave {len(output.frame)} rows of {len(output.origins)} origins")
         for failure in output.failures:
             record = int(origins[failure.row])
-            name = (number, step.kind.op)
+            name = (step.number, step.kind.op)
             failed.setdefault(record, FailedRecord(record, name, failure.code, failure.reason, failure.field))
         frame = output.frame
         if output.origins is not None:

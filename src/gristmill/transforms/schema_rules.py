@@ -29,7 +29,7 @@ def bind(steps: Sequence[Mapping[str, Any]], columns: Columns, types: Types, reg
     bound: list[Step] = []
     for number, body in enumerate(steps):
         try:
-            step = _bind(body, columns, types, registry)
+            step = _bind(number, body, columns, types, registry)
         except StepRefused as error:
             moved = (replace(one, pointer=f"/{number}{one.pointer}") for one in error.violations)
             raise StepRefused(*moved) from error
@@ -90,13 +90,14 @@ def check_target(name: str, pointer: str) -> None:
         raise StepRefused(Violation(pointer, "bad_name", reason, field="as"))
 
 
-def _bind(body: Mapping[str, Any], columns: Columns, types: Types, registry: StepRegistry) -> Step:
+def _bind(number: int, body: Mapping[str, Any], columns: Columns, types: Types, registry: StepRegistry) -> Step:
     kind = registry.get(body["op"])
     if kind is None:
         reason = f"There is no step {json.dumps(body['op'])[:80]}; the steps are: {', '.join(registry.names())}"
         raise StepRefused(Violation("/op", "unknown_step", reason, field="op"))
     parameters = _parameters(kind.parameters, body)
-    return Step(kind, parameters, kind.schema(parameters, columns, types), kind.make(parameters, columns, types))
+    after = kind.schema(parameters, columns, types)
+    return Step(number, kind, parameters, after, kind.make(parameters, columns, types))
 
 
 def _parameters(model: type[Parameters], body: Mapping[str, Any]) -> Parameters:

@@ -210,8 +210,9 @@ class StepKind:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A step of one pipeline, ready to run. columns: those after it."""
+    """A step of one pipeline, ready to run. number: its place in the pipeline. columns: those after it."""
 
+    number: int
     kind: StepKind
     parameters: Any
     columns: Columns

@@ -16,6 +16,7 @@ from gristmill.records.read.schemas import KeyQuery
 from gristmill.records.readers import MEDIA_TYPES, open_reader
 from gristmill.records.readers.csv import read_csv
 from gristmill.records.readers.ndjson import read_ndjson
+from gristmill.records.recompute.schemas import RecomputeRequest
 
 Model = type[BaseModel]
 # Statuses of problems. Every call under /api/v1 may have those of ASKED.
@@ -122,6 +123,12 @@ OPERATIONS: dict[str, Operation] = {
     ),
     "truncate_dataset": Operation(_JOB, WRITTEN, makes_job=True, refused=("run_at",)),
     "rename_dataset": Operation(_JOB, SENT, Body({JSON: NewName}, {"older": RENAME_EXAMPLE}), True, ("run_at",)),
+    "recompute_dataset": Operation(
+        _JOB,
+        (*NAMED, 409, 413, 415, 429),
+        Body({JSON: RecomputeRequest}, {"all": {}, "some": {"fields": ["odd"], "where": {"sensor": "a"}}}),
+        True,
+    ),
     "copy_dataset": Operation(_JOB, SENT, Body({JSON: CopyOf}, {"some": COPY_EXAMPLE}), True, ("run_at",)),
     "drop_dataset": Operation(_JOB, (*WRITTEN, 428), makes_job=True, refused=("run_at",)),
     "submit_records": Operation(_JOB, SENT, _RECORDS, True),

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
-from gristmill.api.openapi.problems import Violation
+from gristmill.core.errors import Violation
 from gristmill.records.read import schemas
 
 MAX_QUERIES = 100

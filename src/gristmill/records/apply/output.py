@@ -8,25 +8,26 @@ import numpy as np
 import pyarrow as pa
 
 from gristmill.core.errors import Violation
-from gristmill.datasets.contract import EMBEDDING_COLUMN, Contract
+from gristmill.datasets.contract import EMBEDDING_COLUMN
 from gristmill.records.batch import Batch
 from gristmill.records.readers.columnar import read_batch
 from gristmill.records.readers.context import ReadContext
 from gristmill.records.reject import Reject
-from gristmill.records.validation.rows import Problems, output_validator_of
+from gristmill.records.validation.rows import Problems, RecordValidator
 from gristmill.transforms.spec import Indexes
 
 Unfit = dict[int, list[Violation]]
 """What is wrong, by the row of the batch that the record is."""
 
 
-def validate_output(contract: Contract, batch: Batch) -> tuple[pa.Table, Indexes, Unfit]:
+def validate_output(validator: RecordValidator, batch: Batch) -> tuple[pa.Table, Indexes, Unfit]:
     """Return the rows that fit the fields as payload columns, their origins, and what is wrong by record.
 
-    Pointers start with the row of the record in the batch; see ``of_record``.
+    validator: of all that the pipeline makes, or of what is looked at. Pointers start with the row of the record in the
+    batch; see ``of_record``.
     """
     assert batch.origins is not None
-    validator, refused = output_validator_of(contract), list[Reject]()
+    refused: list[Reject] = []
     source = ReadContext(io.BytesIO(), validator, Problems(), rejects=refused.append)
     names = [name for name in validator.fields if name in batch.table.column_names]
     blocks = list(read_batch(source, batch.table.select(names), 0))

@@ -17,7 +17,7 @@ from gristmill.records.reject import Reject
 from gristmill.records.rejects.raw import raw_record
 from gristmill.records.targets import Targets
 from gristmill.records.transform import Pipelines
-from gristmill.records.validation.rows import validator_of
+from gristmill.records.validation.rows import output_validator_of, validator_of
 from gristmill.transforms.run import number_outputs
 from gristmill.transforms.spec import Indexes
 
@@ -77,7 +77,7 @@ class BatchPipeline:
         fields, places = split_places(payload, task.first_record)
         ords: Indexes = places.to_numpy()
         batch = self._run(Batch(fields, np.arange(fields.num_rows)), context)
-        table, origins, unfit = validate_output(contract, batch)
+        table, origins, unfit = validate_output(output_validator_of(contract), batch)
         rejects = []
         for record, found in sorted(unfit.items()):
             raw = raw_record(validator_of(contract), fields, record, task.args)

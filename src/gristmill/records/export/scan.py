@@ -13,11 +13,11 @@ from sqlalchemy import Connection
 
 from gristmill.datasets.contract_parser import Contract
 from gristmill.datasets.ddl import record_table
-from gristmill.datasets.types import TYPES
 from gristmill.datasets.where import compile_where
 from gristmill.records.read.keyset import SUBMISSION, Term, after, order_by
 from gristmill.records.read.pages import PageQuery, window
 from gristmill.records.read.shape import RecordShape, check_fields
+from gristmill.records.row_bytes import row_bytes
 
 PAGE_ROWS = 5000
 # Bytes that the values of a page have together; a record that is larger than that is a page of its own.
@@ -76,7 +76,7 @@ class Scan:
         hit = sa.and_(sa.true(), *self._filters) if self.bounded else sa.true()
         limit = SCANNED_ROWS if self.bounded else PAGE_ROWS
         conditions = [*self._range, *([] if self.bounded else self._filters), *self._after(last)]
-        found = sa.select(*columns, hit.label("_hit"), _row_bytes(self.contract, self.names, table).label("_bytes"))
+        found = sa.select(*columns, hit.label("_hit"), row_bytes(self.contract, self.names, table).label("_bytes"))
         rows = found.where(*conditions).order_by(*order_by(terms, table)).limit(limit).subquery()
         order = [rows.c[term.column] for term in terms]
 
@@ -118,14 +118,3 @@ def _order(contract: Contract, windowed: bool) -> tuple[str, ...]:
     if windowed and time is not None and (not contract.key or time in contract.key):
         return (time, *(part for part in key if part != time))
     return tuple(key)
-
-
-def _row_bytes(contract: Contract, names: Sequence[str], table: sa.Table) -> sa.ColumnElement[int]:
-    """Return about how many bytes a row's values have as text, found without fetching what is stored out of line."""
-    fields = [contract.column(name) for name in names]
-    sizes = [TYPES[field.type].text_bytes(field, table.c[field.name]) for field in fields]
-    fixed = sum(size for size in sizes if isinstance(size, int))
-    total: sa.ColumnElement[int] = sa.literal_column(str(fixed), sa.BigInteger)
-    for size in sizes:
-        total = total if isinstance(size, int) else total + size
-    return total

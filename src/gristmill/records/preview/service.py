@@ -28,7 +28,7 @@ from gristmill.records.readers.context import ReadContext, RecordBlock
 from gristmill.records.reject import Reject
 from gristmill.records.submit import Submitter
 from gristmill.records.transform import Pipelines, transform
-from gristmill.records.validation.rows import Problems, validator_of
+from gristmill.records.validation.rows import Problems, output_validator_of, validator_of
 from gristmill.transforms.spec import Indexes
 
 _FORMATS = {"csv": CSV, "ndjson": "application/x-ndjson"}
@@ -126,7 +126,7 @@ class RecordPreview:
             answer["steps"].append({"step": len(answer["steps"]), "op": step.kind.op, **shown})
 
         batch = transform(steps, Batch(sample.table, every), contract, lambda: None, seen)
-        table, origins, unfit = validate_output(contract, batch)
+        table, origins, unfit = validate_output(output_validator_of(contract), batch)
         columns = [column_of(field) for field in contract.fields]
         answer["output"] = frames.show(columns, table, origins)
         rejects = [(one.record, one.violations) for one in sample.rejects]

@@ -1,0 +1,19 @@
+"""How large rows are, as Postgres can tell without fetching what is stored out of line."""
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+from gristmill.datasets.contract import Contract
+from gristmill.datasets.types import TYPES
+
+
+def row_bytes(contract: Contract, names: Sequence[str], table: sa.Table) -> sa.ColumnElement[int]:
+    """Return about how many bytes a row's values have as text."""
+    fields = [contract.column(name) for name in names]
+    sizes = [TYPES[field.type].text_bytes(field, table.c[field.name]) for field in fields]
+    fixed = sum(size for size in sizes if isinstance(size, int))
+    total: sa.ColumnElement[int] = sa.literal_column(str(fixed), sa.BigInteger)
+    for size in sizes:
+        total = total if isinstance(size, int) else total + size
+    return total
