@@ -48,7 +48,9 @@ _decimals = [
     decimals(pa.decimal256(76, 38)), decimals(pa.decimal256(50, 0)), integers(pa.int64()), integers(pa.uint64()),
     arrays(_texts, pa.string()),
 ]  # fmt: skip
+_accents = st.text(st.sampled_from("ae\u0301\u0323éﬁﷺ\u1100\u1161"), max_size=5) | st.just("a" + "\u0301" * 1001)
 _any_text = [arrays(_texts, kind) for kind in TEXTS]
+_any_accents = [*_any_text, arrays(_accents, pa.string())]
 _booleans = [arrays(st.booleans(), pa.bool_())]
 _uuids = [arrays(st.binary(min_size=16, max_size=16), pa.binary(16)), arrays(_texts, pa.large_string())]
 _aware = [*(timestamps(unit, "UTC") for unit in UNITS), timestamps("us", "Asia/Tokyo"), arrays(_texts, pa.string())]
@@ -133,8 +135,16 @@ CASES: dict[str, TypeCase] = {
         ],
         few=["", "a", "A", "ab", "a%b", "a_b", "a\\b", "axb", "é", "e", "𝄞", "￿", "'; DROP", "%(x)s", ":x"],
         sql="text",
-        fields={"text": {"max_length": 4}, "chosen text": {"enum": ["", "a", "null", "1.5", "éééé"]}},
-        columns=dict.fromkeys(("text", "chosen text"), _any_text),
+        fields={
+            "text": {"max_length": 4},
+            "chosen text": {"enum": ["", "a", "null", "1.5", "éééé"]},
+            "normal text": {"normalize": "NFC", "max_length": 4, "enum": ["", "a", "é", "ﬁ", "éé"]},
+            "compatible text": {"normalize": "NFKC", "max_length": 4},
+        },
+        columns={
+            **dict.fromkeys(("text", "chosen text"), _any_text),
+            **dict.fromkeys(("normal text", "compatible text"), _any_accents),
+        },
         good={"text": pa.array(["a", None])},
         arrow=[pa.string()],
     ),

@@ -148,8 +148,8 @@ def drop(
 
 
 _LIMITS = (
-    "max_length", "minimum", "maximum", "precision", "scale", "zone", "dimensions", "max_bytes", "filterable",
-    "enum", "default", "unit", "title", "description",
+    "max_length", "normalize", "minimum", "maximum", "precision", "scale", "zone", "dimensions", "max_bytes",
+    "filterable", "enum", "default", "unit", "title", "description",
 )  # fmt: skip
 
 

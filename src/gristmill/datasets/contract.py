@@ -42,7 +42,8 @@ class FieldSpec(BaseModel):
     """One field of a contract.
 
     minimum, maximum: inclusive bounds as JSON writes values of the type (strings for decimal, timestamp and date).
-    max_length: characters of a text, None for 65,536. precision, scale: digits of a decimal, as in SQL.
+    max_length: characters of a text, None for 65,536. normalize: the normal form of Unicode that texts are brought into
+    before anything else is checked; None leaves them as they are. precision, scale: digits of a decimal, as in SQL.
     zone: IANA zone of timestamps that come without an offset. dimensions: numbers in a vector.
     max_bytes: size of a decoded image, None for 1 MiB. filterable: the field gets an index of its own.
     computed: the pipeline fills the field, and no client may send it. members: those of a json field that get indexes.
@@ -56,6 +57,7 @@ class FieldSpec(BaseModel):
     type: TypeName
     required: bool = False
     max_length: int | None = None
+    normalize: Literal["NFC", "NFKC"] | None = None
     minimum: Any = None
     maximum: Any = None
     precision: int | None = None

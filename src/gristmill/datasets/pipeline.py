@@ -228,4 +228,10 @@ class _ContractTypes:
             return _plain(column.name, column.type)
         # Of a type that a name does not tell, such as a vector that was renamed, any field of that type will do.
         known = (named or alike)[0]
-        return FieldSpec(name=column.name, type=known.type, zone=known.zone, dimensions=known.dimensions)
+        return FieldSpec(
+            name=column.name,
+            type=known.type,
+            zone=known.zone,
+            dimensions=known.dimensions,
+            normalize=known.normalize,
+        )

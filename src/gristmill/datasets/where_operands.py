@@ -82,7 +82,7 @@ class FieldOperand(Operand):
         self.described = f"a field of type {field.type}"
         self._kind, self._field = TYPES[field.type], field
         # The limits of a field do not apply to comparisons: "at > 2020" is valid even where the minimum is 2021.
-        self._plain = FieldSpec(name=field.name, type=field.type, zone=field.zone)
+        self._plain = FieldSpec(name=field.name, type=field.type, zone=field.zone, normalize=field.normalize)
 
     def parse(self, operator: str, value: Any) -> Any:
         try:

@@ -1,18 +1,19 @@
 """text: Unicode without NUL, in the order of its code points."""
 
 from collections.abc import Iterator, Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
-from pydantic_core import CoreSchema
+from pydantic_core import CoreSchema, PydanticCustomError
 from pydantic_core import core_schema as schemas
 
 from gristmill.datasets.contract import FieldSpec
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.types import columns
 from gristmill.datasets.types.base import TEXT_OPERATORS, Expression, FieldType, Mistake
+from gristmill.kit.normal_forms import Form, normal_form
 
 DEFAULT_MAX_LENGTH = 65_536
 MAX_LENGTH = 1_048_576
@@ -22,7 +23,7 @@ DEFAULT_KEY_MAX_LENGTH = 255
 
 class Text(FieldType):
     name = "text"
-    limits = ("max_length",)
+    limits = ("max_length", "normalize")
     operators = (*FieldType.operators, *TEXT_OPERATORS)
     embeddable = True
     codes: ClassVar[Mapping[str, str]] = {"string_pattern_mismatch": "nul", "string_too_long": "too_long"}
@@ -54,7 +55,18 @@ class Text(FieldType):
         return f"text of at most {_limit(field)} characters without NUL"
 
     def schema(self, field: FieldSpec) -> CoreSchema:
-        return schemas.str_schema(strict=True, max_length=_limit(field), pattern=r"^[^\x00]*$")
+        plain = schemas.str_schema(strict=True, max_length=_limit(field), pattern=r"^[^\x00]*$")
+        form = field.normalize
+        if form is None:
+            return plain
+
+        def normalise(value: Any) -> Any:
+            try:
+                return normal_form(value, form) if isinstance(value, str) else value
+            except ValueError as error:
+                raise PydanticCustomError("too_many_marks", "{reason}", {"reason": str(error)}) from error
+
+        return schemas.no_info_before_validator_function(normalise, plain)
 
     def accepts(self, field: FieldSpec, kind: pa.DataType) -> bool:
         return columns.is_text(kind)
@@ -63,6 +75,8 @@ class Text(FieldType):
         # UTF-8 has been checked where the column was read.
         limit = _limit(field)
         bad = columns.no_mask(array)
+        if field.normalize is not None and pc.all(pc.string_is_ascii(array), min_count=0).as_py() is False:
+            array, bad = _normalised(array, field.normalize)
         # No text has more characters than bytes, so most columns need no look at their characters.
         if (pc.max(pc.binary_length(array)).as_py() or 0) > limit:
             bad |= columns.to_mask(pc.greater(pc.utf8_length(array), limit))
@@ -72,6 +86,18 @@ class Text(FieldType):
 
     def text_bytes(self, field: FieldSpec, column: Expression) -> int | Expression:
         return sa.func.coalesce(sa.func.octet_length(column), 0)
+
+
+def _normalised(array: pa.Array, form: Form) -> columns.Checked:
+    """Return the texts in a normal form; those that have none are marked."""
+    texts, bad = array.to_pylist(), columns.no_mask(array)
+    for row, text in enumerate(texts):
+        if text is not None and not text.isascii():
+            try:
+                texts[row] = normal_form(text, form)
+            except ValueError:
+                bad[row] = True
+    return pa.array(texts, pa.string()), bad
 
 
 def _limit(field: FieldSpec) -> int:

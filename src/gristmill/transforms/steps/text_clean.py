@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from gristmill.transforms.expression.functions.text import by_ascii, checked, lower, normal_form, upper
+from gristmill.transforms.expression.functions.text import by_ascii, checked, lower, normalised, upper
 from gristmill.transforms.expression.run import evaluate_frame
 from gristmill.transforms.expression.tree import Node, Rows
 from gristmill.transforms.expression.values import each
@@ -94,7 +94,7 @@ def _normalise(step: TextClean, texts: pa.Array) -> pa.Array:
     form = step.form
     if form is None or pc.all(pc.string_is_ascii(texts), min_count=0).as_py() is not False:
         return texts
-    return checked(each(lambda text: normal_form(text, form), [texts], "text"))
+    return checked(each(lambda text: normalised(text, form), [texts], "text"))
 
 
 TEXT_CLEAN = StepKind(

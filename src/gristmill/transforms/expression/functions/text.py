@@ -1,13 +1,13 @@
 """Functions of texts. Characters are code points of Unicode."""
 
 import re
-import unicodedata
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from gristmill.kit.normal_forms import Form, normal_form
 from gristmill.transforms.expression.functions.spec import Apply, Function, Parameter, gives, plain
 from gristmill.transforms.expression.tree import NoValue
 from gristmill.transforms.expression.values import MAX_TEXT_BYTES, check_sizes, each
@@ -15,7 +15,6 @@ from gristmill.transforms.spec import Types
 
 _TEXT = Parameter("text", ("text",))
 _MAX_PATTERN = 1000
-_MAX_MARKS = 1000
 
 
 def by_ascii(fast: Apply, function: Any) -> Apply:
@@ -121,15 +120,12 @@ def _pad(array: pa.Array, width: pa.Array, fill: pa.Array) -> pa.Array:
     )
 
 
-def normal_form(text: str, form: Literal["NFC", "NFKC"] = "NFC") -> str:
+def normalised(text: str, form: Form = "NFC") -> str:
     """Return a text in a normal form of Unicode. Raises NoValue for marks that would take too long."""
-    run = 0
-    for character in text if len(text) > _MAX_MARKS else "":
-        run = run + 1 if unicodedata.combining(character) else 0
-        if run > _MAX_MARKS:
-            # They would be put in their order one by one.
-            raise NoValue("bad_value", f"a text has more than {_MAX_MARKS} combining marks in a row")
-    return unicodedata.normalize(form, text)
+    try:
+        return normal_form(text, form)
+    except ValueError as error:
+        raise NoValue("bad_value", f"a text {error}") from error
 
 
 lower, upper = by_ascii(pc.ascii_lower, str.lower), by_ascii(pc.ascii_upper, str.upper)
@@ -198,7 +194,7 @@ FUNCTIONS = [
         [("pad_left('7', 3)", "007"), ("pad_left('1234', 3)", "1234")],
     ),
     Function(
-        "normalize", [_TEXT], gives("text"), plain(lambda array: checked(each(normal_form, [array], "text"))),
+        "normalize", [_TEXT], gives("text"), plain(lambda array: checked(each(normalised, [array], "text"))),
         "The text in the normal form NFC of Unicode.", [("normalize('e\\u0301')", "é")],
     ),
 ]  # fmt: skip
