@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Context, Decimal, InvalidOperation
+from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -240,6 +241,17 @@ def _clipped(low: Any, high: Any, key: Callable[[Any], Any] = lambda value: valu
     return lambda value: low if key(value) < key(low) else high if key(value) > key(high) else value
 
 
+def _scaled(value: Any, fitted: dict[str, float]) -> float:
+    low = fitted.get("mean", fitted.get("minimum", fitted.get("median", 0.0)))
+    width = fitted.get("deviation")
+    if width is None:
+        width = fitted["maximum"] - low if "maximum" in fitted else fitted["upper_quartile"] - fitted["lower_quartile"]
+    found = (float(value) - low) / width if width else 0.0
+    if abs(found) == float("inf"):
+        raise Unfit
+    return found
+
+
 def _chunks(row: Row) -> list[Row]:
     """For the embedder ``hashing``, whose tokens are words; the texts are shorter than a part may be."""
     return [{**row, "part": row["text"], "place": 1}]
@@ -468,6 +480,20 @@ CASES = [
         {"op": "pseudonymise", "column": "text", "as": "made", "secret": "example"},
         to("made", lambda text: hmac.new(SECRET.encode(), text.encode(), hashlib.sha256).hexdigest(), "text"),
     ),
+    *(
+        Case(
+            {"op": "normalise", "column": column, "as": "made", "method": method, "fitted": fitted},
+            to("made", partial(_scaled, fitted=fitted), column),
+        )
+        for column, method, fitted in (
+            ("integer", "zscore", {"mean": 3.5, "deviation": 0.3}),
+            ("float", "minmax", {"minimum": -1.0, "maximum": 2.0}),
+            ("float", "zscore", {"mean": 0.1, "deviation": 1e-300}),
+            ("decimal", "robust", {"median": 1.5, "lower_quartile": 1.0, "upper_quartile": 4.0}),
+            ("decimal", "zscore", {"mean": 1.5, "deviation": 0.0}),
+        )
+    ),
+    Case({"op": "normalise", "column": "integer", "as": "made"}, lambda row: [{**row, "made": None}]),
     Case({"op": "chunk_text", "column": "text", "as": "part", "place": "place", "embedder": "hashing"}, _chunks),
 ]
 

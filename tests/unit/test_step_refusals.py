@@ -21,6 +21,7 @@ FIELDS = [
 FILLED = {"op": "derive", "as": "made", "value": "price"}
 TO_MADE = {"op": "cast", "column": "label", "as": "made", "type": "decimal"}
 BOOLEAN = {"op": "cast", "column": "label", "type": "boolean"}
+SCALED = {"op": "normalise", "column": "n"}
 SPLIT = {"op": "split", "column": "label", "separator": ";"}
 
 
@@ -96,6 +97,14 @@ def refused(*pipeline: Any, **body: Any) -> list[tuple[str, str, str]]:
         ({"op": "text_clean", "column": "price"}, "/column", "wrong_type", "text"),
         ({"op": "text_clean", "column": "label", "case": "title"}, "/case", "wrong_type", "fold"),
         ({"op": "text_clean", "column": "label", "form": "nfc"}, "/form", "wrong_type", "NFC"),
+        ({"op": "normalise", "column": "label"}, "/column", "wrong_type", "integer, float, decimal"),
+        ({"op": "normalise", "column": "n", "method": "max"}, "/method", "wrong_type", "robust"),
+        ({"op": "normalise", "column": "n", "fitted": {"mean": 1}}, "/fitted", "wrong_members", "deviation"),
+        ({**SCALED, "fitted": {"mean": 1, "deviation": -1}}, "/fitted", "out_of_range", "too small"),
+        (
+            {"op": "normalise", "column": "n", "method": "minmax", "fitted": {"minimum": 2, "maximum": 1}},
+            "/fitted", "out_of_range", "maximum",
+        ),
         ({"op": "pseudonymise", "column": "label", "secret": "none"}, "/secret", "unknown_value", "example"),
         ({"op": "pseudonymise", "column": "weight", "secret": "example"}, "/column", "wrong_type", "text, integer"),
         ({"op": "pseudonymise", "column": "label", "secret": "example", "length": 8}, "/length", "wrong_type", "16"),

@@ -10,6 +10,8 @@ from gristmill.bootstrap.shared import Gristmill
 from gristmill.core.http.routes import Call
 from gristmill.core.permissions import Permission
 from gristmill.datasets import endpoints as dataset_endpoints
+from gristmill.datasets.fit import endpoints as fit_endpoints
+from gristmill.datasets.fit.service import DatasetFit
 from gristmill.datasets.operations import endpoints as operation_endpoints
 from gristmill.datasets.operations.service import DatasetOperations
 from gristmill.datasets.service import DatasetService
@@ -67,6 +69,7 @@ class ApiServices:
             extensions=self.extensions,
         )
         self.dataset_operations = DatasetOperations(database, gristmill.admission, lookup)
+        self.dataset_fit = DatasetFit(database, gristmill.admission, lookup, gristmill.steps)
         self.spool = Spool(settings.api_spool_dir, settings.api_max_spool_bytes)
         self.submitter = Submitter(database, gristmill.admission, lookup)
         pipelines = Pipelines(gristmill.steps)
@@ -101,6 +104,7 @@ class ApiServices:
             dataset_endpoints.build_router(self.datasets),
             transform_endpoints.build_router(self.gristmill.steps),
             operation_endpoints.build_router(self.dataset_operations),
+            fit_endpoints.build_router(self.dataset_fit),
             ingest_endpoints.build_router(self.record_ingest, self.submitter, settings, self.spool),
             preview_endpoints.build_router(self.record_preview),
             recompute_endpoints.build_router(self.record_recompute, self.submitter),

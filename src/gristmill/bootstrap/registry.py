@@ -5,6 +5,7 @@ from gristmill.bootstrap.plugins import load_plugins
 from gristmill.bootstrap.shared import Gristmill
 from gristmill.core.config import Settings, load_settings
 from gristmill.datasets.field_indexes.tasks import FieldIndexesHandler
+from gristmill.datasets.fit.tasks import FitHandler
 from gristmill.datasets.operations.tasks import CopyHandler, RenameHandler, TruncateHandler
 from gristmill.datasets.primary_key.tasks import PrimaryKeyHandler
 from gristmill.datasets.tasks import AlterHandler, CreateHandler, DropHandler
@@ -79,6 +80,7 @@ def _handlers(gristmill: Gristmill) -> list[Handler]:
         TruncateHandler(extensions),
         RenameHandler(extensions),
         CopyHandler(extensions),
+        FitHandler(extensions, gristmill.steps),
         PrimaryKeyHandler(database),
         FieldIndexesHandler(database),
         IngestHandler(targets, pipeline),

@@ -14,6 +14,7 @@ from gristmill.transforms.steps.fill import FILL
 from gristmill.transforms.steps.filter import FILTER
 from gristmill.transforms.steps.json_extract import JSON_EXTRACT
 from gristmill.transforms.steps.map import MAP
+from gristmill.transforms.steps.normalise import NORMALISE
 from gristmill.transforms.steps.pseudonymise import pseudonymise_kind
 from gristmill.transforms.steps.rename import RENAME
 from gristmill.transforms.steps.select import SELECT
@@ -23,6 +24,21 @@ from gristmill.transforms.steps.text_clean import TEXT_CLEAN
 
 def build_steps(settings: Settings, embedders: EmbedderRegistry) -> StepRegistry:
     """Return the registry. What steps need beside their batch becomes arguments of their kinds here."""
-    plain = (CAST, CLIP, DERIVE, DROP, EXPLODE, FILL, FILTER, JSON_EXTRACT, MAP, RENAME, SELECT, SPLIT, TEXT_CLEAN)
+    plain = (
+        CAST,
+        CLIP,
+        DERIVE,
+        DROP,
+        EXPLODE,
+        FILL,
+        FILTER,
+        JSON_EXTRACT,
+        MAP,
+        NORMALISE,
+        RENAME,
+        SELECT,
+        SPLIT,
+        TEXT_CLEAN,
+    )
     secrets = read_secrets(settings.transforms_secrets)
     return StepRegistry((*plain, chunk_text_kind(embedders), pseudonymise_kind(secrets)))

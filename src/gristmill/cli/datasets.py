@@ -84,6 +84,21 @@ def truncate(session: Session, name: Name, yes: Yes = False, wait: WaitOption = 
     report(session, job)
 
 
+@command(app, "fit")
+def fit(
+    session: Session,
+    name: Name,
+    where: Annotated[str | None, typer.Option("--where", metavar="JSON", help="Which records, or @FILE.")] = None,
+    wait: WaitOption = False,
+    timeout: Timeout = None,
+) -> None:
+    """Fit the steps that need statistics, such as normalise, to the records that are there."""
+    with session.output.progress("fit") as show:
+        condition = None if where is None else parse_json(where, "--where")
+        job = session.client.fit_dataset(name, where=condition, wait=wait_of(wait, timeout), on_progress=show)
+    report(session, job)
+
+
 @command(app, "recompute")
 def recompute(
     session: Session,

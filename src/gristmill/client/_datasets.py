@@ -87,6 +87,24 @@ class DatasetCalls(JobCalls):
         """Delete all records of a dataset that were submitted before, at once, and return the job."""
         return self._write("POST", dataset_path(name, "truncate"), None, wait, on_progress, idempotency_key)
 
+    def fit_dataset(
+        self,
+        name: str,
+        *,
+        where: Mapping[str, Any] | None = None,
+        steps: Sequence[int] | None = None,
+        wait: Wait = False,
+        on_progress: Progress | None = None,
+        idempotency_key: str | None = None,
+    ) -> Json:
+        """Fit the steps that need statistics to the records that are there, and return the job.
+
+        where: which records; without it all. steps: numbers of steps; without it all that are fitted. The job makes a
+        new version of the contract; its ``result`` has ``version`` and ``fitted``, the statistics by step.
+        """
+        body = json_body({"where": where or {}, **({} if steps is None else {"steps": list(steps)})})
+        return self._write("POST", dataset_path(name, "fit"), body, wait, on_progress, idempotency_key)
+
     def recompute_dataset(
         self,
         name: str,

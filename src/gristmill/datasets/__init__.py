@@ -17,6 +17,7 @@ index_session: the connection of one index build
 json_members: members of json fields: their paths, their types, their SQL
 keys: the key of a record, in a URL or a body
 lookup: a dataset by its name or id, for other domains
+fit: statistics of stored values for the steps of a pipeline
 operations: truncate, rename, copy
 pipeline: the pipeline of a contract, bound to the columns that clients send
 primary_key: the primary keys of tables that were made without one

@@ -102,6 +102,14 @@ def _check_writes(contract: Contract, number: int, step: Step) -> Iterator[Viola
             yield Violation(f"/pipeline/{number}", "not_computed", reason, field=name)
 
 
+def is_stored_as_seen(contract: Contract, steps: Sequence[Step], number: int, name: str) -> bool:
+    """Say whether what the table has in a column is what the step with that number sees.
+
+    It is a field, and neither this step nor a later one writes it.
+    """
+    return contract.has_field(name) and not any(name in step.writes for step in steps[number:])
+
+
 def bound_types(contract: Contract) -> Types:
     """Return what the steps of a contract know of its types."""
     return _ContractTypes(contract)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -172,11 +172,24 @@ class Example:
     after: Sequence[Mapping[str, Any]]
 
 
+Statistic = Literal["mean", "deviation", "minimum", "maximum", "median", "lower_quartile", "upper_quartile"]
+"""Of the values of a column that are not null; deviation: the standard deviation of a population."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fitting:
+    """What a step has to know of the values of a column. Its parameter ``fitted`` holds the statistics by name."""
+
+    column: str
+    statistics: Sequence[Statistic]
+
+
 @dataclass(frozen=True, slots=True)
 class StepKind:
     """One kind of step; ``steps/`` has a file for each.
 
-    description: what it does, for those who write pipelines; the parameters describe themselves.
+    description: what it does, for those who write pipelines; the parameters describe themselves. fitting: what it has
+    to know of values that are stored, or None.
     schema: the columns after the step, given those before it; raises StepRefused. make: the function that does it,
     for parameters that ``schema`` accepted; whatever it prepares is prepared once. reads, writes: names of columns.
     per_record: what becomes of a record depends on it alone. multiplies: it may make several rows of one.
@@ -192,6 +205,7 @@ class StepKind:
     examples: Sequence[Example] = ()
     per_record: bool = True
     multiplies: bool = False
+    fitting: Callable[[Any], Fitting] | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return what a list of steps shows: ``parameters`` is a JSON Schema."""

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from gristmill.api.openapi import datasets, exports, jobs, records
 from gristmill.core.http.bodies import CSV, JSON
+from gristmill.datasets.fit.schemas import FIT_EXAMPLE, FitRequest
 from gristmill.datasets.operations.schemas import COPY_EXAMPLE, RENAME_EXAMPLE, CopyOf, NewName
 from gristmill.datasets.schemas import CHANGE_EXAMPLE, EXAMPLE
 from gristmill.jobs.job_types.schemas import JobRequest
@@ -123,6 +124,7 @@ OPERATIONS: dict[str, Operation] = {
     ),
     "truncate_dataset": Operation(_JOB, WRITTEN, makes_job=True, refused=("run_at",)),
     "rename_dataset": Operation(_JOB, SENT, Body({JSON: NewName}, {"older": RENAME_EXAMPLE}), True, ("run_at",)),
+    "fit_dataset": Operation(_JOB, SENT, Body({JSON: FitRequest}, {"some": FIT_EXAMPLE}), True, ("run_at",)),
     "recompute_dataset": Operation(
         _JOB,
         (*NAMED, 409, 413, 415, 429),

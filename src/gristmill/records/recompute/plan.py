@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from gristmill.core.errors import Violation
 from gristmill.datasets.contract import Contract
+from gristmill.datasets.pipeline import is_stored_as_seen
 from gristmill.records.errors import InputNotStored
 from gristmill.transforms.spec import Step
 
@@ -23,7 +24,6 @@ def plan_fields(contract: Contract, steps: Sequence[Step], fields: Collection[st
     A column that a step reads is stored if it is a field and no later step writes it: then what is stored is what the
     step would see. Fields that are not asked for are taken as they are stored.
     """
-    last_writer = {name: number for number, step in enumerate(steps) for name in step.writes}
     needed, reads, chosen = set(fields), set[str](), list[Step]()
     for number in reversed(range(len(steps))):
         step = steps[number]
@@ -38,8 +38,7 @@ def plan_fields(contract: Contract, steps: Sequence[Step], fields: Collection[st
         needed -= step.writes
         for name in sorted(step.reads):
             written = [earlier for earlier in range(number) if name in steps[earlier].writes]
-            stored = contract.has_field(name) and last_writer.get(name, -1) < number
-            if stored and not (name in fields and written):
+            if is_stored_as_seen(contract, steps, number, name) and not (name in fields and written):
                 reads.add(name)
             elif written:
                 needed.add(name)
