@@ -204,3 +204,35 @@ class TestValidateThroughThePipeline:
             refused = app.post(name, body, path="validate", params={"pipeline": "true"}, headers=headers)
         app.gristmill.database.close()
         assert [one["pointer"] for one in refused.json()["errors"]] == ["/1/price_text"]
+
+
+def test_long_texts_wide_rows_and_rows_without_columns_are_shown(app: InProcess) -> None:
+    names = [f"c{number}" for number in range(250)]
+    wide = app.dataset({"name": "wide", "fields": [{"name": name, "type": "date"} for name in names]})
+    found = preview(app, wide, records=[dict.fromkeys(names, "2026-01-31")] * 100, limit=100)
+    assert len(found["output"]["rows"]) == 100
+    text = app.dataset({"name": "long", "fields": [{"name": "t", "type": "text", "max_length": 1_000_000}]})
+    assert len(preview(app, text, records=[{"t": "é" * 70_000}])["output"]["rows"][0]["row"]["t"]) == 70_000
+    body = {
+        "name": "none",
+        "input": [{"name": "a", "type": "integer"}],
+        "fields": [{"name": "o", "type": "integer", "computed": True}],
+        "pipeline": [{"op": "drop", "columns": ["a"]}, {"op": "derive", "as": "o", "value": "1"}],
+    }
+    found = preview(app, app.dataset(body), records=[{"a": 1}, {"a": 2}])
+    assert [(len(step["rows"]), step["rows_left_out"]) for step in found["steps"]] == [(2, 0), (2, 0)]
+
+
+def test_rows_that_would_take_too_long_are_refused(app: InProcess) -> None:
+    names = ["a", "b", "c"]
+    body = {
+        "name": "nested",
+        "input": [{"name": name, "type": "json"} for name in names],
+        "fields": [{"name": "a", "type": "integer", "computed": True}],
+        "pipeline": [{"op": "explode", "column": name, "type": "integer", "as": name} for name in names],
+    }
+    body["input"][0]["name"] = "first"
+    body["pipeline"][0] |= {"column": "first", "as": "a"}
+    sizes = {"first": 100, "b": 100, "c": 5000}
+    found = preview(app, app.dataset(body), 422, records=[{name: list(range(size)) for name, size in sizes.items()}])
+    assert "drop columns" in found["detail"]

@@ -235,3 +235,83 @@ class TestRecompute:
     def test_a_dataset_without_computed_fields_has_nothing_to_recompute(self, app: InProcess) -> None:
         name = app.dataset({"name": "x", "fields": [{"name": "n", "type": "integer"}]})
         assert app.post(name, {}, path="recompute").json()["errors"][0]["code"] == "not_computed"
+
+
+class TestWhatStepsSee:
+    """Plans of steps that see a column otherwise than the table has it, in jobs and in PATCH."""
+
+    N, K = {"name": "n", "type": "integer", "required": True}, {"name": "k", "type": "integer"}
+
+    def dataset(self, app: InProcess, fields: list[Job], *pipeline: Job, **body: Any) -> str:
+        return app.dataset({"name": "x", "fields": [self.N, *fields], "key": ["n"], "pipeline": list(pipeline), **body})
+
+    def computed(self, name: str, type_: str) -> Job:
+        return {"name": name, "type": type_, "computed": True}
+
+    def test_a_change_takes_stored_computed_fields_as_they_are(self, app: InProcess) -> None:
+        fields = [
+            self.K,
+            {"name": "m", "type": "integer"},
+            self.computed("x", "integer"),
+            self.computed("y", "integer"),
+        ]
+        steps = [{"op": "derive", "as": "x", "value": "k * 2"}, {"op": "derive", "as": "y", "value": "x + m"}]
+        name = self.dataset(app, fields, *steps)
+        app.job(app.post(name, [{"n": 1, "k": 1, "m": 1}]))
+        app.job(app.http.patch(app.key(name, 1), json={"m": 3}))
+        assert app.rows(name) == [{"n": 1, "k": 1, "m": 3, "x": 2, "y": 5}]
+
+    @pytest.mark.parametrize(("type_", "last"), [("float", "x + 1"), ("decimal", "text(x)")])
+    def test_a_field_of_another_type_than_its_step_made_is_made_again_for_the_next(
+        self, app: InProcess, type_: str, last: str
+    ) -> None:
+        fields = [self.K, self.computed("x", type_), self.computed("y", "text" if "text" in last else "integer")]
+        name = self.dataset(
+            app, fields, {"op": "derive", "as": "x", "value": "k * 2"}, {"op": "derive", "as": "y", "value": last}
+        )
+        app.job(app.post(name, [{"n": 1, "k": 2**53 + 1 if type_ == "decimal" else 21}]))
+        before = app.rows(name)
+        assert recompute(app, name, fields=["y"])["result"] == {"records": 1, "changed": 0}
+        app.job(app.http.patch(app.key(name, 1), json={"k": 4}))
+        assert app.rows(name)[0]["y"] == ("8" if "text" in last else 9)
+        assert before[0]["y"] == ("18014398509481986" if "text" in last else 43)
+
+    def test_columns_that_change_their_type_between_two_steps_are_no_matter(self, app: InProcess) -> None:
+        fields = [*(self.computed(name, "integer") for name in "abd"), self.computed("body", "text")]
+        steps = [
+            {"op": "derive", "as": "a", "value": "n + 1"},
+            {"op": "cast", "column": "z", "type": "integer"},
+            {"op": "derive", "as": "b", "value": "n + 2"},
+            {"op": "derive", "as": "d", "value": "z + 1"},
+            {"op": "derive", "as": "body", "value": "text(n)"},
+        ]
+        sent = ["n", {"name": "z", "type": "text"}]
+        name = self.dataset(app, fields, *steps, input=sent, embedding={"from": ["body"], "embedder": "hashing"})
+        app.job(app.post(name, [{"n": 1, "z": "7"}]))
+        steps[0] = {"op": "derive", "as": "a", "value": "n + 10"}
+        steps[4] = {"op": "derive", "as": "body", "value": "text(n + 1)"}
+        change(app, name, pipeline=steps)
+        job = recompute(app, name, fields=["a", "b", "body"])
+        assert job["state"] == "succeeded", job["error"]
+        assert app.rows(name) == [{"n": 1, "a": 11, "b": 3, "d": 8, "body": "2"}]
+
+    def test_fields_that_one_step_makes_are_made_together(self, app: InProcess) -> None:
+        fields = [{"name": "t", "type": "text"}, *(self.computed(name, "text") for name in "abc")]
+        split = {"op": "split", "column": "t", "separator": " ", "into": ["a", "b"]}
+        name = self.dataset(app, fields, split, {"op": "derive", "as": "c", "value": "b + '!'"})
+        app.job(app.post(name, [{"n": 1, "t": "x;y z"}]))
+        change(app, name, pipeline=[{**split, "separator": ";"}, {"op": "derive", "as": "c", "value": "b + '?'"}])
+        assert recompute(app, name, fields=["a", "c"])["result"]["changed"] == 1
+        assert app.rows(name) == [{"n": 1, "t": "x;y z", "a": "x", "b": "y z", "c": "y z?"}]
+
+    def test_values_that_are_equal_are_not_written(self, app: InProcess) -> None:
+        fields = [{"name": "v", "type": "json"}, self.computed("made", "json"), self.computed("zero", "float")]
+        steps = [
+            {"op": "json_extract", "column": "v", "path": "a", "as": "made", "type": "json"},
+            {"op": "derive", "as": "zero", "value": "0.0 * n"},
+        ]
+        name = self.dataset(app, fields, *steps)
+        app.job(app.post(name, [{"n": n, "v": {"a": {"bb": 1, "a": 2.5}}} for n in (-1, 1)]))
+        assert recompute(app, name)["result"] == {"records": 2, "changed": 0}
+        change(app, name, pipeline=[steps[0], {"op": "derive", "as": "zero", "value": "-0.0 * n"}])
+        assert recompute(app, name, fields=["zero"])["result"] == {"records": 2, "changed": 2}

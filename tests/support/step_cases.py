@@ -122,7 +122,10 @@ def _number(text: str, decimal: str = ".", thousands: str | None = None) -> Deci
     good = all(c in "0123456789" for c in "".join(groups) + fraction + exponent.lstrip("+-"))
     good = good and (not e or re.fullmatch("[+-]?[0-9]{1,3}", exponent) is not None)
     if len(groups) > 1:
-        good = good and 1 <= len(groups[0]) <= 3 and len(groups[-1]) == 3 and all(len(g) in (2, 3) for g in groups[1:])
+        sizes = [len(group) for group in groups]
+        west = 1 <= sizes[0] <= 3 and all(size == 3 for size in sizes[1:])
+        india = len(sizes) > 2 and 1 <= sizes[0] <= 2 and sizes[-1] == 3 and all(size == 2 for size in sizes[1:-1])
+        good = good and (west or india)
     if not good or not (whole or fraction):
         raise Unfit
     try:
@@ -183,7 +186,7 @@ def _in_berlin(text: str) -> str:
     zone = ZoneInfo("Europe/Berlin")
     moment = local.replace(tzinfo=zone)
     # The hour that a clock change leaves out does not exist, and of the doubled one nobody knows which is meant.
-    if moment.astimezone(dt.UTC) != moment.replace(fold=1).astimezone(dt.UTC):
+    if _moment(moment) != _moment(moment.replace(fold=1)):
         raise Unfit
     return _moment(moment)
 
@@ -208,7 +211,8 @@ def _exploded(row: Row) -> list[Row]:
     value = [] if row["json"] is None else row["json"]
     if not isinstance(value, list):
         raise Unfit
-    return [{**row, "member": member, "place": place} for place, member in enumerate(value or [None], 1)]
+    others = {name: one for name, one in row.items() if name != "json"}
+    return [{**others, "member": member, "place": place} for place, member in enumerate(value or [None], 1)]
 
 
 def _exploded_texts(row: Row) -> list[Row]:
@@ -254,7 +258,8 @@ def _scaled(value: Any, fitted: dict[str, float]) -> float:
 
 def _chunks(row: Row) -> list[Row]:
     """For the embedder ``hashing``, whose tokens are words; the texts are shorter than a part may be."""
-    return [{**row, "part": row["text"], "place": 1}]
+    others = {name: one for name, one in row.items() if name != "text"}
+    return [{**others, "part": row["text"], "place": 1}]
 
 
 _DIGITS = st.text("0123456789.,-+ e'", max_size=8)

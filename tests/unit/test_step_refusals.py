@@ -112,7 +112,7 @@ def refused(*pipeline: Any, **body: Any) -> list[tuple[str, str, str]]:
         ({"op": "chunk_text", "column": "label", "embedder": "x"}, "/embedder", "unknown_embedder", "hashing"),
         ({"op": "chunk_text", "column": "label", "embedder": "hashing", "tokens": 4}, "/tokens", "wrong_type", "8"),
         (
-            {"op": "chunk_text", "column": "label", "embedder": "hashing", "tokens": 9, "overlap": 9},
+            {"op": "chunk_text", "column": "label", "embedder": "hashing", "tokens": 9, "overlap": 5},
             "/overlap", "out_of_range", "9",
         ),
         (
@@ -186,7 +186,7 @@ class TestTheWhole:
     def test_several_rows_of_a_record_have_no_key(self) -> None:
         fields = [{**FIELDS[0], "required": True}]
         assert [(p, c) for p, c, _ in refused(DOUBLE, fields=fields, key=["n"])] == [("/pipeline/0", "key_repeated")]
-        explode = {"op": "explode", "column": "raw", "as": "member"}
+        explode = {"op": "explode", "column": "raw"}
         found = refused(FILLED, explode, fields=[*fields, *FIELDS[1:]], key=["n"])
         assert [(p, c) for p, c, _ in found] == [("/pipeline/1", "key_repeated")]
 

@@ -3,6 +3,8 @@
 import csv
 import gzip
 import io
+import json
+import zlib
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -14,6 +16,8 @@ from gristmill.cli.exits import UsageError, parse_json
 from gristmill.cli.session import Session, command
 from gristmill.client._bodies import format_of
 from gristmill.client._tabs import read_as_csv
+
+_LONGEST_CELL = 12 * 1024 * 1024
 
 app = typer.Typer(no_args_is_help=True, help="The pipeline of a dataset: what its steps make of records.")
 
@@ -58,22 +62,25 @@ def read_sample(path: str, limit: int) -> dict[str, Any]:
         raise UsageError(f"{path}: a preview takes CSV, TSV, NDJSON and JSON, and of compressed files those of gzip")
     if not Path(path).is_file():
         raise UsageError(f"{path} is not a file that is there")
-    with gzip.open(path, "rb") if path.lower().endswith(".gz") else open(path, "rb") as raw:
-        if kind == "json":
-            body = parse_json(raw.read().decode(), path)
-            records = body.get("records") if isinstance(body, dict) else body
-            if not isinstance(records, list):
-                raise UsageError(f"{path}: a JSON file holds an array of records, or an object with one as `records`")
-            return {"records": records[:limit]}
-        tabs = path.lower().removesuffix(".gz").endswith(".tsv")
-        lines = io.TextIOWrapper(
-            io.BytesIO(b"".join(islice(read_as_csv(cast(IO[bytes], raw)), limit + 1))) if tabs else raw,
-            "utf-8-sig",
-            newline="",
-        )
-        if kind == "ndjson":
-            return {"data": "".join(islice(filter(str.strip, lines), limit)), "format": "ndjson"}
-        return {"data": _first_rows(lines, limit + 1), "format": "csv"}
+    try:
+        with gzip.open(path, "rb") if path.lower().endswith(".gz") else open(path, "rb") as raw:
+            return _read(cast(IO[bytes], raw), kind, limit, path.lower().removesuffix(".gz").endswith(".tsv"))
+    except (OSError, EOFError, ValueError, RecursionError, zlib.error, csv.Error) as error:
+        raise UsageError(f"{path} cannot be read: {error}") from error
+
+
+def _read(raw: IO[bytes], kind: str, limit: int, tabs: bool) -> dict[str, Any]:
+    if kind == "json":
+        body = json.loads(raw.read().decode("utf-8-sig"))
+        records = body.get("records") if isinstance(body, dict) else body
+        if not isinstance(records, list):
+            raise ValueError("it holds neither an array of records nor an object with one as `records`")
+        return {"records": records[:limit]}
+    file = io.BytesIO(b"".join(islice(read_as_csv(raw), limit + 1))) if tabs else raw
+    lines = io.TextIOWrapper(file, "utf-8-sig", newline="")
+    if kind == "ndjson":
+        return {"data": "".join(islice(filter(str.strip, lines), limit)), "format": "ndjson"}
+    return {"data": _first_rows(lines, limit + 1), "format": "csv"}
 
 
 def _first_rows(file: IO[str], rows: int) -> str:
@@ -85,6 +92,9 @@ def _first_rows(file: IO[str], rows: int) -> str:
             taken.append(line)
             yield line
 
-    for _ in islice(csv.reader(lines()), rows):
+    # Cells may be as long as the server takes them.
+    csv.field_size_limit(_LONGEST_CELL)
+    # Lines without anything are no rows.
+    for _ in islice(filter(None, csv.reader(lines())), rows):
         pass
     return "".join(taken)

@@ -20,6 +20,8 @@ def read_as_csv(file: IO[bytes]) -> Iterator[bytes]:
     """
     number, size, pending = 0, 0, list[bytes]()
     for line in file:
+        # A mark of UTF-8 before the first cell would hide that it is quoted.
+        line = line if number else line.removeprefix(b"\xef\xbb\xbf")
         number, size = number + 1, size + len(line)
         pending.append(line)
         # A quote that is open is closed by another one: a line without any is not worth a look at the whole row.

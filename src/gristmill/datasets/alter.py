@@ -76,6 +76,8 @@ def alter_contract(old: Contract, change: Any, steps: StepRegistry | None = None
         violations += checks.check_indexed(new)
         violations += checks.check_keep(new)
         violations += check_texts(new, "", "")
+    if not violations:
+        # Its rules need fields that are valid.
         violations += check_pipeline(new, steps or StepRegistry())
     if violations:
         raise _refuse(violations)

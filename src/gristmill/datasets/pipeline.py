@@ -105,9 +105,13 @@ def _check_writes(contract: Contract, number: int, step: Step) -> Iterator[Viola
 def is_stored_as_seen(contract: Contract, steps: Sequence[Step], number: int, name: str) -> bool:
     """Say whether what the table has in a column is what the step with that number sees.
 
-    It is a field, and neither this step nor a later one writes it.
+    It is a field of the type that the column has there, and neither this step nor a later one writes it.
     """
-    return contract.has_field(name) and not any(name in step.writes for step in steps[number:])
+    if not contract.has_field(name) or any(name in step.writes for step in steps[number:]):
+        return False
+    field = contract.field(name)
+    before = steps[number - 1].columns.get(name) if number else None
+    return before is None or (before.type, before.arrow) == (field.type, TYPES[field.type].arrow(field))
 
 
 def bound_types(contract: Contract) -> Types:
@@ -125,7 +129,8 @@ def column_of(field: FieldSpec) -> Column:
 
 
 def _plain(name: str, type_: str) -> FieldSpec:
-    return FieldSpec.model_validate({"name": name, "type": type_})
+    """Return a field that has no limits but those of its type."""
+    return FieldSpec.model_validate({"name": name, "type": type_, **TYPES[type_].widest})
 
 
 @cache
@@ -143,6 +148,7 @@ class _ContractTypes:
 
     def __init__(self, contract: Contract) -> None:
         self._contract = contract
+        self._fields: dict[Column, FieldSpec] = {}
 
     def column(self, name: str, type_: str) -> Column:
         if type_ not in _plain_types():
@@ -180,6 +186,9 @@ class _ContractTypes:
 
     def shown(self, column: Column, values: pa.Array) -> list[Any]:
         kind, field = TYPES[column.type], self._field(column)
+        if kind.is_json_in_arrow:
+            found: list[Any] = values.to_pylist()
+            return found
         return [kind.show(kind.parse(field, kind.from_arrow(field, one))) if one.is_valid else None for one in values]
 
     def read_texts(self, column: Column, texts: pa.Array, zone: str | None = None) -> tuple[pa.Array, list[RowMistake]]:
@@ -229,6 +238,11 @@ class _ContractTypes:
 
     def _field(self, column: Column) -> FieldSpec:
         """Return the column as a field without limits: what a step makes is validated after the last one."""
+        if column not in self._fields:
+            self._fields[column] = self._find(column)
+        return self._fields[column]
+
+    def _find(self, column: Column) -> FieldSpec:
         fields = (*self._contract.input_columns, *self._contract.output_columns)
         alike = [field for field in fields if field.type == column.type and column_of(field).arrow == column.arrow]
         named = [field for field in alike if field.name == column.name]
@@ -236,10 +250,11 @@ class _ContractTypes:
             return _plain(column.name, column.type)
         # Of a type that a name does not tell, such as a vector that was renamed, any field of that type will do.
         known = (named or alike)[0]
-        return FieldSpec(
+        field = FieldSpec(
             name=column.name,
             type=known.type,
             zone=known.zone,
             dimensions=known.dimensions,
             normalize=known.normalize,
         )
+        return field.model_copy(update=TYPES[known.type].widest)

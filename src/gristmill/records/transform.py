@@ -1,6 +1,6 @@
 """The step that runs the transforms of a contract's pipeline over a batch."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache, partial
 
 from gristmill.datasets.contract import Contract
@@ -29,17 +29,17 @@ class TransformStep:
         self._pipelines = pipelines
 
     def __call__(self, batch: Batch, context: BatchContext) -> Batch:
-        return transform(self._pipelines.steps(context.contract), batch, context.contract, context.check)
+        return transform(self._pipelines.steps(context.contract), batch, context.contract, StepContext(context.check))
 
 
 def transform(
-    steps: Sequence[Step], batch: Batch, contract: Contract, check: Callable[[], None], seen: Seen | None = None
+    steps: Sequence[Step], batch: Batch, contract: Contract, context: StepContext, seen: Seen | None = None
 ) -> Batch:
-    """Return what ``steps`` make of a batch of what clients send. check: called now and then."""
+    """Return what ``steps`` make of a batch of what clients send."""
     if not steps:
         return batch
     columns = [column.name for column in contract.input_fields]
-    made = run(steps, batch.table.select(columns), StepContext(check), seen)
+    made = run(steps, batch.table.select(columns), context, seen)
     table = made.table
     for name in batch.table.column_names:
         if name not in columns:

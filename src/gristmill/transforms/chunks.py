@@ -1,7 +1,9 @@
 """Cutting texts into parts of bounded numbers of tokens."""
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from typing import Protocol
 
 # A word with the blanks before it; blanks at the end of the text are a piece of their own.
@@ -38,24 +40,17 @@ class Chunker:
     def split(self, text: str) -> Iterator[str]:
         """Yield the parts of a text, at least one. Without an overlap they are the text when joined."""
         pieces, counts = self._pieces(text)
+        totals = list(accumulate(counts, initial=0))
         start = end = 0
-        size = _BLANK
         while True:
-            first = end
-            while end < len(pieces) and (size + counts[end] <= self._tokens or end == first):
-                size += counts[end]
-                end += 1
+            # At least one piece behind those of the part before, whatever it has.
+            end = max(end + 1, bisect_right(totals, totals[start] + self._tokens - _BLANK) - 1)
             yield "".join(pieces[start:end])
-            if end == len(pieces):
+            if end >= len(pieces):
                 return
             # The next part begins so far back that what is repeated and the next piece fit.
-            start, repeated = end, 0
-            room = min(self._overlap, self._tokens - counts[end] - _BLANK)
-            # A piece without tokens, such as a dash, counts too: there may be any number of them.
-            while start > 0 and repeated + max(1, counts[start - 1]) <= room:
-                start -= 1
-                repeated += max(1, counts[start])
-            size = _BLANK + repeated
+            room = max(0, min(self._overlap, self._tokens - counts[end] - _BLANK))
+            start = bisect_left(totals, totals[end] - room)
 
     def _pieces(self, text: str) -> tuple[list[str], list[int]]:
         """Return the pieces of a text and their tokens: none has more than the most, but a character that has them."""
@@ -82,12 +77,16 @@ class Chunker:
             length += length // 2 + 1
 
     def _count(self, pieces: list[str]) -> list[int]:
-        new = [piece for piece in dict.fromkeys(pieces) if piece not in self._known]
-        if new:
-            if len(self._known) > _KNOWN_PIECES:
-                self._known.clear()
+        """Return the tokens of each piece. One without any, such as a dash, counts too: there may be many of them."""
+        known = self._known
+        try:
+            return list(map(known.__getitem__, pieces))
+        except KeyError:
+            if len(known) > _KNOWN_PIECES:
+                known.clear()
+            new = [piece for piece in dict.fromkeys(pieces) if piece not in known]
             # One space before a word is part of its token in a text, and would be one of its own alone.
             texts = [piece[1:] if piece[0] == " " and len(piece) > 1 else piece for piece in new]
-            self._known.update(zip(new, self._counter.count_tokens(texts), strict=True))
-        known = self._known
+            counts = self._counter.count_tokens(texts)
+            known.update((piece, max(1, count)) for piece, count in zip(new, counts, strict=True))
         return [known[piece] for piece in pieces]

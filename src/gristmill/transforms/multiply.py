@@ -1,5 +1,6 @@
 """Several rows of one record: how many there may be, and how much memory they may take."""
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,29 @@ from gristmill.core.errors import Invalid, Violation
 from gristmill.transforms.run import MOST_OUTPUTS, column_of
 from gristmill.transforms.spec import Failure, Indexes
 
-# Most bytes of the rows of a batch, whose other columns are repeated for each row of a record.
-MAX_BATCH_BYTES = 128 * 1024 * 1024
+# What a row takes beside the values of its columns, while it is made.
+_ROW_BYTES = 64
+
+
+class RowBudget:
+    """Counts the bytes of rows before they are made: the other columns are repeated for each row of a record."""
+
+    def __init__(self, frame: Any, step: str, gone: Collection[str], most: int) -> None:
+        """gone: columns that are not repeated. most: bytes of all rows."""
+        self._step, self._most, self._bytes, self._rows = step, most, 0, 0
+        sizes = [_sizes(column_of(frame, name)) for name in frame.columns if name not in gone]
+        self._sizes = sum(sizes, np.full(len(frame), _ROW_BYTES, np.int64)).tolist()
+
+    def add(self, row: int, count: int, made: int = 0) -> None:
+        """Count rows that will be made of one. made: bytes of what is new in them. Raises Invalid beyond the most."""
+        self._rows += count
+        self._bytes += count * self._sizes[row] + made
+        if self._bytes > self._most:
+            reason = (
+                f"{self._step} makes {self._rows} rows of the first {row + 1} records, which take {self._bytes} bytes"
+            )
+            hint = f"more than {self._most}: drop columns before it, or lower jobs.chunk_records"
+            raise Invalid(f"{reason}, {hint}", [Violation("", "too_large", f"{reason}, {hint}")])
 
 
 def check_count(row: int, count: int, column: str) -> Failure | None:
@@ -22,19 +44,13 @@ def check_count(row: int, count: int, column: str) -> Failure | None:
     return Failure(row, "too_many", reason, column)
 
 
-def repeat_rows(frame: Any, counts: Indexes, step: str, left_out: str) -> tuple[Any, Indexes]:
+def repeat_rows(frame: Any, counts: Indexes, gone: Collection[str]) -> tuple[Any, Indexes]:
     """Return a frame in which each row stands as often as ``counts`` says, and the row that each was made of.
 
-    left_out: a column that is not repeated, as the step makes it anew. Raises Invalid where the rows would take more
-    than ``MAX_BATCH_BYTES``; it is asked before they are made.
+    gone: columns that are not repeated: the one that is made several rows of, and those that the step makes.
     """
     origins = np.repeat(np.arange(len(frame), dtype=np.int64), counts)
-    size = sum(_bytes(column_of(frame, name), counts) for name in frame.columns if name != left_out)
-    if size > MAX_BATCH_BYTES:
-        reason = f"{step} makes {len(origins)} rows of {len(frame)} records, which take {size} bytes"
-        hint = f"more than {MAX_BATCH_BYTES}: drop columns before it, or lower jobs.chunk_records"
-        raise Invalid(f"{reason}, {hint}", [Violation("", "too_large", f"{reason}, {hint}")])
-    return frame.drop(columns=[left_out], errors="ignore").take(origins), origins
+    return frame.drop(columns=list(gone), errors="ignore").take(origins), origins
 
 
 def place_of(counts: Indexes) -> pa.ChunkedArray:
@@ -43,10 +59,9 @@ def place_of(counts: Indexes) -> pa.ChunkedArray:
     return pa.chunked_array([np.arange(1, counts.sum() + 1, dtype=np.int64) - starts])
 
 
-def _bytes(column: pa.ChunkedArray, counts: Indexes) -> int:
-    """Return how many bytes the values of a column take, each so often."""
+def _sizes(column: pa.ChunkedArray) -> Indexes:
+    """Return how many bytes each value of a column takes."""
     if pa.types.is_string(column.type) or pa.types.is_binary(column.type):
-        sizes = pc.fill_null(pc.binary_length(column), 0).to_numpy()
-        return int((sizes.astype(np.int64) * counts).sum()) + 4 * int(counts.sum())
-    width: int = column.nbytes // max(1, len(column))
-    return (width + 1) * int(counts.sum())
+        sizes: Indexes = pc.fill_null(pc.binary_length(column), 0).to_numpy().astype(np.int64)
+        return sizes + 5
+    return np.full(len(column), column.nbytes // max(1, len(column)) + 1, np.int64)

@@ -44,8 +44,18 @@ Seen = Callable[[pa.Table, Indexes], None]
 """Gets the rows after each step, and the row of the batch that each was made of."""
 
 
-def run(steps: Sequence[Step], table: pa.Table, context: StepContext, seen: Seen | None = None) -> Transformed:
-    """Run ``steps`` over ``table``, whose columns are those that the first step was bound to."""
+def run(
+    steps: Sequence[Step],
+    table: pa.Table,
+    context: StepContext,
+    seen: Seen | None = None,
+    wanted: Columns | None = None,
+) -> Transformed:
+    """Run ``steps`` over ``table``, whose columns are those that the first step was bound to.
+
+    wanted: the columns of the result, by default all that are there after the last step. With it, steps may be left out
+    and ``table`` need have no more columns than the others read.
+    """
     origins = np.arange(table.num_rows, dtype=np.int64)
     failed: dict[int, FailedRecord] = {}
     if not steps:
@@ -63,14 +73,31 @@ def run(steps: Sequence[Step], table: pa.Table, context: StepContext, seen: Seen
         frame = output.frame
         if output.origins is not None:
             origins = origins[output.origins]
-        if output.failures:
+        too_many = _too_many(step, origins)
+        failed.update({one.record: one for one in too_many if one.record not in failed})
+        if output.failures or too_many:
             # A record is done as a whole or not at all.
             good = ~np.isin(origins, np.fromiter(failed, np.int64, len(failed)))
             if not good.all():
                 frame, origins = frame[good], origins[good]
         if seen is not None:
             seen(to_table(frame, step.columns), origins)
-    return Transformed(to_table(frame, steps[-1].columns), origins, [failed[record] for record in sorted(failed)])
+    columns = steps[-1].columns if wanted is None else wanted
+    return Transformed(to_table(frame, columns), origins, [failed[record] for record in sorted(failed)])
+
+
+def _too_many(step: Step, origins: Indexes) -> list[FailedRecord]:
+    """Return the records of which this step and those before it have made too many rows."""
+    if not step.kind.multiplies or not len(origins):
+        return []
+    counts = np.bincount(origins)
+    name = (step.number, step.kind.op)
+    return [
+        FailedRecord(
+            record, name, "too_many", f"{counts[record]} rows would be made of it, more than {MOST_OUTPUTS}", ""
+        )
+        for record in np.flatnonzero(counts > MOST_OUTPUTS).tolist()
+    ]
 
 
 def number_outputs(origins: Indexes, ords: Indexes, multiplied: bool) -> Indexes:
@@ -115,7 +142,9 @@ def set_column(frame: "pd.DataFrame", name: str, values: pa.ChunkedArray) -> "pd
     """Return a frame with ``values`` as its column ``name``; the one that is given stays as it is."""
     import pandas as pd  # noqa: PLC0415 - see to_frame
 
-    return frame.assign(**{name: pd.Series(pd.arrays.ArrowExtensionArray(values), index=frame.index)})
+    made = frame.copy(deep=False)
+    made[name] = pd.Series(pd.arrays.ArrowExtensionArray(values), index=frame.index)
+    return made
 
 
 def to_table(frame: "pd.DataFrame", columns: Columns) -> pa.Table:

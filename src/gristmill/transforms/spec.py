@@ -154,9 +154,13 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class StepContext:
-    """What a step may use beside its frame. check: call now and then; it raises when the job is cancelled."""
+    """What a step may use beside its frame. check: call now and then; it raises when the job is cancelled.
+
+    most_bytes: of the rows that a step makes of a batch where it makes several of one.
+    """
 
     check: Callable[[], None] = field(default=lambda: None)
+    most_bytes: int = 128 * 1024 * 1024
 
 
 Transform = Callable[["pd.DataFrame", StepContext], Output]

@@ -41,6 +41,7 @@ class FieldType(ABC):
     accepted_types, arrow_type, sql_type, staging_type: what ``accepted``, ``arrow``, ``column`` and ``staging`` return,
     where that does not depend on the field.
     limits: members of a FieldSpec that apply to this type alone. bounded: minimum and maximum apply, too.
+    widest: limits that take more than a field takes that does not name them.
     operators: what ``where`` takes. may_be_key: fit for keys; such a type is comparable. is_time: may be a time field.
     becomes: names of the types that a field of this type may be changed to. takes: names of the types that a step may
     make for a field of this type, besides it. embeddable: text for embedders and words. cell_is_json: in CSV the value
@@ -55,6 +56,7 @@ class FieldType(ABC):
     sql_type: ClassVar[sa.types.TypeEngine[Any]]
     staging_type: ClassVar[str]
     limits: ClassVar[tuple[str, ...]] = ()
+    widest: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     bounded: ClassVar[bool] = False
     operators: ClassVar[tuple[str, ...]] = (*COMPARISONS, "in", "between", "null")
     may_be_key: ClassVar[bool] = True
@@ -125,6 +127,12 @@ class FieldType(ABC):
     def show(self, value: Any) -> Any:
         """Return a value, canonical or as read from Postgres, as JSON has it."""
         return value
+
+    @property
+    def is_json_in_arrow(self) -> bool:
+        """Whether values are in Arrow columns of the type as JSON has them."""
+        kind = type(self)
+        return kind.show is FieldType.show and kind.from_scalar is FieldType.from_scalar
 
     def to_json(self, value: Any) -> Any:
         """Return what ``show`` returns; None stays None."""

@@ -24,6 +24,7 @@ DEFAULT_KEY_MAX_LENGTH = 255
 class Text(FieldType):
     name = "text"
     limits = ("max_length", "normalize")
+    widest: ClassVar[Mapping[str, Any]] = {"max_length": MAX_LENGTH}
     operators = (*FieldType.operators, *TEXT_OPERATORS)
     embeddable = True
     codes: ClassVar[Mapping[str, str]] = {"string_pattern_mismatch": "nul", "string_too_long": "too_long"}

@@ -1,8 +1,8 @@
 """Changes of records whose dataset has a pipeline: what may be changed, and what is computed anew from it."""
 
 import json
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -10,21 +10,13 @@ import pyarrow as pa
 from gristmill.core.errors import Invalid, Violation
 from gristmill.datasets.contract import Contract
 from gristmill.datasets.types import TYPES
+from gristmill.records.changes.plan import Plan, plan_change
 from gristmill.records.columns import Row, to_table
 from gristmill.records.errors import InputNotStored, RecomputeNeeded, RecordUnfit
 from gristmill.records.transform import Pipelines
 from gristmill.records.validation.rows import changes_validator_of
 from gristmill.transforms.run import run
-from gristmill.transforms.spec import Step, StepContext
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """The steps that make something of a change. reads: stored fields that they need. writes: fields that they fill."""
-
-    steps: Sequence[Step] = ()
-    reads: frozenset[str] = frozenset()
-    writes: frozenset[str] = frozenset()
+from gristmill.transforms.spec import StepContext
 
 
 class Recompute:
@@ -79,22 +71,7 @@ class Recompute:
 
     def plan(self, contract: Contract, changed: Collection[str]) -> Plan:
         """Return what becomes of a change of these fields. Raises InputNotStored where that cannot be worked out."""
-        all_steps = self._pipelines.steps(contract)
-        overwritten = frozenset[str]().union(*(step.writes & step.reads for step in all_steps))
-        known, steps, reads = set(changed), list[Step](), set[str]()
-        for step in all_steps:
-            if not step.writes or not step.reads & known:
-                continue
-            for name in sorted(step.reads - known):
-                if not contract.has_field(name) or name in overwritten:
-                    given = ", ".join(sorted(step.reads & known))
-                    reason = f"{given} cannot be changed alone: the step {step.kind.op} also needs {name}"
-                    raise _not_stored(f"{reason}, which is not stored as it was sent", name)
-                reads.add(name)
-            known |= step.writes
-            steps.append(step)
-        writes = frozenset(name for step in steps for name in step.writes if contract.has_field(name))
-        return Plan(steps, frozenset(reads), writes)
+        return plan_change(contract, self._pipelines.steps(contract), changed)
 
     def complete(self, contract: Contract, plan: Plan, changes: Row, stored: Row) -> Row:
         """Return ``changes`` with the fields that the pipeline makes of them. stored: what the plan reads.
@@ -103,13 +80,10 @@ class Recompute:
         """
         if not plan.steps:
             return changes
-        # What no step reads is null: its columns are there because steps are bound to them.
-        known = {**{field.name: None for field in contract.input_fields}, **stored, **changes}
-        table = to_table(contract.input_fields, [known])
-        for column in plan.steps[-1].columns.values():
-            if column.name not in table.column_names:
-                table = table.append_column(column.name, pa.nulls(1, column.arrow))
-        made = run(plan.steps, table, StepContext())
+        known = {name: value for name, value in {**stored, **changes}.items() if contract.has_field(name)}
+        made = run(
+            plan.steps, to_table([contract.field(name) for name in known], [known]), StepContext(), wanted=plan.columns
+        )
         for failed in made.failed:
             raise RecordUnfit(f"Step {failed.step[0]} ({failed.step[1]}): {failed.reason}", field=failed.field)
         return {**changes, **{name: _value(contract, made.table, name) for name in sorted(plan.writes)}}

@@ -11,6 +11,7 @@ from gristmill.transforms.spec import Column, Indexes, Types
 # Rows of one frame, and bytes of all of an answer.
 MAX_ROWS = 1000
 MAX_BYTES = 4 * 1024 * 1024
+_BLOCK = 50
 
 
 class Frames:
@@ -24,20 +25,25 @@ class Frames:
 
     def show(self, columns: Sequence[Column], table: pa.Table, origins: Indexes) -> dict[str, Any]:
         """Return the columns and rows, each with its record. origins: the row of the batch that each was made of."""
-        # A slice, as rows that are not shown need not be read.
-        first = table.slice(0, MAX_ROWS)
-        rows, size = [], 0
-        names = [column.name for column in columns]
-        for number, origin in enumerate(origins[: first.num_rows].tolist()):
-            one = first.slice(number, 1)
-            values = [self._types.shown(column, one.column(column.name))[0] for column in columns]
-            row = {"record": self._records[origin], "row": dict(zip(names, values, strict=True))}
-            size += len(to_json(row))
-            if size > self._most:
-                break
-            rows.append(row)
+        rows: list[dict[str, Any]] = []
+        size, names = 0, [column.name for column in columns]
+        # Some at a time, as rows that are not shown need not be read.
+        for first in range(0, min(len(origins), MAX_ROWS), _BLOCK):
+            block = table.slice(first, _BLOCK)
+            part = origins[first : first + _BLOCK].tolist()
+            values = [self._types.shown(column, block.column(column.name)) for column in columns]
+            shown = zip(*values, strict=True) if values else [()] * len(part)
+            for origin, one in zip(part, shown, strict=True):
+                row = {"record": self._records[origin], "row": dict(zip(names, one, strict=True))}
+                size += len(to_json(row))
+                if size > self._most:
+                    return self._frame(columns, rows, len(origins))
+                rows.append(row)
+        return self._frame(columns, rows, len(origins))
+
+    def _frame(self, columns: Sequence[Column], rows: list[dict[str, Any]], count: int) -> dict[str, Any]:
         return {
             "columns": [{"name": column.name, "type": column.type} for column in columns],
             "rows": rows,
-            "rows_left_out": table.num_rows - len(rows),
+            "rows_left_out": count - len(rows),
         }

@@ -29,8 +29,10 @@ from gristmill.records.reject import Reject
 from gristmill.records.submit import Submitter
 from gristmill.records.transform import Pipelines, transform
 from gristmill.records.validation.rows import Problems, output_validator_of, validator_of
-from gristmill.transforms.spec import Indexes
+from gristmill.transforms.spec import Indexes, StepContext
 
+# Bytes of the rows that a step makes: a sample is small, and somebody waits.
+_MOST_BYTES = 16 * 1024 * 1024
 _FORMATS = {"csv": CSV, "ndjson": "application/x-ndjson"}
 
 
@@ -125,7 +127,7 @@ class RecordPreview:
             shown = frames.show(list(step.columns.values()), table, origins)
             answer["steps"].append({"step": len(answer["steps"]), "op": step.kind.op, **shown})
 
-        batch = transform(steps, Batch(sample.table, every), contract, lambda: None, seen)
+        batch = transform(steps, Batch(sample.table, every), contract, StepContext(most_bytes=_MOST_BYTES), seen)
         table, origins, unfit = validate_output(output_validator_of(contract), batch)
         columns = [column_of(field) for field in contract.fields]
         answer["output"] = frames.show(columns, table, origins)

@@ -9,8 +9,8 @@ from gristmill.datasets.lookup import Dataset
 from gristmill.datasets.where import compile_where
 from gristmill.jobs.submit import NewChunk
 from gristmill.records.bodies import read_body
+from gristmill.records.changes.plan import plan_fields
 from gristmill.records.jobs import record_job
-from gristmill.records.recompute.plan import plan_fields
 from gristmill.records.recompute.schemas import RecomputeRequest
 from gristmill.records.recompute.tasks import RECOMPUTE
 from gristmill.records.submit import Draft, Write

@@ -1,11 +1,13 @@
 """Handler of ``dataset.recompute``."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic_core import from_json
 from sqlalchemy import Connection
 
 from gristmill.core.database import set_time_limit
@@ -15,12 +17,12 @@ from gristmill.datasets.types import TYPES
 from gristmill.jobs.handlers import ChunkTask, Outcome, TransactionalHandler
 from gristmill.records.apply.output import validate_output
 from gristmill.records.batch import Batch, BatchContext
+from gristmill.records.changes.plan import Plan, plan_fields
 from gristmill.records.changes.recompute import embedding_sources
 from gristmill.records.columns import as_stored
 from gristmill.records.embedding import EmbeddingStep
 from gristmill.records.errors import RecordUnfit
 from gristmill.records.recompute import repository
-from gristmill.records.recompute.plan import RecomputePlan, plan_fields
 from gristmill.records.recompute.repository import ID_COLUMN
 from gristmill.records.targets import Targets
 from gristmill.records.transform import Pipelines
@@ -48,8 +50,9 @@ class RecomputeHandler(TransactionalHandler):
 
     def apply(self, connection: Connection, task: ChunkTask, prepared: Any) -> Outcome:
         dataset = self._targets.present(connection, task)
-        contract, fields = dataset.contract, sorted(task.args["fields"])
-        plan = plan_fields(contract, self._pipelines.steps(contract), fields)
+        contract = dataset.contract
+        plan = plan_fields(contract, self._pipelines.steps(contract), task.args["fields"])
+        fields = sorted(plan.writes)
         embeds = bool(embedding_sources(contract) & set(fields))
         names = sorted(plan.reads.union(fields, contract.key, embedding_sources(contract) if embeds else ()))
         # However many records there are: the time limit of the worker ends it.
@@ -57,7 +60,7 @@ class RecomputeHandler(TransactionalHandler):
         read = changed = 0
         for table, share in repository.read_slices(connection, contract, names, task.args["where"]):
             made = _recomputed(contract, plan, fields, table, task.check)
-            different = _differs(table, made, fields)
+            different = _differs(contract, table, made, fields)
             read += table.num_rows
             if different.any():
                 rows = made.filter(pa.array(different))
@@ -85,15 +88,12 @@ def as_stored_rows(contract: Contract, rows: pa.Table) -> pa.Table:
 
 
 def _recomputed(
-    contract: Contract, plan: RecomputePlan, fields: list[str], table: pa.Table, check: Callable[[], None]
+    contract: Contract, plan: Plan, fields: list[str], table: pa.Table, check: Callable[[], None]
 ) -> pa.Table:
     """Return the fields as the steps make them of stored records, and ``_id``. Raises RecordUnfit."""
-    frame = table.drop_columns([name for name in fields if name not in plan.reads])
-    for column in (one for step in plan.steps for one in step.columns.values()):
-        if column.name not in frame.column_names and column.name not in fields:
-            # What no step reads is null: its columns are there because steps are bound to them.
-            frame = frame.append_column(column.name, pa.nulls(frame.num_rows, column.arrow))
-    made = run(plan.steps, frame.drop_columns([ID_COLUMN.name]), StepContext(check))
+    # With _id, as a table without a column has no rows.
+    frame = table.select([ID_COLUMN.name, *sorted(plan.reads)])
+    made = run(plan.steps, frame, StepContext(check), wanted={name: plan.columns[name] for name in fields})
     for failed in made.failed:
         reason = f"step {failed.step[0]} ({failed.step[1]}): {failed.reason}"
         raise RecordUnfit(f"{_name(contract, table, failed.record)}: {reason}", field=failed.field)
@@ -104,19 +104,31 @@ def _recomputed(
     return output.select(fields).append_column(ID_COLUMN.name, table.column(ID_COLUMN.name))
 
 
-def _differs(before: pa.Table, after: pa.Table, fields: list[str]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+def _differs(
+    contract: Contract, before: pa.Table, after: pa.Table, fields: list[str]
+) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """Return for each row whether a field holds something else, be it another number of zeros."""
     found = np.zeros(before.num_rows, np.bool_)
     for name in fields:
-        old, new = before.column(name), after.column(name)
-        if pa.types.is_nested(old.type):
-            found |= np.array(
-                [one != other for one, other in zip(old.to_pylist(), new.to_pylist(), strict=True)], np.bool_
-            )
+        old, new = before.column(name).combine_chunks(), after.column(name).combine_chunks()
+        if pa.types.is_nested(old.type) or TYPES[contract.field(name).type].nests:
+            pairs = zip(_texts(old), _texts(new), strict=True)
+            found |= np.array([one != other for one, other in pairs], np.bool_)
             continue
+        if pa.types.is_floating(old.type):
+            # By their bits: 0.0 and -0.0 are two values.
+            old, new = (pa.chunked_array([one]).combine_chunks().view(pa.int64()) for one in (old, new))
         unequal = pc.fill_null(pc.not_equal(old, new), False)
-        found |= pc.or_(unequal, pc.xor(old.is_null(), new.is_null())).to_numpy()
+        found |= pc.or_(unequal, pc.xor(old.is_null(), new.is_null())).to_numpy(zero_copy_only=False)
     return found
+
+
+def _texts(column: pa.Array) -> list[str]:
+    """Return values as texts that are equal where the values are: Postgres orders the members of objects anew."""
+    values = column.to_pylist()
+    if pa.types.is_string(column.type):
+        values = [None if value is None else from_json(value) for value in values]
+    return [json.dumps(value, sort_keys=True) for value in values]
 
 
 def _name(contract: Contract, table: pa.Table, row: int) -> str:

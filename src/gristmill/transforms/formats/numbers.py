@@ -28,7 +28,7 @@ def to_plain(texts: pa.Array, decimal: str, thousands: str | None) -> pa.Array:
     point, plain = re.escape(decimal), "[0-9]+"
     if thousands is not None:
         mark = re.escape(thousands)
-        plain = f"([0-9]+|[0-9]{{1,3}}({mark}[0-9]{{2,3}})*{mark}[0-9]{{3}})"
+        plain = f"([0-9]+|[0-9]{{1,3}}({mark}[0-9]{{3}})+|[0-9]{{1,2}}({mark}[0-9]{{2}})+{mark}[0-9]{{3}})"
     fits = pc.match_substring_regex(texts, f"^[+-]?({plain}({point}[0-9]*)?|{point}[0-9]+){_EXPONENT}$")
     texts = pc.if_else(fits, texts, pa.scalar(None, pa.string()))
     if thousands is not None:

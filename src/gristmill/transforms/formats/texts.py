@@ -35,7 +35,7 @@ class Writing:
 def build_reader(target: Column, writing: Writing, types: Types) -> Read:
     """Return what reads a column of texts as values of ``target``, and says which are none. Blanks around a text are
     none of it. Raises ValueError for a format that is none."""
-    nulls = pa.array(writing.nulls, pa.string())
+    nulls = trim(pa.array(writing.nulls, pa.string()))
     to_known, expected = _to_known(target, writing)
 
     def read(texts: pa.Array) -> tuple[pa.Array, list[RowMistake]]:
@@ -69,7 +69,7 @@ def _to_known(target: Column, writing: Writing) -> tuple[Callable[[pa.Array], pa
         )
     if target.type == "boolean":
         words = [*writing.true, *writing.false]
-        names = pa.array([word.lower() for word in words])
+        names = pc.utf8_lower(trim(pa.array(words)))
         truths = pa.array(["true"] * len(writing.true) + ["false"] * len(writing.false))
         return lambda texts: truths.take(
             pc.index_in(pc.utf8_lower(texts), value_set=names)

@@ -104,7 +104,7 @@ def _check_writing(step: Cast, source: Column, target: Column, types: Types) -> 
     if step.zone is not None and step.zone not in time_zones():
         raise refuse("zone", "unknown_zone", f"{step.zone[:80]!r} is not an IANA time zone such as Europe/Berlin")
     if target.type == "boolean" and source.type == "text":
-        words = [word.lower() for word in (*step.true, *step.false)]
+        words = [word.strip().lower() for word in (*step.true, *step.false)]
         if not (step.true and step.false) or len(set(words)) < len(words):
             raise refuse("true", "bad_value", "true and false each list at least one text, and none twice")
     if step.format is not None:

@@ -11,7 +11,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from gristmill.transforms.chunks import Chunker, TokenCounters
-from gristmill.transforms.multiply import check_count, place_of, repeat_rows
+from gristmill.transforms.multiply import RowBudget, check_count, place_of, repeat_rows
 from gristmill.transforms.run import column_of, set_column
 from gristmill.transforms.schema_rules import check_target, need_type, refuse
 from gristmill.transforms.spec import (
@@ -35,7 +35,9 @@ class ChunkText(ColumnParameters):
     )
     tokens: int = Field(256, ge=8, le=100_000, description="The most tokens of a part.")
     overlap: int = Field(
-        0, ge=0, description="The most tokens at the end of a part with which the next one begins; less than `tokens`."
+        0,
+        ge=0,
+        description="The most tokens at the end of a part with which the next one begins: at most half of `tokens`.",
     )
     embedder: str | None = Field(
         None, description="The embedder whose tokens are counted. By default that of the dataset's embedding."
@@ -48,15 +50,16 @@ def chunk_text_kind(counters: TokenCounters) -> StepKind:
     def schema(step: ChunkText, columns: Columns, types: Types) -> Columns:
         need_type(columns, step.column, ("text",), "/column")
         check_target(step.target, "/as")
-        if step.overlap >= step.tokens:
-            raise refuse("overlap", "out_of_range", f"{step.overlap} is not less than tokens, {step.tokens}")
+        if 2 * step.overlap > step.tokens:
+            raise refuse("overlap", "out_of_range", f"{step.overlap} is more than half of tokens, {step.tokens}")
         name = step.embedder or types.embedder
         if name is None:
             raise refuse("embedder", "missing", "the dataset has no embedder: say whose tokens are counted")
         if name not in counters.names():
             valid = ", ".join(counters.names())
             raise refuse("embedder", "unknown_embedder", f"There is no embedder {name[:80]!r}; they are: {valid}")
-        made = {**columns, step.target: types.column(step.target, "text")}
+        others = {name: column for name, column in columns.items() if name != step.column}
+        made = {**others, step.target: types.column(step.target, "text")}
         if step.place is not None:
             check_target(step.place, "/place")
             if step.place in (step.column, step.target):
@@ -75,6 +78,7 @@ def chunk_text_kind(counters: TokenCounters) -> StepKind:
             parts: list[str | None] = []
             counts = np.ones(len(frame), np.int64)
             failures: list[Failure] = []
+            budget = RowBudget(frame, "chunk_text", {step.column, step.target}, context.most_bytes)
             for row, text in enumerate(column_of(frame, step.column).to_pylist()):
                 found: list[str | None] = [None] if text is None else [*chunker().split(text)]
                 failure = check_count(row, len(found), step.column)
@@ -82,9 +86,11 @@ def chunk_text_kind(counters: TokenCounters) -> StepKind:
                     failures.append(failure)
                     found = [None]
                 counts[row] = len(found)
+                # With the overlap, which is half of a part at most, and in four bytes a character.
+                budget.add(row, len(found), 8 * len(text or ""))
                 parts += found
                 context.check()
-            made, origins = repeat_rows(frame, counts, "chunk_text", step.target)
+            made, origins = repeat_rows(frame, counts, {step.column, step.target})
             made = set_column(made, step.target, pa.chunked_array([pa.array(parts, pa.string())]))
             if step.place is not None:
                 made = set_column(made, step.place, place_of(counts))
@@ -100,10 +106,9 @@ def chunk_text_kind(counters: TokenCounters) -> StepKind:
         reads=lambda step: frozenset({step.column}),
         writes=lambda step: frozenset({step.target} | ({step.place} if step.place is not None else set())),
         description=(
-            "Makes one row of each part of a text, with the other columns as they are. Parts are as long as the "
-            "tokens allow and end between words; "
-            "a word of more tokens is cut. Nothing is left out: without an overlap the parts, joined, are the text. "
-            "Null and a text that is short enough are one row."
+            "Makes one row of each part of a text, with the other columns as they are; the text itself goes. Parts are "
+            "as long as the tokens allow and end between words; a word of more tokens is cut. Nothing is left out: "
+            "without an overlap the parts, joined, are the text. Null and a text that is short enough are one row."
         ),
         examples=[
             Example(

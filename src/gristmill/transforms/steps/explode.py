@@ -10,7 +10,7 @@ import pyarrow as pa
 from pydantic import Field
 from pydantic_core import from_json
 
-from gristmill.transforms.multiply import check_count, place_of, repeat_rows
+from gristmill.transforms.multiply import RowBudget, check_count, place_of, repeat_rows
 from gristmill.transforms.run import column_of, set_column
 from gristmill.transforms.schema_rules import check_target, need_type, refuse, typed_target
 from gristmill.transforms.spec import (
@@ -48,7 +48,8 @@ class Explode(ColumnParameters):
 def _schema(step: Explode, columns: Columns, types: Types) -> Columns:
     need_type(columns, step.column, ("json",), "/column")
     check_target(step.target, "/as")
-    made = {**columns, step.target: typed_target(step.target, step.type, "json", types)}
+    others = {name: column for name, column in columns.items() if name != step.column}
+    made = {**others, step.target: typed_target(step.target, step.type, "json", types)}
     if step.place is not None:
         check_target(step.place, "/place")
         if step.place in (step.column, step.target):
@@ -64,20 +65,21 @@ def _make(step: Explode, columns: Columns, types: Types) -> Transform:
         members: list[Any] = []
         counts = np.zeros(len(frame), np.int64)
         failures: list[Failure] = []
+        budget = RowBudget(frame, "explode", {step.column, step.target}, context.most_bytes)
         for row, text in enumerate(column_of(frame, step.column).to_pylist()):
             found = [] if text is None else from_json(text)
             failure = _check(step, row, found)
             if failure is not None:
                 failures.append(failure)
-                found = []
-            elif not found and step.empty == "keep":
+            if failure is not None or (not found and step.empty == "keep"):
+                # A record that fails has a row until it is taken out as failed.
                 found = [None]
+            counts[row] = len(found)
+            budget.add(row, len(found), len(text or ""))
             members += found
-            # A record that fails has a row until it is taken out as failed.
-            counts[row] = len(found) or failure is not None
-            members += [None] * (counts[row] - len(found))
+        context.check()
         values, wrong = read_members(members, target, types, step.column)
-        made, origins = repeat_rows(frame, counts, "explode", step.target)
+        made, origins = repeat_rows(frame, counts, {step.column, step.target})
         places = place_of(counts)
         failures += [
             Failure(int(origins[one.row]), one.code, f"member {places[one.row]}: {one.reason}", one.field)
@@ -103,9 +105,9 @@ EXPLODE = StepKind(
     reads=lambda step: frozenset({step.column}),
     writes=lambda step: frozenset({step.target} | ({step.place} if step.place is not None else set())),
     description=(
-        "Makes one row of each member of a list in a json column, with the other columns as they are. A value that is"
-        " no list is its record's error. "
-        "A record gives at most 2^20 rows, and the rows of a batch take at most 128 MiB."
+        "Makes one row of each member of a list in a json column, with the other columns as they are; the list itself "
+        "goes. A value that is no list is its record's error. A record gives at most 2^20 rows, and the rows of a "
+        "batch take at most 128 MiB."
     ),
     examples=[
         Example(
@@ -113,9 +115,9 @@ EXPLODE = StepKind(
             {"id": "integer", "tags": "json"},
             [{"id": 1, "tags": ["new", "red"]}, {"id": 2, "tags": []}],
             [
-                {"id": 1, "tags": ["new", "red"], "tag": "new", "n": 1},
-                {"id": 1, "tags": ["new", "red"], "tag": "red", "n": 2},
-                {"id": 2, "tags": [], "tag": None, "n": 1},
+                {"id": 1, "tag": "new", "n": 1},
+                {"id": 1, "tag": "red", "n": 2},
+                {"id": 2, "tag": None, "n": 1},
             ],
         ),
     ],

@@ -73,19 +73,19 @@ def _make(step: JsonExtract, columns: Columns, types: Types) -> Transform:
 
 def read_members(members: list[Any], target: Column, types: Types, field: str) -> tuple[pa.Array, list[Failure]]:
     """Return JSON values as a column, null for those that are no value of its type; and the failures of their rows."""
+    try:
+        return types.values(target, members, [""] * len(members)), []
+    except StepRefused:
+        # Once more, and now with their places.
+        pointers = list(map(str, range(len(members))))
     failures = []
     try:
-        values = types.values(target, members, [""] * len(members))
-    except StepRefused:
-        # Which ones it was is found row by row.
-        for row, member in enumerate(members):
-            try:
-                types.values(target, [member], [""])
-            except StepRefused as error:
-                members[row] = None
-                failures.append(Failure(row, error.violations[0].code, error.violations[0].reason, field))
-        values = types.values(target, members, [""] * len(members))
-    return values, failures
+        types.values(target, members, pointers)
+    except StepRefused as error:
+        for one in error.violations:
+            members[int(one.pointer)] = None
+            failures.append(Failure(int(one.pointer), one.code, one.reason, field))
+    return types.values(target, members, pointers), failures
 
 
 JSON_EXTRACT = StepKind(

@@ -54,7 +54,8 @@ def _make(step: Rename, columns: Columns, types: Types) -> Transform:
     filled = sorted(set(step.columns.values()) - set(step.columns))
 
     def transform(frame: Any, context: StepContext) -> Output:
-        return Output(frame.drop(columns=filled, errors="ignore").rename(columns=step.columns))
+        there = [name for name in filled if name in frame.columns]
+        return Output((frame.drop(columns=there) if there else frame).rename(columns=step.columns))
 
     return transform
 

@@ -9,10 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from gristmill.transforms.expression.functions.text import by_ascii, checked, lower, normalised, upper
+from gristmill.transforms.expression.functions.text import by_ascii, lower, normalised, upper
 from gristmill.transforms.expression.run import evaluate_frame
 from gristmill.transforms.expression.tree import Node, Rows
-from gristmill.transforms.expression.values import each
 from gristmill.transforms.formats.blanks import BLANKS, trim
 from gristmill.transforms.formats.markup import without_tags
 from gristmill.transforms.run import set_column
@@ -77,10 +76,12 @@ def _clean(step: TextClean, rows: Rows) -> pa.Array:
     texts = rows.arrays[step.column]
     if step.tags:
         texts = without_tags(texts)
-    texts = _normalise(step, texts)
+    if step.form is not None:
+        texts = normalised(texts, step.form)
     if step.case is not None:
+        texts = _CASES[step.case](texts)
         # What has another case may have another normal form.
-        texts = _normalise(step, _CASES[step.case](texts))
+        texts = texts if step.form is None else normalised(texts, step.form)
     if step.spaces:
         texts = pc.replace_substring_regex(texts, _RUN, " ")
     if step.trim:
@@ -88,13 +89,6 @@ def _clean(step: TextClean, rows: Rows) -> pa.Array:
     if step.empty_is_null:
         texts = pc.if_else(pc.equal(texts, ""), pa.scalar(None, pa.string()), texts)
     return texts
-
-
-def _normalise(step: TextClean, texts: pa.Array) -> pa.Array:
-    form = step.form
-    if form is None or pc.all(pc.string_is_ascii(texts), min_count=0).as_py() is not False:
-        return texts
-    return checked(each(lambda text: normalised(text, form), [texts], "text"))
 
 
 TEXT_CLEAN = StepKind(

@@ -1,35 +1,57 @@
 """Functions of texts. Characters are code points of Unicode."""
 
 import re
-from collections.abc import Mapping, Sequence
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gristmill.kit.normal_forms import Form, normal_form
+from gristmill.kit.normal_forms import MOST_MARKS, Form, normal_form
 from gristmill.transforms.expression.functions.spec import Apply, Function, Parameter, gives, plain
-from gristmill.transforms.expression.tree import NoValue
+from gristmill.transforms.expression.tree import NoValue, TooMany
 from gristmill.transforms.expression.values import MAX_TEXT_BYTES, check_sizes, each
 from gristmill.transforms.spec import Types
 
 _TEXT = Parameter("text", ("text",))
 _MAX_PATTERN = 1000
+# So many in a row are in no word; whether they are too many is looked at one by one.
+_SOME_MARKS = r"\pM{12}"
+_AT_ONCE_BYTES = 16 * 1024 * 1024
 
 
-def by_ascii(fast: Apply, function: Any) -> Apply:
+def by_ascii(fast: Apply, function: Callable[[str], str]) -> Apply:
     """Return Python's mapping of Unicode, or Arrow's of ASCII where there is nothing else."""
 
     def apply(array: pa.Array) -> pa.Array:
-        if pc.all(pc.string_is_ascii(array), min_count=0).as_py() is not False:
-            return fast(array)
-        return checked(each(function, [array], "text"))
+        return fast(array) if is_ascii(array) else at_once(function, array)
 
     return apply
 
 
+def is_ascii(array: pa.Array) -> bool:
+    return pc.all(pc.string_is_ascii(array), min_count=0).as_py() is not False
+
+
+def at_once(function: Callable[[str], str], array: pa.Array) -> pa.Array:
+    """Return what ``function`` makes of each text, called once on all of them with NULs in between.
+
+    No text holds a NUL, and what a mapping of Unicode makes of characters on one side of it does not depend on those on
+    the other side: it is no letter, has no case and combines with nothing.
+    """
+    if len(array) > 1 and (pc.sum(pc.binary_length(array)).as_py() or 0) > _AT_ONCE_BYTES:
+        # Texts may grow to eighteen times what they were.
+        raise TooMany
+    texts = pa.array([pc.fill_null(array, "")], pa.list_(pa.string()))
+    made = function(pc.binary_join(texts, "\0")[0].as_py())
+    parts = pc.list_flatten(pc.split_pattern(pa.array([made]), "\0"))
+    return checked(pc.if_else(array.is_valid(), parts, pa.scalar(None, pa.string())))
+
+
 def checked(texts: pa.Array) -> pa.Array:
-    """Return texts that may have grown, to three times what they were at most."""
+    """Return texts that may have grown."""
     check_sizes(pc.binary_length(texts))
     return texts
 
@@ -120,8 +142,17 @@ def _pad(array: pa.Array, width: pa.Array, fill: pa.Array) -> pa.Array:
     )
 
 
-def normalised(text: str, form: Form = "NFC") -> str:
-    """Return a text in a normal form of Unicode. Raises NoValue for marks that would take too long."""
+def normalised(array: pa.Array, form: Form = "NFC") -> pa.Array:
+    """Return texts in a normal form of Unicode. Raises NoValue for marks that would take too long."""
+    if is_ascii(array):
+        return array
+    long = (pc.max(pc.utf8_length(array)).as_py() or 0) > MOST_MARKS
+    if long and pc.any(pc.match_substring_regex(array, _SOME_MARKS)).as_py():
+        return checked(each(partial(_normalise, form), [array], "text"))
+    return at_once(lambda text: unicodedata.normalize(form, text), array)
+
+
+def _normalise(form: Form, text: str) -> str:
     try:
         return normal_form(text, form)
     except ValueError as error:
@@ -194,7 +225,7 @@ FUNCTIONS = [
         [("pad_left('7', 3)", "007"), ("pad_left('1234', 3)", "1234")],
     ),
     Function(
-        "normalize", [_TEXT], gives("text"), plain(lambda array: checked(each(normalised, [array], "text"))),
+        "normalize", [_TEXT], gives("text"), plain(normalised),
         "The text in the normal form NFC of Unicode.", [("normalize('e\\u0301')", "é")],
     ),
 ]  # fmt: skip
