@@ -19,6 +19,7 @@ SCENARIOS = (
     "stored_exports",
     "json_members",
     "expressions",
+    "steps",
     "search_60k",
     "search_latency",
     "load_2m",

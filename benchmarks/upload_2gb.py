@@ -17,13 +17,22 @@ NAME = "bench_large"
 TARGET_MIB = 400.0
 BYTES, QUICK_BYTES = 2_000_000_000, 20_000_000
 _BLOCK = 5000
+PIPELINE = [
+    {"op": "text_clean", "column": "summary", "spaces": True, "case": "lower"},
+    {"op": "filter", "condition": "size >= 0"},
+    {"op": "clip", "column": "size", "maximum": 1_000_000},
+    {"op": "map", "column": "section", "values": {"x": "y"}, "otherwise": "keep"},
+    {"op": "derive", "as": "name", "value": "name + ''"},
+]
 
 
 def run(bench: Bench) -> Iterator[Row]:
-    """Yield the memory and the rate of an upload as Parquet and as NDJSON, both with 256-d client vectors."""
-    for make in (_parquet, _ndjson):
+    """Yield the memory and the rate of an upload as Parquet and as NDJSON, with 256-d client vectors, and of NDJSON
+    through a pipeline."""
+    for make, piped in ((_parquet, False), (_ndjson, False), (_ndjson, True)):
         path, rows = make(bench)
-        bench.client.create_dataset(corpus.contract(NAME), wait=True)
+        pipeline = {"pipeline": PIPELINE} if piped else {}
+        bench.client.create_dataset({**corpus.contract(NAME), **pipeline}, wait=True)
         # An index build takes the memory that it was given, whatever was uploaded.
         index.hold(bench, NAME, True)
         bench.wait_idle()
@@ -37,7 +46,8 @@ def run(bench: Bench) -> Iterator[Row]:
         # Shared buffers are in the figure of every process of Postgres that has read or written so much.
         judged = {**watch.peaks, "postgres": watch.private["postgres"]}
         yield Row(
-            f"{show(load.bytes / 1e9)} GB upload as {path.suffix[1:]}, {rows:,} rows: largest resident memory",
+            f"{show(load.bytes / 1e9)} GB upload as {path.suffix[1:]}{' through 5 steps' * piped}, {rows:,} rows: "
+            "largest resident memory",
             ", ".join(f"{kind} {peak:.0f}" for kind, peak in judged.items())
             + f" MiB (Postgres' without what its processes share); {load.rate:,.0f} rows/s, "
             f"{show(load.bytes / 2**20 / load.seconds)} MiB/s",

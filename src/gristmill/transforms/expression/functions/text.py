@@ -44,7 +44,7 @@ def at_once(function: Callable[[str], str], array: pa.Array) -> pa.Array:
     if len(array) > 1 and (pc.sum(pc.binary_length(array)).as_py() or 0) > _AT_ONCE_BYTES:
         # Texts may grow to eighteen times what they were.
         raise TooMany
-    texts = pa.array([pc.fill_null(array, "")], pa.list_(pa.string()))
+    texts = pa.ListArray.from_arrays(pa.array([0, len(array)], pa.int32()), pc.fill_null(array, ""))
     made = function(pc.binary_join(texts, "\0")[0].as_py())
     parts = pc.list_flatten(pc.split_pattern(pa.array([made]), "\0"))
     return checked(pc.if_else(array.is_valid(), parts, pa.scalar(None, pa.string())))
