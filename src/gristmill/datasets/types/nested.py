@@ -33,6 +33,11 @@ def fits_json(kind: pa.DataType, depth: int) -> bool:
     return _is_list(kind) and _fits(kind.value_type, depth)
 
 
+def fits_member(kind: pa.DataType, depth: int) -> bool:
+    """Say whether a value of any kind, of at most ``depth`` levels, is one that JSON has a form for."""
+    return _fits(kind, depth + 1)
+
+
 def count_values(array: pa.Array) -> int:
     """Return how many values an array has on all levels, without looking at them."""
     if pa.types.is_struct(array.type):
@@ -78,7 +83,7 @@ def json_bytes(array: pa.Array) -> npt.NDArray[np.float64]:
 
 
 def json_value(scalar: pa.Scalar) -> Any:
-    """Return a value that ``fits_json`` as JSON has it: moments and decimals are texts with all their digits.
+    """Return a value that ``fits_member`` as JSON has it: moments and decimals are texts with all their digits.
 
     Moments with a time zone are in UTC. Raises ValueError for maps with a repeated key, and for what has no text.
     """
