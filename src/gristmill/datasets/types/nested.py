@@ -72,9 +72,9 @@ def json_bytes(array: pa.Array) -> npt.NDArray[np.float64]:
     elif _is_text(kind):
         sizes = text_bytes(array).fill_null(0).to_numpy(zero_copy_only=False) + float(_LEAST)
     elif pa.types.is_floating(kind):
-        # Large ones are written with all their digits.
+        # Large ones are written with all their digits. Infinite ones are not written: they are refused by themselves.
         numbers = np.abs(array.cast(pa.float64()).fill_null(0.0).to_numpy(zero_copy_only=False))
-        sizes = np.where(numbers >= 1e16, np.log10(np.maximum(numbers, 1.0)), float(_LEAST))
+        sizes = np.where((numbers >= 1e16) & np.isfinite(numbers), np.log10(np.maximum(numbers, 1.0)), float(_LEAST))
     else:
         sizes = np.full(len(array), float(_LEAST))
     if array.null_count:
