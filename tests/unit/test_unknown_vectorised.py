@@ -149,3 +149,25 @@ class TestBounds:
         assert [row for _, row in rows] == [{"n": 1, "t": None}, {"n": 2, "t": None}]
         rows, _ = read(read_parquet, as_parquet(table), COLLECT)
         assert rows[0][1]["_extra"] == '{"n.x":1.5,"x.n":1}'
+
+    def test_columns_between_fields_may_be_anything(self) -> None:
+        words = pa.array(["a", "b"]).dictionary_encode()
+        table = pa.table(
+            {"x": words, "n": [1, 2], "y": [[b"z"], None], "t": words, "z": pa.array([1, 2], pa.duration("s"))}
+        )
+        expected = [{"n": 1, "t": "a"}, {"n": 2, "t": "b"}]
+        for compression in (None, "zstd"):
+            rows, _ = read(read_arrow, as_stream(table, rows=1, compression=compression), IGNORE)
+            assert [row for _, row in rows] == expected
+        rows, _ = read(read_parquet, as_parquet(table), IGNORE)
+        assert [row for _, row in rows] == expected
+
+    @pytest.mark.parametrize("contract", [COLLECT, IGNORE], ids=["collect", "ignore"])
+    def test_int96_moments_are_known_by_their_whole_names(self, contract: Contract) -> None:
+        at = pa.array([0, None], pa.timestamp("ns"))
+        table = pa.table({"n": [1, 2], "at": at, "at.x": [1.5, 2.5]})
+        rows, rejects = read(read_parquet, as_parquet(table, use_deprecated_int96_timestamps=True), contract)
+        assert not rejects
+        if contract is COLLECT:
+            assert rows[0][1]["_extra"] == '{"at":"1970-01-01T00:00:00","at.x":1.5}'
+            assert rows[1][1]["_extra"] == '{"at.x":2.5}'

@@ -28,8 +28,6 @@ PIECE_ROWS = 16_384
 
 def read_batch(source: ReadContext, batch: pa.Table, first_record: int) -> Iterator[RecordBlock]:
     """Yield the valid records of a table of loosely typed columns that ``check_schema`` accepts; refuse the others."""
-    if source.validator.unknown == "ignore":
-        batch = batch.select([name for name in batch.column_names if name in source.validator.fields])
     nests = {name for name, field in source.validator.fields.items() if TYPES[field.type].nests}
     unknown = {name: batch[name] for name in batch.column_names if name not in source.validator.fields}
     nested = {

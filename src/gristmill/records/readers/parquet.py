@@ -113,7 +113,8 @@ def _batches(
             where = f"Row group {group} of the Parquet file cannot be read from record {record} on"
             raise _broken(where, error) from error
         record += batch.num_rows
-        yield batch
+        # By a name pyarrow also reads the columns whose names go on with a dot after it.
+        yield batch if columns is None else batch.select(columns)
 
 
 def _leaf(column: Any) -> Leaf:
