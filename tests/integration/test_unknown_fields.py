@@ -27,8 +27,9 @@ STORED = [
 TABLE = pa.Table.from_pylist([dict.fromkeys(["k", "n", "colour", "shape"]) | record for record in SENT])
 LINES = b"\n".join(json.dumps(record).encode() for record in SENT)
 CELLS = b"k,n,colour,shape\na,1,red,\nb,2,,\nc,,blue,round\n"
+JSON = {"content-type": "application/json"}
 BODIES: dict[str, tuple[bytes, dict[str, str]]] = {
-    "json": (json.dumps({"records": SENT}).encode(), {"content-type": "application/json"}),
+    "json": (json.dumps({"records": SENT}).encode(), JSON),
     "ndjson": (LINES, NDJSON),
     "csv": (CELLS, CSV),
     "parquet": (as_parquet(TABLE), {"content-type": "application/vnd.apache.parquet"}),
@@ -98,7 +99,7 @@ class TestCollect:
     def test_mistakes_in_members_are_named_by_their_pointer(self, app: InProcess) -> None:
         name = app.dataset(PARTS)
         bad = b'[{"k":"a"},{"k":"b","colour":["\\u0000"]},{"k":"c","_extra":7}]'
-        assert errors(app.post(name, bad, headers={"content-type": "application/json"})) == [
+        assert errors(app.post(name, bad, headers=JSON)) == [
             ("/1/colour", "nul"),
             ("/2/_extra", "wrong_type"),
         ]
@@ -207,9 +208,7 @@ class TestPipeline:
         rows = [["a", "small", "1"], ["grey", "small", "2"], ["b", "huge", "3"], ["c", None, "4"]]
         sent = [{"k": k, "size_name": size, "x": x} for k, size, x in rows]
         text = "k,size_name,x\n" + "".join(",".join(cell or "" for cell in row) + "\n" for row in rows)
-        body, headers = (json.dumps(sent).encode(), {"content-type": "application/json"})
-        if kind == "csv":
-            body, headers = text.encode(), CSV
+        body, headers = (text.encode(), CSV) if kind == "csv" else (json.dumps(sent).encode(), JSON)
         job = app.job(app.post(name, body, headers=headers, path="records?on_error=quarantine"))
         assert job["record_counts"] | {"succeeded": 2, "dropped": 1, "rejected": 1} == job["record_counts"]
         expected = [{"k": "a", "size": 1, "_extra": {"x": "1"}}, {"k": "c", "size": None, "_extra": {"x": "4"}}]

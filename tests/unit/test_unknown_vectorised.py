@@ -1,5 +1,6 @@
 """Members that are no fields are judged by the column as by the row, and take no more memory than fields do."""
 
+import random
 from typing import Any
 
 import numpy as np
@@ -7,12 +8,13 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.columnar import MIB, as_parquet, as_stream, peak, refusal
+from tests.support.columnar import MIB, WAYS, as_parquet, as_stream, both, peak, refusal
 from tests.support.unknown import COLLECT, IGNORE, read
 
 from gristmill.core.errors import GristmillError, Invalid
 from gristmill.datasets.contract import Contract
 from gristmill.records.readers.arrow import read_arrow
+from gristmill.records.readers.context import Reader
 from gristmill.records.readers.csv import read_csv
 from gristmill.records.readers.limits import parquet_pages
 from gristmill.records.readers.parquet import read_parquet
@@ -171,3 +173,29 @@ class TestBounds:
         if contract is COLLECT:
             assert rows[0][1]["_extra"] == '{"at":"1970-01-01T00:00:00","at.x":1.5}'
             assert rows[1][1]["_extra"] == '{"at.x":2.5}'
+
+
+class TestDamage:
+    @pytest.mark.parametrize("contract", [COLLECT, IGNORE], ids=["collect", "ignore"])
+    @both
+    def test_any_damaged_byte_gives_an_answer_and_never_another_error(self, reader: Reader, contract: Contract) -> None:
+        table = pa.table(
+            {
+                "n": range(100),
+                "word": pa.array([f"w{n % 3}" for n in range(100)]).dictionary_encode(),
+                "list": [[n, None] for n in range(100)],
+                "struct": [{"a": "é", "b": n / 3} for n in range(100)],
+                "at": pa.array(range(100), pa.timestamp("us", "UTC")),
+                "_extra": ['{"q":1}'] * 100,
+            }
+        )
+        whole, dice, refused = WAYS[reader](table), random.Random(7), 0
+        for _ in range(200):
+            body = bytearray(whole)
+            for _ in range(dice.choice([1, 1, 4])):
+                body[dice.randrange(len(body))] = dice.choice([0, 1, 0x7F, 0x80, 0xFF, dice.randrange(256)])
+            try:
+                read(reader, bytes(body), contract)
+            except Invalid:
+                refused += 1
+        assert refused > 20
