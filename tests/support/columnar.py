@@ -15,7 +15,7 @@ from gristmill.records.readers.arrow import read_arrow
 from gristmill.records.readers.context import ReadContext, Reader
 from gristmill.records.readers.parquet import read_parquet
 from gristmill.records.reject import Reject
-from gristmill.records.validation.rows import Problems, RecordValidator
+from gristmill.records.validation.rows import Problems, validator_of
 
 MIB = 1024 * 1024
 SMALL = parse_contract({"name": "small", "fields": [{"name": "n", "type": "integer"}, {"name": "t", "type": "text"}]})
@@ -41,7 +41,7 @@ both = pytest.mark.parametrize("reader", WAYS)
 
 def read(reader: Reader, body: bytes, contract: Contract, rejects: list[Reject] | None = None) -> list[Batch]:
     sink = None if rejects is None else rejects.append
-    source = ReadContext(io.BytesIO(body), RecordValidator(contract), Problems(), sink)
+    source = ReadContext(io.BytesIO(body), validator_of(contract), Problems(), sink)
     return list(read_batches(reader, source, 8 * MIB, 20_000))
 
 
@@ -56,7 +56,7 @@ def peak(reader: Reader, body: bytes, contract: Contract, most: int | None = Non
     pool = pa.default_memory_pool()
     pool.release_unused()
     before, peak = pool.bytes_allocated(), 0
-    source = ReadContext(io.BytesIO(body), RecordValidator(contract), Problems())
+    source = ReadContext(io.BytesIO(body), validator_of(contract), Problems())
     for number, batch in enumerate(read_batches(reader, source, 8 * MIB, 20_000)):
         peak = max(peak, pool.bytes_allocated() - before)
         if most is not None and number >= most:

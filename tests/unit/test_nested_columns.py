@@ -158,6 +158,7 @@ class TestMistakes:
             (pa.array([[("a", 1), ("a", 2)]], pa.map_(pa.string(), pa.int64())), "not_json"),
             (pa.array([[10**12]]).cast(pa.list_(pa.timestamp("s", "UTC"))), "not_json"),
             (pa.array([[1.5, float("nan")]]), "not_finite"),
+            (pa.array([[float("inf"), 1.5]]), "not_finite"),
             (pa.array([{"t": "a\0b"}]), "nul"),
         ],
     )

@@ -20,7 +20,8 @@ from gristmill.records.readers.csv import read_csv
 from gristmill.records.readers.json import read_json
 from gristmill.records.readers.ndjson import read_ndjson
 from gristmill.records.readers.parquet import read_parquet
-from gristmill.records.validation.rows import Problems, RecordValidator, json_depth
+from gristmill.records.validation.depth import json_depth
+from gristmill.records.validation.rows import Problems, RecordValidator
 
 CONTRACT = parse_contract(
     {

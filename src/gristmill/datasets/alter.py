@@ -1,13 +1,13 @@
 """Changes of a contract: new optional fields, wider limits, another pipeline: every stored record stays valid."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
 from gristmill.core.errors import Invalid, Violation
 from gristmill.datasets import contract
 from gristmill.datasets import contract_checks as checks
 from gristmill.datasets.annotation_checks import check_texts, enum_narrowed
-from gristmill.datasets.contract import Contract, FieldSpec
+from gristmill.datasets.contract import EXTRA_COLUMN, EXTRA_FIELD, Contract, FieldSpec, UnknownFields
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.pipeline import check_pipeline
 from gristmill.datasets.retention_period import RULE as KEEP_RULE
@@ -22,14 +22,16 @@ _CHANGEABLE = (
 _TEXTS = {"title": "a text", "description": "a text", "keep": KEEP_RULE}
 # What records become on their way in: of those that come from now on.
 _WAY = ("input", "pipeline")
-_MEMBERS = ("add_fields", "alter_fields", *_WAY, *_TEXTS)
+_UNKNOWN_FIELDS = get_args(UnknownFields)
+_MEMBERS = ("add_fields", "alter_fields", *_WAY, "unknown_fields", *_TEXTS)
 _FIXED = ("name", "key", "time_field", "embedding", "text_search")
 
 
 def alter_contract(old: Contract, change: Any, steps: StepRegistry | None = None) -> Contract:
     """Return ``old`` changed by ``change``: ``{"add_fields": [field, …], "alter_fields": [{"name": …, limits}, …]}``.
 
-    ``pipeline`` and ``input`` take the place of what the contract has. ``{"keep": "90d"}`` sets how long records are
+    ``pipeline``, ``input`` and ``unknown_fields`` take the place of what the contract has; ``collect`` adds the field
+    ``_extra``, which stays when it is taken back. ``{"keep": "90d"}`` sets how long records are
     kept, null lets them stay; ``title`` and ``description`` are set and removed likewise. A limit given as null is
     lifted.
     steps: the kinds of steps that the pipeline may have.
@@ -57,8 +59,12 @@ def alter_contract(old: Contract, change: Any, steps: StepRegistry | None = None
     # A default such as a filterable text's max_length is filled in as it is at creation.
     draft = old.model_copy(update={"fields": fields})
     fields = (*fields[: len(old.fields)], *(checks.with_defaults(field, draft) for field in added))
+    unknown_fields = change.get("unknown_fields", old.unknown_fields)
+    if unknown_fields == "collect" and not old.has_field(EXTRA_COLUMN):
+        fields = (*fields, EXTRA_FIELD)
     body = {
         **old.as_json(),
+        "unknown_fields": unknown_fields,
         "fields": [f.model_dump(mode="json", exclude_none=True) for f in fields],
         **{member: change.get(member, getattr(old, member)) for member in _TEXTS},
         "input": _input(old, added),
@@ -107,13 +113,18 @@ def _check_members(change: Any) -> Iterator[Violation]:
         elif name not in _MEMBERS:
             reason = f"{shorten(name)} is none of: {', '.join(_MEMBERS)}"
             yield Violation(f"/{name[:80]}", "unknown_member", reason)
+        elif name == "unknown_fields":
+            if value not in _UNKNOWN_FIELDS:
+                reason = f"{shorten(value)} is not one of: {', '.join(_UNKNOWN_FIELDS)}"
+                yield Violation(f"/{name}", "unknown_value", reason, field=name)
         elif name in _TEXTS:
             if value is not None and not isinstance(value, str):
                 reason = f"{shorten(value)}: {name} is {_TEXTS[name]}, or null"
                 yield Violation(f"/{name}", "wrong_type", reason, field=name)
         elif not isinstance(value, list) and not (name == "input" and value is None):
             yield Violation(f"/{name}", "wrong_type", f"{name} takes a list, not {shorten(value)}")
-    if not change.get("add_fields") and not change.get("alter_fields") and not {*_TEXTS, *_WAY} & change.keys():
+    others = {*_MEMBERS} - {"add_fields", "alter_fields"}
+    if not change.get("add_fields") and not change.get("alter_fields") and not others & change.keys():
         yield Violation("", "missing", f"There is nothing to change: give one of {', '.join(_MEMBERS)}")
 
 
@@ -125,6 +136,9 @@ def _check_added(
     if field.name in names:
         reason = f"The name {shorten(field.name)} is used by another field already"
         yield Violation(f"{pointer}/name", "duplicate", reason, field=field.name)
+    elif field.name == EXTRA_COLUMN:
+        reason = f"{field.name} is the field that unknown_fields: collect adds: change that instead"
+        yield Violation(f"{pointer}/name", "reserved_name", reason, field=field.name)
     if field.computed and not filled:
         reason = "A computed field needs a step that fills it: give the pipeline with it"
         yield Violation(f"{pointer}/computed", "not_filled", reason, field=field.name)

@@ -25,6 +25,7 @@ TypeName = Literal[
 ]
 Metric = Literal["cosine", "l2", "inner_product"]
 VectorStorage = Literal["vector", "halfvec"]
+UnknownFields = Literal["reject", "ignore", "collect"]
 EMBEDDING_COLUMN = "_embedding"
 TEXT_COLUMN = "_text"
 
@@ -113,6 +114,9 @@ class EmbeddingColumn(FieldSpec):
         return True
 
 
+# The field of members that are no fields, where they are collected.
+EXTRA_FIELD = FieldSpec(name="_extra", type="json")
+EXTRA_COLUMN = EXTRA_FIELD.name
 # The job's number and the record's place in the job: columns of every table.
 SUBMISSION_COLUMNS = tuple(FieldSpec(name=name, type="integer", required=True) for name in ("_seq", "_ord"))
 
@@ -170,7 +174,10 @@ class StepBody(BaseModel):
 
 
 class Contract(BaseModel):
-    """A checked contract. Build it with ``contract_parser.parse_contract`` or, from storage, ``load_contract``."""
+    """A checked contract. Build it with ``contract_parser.parse_contract`` or, from storage, ``load_contract``.
+
+    unknown_fields: members of a record that are no fields refuse it, are passed over, or are collected in ``_extra``.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -180,6 +187,7 @@ class Contract(BaseModel):
     key: tuple[str, ...] = ()
     time_field: str | None = None
     keep: str | None = None
+    unknown_fields: UnknownFields = Field("reject", exclude_if=lambda value: value == "reject")
     pipeline: tuple[StepBody, ...] = Field((), exclude_if=lambda value: not value)
     embedding: EmbeddingSpec | None = None
     text_search: TextSearchSpec | None = None
@@ -221,15 +229,17 @@ class Contract(BaseModel):
 
     @cached_property
     def input_fields(self) -> tuple[FieldSpec, ...]:
-        """What the pipeline starts from: the members of ``input``, or all fields that are not computed."""
+        """What the pipeline starts from: the members of ``input``, or all fields that are not computed. Not _extra."""
         if self.input is None:
-            return tuple(field for field in self.fields if not field.computed)
-        return tuple(self.field(item) if isinstance(item, str) else item for item in self.input)
+            return tuple(field for field in self.fields if not field.computed and field.name != EXTRA_COLUMN)
+        listed = (self.field(item) if isinstance(item, str) else item for item in self.input)
+        return tuple(field for field in listed if field.name != EXTRA_COLUMN)
 
     @cached_property
     def input_columns(self) -> tuple[FieldSpec, ...]:
-        """What clients send of a record, the columns of payloads: ``input_fields``, then the vector if they send it."""
-        return self._with_vectors(self.input_fields)
+        """What clients send of a record, the columns of payloads: ``input_fields``, then what no step sees."""
+        extra = (self.field(EXTRA_COLUMN),) if self.has_field(EXTRA_COLUMN) else ()
+        return self._with_vectors((*self.input_fields, *extra))
 
     @cached_property
     def output_columns(self) -> tuple[FieldSpec, ...]:

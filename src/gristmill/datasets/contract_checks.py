@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 
 from gristmill.core.errors import Violation
 from gristmill.datasets.annotation_checks import check_texts, check_values
-from gristmill.datasets.contract import Contract, FieldSpec
+from gristmill.datasets.contract import EXTRA_COLUMN, EXTRA_FIELD, Contract, FieldSpec
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.retention_period import parse_retention_period
 from gristmill.datasets.types import TYPES
@@ -36,6 +36,8 @@ _LATER = ("parents",)
 Model = TypeVar("Model", bound=BaseModel)
 # Members of fields that have no meaning for what is not stored.
 _STORED_ONLY = ("computed", "filterable", "members")
+# Members of ``_extra`` that users may set.
+_EXTRA_MEMBERS = {"members", "title", "description", "unit"}
 _NAME_RULE = "a lower-case letter, then up to 47 of a-z, 0-9 and _"
 
 # Which types the limits of fields apply to.
@@ -133,6 +135,9 @@ def check_input(contract: Contract) -> Iterator[Violation]:
             if member := next((name for name in _STORED_ONLY if getattr(item, name)), None):
                 reason = f"{shorten(name)} is not stored, so {member} has no meaning"
                 yield Violation(f"{pointer}/{member}", "not_applicable", reason, field=name)
+            if name == EXTRA_COLUMN and field is None:
+                reason = f"{name} is the field that unknown_fields: collect adds"
+                yield Violation(f"{pointer}/name", "reserved_name", reason, field=name)
             yield from check_field(item, pointer)
         elif field is None:
             yield unknown_field(pointer, name, contract)
@@ -178,7 +183,9 @@ def check_field(field: FieldSpec, pointer: str) -> Iterator[Violation]:
     def violation(member: str, code: str, reason: str) -> Violation:
         return Violation(f"{pointer}/{member}", code, reason, field=field.name)
 
-    if field.name.startswith("_"):
+    if field.name == EXTRA_COLUMN:
+        yield from _check_extra(field, pointer)
+    elif field.name.startswith("_"):
         yield violation("name", "reserved_name", f"{shorten(field.name)}: names with a leading _ are system columns")
     elif field.name in POSTGRES_COLUMNS:
         reason = f"{shorten(field.name)}: every table of Postgres has columns {', '.join(POSTGRES_COLUMNS)} of its own"
@@ -200,6 +207,19 @@ def check_field(field: FieldSpec, pointer: str) -> Iterator[Violation]:
     if kind.bounded and not found:
         found += _check_bounds(field, pointer)
     yield from found or check_values(field, pointer)
+
+
+def _check_extra(field: FieldSpec, pointer: str) -> Iterator[Violation]:
+    """Yield what is not as Gristmill makes ``_extra``: contracts that were read back have it among their fields."""
+    for member in sorted(FieldSpec.model_fields.keys() - _EXTRA_MEMBERS):
+        if getattr(field, member) != getattr(EXTRA_FIELD, member):
+            place = "name" if member == "type" else member
+            reason = (
+                f"{EXTRA_COLUMN} is the field that unknown_fields: collect adds: of type {EXTRA_FIELD.type}, optional, "
+                f"and with nothing else than {', '.join(sorted(_EXTRA_MEMBERS))}; not with {member} "
+                f"{shorten(getattr(field, member))}"
+            )
+            yield Violation(f"{pointer}/{place}", "reserved_name", reason, field=field.name)
 
 
 def _check_bounds(field: FieldSpec, pointer: str) -> Iterator[Violation]:

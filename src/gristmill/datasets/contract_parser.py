@@ -8,6 +8,8 @@ from gristmill.core.errors import Invalid, Violation
 from gristmill.datasets import contract_checks as checks
 from gristmill.datasets.alter import alter_contract
 from gristmill.datasets.contract import (
+    EXTRA_COLUMN,
+    EXTRA_FIELD,
     Contract,
     EmbeddingSpec,
     FieldSpec,
@@ -58,7 +60,10 @@ def parse_contract(
 
 
 def _defaults(contract: Contract) -> dict[str, Any]:
-    found: dict[str, Any] = {"fields": tuple(checks.with_defaults(field, contract) for field in contract.fields)}
+    fields = contract.fields
+    if contract.unknown_fields == "collect" and not any(field.name == EXTRA_COLUMN for field in fields):
+        fields = (*fields, EXTRA_FIELD)
+    found: dict[str, Any] = {"fields": tuple(checks.with_defaults(field, contract) for field in fields)}
     if contract.input is not None:
         found["input"] = tuple(
             checks.with_defaults(item, contract) if isinstance(item, FieldSpec) else item for item in contract.input

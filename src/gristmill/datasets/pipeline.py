@@ -9,7 +9,7 @@ import pyarrow as pa
 from pydantic import ValidationError
 
 from gristmill.core.errors import Invalid, Violation
-from gristmill.datasets.contract import Contract, FieldSpec
+from gristmill.datasets.contract import EXTRA_COLUMN, Contract, FieldSpec
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.json_members import find_member, split_path
 from gristmill.datasets.types import TYPES
@@ -44,6 +44,9 @@ def check_pipeline(contract: Contract, registry: StepRegistry) -> Iterator[Viola
     columns = steps[-1].columns if steps else {field.name: column_of(field) for field in contract.input_fields}
     sent = {field.name for field in contract.input_fields}
     for place, field in enumerate(contract.fields):
+        if field.name == EXTRA_COLUMN:
+            # It passes beside the steps.
+            continue
         writers = [number for number, step in enumerate(steps) if field.name in step.writes]
         if field.computed and not writers:
             reason = f"{field.name} is computed, and no step of the pipeline fills it"

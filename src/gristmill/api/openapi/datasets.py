@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from gristmill.api.openapi.problems import Problem
-from gristmill.datasets.contract import Contract, FieldSpec
+from gristmill.datasets.contract import Contract, FieldSpec, UnknownFields
 
 
 class NewContract(Contract):
@@ -25,6 +25,7 @@ class ContractChange(BaseModel):
 
     add_fields: list[FieldSpec] | None = None
     alter_fields: list[FieldChange] | None = None
+    unknown_fields: UnknownFields | None = Field(None, description="what becomes of members that are no fields")
     keep: str | None = Field(None, description="how long records are kept, such as 30d; null: for ever")
     title: str | None = None
     description: str | None = None

@@ -17,11 +17,16 @@ from gristmill.datasets.describe import shorten
 from gristmill.datasets.json_members import split_path
 from gristmill.datasets.types import columns
 from gristmill.datasets.types.base import Expression, FieldType, Mistake
-from gristmill.datasets.types.nested import fits_json, json_value
+from gristmill.datasets.types.nested import fits_json, fits_member, json_value
 
 MAX_DEPTH = 32
 # Each is an index that every write keeps up.
 MAX_MEMBERS = 16
+# Kinds of values, each of which stands for itself: a text is no JSON text.
+PLAIN_TYPES = (
+    "null, bool, integers, double, float, halffloat, string, decimal, date, timestamp, struct, list or map of these "
+    "(with keys of text, no name twice), or the extension arrow.json"
+)
 # Where a parser found a mistake in a text of one line; a line of the body would be understood.
 _PLACE = re.compile(r" at line 1 column (?=\d+$)")
 
@@ -112,6 +117,20 @@ def read_json_cell(text: str) -> Any:
         raise ValueError(f"the cell is not JSON: {_PLACE.sub(' at its character ', str(error))}") from error
 
 
+def takes_plain(kind: pa.DataType) -> bool:
+    """Say whether a column of type ``kind`` is one of ``PLAIN_TYPES``."""
+    if isinstance(kind, pa.BaseExtensionType):
+        return bool(kind.extension_name == Json.extension)
+    return fits_member(kind, MAX_DEPTH)
+
+
+def read_plain(scalar: pa.Scalar) -> Any:
+    """Return a value of such a column as JSON has it, still to be validated. Raises ValueError where it has none."""
+    if not scalar.is_valid:
+        return None
+    return read_json_cell(scalar.value.as_py()) if isinstance(scalar, pa.ExtensionScalar) else json_value(scalar)
+
+
 def dump_json(value: Any) -> str:
     """Return the JSON text of a value of type json: compact, and such that jsonb gives the same numbers back.
 
@@ -143,7 +162,7 @@ def _check(value: Any) -> Any:
     while pending:
         item, depth = pending.pop()
         if isinstance(item, str):
-            _check_text(item)
+            check_text(item)
         elif isinstance(item, float):
             if not math.isfinite(item):
                 raise PydanticCustomError("not_finite", "holds a number that is not finite")
@@ -156,7 +175,7 @@ def _check(value: Any) -> Any:
                 raise PydanticCustomError("too_deep", f"is nested deeper than {MAX_DEPTH} levels")
             if isinstance(item, dict):
                 for name in item:
-                    _check_text(name)
+                    check_text(name)
                 pending.extend((inner, depth + 1) for inner in item.values())
             else:
                 pending.extend((inner, depth + 1) for inner in item)
@@ -165,7 +184,8 @@ def _check(value: Any) -> Any:
     return value
 
 
-def _check_text(text: Any) -> None:
+def check_text(text: Any) -> None:
+    """Raise PydanticCustomError for what jsonb cannot hold as a text or the name of a member."""
     if not isinstance(text, str):
         raise PydanticCustomError("wrong_type", "has a member name that is not a string")
     if "\0" in text:

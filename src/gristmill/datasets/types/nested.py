@@ -33,6 +33,11 @@ def fits_json(kind: pa.DataType, depth: int) -> bool:
     return _is_list(kind) and _fits(kind.value_type, depth)
 
 
+def fits_member(kind: pa.DataType, depth: int) -> bool:
+    """Say whether a value of any kind, of at most ``depth`` levels, is one that JSON has a form for."""
+    return _fits(kind, depth + 1)
+
+
 def count_values(array: pa.Array) -> int:
     """Return how many values an array has on all levels, without looking at them."""
     if pa.types.is_struct(array.type):
@@ -67,9 +72,9 @@ def json_bytes(array: pa.Array) -> npt.NDArray[np.float64]:
     elif _is_text(kind):
         sizes = text_bytes(array).fill_null(0).to_numpy(zero_copy_only=False) + float(_LEAST)
     elif pa.types.is_floating(kind):
-        # Large ones are written with all their digits.
+        # Large ones are written with all their digits. Infinite ones are not written: they are refused by themselves.
         numbers = np.abs(array.cast(pa.float64()).fill_null(0.0).to_numpy(zero_copy_only=False))
-        sizes = np.where(numbers >= 1e16, np.log10(np.maximum(numbers, 1.0)), float(_LEAST))
+        sizes = np.where((numbers >= 1e16) & np.isfinite(numbers), np.log10(np.maximum(numbers, 1.0)), float(_LEAST))
     else:
         sizes = np.full(len(array), float(_LEAST))
     if array.null_count:
@@ -78,7 +83,7 @@ def json_bytes(array: pa.Array) -> npt.NDArray[np.float64]:
 
 
 def json_value(scalar: pa.Scalar) -> Any:
-    """Return a value that ``fits_json`` as JSON has it: moments and decimals are texts with all their digits.
+    """Return a value that ``fits_member`` as JSON has it: moments and decimals are texts with all their digits.
 
     Moments with a time zone are in UTC. Raises ValueError for maps with a repeated key, and for what has no text.
     """

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from gristmill.core.errors import Violation
-from gristmill.datasets.contract import EMBEDDING_COLUMN
+from gristmill.datasets.contract import EMBEDDING_COLUMN, EXTRA_COLUMN
 from gristmill.records.batch import Batch
 from gristmill.records.readers.columnar import read_batch
 from gristmill.records.readers.context import ReadContext
@@ -36,8 +36,9 @@ def validate_output(validator: RecordValidator, batch: Batch) -> tuple[pa.Table,
     unfit: Unfit = {}
     for reject in refused:
         unfit.setdefault(int(batch.origins[reject.record]), []).extend(reject.violations)
-    if EMBEDDING_COLUMN in batch.table.column_names and EMBEDDING_COLUMN not in names:
-        table = table.append_column(EMBEDDING_COLUMN, batch.table.column(EMBEDDING_COLUMN).take(rows))
+    for name in (EXTRA_COLUMN, EMBEDDING_COLUMN):
+        if name in batch.table.column_names and name not in names:
+            table = table.append_column(name, batch.table.column(name).take(rows))
     origins = batch.origins[rows]
     if unfit:
         # A record is written as a whole or not at all.

@@ -22,6 +22,7 @@ def read_arrow(source: ReadContext) -> Iterator[RecordBlock]:
         raise _broken("The body is not an Arrow IPC stream", error) from error
     source.problems.add(*places)
     source.problems.raise_if_any()
+    stream = _without_unknown(source, stream)
     record = number = 0
     while True:
         try:
@@ -35,6 +36,16 @@ def read_arrow(source: ReadContext) -> Iterator[RecordBlock]:
         yield from read_batch(source, pa.Table.from_batches([batch]), record)
         record += batch.num_rows
         number += 1
+
+
+def _without_unknown(source: ReadContext, stream: pa.RecordBatchStreamReader) -> pa.RecordBatchStreamReader:
+    """Return the stream, without the columns that are no fields where these are passed over: they are not unpacked."""
+    names = stream.schema.names
+    fields = [index for index, name in enumerate(names) if name in source.validator.fields]
+    if source.validator.unknown != "ignore" or len(fields) == len(names):
+        return stream
+    source.file.seek(0)
+    return pa.ipc.open_stream(source.file, options=pa.ipc.IpcReadOptions(included_fields=fields))
 
 
 def _broken(where: str, error: Exception) -> Malformed:

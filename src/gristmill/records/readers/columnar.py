@@ -13,10 +13,13 @@ from gristmill.core.errors import Violation
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.types import TYPES
 from gristmill.datasets.types.columns import as_python, plain_type, text_bytes
+from gristmill.datasets.types.json import read_plain
+from gristmill.kit.json_pointer import escape_pointer
 from gristmill.records.columns import Row
 from gristmill.records.readers.context import ReadContext, RecordBlock, count_from, refuse
-from gristmill.records.readers.limits.nested import Sizes, check_nested
+from gristmill.records.readers.limits.nested import Sizes, check_nested, check_unknown_sizes
 from gristmill.records.validation.columns import check_columns, show_row
+from gristmill.records.validation.rows import shorten_name
 
 # Blocks are validated in pieces of about this size, and of at most so many rows.
 PIECE_BYTES = 4 * 1024 * 1024
@@ -26,10 +29,16 @@ PIECE_ROWS = 16_384
 def read_batch(source: ReadContext, batch: pa.Table, first_record: int) -> Iterator[RecordBlock]:
     """Yield the valid records of a table of loosely typed columns that ``check_schema`` accepts; refuse the others."""
     nests = {name for name, field in source.validator.fields.items() if TYPES[field.type].nests}
+    unknown = {name: batch[name] for name in batch.column_names if name not in source.validator.fields}
     nested = {
-        name: batch[name] for name in batch.column_names if name in nests and pa.types.is_nested(batch[name].type)
+        name: batch[name]
+        for name in batch.column_names
+        if (name in nests or name in unknown) and pa.types.is_nested(batch[name].type)
     }
-    for start, piece in _pieces(batch, check_nested(nested, batch.num_rows, first_record)):
+    sizes = check_nested(nested, batch.num_rows, first_record)
+    if unknown:
+        sizes = sizes + check_unknown_sizes(unknown, batch.num_rows, first_record)
+    for start, piece in _pieces(batch, sizes):
         first = first_record + start
         yield from to_steps(source, piece, first, partial(_precise, source, piece, first))
 
@@ -60,12 +69,15 @@ def _precise(source: ReadContext, table: pa.Table, first_record: int, index: int
     validator, record = source.validator, first_record + index
     row: Row = {}
     for name, column in zip(table.column_names, table.columns, strict=True):
-        field, value = validator.fields[name], column[index]
+        field, value = validator.fields.get(name), column[index]
         try:
-            row[name] = TYPES[field.type].from_arrow(field, value)
+            if field is not None:
+                row[name] = TYPES[field.type].from_arrow(field, value)
+            elif (member := read_plain(value)) is not None:
+                row[name] = member
         except ValueError as error:
-            reason = f"{shorten(as_python(value))}: {error}"
-            violation = Violation(f"/{record}/{name}", "not_json", reason, record, None, name)
+            reason, shown = f"{shorten(as_python(value))}: {error}", shorten_name(name)
+            violation = Violation(f"/{record}/{escape_pointer(shown)}", "not_json", reason, record, None, shown)
             refuse(source, record, None, show_row(validator, table, index), [violation])
             return None
     try:

@@ -6,6 +6,7 @@ here an unquoted empty cell is null and ``""`` is the empty string.
 
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -20,6 +21,7 @@ from gristmill.records.readers.context import ReadContext, RecordBlock, malforme
 from gristmill.records.readers.csv_blocks import read_blocks
 from gristmill.records.readers.csv_rows import CsvRow, read_rows
 from gristmill.records.reject import RAW_COLUMN
+from gristmill.records.validation.collect import check_unknown
 from gristmill.records.validation.rows import Problems, shorten_name
 from gristmill.records.validation.tokens import Token, read_tokens
 
@@ -50,16 +52,21 @@ def _check_header(source: ReadContext, row: CsvRow) -> list[str]:
     if delimiter is not None:
         reason = f"The cells of the header are separated by {delimiter}: a CSV body needs commas"
         raise Malformed(f"line 1: {reason}; nothing was stored", [Violation("", "wrong_delimiter", reason, line=1)])
-    known = ", ".join(fields)
+    known, seen = ", ".join(fields), set[str]()
     for index, name in enumerate(names):
         pointer = f"/{escape_pointer(shorten_name(name))}"
         if name not in fields and name not in source.passed_over:
             reason = f"Column {index + 1} of the header, {shorten(name)}, is not a field; the fields are: {known}"
-            code, reason = source.validator.unknown_member(name, reason)
-            problems.add(Violation(pointer, code, reason, line=1, field=shorten_name(name)))
-        elif name in names[:index]:
-            reason = f"The header names {name} twice"
-            problems.add(Violation(pointer, "duplicate", reason, line=1, field=name))
+            found = source.validator.unknown_member(name, reason)
+            if found is not None:
+                problems.add(Violation(pointer, *found, line=1, field=shorten_name(name)))
+                continue
+        if name in seen:
+            reason = f"The header names {shorten_name(name)} twice"
+            problems.add(Violation(pointer, "duplicate", reason, line=1, field=shorten_name(name)))
+        seen.add(name)
+    together = check_unknown(source.validator, [name for name in names if name not in source.passed_over])
+    problems.add(*(replace(violation, line=1) for violation in together))
     problems.raise_if_any()
     return names
 
@@ -116,7 +123,11 @@ def _read_values(source: ReadContext, names: list[str], csv_row: CsvRow, record:
                 reason = f"The record was not mended: move what {shorten(cell)} says to its columns and empty {name}"
                 return Violation(f"/{record}/{name}", "not_mended", reason, record, line, name)
             continue
-        field = source.validator.fields[name]
+        field = source.validator.fields.get(name)
+        if field is None:
+            if cell is not None and source.validator.unknown == "collect":
+                values[name] = cell
+            continue
         try:
             values[name] = None if cell is None else TYPES[field.type].from_text(field, cell)
         except ValueError as error:

@@ -6,6 +6,7 @@ left to the reader of rows, which names the line and the mistake; so are the sin
 
 import io
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import pyarrow as pa
 import pyarrow.csv as arrow_csv
 
 from gristmill.records.columns import Row
-from gristmill.records.readers.columnar import to_steps
+from gristmill.records.readers.columnar import PIECE_BYTES, to_steps
 from gristmill.records.readers.context import BLOCK_BYTES, MAX_RECORD_BYTES, ReadContext, RecordBlock
 from gristmill.records.readers.csv_rows import CsvRow, read_rows, split_row
 from gristmill.records.readers.rows import Rows
@@ -73,18 +74,29 @@ class _Block:
         self._source, self._names, self._raw = source, names, raw
         self._before, self._first, self._validate = before, first_record, validate
         self.records = 0
+        unknown = [name for name in names if name not in source.validator.fields and name not in source.passed_over]
+        # The columns to convert, None for all. Names of those that are collected stand in each record again.
+        skips = bool(unknown) and source.validator.unknown == "ignore"
+        self._read = [name for name in names if name in source.validator.fields] if skips else None
+        self._width = 0 if skips else sum(map(len, unknown))
         self._newlines: Places | None = None
 
     def steps(self) -> Iterator[RecordBlock]:
         # Columns that are passed over have rules of their own.
         by_column = self._source.passed_over.isdisjoint(self._names) and not _is_odd(self._raw)
-        table = _parse(self._raw, self._names) if by_column else None
+        if by_column and self._read is not None:
+            # What is not converted is not checked either.
+            by_column = _is_utf8(self._raw)
+        table = _parse(self._raw, self._names, self._read) if by_column else None
         starts = None if table is None else self._starts()
         if table is None or starts is None or len(starts) != table.num_rows:
             yield from self._by_row()
             return
         self.records = table.num_rows
-        yield from to_steps(self._source, table, self._first, lambda index: self._precise(starts, index), cells=True)
+        rows = max(1, PIECE_BYTES // self._width) if self._width else max(1, self.records)
+        for start in range(0, self.records, rows):
+            precise = partial(self._precise, starts, start)
+            yield from to_steps(self._source, table.slice(start, rows), self._first + start, precise, cells=True)
 
     def _by_row(self) -> Iterator[RecordBlock]:
         rows = Rows(self._source)
@@ -93,7 +105,7 @@ class _Block:
             self.records += 1
             row = self._validate(csv_row, record)
             if row is not None:
-                rows.add(record, row, len(csv_row.raw))
+                rows.add(record, row, len(csv_row.raw) + self._width)
                 if rows.full:
                     yield from rows.take()
         yield from rows.take()
@@ -110,7 +122,8 @@ class _Block:
         rows: Places = starts[(first != _NEWLINE) & (first != ord("\r"))]
         return rows
 
-    def _precise(self, starts: Places, index: int) -> Row | None:
+    def _precise(self, starts: Places, first: int, index: int) -> Row | None:
+        index += first
         start = int(starts[index])
         end = int(starts[index + 1]) if index + 1 < len(starts) else len(self._raw)
         raw = self._raw[start:end].rstrip(b"\r\n")
@@ -139,8 +152,18 @@ def _is_odd(raw: bytes) -> bool:
     return not (_MAY_OPEN[data[opening]].all() and _MAY_CLOSE[data[closing + 2]].all())
 
 
-def _parse(raw: bytes, names: list[str]) -> pa.Table | None:
-    """Return the cells as columns of text, null where empty and not quoted; None if Arrow refuses the block."""
+def _is_utf8(raw: bytes) -> bool:
+    try:
+        return raw.isascii() or bool(raw.decode())
+    except UnicodeDecodeError:
+        return False
+
+
+def _parse(raw: bytes, names: list[str], read: list[str] | None = None) -> pa.Table | None:
+    """Return the cells as columns of text, null where empty and not quoted; None if Arrow refuses the block.
+
+    read: the columns that are wanted, None for all.
+    """
     if not raw.endswith(b"\n"):
         # Arrow takes an empty cell at the very end for a quoted one if the cell before it is quoted.
         raw += b"\n"
@@ -154,6 +177,7 @@ def _parse(raw: bytes, names: list[str]) -> pa.Table | None:
                 null_values=[""],
                 strings_can_be_null=True,
                 quoted_strings_can_be_null=False,
+                include_columns=read,
             ),
         )
     except pa.ArrowInvalid:

@@ -4,7 +4,7 @@ However many rows a group has: nothing is kept from one batch to the next but th
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -38,9 +38,11 @@ def read_parquet(source: ReadContext) -> Iterator[RecordBlock]:
         file = _open(source)
         schema = file.schema_arrow
         _check_names(schema.names)
-        timestamps = int96_columns(file)
-        finer = [_open(source, unit) for unit in UNITS] if timestamps else []
         leaves = [_leaf(file.schema.column(index)) for index in range(len(file.schema))]
+        read, passed_over = _columns_to_read(source, schema.names, leaves)
+        skipped = {leaves[index].path for index in passed_over}
+        timestamps = [path for path in int96_columns(file) if path not in skipped]
+        finer = [_open(source, unit) for unit in UNITS] if timestamps else []
         violations = [*_check_nested_int96(timestamps), *check_schema(source.validator, schema)]
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise _broken("The body is not a whole Parquet file", error) from error
@@ -49,17 +51,29 @@ def read_parquet(source: ReadContext) -> Iterator[RecordBlock]:
     vectors = sum(4 * (field.dimensions or 0) for field in source.validator.fields.values())
     record, dictionaries = 0, Dictionaries()
     for number, group in enumerate(groups):
-        size = check_group(source.file, group, number, leaves, dictionaries)
-        nested = _check_values(source, group, number, leaves)
+        size = check_group(source.file, group, number, leaves, dictionaries, passed_over)
+        nested = _check_values(source, group, number, leaves, passed_over)
         longest = sum(chunk.longest for chunk in size.chunks)
         in_lists = check_lists(group, size, nested, number)
         bytes_per_row = max(size.bytes_per_row, vectors, in_lists, 1)
         rows = min(PIECE_ROWS, PIECE_BYTES // bytes_per_row, _WRITTEN_OUT_BYTES // max(longest, 1))
         most = max(1, int(rows))
         others = [_batches(other, number, most, record, timestamps) for other in finer]
-        for batch in exact(_batches(file, number, most, record), *others):
+        for batch in exact(_batches(file, number, most, record, read), *others):
             yield from read_batch(source, pa.Table.from_batches([batch]), record)
             record += batch.num_rows
+
+
+def _columns_to_read(
+    source: ReadContext, names: Sequence[str], leaves: Sequence[Leaf]
+) -> tuple[list[str] | None, frozenset[int]]:
+    """Return the columns to read, None for all of them, and the indexes of the leaves that are passed over."""
+    fields = source.validator.fields
+    if source.validator.unknown != "ignore" or all(name in fields for name in names):
+        return None, frozenset()
+    # pyarrow reads every column whose path starts with one of the names, "a.b" for "a" too.
+    passed_over = (index for index, leaf in enumerate(leaves) if leaf.path.partition(".")[0] not in fields)
+    return [name for name in names if name in fields], frozenset(passed_over)
 
 
 def _check_names(names: list[str]) -> None:
@@ -99,7 +113,8 @@ def _batches(
             where = f"Row group {group} of the Parquet file cannot be read from record {record} on"
             raise _broken(where, error) from error
         record += batch.num_rows
-        yield batch
+        # By a name pyarrow also reads the columns whose names go on with a dot after it.
+        yield batch if columns is None else batch.select(columns)
 
 
 def _leaf(column: Any) -> Leaf:
@@ -116,16 +131,21 @@ def _check_nested_int96(paths: list[str]) -> Iterator[Violation]:
             yield Violation(f"/{escape_pointer(name)}", "wrong_type", reason, field=name)
 
 
-def _check_values(source: ReadContext, group: RowGroup, number: int, leaves: Sequence[Leaf]) -> list[int]:
-    """Return which chunks of a row group hold what is in lists of json fields.
+def _check_values(
+    source: ReadContext, group: RowGroup, number: int, leaves: Sequence[Leaf], passed_over: Container[int]
+) -> list[int]:
+    """Return which chunks of a row group hold what is in lists of json fields, or of columns that are no fields.
 
     Raises Invalid if there are more numbers in its vectors than fit its records: a list may be any length.
     """
     found = []
     for index, (chunk, leaf) in enumerate(zip(group.chunks, leaves, strict=True)):
-        field = source.validator.fields[chunk.column]
-        if leaf.levels and TYPES[field.type].nests:
-            found.append(index)
+        field = source.validator.fields.get(chunk.column)
+        if index in passed_over:
+            continue
+        if field is None or (leaf.levels and TYPES[field.type].nests):
+            if leaf.levels:
+                found.append(index)
             continue
         most = max(_FEW_NUMBERS, group.rows * (field.dimensions or 1))
         if chunk.values > most:

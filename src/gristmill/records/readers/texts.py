@@ -8,7 +8,8 @@ from gristmill.core.errors import Violation
 from gristmill.records.columns import Row
 from gristmill.records.readers.context import ReadContext, RecordBlock, count_from, refuse
 from gristmill.records.readers.rows import Rows
-from gristmill.records.validation.rows import MAX_DEPTH, json_depth
+from gristmill.records.validation.depth import json_depth
+from gristmill.records.validation.rows import MAX_DEPTH
 
 
 def validate_texts(
@@ -53,8 +54,8 @@ def _validate(source: ReadContext, raw: bytes, pointer: str, record: int, line: 
     validator = source.validator
     if validator.may_nest and _may_be_deep(raw):
         depth = json_depth(raw)
-        if depth > MAX_DEPTH:
-            reason = f"The record is nested {depth} levels deep: at most {MAX_DEPTH} are allowed"
+        if depth > validator.max_depth:
+            reason = f"The record is nested {depth} levels deep: at most {validator.max_depth} are allowed"
             refuse(source, record, line, raw.strip(), [Violation(pointer, "too_deep", reason, record, line)])
             return None
     try:

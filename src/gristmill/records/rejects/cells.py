@@ -1,12 +1,13 @@
 """Rejects as values: the parts of a raw record that can be recognised, as JSON and as the cells of a CSV row."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic_core import from_json
 
-from gristmill.datasets.contract import FieldSpec
+from gristmill.datasets.contract import EXTRA_COLUMN, FieldSpec, UnknownFields
 from gristmill.datasets.types import TYPES
 from gristmill.records.readers.csv_rows import Cells, split_row
 from gristmill.records.reject import NOTE_COLUMNS, RAW_COLUMN
@@ -16,6 +17,29 @@ class _Number(str):
     """A number of a JSON text, as it is written there: no digit is lost on the way to a cell."""
 
     __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """What is done with members that are no fields. refused: names that are none, whatever ``mode`` says."""
+
+    mode: UnknownFields = "reject"
+    refused: frozenset[str] = frozenset()
+
+    def take(self, extra: Any, values: Mapping[str, Any], fields: Container[str]) -> dict[str, Any] | None:
+        """Return ``_extra`` with the members of ``values`` that are none of the fields; None if there are none.
+
+        Raises ValueError where they cannot be taken.
+        """
+        unknown = {name: value for name, value in values.items() if name not in fields}
+        if not unknown:
+            return None
+        if self.mode == "reject" or self.refused & unknown.keys() or not isinstance(extra, dict | None):
+            raise ValueError("the members have no place")
+        return None if self.mode == "ignore" else {**(extra or {}), **unknown}
+
+
+REFUSED = Unknown()
 
 
 def json_values(raw: bytes) -> bytes | None:
@@ -37,20 +61,37 @@ def csv_values(raw: bytes, columns: Sequence[str]) -> dict[str, str | None] | No
     return {name: cell for name, cell in zip(columns, cells, strict=True) if name not in NOTE_COLUMNS}
 
 
-def csv_cells(raw: bytes, columns: Sequence[str] | None, fields: Mapping[str, FieldSpec]) -> tuple[Cells, str | None]:
+def csv_cells(
+    raw: bytes, columns: Sequence[str] | None, fields: Mapping[str, FieldSpec], others: Unknown = REFUSED
+) -> tuple[Cells, str | None]:
     """Return the cells of ``fields``, in their order, and what of ``raw`` does not fit into them, or None.
 
-    columns: the header of the body if it was CSV.
+    columns: the header of the body if it was CSV. others: what is done with members that are none of the fields.
     """
     if columns is not None:
         cells = _split(raw, columns)
         if cells is None:
             return [None] * len(fields), readable(raw)
         found = dict(zip(columns, cells, strict=True))
+        if others.mode == "collect":
+            more = {name: cell for name, cell in found.items() if cell is not None and name not in NOTE_COLUMNS}
+            extra = more.get(EXTRA_COLUMN)
+            try:
+                taken = others.take(
+                    None if extra is None else json.loads(extra, parse_int=_Number, parse_float=_Number), more, fields
+                )
+            except (ValueError, RecursionError):
+                return [found.get(name) for name in fields], readable(raw)
+            found[EXTRA_COLUMN] = found.get(EXTRA_COLUMN) if taken is None else _dump(taken)
         return _whole([found.get(name) for name in fields], found.get(RAW_COLUMN), raw)
     try:
         values = _parse(raw)
-        rest = None if values.keys() <= fields.keys() else readable(raw)
+        rest = None
+        try:
+            taken = others.take(values.get(EXTRA_COLUMN), values, fields)
+            values = values if taken is None else {**values, EXTRA_COLUMN: taken}
+        except ValueError:
+            rest = readable(raw)
         return _whole([_cell(field, values.get(name)) for name, field in fields.items()], rest, raw)
     except (ValueError, RecursionError):
         return [None] * len(fields), readable(raw)

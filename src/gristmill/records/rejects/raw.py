@@ -1,10 +1,12 @@
 """The raw form of a record that failed in the worker, where its body is gone: made of the columns of its payload."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
+from gristmill.datasets.contract import EXTRA_COLUMN
 from gristmill.records.rejects.cells import csv_cells, csv_line
 from gristmill.records.validation.columns import show_row
 from gristmill.records.validation.rows import RecordValidator
@@ -24,4 +26,18 @@ def raw_record(validator: RecordValidator, table: pa.Table, row: int, args: Mapp
         return shown
     cells, _ = csv_cells(shown, None, validator.fields)
     by_name = dict(zip(validator.fields, cells, strict=True))
+    if by_name.get(EXTRA_COLUMN) is not None:
+        by_name |= _columns_of(json.loads(by_name[EXTRA_COLUMN] or ""), columns, validator)
     return csv_line([by_name.get(name) for name in columns]).removesuffix(b"\r\n")
+
+
+def _columns_of(extra: Any, columns: Sequence[str], validator: RecordValidator) -> dict[str, str | None]:
+    """Return the cells of ``_extra``: its texts in the columns of their names that are no fields, the rest in its own.
+
+    extra: of a record of a CSV body, where the members of these columns are texts.
+    """
+    if validator.unknown != "collect":
+        return {}
+    names = [name for name in columns if name not in validator.fields and isinstance(extra.get(name), str)]
+    own = {name: extra.pop(name) for name in names}
+    return {**own, EXTRA_COLUMN: json.dumps(extra, ensure_ascii=False) if extra else None}

@@ -1,7 +1,7 @@
 """What the REST interface asks of rejects: a page of them, or all of them as one download."""
 
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,13 +10,14 @@ from sqlalchemy import Connection
 from gristmill.core.database import Database
 from gristmill.core.errors import Invalid, Violation
 from gristmill.core.page_tokens import bad_page_token, read_page_token
-from gristmill.datasets.contract import FieldSpec
+from gristmill.datasets.contract import Contract
 from gristmill.datasets.lookup import Dataset, DatasetLookup
 from gristmill.jobs.errors import UnknownJob
 from gristmill.jobs.submit import NewJob
 from gristmill.kit.pagination import encode_page_token
 from gristmill.records.reject import NOTE_COLUMNS
 from gristmill.records.rejects import repository
+from gristmill.records.rejects.cells import REFUSED, Unknown
 from gristmill.records.rejects.raw import COLUMNS
 from gristmill.records.rejects.repository import RejectingJob, StoredReject
 from gristmill.records.rejects.show import csv_header, reject_csv, reject_json
@@ -68,8 +69,8 @@ class RejectService:
         """Return all rejects in constant memory, whatever their number. Raises UnknownJob."""
         with self._database.autocommit() as connection:
             job = _job(connection, job_id)
-            fields = self._fields(connection, job) if format == "csv" else {}
-        pieces = self._csv(job, fields) if format == "csv" else self._ndjson(job)
+            contract = self._contract(connection, job) if format == "csv" else None
+        pieces = self._csv(job, contract) if format == "csv" else self._ndjson(job)
         return Download(f"{job.dataset or 'job'}-{job_id}-rejects.{format}", pieces)
 
     def _ndjson(self, job: RejectingJob) -> Iterator[bytes]:
@@ -77,11 +78,14 @@ class RejectService:
         for rejects in self._reads(job.id):
             yield b"".join(reject_json(reject, columns) + b"\n" for reject in rejects)
 
-    def _csv(self, job: RejectingJob, fields: Mapping[str, FieldSpec]) -> Iterator[bytes]:
+    def _csv(self, job: RejectingJob, contract: Contract | None) -> Iterator[bytes]:
+        """contract: that of the records; None for a job that brought none."""
         columns = _columns(job)
+        fields = {} if contract is None else validator_of(contract).fields
+        others = REFUSED if contract is None else Unknown(contract.unknown_fields, contract.computed_fields)
         yield csv_header(fields)
         for rejects in self._reads(job.id):
-            yield b"".join(reject_csv(reject, columns, fields) for reject in rejects)
+            yield b"".join(reject_csv(reject, columns, fields, others) for reject in rejects)
 
     def _reads(self, job_id: uuid.UUID) -> Iterator[Sequence[StoredReject]]:
         """Yield all rejects of a job. Each read is a short transaction, so a slow client keeps nothing open."""
@@ -94,12 +98,12 @@ class RejectService:
             yield found
             after = found[-1].record
 
-    def _fields(self, connection: Connection, job: RejectingJob) -> Mapping[str, FieldSpec]:
-        """Return the fields that the records of a job may have; none for a job that brought no records."""
+    def _contract(self, connection: Connection, job: RejectingJob) -> Contract | None:
         if "contract_version" not in job.args:
-            return {}
-        dataset = self._datasets.by_id(connection, uuid.UUID(job.args["dataset_id"]), job.args["contract_version"])
-        return validator_of(dataset.contract).fields
+            return None
+        return self._datasets.by_id(
+            connection, uuid.UUID(job.args["dataset_id"]), job.args["contract_version"]
+        ).contract
 
 
 def attach_rejects(job: NewJob, rejects: RejectSpool) -> None:

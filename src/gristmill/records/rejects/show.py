@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from gristmill.datasets.contract import FieldSpec
 from gristmill.records.reject import NOTE_COLUMNS
-from gristmill.records.rejects.cells import csv_cells, csv_line, csv_values, json_values
+from gristmill.records.rejects.cells import REFUSED, Unknown, csv_cells, csv_line, csv_values, json_values
 from gristmill.records.rejects.repository import StoredReject
 
 
@@ -43,9 +43,11 @@ def csv_header(fields: Mapping[str, FieldSpec]) -> bytes:
     return csv_line([*fields, *NOTE_COLUMNS])
 
 
-def reject_csv(reject: StoredReject, columns: Sequence[str] | None, fields: Mapping[str, FieldSpec]) -> bytes:
-    """Return a reject as a CSV row. columns: the header of the body if it was CSV."""
-    cells, rest = csv_cells(reject.raw, columns, fields)
+def reject_csv(
+    reject: StoredReject, columns: Sequence[str] | None, fields: Mapping[str, FieldSpec], others: Unknown = REFUSED
+) -> bytes:
+    """Return a reject as a CSV row. columns: the header of the body if it was CSV. others: as of ``csv_cells``."""
+    cells, rest = csv_cells(reject.raw, columns, fields, others)
     line = None if reject.line is None else str(reject.line)
     return csv_line([*cells, str(reject.record), line, "; ".join(map(_error, reject.errors)), rest])
 

@@ -13,13 +13,15 @@ import numpy as np
 import pyarrow as pa
 
 from gristmill.core.errors import Violation
-from gristmill.datasets.contract import FieldSpec
+from gristmill.datasets.contract import EXTRA_COLUMN, FieldSpec
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.types import TYPES
 from gristmill.datasets.types.columns import Checked, Mask, as_python, plain_type
+from gristmill.datasets.types.json import read_plain
 from gristmill.datasets.types.validators import default_column, expected, not_in_enum
 from gristmill.kit.json_pointer import escape_pointer
 from gristmill.records.columns import GIVEN_COLUMN, Row, pack_given, unpack_given
+from gristmill.records.validation.collect import check_unknown, collect, refuse_type
 from gristmill.records.validation.rows import RecordValidator, shorten_name
 
 _PANDAS_INDEX = re.compile(r"__index_level_[0-9]+__")
@@ -28,9 +30,10 @@ _PANDAS_INDEX = re.compile(r"__index_level_[0-9]+__")
 def check_schema(validator: RecordValidator, schema: pa.Schema) -> list[Violation]:
     """Return one place for each column that no record could fit by, and for each that is missing."""
     violations = []
-    if not schema.names:
+    names, seen = schema.names, set[str]()
+    if not names:
         violations.append(Violation("", "missing", "The body has no column, and so no records"))
-    for index, name in enumerate(schema.names):
+    for index, name in enumerate(names):
         kind, pointer = schema.field(index).type, f"/{escape_pointer(shorten_name(name))}"
         field = validator.fields.get(name)
         if field is None:
@@ -38,17 +41,21 @@ def check_schema(validator: RecordValidator, schema: pa.Schema) -> list[Violatio
             reason = f"The column {shorten(name)} ({shorten_name(str(kind))}) is not a field; the fields are: {known}"
             if _PANDAS_INDEX.fullmatch(name):
                 reason += "; it is the index of a pandas frame, which to_parquet(…, index=False) leaves out"
-            code, reason = validator.unknown_member(name, reason)
-            violations.append(Violation(pointer, code, reason, field=shorten_name(name)))
-        elif name in schema.names[:index]:
+            found = validator.unknown_member(name, reason) or refuse_type(validator, name, kind)
+            if found is not None:
+                violations.append(Violation(pointer, *found, field=shorten_name(name)))
+                continue
+        if name in seen:
             reason = f"The column {shorten(name)} occurs twice"
-            violations.append(Violation(pointer, "duplicate", reason, field=name))
-        elif not TYPES[field.type].accepts_column(field, kind):
+            violations.append(Violation(pointer, "duplicate", reason, field=shorten_name(name)))
+        elif field is not None and not TYPES[field.type].accepts_column(field, kind):
             valid = f"valid for {_expected(field, ' is ')}"
             reason = f"The column {name} is of the Arrow type {shorten_name(str(kind))}: {valid}"
             violations.append(Violation(pointer, "wrong_type", reason, field=name))
+        seen.add(name)
+    violations += check_unknown(validator, names)
     for name, field in validator.fields.items():
-        if name not in schema.names and validator.must_be_given(field):
+        if name not in seen and validator.must_be_given(field):
             reason = f"The required column {name} is missing: expected {_expected(field, ', as ')}"
             violations.append(Violation(f"/{name}", "missing", reason, field=name))
     return violations
@@ -62,8 +69,12 @@ def check_columns(validator: RecordValidator, table: pa.Table, cells: bool = Fal
     """
     bad = np.zeros(table.num_rows, np.bool_)
     columns = {}
+    extra = collect(validator, table) if validator.unknown == "collect" else None
     for name, field in validator.fields.items():
-        if name in table.column_names:
+        if extra is not None and name == EXTRA_COLUMN:
+            columns[name] = extra.column
+            bad |= extra.bad
+        elif name in table.column_names:
             columns[name], marked = _check(field, _whole(table.column(name)), cells)
             bad |= marked
         else:
@@ -71,7 +82,10 @@ def check_columns(validator: RecordValidator, table: pa.Table, cells: bool = Fal
             bad |= validator.must_be_given(field)
     if validator.partial:
         given = np.array([name in table.column_names for name in validator.fields], np.bool_)
-        columns[GIVEN_COLUMN] = pack_given(np.tile(given, (table.num_rows, 1)))
+        matrix = np.tile(given, (table.num_rows, 1))
+        if extra is not None:
+            matrix[:, list(validator.fields).index(EXTRA_COLUMN)] = extra.given
+        columns[GIVEN_COLUMN] = pack_given(matrix)
     return pa.table(columns), bad
 
 
@@ -83,9 +97,9 @@ def show_row(validator: RecordValidator, table: pa.Table, index: int) -> bytes:
         (given,) = unpack_given(table.column(GIVEN_COLUMN).slice(index, 1), len(names))
         table = table.select([name for name, one in zip(names, given, strict=True) if one])
     for name, column in zip(table.column_names, table.columns, strict=True):
-        field, value = validator.fields[name], column[index]
+        field, value = validator.fields.get(name), column[index]
         try:
-            row[name] = TYPES[field.type].from_arrow(field, value)
+            row[name] = read_plain(value) if field is None else TYPES[field.type].from_arrow(field, value)
         except ValueError:
             row[name] = as_python(value)
     return json.dumps(row, ensure_ascii=False, default=str).encode("utf-8", "replace")

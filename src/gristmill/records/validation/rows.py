@@ -8,19 +8,20 @@ from functools import cached_property, lru_cache
 from itertools import islice
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 from pydantic_core import CoreSchema, SchemaValidator, ValidationError
 from pydantic_core import core_schema as schemas
 
 from gristmill.core.errors import MAX_LISTED, Invalid, Malformed, Violation
-from gristmill.datasets.contract import Contract, FieldSpec
+from gristmill.datasets.contract import EXTRA_COLUMN, Contract, FieldSpec, UnknownFields
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.types import TYPES
 from gristmill.datasets.types.json import MAX_DEPTH as JSON_DEPTH
 from gristmill.datasets.types.validators import default_value, value_schema
 from gristmill.kit.json_pointer import escape_pointer, pointer_to
 from gristmill.records.columns import Row, to_given_table, to_table
+from gristmill.records.validation import unknown as unknown_members
+from gristmill.records.validation.depth import json_depth
 from gristmill.records.validation.tokens import Location, explain_broken, read_tokens, token_at, unreadable
 
 # A record with more errors than this is reported as one: listing a million unknown members would need gigabytes.
@@ -74,19 +75,27 @@ class RecordValidator:
         columns: Sequence[FieldSpec] | None = None,
         computed: frozenset[str] = frozenset(),
         partial: bool = False,
+        unknown: UnknownFields = "reject",
     ) -> None:
         """columns: what a record has; by default what clients send. computed: names that are refused as computed.
 
-        partial: a record needs to give its key alone, and a valid one is a dict of what it gives.
+        partial: a record needs to give its key alone, and a valid one is a dict of what it gives. unknown: what is done
+        with members that are none of the columns.
         """
         self.contract = contract
         self.columns = columns = contract.input_columns if columns is None else columns
         self._computed = computed
         self.partial = partial
+        self.unknown = unknown
+        # An _extra that is collected holds values that nest as deeply as those beside it.
+        self._has_extra = contract.unknown_fields == "collect"
+        self.max_depth = MAX_DEPTH + 1 if self._has_extra else MAX_DEPTH
         self._fields: dict[str, FieldSpec] = {column.name: column for column in columns}
         self._schemas = {name: value_schema(TYPES[field.type], field) for name, field in self._fields.items()}
-        self.may_nest = any(TYPES[field.type].nests for field in columns)
-        record = self._schema(self._schemas, partial)
+        if self._has_extra and EXTRA_COLUMN in self._schemas:
+            self._schemas[EXTRA_COLUMN] = unknown_members.extra_schema()
+        self.may_nest = unknown != "reject" or any(TYPES[field.type].nests for field in columns)
+        record = self._schema(self._schemas, partial, unknown)
         self._record = SchemaValidator(record)
         self._array = SchemaValidator(schemas.list_schema(record))
 
@@ -103,11 +112,19 @@ class RecordValidator:
         """Return valid records as payload columns."""
         return to_given_table(self.columns, rows) if self.partial else to_table(self.columns, rows)
 
-    def unknown_member(self, name: str, reason: str) -> tuple[str, str]:
-        """Return (code, reason) for a member that a record may not have. reason: where there is no field called so."""
+    def unknown_member(self, name: str, reason: str) -> tuple[str, str] | None:
+        """Return (code, reason) for a member that is no column and that a record may not have; None if it may.
+
+        reason: where there is no field called so.
+        """
         if name in self._computed:
             return "computed_field", f"{name} is computed by the pipeline, so no client may send it"
-        return "unknown_field", reason
+        return ("unknown_field", reason) if self.unknown == "reject" else unknown_members.name_mistake(name)
+
+    @cached_property
+    def extra(self) -> SchemaValidator:
+        """Validates ``_extra`` and the members that are no columns, alone, where they are collected."""
+        return SchemaValidator(self._schema({EXTRA_COLUMN: self._schemas[EXTRA_COLUMN]}, True, self.unknown))
 
     def validate_json(self, raw: bytes) -> Row:
         """Return the record in the JSON text ``raw``. Raises pydantic_core.ValidationError; see ``violations``."""
@@ -129,10 +146,9 @@ class RecordValidator:
         problems = Problems()
         changes: Row = {}
         depth = json_depth(raw)
-        if depth > MAX_DEPTH:
-            problems.add(
-                Violation("", "too_deep", f"The body is nested {depth} levels deep: at most {MAX_DEPTH} are allowed")
-            )
+        if depth > self.max_depth:
+            reason = f"The body is nested {depth} levels deep: at most {self.max_depth} are allowed"
+            problems.add(Violation("", "too_deep", reason))
         else:
             try:
                 changes = self._changes.validate_json(raw)
@@ -185,6 +201,12 @@ class RecordValidator:
 
     def _place(self, item: Any, prefix: str, record: int | None, line: int | None, tokens: Any) -> Violation:
         location = item["loc"]
+        if self._has_extra:
+            found = unknown_members.place_of(item, self._fields, token_at(tokens, location))
+            if found is not None:
+                path, code, reason = found
+                parts = [shorten_name(part) for part in path]
+                return Violation(prefix + pointer_to(parts), code, reason, record, line, parts[0] if parts else None)
         if not location:
             return Violation(prefix, "wrong_type", f"{shorten(item['input'])} is not a JSON object", record, line)
         name = str(location[0])
@@ -193,7 +215,7 @@ class RecordValidator:
         if field is None:
             known = ", ".join(self._fields)
             reason = f"There is no field {shorten(name)} in {self.contract.name}; its fields are: {known}"
-            code, reason = self.unknown_member(name, reason)
+            code, reason = self.unknown_member(name, reason) or ("unknown_field", reason)
             return Violation(pointer, code, reason, record, line, shorten_name(name))
         if item["type"] == "extra_forbidden":
             reason = f"{name} is a key field and cannot be changed: delete the record and submit it anew"
@@ -203,7 +225,12 @@ class RecordValidator:
         inside = "".join(f"/{part}" for part in location[1:] if isinstance(part, int))
         return Violation(pointer + inside, code, reason, record, line, name)
 
-    def _schema(self, known: dict[str, CoreSchema], partial: bool = False) -> CoreSchema:
+    def _schema(
+        self,
+        known: dict[str, CoreSchema],
+        partial: bool = False,
+        unknown: UnknownFields = "reject",
+    ) -> CoreSchema:
         members = {}
         for name, schema in known.items():
             field = self._fields[name]
@@ -213,25 +240,27 @@ class RecordValidator:
                 default = default_value(TYPES[field.type], field)
                 nullable = schemas.with_default_schema(nullable, default=default)
             members[name] = schemas.typed_dict_field(nullable, required=needed)
-        return schemas.typed_dict_schema(members, extra_behavior="forbid")
+        return unknown_members.record_schema(members, unknown, self._computed)
 
 
 @lru_cache(maxsize=1000)
 def validator_of(contract: Contract) -> RecordValidator:
     """Return the validator of what clients send to a dataset; making one takes a millisecond, so it is kept."""
-    return RecordValidator(contract, computed=contract.computed_fields)
+    return RecordValidator(contract, computed=contract.computed_fields, unknown=contract.unknown_fields)
 
 
 @lru_cache(maxsize=1000)
 def partial_validator_of(contract: Contract) -> RecordValidator:
     """Return the validator of what clients send to be merged: the key, and whatever fields they give."""
-    return RecordValidator(contract, computed=contract.computed_fields, partial=True)
+    return RecordValidator(contract, None, contract.computed_fields, True, contract.unknown_fields)
 
 
 @lru_cache(maxsize=1000)
 def output_validator_of(contract: Contract) -> RecordValidator:
-    """Return the validator of what the pipeline of a dataset made."""
-    return RecordValidator(contract, contract.output_columns) if contract.has_pipeline else validator_of(contract)
+    """Return the validator of what the pipeline of a dataset made, without ``_extra``, which passes beside it."""
+    if not contract.has_pipeline and contract.unknown_fields == "reject":
+        return validator_of(contract)
+    return RecordValidator(contract, [one for one in contract.output_columns if one.name != EXTRA_COLUMN])
 
 
 @lru_cache(maxsize=1000)
@@ -250,34 +279,6 @@ def _broken(raw: bytes, message: str, prefix: str, record: int | None, line: int
 
 def _field_of(place: Location) -> str | None:
     return shorten_name(str(place[0])) if place else None
-
-
-def json_depth(raw: bytes) -> int:
-    """Return how deep the brackets of ``raw`` nest, those inside strings not counted; no recursion, linear time."""
-    opening = raw.count(b"{") + raw.count(b"[")
-    if not opening or (opening == 1 and raw.lstrip()[:1] in (b"{", b"[")):
-        return opening
-    marks = np.frombuffer(raw, np.uint8)
-    quotes = np.flatnonzero(marks == ord('"'))
-    if b"\\" in raw:
-        quotes = quotes[~_escaped(marks, quotes)]
-    at = np.flatnonzero((marks == 0x5B) | (marks == 0x7B) | (marks == 0x5D) | (marks == 0x7D))
-    at = at[np.searchsorted(quotes, at) % 2 == 0]
-    if not len(at):
-        return 0
-    # "[" and "{" are 5B and 7B, their closing partners 5D and 7D: the bits 0x0F tell them apart.
-    steps = np.where(marks[at] & 0x0F == 0x0B, 1, -1)
-    return int(max(0, np.cumsum(steps).max()))
-
-
-def _escaped(marks: Any, positions: Any) -> Any:
-    """Say of each position whether an odd number of backslashes stands before it."""
-    slash = marks == ord("\\")
-    index = np.arange(len(marks), dtype=np.int64)
-    last_other = np.maximum.accumulate(np.where(slash, -1, index))
-    before = np.maximum(positions - 1, 0)
-    run = np.where(slash[before], before - last_other[before], 0)
-    return (run % 2 == 1) & (positions > 0)
 
 
 def shorten_name(name: str) -> str:

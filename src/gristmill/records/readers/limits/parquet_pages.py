@@ -9,7 +9,7 @@ Source of the format: https://parquet.apache.org/docs/file-format/ and parquet.t
 
 import io
 import struct
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -94,6 +94,9 @@ class ChunkSize:
     written_out: int
 
 
+_NOT_READ = ChunkSize(0, 0.0, 0, 0)
+
+
 @dataclass(slots=True)
 class GroupSize:
     """What a row group takes. bytes_per_row: at its densest page, unpacked. chunks: in the order of the row group."""
@@ -146,11 +149,22 @@ def _typed(fields: dict[int, Any], number: int, kind: type[Any]) -> Any:
 
 
 def check_group(
-    file: BinaryIO, group: RowGroup, number: int, leaves: Sequence[Leaf], dictionaries: Dictionaries
+    file: BinaryIO,
+    group: RowGroup,
+    number: int,
+    leaves: Sequence[Leaf],
+    dictionaries: Dictionaries,
+    passed_over: Container[int] = (),
 ) -> GroupSize:
-    """Return the size of a row group. Raises Malformed for pages that are not there, Invalid for too large ones."""
+    """Return the size of a row group. Raises Malformed for pages that are not there, Invalid for too large ones.
+
+    passed_over: indexes of leaves that are not read, and so take nothing.
+    """
     _check_chunks(file, group, number, leaves)
-    chunks = [_walk(file, chunk, number, leaf, dictionaries) for chunk, leaf in zip(group.chunks, leaves, strict=True)]
+    chunks = [
+        _NOT_READ if index in passed_over else _walk(file, chunk, number, leaf, dictionaries)
+        for index, (chunk, leaf) in enumerate(zip(group.chunks, leaves, strict=True))
+    ]
     open_bytes = sum(chunk.open_bytes for chunk in chunks)
     if open_bytes > MAX_OPEN_BYTES:
         reason = (
