@@ -152,3 +152,51 @@ def test_a_worker_that_is_killed_while_it_builds_the_index_of_a_field(stack: Fau
         assert stack.system.chunk(building)["attempts"] == 2
         assert stack.system.query(valid, (index,)) == [{"valid": True}]
         assert rest.rows(name, where='{"t": "after"}') == AFTER
+
+
+@pytest.mark.parametrize(("what", "worker"), [("records", "worker"), ("recompute", "long"), ("fit", "long")])
+def test_a_worker_that_is_killed_between_the_steps_and_the_commit(stack: FaultStack, what: str, worker: str) -> None:
+    stack.system.start("long")
+    steps = [
+        {"op": "filter", "condition": "id % 7 != 0"},
+        {"op": "derive", "as": "t", "value": "text(id * 2)"},
+        {"op": "normalise", "column": "id", "as": "scaled", "method": "minmax"},
+    ]
+    computed = [{"name": "t", "type": "text", "computed": True}, {"name": "scaled", "type": "float", "computed": True}]
+    body = {"fields": [CONTRACT["fields"][0], *computed], "key": ["id"], "pipeline": steps}
+    sent = [{"id": number} for number in range(300)]
+    first = [{"id": number, "t": str(number * 2), "scaled": None} for number in range(300) if number % 7]
+    later = [{**row, "t": f"{row['t']}!"} for row in first]
+    with Rest(stack.system) as rest:
+        name = rest.create(body)
+        path = f"/api/v1/datasets/{name}"
+        if what != "records":
+            rest.store(name, sent)
+        if what == "recompute":
+            changed = [steps[0], {**steps[1], "value": "text(id * 2) + '!'"}, steps[2]]
+            rest.succeeded(rest.http.patch(path, json={"pipeline": changed}))
+        before = rest.rows(name)
+        with stack.locked(LOCK.format(name)) as table:
+            answer = rest.http.post(f"{path}/{what}", json=sent if what == "records" else {})
+            job_id = answer.json()["id"]
+            stack.running(job_id)
+            with stack.locked(END, (job_id,)) as end:
+                table.rollback()
+                pid = end.info.backend_pid
+                eventually(lambda: stack.system.query(BLOCKED, (pid,)), "all is done but the commit")
+                stack.system.kill(worker)
+        eventually(lambda: rest.rows(name) == before, "what the killed worker did is not there")
+        stack.system.start(f"{worker}2")
+        job = stack.system.finished(job_id)
+        assert job["state"] == "succeeded"
+        assert stack.system.chunk(job_id)["attempts"] >= 2
+        assert rest.rows(name) == (later if what == "recompute" else first)
+        shown = rest.http.get(path).json()
+        if what == "records":
+            counts = rest.http.get(answer.json()["links"]["self"]).json()["record_counts"]
+            assert (counts["succeeded"], counts["dropped"]) == (257, 43)
+        if what == "recompute":
+            assert job["result"] == {"records": 257, "changed": 257}
+        if what == "fit":
+            assert shown["version"] == 2
+            assert shown["contract"]["pipeline"][2]["fitted"] == {"minimum": 1.0, "maximum": 299.0}
