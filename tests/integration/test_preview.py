@@ -29,6 +29,12 @@ SENT = [
     {"id_text": "6", "kind": 6},
     {"price_text": "0,10", "kind": "a"},
 ]
+NUMBERS: Job = {
+    "name": "numbers",
+    "input": [{"name": "raw", "type": "text"}],
+    "fields": [{"name": "n", "type": "integer", "computed": True}],
+    "pipeline": [{"op": "cast", "column": "raw", "as": "n", "type": "integer"}],
+}
 PATH = "pipeline/preview"
 
 
@@ -236,3 +242,33 @@ def test_rows_that_would_take_too_long_are_refused(app: InProcess) -> None:
     sizes = {"first": 100, "b": 100, "c": 5000}
     found = preview(app, app.dataset(body), 422, records=[{name: list(range(size)) for name, size in sizes.items()}])
     assert "drop columns" in found["detail"]
+
+
+class TestLargeBatches:
+    def test_a_step_that_fails_on_record_9999_of_10000_names_it_and_the_others_go_on(self, app: InProcess) -> None:
+        name = app.dataset(NUMBERS)
+        lines = "".join(f"{'x' if n == 9_999 else n}\n" for n in range(10_000))
+        body = f"raw\n{lines}".encode()
+        job = app.job(app.post(name, body, headers=CSV))
+        assert (job["state"], job["error"]["code"], job["error"]["record"]) == ("failed", "record_unfit", 9_999)
+        assert app.rows(name) == []
+        job = app.job(app.post(name, body, headers=CSV, params={"on_error": "quarantine"}))
+        assert (job["record_counts"]["succeeded"], job["record_counts"]["rejected"]) == (9_999, 1)
+        (reject,) = app.http.get(f"/api/v1/jobs/{job['id']}/rejects").json()["rejects"]
+        assert (reject["record"], reject["values"]) == (9_999, {"raw": "x"})
+        refused = app.post(name, body, path="validate", headers=CSV, params={"pipeline": "true"})
+        assert [one["pointer"] for one in refused.json()["errors"]] == ["/9999/raw"]
+
+    def test_a_list_of_ten_million_members_is_refused_at_the_door(self, app: InProcess) -> None:
+        body = {
+            "name": "lists",
+            "input": [{"name": "list", "type": "json"}],
+            "fields": [{"name": "n", "type": "integer", "computed": True}],
+            "pipeline": [{"op": "explode", "column": "list", "as": "n"}],
+        }
+        name = app.dataset(body)
+        line = b'{"list":[' + b"0," * (10**7 - 1) + b"0]}\n"
+        refused = app.post(name, line, headers=NDJSON)
+        assert refused.status_code in (400, 413, 422)
+        assert "bytes" in refused.json()["detail"]
+        assert len(app.http.get("/api/v1/jobs", params={"dataset": name}).json()["jobs"]) == 1
