@@ -12,7 +12,7 @@ from gristmill.core.errors import Invalid, Violation
 from gristmill.datasets.contract import EXTRA_COLUMN, Contract, FieldSpec
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.json_members import find_member, split_path
-from gristmill.datasets.types import TYPES
+from gristmill.datasets.types import TYPES, FieldType
 from gristmill.datasets.where_columns import compile_columns
 from gristmill.transforms.expression.tree import scatter
 from gristmill.transforms.registry import StepRegistry
@@ -189,7 +189,8 @@ class _ContractTypes:
 
     def shown(self, column: Column, values: pa.Array) -> list[Any]:
         kind, field = TYPES[column.type], self._field(column)
-        if kind.is_json_in_arrow:
+        if type(kind).show is FieldType.show and type(kind).from_scalar is FieldType.from_scalar:
+            # In columns they are as JSON has them.
             found: list[Any] = values.to_pylist()
             return found
         return [kind.show(kind.parse(field, kind.from_arrow(field, one))) if one.is_valid else None for one in values]

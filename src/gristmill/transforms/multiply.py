@@ -6,10 +6,40 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import Field
 
 from gristmill.core.errors import Invalid, Violation
 from gristmill.transforms.run import MOST_OUTPUTS, column_of
-from gristmill.transforms.spec import Failure, Indexes
+from gristmill.transforms.schema_rules import check_target, refuse
+from gristmill.transforms.spec import Column, ColumnParameters, Columns, Failure, Indexes, Types
+
+
+class RowsParameters(ColumnParameters):
+    """Root of the parameters of steps that make several rows of one."""
+
+    place: str | None = Field(
+        None, description="A column that gets the place of the row among those of its record, from 1."
+    )
+
+
+def rows_schema(step: RowsParameters, columns: Columns, made: Column, types: Types) -> Columns:
+    """Return the columns after such a step: the one that is read goes, ``made`` and the place come.
+
+    Raises StepRefused.
+    """
+    found = {name: column for name, column in columns.items() if name != step.column}
+    found[step.target] = made
+    if step.place is not None:
+        check_target(step.place, "/place")
+        if step.place in (step.column, step.target):
+            raise refuse("place", "duplicate", f"There would be two columns called {step.place}")
+        found[step.place] = types.column(step.place, "integer")
+    return found
+
+
+def writes_rows(step: RowsParameters) -> frozenset[str]:
+    return frozenset({step.target} | ({step.place} if step.place is not None else set()))
+
 
 # What a row takes beside the values of its columns, while it is made.
 _ROW_BYTES = 64

@@ -121,6 +121,14 @@ class ColumnParameters(Parameters):
         return self.column if self.as_ is None else self.as_
 
 
+def reads_column(step: ColumnParameters) -> frozenset[str]:
+    return frozenset({step.column})
+
+
+def writes_target(step: ColumnParameters) -> frozenset[str]:
+    return frozenset({step.target})
+
+
 class StepRefused(Exception):
     """The parameters of a step do not fit its columns. Pointers lead into the step's object."""
 

@@ -128,12 +128,6 @@ class FieldType(ABC):
         """Return a value, canonical or as read from Postgres, as JSON has it."""
         return value
 
-    @property
-    def is_json_in_arrow(self) -> bool:
-        """Whether values are in Arrow columns of the type as JSON has them."""
-        kind = type(self)
-        return kind.show is FieldType.show and kind.from_scalar is FieldType.from_scalar
-
     def to_json(self, value: Any) -> Any:
         """Return what ``show`` returns; None stays None."""
         return None if value is None else self.show(value)

@@ -28,6 +28,8 @@ from gristmill.transforms.spec import (
     StepKind,
     Transform,
     Types,
+    reads_column,
+    writes_target,
 )
 
 _READ = (*NUMBERS, "boolean", *MOMENTS, "duration", "uuid", "json")
@@ -158,8 +160,8 @@ CAST = StepKind(
     Cast,
     _schema,
     _make,
-    reads=lambda step: frozenset({step.column}),
-    writes=lambda step: frozenset({step.target}),
+    reads=reads_column,
+    writes=writes_target,
     description=(
         "Makes values of another type. Texts are read without the blanks around them; what is no value of the type is"
         " that record's error, which shows it. "

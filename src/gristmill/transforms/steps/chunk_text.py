@@ -11,11 +11,18 @@ import pyarrow as pa
 from pydantic import Field
 
 from gristmill.transforms.chunks import Chunker, TokenCounters
-from gristmill.transforms.multiply import RowBudget, check_count, place_of, repeat_rows
+from gristmill.transforms.multiply import (
+    RowBudget,
+    RowsParameters,
+    check_count,
+    place_of,
+    repeat_rows,
+    rows_schema,
+    writes_rows,
+)
 from gristmill.transforms.run import column_of, set_column
 from gristmill.transforms.schema_rules import check_target, need_type, refuse
 from gristmill.transforms.spec import (
-    ColumnParameters,
     Columns,
     Example,
     Failure,
@@ -24,15 +31,13 @@ from gristmill.transforms.spec import (
     StepKind,
     Transform,
     Types,
+    reads_column,
 )
 
 
-class ChunkText(ColumnParameters):
+class ChunkText(RowsParameters):
     """Parameters of ``chunk_text``."""
 
-    place: str | None = Field(
-        None, description="A column that gets the place of the part among those of its text, from 1."
-    )
     tokens: int = Field(256, ge=8, le=100_000, description="The most tokens of a part.")
     overlap: int = Field(
         0,
@@ -58,14 +63,7 @@ def chunk_text_kind(counters: TokenCounters) -> StepKind:
         if name not in counters.names():
             valid = ", ".join(counters.names())
             raise refuse("embedder", "unknown_embedder", f"There is no embedder {name[:80]!r}; they are: {valid}")
-        others = {name: column for name, column in columns.items() if name != step.column}
-        made = {**others, step.target: types.column(step.target, "text")}
-        if step.place is not None:
-            check_target(step.place, "/place")
-            if step.place in (step.column, step.target):
-                raise refuse("place", "duplicate", f"There would be two columns called {step.place}")
-            made[step.place] = types.column(step.place, "integer")
-        return made
+        return rows_schema(step, columns, types.column(step.target, "text"), types)
 
     def make(step: ChunkText, columns: Columns, types: Types) -> Transform:
         name = step.embedder or types.embedder
@@ -103,8 +101,8 @@ def chunk_text_kind(counters: TokenCounters) -> StepKind:
         ChunkText,
         schema,
         make,
-        reads=lambda step: frozenset({step.column}),
-        writes=lambda step: frozenset({step.target} | ({step.place} if step.place is not None else set())),
+        reads=reads_column,
+        writes=writes_rows,
         description=(
             "Makes one row of each part of a text, with the other columns as they are; the text itself goes. Parts are "
             "as long as the tokens allow and end between words; a word of more tokens is cut. Nothing is left out: "

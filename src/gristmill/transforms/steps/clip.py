@@ -21,6 +21,8 @@ from gristmill.transforms.spec import (
     StepKind,
     Transform,
     Types,
+    reads_column,
+    writes_target,
 )
 
 _ORDERED = ("integer", "float", "decimal", "timestamp", "date", "duration")
@@ -70,8 +72,8 @@ CLIP = StepKind(
     Clip,
     _schema,
     _make,
-    reads=lambda step: frozenset({step.column}),
-    writes=lambda step: frozenset({step.target}),
+    reads=reads_column,
+    writes=writes_target,
     description=(
         "Values below the minimum become the minimum, those above the maximum the maximum; null stays null. Decimals "
         "within keep their digits."

@@ -10,11 +10,18 @@ import pyarrow as pa
 from pydantic import Field
 from pydantic_core import from_json
 
-from gristmill.transforms.multiply import RowBudget, check_count, place_of, repeat_rows
+from gristmill.transforms.multiply import (
+    RowBudget,
+    RowsParameters,
+    check_count,
+    place_of,
+    repeat_rows,
+    rows_schema,
+    writes_rows,
+)
 from gristmill.transforms.run import column_of, set_column
-from gristmill.transforms.schema_rules import check_target, need_type, refuse, typed_target
+from gristmill.transforms.schema_rules import check_target, need_type, typed_target
 from gristmill.transforms.spec import (
-    ColumnParameters,
     Columns,
     Example,
     Failure,
@@ -23,18 +30,16 @@ from gristmill.transforms.spec import (
     StepKind,
     Transform,
     Types,
+    reads_column,
 )
 from gristmill.transforms.steps.json_extract import read_members
 
 
-class Explode(ColumnParameters):
+class Explode(RowsParameters):
     """Parameters of ``explode``."""
 
     type: str | None = Field(
         None, description="The type of the members. By default that of the field called `as`, else json."
-    )
-    place: str | None = Field(
-        None, description="A column that gets the place of the row among those of its record, from 1."
     )
     empty: Literal["keep", "drop"] = Field(
         "keep",
@@ -48,14 +53,8 @@ class Explode(ColumnParameters):
 def _schema(step: Explode, columns: Columns, types: Types) -> Columns:
     need_type(columns, step.column, ("json",), "/column")
     check_target(step.target, "/as")
-    others = {name: column for name, column in columns.items() if name != step.column}
-    made = {**others, step.target: typed_target(step.target, step.type, "json", types)}
-    if step.place is not None:
-        check_target(step.place, "/place")
-        if step.place in (step.column, step.target):
-            raise refuse("place", "duplicate", f"There would be two columns called {step.place}")
-        made[step.place] = types.column(step.place, "integer")
-    return made
+    made = typed_target(step.target, step.type, "json", types)
+    return rows_schema(step, columns, made, types)
 
 
 def _make(step: Explode, columns: Columns, types: Types) -> Transform:
@@ -102,8 +101,8 @@ EXPLODE = StepKind(
     Explode,
     _schema,
     _make,
-    reads=lambda step: frozenset({step.column}),
-    writes=lambda step: frozenset({step.target} | ({step.place} if step.place is not None else set())),
+    reads=reads_column,
+    writes=writes_rows,
     description=(
         "Makes one row of each member of a list in a json column, with the other columns as they are; the list itself "
         "goes. A value that is no list is its record's error. A record gives at most 2^20 rows, and the rows of a "

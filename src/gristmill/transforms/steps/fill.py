@@ -20,6 +20,8 @@ from gristmill.transforms.spec import (
     StepKind,
     Transform,
     Types,
+    reads_column,
+    writes_target,
 )
 
 
@@ -55,8 +57,8 @@ FILL = StepKind(
     Fill,
     _schema,
     _make,
-    reads=lambda step: frozenset({step.column}),
-    writes=lambda step: frozenset({step.target}),
+    reads=reads_column,
+    writes=writes_target,
     description="Puts a value where there is none. An empty text is a value, and stays.",
     examples=[
         Example(

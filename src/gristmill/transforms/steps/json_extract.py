@@ -25,6 +25,8 @@ from gristmill.transforms.spec import (
     StepRefused,
     Transform,
     Types,
+    reads_column,
+    writes_target,
 )
 
 
@@ -93,8 +95,8 @@ JSON_EXTRACT = StepKind(
     JsonExtract,
     _schema,
     _make,
-    reads=lambda step: frozenset({step.column}),
-    writes=lambda step: frozenset({step.target}),
+    reads=reads_column,
+    writes=writes_target,
     description=(
         "Takes a member out of a json column, read as records read values of its type: a timestamp is a string with "
         "an offset, a decimal a string or an integer. "

@@ -27,6 +27,8 @@ from gristmill.transforms.spec import (
     StepRefused,
     Transform,
     Types,
+    reads_column,
+    writes_target,
 )
 
 MOST_PAIRS = 10_000
@@ -147,8 +149,8 @@ MAP = StepKind(
     Map,
     _schema,
     _make,
-    reads=lambda step: frozenset({step.column}),
-    writes=lambda step: frozenset({step.target}),
+    reads=reads_column,
+    writes=writes_target,
     description=(
         "Looks values up in a table. Values compare as in filters: the decimals 1.5 and 1.50 are equal. A null stays "
         "null unless a pair says otherwise."

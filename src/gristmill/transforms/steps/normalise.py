@@ -25,6 +25,8 @@ from gristmill.transforms.spec import (
     StepKind,
     Transform,
     Types,
+    reads_column,
+    writes_target,
 )
 
 # What is taken off a value, and what the difference is divided by: of two statistics their difference.
@@ -111,8 +113,8 @@ NORMALISE = StepKind(
     Normalise,
     _schema,
     _make,
-    reads=lambda step: frozenset({step.column}),
-    writes=lambda step: frozenset({step.target}),
+    reads=reads_column,
+    writes=writes_target,
     fitting=lambda step: Fitting(step.column, step.statistics),
     description=(
         "Puts numbers on a common scale, as floats, by statistics of the values that the dataset has. Until they are "

@@ -23,6 +23,8 @@ from gristmill.transforms.spec import (
     StepKind,
     Transform,
     Types,
+    reads_column,
+    writes_target,
 )
 
 _TYPES = ("text", "integer", "uuid", "date")
@@ -72,8 +74,8 @@ def pseudonymise_kind(secrets: Mapping[str, bytes]) -> StepKind:
         Pseudonymise,
         schema,
         make,
-        reads=lambda step: frozenset({step.column}),
-        writes=lambda step: frozenset({step.target}),
+        reads=reads_column,
+        writes=writes_target,
         description=(
             "Replaces values by the keyed hash (HMAC-SHA-256) of the text that records show. Equal values have equal "
             "codes in all datasets that name the same secret; "

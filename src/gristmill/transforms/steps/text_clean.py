@@ -25,6 +25,8 @@ from gristmill.transforms.spec import (
     StepKind,
     Transform,
     Types,
+    reads_column,
+    writes_target,
 )
 
 _CASES = {"lower": lower, "upper": upper, "fold": by_ascii(pc.ascii_lower, str.casefold)}
@@ -96,8 +98,8 @@ TEXT_CLEAN = StepKind(
     TextClean,
     _schema,
     _make,
-    reads=lambda step: frozenset({step.column}),
-    writes=lambda step: frozenset({step.target}),
+    reads=reads_column,
+    writes=writes_target,
     description=(
         "Cleans texts, in this order: tags, normal form, case, spaces, trim. By default it gives the normal form NFC "
         "and trims."
