@@ -72,7 +72,7 @@ class Patches:
 @pytest.fixture(scope="module")
 def app() -> Iterator[InProcess]:
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("gristmill.bootstrap.shared.build_steps", lambda: STEPS)
+        patched.setattr("gristmill.bootstrap.shared.build_steps", lambda *_: STEPS)
         url = add_database(os.environ["GRISTMILL_TEST_POSTGRES"], os.environ["GRISTMILL_TEST_TEMPLATE"])
         found = InProcess(url, jobs_retry_base=0.001, jobs_retry_max=0.001)
         yield found
