@@ -408,6 +408,45 @@ def test_every_command_has_the_common_options_and_help(run: Run) -> None:
         assert all(option in result.stdout for option in ("--json", "--url", "--api-key"))
 
 
+class TestPipeline:
+    STEP: ClassVar[Any] = {
+        "op": "fill", "description": "Puts a value.", "per_record": True, "multiplies": False,
+        "parameters": {
+            "properties": {"op": {}, "value": {"description": "What stands for null."}}, "required": ["value"],
+        },
+        "examples": [{"step": {"op": "fill"}, "before": [], "after": []}],
+    }  # fmt: skip
+    FRAME: ClassVar[Any] = {
+        "columns": [{"name": "n", "type": "integer"}], "rows": [{"record": 0, "row": {"n": 9007199254740993}}],
+        "rows_left_out": 0,
+    }  # fmt: skip
+
+    def test_steps_are_listed_and_shown(self, server: Server, run: Run) -> None:
+        server.answer("GET /api/v1/transforms", {"transforms": [self.STEP]})
+        assert "Puts a value." in run("pipeline", "steps").stdout
+        shown = run("pipeline", "steps", "fill")
+        assert "What stands for null." in shown.stdout
+        assert "Puts a value." in shown.stderr
+        unknown = run("pipeline", "steps", "mop")
+        assert (unknown.exit_code, "they are: fill" in unknown.stderr) == (2, True)
+        assert documents(run("pipeline", "steps", "fill", "--json")) == [self.STEP]
+
+    def test_a_preview_shows_every_frame_and_what_does_not_fit(self, server: Server, run: Run, tmp_path: Path) -> None:
+        answer = {
+            "dataset": "d", "records": 2, "input": self.FRAME, "steps": [{"step": 0, "op": "fill", **self.FRAME}],
+            "output": self.FRAME, "rejects": [{"record": 1, "errors": [{"reason": "it is bad"}]}], "dropped": [],
+        }  # fmt: skip
+        server.answer("POST /api/v1/datasets/d/pipeline/preview", answer)
+        (tmp_path / "a.csv").write_text("n\n1\n2\n")
+        result = run("pipeline", "preview", str(tmp_path / "a.csv"), "--dataset", "d")
+        assert result.exit_code == 0, result.output
+        assert result.stdout.count("9007199254740993") == 3
+        assert "after step 0 (fill)" in result.stderr
+        assert "record 1 does not fit: it is bad" in result.stderr
+        assert run("pipeline", "preview", str(tmp_path / "a.csv")).exit_code == 2
+        assert documents(run("pipeline", "preview", str(tmp_path / "a.csv"), "-d", "d", "--json")) == [answer]
+
+
 class TestOwnJobs:
     TYPES: ClassVar[Any] = {
         "job_types": [

@@ -332,6 +332,23 @@ class TestOwnJobs:
         with pytest.raises(api.JobFailed):
             Server(job("failed", error={"detail": "no", "code": "internal"})).client().submit_job("a.b", wait=True)
 
+    def test_steps_and_functions_are_listed(self) -> None:
+        assert Server({"transforms": [{"op": "cast"}]}).client().transforms() == [{"op": "cast"}]
+        server = Server({"functions": [{"name": "upper"}]})
+        assert server.client().functions() == [{"name": "upper"}]
+        assert server.path == "/api/v1/functions"
+
+    def test_what_pipelines_are_asked_for(self) -> None:
+        server = Server({"steps": []})
+        client = server.client()
+        client.preview_pipeline("shirts", [{"n": 1}], contract={"pipeline": []}, limit=3)
+        assert server.path == "/api/v1/datasets/shirts/pipeline/preview"
+        client.validate("shirts", [{"n": 1}], pipeline=True)
+        assert server.path == "/api/v1/datasets/shirts/validate?pipeline=true"
+        for call, path in ((client.recompute_dataset, "recompute"), (client.fit_dataset, "fit")):
+            call("shirts", where={"n": 1})
+            assert server.path == f"/api/v1/datasets/shirts/{path}"
+
     def test_types_and_plugins_are_listed(self) -> None:
         answer = {"job_types": [{"name": "a.b"}], "plugins": [{"name": "p", "error": "no"}]}
         assert Server(answer).client().job_types() == answer["job_types"]

@@ -1,4 +1,4 @@
-"""gristmill pipeline: preview."""
+"""gristmill pipeline: preview, steps."""
 
 import csv
 import gzip
@@ -53,6 +53,33 @@ def preview(
     for reject in answer["rejects"]:
         reasons = "; ".join(error["reason"] for error in reject["errors"])
         session.output.note(f"record {reject['record']} does not fit: {reasons}")
+
+
+@command(app, "steps")
+def steps(
+    session: Session,
+    op: Annotated[str | None, typer.Argument(metavar="[STEP]", help="The parameters of this one.")] = None,
+) -> None:
+    """List the steps that pipelines may have, or the parameters of one."""
+    found = {one["op"]: one for one in session.client.transforms()}
+    if op is None:
+        session.output.rows(found.values(), ["op", "description"])
+        return
+    if op not in found:
+        raise UsageError(f"there is no step {op}; they are: {', '.join(found)}")
+    if session.output.json:
+        session.output.document(found[op])
+        return
+    schema = found[op]["parameters"]
+    session.output.note(found[op]["description"])
+    shown = [
+        {"parameter": name, "required": name in schema["required"], "default": one.get("default"), **one}
+        for name, one in schema["properties"].items()
+        if name != "op"
+    ]
+    session.output.rows(shown, ["parameter", "required", "default", "description"])
+    for example in found[op]["examples"]:
+        session.output.note(json.dumps(example["step"], ensure_ascii=False))
 
 
 def read_sample(path: str, limit: int) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from gristmill.client._bodies import Records, json_body, records_body
 from gristmill.client._jobs import Progress, Wait
-from gristmill.client._paths import Key, dataset_path, record_path
+from gristmill.client._paths import API, Key, dataset_path, record_path
 from gristmill.client._reads import ReadCalls, Where, time_text
 from gristmill.client._transport import Json
 
@@ -76,6 +76,16 @@ class RecordCalls(ReadCalls):
         params = {"pipeline": "true"} if pipeline else {}
         with records_body(records, format) as body:
             answer: Json = self._transport.call("POST", dataset_path(dataset, "validate"), params=params, body=body)
+        return answer
+
+    def transforms(self) -> list[Json]:
+        """Return the steps that pipelines may have, each with the JSON Schema of its ``parameters`` and examples."""
+        answer: list[Json] = self._transport.call("GET", f"{API}/transforms")["transforms"]
+        return answer
+
+    def functions(self) -> list[Json]:
+        """Return the functions that expressions of pipelines call, with their parameters and examples."""
+        answer: list[Json] = self._transport.call("GET", f"{API}/functions")["functions"]
         return answer
 
     def preview_pipeline(
