@@ -143,3 +143,19 @@ def test_what_is_not_stored_as_the_step_sees_it_is_named(app: InProcess) -> None
     assert app.post(name, {"steps": [0, 1]}, path="fit").status_code == 202
     plain_name = app.dataset({"name": "x", "fields": [{"name": "n", "type": "integer"}]})
     assert app.post(plain_name, {}, path="fit").json()["errors"][0]["code"] == "not_applicable"
+
+
+def test_a_contract_without_statistics_is_still_that_of_a_fitted_dataset(app: InProcess) -> None:
+    name = app.dataset(READINGS)
+    app.job(app.post(name, SENT))
+    fit(app, name)
+    url = "/api/v1/datasets?if_not_exists=true"
+    again = {**READINGS, "name": name, "pipeline": [dict(reversed(step.items())) for step in READINGS["pipeline"]]}
+    assert app.http.post(url, json=again).status_code == 202
+    shown = app.http.get(f"/api/v1/datasets/{name}").json()["contract"]
+    assert app.http.post(url, json=shown).status_code == 202
+    other = {**again, "pipeline": [{**again["pipeline"][0], "method": "robust"}, *again["pipeline"][1:]]}
+    answer = app.http.post(url, json=other)
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (409, "/pipeline")
+    known = {**shown["pipeline"][0], "fitted": {"mean": 0.0, "deviation": 1.0}}
+    assert app.http.post(url, json={**shown, "pipeline": [known, *shown["pipeline"][1:]]}).status_code == 409
