@@ -159,3 +159,22 @@ def test_a_contract_without_statistics_is_still_that_of_a_fitted_dataset(app: In
     assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (409, "/pipeline")
     known = {**shown["pipeline"][0], "fitted": {"mean": 0.0, "deviation": 1.0}}
     assert app.http.post(url, json={**shown, "pipeline": [known, *shown["pipeline"][1:]]}).status_code == 409
+
+
+def test_a_changed_pipeline_keeps_the_statistics_of_steps_that_stay(app: InProcess) -> None:
+    name = app.dataset(READINGS)
+    app.job(app.post(name, SENT))
+    fit(app, name)
+    steps = [READINGS["pipeline"][1], READINGS["pipeline"][0], {**READINGS["pipeline"][2], "method": "zscore"}]
+    submitted(app, app.http.patch(f"/api/v1/datasets/{name}", json={"pipeline": steps}))
+    shown = app.http.get(f"/api/v1/datasets/{name}").json()["contract"]["pipeline"]
+    assert shown[0]["fitted"] == {"minimum": 0.0, "maximum": 40.0}
+    assert set(shown[1]["fitted"]) == {"mean", "deviation"}
+    assert "fitted" not in shown[2]
+
+
+def test_values_whose_statistics_no_float_holds_are_said(app: InProcess) -> None:
+    name = app.dataset(READINGS)
+    app.job(app.post(name, [{"n": n, "x": x} for n, x in enumerate((1.7e308, 1.7e308, -1.7e308))]))
+    job = fit(app, name, steps=[0])
+    assert (job["state"], job["error"]["code"]) == ("failed", "contract_change_failed")

@@ -49,7 +49,8 @@ def test_records_keys_and_filters_see_one_value(app: InProcess, body: object, he
 
 def test_what_it_becomes_has_to_fit(app: InProcess) -> None:
     name = app.dataset(BODY)
-    refused = app.post(name, [{"name": "e\u0301" * 5}, {"name": "e\u0301" * 4}, {"name": "a" + "\u0301" * 1001}])
+    marks = "a" + "\u0301" * 1001
+    refused = app.post(name, [{"name": "e\u0301" * 5}, {"name": "e\u0301" * 4}, {"name": marks}])
     errors = [(one["pointer"], one["code"]) for one in refused.json()["errors"]]
     assert errors == [("/0/name", "too_long"), ("/2/name", "too_many_marks")]
     assert app.post(name, [{"name": "e\u0301" * 4, "kind": "\ufb01n"}]).status_code == 422
@@ -65,3 +66,10 @@ def test_it_is_for_texts_and_stays(app: InProcess) -> None:
     name = app.dataset(BODY)
     answer = app.http.patch(f"/api/v1/datasets/{name}", json={"alter_fields": [{"name": "raw", "normalize": "NFC"}]})
     assert answer.json()["errors"][0]["code"] == "fixed"
+
+
+@pytest.mark.parametrize("mark", ["\u0301", "\u0f73", "\u0f75", "\u0f81", "\u0344"])
+def test_marks_that_are_made_of_marks_count_as_marks(app: InProcess, mark: str) -> None:
+    name = app.dataset(BODY)
+    refused = app.post(name, [{"name": "a" + mark * 20_000}])
+    assert [one["code"] for one in refused.json()["errors"]] == ["too_many_marks"]

@@ -315,3 +315,36 @@ class TestWhatStepsSee:
         assert recompute(app, name)["result"] == {"records": 2, "changed": 0}
         change(app, name, pipeline=[steps[0], {"op": "derive", "as": "zero", "value": "-0.0 * n"}])
         assert recompute(app, name, fields=["zero"])["result"] == {"records": 2, "changed": 2}
+
+    @pytest.mark.parametrize("how", ["patch", "recompute"])
+    def test_what_a_chosen_step_overwrites_is_not_read_as_stored_after_it(self, app: InProcess, how: str) -> None:
+        fields = [*({"name": name, "type": "integer"} for name in "ab"), *(self.computed(n, "integer") for n in "xyz")]
+        steps = [
+            {"op": "derive", "as": "x", "value": "a"},
+            {"op": "derive", "as": "y", "value": "x + b"},
+            {"op": "derive", "as": "x", "value": "x * 10"},
+            {"op": "derive", "as": "z", "value": "x + b"},
+        ]
+        name = self.dataset(app, fields, *steps)
+        app.job(app.post(name, [{"n": 1, "a": 2, "b": 1}]))
+        if how == "patch":
+            app.job(app.http.patch(app.key(name, 1), json={"b": 5}))
+            assert app.rows(name) == [{"n": 1, "a": 2, "b": 5, "x": 20, "y": 7, "z": 25}]
+        else:
+            before = app.rows(name)
+            assert recompute(app, name, fields=["y", "z"])["result"]["changed"] == 0
+            assert app.rows(name) == before
+
+    def test_a_text_that_was_brought_into_a_normal_form_is_made_again(self, app: InProcess) -> None:
+        fields = [
+            {"name": "raw", "type": "text"},
+            {**self.computed("t", "text"), "normalize": "NFKC"},
+            self.computed("size", "integer"),
+        ]
+        steps = [{"op": "derive", "as": "t", "value": "raw"}, {"op": "derive", "as": "size", "value": "length(t)"}]
+        name = self.dataset(app, fields, *steps)
+        app.job(app.post(name, [{"n": 1, "raw": "\ufb01"}]))
+        before = app.rows(name)
+        assert before == [{"n": 1, "raw": "\ufb01", "t": "fi", "size": 1}]
+        assert recompute(app, name, fields=["size"])["result"]["changed"] == 0
+        assert app.rows(name) == before

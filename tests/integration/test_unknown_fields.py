@@ -298,3 +298,44 @@ class TestAlter:
         app.job(app.post(name, [SENT[0]]))
         assert app.job(waiting)["state"] == "succeeded"
         assert app.rows(name) == STORED[:2]
+
+
+class TestNamesOfGristmillItself:
+    NAMES = ("_given", "_raw", "_errors", "_record", "_line", "_embedding", "_seq", "_ord", "_text")
+
+    @pytest.mark.parametrize("mode", ["collect", "ignore"])
+    @pytest.mark.parametrize("name", NAMES)
+    def test_they_stay_refused_in_every_format(self, app: InProcess, mode: str, name: str) -> None:
+        fields = [{"name": "k", "type": "text"}, {"name": "v", "type": "integer", "maximum": 5}]
+        dataset = app.dataset({"name": "x", "fields": fields, "unknown_fields": mode})
+        rows = [{"k": "a", "v": 1, name: "x"}, {"k": "b", "v": 9, name: "y"}]
+        table = pa.Table.from_pylist(rows)
+        bodies: list[tuple[Any, dict[str, str]]] = [
+            (rows, {}),
+            (f"k,v,{name}\na,1,x\nb,9,y\n".encode(), CSV),
+            (as_stream(table), {"content-type": "application/vnd.apache.arrow.stream"}),
+        ]
+        for body, headers in bodies:
+            for params in ({}, {"on_error": "quarantine"}):
+                answer = app.post(dataset, body, headers=headers, params=params)
+                if answer.status_code == 202:
+                    job = app.job(answer)
+                    assert job["record_counts"]["succeeded"] == 0
+                    continue
+                assert answer.status_code == 422
+                assert "reserved_name" in [one["code"] for one in answer.json()["errors"]]
+        assert app.rows(dataset) == []
+
+    def test_what_passes_beside_the_steps_is_bounded_too(self, app: InProcess) -> None:
+        body = {
+            "name": "x",
+            "input": [{"name": "list", "type": "json"}],
+            "fields": [{"name": "n", "type": "integer", "computed": True}],
+            "pipeline": [{"op": "explode", "column": "list", "as": "n"}],
+            "unknown_fields": "collect",
+        }
+        name = app.dataset(body)
+        job = app.job(app.post(name, [{"list": list(range(2200)), "note": "x" * 1_000_000}]))
+        assert (job["state"], "beside the steps" in job["error"]["detail"]) == ("failed", True)
+        assert app.job(app.post(name, [{"list": [1, 2], "note": "y"}]))["state"] == "succeeded"
+        assert [row["_extra"] for row in app.rows(name)] == [{"note": "y"}, {"note": "y"}]

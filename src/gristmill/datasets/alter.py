@@ -69,6 +69,7 @@ def alter_contract(old: Contract, change: Any, steps: StepRegistry | None = None
         **{member: change.get(member, getattr(old, member)) for member in _TEXTS},
         "input": _input(old, added),
         **{member: change[member] for member in _WAY if member in change},
+        **({"pipeline": _with_statistics(old, change["pipeline"])} if change.get("pipeline") else {}),
     }
     new = checks.read_structure(Contract, body, "")
     if isinstance(new, list):
@@ -96,6 +97,13 @@ def _input(old: Contract, added: list[FieldSpec]) -> list[Any] | None:
     """Return what clients send after the change: fields that are added are sent."""
     sent = [field.name for field in added if not field.computed]
     return None if old.input is None else [*old.as_json()["input"], *sent]
+
+
+def _with_statistics(old: Contract, pipeline: list[Any]) -> list[Any]:
+    """Return the steps, those with the statistics that a fit has written which are otherwise as they were."""
+    known = [step.as_json() for step in old.pipeline if "fitted" in step.as_json()]
+    plain = [{name: value for name, value in step.items() if name != "fitted"} for step in known]
+    return [known[plain.index(step)] if step in plain else step for step in pipeline]
 
 
 def _refuse(violations: list[Violation]) -> Invalid:

@@ -108,11 +108,14 @@ def _check_writes(contract: Contract, number: int, step: Step) -> Iterator[Viola
 def is_stored_as_seen(contract: Contract, steps: Sequence[Step], number: int, name: str) -> bool:
     """Say whether what the table has in a column is what the step with that number sees.
 
-    It is a field of the type that the column has there, and neither this step nor a later one writes it.
+    It is a field of the type that the column has there, and neither this step nor a later one writes it. What a step
+    makes is brought into a normal form after the last one.
     """
     if not contract.has_field(name) or any(name in step.writes for step in steps[number:]):
         return False
     field = contract.field(name)
+    if field.normalize is not None and any(name in step.writes for step in steps[:number]):
+        return False
     before = steps[number - 1].columns.get(name) if number else None
     return before is None or (before.type, before.arrow) == (field.type, TYPES[field.type].arrow(field))
 

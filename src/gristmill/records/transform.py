@@ -6,6 +6,7 @@ from functools import lru_cache, partial
 from gristmill.datasets.contract import Contract
 from gristmill.datasets.pipeline import bind_pipeline
 from gristmill.records.batch import Batch, BatchContext
+from gristmill.transforms.multiply import check_repeated
 from gristmill.transforms.registry import StepRegistry
 from gristmill.transforms.run import Seen, run
 from gristmill.transforms.spec import Step, StepContext
@@ -41,8 +42,10 @@ def transform(
     columns = [column.name for column in contract.input_fields]
     made = run(steps, batch.table.select(columns), context, seen)
     table = made.table
-    for name in batch.table.column_names:
-        if name not in columns:
-            # What no step knows of, such as vectors that clients sent, follows its record.
-            table = table.append_column(name, batch.table.column(name).take(made.origins))
+    beside = [name for name in batch.table.column_names if name not in columns]
+    if len(made.origins) > batch.table.num_rows:
+        check_repeated([batch.table.column(name) for name in beside], made.origins, context.most_bytes)
+    for name in beside:
+        # What no step knows of, such as vectors that clients sent, follows its record.
+        table = table.append_column(name, batch.table.column(name).take(made.origins))
     return Batch(table, made.origins, made.failed)

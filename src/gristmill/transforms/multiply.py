@@ -1,6 +1,6 @@
 """Several rows of one record: how many there may be, and how much memory they may take."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -64,6 +64,14 @@ class RowBudget:
             )
             hint = f"more than {self._most}: drop columns before it, or lower jobs.chunk_records"
             raise Invalid(f"{reason}, {hint}", [Violation("", "too_large", f"{reason}, {hint}")])
+
+
+def check_repeated(columns: Sequence[pa.ChunkedArray], origins: Indexes, most: int) -> None:
+    """Raise Invalid where values that pass beside the steps would take more bytes, repeated for each row of theirs."""
+    size = sum(int(_sizes(column)[origins].sum()) for column in columns)
+    if size > most:
+        reason = f"what passes beside the steps would take {size} bytes in {len(origins)} rows, more than {most}"
+        raise Invalid(reason, [Violation("", "too_large", reason)])
 
 
 def check_count(row: int, count: int, column: str) -> Failure | None:

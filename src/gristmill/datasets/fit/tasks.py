@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import DataError
 
 from gristmill.core.database import set_time_limit
 from gristmill.datasets import repository
@@ -12,9 +13,11 @@ from gristmill.datasets.errors import ChangeFailed
 from gristmill.datasets.extensions import DatasetExtension
 from gristmill.datasets.fit.repository import statistics
 from gristmill.datasets.fit.service import FIT
+from gristmill.datasets.lookup import DROPPED
 from gristmill.datasets.pipeline import bind_pipeline
 from gristmill.datasets.schemas import contract_tag
-from gristmill.datasets.tasks import DatasetHandler, require_ready
+from gristmill.datasets.tasks import DatasetHandler, id_of, require_ready
+from gristmill.jobs.errors import JobDropped
 from gristmill.jobs.handlers import ChunkTask, Outcome
 from gristmill.transforms.registry import StepRegistry
 
@@ -33,19 +36,22 @@ class FitHandler(DatasetHandler):
         self._steps = steps
 
     def apply(self, connection: Connection, task: ChunkTask, prepared: Any) -> Outcome:
-        row = self.dataset(connection, task)
-        require_ready(connection, row)
-        if row["version"] != task.args["version"]:
-            raise ChangeFailed(f"The contract of {row['name']} was changed since: fit it again")
+        # Nothing else of the dataset's name runs beside this job. Its row is locked at the end, as those who submit
+        # changes would wait for it.
+        row = self._unchanged(connection, task, lock=False)
         body = row["contract"]
         contract, numbers = load_contract(body), task.args["steps"]
         steps = bind_pipeline(contract, self._steps)
-        # However many records there are: the time limit of the worker ends it.
-        set_time_limit(connection, 0)
         fittings = [one for number in numbers if (one := steps[number].kind.fitting) is not None]
         asked = [fitting(steps[number].parameters) for fitting, number in zip(fittings, numbers, strict=True)]
-        found = statistics(connection, contract, task.args["where"], asked)
+        # However many records there are: the time limit of the worker ends it.
+        set_time_limit(connection, 0)
+        try:
+            found = statistics(connection, contract, task.args["where"], asked)
+        except DataError as error:
+            raise ChangeFailed("The statistics of these values are beyond the range of floats") from error
         set_time_limit(connection, None)
+        row = self._unchanged(connection, task, lock=True)
         pipeline = list(body["pipeline"])
         for number, fitting, values in zip(numbers, asked, found, strict=True):
             if values is None:
@@ -62,3 +68,13 @@ class FitHandler(DatasetHandler):
         repository.show_version(connection, row["id"], version, fitted)
         result = {"version": version, "etag": str(contract_tag(row["id"], version))}
         return Outcome(result={**result, "fitted": {str(n): one for n, one in zip(numbers, found, strict=True)}})
+
+    def _unchanged(self, connection: Connection, task: ChunkTask, lock: bool) -> repository.Row:
+        """Return the dataset, with the contract that was fitted. Raises JobDropped, DatasetFailed, ChangeFailed."""
+        row = self.dataset(connection, task) if lock else repository.find(connection, id_of(task))
+        if row is None or row["state"] in ("dropping", "dropped"):
+            raise JobDropped(DROPPED)
+        require_ready(connection, row)
+        if row["version"] != task.args["version"]:
+            raise ChangeFailed(f"The contract of {row['name']} was changed since: fit it again")
+        return row

@@ -44,16 +44,21 @@ def plan_fields(contract: Contract, steps: Sequence[Step], fields: Collection[st
     Other fields are taken as they are stored, unless a step makes them together with one that is asked for: then they
     are made anew too.
     """
-    wanted = set(fields)
+    return _plan(contract, steps, set(fields), frozenset())
+
+
+def _plan(contract: Contract, steps: Sequence[Step], fields: set[str], changed: frozenset[str]) -> Plan:
+    """Return the plan of ``fields``, and of all others that its steps write: what a step has written is not what is
+    stored any more, so that whoever reads it after that needs all steps that make it."""
     while True:
-        plan = _plan(contract, steps, wanted, frozenset())
+        plan = _plan_once(contract, steps, fields, changed)
         made = {name for step in plan.steps for name in step.writes if contract.has_field(name)}
-        if made <= wanted:
+        if made <= fields:
             return plan
-        wanted |= made
+        fields |= made
 
 
-def _plan(contract: Contract, steps: Sequence[Step], fields: Collection[str], changed: frozenset[str]) -> Plan:
+def _plan_once(contract: Contract, steps: Sequence[Step], fields: Collection[str], changed: frozenset[str]) -> Plan:
     needed, reads, chosen = set(fields), set[str](), list[Step]()
     for step in reversed(steps):
         made = step.writes & needed

@@ -62,7 +62,7 @@ def _check_header(source: ReadContext, row: CsvRow) -> list[str]:
                 problems.add(Violation(pointer, *found, line=1, field=shorten_name(name)))
                 continue
         if name in seen:
-            reason = f"The header names {shorten_name(name)} twice"
+            reason = f"Column {index + 1} of the header is {shorten(name)}, as one before it"
             problems.add(Violation(pointer, "duplicate", reason, line=1, field=shorten_name(name)))
         seen.add(name)
     together = check_unknown(source.validator, [name for name in names if name not in source.passed_over])

@@ -57,7 +57,12 @@ def collect(validator: RecordValidator, table: pa.Table) -> Collected:
     for name in table.column_names:
         if name != EXTRA_COLUMN and name in validator.fields:
             continue
-        for row, scalar in enumerate(_plain(table.column(name)) if name != EXTRA_COLUMN else table.column(name)):
+        column = table.column(name)
+        if column.null_count == len(column) and name != EXTRA_COLUMN:
+            continue
+        for row, scalar in enumerate(_plain(column) if name != EXTRA_COLUMN else column):
+            if scalar is None:
+                continue
             try:
                 value = _value(scalar) if name != EXTRA_COLUMN else TYPES[field.type].from_arrow(field, scalar)
             except ValueError:
@@ -77,8 +82,10 @@ def collect(validator: RecordValidator, table: pa.Table) -> Collected:
 
 
 def _plain(column: pa.ChunkedArray) -> Any:
-    """Return the values of a column of texts, which are quick to get at once, or its scalars."""
-    return column.to_pylist() if is_text(column.type) else column
+    """Return the values of a column that JSON has as Arrow has them, which are quick to get at once, or its scalars."""
+    kind = column.type
+    quick = is_text(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_float64(kind)
+    return column.to_pylist() if quick else column
 
 
 def _value(item: Any) -> Any:

@@ -92,7 +92,8 @@ def check_columns(validator: RecordValidator, table: pa.Table, cells: bool = Fal
 def show_row(validator: RecordValidator, table: pa.Table, index: int) -> bytes:
     """Return row ``index`` of accepted columns, or of a payload, as a JSON object; what JSON cannot hold is text."""
     row: Row = {}
-    if GIVEN_COLUMN in table.column_names:
+    # Of a payload: a column that clients call so is never binary.
+    if GIVEN_COLUMN in table.column_names and pa.types.is_binary(table.schema.field(GIVEN_COLUMN).type):
         names = list(validator.fields)
         (given,) = unpack_given(table.column(GIVEN_COLUMN).slice(index, 1), len(names))
         table = table.select([name for name, one in zip(names, given, strict=True) if one])

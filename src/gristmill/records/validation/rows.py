@@ -119,7 +119,12 @@ class RecordValidator:
         """
         if name in self._computed:
             return "computed_field", f"{name} is computed by the pipeline, so no client may send it"
-        return ("unknown_field", reason) if self.unknown == "reject" else unknown_members.name_mistake(name)
+        if self.unknown == "reject":
+            return "unknown_field", reason
+        if name in unknown_members.RESERVED:
+            hint = "a list of rejects is sent with retry_of, the job that they are of"
+            return "reserved_name", f"{name} is a name that Gristmill uses itself, and no field: leave it out; {hint}"
+        return unknown_members.name_mistake(name)
 
     @cached_property
     def extra(self) -> SchemaValidator:

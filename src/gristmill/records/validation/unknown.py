@@ -6,15 +6,27 @@ from typing import Any
 from pydantic_core import CoreSchema, PydanticCustomError
 from pydantic_core import core_schema as schemas
 
-from gristmill.datasets.contract import EXTRA_COLUMN, EXTRA_FIELD, FieldSpec, UnknownFields
+from gristmill.datasets.contract import (
+    EMBEDDING_COLUMN,
+    EXTRA_COLUMN,
+    EXTRA_FIELD,
+    TEXT_COLUMN,
+    FieldSpec,
+    UnknownFields,
+)
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.types import TYPES
 from gristmill.datasets.types.json import check_text
 from gristmill.datasets.types.validators import value_schema
+from gristmill.records.columns import GIVEN_COLUMN
+from gristmill.records.reject import NOTE_COLUMNS
 
 # Of a record, those within an ``_extra`` that was sent among them.
 MAX_MEMBERS = 1000
 MAX_NAME = 1000
+# What payloads, tables and lists of rejects call their own columns. A list of rejects that is sent without saying what
+# it is would be taken for records with these members.
+RESERVED = frozenset({EMBEDDING_COLUMN, TEXT_COLUMN, GIVEN_COLUMN, "_seq", "_ord", *NOTE_COLUMNS})
 
 Members = dict[str, Any]
 # Where a mistake is, its code and the reason.
@@ -24,11 +36,14 @@ Place = tuple[tuple[str, ...], str, str]
 def record_schema(
     members: Mapping[str, schemas.TypedDictField], unknown: UnknownFields, computed: Iterable[str]
 ) -> CoreSchema:
-    """Return the schema of a record with ``members``. computed: names that are refused, whatever ``unknown`` says."""
+    """Return the schema of a record with ``members``. computed: names that are refused, whatever ``unknown`` says.
+
+    So are reserved ones.
+    """
     if unknown == "reject":
         return schemas.typed_dict_schema(dict(members), extra_behavior="forbid")
     refused = schemas.typed_dict_field(schemas.no_info_plain_validator_function(_refuse), required=False)
-    known = {**members, **{name: refused for name in computed if name not in members}}
+    known = {**members, **{name: refused for name in (*computed, *RESERVED) if name not in members}}
     if unknown == "ignore":
         return schemas.typed_dict_schema(known, extra_behavior="ignore")
 
