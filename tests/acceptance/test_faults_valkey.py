@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.faults import FaultStack
+from tests.support.folders import open_folder
 from tests.support.ledger import Ledger, batch
 from tests.support.system import eventually
 
@@ -12,11 +13,12 @@ pytestmark = [pytest.mark.promise(1), pytest.mark.promise(2)]
 
 
 @pytest.fixture(scope="module")
-def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultStack]:
-    found = FaultStack(tmp_path_factory.mktemp("valkey"), "valkey")
-    found.heal()
-    yield found
-    found.close()
+def valkey() -> Iterator[FaultStack]:
+    with open_folder() as folder:
+        found = FaultStack(folder / "valkey", "valkey")
+        found.heal()
+        yield found
+        found.close()
 
 
 class TestValkey:
