@@ -339,3 +339,13 @@ class TestNamesOfGristmillItself:
         assert (job["state"], "beside the steps" in job["error"]["detail"]) == ("failed", True)
         assert app.job(app.post(name, [{"list": [1, 2], "note": "y"}]))["state"] == "succeeded"
         assert [row["_extra"] for row in app.rows(name)] == [{"note": "y"}, {"note": "y"}]
+
+    def test_a_few_bytes_never_become_an_object_of_long_names_each(self, app: InProcess) -> None:
+        fields = [{"name": "k", "type": "integer"}]
+        name = app.dataset({"name": "x", "fields": fields, "unknown_fields": "collect"})
+        names = [f"{n:0500}" for n in range(70)]
+        body = f"k,{','.join(names)}\n1{',x' * 70}\n".encode()
+        refused = app.post(name, body, headers=CSV)
+        assert [(one["pointer"], one["code"]) for one in refused.json()["errors"]] == [("", "too_long")]
+        ignoring = app.dataset({"name": "x", "fields": fields, "unknown_fields": "ignore"})
+        assert app.job(app.post(ignoring, body, headers=CSV))["record_counts"]["succeeded"] == 1

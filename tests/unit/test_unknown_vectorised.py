@@ -96,12 +96,12 @@ class TestColumnsAndRows:
 class TestBounds:
     @pytest.mark.promise(7)
     def test_long_names_are_written_out_piece_by_piece(self) -> None:
-        """A record of 2 kB stands for one of 1 MB, as each name stands in it again."""
-        names = [f"{number:03}{'x' * 990}" for number in range(1000)]
+        """A record of 64 bytes stands for one of 32 kB, as each name stands in it again."""
+        names = [f"{number:03}{'x' * 990}" for number in range(32)]
         row = ",".join("1" for _ in names)
-        csv = "\n".join([",".join(["n", *names]), *(f"{n},{row}" for n in range(300))]).encode()
+        csv = "\n".join([",".join(["n", *names]), *(f"{n},{row}" for n in range(9000))]).encode()
         assert peak(read_csv, csv, COLLECT, most=200) < 90 * MIB
-        table = pa.table({"n": range(300), **{name: [1] * 300 for name in names}})
+        table = pa.table({"n": range(9000), **{name: [1] * 9000 for name in names}})
         for reader, body in ((read_arrow, as_stream(table)), (read_parquet, as_parquet(table))):
             assert peak(reader, body, COLLECT, most=200) < 90 * MIB
 

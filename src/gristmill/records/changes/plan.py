@@ -44,7 +44,11 @@ def plan_fields(contract: Contract, steps: Sequence[Step], fields: Collection[st
     Other fields are taken as they are stored, unless a step makes them together with one that is asked for: then they
     are made anew too.
     """
-    return _plan(contract, steps, set(fields), frozenset())
+    try:
+        return _plan(contract, steps, set(fields), frozenset())
+    except InputNotStored as error:
+        hint = "name the fields that can be made of what is stored"
+        raise InputNotStored(f"{error.detail}; {hint}", **error.extra) from error
 
 
 def _plan(contract: Contract, steps: Sequence[Step], fields: set[str], changed: frozenset[str]) -> Plan:

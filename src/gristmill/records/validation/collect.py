@@ -18,6 +18,9 @@ from gristmill.records.columns import Row
 from gristmill.records.validation.rows import RecordValidator, shorten_name
 from gristmill.records.validation.unknown import MAX_MEMBERS, too_many
 
+# Characters of the names of columns together: a row of a few bytes becomes an object with all of them.
+MAX_NAMES = 32_768
+
 
 @dataclass(frozen=True, slots=True)
 class Collected:
@@ -35,6 +38,10 @@ def check_unknown(validator: RecordValidator, names: Sequence[str]) -> Iterator[
     unknown = [name for name in names if name not in validator.fields]
     if len(unknown) > MAX_MEMBERS:
         yield Violation("", "too_many", too_many(len(unknown), "columns"))
+    size = sum(map(len, unknown))
+    if validator.unknown == "collect" and size > MAX_NAMES:
+        reason = f"The names of the columns that are no fields have {size} characters together: at most {MAX_NAMES}"
+        yield Violation("", "too_long", f"{reason}, as each record is stored with them")
     if unknown and validator.unknown == "ignore" and len(unknown) == len(names):
         known = ", ".join(validator.fields)
         yield Violation("", "missing", f"None of the columns is a field; the fields are: {known}")
