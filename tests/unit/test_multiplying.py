@@ -79,6 +79,13 @@ class TestChunks:
         ]
 
 
+def test_long_words_are_not_remembered() -> None:
+    chunker = Chunker(registry.get("hashing"), 8, 0)
+    for number in range(50):
+        list(chunker.split(f"{number}" + "x" * 10_000 + " a b"))
+    assert max(map(len, chunker._known)) <= 64
+
+
 def exploding(**step: Any) -> Contract:
     fields = [{"name": name, "type": type_} for name, type_ in (("n", "integer"), ("text", "text"), ("list", "json"))]
     return load_contract({"name": "x", "fields": fields, "pipeline": [{"op": "explode", "column": "list", **step}]})

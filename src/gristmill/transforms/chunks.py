@@ -9,7 +9,7 @@ from typing import Protocol
 # A word with the blanks before it; blanks at the end of the text are a piece of their own.
 _PIECE = re.compile(r"\s*\S+|\s+")
 # Words repeat: most of them are counted once.
-_KNOWN_PIECES = 50_000
+_KNOWN_PIECES, _LONGEST_KNOWN = 50_000, 64
 # A space at the beginning of a part may be a token of its own.
 _BLANK = 1
 
@@ -84,9 +84,10 @@ class Chunker:
         except KeyError:
             if len(known) > _KNOWN_PIECES:
                 known.clear()
-            new = [piece for piece in dict.fromkeys(pieces) if piece not in known]
-            # One space before a word is part of its token in a text, and would be one of its own alone.
-            texts = [piece[1:] if piece[0] == " " and len(piece) > 1 else piece for piece in new]
-            counts = self._counter.count_tokens(texts)
-            known.update((piece, max(1, count)) for piece, count in zip(new, counts, strict=True))
-        return [known[piece] for piece in pieces]
+        new = [piece for piece in dict.fromkeys(pieces) if piece not in known]
+        # One space before a word is part of its token in a text, and would be one of its own alone.
+        texts = [piece[1:] if piece[0] == " " and len(piece) > 1 else piece for piece in new]
+        counted = dict(zip(new, (max(1, count) for count in self._counter.count_tokens(texts)), strict=True))
+        counts = [known[piece] if piece in known else counted[piece] for piece in pieces]
+        known.update((piece, count) for piece, count in counted.items() if len(piece) <= _LONGEST_KNOWN)
+        return counts
