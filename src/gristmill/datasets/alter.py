@@ -9,7 +9,7 @@ from gristmill.datasets import contract_checks as checks
 from gristmill.datasets.annotation_checks import check_texts, enum_narrowed
 from gristmill.datasets.contract import EXTRA_COLUMN, EXTRA_FIELD, Contract, FieldSpec, UnknownFields
 from gristmill.datasets.describe import shorten
-from gristmill.datasets.pipeline import check_pipeline
+from gristmill.datasets.pipeline import check_pipeline, without_statistics
 from gristmill.datasets.retention_period import RULE as KEEP_RULE
 from gristmill.datasets.types import TYPES
 from gristmill.transforms.registry import StepRegistry
@@ -102,7 +102,7 @@ def _input(old: Contract, added: list[FieldSpec]) -> list[Any] | None:
 def _with_statistics(old: Contract, pipeline: list[Any]) -> list[Any]:
     """Return the steps, those with the statistics that a fit has written which are otherwise as they were."""
     known = [step.as_json() for step in old.pipeline if "fitted" in step.as_json()]
-    plain = [{name: value for name, value in step.items() if name != "fitted"} for step in known]
+    plain = [without_statistics(step) for step in known]
     return [known[plain.index(step)] if step in plain else step for step in pipeline]
 
 

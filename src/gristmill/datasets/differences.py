@@ -8,6 +8,7 @@ from gristmill.core.errors import MAX_LISTED, Violation
 from gristmill.datasets.contract import Contract
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.errors import ContractDiffers
+from gristmill.datasets.pipeline import without_statistics
 
 Json = dict[str, Any]
 
@@ -51,7 +52,4 @@ def _as_given(given: Any, present: Any) -> Any:
     """Return the steps that are there, without statistics that a fit has written into them and that are not given."""
     if not isinstance(given, list) or not isinstance(present, list) or len(given) != len(present):
         return present
-    return [
-        other if "fitted" in one else {name: value for name, value in other.items() if name != "fitted"}
-        for one, other in zip(given, present, strict=True)
-    ]
+    return [other if "fitted" in one else without_statistics(other) for one, other in zip(given, present, strict=True)]

@@ -30,6 +30,11 @@ def bind_pipeline(contract: Contract, registry: StepRegistry) -> list[Step]:
         raise Invalid(f"The pipeline of {contract.name} does not fit: {violations[0].reason}", violations) from error
 
 
+def without_statistics(step: dict[str, Any]) -> dict[str, Any]:
+    """Return a step as its author wrote it, without what a fit has written into it."""
+    return {name: value for name, value in step.items() if name != "fitted"}
+
+
 def check_pipeline(contract: Contract, registry: StepRegistry) -> Iterator[Violation]:
     """Yield what is wrong with ``input``, ``pipeline`` and the computed fields of an otherwise valid contract."""
     try:

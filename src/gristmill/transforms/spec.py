@@ -251,3 +251,7 @@ class Step:
     @property
     def writes(self) -> frozenset[str]:
         return self.kind.writes(self.parameters)
+
+    @property
+    def fitting(self) -> Fitting | None:
+        return None if self.kind.fitting is None else self.kind.fitting(self.parameters)

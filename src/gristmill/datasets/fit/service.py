@@ -61,20 +61,18 @@ class DatasetFit:
     def _numbers(self, contract: Contract, asked: list[int] | None) -> list[int]:
         """Return the numbers of the steps to fit. Raises Invalid for those that cannot be."""
         steps = bind_pipeline(contract, self._steps)
-        fitted = [step.number for step in steps if step.kind.fitting is not None]
+        columns = {step.number: step.fitting.column for step in steps if step.fitting is not None}
         for place, number in enumerate(asked or ()):
-            if number not in fitted:
-                valid = ", ".join(map(str, fitted)) or "none"
+            if number not in columns:
+                valid = ", ".join(map(str, columns)) or "none"
                 reason = f"The step {number} is none that is fitted; they are: {valid}"
                 raise Invalid(reason, [Violation(f"/steps/{place}", "not_applicable", reason, field="steps")])
-        if not fitted:
+        if not columns:
             reason = f"The pipeline of {contract.name} has no step that is fitted"
             raise Invalid(reason, [Violation("/steps", "not_applicable", reason, field="steps")])
-        numbers = sorted(set(fitted if asked is None else asked))
+        numbers = sorted(set(columns if asked is None else asked))
         for number in numbers:
-            fitting = steps[number].kind.fitting
-            assert fitting is not None
-            column = fitting(steps[number].parameters).column
+            column = columns[number]
             if not is_stored_as_seen(contract, steps, number, column):
                 reason = f"{column}, which the step {number} is fitted to, is not stored as that step sees it"
                 raise Invalid(reason, [Violation("/steps", "input_not_stored", reason, field=column)])

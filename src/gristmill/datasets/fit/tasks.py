@@ -42,8 +42,8 @@ class FitHandler(DatasetHandler):
         body = row["contract"]
         contract, numbers = load_contract(body), task.args["steps"]
         steps = bind_pipeline(contract, self._steps)
-        fittings = [one for number in numbers if (one := steps[number].kind.fitting) is not None]
-        asked = [fitting(steps[number].parameters) for fitting, number in zip(fittings, numbers, strict=True)]
+        # The service submits none but those that are fitted.
+        asked = [one for number in numbers if (one := steps[number].fitting) is not None]
         # However many records there are: the time limit of the worker ends it.
         set_time_limit(connection, 0)
         try:

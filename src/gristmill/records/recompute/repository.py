@@ -65,11 +65,14 @@ def _end(
 def write(connection: Connection, contract: Contract, table: pa.Table, seq: int) -> int:
     """Set the columns of ``table`` in the rows whose ``_id`` it names; return how many there were.
 
+    All calls of one transaction give the same columns.
     seq: the number of the job. Records without a key keep their places in the order of submission.
     """
     fields = [ID_COLUMN if name == ID_COLUMN.name else contract.column(name) for name in table.column_names]
     stage = ", ".join(f"{quote(field.name)} {TYPES[field.type].staging(field)}" for field in fields)
-    connection.exec_driver_sql(f"CREATE TEMP TABLE {_STAGE} ({stage}) ON COMMIT DROP")
+    # One for all slices: each table that is dropped keeps its locks until the transaction ends.
+    connection.exec_driver_sql(f"CREATE TEMP TABLE IF NOT EXISTS {_STAGE} ({stage}) ON COMMIT DROP")
+    connection.exec_driver_sql(f"TRUNCATE {_STAGE}")
     names = ", ".join(quote(field.name) for field in fields)
     copy_table(connection, f"COPY {_STAGE} ({names}) FROM STDIN (FORMAT binary)", table, fields)
     values = [
@@ -79,6 +82,4 @@ def write(connection: Connection, contract: Contract, table: pa.Table, seq: int)
     # A new _id takes the row out of every sealed range, so that no vector index is touched.
     assignments = ", ".join([*values, *written, "_id = DEFAULT"])
     query = f"UPDATE {data_relation(contract.name)} AS t SET {assignments} FROM {_STAGE} AS s WHERE t._id = s._id"  # noqa: S608
-    changed = connection.exec_driver_sql(query, {"seq": seq}).rowcount
-    connection.exec_driver_sql(f"DROP TABLE {_STAGE}")
-    return changed
+    return connection.exec_driver_sql(query, {"seq": seq}).rowcount

@@ -27,7 +27,7 @@ from gristmill.records.recompute.repository import ID_COLUMN
 from gristmill.records.targets import Targets
 from gristmill.records.transform import Pipelines
 from gristmill.records.validation.rows import RecordValidator
-from gristmill.transforms.run import run
+from gristmill.transforms.run import run, whole
 from gristmill.transforms.spec import StepContext
 
 RECOMPUTE = "dataset.recompute"
@@ -68,7 +68,7 @@ class RecomputeHandler(TransactionalHandler):
                     rows = self._embedded(dataset, rows, table.filter(pa.array(different)), task)
                 columns = [name for name in rows.column_names if name in {*fields, ID_COLUMN.name, EMBEDDING_COLUMN}]
                 changed += repository.write(
-                    connection, contract, as_stored_rows(contract, rows.select(columns)), task.seq
+                    connection, contract, _as_stored_rows(contract, rows.select(columns)), task.seq
                 )
             task.report(share)
             task.check()
@@ -81,7 +81,7 @@ class RecomputeHandler(TransactionalHandler):
         return self._embedding(Batch(rows), BatchContext(dataset, task.check)).table
 
 
-def as_stored_rows(contract: Contract, rows: pa.Table) -> pa.Table:
+def _as_stored_rows(contract: Contract, rows: pa.Table) -> pa.Table:
     """Return rows as the columns of the table hold them, ``_id`` as it is."""
     ids = rows.column(ID_COLUMN.name)
     return as_stored(contract, rows.drop_columns([ID_COLUMN.name])).append_column(ID_COLUMN.name, ids)
@@ -110,14 +110,14 @@ def _differs(
     """Return for each row whether a field holds something else, be it another number of zeros."""
     found = np.zeros(before.num_rows, np.bool_)
     for name in fields:
-        old, new = before.column(name).combine_chunks(), after.column(name).combine_chunks()
+        old, new = whole(before.column(name)), whole(after.column(name))
         if pa.types.is_nested(old.type) or TYPES[contract.field(name).type].nests:
             pairs = zip(_texts(old), _texts(new), strict=True)
             found |= np.array([one != other for one, other in pairs], np.bool_)
             continue
         if pa.types.is_floating(old.type):
             # By their bits: 0.0 and -0.0 are two values.
-            old, new = (pa.chunked_array([one]).combine_chunks().view(pa.int64()) for one in (old, new))
+            old, new = (one.view(pa.int64()) for one in (old, new))
         unequal = pc.fill_null(pc.not_equal(old, new), False)
         found |= pc.or_(unequal, pc.xor(old.is_null(), new.is_null())).to_numpy(zero_copy_only=False)
     return found
