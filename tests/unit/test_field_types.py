@@ -42,6 +42,10 @@ ALLOWED = {
         {"boolean", "date", "decimal", "text", "timestamp"},
         "which parameters say how the values of a type are written",
     ),
+    "transforms/series/aggregates.py": (
+        {"decimal", "float", "integer"},
+        "how values are added follows from their type, as what an operator means does",
+    ),
     "transforms/steps/filter.py": ({"boolean"}, "the type that an expression has that is a condition"),
     "api/openapi": ({"text"}, "the example of a search's body"),
 }

@@ -98,6 +98,7 @@ class Settings(BaseSettings):
     worker_tasks_per_child: int = Field(10_000, ge=1)
     # [transforms]
     transforms_secrets: str = ""
+    transforms_max_batch_records: int = Field(1_000_000, ge=1, le=1_000_000)
     # [embeddings]
     embeddings_default: str = "static"
     # [export]
