@@ -39,6 +39,8 @@ from gristmill.records.rejects.service import RejectService
 from gristmill.records.spool import Spool
 from gristmill.records.submit import Submitter
 from gristmill.records.transform import Pipelines
+from gristmill.records.views import endpoints as view_endpoints
+from gristmill.records.views.service import RecordViews
 from gristmill.search.index import endpoints as index_endpoints
 from gristmill.search.index.service import IndexService
 from gristmill.search.query import endpoints as search_endpoints
@@ -79,6 +81,7 @@ class ApiServices:
         self.record_recompute = RecordRecompute(settings, pipelines)
         self.record_reads = RecordReads(database, lookup)
         self.record_preview = RecordPreview(self.submitter, self.datasets, self.record_reads, recompute, pipelines)
+        self.views = RecordViews(settings, database, lookup, gristmill.steps)
         self.rejects = RejectService(database, lookup)
         self.stored_exports = StoredExports(settings, database, gristmill.admission, lookup, gristmill.files)
         self.search = SearchService(database, lookup, gristmill.embedders, ef=settings.search_ef)
@@ -109,6 +112,7 @@ class ApiServices:
             preview_endpoints.build_router(self.record_preview),
             recompute_endpoints.build_router(self.record_recompute, self.submitter),
             read_endpoints.build_router(self.record_reads),
+            view_endpoints.build_router(self.views),
             reject_endpoints.build_router(self.rejects),
             export_endpoints.build_router(RecordExports(database, lookup), settings),
             stored_endpoints.build_router(self.stored_exports, settings),
