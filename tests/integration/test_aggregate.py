@@ -194,7 +194,9 @@ class TestFill:
 
 class TestAfterwards:
     def test_rolling_over_records_with_ties(self, app: InProcess) -> None:
-        name = store(app, [{"at": at(minute), "value": float(index)} for index, minute in enumerate([0, 1, 1, 1, 2, 4])])
+        name = store(
+            app, [{"at": at(minute), "value": float(index)} for index, minute in enumerate([0, 1, 1, 1, 2, 4])]
+        )
         found = rows(
             app,
             name,
