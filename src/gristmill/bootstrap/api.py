@@ -19,6 +19,8 @@ from gristmill.jobs import endpoints as job_endpoints
 from gristmill.jobs.job_types import endpoints as job_type_endpoints
 from gristmill.jobs.job_types.submission import JobSubmission
 from gristmill.jobs.service import JobService
+from gristmill.records.aggregate import endpoints as aggregate_endpoints
+from gristmill.records.aggregate.service import RecordAggregates
 from gristmill.records.changes import endpoints as change_endpoints
 from gristmill.records.changes.recompute import Recompute
 from gristmill.records.changes.service import RecordChanges
@@ -80,6 +82,7 @@ class ApiServices:
         self.record_changes = RecordChanges(settings, recompute)
         self.record_recompute = RecordRecompute(settings, pipelines)
         self.record_reads = RecordReads(database, lookup)
+        self.record_aggregates = RecordAggregates(settings, database, lookup, self.spool)
         self.record_preview = RecordPreview(self.submitter, self.datasets, self.record_reads, recompute, pipelines)
         self.views = RecordViews(settings, database, lookup, gristmill.steps)
         self.rejects = RejectService(database, lookup)
@@ -94,6 +97,7 @@ class ApiServices:
             *ingest_endpoints.build_calls(self.record_ingest, submitter, settings, spool),
             *search_endpoints.build_calls(self.search),
             *read_endpoints.build_calls(self.record_reads),
+            *aggregate_endpoints.build_calls(self.record_aggregates, settings),
             *job_endpoints.build_calls(),
             *job_type_endpoints.build_calls(self.job_types, self.job_submission),
             *change_endpoints.build_calls(self.record_changes, submitter, settings, spool),

@@ -8,7 +8,20 @@ from typing import Annotated
 import typer
 
 from gristmill import __version__
-from gristmill.cli import datasets, export, exports, host, index, jobs, pipeline, records, rejects, search, submit
+from gristmill.cli import (
+    aggregate,
+    datasets,
+    export,
+    exports,
+    host,
+    index,
+    jobs,
+    pipeline,
+    records,
+    rejects,
+    search,
+    submit,
+)
 from gristmill.cli.demo import command as demo
 from gristmill.cli.session import Session, command
 from gristmill.client import ConnectionFailed
@@ -29,6 +42,7 @@ app.add_typer(datasets.app, name="datasets")
 submit.add(app)
 rejects.add(app)
 export.add(app)
+aggregate.add(app)
 app.add_typer(exports.app, name="exports")
 app.add_typer(index.app, name="index")
 app.add_typer(jobs.app, name="jobs")

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from types import TracebackType
 
+from gristmill.client._aggregates import AggregateCalls
 from gristmill.client._datasets import DatasetCalls
 from gristmill.client._httpx import httpx
 from gristmill.client._records import RecordCalls
@@ -15,7 +16,7 @@ from gristmill.client._stored_exports import StoredExportCalls
 from gristmill.client._transport import Json, Transport
 
 
-class Client(DatasetCalls, RecordCalls, RejectCalls, StoredExportCalls):
+class Client(AggregateCalls, DatasetCalls, RecordCalls, RejectCalls, StoredExportCalls):
     """Talks to one Gristmill server. Safe to use from several threads; close it, or use it in a ``with`` block.
 
     base_url: as in "http://127.0.0.1:8000", without "/api/v1".

@@ -8,6 +8,7 @@ changes: PATCH and DELETE
 apply: a worker writes a chunk: its steps (transform, embed), COPY or INSERT, upsert, merge
 ingest: POST: a body becomes the chunks of one job
 read: one record, several by keys, pages, the newest, counts, distinct values
+aggregate: buckets, groups, measures and windows over them
 recompute: computed fields of records that are there, made anew
 preview: what the steps of a pipeline make of a sample
 export: all of them as a file, streamed or stored
