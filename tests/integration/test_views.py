@@ -25,8 +25,8 @@ VIEWS: dict[str, Any] = {
     "smooth": [
         {"op": "rolling", "column": "value", "window": "5s", "agg": "mean", "as": "moving_avg", "by": ["sensor"]}
     ],
-    "melted": [{"op": "melt", "id": ["sensor"], "columns": ["value"], "value": "val"}],
-    "pivoted": [{"op": "pivot", "by": ["at"], "columns": "sensor", "column": "value", "agg": "mean"}],
+    "melted": [{"op": "melt", "index": ["sensor"], "columns": ["value"], "value": "val"}],
+    "pivoted": [{"op": "pivot", "index": ["at"], "columns": "sensor", "column": "value", "agg": "mean"}],
     "means": [{"op": "group", "by": ["sensor"], "measures": [{"agg": "sum", "column": "exact", "as": "total"}]}],
     "same": [{"op": "select", "columns": ["sensor", "exact", "uid"]}],
     "strict": [{"op": "derive", "as": "inverse", "value": "1 / value"}],

@@ -112,11 +112,12 @@ def _add(values: list[str]) -> Decimal:
 
 
 def mean(type_: str, values: list[Any]) -> Any:
+    if type_ == "duration":
+        return duration_text(round(Fraction(sum(_LENGTHS[one] for one in values), len(values))))
     if type_ != "decimal":
         return float(sum(map(Fraction, values)) / len(values))
-    places = min(places_of(values) + 6, 38)
     exact = Fraction(_add(values)) / len(values)
-    return decimal_text(Decimal(round(exact * 10**places)).scaleb(-places, WIDE), places)
+    return decimal_text(Decimal(round(exact * 10**20)).scaleb(-20, WIDE), 0)
 
 
 def stddev(values: list[Any]) -> float | None:
@@ -199,9 +200,9 @@ def rolling(step: Mapping[str, Any]) -> BatchCase:
             inside = [one for one, moment in zip(places, moments, strict=False) if moments[at] - moment < length]
         found = [rows[place][column] for place in inside]
         known = sum(one is not None for one in found)
-        if step["agg"] != "count" and known < step.get("min_periods", 1):
+        if known < step.get("min_periods", 1):
             return None
-        return aggregate(step["agg"], _TYPES[column], found, step.get("quantile", 0.5))
+        return aggregate(step["agg"], _TYPES[column], found, step.get("q", 0.5))
 
     return BatchCase(step, along(step, of), _SMALL)
 
@@ -362,7 +363,7 @@ def sample(step: Mapping[str, Any], most: Callable[[int], int]) -> BatchCase:
 def melt(step: Mapping[str, Any]) -> BatchCase:
     def reference(rows: list[Row]) -> Expected:
         return [
-            (place, {**{one: row[one] for one in step["id"]}, "of": name, "is": row[name]})
+            (place, {**{one: row[one] for one in step["index"]}, "of": name, "is": row[name]})
             for name in step["columns"]
             for place, row in enumerate(rows)
             if row[name] is not None or step["nulls"] == "keep"
@@ -385,11 +386,11 @@ def group(step: Mapping[str, Any]) -> BatchCase:
             made = {one: rows[places[0]][one] for one in step["by"]}
             for measure in step["measures"]:
                 column = measure.get("column")
-                target = measure.get("as") or (f"{column}_{measure['agg']}" if column else measure["agg"])
+                target = measure.get("as") or (f"{measure['agg']}_{column}" if column else measure["agg"])
                 made[target] = len(places)
                 if column:
                     values = [rows[place][column] for place in ordered]
-                    made[target] = aggregate(measure["agg"], _TYPES[column], values, measure.get("quantile", 0.5))
+                    made[target] = aggregate(measure["agg"], _TYPES[column], values, measure.get("q", 0.5))
             found.append((places[0], made))
         return found, []
 
@@ -402,11 +403,11 @@ def pivot(step: Mapping[str, Any]) -> BatchCase:
     def reference(rows: list[Row]) -> Expected:
         groups: dict[Any, list[int]] = {}
         for place, row in enumerate(rows):
-            groups.setdefault(group_of(row, step["by"]), []).append(place)
+            groups.setdefault(group_of(row, step["index"]), []).append(place)
         found = []
         for name in sorted(groups):
             places = groups[name]
-            made = {one: rows[places[0]][one] for one in step["by"]}
+            made = {one: rows[places[0]][one] for one in step["index"]}
             for target, value in values.items():
                 wanted = rank(step["columns"], value)
                 here = [place for place in places if rank(step["columns"], rows[place][step["columns"]]) == wanted]
@@ -439,10 +440,10 @@ _SMALL = {name: st.sampled_from(values) for name, values in SMALL.items()}
 _ALL = [name for name in VALUES if name not in ("json", "vector")]
 _AGGREGATES = {
     "sum": ["integer", "float", "decimal", "duration"],
-    "mean": ["integer", "float", "decimal"],
-    "stddev": ["integer", "float"],
-    "min": [name for name in _ALL if name != "boolean"],
-    "max": [name for name in _ALL if name != "boolean"],
+    "mean": ["integer", "float", "decimal", "duration"],
+    "stddev": ["integer", "float", "decimal"],
+    "min": _ALL,
+    "max": _ALL,
     "first": _ALL,
     "last": _ALL,
     "count": [*_ALL, "json", "vector"],
@@ -465,7 +466,7 @@ BATCH_CASES = [
         | {"as": "made", "min_periods": 2}
     ),
     rolling(
-        {"op": "rolling", "column": "float", "agg": "quantile", "quantile": 0.3, "window": "1w", "time": "timestamp"}
+        {"op": "rolling", "column": "float", "agg": "quantile", "q": 0.3, "window": "1w", "time": "timestamp"}
         | {"by": ["decimal"], "as": "made"}
     ),
     *(
@@ -495,7 +496,9 @@ BATCH_CASES = [
     *(sort({"op": "sort", "by": [name]}) for name in _ALL),
     sort({"op": "sort", "by": ["-float", "text", "-boolean"]}),
     *(
-        melt({"op": "melt", "id": ["json", "text"], "columns": names, "name": "of", "value": "is", "nulls": nulls})
+        melt(
+            {"op": "melt", "index": ["json", "text"], "columns": names, "variable": "of", "value": "is", "nulls": nulls}
+        )
         for names, nulls in ((["integer", "n"], "keep"), (["integer", "n"], "drop"), (["vector"], "drop"))
     ),
     sample({"op": "sample", "rows": 3, "seed": 2**63 - 1}, lambda count: min(count, 3)),
@@ -514,10 +517,10 @@ BATCH_CASES = [
         {"op": "group", "by": [], "time": "timestamp"}
         | {"measures": [{"agg": "first", "column": "text"}, {"agg": "last", "column": "decimal", "as": "made"}]}
     ),
-    group({"op": "group", "by": ["text"], "measures": [{"agg": "quantile", "column": "float", "quantile": 0.9}]}),
+    group({"op": "group", "by": ["text"], "measures": [{"agg": "quantile", "column": "float", "q": 0.9}]}),
     *(
         pivot(
-            {"op": "pivot", "by": ["boolean"], "columns": "text", "column": name, "agg": agg}
+            {"op": "pivot", "index": ["boolean"], "columns": "text", "column": name, "agg": agg}
             | {"values": {"na": "NA", "nothing": None, "none": "None", "a": "a"}}
         )
         for agg, name in (("sum", "integer"), ("mean", "decimal"), ("count", "json"), ("max", "timestamp"))

@@ -21,6 +21,7 @@ from gristmill.cli import (
     rejects,
     search,
     submit,
+    view,
 )
 from gristmill.cli.demo import command as demo
 from gristmill.cli.session import Session, command
@@ -49,6 +50,7 @@ app.add_typer(jobs.app, name="jobs")
 app.add_typer(pipeline.app, name="pipeline")
 app.add_typer(records.app, name="records")
 search.add(app)
+view.add(app)
 host.add(app)
 demo.add(app)
 

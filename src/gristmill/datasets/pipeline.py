@@ -237,6 +237,10 @@ class _ContractTypes:
     def zone(self, column: Column, given: str | None) -> str | None:
         return given if given is not None else self._field(column).zone
 
+    def scale(self, column: Column) -> int | None:
+        field = self._contract.field(column.name) if self._contract.has_field(column.name) else None
+        return None if field is None or field.precision is None else field.scale or 0
+
     @property
     def time_field(self) -> str | None:
         return self._contract.time_field

@@ -89,6 +89,10 @@ class Types(Protocol):
         """The name of the embedder that makes the dataset's vectors."""
         ...
 
+    def scale(self, column: Column) -> int | None:
+        """Return how many places behind the point a column of decimals has at most, None where no field says so."""
+        ...
+
     @property
     def time_field(self) -> str | None:
         """The name of the field that says when a record was."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from gristmill.api.openapi import datasets, exports, jobs, records
+from gristmill.api.openapi import computed, datasets, exports, jobs, records
 from gristmill.core.http.bodies import CSV, JSON
 from gristmill.datasets.fit.schemas import FIT_EXAMPLE, FitRequest
 from gristmill.datasets.operations.schemas import COPY_EXAMPLE, RENAME_EXAMPLE, CopyOf, NewName
@@ -85,7 +85,7 @@ _RECORDS = Body(
 )
 _DOWNLOADS = {"application/x-ndjson": _TEXT, CSV: _TEXT, "application/vnd.apache.parquet": _BINARY}
 _ARROW = "application/vnd.apache.arrow.stream"
-_COMPUTED = {JSON: records.AggregateAnswer, "application/x-ndjson": _TEXT, CSV: _TEXT, _ARROW: _BINARY}
+_COMPUTED = {JSON: computed.AggregateAnswer, "application/x-ndjson": _TEXT, CSV: _TEXT, _ARROW: _BINARY}
 _LISTED_REJECTS = {JSON: jobs.RejectPage, "application/x-ndjson": _TEXT, CSV: _TEXT}
 
 # What parameters take that are parsed by hand, by their names.
@@ -171,7 +171,10 @@ OPERATIONS: dict[str, Operation] = {
     "aggregate_records": Operation(
         _gives("What was computed", _COMPUTED),
         (*ASKING, 406, 429),
-        Body({JSON: records.AggregateRequest}, {"hourly": EXAMPLE_AGGREGATE, "smooth": _SMOOTH}),
+        Body({JSON: computed.AggregateRequest}, {"hourly": EXAMPLE_AGGREGATE, "smooth": _SMOOTH}),
+    ),
+    "read_view": Operation(
+        _gives("The rows of the view", {**_COMPUTED, JSON: computed.ViewAnswer}), (*READ, 406, 413, 429)
     ),
     "get_record": Operation(_gives("The record", records.Record), (*NAMED, 409)),
     "change_record": Operation(

@@ -5,7 +5,6 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from gristmill.core.errors import Violation
-from gristmill.records.aggregate.schemas import AggregateRequest as AggregateBody
 from gristmill.records.read import schemas
 
 MAX_QUERIES = 100
@@ -82,14 +81,6 @@ class ChangeByFilter(BaseModel):
     changes: Record
 
 
-class FillValue(BaseModel):
-    """What empty buckets get."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    value: int | float | str
-
-
 class RecordQuery(schemas.RecordQuery):
     """A page of records."""
 
@@ -106,27 +97,6 @@ class DistinctQuery(schemas.DistinctQuery):
     """Whose values, of which records."""
 
     where: Where | None = None
-
-
-class AggregateRequest(AggregateBody):
-    """What to compute, over which records."""
-
-    where: Where | None = None
-    fill: Literal["none", "null", "previous", "linear"] | FillValue = "none"
-
-
-class AggregateColumn(BaseModel):
-    """A column of an answer. type: that of a field."""
-
-    name: str
-    type: str
-
-
-class AggregateAnswer(BaseModel):
-    """The columns in their order, and the rows in the order that was asked for."""
-
-    columns: list[AggregateColumn]
-    rows: list[Record]
 
 
 class RecordPage(BaseModel):

@@ -34,7 +34,7 @@ RESULTS: Mapping[str, Mapping[TypeName, TypeName]] = {
 # What no records have none of.
 COUNTS = ("count", "distinct")
 # Places behind the point that a mean has more than the field; and those where the contract names none.
-MORE_PLACES, MOST_PLACES = 6, 38
+MORE_PLACES, MOST_PLACES, UNNAMED_PLACES = 6, 38, 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ def places_of(field: FieldSpec) -> int:
     """Return how many places behind the point the mean of a field has."""
     if field.type == "duration":
         return 0
-    return MOST_PLACES if field.precision is None else min((field.scale or 0) + MORE_PLACES, MOST_PLACES)
+    return UNNAMED_PLACES if field.precision is None else min((field.scale or 0) + MORE_PLACES, MOST_PLACES)
 
 
 def read_measure(measure: Measure, contract: Contract, pointer: str) -> Measured | list[Violation]:

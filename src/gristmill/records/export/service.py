@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import psycopg2
 from sqlalchemy.exc import ProgrammingError
 
+from gristmill.core.copy import copy_query
 from gristmill.core.database import Database
 from gristmill.core.errors import Conflict, Contended
 from gristmill.datasets.applied import AppliedDatasets
 from gristmill.datasets.errors import UnknownDataset
 from gristmill.datasets.lookup import Dataset, DatasetLookup
-from gristmill.records.arrow_rows import copy_query
 from gristmill.records.export.formats import FORMATS, Format
 from gristmill.records.export.scan import ExportQuery, Scan, Values
 

@@ -24,12 +24,17 @@ from gristmill.jobs.repository.read import newest_batch
 from gristmill.records.arrow_rows import read_rows
 from gristmill.records.read.pages import PageQuery, conditions_of
 from gristmill.records.views.errors import TooManyViews, UnknownView, ViewTooLarge
-from gristmill.records.views.repository import Conditions, measure_rows, newest_standing, read_view_rows
+from gristmill.records.views.repository import (
+    Conditions,
+    measure_rows,
+    newest_standing,
+    read_one_moment,
+    read_view_rows,
+)
 from gristmill.transforms.registry import StepRegistry
 from gristmill.transforms.run import run, whole
 from gristmill.transforms.spec import Column, Step, StepContext, Types
 
-_SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 # Views that one process makes at the same moment, and seconds that others wait for their turn.
 _AT_ONCE, _PATIENCE = 2, 10.0
 
@@ -70,7 +75,7 @@ class RecordViews:
 
     def _read(self, name: str, view: str, query: PageQuery) -> tuple[Contract, pa.Table, dict[str, Any] | None]:
         with self._database.transaction() as connection:
-            connection.exec_driver_sql(_SNAPSHOT)
+            read_one_moment(connection)
             with self._datasets.reading(connection, name) as found:
                 contract = found.dataset.contract
                 self._steps(contract, view)

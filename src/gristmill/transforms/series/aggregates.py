@@ -45,6 +45,9 @@ class Values:
         kind = self.array.type
         if pa.types.is_date32(kind):
             return np.asarray(self.array.view(pa.int32()).to_numpy(), np.int64)
+        if pa.types.is_string(kind):
+            # Of decimals the nearest floats.
+            return np.asarray(self.array.cast(pa.float64()))
         plain = self.array.view(pa.int64()) if pa.types.is_temporal(kind) else self.array
         found: npt.NDArray[Any] = plain.to_numpy()
         return found
@@ -133,14 +136,21 @@ def _sum(values: Values, ranges: Ranges) -> Found:
 
 def _mean(values: Values, ranges: Ranges) -> Found:
     if values.column.type == "decimal":
-        return _decimals(mean_decimals(values.array, ranges.starts, ranges.ends))
+        return _decimals(mean_decimals(values.array, ranges.starts, ranges.ends, values.types.scale(values.column)))
     counts = ranges.ends - ranges.starts
     if values.column.type == "integer":
         totals, wrong = sum_integers(values.numbers, ranges.starts, ranges.ends)
         means = totals / counts
         for place in np.flatnonzero(wrong).tolist():
-            inside = values.array.slice(ranges.starts[place], counts[place]).to_pylist()
-            means[place] = float(Fraction(sum(inside), len(inside)))
+            means[place] = float(_exact_mean(values, ranges, place))
+        return means, None
+    if pa.types.is_duration(values.array.type):
+        totals, wrong = sum_integers(values.numbers, ranges.starts, ranges.ends)
+        # Of two microseconds that are as near the even one.
+        whole, rest = np.divmod(totals, counts)
+        means = whole + ((2 * rest > counts) | ((2 * rest == counts) & (whole % 2 == 1)))
+        for place in np.flatnonzero(wrong).tolist():
+            means[place] = round(_exact_mean(values, ranges, place))
         return means, None
     (totals,) = fold((values.numbers,), ranges.starts, ranges.ends, add, [0.0])
     means = totals / counts
@@ -150,6 +160,11 @@ def _mean(values: Values, ranges: Ranges) -> Found:
         (parts,) = fold((np.ldexp(values.numbers, -halved),), ranges.starts, ranges.ends, add, [0.0])
         means = np.where(np.isfinite(means), means, np.ldexp(parts / counts, halved))
     return means, None
+
+
+def _exact_mean(values: Values, ranges: Ranges, place: int) -> Fraction:
+    inside = values.numbers[ranges.starts[place] : ranges.ends[place]].tolist()
+    return Fraction(sum(inside), len(inside))
 
 
 def _decimals(texts: list[str | None]) -> Found:
@@ -222,13 +237,13 @@ _COMPARABLE = _NUMBERS | {"text", "decimal", "boolean", "timestamp", "date", "du
 AGGREGATES: Mapping[str, Aggregate] = {
     "count": Aggregate(_COMPARABLE | {"json", "vector", "image"}, _integer, lambda *_: ([], None)),
     "sum": Aggregate(_NUMBERS | {"decimal", "duration"}, _same, _sum),
-    "mean": Aggregate(_NUMBERS | {"decimal"}, lambda type_: "decimal" if type_ == "decimal" else "float", _mean),
-    "min": Aggregate(_COMPARABLE - {"boolean"}, _same, _least),
-    "max": Aggregate(_COMPARABLE - {"boolean"}, _same, _greatest),
+    "mean": Aggregate(_NUMBERS | {"decimal", "duration"}, lambda type_: "float" if type_ in _NUMBERS else type_, _mean),
+    "min": Aggregate(_COMPARABLE, _same, _least),
+    "max": Aggregate(_COMPARABLE, _same, _greatest),
     "first": Aggregate(_COMPARABLE, _same, _first),
     "last": Aggregate(_COMPARABLE, _same, _last),
     "median": Aggregate(_NUMBERS, _float, _quantile),
     "quantile": Aggregate(_NUMBERS, _float, _quantile),
-    "stddev": Aggregate(_NUMBERS, _float, _stddev),
+    "stddev": Aggregate(_NUMBERS | {"decimal"}, _float, _stddev),
     "distinct": Aggregate(_COMPARABLE, _integer, _distinct),
 }

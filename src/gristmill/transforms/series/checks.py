@@ -21,10 +21,10 @@ def need_aggregate(
     return result_of(agg, source, target, types)
 
 
-def check_quantile(agg: str, quantile: float | None) -> None:
+def check_quantile(agg: str, q: float | None) -> None:
     """Check that a quantile is given where one is asked for, and is from 0 to 1. Raises StepRefused."""
-    if (agg == "quantile") != (quantile is not None):
-        reason = "quantile is missing: a number from 0 to 1" if quantile is None else f"{agg} has no quantile"
-        raise refuse("quantile", "missing" if quantile is None else "not_applicable", reason)
-    if quantile is not None and not 0 <= quantile <= 1:
-        raise refuse("quantile", "out_of_range", f"{quantile} is not from 0 to 1")
+    if (agg == "quantile") != (q is not None):
+        reason = "q is missing: a number from 0 to 1" if q is None else f"{agg} takes no q: only quantile does"
+        raise refuse("q", "missing" if q is None else "not_applicable", reason)
+    if q is not None and not 0 <= q <= 1:
+        raise refuse("q", "out_of_range", f"{q} is not from 0 to 1")

@@ -1,6 +1,7 @@
 """Exact sums and means of decimals over ranges of rows."""
 
 from decimal import Context, Decimal
+from fractions import Fraction
 from itertools import accumulate
 
 import numpy as np
@@ -10,8 +11,8 @@ import pyarrow.compute as pc
 from gristmill.transforms.series.fold import fold, greatest
 from gristmill.transforms.spec import Indexes
 
-# Decimals have at most so many digits on either side of the point; a mean has so many places more than its values.
-_DIGITS, MORE_PLACES = 38, 6
+# Decimals have at most so many digits on either side of the point; a mean has so many places more than its field.
+_DIGITS, MORE_PLACES, PLACES = 38, 6, 20
 _WIDE = Context(prec=200)
 
 
@@ -21,16 +22,16 @@ def sum_decimals(texts: pa.Array, starts: Indexes, ends: Indexes) -> list[str | 
     return [_text(total, some) for total, some in zip(_totals(texts, starts, ends), places, strict=True)]
 
 
-def mean_decimals(texts: pa.Array, starts: Indexes, ends: Indexes) -> list[str | None]:
-    """Return the means with ``MORE_PLACES`` more places than the value that has most, of two the even one."""
+def mean_decimals(texts: pa.Array, starts: Indexes, ends: Indexes, scale: int | None) -> list[str | None]:
+    """Return the means, rounded to ``MORE_PLACES`` more places than ``scale``, of two to the even one, without zeros at
+    the end. Without a scale they have ``PLACES``.
+    """
     found = []
-    places, counts = _most_places(texts, starts, ends), (ends - starts).tolist()
-    for total, count, some in zip(_totals(texts, starts, ends), counts, places, strict=True):
-        rounded = min(some + MORE_PLACES, _DIGITS)
+    places = PLACES if scale is None else min(scale + MORE_PLACES, _DIGITS)
+    for total, count in zip(_totals(texts, starts, ends), (ends - starts).tolist(), strict=True):
         # One rounding: the remainder decides what the quotient is nearest to.
-        scaled, rest = divmod(int(total.scaleb(rounded, _WIDE)), count)
-        nearest = scaled + (2 * rest > count or (2 * rest == count and scaled % 2))
-        found.append(_text(Decimal(nearest).scaleb(-rounded, _WIDE), rounded))
+        scaled = Fraction(total) / count * 10**places
+        found.append(_text(Decimal(round(scaled)).scaleb(-places, _WIDE), 0))
     return found
 
 

@@ -23,14 +23,16 @@ class Measure(BaseModel):
 
     agg: AggregateName = Field(description="The aggregate. Nulls are passed over.")
     column: str | None = Field(None, description="The column; `count` without one counts rows.")
-    as_: str | None = Field(None, alias="as", description="The column that is made. By default `column_agg`.")
-    quantile: float | None = Field(None, description="Which quantile, from 0 to 1, where `agg` is `quantile`.")
+    as_: str | None = Field(
+        None, alias="as", description="The column that is made. By default `agg_column`, such as `mean_value`."
+    )
+    q: float | None = Field(None, description="Which quantile, from 0 to 1, where `agg` is `quantile`.")
 
     @property
     def target(self) -> str:
         if self.as_ is not None:
             return self.as_
-        return self.agg if self.column is None else f"{self.column}_{self.agg}"
+        return self.agg if self.column is None else f"{self.agg}_{self.column}"
 
 
 def measured(measures: Sequence[Measure], kept: Columns, columns: Columns, types: Types) -> Columns:
@@ -42,9 +44,9 @@ def measured(measures: Sequence[Measure], kept: Columns, columns: Columns, types
         member = f"/measures/{place}"
         if one.column is None and one.agg != "count":
             raise StepRefused(Violation(f"{member}/column", "missing", f"{one.agg} needs a column", field="column"))
-        if (one.agg == "quantile") != (one.quantile is not None) or not 0 <= (one.quantile or 0) <= 1:
-            reason = "a quantile from 0 to 1 is given where agg is quantile, and only there"
-            raise StepRefused(Violation(f"{member}/quantile", "out_of_range", reason, field="quantile"))
+        if (one.agg == "quantile") != (one.q is not None) or not 0 <= (one.q or 0) <= 1:
+            reason = "q, from 0 to 1, is given where agg is quantile, and only there"
+            raise StepRefused(Violation(f"{member}/q", "out_of_range", reason, field="q"))
         check_target(one.target, f"{member}/as")
         if one.target in found:
             reason = f"There would be two columns called {one.target}"
@@ -64,7 +66,7 @@ def measure(
     if one.column is None:
         return pa.array(ends - starts)
     values = ordered.take(column_of(frame, one.column))
-    quantile = 0.5 if one.quantile is None else one.quantile
+    quantile = 0.5 if one.q is None else one.q
     found = aggregate(one.agg, columns[one.column], values, Ranges(starts, ends), types, quantile)
     if found.beyond.any():
         group = int(np.flatnonzero(found.beyond)[0])

@@ -78,9 +78,9 @@ GROUP = StepKind(
             {"sensor": "text", "n": "integer"},
             [{"sensor": "b", "n": 1}, {"sensor": None, "n": None}, {"sensor": "b", "n": 2}, {"sensor": "a", "n": 5}],
             [
-                {"sensor": "a", "n_sum": 5, "count": 1},
-                {"sensor": "b", "n_sum": 3, "count": 2},
-                {"sensor": None, "n_sum": None, "count": 1},
+                {"sensor": "a", "sum_n": 5, "count": 1},
+                {"sensor": "b", "sum_n": 3, "count": 2},
+                {"sensor": None, "sum_n": None, "count": 1},
             ],
         )
     ],

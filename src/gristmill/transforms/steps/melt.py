@@ -1,6 +1,6 @@
 """``melt``: several columns become rows, one for each.
 
-{"op": "melt", "columns": ["temperature", "humidity"], "name": "quantity", "value": "reading"}
+{"op": "melt", "columns": ["temperature", "humidity"], "variable": "quantity", "value": "reading"}
 """
 
 from typing import Any, Literal
@@ -30,13 +30,13 @@ from gristmill.transforms.spec import (
 class Melt(Parameters):
     """Parameters of ``melt``."""
 
-    id: tuple[str, ...] | None = Field(
+    index: tuple[str, ...] | None = Field(
         None, description="The columns that each row keeps. By default all that are not in `columns`."
     )
     columns: tuple[str, ...] | None = Field(
-        None, description="The columns that become rows, all of one type. By default all that are not in `id`."
+        None, description="The columns that become rows, all of one type. By default all that are not in `index`."
     )
-    name: str = Field("variable", description="The column that gets the name of the column.")
+    variable: str = Field("variable", description="The column that gets the name of the column.")
     value: str = Field("value", description="The column that gets its value.")
     nulls: Literal["keep", "drop"] = Field("keep", description="Whether there are rows for values that are null.")
 
@@ -45,23 +45,23 @@ def _melted(step: Melt, columns: Columns) -> list[str]:
     """Return the columns that become rows."""
     if step.columns is not None:
         return list(step.columns)
-    return [name for name in columns if name not in (step.id or ())]
+    return [name for name in columns if name not in (step.index or ())]
 
 
 def _kept(step: Melt, columns: Columns) -> list[str]:
-    if step.id is not None:
-        return list(step.id)
+    if step.index is not None:
+        return list(step.index)
     return [name for name in columns if name not in (step.columns or ())]
 
 
 def _schema(step: Melt, columns: Columns, types: Types) -> Columns:
-    if step.id is None and step.columns is None:
-        raise refuse("columns", "missing", "melt has id, columns, or both")
+    if step.index is None and step.columns is None:
+        raise refuse("columns", "missing", "melt has index, columns, or both")
     need_each(columns, step.columns or ())
-    for place, name in enumerate(step.id or ()):
-        need(columns, name, f"/id/{place}")
-        if name in (step.columns or ()) or name in (step.id or ())[:place]:
-            raise StepRefused(Violation(f"/id/{place}", "duplicate", f"{name} is listed twice", field=name))
+    for place, name in enumerate(step.index or ()):
+        need(columns, name, f"/index/{place}")
+        if name in (step.columns or ()) or name in (step.index or ())[:place]:
+            raise StepRefused(Violation(f"/index/{place}", "duplicate", f"{name} is listed twice", field=name))
     melted = _melted(step, columns)
     if not melted:
         raise refuse("columns", "empty", "there is no column left that could become rows")
@@ -71,11 +71,11 @@ def _schema(step: Melt, columns: Columns, types: Types) -> Columns:
             reason = f"{name} is of type {columns[name].type}, and {first.name} of type {first.type}: cast one of them"
             raise StepRefused(Violation(f"/columns/{place}", "wrong_type", reason, field=name))
     found = {name: columns[name] for name in _kept(step, columns)}
-    for member, target in (("name", step.name), ("value", step.value)):
+    for member, target in (("variable", step.variable), ("value", step.value)):
         check_target(target, f"/{member}")
         if target in found:
             raise refuse(member, "duplicate", f"There would be two columns called {target}")
-        made = types.column(target, "text") if member == "name" else Column(target, first.type, first.arrow)
+        made = types.column(target, "text") if member == "variable" else Column(target, first.type, first.arrow)
         found[target] = made
     return found
 
@@ -89,7 +89,7 @@ def _make(step: Melt, columns: Columns, types: Types) -> Transform:
         check_total("melt", count, width, columns_kept, max(map(len, melted)) + 8, context.most_bytes)
         # One column behind the other, so that no value is copied.
         made = dict(zip(kept, (_repeated(column, width) for column in columns_kept), strict=True))
-        made[step.name] = pa.chunked_array([pa.repeat(name, count) for name in melted], pa.string())
+        made[step.variable] = pa.chunked_array([pa.repeat(name, count) for name in melted], pa.string())
         values = [column_of(frame, name) for name in melted]
         made[step.value] = pa.chunked_array([chunk for one in values for chunk in one.chunks], type=values[0].type)
         table = pa.table({name: made[name] for name in order})
@@ -111,17 +111,17 @@ MELT = StepKind(
     Melt,
     _schema,
     _make,
-    reads=lambda step: frozenset((*(step.id or ()), *(step.columns or ()))),
-    writes=lambda step: frozenset({step.name, step.value}),
+    reads=lambda step: frozenset((*(step.index or ()), *(step.columns or ()))),
+    writes=lambda step: frozenset({step.variable, step.value}),
     per_record=False,
     multiplies=True,
     description=(
         "Makes one row of each of several columns: all rows of the first column, then all of the next. Columns in "
-        "neither `id` nor `columns` go. The rows of a batch take at most 128 MiB."
+        "neither `index` nor `columns` go. The rows of a batch take at most 128 MiB."
     ),
     examples=[
         Example(
-            {"op": "melt", "id": ["sensor"], "name": "quantity", "value": "reading"},
+            {"op": "melt", "index": ["sensor"], "variable": "quantity", "value": "reading"},
             {"sensor": "text", "temperature": "float", "humidity": "float"},
             [{"sensor": "a", "temperature": 20.5, "humidity": None}],
             [

@@ -1,6 +1,6 @@
 """``pivot``: the values of a column become columns.
 
-{"op": "pivot", "by": ["at"], "columns": "sensor", "column": "value", "agg": "mean", "values": {"inside": "a"}}
+{"op": "pivot", "index": ["at"], "columns": "sensor", "column": "value", "agg": "mean", "values": {"inside": "a"}}
 """
 
 import json
@@ -38,11 +38,11 @@ MOST_COLUMNS = 1000
 class Pivot(Parameters):
     """Parameters of ``pivot``."""
 
-    by: tuple[str, ...] = Field((), description="The columns whose equal values make one row; null is one of them.")
+    index: tuple[str, ...] = Field((), description="The columns whose equal values make one row; null is one of them.")
     columns: str = Field(description="The column whose values become columns.")
     column: str = Field(description="The column that is aggregated.")
     agg: AggregateName = Field(description="What is made of the values that meet. Nulls are passed over.")
-    quantile: float | None = Field(None, description="Which quantile, from 0 to 1, where `agg` is `quantile`.")
+    q: float | None = Field(None, description="Which quantile, from 0 to 1, where `agg` is `quantile`.")
     values: dict[str, Any] | tuple[Any, ...] | None = Field(
         None,
         description=(
@@ -62,11 +62,11 @@ def _named(step: Pivot) -> dict[str, Any]:
 
 
 def _schema(step: Pivot, columns: Columns, types: Types) -> Columns:
-    need_groups(columns, step.by, types)
+    need_groups(columns, step.index, types, "index")
     need_groups(columns, [step.columns], types, "columns")
     need_aggregate(columns, step.agg, step.column, step.column, types)
-    check_quantile(step.agg, step.quantile)
-    found = {name: columns[name] for name in step.by}
+    check_quantile(step.agg, step.q)
+    found = {name: columns[name] for name in step.index}
     named = _named(step)
     if step.values is not None and not 1 <= len(step.values) <= MOST_COLUMNS:
         raise refuse(
@@ -101,14 +101,14 @@ def _keys(step: Pivot, columns: Columns, types: Types) -> pa.Array:
 def _make(step: Pivot, columns: Columns, types: Types) -> Transform:
     source = columns[step.columns]
     declared = None if step.values is None else _keys(step, columns, types)
-    one = Measure(agg=step.agg, column=step.column, quantile=step.quantile)
+    one = Measure(agg=step.agg, column=step.column, q=step.q)
     time = types.time_field if types.time_field in columns and step.agg in ("first", "last") else None
 
     def transform(frame: Any, context: StepContext) -> Output:
         values = column_of(frame, step.columns)
         keys = _found(step, source, values, types) if declared is None else declared
         names = list(_named(step)) if declared is not None else _names(step, source, keys, types)
-        rows, count = group_codes(frame, step.by, columns, types)
+        rows, count = group_codes(frame, step.index, columns, types)
         places = _places(source, values, keys, types)
         # Rows of no cell are in one behind the others, which is left out.
         width = len(keys) + 1
@@ -122,8 +122,8 @@ def _make(step: Pivot, columns: Columns, types: Types) -> Transform:
         merged = merged_rows(ordered, cells[np.flatnonzero(np.diff(codes // width, prepend=-1))])
         grid = np.full(count * width, -1, np.int64)
         grid[codes] = np.arange(len(cells))
-        made = {name: columns[name] for name in step.by}
-        arrays: dict[str, Any] = {name: column_of(frame, name).take(pa.array(merged.origins)) for name in step.by}
+        made = {name: columns[name] for name in step.index}
+        arrays: dict[str, Any] = {name: column_of(frame, name).take(pa.array(merged.origins)) for name in step.index}
         empty = pa.scalar(0 if step.agg in ("count", "distinct") else None, aggregated.type)
         for number, name in enumerate(names):
             cell = grid[number::width]
@@ -154,7 +154,7 @@ def _names(step: Pivot, source: Column, keys: pa.Array, types: Types) -> list[st
     while null in known:
         null = f"({null})"
     names = [step.prefix + (null if value is None else text) for text, value in zip(texts, shown, strict=True)]
-    taken = sorted(set(names) & set(step.by))
+    taken = sorted(set(names) & set(step.index))
     if taken:
         reason = f"{step.columns} has the value {taken[0]}, and there is a column called so: give a prefix"
         raise Invalid(reason, [Violation("", "duplicate", reason, field=step.columns)])
@@ -177,18 +177,18 @@ PIVOT = StepKind(
     Pivot,
     _schema,
     _make,
-    reads=lambda step: frozenset({*step.by, step.columns, step.column}),
+    reads=lambda step: frozenset({*step.index, step.columns, step.column}),
     writes=lambda step: frozenset(_named(step)),
     per_record=False,
     merges=True,
     finds_columns=lambda step: step.values is None,
     description=(
-        "Makes one row of all rows of a batch with the same values of `by`, with a column for each value of another. "
-        "Rows are in the order of `by`. Where no rows meet the value is null, of `count` and `distinct` 0."
+        "Makes one row of all rows of a batch with the same values of `index`, with a column for each value of another."
+        " Rows are in the order of `index`. Where no rows meet the value is null, of `count` and `distinct` 0."
     ),
     examples=[
         Example(
-            {"op": "pivot", "by": ["day"], "columns": "kind", "column": "n", "agg": "sum"}
+            {"op": "pivot", "index": ["day"], "columns": "kind", "column": "n", "agg": "sum"}
             | {"values": {"na": "NA", "b": "b"}},
             {"day": "date", "kind": "text", "n": "integer"},
             [

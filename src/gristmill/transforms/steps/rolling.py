@@ -33,16 +33,14 @@ class Rolling(SeriesParameters):
 
     window: int | str = WINDOW
     agg: WindowAggregateName = Field(description="The aggregate. Nulls are passed over.")
-    quantile: float | None = Field(None, description="Which quantile, from 0 to 1, where `agg` is `quantile`.")
-    min_periods: int = Field(
-        1, ge=1, description="How many values a window must have, else the result is null; not of `count`."
-    )
+    q: float | None = Field(None, description="Which quantile, from 0 to 1, where `agg` is `quantile`.")
+    min_periods: int = Field(1, ge=1, description="How many values a window must have, else the result is null.")
 
 
 def _schema(step: Rolling, columns: Columns, types: Types) -> Columns:
     made = need_aggregate(columns, step.agg, step.column, step.target, types)
     check_series(step, columns, types)
-    check_quantile(step.agg, step.quantile)
+    check_quantile(step.agg, step.q)
     _length(step, columns, types)
     return {**columns, step.target: made}
 
@@ -64,14 +62,15 @@ def _make(step: Rolling, columns: Columns, types: Types) -> Transform:
     length, time, source = _length(step, columns, types), time_of(step, columns, types), columns[step.column]
 
     def transform(frame: Any, context: StepContext) -> Output:
-        ordered = put_in_order(frame, step.by, time, columns, types)
+        # A row without a time has no window of time, and is the last of a window of rows.
+        ordered = put_in_order(frame, step.by, time, columns, types, untimed=length is None)
         context.check()
         starts = row_windows(ordered, int(step.window)) if length is None else time_windows(ordered, length)
         ranges = Ranges(starts, np.arange(1, len(starts) + 1))
         values = ordered.take(column_of(frame, step.column))
-        found = aggregate(step.agg, source, values, ranges, types, 0.5 if step.quantile is None else step.quantile)
+        found = aggregate(step.agg, source, values, ranges, types, 0.5 if step.q is None else step.q)
         made = found.values
-        if step.min_periods > 1 and step.agg != "count":
+        if step.min_periods > 1 or step.agg == "count":
             counts = aggregate("count", source, values, ranges, types).values
             made = pc.if_else(pc.less(counts, step.min_periods), pa.scalar(None, made.type), made)
         reason = f"{step.agg} of {step.column} leaves the range of its type"
