@@ -8,7 +8,20 @@ from typing import Annotated
 import typer
 
 from gristmill import __version__
-from gristmill.cli import datasets, export, exports, host, index, jobs, pipeline, records, rejects, search, submit
+from gristmill.cli import (
+    datasets,
+    export,
+    exports,
+    host,
+    index,
+    jobs,
+    pipeline,
+    records,
+    rejects,
+    search,
+    sources,
+    submit,
+)
 from gristmill.cli.demo import command as demo
 from gristmill.cli.session import Session, command
 from gristmill.client import ConnectionFailed
@@ -35,6 +48,9 @@ app.add_typer(jobs.app, name="jobs")
 app.add_typer(pipeline.app, name="pipeline")
 app.add_typer(records.app, name="records")
 search.add(app)
+app.add_typer(sources.app, name="sources")
+# The name of other groups is a plural; this one is called by both.
+app.add_typer(sources.app, name="source", hidden=True)
 host.add(app)
 demo.add(app)
 
