@@ -9,15 +9,18 @@ from gristmill.records.spool import Spool
 from gristmill.records.submit import Submitter
 from gristmill.records.transform import Pipelines
 from gristmill.sources.kinds.simulator import Simulator
-from gristmill.sources.registry import SourceKinds
+from gristmill.sources.registry import AnyKind, SourceKinds
 from gristmill.sources.run import RetryPolicy
 from gristmill.sources.runner import SourceRunner
 from gristmill.sources.submit import BatchSubmitter
 
+# Each is a file of ``sources/kinds``.
+KINDS: list[type[AnyKind]] = [Simulator]
+
 
 def build_source_kinds() -> SourceKinds:
-    """Return the kinds, each a file of ``sources/kinds``."""
-    return SourceKinds([Simulator])
+    """Return the kinds of sources."""
+    return SourceKinds(KINDS)
 
 
 def build_batch_submitter(gristmill: Gristmill) -> BatchSubmitter:

@@ -3,7 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
@@ -35,6 +35,14 @@ class Batch:
     @property
     def items(self) -> int:
         return self.records + len(self.rejects)
+
+
+def as_lines(batch: Batch) -> Batch:
+    """Return a batch of a table as one of JSON texts."""
+    with pa.ipc.open_stream(batch.body) as stream:
+        lines, unfit = encode_records(stream.read_all().to_pylist())
+    rejects = (*batch.rejects, *rejects_of(unfit, batch.items))
+    return replace(batch, body=b"\n".join(lines), media_type=NDJSON, records=len(lines), rejects=rejects)
 
 
 class _Open:
@@ -142,10 +150,12 @@ class Batcher:
         """Return the batches that are ready, in their order. They stay in hand until ``submitted`` is called."""
         return list(self._ready)
 
-    def submitted(self) -> None:
-        """Let go of the batches that are ready."""
-        self._ready.clear()
-        self._ready_bytes = self._ready_items = 0
+    def submitted(self, number: int) -> None:
+        """Let go of the first ``number`` batches that are ready."""
+        for _ in range(number):
+            batch = self._ready.popleft()
+            self._ready_bytes -= len(batch.body)
+            self._ready_items -= batch.items
 
     def in_hand(self, *, ready: bool = True) -> tuple[int, float | None]:
         """Return how many items are in hand, and when the oldest was ready, by the clock; None without any.

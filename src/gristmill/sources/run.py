@@ -11,7 +11,7 @@ from gristmill.core.database import Database, internal_of
 from gristmill.core.errors import Contended, GristmillError, TooMany, Unavailable
 from gristmill.core.logs import get_logger
 from gristmill.datasets.errors import DatasetFailed, UnknownDataset
-from gristmill.sources.batching import Batcher
+from gristmill.sources.batching import MOST_READY, Batcher
 from gristmill.sources.errors import LeaseLost, SourceFailed
 from gristmill.sources.figures import Figures, Gauge
 from gristmill.sources.port import Read
@@ -171,23 +171,27 @@ class SourceRun:
 
     def _submit(self) -> None:
         """Submit what is ready, however long that takes. Raises _Stopped, LeaseLost, SourceFailed, DatasetFailed."""
-        pause = _FIRST_PAUSE
-        while True:
+        pause, most = _FIRST_PAUSE, MOST_READY
+        while self._batcher.ready:
             try:
-                self._submit_once()
+                self._submit_once(most)
             except (TooMany, Unavailable, UnknownDataset) as error:
                 seconds = pause if isinstance(error, Contended | UnknownDataset) else max(pause, _retry_after(error))
                 pause = min(_LONGEST_PAUSE, 2 * pause)
+                if isinstance(error, TooMany) and most > 1:
+                    # There may be room for one, where there is none for all of them.
+                    most = 1
+                    continue
                 self._say_waiting(error)
                 if self._stop.wait(seconds * random.uniform(0.8, 1)):
                     raise _Stopped from error
             else:
-                return
+                pause = _FIRST_PAUSE
 
-    def _submit_once(self) -> None:
-        batches = self._batcher.batches()
+    def _submit_once(self, most: int = MOST_READY) -> None:
+        batches = self._batcher.batches()[:most]
         self.source = self._submitter.submit(self.source, batches, self._figures(ready=False))
-        self._batcher.submitted()
+        self._batcher.submitted(len(batches))
         self._gauge.add(sum(batch.records for batch in batches))
         self._failures = 0
         if self._waits_for is not None:

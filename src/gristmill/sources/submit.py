@@ -7,6 +7,7 @@ from dataclasses import replace
 from sqlalchemy import Connection
 
 from gristmill.core.database import Database
+from gristmill.core.errors import Invalid
 from gristmill.datasets.errors import UnknownDataset
 from gristmill.datasets.lookup import Dataset, DatasetLookup
 from gristmill.jobs.notifications import Notifier
@@ -16,8 +17,9 @@ from gristmill.kit.ids import uuid7
 from gristmill.records.ingest.service import IngestOptions, RecordIngest
 from gristmill.records.spool import BodySpool, Spool
 from gristmill.records.submit import Draft, Submitted, Submitter, Write
-from gristmill.sources.batching import MAX_BATCH_BYTES, Batch
+from gristmill.sources.batching import MAX_BATCH_BYTES, Batch, as_lines
 from gristmill.sources.drops import dataset_dropped
+from gristmill.sources.encoding import ARROW
 from gristmill.sources.errors import LeaseLost
 from gristmill.sources.figures import Figures
 from gristmill.sources.repository import leases
@@ -76,10 +78,7 @@ class BatchSubmitter:
             name = self._name(source)
             writes = []
             for batch in batches:
-                body = BodySpool(self._spool, max(_MOST_BYTES, len(batch.body)), None)
-                bodies.append(body)
-                body.write(batch.body)
-                writes.append((self._write(source, name, batch, body), self._request(source)))
+                writes.append((self._write(source, name, batch, bodies), self._request(source)))
             self._submitter.submit_in_order(writes, also)
         except UnknownDataset:
             # It is dropped, or has another name: that is asked for at the next attempt.
@@ -102,17 +101,30 @@ class BatchSubmitter:
             raise dataset_dropped(name)
         return self._names.put(source.dataset_id, name)
 
-    def _write(self, source: Leased, name: str, batch: Batch, body: BodySpool) -> Write:
-        options = IngestOptions(quarantine=True, refused=batch.rejects, most_rejects=batch.items)
-        write = self._ingest.write(name, body, batch.media_type, options)
+    def _write(self, source: Leased, name: str, batch: Batch, bodies: list[BodySpool]) -> Write:
+        """Return the write of a batch. bodies: takes what has to be closed in the end."""
+        write = self._plain(name, batch, bodies)
 
         def draft(dataset: Dataset) -> Draft:
             if dataset.id != source.dataset_id:
                 # It was dropped or renamed a moment ago, and another one has its name now.
                 raise UnknownDataset(f"The dataset {name} is not that of the source {source.name} any more")
-            return write.draft(dataset)
+            try:
+                return write.draft(dataset)
+            except Invalid:
+                if batch.media_type != ARROW:
+                    raise
+                # Columns that do not fit refuse a table as a whole: each of its records is judged by itself.
+                return self._plain(name, as_lines(batch), bodies).draft(dataset)
 
         return replace(write, draft=draft, quick=lambda _: False)
+
+    def _plain(self, name: str, batch: Batch, bodies: list[BodySpool]) -> Write:
+        body = BodySpool(self._spool, max(_MOST_BYTES, len(batch.body)), None)
+        bodies.append(body)
+        body.write(batch.body)
+        options = IngestOptions(quarantine=True, refused=batch.rejects, most_rejects=batch.items)
+        return self._ingest.write(name, body, batch.media_type, options)
 
     def _request(self, source: Leased) -> WriteRequest:
         return WriteRequest(
