@@ -32,7 +32,7 @@ _FIND = f"SELECT {_COLUMNS} FROM gristmill.sources WHERE name = %(name)s"  # noq
 _LOCK = _FIND + " FOR UPDATE"
 _LIST = f"""
 SELECT {_COLUMNS} FROM gristmill.sources
-WHERE name > %(after)s AND (%(dataset_id)s::uuid IS NULL OR dataset_id = %(dataset_id)s::uuid)
+WHERE name COLLATE "C" > %(after)s AND (%(dataset_id)s::uuid IS NULL OR dataset_id = %(dataset_id)s::uuid)
     AND (%(state)s::text IS NULL OR state = %(state)s)
 ORDER BY name COLLATE "C" LIMIT %(limit)s
 """  # noqa: S608 - constants of this file
