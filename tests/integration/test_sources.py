@@ -185,7 +185,7 @@ class TestPosition:
         sources.stop_runners()
         found = sources.get(name)
         assert (found["records"], found["runner"]) == (25, None), "what was in hand is submitted when it is stopped"
-        assert found["waits_for"] == "a source runner: none has taken it yet"
+        assert found["waits_for"] == "a source runner: none reads it now"
         Scripted.scripts[name] += numbers(15, 25)
         sources.start_runner("two")
         sources.until(name, lambda one: one["records"] >= 35, "it goes on")

@@ -1,15 +1,18 @@
 """Every kind of sources passes the conformance suite; and what the simulator promises beside it."""
 
+import ast
 import itertools
 import math
 import time
 import uuid
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.support.source_conformance import CHECKS, Conformance, KindCase, TestPace
 
+from gristmill import sources
 from gristmill.bootstrap.sources import build_source_kinds
 from gristmill.core.errors import Invalid
 from gristmill.sources.kinds.simulator import Simulator
@@ -76,6 +79,19 @@ def emitted(kind: SourceKind[Any], number: int, position: Any = None) -> list[di
     return [dict(record) for read in itertools.islice(reads, number) for record in read.records]
 
 
+class TestClocks:
+    def test_nothing_of_sources_reads_the_clock_of_the_host_but_for_moments_of_records(self) -> None:
+        """A clock that is set must not end a lease or a batch, or stop one."""
+        folder = Path(sources.__file__).parent
+        reading = {
+            path.relative_to(folder).as_posix()
+            for path in folder.rglob("*.py")
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, ast.Attribute) and ast.unparse(node) in ("time.time", "datetime.now", "datetime.utcnow")
+        }
+        assert reading == {"kinds/simulator.py"}
+
+
 class TestSimulator:
     def test_a_record_has_a_moment_a_uuid_and_two_decimals_between_10_and_100(self) -> None:
         before = datetime.now(UTC)
@@ -125,6 +141,31 @@ class TestSimulator:
         assert len(steps) == 9
         assert all(abs(step - timedelta(seconds=0.05)) < timedelta(seconds=0.01) for step in steps), steps
         assert reads[0].age > 0.4
+
+    @pytest.mark.parametrize("step", [-3600.0, 3600.0])
+    def test_a_clock_that_is_set_changes_moments_and_neither_pace_nor_number(
+        self, step: float, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        class Clock:
+            monotonic = staticmethod(time.monotonic)
+            offset = 0.0
+
+            def time(self) -> float:
+                return time.time() + self.offset
+
+        clock = Clock()
+        monkeypatch.setattr("gristmill.sources.kinds.simulator.time", clock)
+        kind = simulator(interval=0.01, limit=60)
+        began = time.monotonic()
+        moments: list[datetime] = []
+        for read in kind.open(None, TestPace()):
+            if read is not None:
+                moments.append(datetime.fromisoformat(dict(read.records[0])["timestamp"]))
+                assert kind.backlog().records <= 60
+                clock.offset = step if len(moments) >= 30 else 0.0
+        assert len(moments) == 60
+        assert time.monotonic() - began >= 0.59
+        assert abs((moments[-1] - moments[0]).total_seconds() - step - 0.59) < 0.2
 
     @pytest.mark.parametrize(
         ("settings", "pointer", "code"),

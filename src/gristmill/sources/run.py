@@ -14,7 +14,7 @@ from gristmill.datasets.errors import DatasetFailed, UnknownDataset
 from gristmill.sources.batching import MOST_READY, Batcher
 from gristmill.sources.errors import LeaseLost, SourceFailed
 from gristmill.sources.figures import Figures, Gauge
-from gristmill.sources.port import Read
+from gristmill.sources.port import Backlog, Read
 from gristmill.sources.registry import AnyKind, SourceKinds
 from gristmill.sources.repository import leases
 from gristmill.sources.repository.leases import Leased
@@ -91,12 +91,19 @@ class SourceRun:
 
     def _figures(self, *, ready: bool) -> Figures:
         items, oldest = self._batcher.in_hand(ready=ready)
-        kind = self._kind
-        backlog = None if kind is None else kind.backlog()
+        backlog = self._backlog()
         age = 0.0 if oldest is None else time.monotonic() - oldest
-        if backlog is not None:
-            items, age = items + backlog.records, max(age, backlog.seconds)
-        return Figures(self._gauge.rate(), items, max(0.0, age), self._waits_for)
+        age = max(0.0, age, backlog.seconds)
+        return Figures(self._gauge.rate(), items + backlog.records, age, self._waits_for)
+
+    def _backlog(self) -> Backlog:
+        """Return what the kind says is ready; nothing where it fails, which must not end the renewal of leases."""
+        kind = self._kind
+        try:
+            return Backlog() if kind is None else kind.backlog()
+        except Exception as error:  # noqa: BLE001 - whatever a kind raises
+            log.warning("source.backlog_failed", source=self.source.name, error=str(error))
+            return Backlog()
 
     def _run(self) -> None:
         """Read until stopped, finished or failed. Nothing that a kind does ends more than its own source's turn."""

@@ -19,7 +19,7 @@ EXAMPLE = {
     "name": "demo",
     "kind": "simulator",
     "dataset": "readings",
-    "settings": {"interval": 1, "batch_size": 10, "fields": {"timestamp": "at", "id": "sensor", "value": "value"}},
+    "settings": {"interval": 1, "batch_size": 10, "seed": 7},
 }
 PAUSE_EXAMPLE = {"state": "paused"}
 SETTINGS_EXAMPLE = {"settings": {"batch_size": 100, "seed": None}}
@@ -93,5 +93,5 @@ def source_body(source: Source, dataset: str | None) -> dict[str, Any]:
 
 def _waits_for(source: Source) -> str | None:
     if source.state == SourceState.RUNNING and not source.leased:
-        return "a source runner: none has taken it yet"
+        return "a source runner: none reads it now"
     return source.waits_for
