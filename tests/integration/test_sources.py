@@ -92,7 +92,7 @@ class TestSimulator:
         dataset = ready(app, CONTRACT)
         name = running.create(dataset, "simulator", {"interval": 0.1, "batch_size": 1000, "batch_seconds": 0.5})
         running.until(name, lambda one: one["batches"] >= 2, "two batches")
-        assert all(2 <= job["record_counts"]["total"] <= 7 for job in running.jobs(name)[:2])
+        assert all(job["record_counts"]["total"] < 100 for job in running.jobs(name)), "none has its size"
 
 
 class TestRecordsThatDoNotFit:
@@ -283,7 +283,7 @@ class TestWaiting:
                 dataset = ready(app, CONTRACT)
                 settings = {"interval": 0.01, "batch_size": 5, "limit": 100}
                 name = sources.create(dataset, "simulator", settings)
-                first = sources.until(name, lambda one: one["waits_for"], "it waits")
+                first = sources.until(name, lambda one: one["runner"] and one["waits_for"], "it waits")
                 assert first["waits_for"].startswith("too_many: ")
                 assert first["state"] == "running"
                 assert first["failures"] == 0
@@ -317,7 +317,7 @@ class TestWaiting:
                 dataset = ready(app, NUMBERS)
                 name = sources.create(dataset)
                 Scripted.scripts[name] += numbers(40)
-                sources.until(name, lambda one: one["waits_for"], "it waits")
+                sources.until(name, lambda one: one["runner"] and one["waits_for"], "it waits")
                 assert sources.patch(name, state="paused")["waits_for"] is None
                 sources.patch(name, state="running")
                 sources.until(name, lambda one: one["waits_for"] and one["runner"], "it waits again")

@@ -13,6 +13,8 @@ from gristmill.sources.port import Backlog, Pace, Position, Read, Reader, Source
 
 # Seconds between two looks at the clock: a shorter interval makes several records at a time, each with its own moment.
 TICK = 0.01
+# Seconds between two comparisons with the time of day, and the difference from which on it is followed.
+LOOK_EVERY, LEAST_STEP = 1.0, 0.05
 # Values are 10.00 to 100.00 in steps of a hundredth.
 _LOWEST, _STEPS = 1000, 9001
 
@@ -69,6 +71,7 @@ class Simulator(SourceKind[SimulatorSettings]):
         self._first = self._emitted = count = 0 if position is None else int(position["count"])
         self._opened = opened = time.monotonic()
         interval, limit = self.settings.interval, self.settings.limit
+        offset, looked = _wall_clock(), opened
         while limit is None or count < limit:
             now = time.monotonic()
             due = opened + (count - self._first + 1) * interval
@@ -76,8 +79,9 @@ class Simulator(SourceKind[SimulatorSettings]):
                 pace.wait(max(due - now, TICK))
                 yield None
                 continue
-            # By the clock of now: a clock that was set meanwhile is followed.
-            record = self._record(count, time.time() - (now - due))
+            if now - looked >= LOOK_EVERY:
+                offset, looked = _followed(offset), now
+            record = self._record(count, offset + due)
             self._emitted = count = count + 1
             yield Read({"count": count}, (record,), age=now - due)
 
@@ -106,3 +110,14 @@ class Simulator(SourceKind[SimulatorSettings]):
             names.id: str(uuid.UUID(bytes=random[:16], version=4)),
             names.value: (_LOWEST + int.from_bytes(random[16:], "big") % _STEPS) / 100,
         }
+
+
+def _wall_clock() -> float:
+    """Return what is added to the monotonic clock to have the time of day."""
+    return time.time() - time.monotonic()
+
+
+def _followed(offset: float) -> float:
+    """Return ``offset``, or what it is now if the clock was set. Small differences would put records out of order."""
+    found = _wall_clock()
+    return found if abs(found - offset) > LEAST_STEP else offset
