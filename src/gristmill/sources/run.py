@@ -60,7 +60,7 @@ class SourceRun:
         self._submitter = submitter
         self._retry = retry
         self._stop = threading.Event()
-        self._lost = False
+        self._lost = self._ended = False
         self._kind: AnyKind | None = None
         self._batcher = Batcher(1, 1.0)
         self._gauge = Gauge()
@@ -117,14 +117,18 @@ class SourceRun:
                 break
             except LeaseLost:
                 if not self._reload():
-                    log.info("source.lease_lost", source=name, epoch=self.source.epoch)
-                    return
+                    self._lost = True
+                    break
             except (SourceFailed, DatasetFailed) as error:
                 self._end(SourceState.FAILED, error)
             except Exception as error:  # noqa: BLE001 - whatever a kind raises is its source's error
                 self._note(error)
-        if not self._lost:
-            self._tell(lambda connection: leases.release(connection, self.source.id, self.source.epoch))
+        if self._ended:
+            return
+        if self._lost:
+            log.info("source.lease_lost", source=name, epoch=self.source.epoch, position=self.source.position)
+            return
+        self._tell(lambda connection: leases.release(connection, self.source.id, self.source.epoch))
         log.info("source.stopped", source=name, epoch=self.source.epoch, position=self.source.position)
 
     def _read(self) -> None:
@@ -237,7 +241,7 @@ class SourceRun:
             # A commit whose answer was lost has taken place.
             self.source = found
             return True
-        return False
+        return True
 
     def _end(self, state: SourceState, error: GristmillError | None = None) -> None:
         """Finish the source, or let it fail; end this run."""
@@ -249,7 +253,7 @@ class SourceRun:
         while not self._tell(lambda connection: leases.end(connection, source.id, source.epoch, state, problem)):
             if self._stop.wait(_FIRST_PAUSE):
                 return
-        self._lost = True
+        self._ended = True
         self._stop.set()
 
     def _note(self, error: Exception) -> None:
