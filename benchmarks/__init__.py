@@ -11,6 +11,7 @@ SCENARIOS = (
     "post_latency",
     "job_throughput",
     "own_jobs",
+    "sources",
     "waited_upserts",
     "changes",
     "ingest_ndjson",

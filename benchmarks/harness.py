@@ -112,7 +112,7 @@ class Bench:
     @contextlib.contextmanager
     def only_postgres(self) -> Iterator[None]:
         """Stop everything but Postgres and the broker, which idles, so that what is compared has the machine."""
-        for name in ("flower", "api", "dispatcher", "worker", "worker-long"):
+        for name in ("flower", "api", "dispatcher", "worker", "worker-long", "source-runner"):
             self.stop_service("app", name)
         try:
             yield

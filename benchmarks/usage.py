@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 
 # Kinds as they are shown; whatever a service starts counts for it.
-KINDS = ("api", "dispatcher", "worker", "worker-long", "postgres", "rabbitmq", "flower", "supervisor")
+KINDS = ("api", "dispatcher", "worker", "worker-long", "source-runner", "postgres", "rabbitmq", "flower", "supervisor")
 
 
 def cpu_seconds(pids: Mapping[str, int]) -> dict[str, float]:

@@ -31,7 +31,7 @@ from gristmill.stack.processes import is_alive
 from gristmill.stack.program import MARK
 from gristmill.stack.supervisor import Supervisor
 
-APPLICATION = {"dispatcher", "api", "worker", "worker-long", "flower"}
+APPLICATION = {"dispatcher", "api", "worker", "worker-long", "source-runner", "flower"}
 
 
 def make(folder: Path, broker: Any = WANTED, say: Callable[[str], None] = lambda line: None, **settings: Any) -> Stack:

@@ -23,12 +23,18 @@ COMMANDS = {
     "dispatcher": ["-m", "gristmill.dispatcher"],
     "worker": ["-m", "gristmill.worker", "--queue", "default"],
     "long": ["-m", "gristmill.worker", "--queue", "long"],
+    "runner": ["-m", "gristmill.source_runner"],
     "flower": ["-m", "gristmill.stack.flower"],
 }
 # What ``start`` without names starts.
 _USUAL = ("api", "dispatcher", "worker", "long")
 # How a process shows in the table of processes: (kind, queue).
-_ROWS = {"dispatcher": ("dispatcher", None), "worker": ("worker", "default"), "long": ("worker", "long")}
+_ROWS = {
+    "dispatcher": ("dispatcher", None),
+    "worker": ("worker", "default"),
+    "long": ("worker", "long"),
+    "runner": ("source_runner", None),
+}
 
 
 def _kind(name: str) -> str:

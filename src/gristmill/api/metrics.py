@@ -53,13 +53,14 @@ class PostgresCollector:
         yield GaugeMetricFamily("gristmill_staged_bytes", "Bytes of payloads in Postgres.", value=staged)
         yield GaugeMetricFamily("gristmill_unfinished_jobs", "Jobs that have not finished.", value=queued)
         processes = GaugeMetricFamily(
-            "gristmill_processes", "Dispatchers and workers that are alive.", labels=["kind", "queue"]
+            "gristmill_processes", "Dispatchers, workers and source runners that are alive.", labels=["kind", "queue"]
         )
         for kind, queue, number, _ in live:
             processes.add_metric([kind, queue], number)
         yield processes
         for gauge in gauges:
-            family = GaugeMetricFamily(gauge.name, gauge.help, labels=gauge.labels)
+            make = CounterMetricFamily if gauge.counter else GaugeMetricFamily
+            family = make(gauge.name, gauge.help, labels=gauge.labels)
             for labels, value in gauge.samples:
                 family.add_metric(labels, value)
             yield family

@@ -7,6 +7,7 @@ from fastapi import APIRouter
 from gristmill.bootstrap.extensions import build_extensions
 from gristmill.bootstrap.registry import build_catalogue
 from gristmill.bootstrap.shared import Gristmill
+from gristmill.bootstrap.sources import build_source_kinds
 from gristmill.core.http.routes import Call
 from gristmill.core.permissions import Permission
 from gristmill.datasets import endpoints as dataset_endpoints
@@ -47,6 +48,8 @@ from gristmill.search.index import endpoints as index_endpoints
 from gristmill.search.index.service import IndexService
 from gristmill.search.query import endpoints as search_endpoints
 from gristmill.search.query.service import SearchService
+from gristmill.sources import endpoints as source_endpoints
+from gristmill.sources.service import SourceService
 from gristmill.transforms import endpoints as transform_endpoints
 
 # Changes of datasets, and what follows from them.
@@ -87,6 +90,7 @@ class ApiServices:
         self.views = RecordViews(settings, database, lookup, gristmill.steps)
         self.rejects = RejectService(database, lookup)
         self.stored_exports = StoredExports(settings, database, gristmill.admission, lookup, gristmill.files)
+        self.sources = SourceService(database, lookup, build_source_kinds(), self.record_ingest, self.spool)
         self.search = SearchService(database, lookup, gristmill.embedders, ef=settings.search_ef)
         self.indexes = IndexService(database, lookup, gristmill.admission, gristmill.build_settings)
 
@@ -121,6 +125,7 @@ class ApiServices:
             export_endpoints.build_router(RecordExports(database, lookup), settings),
             stored_endpoints.build_router(self.stored_exports, settings),
             index_endpoints.build_router(self.indexes),
+            source_endpoints.build_router(self.sources),
         ]
 
     def _permission_of(self, job_type: str) -> Permission:

@@ -9,6 +9,8 @@ from gristmill.search.index.tasks import empty_catalogue, interrupt_builds, rele
 from gristmill.search.recall.measure import recall_gauges
 from gristmill.search.recall.tasks import RecallKeeper
 from gristmill.search.repository import catalogue
+from gristmill.sources.drops import fail_sources
+from gristmill.sources.metrics import source_gauges
 
 
 def build_extensions(gristmill: Gristmill) -> list[DatasetExtension]:
@@ -28,6 +30,7 @@ def build_extensions(gristmill: Gristmill) -> list[DatasetExtension]:
                 (30.0, RecallKeeper(database, settings.search_recall_samples).run),
             ),
         ),
+        DatasetExtension(name="sources", on_drop=fail_sources, gauges=source_gauges),
         DatasetExtension(
             name="retention",
             on_drop=forget_retention,

@@ -9,6 +9,7 @@ import gristmill.datasets.tables
 import gristmill.jobs.tables
 import gristmill.records.tables
 import gristmill.search.tables
+import gristmill.sources.tables
 import gristmill.storage.tables  # noqa: F401 - declares its tables for the migrations
 from gristmill.bootstrap.embedders import build_embedders
 from gristmill.bootstrap.steps import build_steps
@@ -32,7 +33,8 @@ log = get_logger()
 class Gristmill:
     """What the processes share. Nothing connects before it is used, so building it is cheap and safe to do."""
 
-    def __init__(self, settings: Settings, name: str, *, pool: int = 4) -> None:
+    def __init__(self, settings: Settings, name: str, *, pool: int = 4, idle_timeout: float | None = None) -> None:
+        """idle_timeout: seconds that a transaction may idle; as long as a chunk's lease without it."""
         self.settings = settings
         self.database = Database(
             settings.database_url,
@@ -40,7 +42,7 @@ class Gristmill:
             pool=pool,
             statement_timeout=settings.database_statement_timeout,
             # A frozen worker's chunk can be given to another one only when its transaction has released its row locks.
-            idle_timeout=settings.jobs_lease,
+            idle_timeout=settings.jobs_lease if idle_timeout is None else idle_timeout,
             tablespace=settings.database_tablespace,
         )
         self.counters = Counters(self.database)

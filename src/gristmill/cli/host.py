@@ -35,7 +35,7 @@ def up(
         bool, typer.Option("--foreground", help="Stay until Ctrl-C or SIGTERM, and stop everything then.")
     ] = False,
 ) -> None:
-    """Start Postgres, a broker, dispatcher, API, worker and Flower on this machine; exit with 4 if one is late."""
+    """Start Postgres, a broker, dispatcher, API, workers, source runner and Flower here; exit with 4 if one is late."""
     stack = stack_of(session)
 
     def show(found: "StackStatus") -> None:

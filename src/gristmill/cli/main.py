@@ -20,6 +20,7 @@ from gristmill.cli import (
     records,
     rejects,
     search,
+    sources,
     submit,
     view,
 )
@@ -51,6 +52,9 @@ app.add_typer(pipeline.app, name="pipeline")
 app.add_typer(records.app, name="records")
 search.add(app)
 view.add(app)
+app.add_typer(sources.app, name="sources")
+# The name of other groups is a plural; this one is called by both.
+app.add_typer(sources.app, name="source", hidden=True)
 host.add(app)
 demo.add(app)
 

@@ -39,6 +39,11 @@ def export_path(export_id: str, *rest: str) -> str:
     return "/".join((f"{API}/exports/{_segment(str(export_id))}", *rest))
 
 
+def source_path(name: str) -> str:
+    """Return the path of a source."""
+    return f"{API}/sources/{_segment(name)}"
+
+
 def key_text(key: Key) -> str:
     """Return a key as the text that stands in a path: its plain form, or a JSON array for several fields."""
     if isinstance(key, str):

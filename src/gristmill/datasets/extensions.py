@@ -15,12 +15,13 @@ TableHook = Callable[[Connection, uuid.UUID, str], None]
 
 @dataclass(frozen=True, slots=True)
 class Gauge:
-    """A figure for ``/metrics``. samples: (values of the labels, value)."""
+    """A figure for ``/metrics``. samples: (values of the labels, value). counter: it only grows."""
 
     name: str
     help: str
     labels: Sequence[str]
     samples: Sequence[tuple[Sequence[str], float]]
+    counter: bool = False
 
 
 RenameHook = Callable[[Connection, uuid.UUID, str, str], None]

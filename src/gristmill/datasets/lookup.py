@@ -1,6 +1,7 @@
 """How other domains find datasets: by the name a client gave, or by the id and version that a job carries."""
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -77,6 +78,11 @@ class DatasetLookup:
         for dataset_id in pending:
             repository.fail_abandoned(connection, dataset_id)
         return [self._dataset(row) for row in (repository.list_live(connection, after, limit) if pending else rows)]
+
+    def names(self, connection: Connection, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, tuple[str, bool]]:
+        """Return of each dataset with one of these ids the name, and whether it is dropped."""
+        found = repository.list_names(connection, ids)
+        return {one: (name, state in ("dropping", "dropped")) for one, (name, state) in found.items()}
 
     def by_id(self, connection: Connection, dataset_id: uuid.UUID, version: int) -> Dataset:
         """Return a dataset in whatever state, with the contract of ``version``. Raises UnknownDataset."""

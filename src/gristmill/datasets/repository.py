@@ -2,6 +2,7 @@
 
 import json
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -126,6 +127,12 @@ def find_states(connection: Connection, dataset_id: uuid.UUID, version: int) -> 
     ).join_from(datasets, dataset_versions, datasets.c.id == dataset_versions.c.dataset_id)
     query = query.where(datasets.c.id == dataset_id, dataset_versions.c.version == version)
     return connection.execute(query).mappings().first()
+
+
+def list_names(connection: Connection, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, tuple[str, str]]:
+    """Return (name, state) of each of these datasets, dropped ones included."""
+    query = sa.select(datasets.c.id, datasets.c.name, datasets.c.state).where(datasets.c.id.in_(ids))
+    return {row.id: (row.name, row.state) for row in connection.execute(query)}
 
 
 def find_applied(connection: Connection, dataset_id: uuid.UUID) -> Row | None:

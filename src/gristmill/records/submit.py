@@ -1,7 +1,7 @@
 """Submitting a write of records: validated outside any transaction, checked for a changed contract inside it."""
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,7 +17,7 @@ from gristmill.jobs.admission import Admission
 from gristmill.jobs.errors import Signal
 from gristmill.jobs.group_commit import GroupCommit, Submission
 from gristmill.jobs.idempotency import first_or
-from gristmill.jobs.repository.submit import Guard
+from gristmill.jobs.repository.submit import Guard, insert_jobs
 from gristmill.jobs.submit import NewJob, WriteRequest, small_row, submit, unfinished_in_scope
 from gristmill.kit.caches import SharedCache
 
@@ -45,6 +45,14 @@ class Draft:
     release: Callable[[], None] = lambda: None
     check: Callable[[Connection], None] | None = None
     compare: Callable[[Connection], None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """A job that is staged, in a transaction that has not committed yet."""
+
+    id: uuid.UUID
+    job: NewJob
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +164,72 @@ class Submitter:
             finally:
                 made.release()
         raise Contended(f"The contract of {write.name} changed {_TRIES} times while the request was validated")
+
+    def submit_in_order(
+        self, writes: Sequence[tuple[Write, WriteRequest]], also: Callable[[Connection, Sequence[Submitted]], None]
+    ) -> None:
+        """Submit writes of one dataset in one transaction, in their order; from a thread.
+
+        writes: plain upserts, without an Idempotency-Key. also: called in that transaction when all are staged; what it
+        raises is raised here, and undoes all of them. Otherwise raises what ``submit`` does.
+        """
+        admitted: list[Write] = []
+        try:
+            for write, _ in writes:
+                self._admission.check(write.size)
+                admitted.append(write)
+            self._drafted_in_order(writes, also)
+        except BaseException:
+            for write in admitted:
+                self._admission.give_back(write.size)
+            raise
+
+    def _drafted_in_order(
+        self, writes: Sequence[tuple[Write, WriteRequest]], also: Callable[[Connection, Sequence[Submitted]], None]
+    ) -> None:
+        name = writes[0][0].name
+        dataset, guarded = self._seen.get(name), True
+        for _ in range(_TRIES):
+            present = dataset or self.load(name)
+            drafts: list[tuple[Draft, WriteRequest]] = []
+            try:
+                drafts.extend((write.draft(present), request) for write, request in writes)
+                self._commit_in_order(present, drafts, also, guarded)
+            except _Moved:
+                # Or a change of the contract is on its way, which the guard alone does not tell from that.
+                dataset, guarded = None, False
+            except GristmillError as error:
+                # The contract that refuses may be an old one.
+                if dataset is None or error.retryable or _same(dataset, self.load(name)):
+                    raise
+                dataset = None
+            else:
+                return
+            finally:
+                for draft, _request in drafts:
+                    draft.release()
+        raise Contended(f"The contract of {name} changed {_TRIES} times while records were validated")
+
+    def _commit_in_order(
+        self,
+        dataset: Dataset,
+        drafts: Sequence[tuple[Draft, WriteRequest]],
+        also: Callable[[Connection, Sequence[Submitted]], None],
+        guarded: bool,
+    ) -> None:
+        """guarded: they are staged by one statement that asks whether the contract is still the same."""
+        rows = [small_row(draft.job, request, checked=False) for draft, request in drafts]
+        small = [row for row in rows if row is not None]
+        with self._database.transaction() as connection:
+            if guarded and len(small) == len(rows):
+                found = insert_jobs(connection, small, _GUARD, wait=True)
+                if any(one.row is None for one in found):
+                    raise _Moved
+                ids = [uuid.UUID(row.columns["id"]) for row in small]
+            else:
+                ids = [submit(connection, draft.job, request) for draft, request in drafts]
+                self._must_be(connection, dataset)
+            also(connection, [Submitted(job_id, draft.job) for job_id, (draft, _) in zip(ids, drafts, strict=True)])
 
     def load(self, name: str) -> Dataset:
         """Return the dataset as it is now. Raises UnknownDataset, DatasetFailed."""

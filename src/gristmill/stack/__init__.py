@@ -1,4 +1,4 @@
-"""Everything on one machine: Postgres, broker, dispatcher, API, workers and Flower as supervised children.
+"""Everything on one machine: Postgres, broker, dispatcher, API, workers, source runner, Flower as supervised children.
 
     Stack(settings).up()      start what is not running, wait until all of it is ready
     Stack(settings).status()  what runs, since when, where to reach it

@@ -34,7 +34,7 @@ def answers(url: str) -> bool:
 
 
 def is_beating(url: str, pid: int) -> bool:
-    """True if the dispatcher or worker with this process id has said lately that it is at work."""
+    """True if the dispatcher, worker or source runner with this process id has said lately that it is at work."""
     with contextlib.suppress(psycopg2.Error):
         connection = psycopg2.connect(url, connect_timeout=2)
         try:

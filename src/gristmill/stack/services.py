@@ -1,4 +1,4 @@
-"""Gristmill's own processes of a stack: dispatcher, API, workers, Flower."""
+"""Gristmill's own processes of a stack: dispatcher, API, workers, source runner, Flower."""
 
 import sys
 from collections.abc import Callable
@@ -66,6 +66,7 @@ def application(settings: Settings, folder: DataFolder) -> list[Service]:
             lambda _pid: answers(f"{api}/readyz"),
         ),
         *(Service(worker(queue), ready=beating) for queue in queue_names()),
+        Service(python("source-runner", "gristmill.source_runner"), ready=beating),
         # Flower wants a password; that it says so is the sign that it is up.
         Service(
             python("flower", "gristmill.stack.flower"),

@@ -15,6 +15,7 @@ _TAGS = {
     "datasets": "Datasets and their contracts.",
     "records": "Records of a dataset: submit, read, change, export.",
     "exports": "Stored exports: files that are made by jobs, and read until they expire.",
+    "sources": "Sources: what submits records continuously.",
     "search": "Search by meaning and by words, and the vector index.",
     "jobs": "Jobs: every write is one.",
     "service": "The process itself. These calls need no key.",
@@ -25,7 +26,7 @@ _HEADER = {"type": "apiKey", "in": "header", "name": "X-Api-Key", "description":
 _HEADER_TEXTS = {
     name: {"description": text, "schema": {"type": kind}}
     for name, text, kind in (
-        ("Location", "the path of the job", "string"),
+        ("Location", "the path of the job, or of what was created", "string"),
         ("Retry-After", "seconds until it is worth looking again", "integer"),
         ("Preference-Applied", "the wait that was preferred, as it was heeded", "string"),
         ("ETag", "the version of what the body shows", "string"),
@@ -35,6 +36,7 @@ _HEADER_TEXTS = {
 # By status: headers of answers, each with the parameter that a call must have for it, or None.
 _HEADERS: dict[str, dict[str, str | None]] = {
     "200": {"Preference-Applied": "prefer", "ETag": "if-none-match", "Link": "page_token"},
+    "201": {"Location": None},
     "202": {"Location": None, "Retry-After": None, "Preference-Applied": "prefer"},
     "304": {"ETag": None},
 }
@@ -85,8 +87,9 @@ def _describe(found: dict[str, Any], operation: Operation, models: set[type[Base
     responses: dict[str, Any] = {}
     for status, (text, model) in sorted(operation.answers.items()):
         contents = model if isinstance(model, Mapping) else {JSON: model}
-        content = {kind: _media(one, models) for kind, one in contents.items()}
-        responses[str(status)] = {"description": text, "content": content}
+        responses[str(status)] = {"description": text}
+        if model is not None:
+            responses[str(status)]["content"] = {kind: _media(one, models) for kind, one in contents.items()}
         if operation.makes_job:
             responses[str(status)]["links"] = _JOB_LINKS
     found["parameters"] = [one for one in found.get("parameters", []) if one["name"] not in operation.refused]

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from gristmill.api.openapi import computed, datasets, exports, jobs, records
+from gristmill.api.openapi import computed, datasets, exports, jobs, records, sources
 from gristmill.core.http.bodies import CSV, JSON
 from gristmill.datasets.fit.schemas import FIT_EXAMPLE, FitRequest
 from gristmill.datasets.operations.schemas import COPY_EXAMPLE, RENAME_EXAMPLE, CopyOf, NewName
@@ -19,6 +19,8 @@ from gristmill.records.readers import MEDIA_TYPES, open_reader
 from gristmill.records.readers.csv import read_csv
 from gristmill.records.readers.ndjson import read_ndjson
 from gristmill.records.recompute.schemas import RecomputeRequest
+from gristmill.sources.schemas import EXAMPLE as SOURCE_EXAMPLE
+from gristmill.sources.schemas import PAUSE_EXAMPLE, SETTINGS_EXAMPLE, NewSource, SourceChange
 
 Model = type[BaseModel]
 # Statuses of problems. Every call under /api/v1 may have those of ASKED.
@@ -226,4 +228,18 @@ OPERATIONS: dict[str, Operation] = {
         _gives("The index", datasets.IndexReport), SENT, Body({JSON: datasets.IndexChange}, {"hold": {"hold": True}})
     ),
     "rebuild_index": Operation(_JOB, WRITTEN, makes_job=True),
+    "list_source_kinds": Operation(_gives("The kinds", sources.SourceKindList), ASKED),
+    "create_source": Operation(
+        {201: ("The source", sources.Source)},
+        SENT,
+        Body({JSON: NewSource}, {"simulator": SOURCE_EXAMPLE}),
+    ),
+    "list_sources": Operation(_gives("A page of sources", sources.SourcePage), NAMED),
+    "get_source": Operation(_gives("The source", sources.Source), NAMED),
+    "change_source": Operation(
+        _gives("The source", sources.Source),
+        SENT,
+        Body({JSON: SourceChange}, {"pause": PAUSE_EXAMPLE, "settings": SETTINGS_EXAMPLE}),
+    ),
+    "delete_source": Operation({204: ("It is deleted", None)}, NAMED),
 }

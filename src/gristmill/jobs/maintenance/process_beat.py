@@ -16,7 +16,10 @@ EVERY = 10.0
 
 
 class ProcessBeat:
-    """Beats every ten seconds from a thread. kind: ``worker`` or ``dispatcher``. queue, slots: of a worker."""
+    """Beats every ten seconds from a thread. kind: ``worker``, ``dispatcher``, ``source_runner``.
+
+    queue, slots: of a worker.
+    """
 
     def __init__(self, database: Database, kind: str, queue: str | None = None, slots: int = 0) -> None:
         self._database = database

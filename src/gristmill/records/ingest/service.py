@@ -2,7 +2,7 @@
 
 import threading
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -30,6 +30,7 @@ from gristmill.records.payload import decode, encode
 from gristmill.records.readers import open_reader
 from gristmill.records.readers.context import ReadContext
 from gristmill.records.readers.lines import lines_of
+from gristmill.records.reject import Reject
 from gristmill.records.rejects.service import NOTES, attach_rejects, check_retried
 from gristmill.records.rejects.spool import RejectSpool
 from gristmill.records.spool import MEMORY_BYTES, BodySpool, Spool, SpooledChunks
@@ -52,13 +53,17 @@ class IngestOptions:
     """How records are taken in.
 
     merge: only the fields that a record gives are changed. quarantine: records that do not fit are kept with their
-    errors, and the others go on. retry_of: the job whose rejects are sent again, mended.
+    errors, and the others go on. retry_of: the job whose rejects are sent again, mended. refused: items beside the
+    body that are no records; they are kept with those that do not fit. most_rejects: so many are kept whatever the
+    configured limit is.
     """
 
     on_conflict: OnConflict = "replace"
     merge: bool = False
     quarantine: bool = False
     retry_of: str | None = None
+    refused: Sequence[Reject] = ()
+    most_rejects: int = 0
 
 
 class RecordIngest:
@@ -109,7 +114,7 @@ class RecordIngest:
                 made = self._draft_large(dataset, body, media_type, passed_over)
                 made.job.retry_of = retry_of
                 return made
-            rejects = RejectSpool(self._spool, self._settings.jobs_max_rejects) if options.quarantine else None
+            rejects = self._rejects(options)
             read = self._chunks(dataset, body, media_type, rejects, passed_over, options.merge)
             chunks = self._spooled(read, rejects)
 
@@ -150,6 +155,14 @@ class RecordIngest:
             return small and not asks and _values(dataset.contract, body) <= QUICK_VALUES
 
         return Write(name, body.size, draft, quick)
+
+    def _rejects(self, options: IngestOptions) -> RejectSpool | None:
+        if not options.quarantine:
+            return None
+        rejects = RejectSpool(self._spool, max(self._settings.jobs_max_rejects, options.most_rejects))
+        for reject in options.refused:
+            rejects.add(reject)
+        return rejects
 
     def _draft_large(self, dataset: Dataset, body: BodySpool, media_type: str, passed_over: frozenset[str]) -> Draft:
         """Return the upsert of a body that is read while Postgres takes what was read before.
@@ -246,10 +259,12 @@ class RecordIngest:
         passed_over: frozenset[str] = frozenset(),
         partial: bool = False,
     ) -> ReadContext:
+        problems = Problems()
+        problems.rejected = 0 if rejects is None else rejects.count
         return ReadContext(
             body.open(),
             (partial_validator_of if partial else validator_of)(contract),
-            Problems(),
+            problems,
             rejects=None if rejects is None else rejects.add,
             on_header=None if rejects is None else rejects.take_header,
             passed_over=passed_over,

@@ -1,0 +1,1 @@
+"""SQL of sources: what users ask for, and what runners do under a lease."""
