@@ -535,8 +535,10 @@ def canonical(row: Row) -> str:
     return json.dumps(row, sort_keys=True)
 
 
-def alike(found: list[Row], expected: list[Row]) -> bool:
-    """Say whether the rows are equal: floats to 1e-12 of the largest of their column, all else exactly."""
+def alike(found: list[Row], expected: list[Row], given: list[Row]) -> bool:
+    """Say whether the rows are equal: floats to 1e-12 of the largest number that they were made of, else exactly."""
+    numbers = (abs(value) for row in given for value in row.values() if isinstance(value, int | float))
+    scale = max(numbers, default=0)
     floats = [[{k: v for k, v in row.items() if isinstance(v, float)} for row in rows] for rows in (found, expected)]
     rest = [
         [canonical({**row, **dict.fromkeys(other)}) for row, other in zip(*both, strict=True)]
@@ -544,12 +546,8 @@ def alike(found: list[Row], expected: list[Row]) -> bool:
     ]
     if rest[0] != rest[1] or [set(one) for one in floats[0]] != [set(one) for one in floats[1]]:
         return False
-    most: dict[str, float] = {}
-    for row in (*floats[0], *floats[1]):
-        for name, value in row.items():
-            most[name] = max(most.get(name, 0.0), abs(value))
     return all(
-        math.isclose(one[name], other[name], rel_tol=1e-12, abs_tol=1e-12 * most[name])
+        math.isclose(one[name], other[name], rel_tol=1e-12, abs_tol=1e-12 * scale)
         for one, other in zip(*floats, strict=True)
         for name in one
     )
