@@ -74,4 +74,4 @@ def test_a_preview_a_worker_and_a_second_attempt_give_the_same_rows(secret: InPr
         assert [one["record"] for one in rejects] == [one["record"] for one in tried["rejects"]] == unfit
     rows = secret.rows(name)
     assert rows[: len(expected)] == rows[len(expected) :] == shown
-    assert alike(shown, expected, sent)
+    assert alike(shown, expected, sent, case.step)

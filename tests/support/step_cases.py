@@ -535,9 +535,10 @@ def canonical(row: Row) -> str:
     return json.dumps(row, sort_keys=True)
 
 
-def alike(found: list[Row], expected: list[Row], given: list[Row]) -> bool:
+def alike(found: list[Row], expected: list[Row], given: list[Row], step: Mapping[str, Any]) -> bool:
     """Say whether the rows are equal: floats to 1e-12 of the largest number that they were made of, else exactly."""
-    numbers = (abs(value) for row in given for value in row.values() if isinstance(value, int | float))
+    named = [name for name in COLUMNS if f'"{name}"' in json.dumps(step)]
+    numbers = (abs(row[name]) for row in given for name in named if isinstance(row[name], int | float))
     scale = max(numbers, default=0)
     floats = [[{k: v for k, v in row.items() if isinstance(v, float)} for row in rows] for rows in (found, expected)]
     rest = [

@@ -79,7 +79,7 @@ def test_it_does_what_a_plain_reading_of_each_record_does_however_it_is_cut(case
         if case.may_be_cut:
             assert [canonical(row) for _, row in made] == [canonical(row) for _, row in expected]
         else:
-            assert alike([row for _, row in made], [row for _, row in expected], rows), (made, expected)
+            assert alike([row for _, row in made], [row for _, row in expected], rows, case.step), (made, expected)
 
 
 @by_case
