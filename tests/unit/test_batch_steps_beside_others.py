@@ -90,7 +90,8 @@ def test_rolling_by_groups_is_what_duckdb_windows_are(found: list[dict[str, Any]
     step = {"op": "rolling", "column": "i", "window": "5s", "agg": "sum", "as": "made", "time": "at", "by": ["g"]}
     query = """
         SELECT sum(i) OVER (PARTITION BY g ORDER BY "at" RANGE BETWEEN INTERVAL '4.999999 seconds' PRECEDING
-            AND CURRENT ROW) FROM t ORDER BY "at""""
+            AND CURRENT ROW) FROM t ORDER BY "at"
+        """
     with duckdb.connect() as connection:
         connection.register("t", table)
         theirs = [one for (one,) in connection.execute(query).fetchall()]
