@@ -13,7 +13,7 @@ from gristmill.records.readers.context import MAX_RECORD_BYTES
 from gristmill.sources import batching
 from gristmill.sources.batching import Batch, Batcher
 from gristmill.sources.encoding import ARROW, MAX_RAW_BYTES, NDJSON, encode_records
-from gristmill.sources.figures import WINDOW, Gauge
+from gristmill.sources.figures import WINDOW, RateMeter
 from gristmill.sources.port import MalformedItem, Read
 
 
@@ -191,16 +191,16 @@ class TestAnyReads:
 class TestRate:
     def test_it_is_that_of_the_window(self) -> None:
         clock = Clock()
-        gauge = Gauge(clock=clock)
+        meter = RateMeter(clock=clock)
         for _ in range(30):
             clock.now += 1
-            gauge.add(10)
-        assert gauge.rate() == pytest.approx(10, rel=0.15)
+            meter.add(10)
+        assert meter.rate() == pytest.approx(10, rel=0.15)
         clock.now += WINDOW + 1
-        assert gauge.rate() == 0
+        assert meter.rate() == 0
 
     def test_it_is_not_too_high_at_the_beginning(self) -> None:
         clock = Clock()
-        gauge = Gauge(clock=clock)
-        gauge.add(10)
-        assert gauge.rate() == 10
+        meter = RateMeter(clock=clock)
+        meter.add(10)
+        assert meter.rate() == 10
