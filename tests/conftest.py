@@ -76,6 +76,14 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         _started.clear()
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name a case by its argument where its bytes are no short text: compressed ones hold the time of their making,
+    and test workers that collect in different seconds would not agree on the names of the tests."""
+    if isinstance(val, bytes | bytearray) and not (len(val) <= 60 and val.decode("latin-1").isprintable()):
+        return argname
+    return None
+
+
 def pytest_report_header(config: pytest.Config) -> str:
     return f"broker wanted: {WANTED}, used: {os.environ.get('GRISTMILL_TEST_BROKER_KIND', 'none')}"
 

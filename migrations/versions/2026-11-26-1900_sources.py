@@ -3,7 +3,7 @@
 from alembic import op
 
 revision = "2026_11_26_1900"
-down_revision = "2026_11_26_0830"
+down_revision = "2026_11_26_1830"
 branch_labels = None
 depends_on = None
 

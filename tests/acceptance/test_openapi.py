@@ -105,7 +105,7 @@ class TestDocument:
             "create_dataset", "alter_dataset", "submit_records", "validate_records", "change_record", "delete_records",
             "search", "change_index", "submit_job", "rename_dataset", "copy_dataset",
             "recompute_dataset", "fit_dataset", "preview_pipeline",
-            "query_records", "get_records", "count_records", "distinct_values", "change_records",
+            "query_records", "aggregate_records", "get_records", "count_records", "distinct_values", "change_records",
             "create_export", "link_export", "create_source", "change_source",
         }  # fmt: skip
 

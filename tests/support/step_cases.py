@@ -5,13 +5,14 @@ import hashlib
 import hmac
 import html
 import json
+import math
 import re
 import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Context, Decimal, InvalidOperation
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 from zoneinfo import ZoneInfo
 
 from hypothesis import strategies as st
@@ -65,6 +66,10 @@ class Unfit(Exception):
     """The record does not fit."""
 
 
+Expected = tuple[list[tuple[int, Row]], list[int]]
+"""Rows, each with its record (the first, where it was made of several), and the records that do not fit."""
+
+
 @dataclass(frozen=True)
 class Case:
     """step: as users write it. reference: the rows that become of one; raises Unfit. values: of some columns, in place
@@ -73,10 +78,25 @@ class Case:
     step: Mapping[str, Any]
     reference: Reference
     values: Mapping[str, st.SearchStrategy[Any]] = field(default_factory=dict)
+    may_be_cut: ClassVar[bool] = True
+
+    def expected(self, rows: list[Row]) -> Expected:
+        found: list[tuple[int, Row]] = []
+        unfit = []
+        for place, row in enumerate(rows):
+            try:
+                found += [(place, one) for one in self.reference(row)]
+            except Unfit:
+                unfit.append(place)
+        return found, unfit
 
     @property
     def name(self) -> str:
-        return "-".join(str(self.step[one]) for one in ("op", "column", "type", "format") if one in self.step)
+        return name_of(self.step)
+
+
+def name_of(step: Mapping[str, Any]) -> str:
+    return "-".join(str(step[one]) for one in ("op", "column", "type", "format", "agg", "method") if one in step)
 
 
 def to(name: str, function: Callable[[Any], Any], of: str | None = None) -> Reference:
@@ -84,7 +104,7 @@ def to(name: str, function: Callable[[Any], Any], of: str | None = None) -> Refe
     return lambda row: [{**row, name: None if row[of or name] is None else function(row[of or name])}]
 
 
-def rows_of(case: Case) -> st.SearchStrategy[list[Row]]:
+def rows_of(case: Any) -> st.SearchStrategy[list[Row]]:
     """Rows for a case: what the step names is drawn, all else goes past it in turn."""
     words = set(re.findall("[a-z]+", json.dumps(case.step)))
     drawn = {
@@ -513,3 +533,23 @@ def _or_null(function: Callable[[Any], Any], value: Any) -> Any:
 def canonical(row: Row) -> str:
     """Return a row as a text in which 1, 1.0 and true differ, and so do 0.0 and -0.0."""
     return json.dumps(row, sort_keys=True)
+
+
+def alike(found: list[Row], expected: list[Row]) -> bool:
+    """Say whether the rows are equal: floats to 1e-12 of the largest of their column, all else exactly."""
+    floats = [[{k: v for k, v in row.items() if isinstance(v, float)} for row in rows] for rows in (found, expected)]
+    rest = [
+        [canonical({**row, **dict.fromkeys(other)}) for row, other in zip(*both, strict=True)]
+        for both in ((found, floats[0]), (expected, floats[1]))
+    ]
+    if rest[0] != rest[1] or [set(one) for one in floats[0]] != [set(one) for one in floats[1]]:
+        return False
+    most: dict[str, float] = {}
+    for row in (*floats[0], *floats[1]):
+        for name, value in row.items():
+            most[name] = max(most.get(name, 0.0), abs(value))
+    return all(
+        math.isclose(one[name], other[name], rel_tol=1e-12, abs_tol=1e-12 * most[name])
+        for one, other in zip(*floats, strict=True)
+        for name in one
+    )

@@ -503,3 +503,15 @@ class TestOwnJobs:
         result = run("jobs", "submit", "a.b")
         assert result.exit_code == 3
         assert "since: Field required" in result.stderr
+
+    def test_a_view_is_a_table_or_what_the_format_says(self, server: Server, run: Run) -> None:
+        row = {"sensor": "a", "moving_avg": 1.5}
+        server.answer("GET /api/v1/datasets/d/views/smooth", {"view": "smooth", "batch": None, "rows": [row]})
+        result = run("view", "d", "smooth", "--where", '{"n": 1}', "--start", "2026-01-31")
+        assert result.exit_code == 0, result.output
+        assert "moving_avg" in result.stdout
+        assert server.requests[-1].url.params["where"] == '{"n":1}'
+        assert server.requests[-1].url.params["start"] == "2026-01-31"
+        server.answer("GET /api/v1/datasets/d/views/smooth", httpx.Response(200, content=b"sensor,moving_avg\na,1.5\n"))
+        assert run("view", "d", "smooth", "--format", "csv").stdout == "sensor,moving_avg\na,1.5\n"
+        assert server.requests[-1].headers["accept"] == "text/csv"

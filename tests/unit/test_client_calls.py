@@ -349,6 +349,23 @@ class TestOwnJobs:
             call("shirts", where={"n": 1})
             assert server.path == f"/api/v1/datasets/shirts/{path}"
 
+    def test_a_view_is_asked_for_by_its_window_and_filter(self) -> None:
+        server = Server({"rows": [{"n": 1}], "batch": None})
+        client = server.client()
+        assert client.view("readings", "smooth")["rows"] == [{"n": 1}]
+        assert server.path == "/api/v1/datasets/readings/views/smooth"
+        start = datetime(2026, 1, 31, tzinfo=UTC)
+        client.view("readings", "a/b", start=start, end="2026-02-01", where={"n": 1})
+        assert server.path == (
+            "/api/v1/datasets/readings/views/a%2Fb?start=2026-01-31T00%3A00%3A00%2B00%3A00&end=2026-02-01"
+            "&where=%7B%22n%22%3A1%7D"
+        )
+        server = Server({"rows": []})
+        client = server.client()
+        assert client.view_bytes("readings", "smooth", "csv") == b'{"rows":[]}'
+        with pytest.raises(api.InvalidArgument):
+            client.view_bytes("readings", "smooth", "png")
+
     def test_types_and_plugins_are_listed(self) -> None:
         answer = {"job_types": [{"name": "a.b"}], "plugins": [{"name": "p", "error": "no"}]}
         assert Server(answer).client().job_types() == answer["job_types"]

@@ -170,7 +170,7 @@ class TestParse:
 class TestTable:
     def test_system_columns_follow_the_fields(self) -> None:
         table = record_table(parse_contract(READINGS, EMBEDDERS))
-        expected = ["sensor", "at", "value", "note", "_id", "_seq", "_ord", "_embedding"]
+        expected = ["sensor", "at", "value", "note", "_id", "_seq", "_ord", "_batch", "_embedding"]
         assert [column.name for column in table.columns] == expected
         assert table.schema == "data"
 

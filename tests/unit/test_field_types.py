@@ -42,7 +42,15 @@ ALLOWED = {
         {"boolean", "date", "decimal", "text", "timestamp"},
         "which parameters say how the values of a type are written",
     ),
+    "transforms/series/aggregates.py": (
+        {"decimal", "float", "integer"},
+        "how values are added follows from their type, as what an operator means does",
+    ),
     "transforms/steps/filter.py": ({"boolean"}, "the type that an expression has that is a condition"),
+    "records/aggregate": (
+        {"boolean", "date", "decimal", "duration", "float", "integer", "json", "timestamp", "uuid"},
+        "what a measure computes, and by which SQL, follows from the type, as what an operator means does",
+    ),
     "api/openapi": ({"text"}, "the example of a search's body"),
 }
 

@@ -253,7 +253,7 @@ class TestContract:
     @pytest.mark.parametrize(
         ("body", "pointer", "code", "said"),
         [
-            ({"pipeline": [{"op": "mop"}]}, "/pipeline/0/op", "unknown_step", "filter, json_extract, map"),
+            ({"pipeline": [{"op": "mop"}]}, "/pipeline/0/op", "unknown_step", "lag, map, melt"),
             ({"pipeline": [{}]}, "/pipeline/0/op", "missing", "op"),
             ({"pipeline": ["map"]}, "/pipeline/0", "wrong_type", "map"),
             ({"pipeline": [{"op": "filter"}]}, "/pipeline/0/where", "missing", "where"),

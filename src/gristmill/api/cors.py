@@ -13,8 +13,8 @@ ANY = "*"
 _METHODS = ("GET", "HEAD", "POST", "PATCH", "DELETE")
 # What a script may read of an answer beside what every script may.
 _EXPOSED = (
-    "ETag", "Gristmill-Horizon", "Link", "Location", "Preference-Applied", "Retry-After", "X-Request-ID",
-    "Content-Disposition",
+    "ETag", "Gristmill-Batch", "Gristmill-Horizon", "Link", "Location", "Preference-Applied", "Retry-After",
+    "X-Request-ID", "Content-Disposition",
 )  # fmt: skip
 
 

@@ -20,6 +20,8 @@ from gristmill.jobs import endpoints as job_endpoints
 from gristmill.jobs.job_types import endpoints as job_type_endpoints
 from gristmill.jobs.job_types.submission import JobSubmission
 from gristmill.jobs.service import JobService
+from gristmill.records.aggregate import endpoints as aggregate_endpoints
+from gristmill.records.aggregate.service import RecordAggregates
 from gristmill.records.changes import endpoints as change_endpoints
 from gristmill.records.changes.recompute import Recompute
 from gristmill.records.changes.service import RecordChanges
@@ -40,6 +42,8 @@ from gristmill.records.rejects.service import RejectService
 from gristmill.records.spool import Spool
 from gristmill.records.submit import Submitter
 from gristmill.records.transform import Pipelines
+from gristmill.records.views import endpoints as view_endpoints
+from gristmill.records.views.service import RecordViews
 from gristmill.search.index import endpoints as index_endpoints
 from gristmill.search.index.service import IndexService
 from gristmill.search.query import endpoints as search_endpoints
@@ -81,7 +85,9 @@ class ApiServices:
         self.record_changes = RecordChanges(settings, recompute)
         self.record_recompute = RecordRecompute(settings, pipelines)
         self.record_reads = RecordReads(database, lookup)
+        self.record_aggregates = RecordAggregates(settings, database, lookup, self.spool)
         self.record_preview = RecordPreview(self.submitter, self.datasets, self.record_reads, recompute, pipelines)
+        self.views = RecordViews(settings, database, lookup, gristmill.steps)
         self.rejects = RejectService(database, lookup)
         self.stored_exports = StoredExports(settings, database, gristmill.admission, lookup, gristmill.files)
         self.sources = SourceService(database, lookup, build_source_kinds(), self.record_ingest, self.spool)
@@ -95,6 +101,7 @@ class ApiServices:
             *ingest_endpoints.build_calls(self.record_ingest, submitter, settings, spool),
             *search_endpoints.build_calls(self.search),
             *read_endpoints.build_calls(self.record_reads),
+            *aggregate_endpoints.build_calls(self.record_aggregates, settings),
             *job_endpoints.build_calls(),
             *job_type_endpoints.build_calls(self.job_types, self.job_submission),
             *change_endpoints.build_calls(self.record_changes, submitter, settings, spool),
@@ -113,6 +120,7 @@ class ApiServices:
             preview_endpoints.build_router(self.record_preview),
             recompute_endpoints.build_router(self.record_recompute, self.submitter),
             read_endpoints.build_router(self.record_reads),
+            view_endpoints.build_router(self.views),
             reject_endpoints.build_router(self.rejects),
             export_endpoints.build_router(RecordExports(database, lookup), settings),
             stored_endpoints.build_router(self.stored_exports, settings),

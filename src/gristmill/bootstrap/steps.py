@@ -7,17 +7,28 @@ from gristmill.transforms.secrets import read_secrets
 from gristmill.transforms.steps.cast import CAST
 from gristmill.transforms.steps.chunk_text import chunk_text_kind
 from gristmill.transforms.steps.clip import CLIP
+from gristmill.transforms.steps.cumulative import CUMULATIVE
 from gristmill.transforms.steps.derive import DERIVE
+from gristmill.transforms.steps.diff import DIFF
 from gristmill.transforms.steps.drop import DROP
+from gristmill.transforms.steps.drop_duplicates import DROP_DUPLICATES
+from gristmill.transforms.steps.ewm import EWM
 from gristmill.transforms.steps.explode import EXPLODE
 from gristmill.transforms.steps.fill import FILL
 from gristmill.transforms.steps.filter import FILTER
+from gristmill.transforms.steps.group import GROUP
 from gristmill.transforms.steps.json_extract import JSON_EXTRACT
+from gristmill.transforms.steps.lag import LAG
 from gristmill.transforms.steps.map import MAP
+from gristmill.transforms.steps.melt import MELT
 from gristmill.transforms.steps.normalise import NORMALISE
+from gristmill.transforms.steps.pivot import PIVOT
 from gristmill.transforms.steps.pseudonymise import pseudonymise_kind
 from gristmill.transforms.steps.rename import RENAME
+from gristmill.transforms.steps.rolling import ROLLING
+from gristmill.transforms.steps.sample import SAMPLE
 from gristmill.transforms.steps.select import SELECT
+from gristmill.transforms.steps.sort import SORT
 from gristmill.transforms.steps.split import SPLIT
 from gristmill.transforms.steps.text_clean import TEXT_CLEAN
 
@@ -27,16 +38,27 @@ def build_steps(settings: Settings, embedders: EmbedderRegistry) -> StepRegistry
     plain = (
         CAST,
         CLIP,
+        CUMULATIVE,
         DERIVE,
+        DIFF,
         DROP,
+        DROP_DUPLICATES,
+        EWM,
         EXPLODE,
         FILL,
         FILTER,
+        GROUP,
         JSON_EXTRACT,
+        LAG,
         MAP,
+        MELT,
         NORMALISE,
+        PIVOT,
         RENAME,
+        ROLLING,
+        SAMPLE,
         SELECT,
+        SORT,
         SPLIT,
         TEXT_CLEAN,
     )

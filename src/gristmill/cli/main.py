@@ -9,6 +9,7 @@ import typer
 
 from gristmill import __version__
 from gristmill.cli import (
+    aggregate,
     datasets,
     export,
     exports,
@@ -21,6 +22,7 @@ from gristmill.cli import (
     search,
     sources,
     submit,
+    view,
 )
 from gristmill.cli.demo import command as demo
 from gristmill.cli.session import Session, command
@@ -42,12 +44,14 @@ app.add_typer(datasets.app, name="datasets")
 submit.add(app)
 rejects.add(app)
 export.add(app)
+aggregate.add(app)
 app.add_typer(exports.app, name="exports")
 app.add_typer(index.app, name="index")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(pipeline.app, name="pipeline")
 app.add_typer(records.app, name="records")
 search.add(app)
+view.add(app)
 app.add_typer(sources.app, name="sources")
 # The name of other groups is a plural; this one is called by both.
 app.add_typer(sources.app, name="source", hidden=True)

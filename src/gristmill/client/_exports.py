@@ -45,7 +45,7 @@ class ExportCalls(JobCalls):
         chosen = {"where": where, "start": start, "end": end, "fields": fields}
         options = {**chosen, "embedding": embedding, "compressed": compressed}
         if isinstance(file, (str, os.PathLike)):
-            with _finished_file(Path(file)) as target:
+            with finished_file(Path(file)) as target:
                 return self.export(dataset, target, format=format_of(file, format, EXPORT_SUFFIXES), **options)  # type: ignore[arg-type]
         if format is None:
             raise InvalidArgument(
@@ -82,7 +82,7 @@ class ExportCalls(JobCalls):
 
 
 @contextmanager
-def _finished_file(path: Path) -> Iterator[IO[bytes]]:
+def finished_file(path: Path) -> Iterator[IO[bytes]]:
     """Open a file beside ``path`` that takes its name at the end of the block, and is removed if that fails."""
     part = path.with_name(f"{path.name}.part")
     try:

@@ -24,6 +24,11 @@ def record_path(dataset: str, key: Key) -> str:
     return dataset_path(dataset, "records", _segment(key_text(key)))
 
 
+def view_path(dataset: str, view: str) -> str:
+    """Return the path of a view."""
+    return dataset_path(dataset, "views", _segment(view))
+
+
 def job_path(job_id: str, *rest: str) -> str:
     """Return the path of a job, or of ``rest`` below it."""
     return "/".join((f"{API}/jobs/{_segment(str(job_id))}", *rest))

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from gristmill.client._exports import _finished_file
+from gristmill.client._exports import finished_file
 from gristmill.client._jobs import JobCalls
 from gristmill.client._paths import job_path
 from gristmill.client._transport import Json
@@ -39,7 +39,7 @@ class RejectCalls(JobCalls):
         """
         if isinstance(file, (str, os.PathLike)):
             chosen = _format(file, format)
-            with _finished_file(Path(file)) as target:
+            with finished_file(Path(file)) as target:
                 return self.download_rejects(job_id, target, format=chosen)
         size = 0
         for piece in self._transport.stream(job_path(job_id, "rejects"), {"format": _format("", format)}, _SILENCE):

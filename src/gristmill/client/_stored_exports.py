@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from gristmill.client._bodies import json_body
-from gristmill.client._exports import _SILENCE, ExportCalls, _finished_file
+from gristmill.client._exports import _SILENCE, ExportCalls, finished_file
 from gristmill.client._jobs import Progress, Wait
 from gristmill.client._paths import API, dataset_path, export_path
 from gristmill.client._reads import time_text
@@ -77,7 +77,7 @@ class StoredExportCalls(ExportCalls):
         those that the server says.
         """
         if isinstance(file, (str, os.PathLike)):
-            with _finished_file(Path(file)) as target:
+            with finished_file(Path(file)) as target:
                 return self.download_export(export_id, target)
         found = self.stored_export(export_id)
         digest, size = hashlib.sha256(), 0

@@ -108,21 +108,33 @@ class Transport:
                     raise problem_of(response)
             self.sleep(pause)
 
-    def stream(self, path: str, params: Mapping[str, Any], silence: float, compressed: bool = False) -> Iterator[bytes]:
-        """Make one GET and yield its answer as it arrives; repeated only as long as nothing has arrived.
+    def stream(
+        self,
+        path: str,
+        params: Mapping[str, Any],
+        silence: float,
+        compressed: bool = False,
+        method: str = "GET",
+        body: Body | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Iterator[bytes]:
+        """Make one call that reads and yield its answer as it arrives; repeated only as long as nothing has arrived.
 
         silence: seconds without a byte after which the answer has broken off. compressed: ask for gzip on the way.
         Raises ConnectionFailed, also for an answer that ends too early, or a subclass of Problem.
         """
         given = {name: value for name, value in params.items() if value is not None}
         timeout = httpx.Timeout(self._timeout, read=max(self._timeout, silence))
-        headers = {"Accept-Encoding": "gzip" if compressed else "identity"}
+        sent = {"Accept-Encoding": "gzip" if compressed else "identity", **(headers or {})}
+        if body is not None:
+            sent |= {"Content-Type": body.content_type, "Content-Length": str(body.length)}
+        options: dict[str, Any] = {"params": given, "headers": sent, "timeout": timeout}
         attempt, begun = 0, False
         while True:
             attempt += 1
             try:
-                url = self.base_url + path
-                with self._http.stream("GET", url, params=given, headers=headers, timeout=timeout) as response:
+                content = None if body is None else body.pieces()
+                with self._http.stream(method, self.base_url + path, content=content, **options) as response:
                     if response.is_success:
                         begun = True
                         yield from response.iter_bytes()

@@ -98,6 +98,10 @@ class Settings(BaseSettings):
     worker_tasks_per_child: int = Field(10_000, ge=1)
     # [transforms]
     transforms_secrets: str = ""
+    transforms_max_batch_records: int = Field(1_000_000, ge=1, le=1_000_000)
+    # [views]
+    views_max_rows: int = Field(200_000, ge=1, le=10_000_000)
+    views_max_bytes: int = Field(64 * MIB, ge=1024, le=1024 * MIB)
     # [embeddings]
     embeddings_default: str = "static"
     # [export]
@@ -107,6 +111,9 @@ class Settings(BaseSettings):
     export_keep_days: float = Field(7, gt=0, le=36_500)
     export_grace: float = Field(3600, ge=0)
     export_max_stored_bytes: int = Field(256 * 1024 * MIB, ge=MIB)
+    # [aggregate]
+    aggregate_max_rows: int = Field(10_000_000, ge=1, le=1_000_000_000)
+    aggregate_concurrent: int = Field(16, ge=1, le=1000)
     # [storage]
     storage_url: str = Field("", pattern=r"^(/.*|file:///.*|s3://[A-Za-z0-9._-]+(/.*)?)?$", max_length=2000)
     storage_endpoint: str = ""

@@ -1,12 +1,16 @@
 """COPY through psycopg2, as SQLAlchemy has no call for it: blocks in, messages out, errors as they were raised."""
 
 import contextlib
+import io
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import sqlalchemy as sa
 from sqlalchemy import Connection
+from sqlalchemy.dialects import postgresql
 
+_DIALECT = postgresql.psycopg2.dialect()  # type: ignore[no-untyped-call]
 # Frame of the binary format: https://www.postgresql.org/docs/18/sql-copy.html, "Binary Format".
 BINARY_HEAD = b"PGCOPY\n\xff\r\n\0" + struct.pack("!ii", 0, 0)
 BINARY_TAIL = struct.pack("!h", -1)
@@ -65,6 +69,20 @@ def copy_out(connection: Connection, sql: str) -> list[bytes]:
     with contextlib.closing(connection.connection.cursor()) as cursor:
         cursor.copy_expert(sql, writer)
     return writer.messages
+
+
+def copy_query(connection: Connection, select: sa.Select[Any], copy: str) -> bytes:
+    """Return the data of a COPY. copy: the statement, with {} for the query.
+
+    COPY takes no parameters: psycopg2 writes them into the query, as always.
+    """
+    compiled: Any = select.compile(dialect=_DIALECT, compile_kwargs={"render_postcompile": True})
+    buffer = io.BytesIO()
+    with contextlib.closing(connection.connection.cursor()) as cursor:
+        driver: Any = cursor
+        query = driver.mogrify(str(compiled), compiled.params).decode()
+        driver.copy_expert(copy.replace("{}", query), buffer)
+    return buffer.getvalue()
 
 
 class _Reader:

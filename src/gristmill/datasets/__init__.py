@@ -25,9 +25,11 @@ repairs: jobs for tables that lack something
 retention_period: the texts that ``keep`` takes
 sizes: rows and bytes of tables
 statistics: ANALYZE after loads
+step_bodies: steps as users write them
 submit: the job of a change, submitted as the change becomes visible
 types: how each type is validated, carried, stored and shown
 version_checks: whether the contract is still the one that a write was validated against
+views: the views of a contract, bound to its fields
 where: filters, typed by the contract, as SQL
 where_columns: the same filters over Arrow columns
 where_members: comparisons of members of json fields

@@ -12,6 +12,7 @@ from gristmill.datasets.describe import shorten
 from gristmill.datasets.pipeline import check_pipeline, without_statistics
 from gristmill.datasets.retention_period import RULE as KEEP_RULE
 from gristmill.datasets.types import TYPES
+from gristmill.datasets.views import check_views
 from gristmill.transforms.registry import StepRegistry
 
 _CHANGEABLE = (
@@ -23,15 +24,15 @@ _TEXTS = {"title": "a text", "description": "a text", "keep": KEEP_RULE}
 # What records become on their way in: of those that come from now on.
 _WAY = ("input", "pipeline")
 _UNKNOWN_FIELDS = get_args(UnknownFields)
-_MEMBERS = ("add_fields", "alter_fields", *_WAY, "unknown_fields", *_TEXTS)
+_MEMBERS = ("add_fields", "alter_fields", *_WAY, "views", "unknown_fields", *_TEXTS)
 _FIXED = ("name", "key", "time_field", "embedding", "text_search")
 
 
 def alter_contract(old: Contract, change: Any, steps: StepRegistry | None = None) -> Contract:
     """Return ``old`` changed by ``change``: ``{"add_fields": [field, …], "alter_fields": [{"name": …, limits}, …]}``.
 
-    ``pipeline``, ``input`` and ``unknown_fields`` take the place of what the contract has; ``collect`` adds the field
-    ``_extra``, which stays when it is taken back. ``{"keep": "90d"}`` sets how long records are
+    ``pipeline``, ``input``, ``views`` and ``unknown_fields`` take the place of what the contract has; ``collect`` adds
+    the field ``_extra``, which stays when it is taken back. ``{"keep": "90d"}`` sets how long records are
     kept, null lets them stay; ``title`` and ``description`` are set and removed likewise. A limit given as null is
     lifted.
     steps: the kinds of steps that the pipeline may have.
@@ -69,6 +70,7 @@ def alter_contract(old: Contract, change: Any, steps: StepRegistry | None = None
         **{member: change.get(member, getattr(old, member)) for member in _TEXTS},
         "input": _input(old, added),
         **{member: change[member] for member in _WAY if member in change},
+        **({"views": change["views"]} if "views" in change else {}),
         **({"pipeline": _with_statistics(old, change["pipeline"])} if change.get("pipeline") else {}),
     }
     new = checks.read_structure(Contract, body, "")
@@ -86,6 +88,7 @@ def alter_contract(old: Contract, change: Any, steps: StepRegistry | None = None
     if not violations:
         # Its rules need fields that are valid.
         violations += check_pipeline(new, steps or StepRegistry())
+        violations += check_views(new, steps or StepRegistry())
     if violations:
         raise _refuse(violations)
     if new == old:
@@ -129,6 +132,10 @@ def _check_members(change: Any) -> Iterator[Violation]:
             if value is not None and not isinstance(value, str):
                 reason = f"{shorten(value)}: {name} is {_TEXTS[name]}, or null"
                 yield Violation(f"/{name}", "wrong_type", reason, field=name)
+        elif name == "views":
+            if not isinstance(value, dict):
+                reason = f"views takes an object of names and steps, not {shorten(value)}"
+                yield Violation("/views", "wrong_type", reason, field=name)
         elif not isinstance(value, list) and not (name == "input" and value is None):
             yield Violation(f"/{name}", "wrong_type", f"{name} takes a list, not {shorten(value)}")
     others = {*_MEMBERS} - {"add_fields", "alter_fields"}

@@ -4,9 +4,10 @@ import json
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_serializer
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from gristmill.datasets.json_members import MemberType, split_path
+from gristmill.datasets.step_bodies import StepBody, Views
 
 # The list of types: each name is that of a file in ``types/`` that holds all there is to know of the type.
 TypeName = Literal[
@@ -157,22 +158,6 @@ InputItem = Annotated[
 """What clients send: the name of a field, or something that is not stored."""
 
 
-class StepBody(BaseModel):
-    """A step of a pipeline as users write it: its name ``op`` and whatever parameters that step has."""
-
-    model_config = ConfigDict(frozen=True, extra="allow", strict=True)
-
-    op: str
-
-    def as_json(self) -> dict[str, Any]:
-        return {"op": self.op, **(self.__pydantic_extra__ or {})}
-
-    @model_serializer
-    def _serialise(self) -> dict[str, Any]:
-        # Whole: a null in the parameters is a value.
-        return self.as_json()
-
-
 class Contract(BaseModel):
     """A checked contract. Build it with ``contract_parser.parse_contract`` or, from storage, ``load_contract``.
 
@@ -189,6 +174,7 @@ class Contract(BaseModel):
     keep: str | None = None
     unknown_fields: UnknownFields = Field("reject", exclude_if=lambda value: value == "reject")
     pipeline: tuple[StepBody, ...] = Field((), exclude_if=lambda value: not value)
+    views: Views = Field(Views({}), exclude_if=lambda value: not value.root)
     embedding: EmbeddingSpec | None = None
     text_search: TextSearchSpec | None = None
     title: str | None = None

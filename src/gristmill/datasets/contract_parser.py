@@ -19,6 +19,7 @@ from gristmill.datasets.contract import (
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.pipeline import check_pipeline
 from gristmill.datasets.types import TYPES
+from gristmill.datasets.views import check_views
 from gristmill.transforms.registry import StepRegistry
 
 __all__ = ["Contract", "EmbeddingSpec", "FieldSpec", "alter_contract", "load_contract", "parse_contract"]
@@ -52,7 +53,9 @@ def parse_contract(
         violations += _check_text_search(contract, contract.text_search)
     if not violations:
         # Their rules need fields that are valid.
-        violations += check_pipeline(load_contract(contract.as_json()), steps or StepRegistry())
+        whole = load_contract(contract.as_json())
+        violations += check_pipeline(whole, steps or StepRegistry())
+        violations += check_views(whole, steps or StepRegistry())
     if violations:
         raise refuse(violations)
     # Built anew so that no property cached while checking outlives the copies.

@@ -46,15 +46,23 @@ _STORAGE = {
 }
 
 
+# What an UPDATE that gives a record another ``_seq`` sets besides, see ``batch_of``.
+IN_ITS_BATCH = "_batch = coalesce(t._batch, t._seq)"
+
+
 @lru_cache(maxsize=512)
 def record_table(contract: Contract) -> sa.Table:
-    """Return the dataset's table: the fields in order, then ``_id``, ``_seq``, ``_ord``, ``_embedding``, ``_text``."""
+    """Return the dataset's table: the fields in order, then ``_id``, ``_seq``, ``_ord``, ``_batch``,
+    ``_embedding``, ``_text``."""
     name = contract.name
     columns = [_column(field) for field in contract.fields]
     columns += [
         sa.Column("_id", sa.BigInteger, sa.Identity(always=False), nullable=False),
         sa.Column("_seq", sa.BigInteger, nullable=False),
         sa.Column("_ord", sa.BigInteger, nullable=False),
+        sa.Column(
+            "_batch", sa.BigInteger, comment="the job that brought the record, where another has changed it since"
+        ),
     ]
     columns += [_column(column) for column in contract.columns if not contract.has_field(column.name)]
     if contract.text_search is not None:
@@ -72,6 +80,8 @@ def record_table(contract: Contract) -> sa.Table:
         sa.Index(f"{name}__time", table.c[contract.time_field], *(table.c[part] for part in order))
     # Tools that map tables to classes need a primary key. Its name is that of its index.
     table.append_constraint(sa.PrimaryKeyConstraint(*(table.c[part] for part in key), name=key_name))
+    if contract.views.root:
+        sa.Index(f"{name}__batch", batch_of(table))
     if contract.text_search is not None:
         sa.Index(f"{name}__text", table.c[TEXT_COLUMN], postgresql_using="gin")
     for field in contract.fields:
@@ -82,6 +92,11 @@ def record_table(contract: Contract) -> sa.Table:
             name = f"{_filter_index(contract, field)}m{digest}"
             sa.Index(name, Grouping(indexed_member(table.c[field.name], path, type_)))
     return table
+
+
+def batch_of(table: sa.Table) -> sa.ColumnElement[int]:
+    """Return the number of the job that brought a record: changes leave it in its batch."""
+    return sa.func.coalesce(table.c["_batch"], table.c["_seq"])
 
 
 def _column(field: FieldSpec) -> sa.Column[Any]:

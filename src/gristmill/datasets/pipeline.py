@@ -71,6 +71,13 @@ def check_pipeline(contract: Contract, registry: StepRegistry) -> Iterator[Viola
         op = steps[multiplying[0]].kind.op
         reason = f"{op} makes several rows of a record, which would all have its key: leave out the key"
         yield Violation(f"/pipeline/{multiplying[0]}", "key_repeated", reason, field="op")
+    merging = [number for number, step in enumerate(steps) if step.kind.merges]
+    beside = "vectors that clients send" if contract.takes_vectors else EXTRA_COLUMN
+    if merging and (contract.takes_vectors or contract.has_field(EXTRA_COLUMN)):
+        reason = (
+            f"{steps[merging[0]].kind.op} makes one row of several records, and {beside} of one would stand for all"
+        )
+        yield Violation(f"/pipeline/{merging[0]}", "not_mergeable", reason, field="op")
 
 
 def _not_there(name: str, was_there: bool, steps: Sequence[Step]) -> Violation:
@@ -229,6 +236,18 @@ class _ContractTypes:
 
     def zone(self, column: Column, given: str | None) -> str | None:
         return given if given is not None else self._field(column).zone
+
+    def scale(self, column: Column) -> int | None:
+        field = self._contract.field(column.name) if self._contract.has_field(column.name) else None
+        return None if field is None or field.precision is None else field.scale or 0
+
+    @property
+    def time_field(self) -> str | None:
+        return self._contract.time_field
+
+    @property
+    def key(self) -> Sequence[str]:
+        return self._contract.key
 
     @property
     def embedder(self) -> str | None:

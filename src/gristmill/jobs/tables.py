@@ -87,6 +87,13 @@ sa.Index("ix_jobs_cancelling", jobs.c.id, postgresql_where=sa.text("cancelled_at
 sa.Index("ix_jobs_finished", jobs.c.finished_at, postgresql_where=sa.text("finished_at IS NOT NULL"))
 sa.Index("ix_jobs_failed", jobs.c.finished_at, postgresql_where=jobs.c.chunks_failed > 0)
 sa.Index("ix_jobs_scope_exclusive", jobs.c.scope, jobs.c.seq, postgresql_where=jobs.c.exclusive)
+# Those that bring records: views ask for the newest one of a dataset.
+sa.Index(
+    "ix_jobs_batches",
+    jobs.c.scope,
+    jobs.c.seq,
+    postgresql_where=sa.text("finished_at IS NOT NULL AND type IN ('records.ingest', 'records.merge')"),
+)
 sa.Index("ix_jobs_dataset", jobs.c.dataset, jobs.c.id)
 sa.Index("ix_jobs_retry_of", jobs.c.retry_of, postgresql_where=sa.text("retry_of IS NOT NULL"))
 

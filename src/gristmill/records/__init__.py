@@ -8,11 +8,14 @@ changes: PATCH and DELETE
 apply: a worker writes a chunk: its steps (transform, embed), COPY or INSERT, upsert, merge
 ingest: POST: a body becomes the chunks of one job
 read: one record, several by keys, pages, the newest, counts, distinct values
+aggregate: buckets, groups, measures and windows over them
+views: pipelines over the newest batch or a window
 recompute: computed fields of records that are there, made anew
 preview: what the steps of a pipeline make of a sample
 export: all of them as a file, streamed or stored
 retention: deletion by age
 
+arrow_rows: stored rows as Arrow tables
 bodies: bodies of JSON that a model describes
 batch: the records of a chunk between two steps of a worker
 content_encoding: gzip and zstd of bodies

@@ -1,5 +1,6 @@
 """The step that embeds the records of a batch."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ class EmbeddingStep:
         if vectors is None:
             return batch
         column = vector_column(vectors, vectors.shape[1])
-        return Batch(batch.table.append_column(EMBEDDING_COLUMN, column), batch.origins, batch.failed)
+        return replace(batch, table=batch.table.append_column(EMBEDDING_COLUMN, column))
 
     def embed_record(self, contract: Contract, dataset: Dataset, record: Row) -> list[float] | None:
         """Return the vector of one record, of which only the source fields are looked at; None: nothing to embed."""

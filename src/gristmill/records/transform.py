@@ -22,6 +22,10 @@ class Pipelines:
         """Return the steps of a contract. Raises Invalid where this process does not know one of them."""
         return self._bind(contract)
 
+    def per_record(self, contract: Contract) -> bool:
+        """Say whether a batch of the contract may be cut anywhere."""
+        return all(step.per_record for step in self.steps(contract))
+
 
 class TransformStep:
     """Runs the pipeline of the contract."""
@@ -48,4 +52,4 @@ def transform(
     for name in beside:
         # What no step knows of, such as vectors that clients sent, follows its record.
         table = table.append_column(name, batch.table.column(name).take(made.origins))
-    return Batch(table, made.origins, made.failed)
+    return Batch(table, made.origins, made.failed, made.merged)

@@ -74,6 +74,17 @@ def check_repeated(columns: Sequence[pa.ChunkedArray], origins: Indexes, most: i
         raise Invalid(reason, [Violation("", "too_large", reason)])
 
 
+def check_total(step: str, count: int, width: int, columns: Sequence[pa.ChunkedArray], made: int, most: int) -> None:
+    """Raise Invalid where ``width`` rows of each of ``count`` records would take more bytes.
+
+    columns: those that are repeated. made: bytes of what is new in a row.
+    """
+    size = width * (sum(column.nbytes for column in columns) + count * (made + _ROW_BYTES))
+    if size > most:
+        reason = f"{step} makes {count * width} rows of {count} records, which take {size} bytes, more than {most}"
+        raise Invalid(reason, [Violation("", "too_large", reason)])
+
+
 def check_count(row: int, count: int, column: str) -> Failure | None:
     """Return the failure of a record of which too many rows would be made."""
     if count <= MOST_OUTPUTS:

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from gristmill.transforms.spec import Columns, Indexes, Step, StepContext
+from gristmill.core.errors import Invalid, Violation
+from gristmill.transforms.merged import Links
+from gristmill.transforms.spec import Columns, Failure, Indexes, Step, StepContext
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,13 +33,16 @@ class FailedRecord:
 class Transformed:
     """The rows after the last step.
 
-    origins: for each row the row of the batch that it was made of. failed: the records that have no rows because a step
-    failed on them, by their row. A record that is in neither was dropped.
+    origins: for each row the row of the batch that it was made of; where it was made of several, the first. failed: the
+    records that have no rows because a step failed on them, by their row. A record that is in neither was dropped.
+    merged: how many records are in the rows, where a step made one row of several; else None. columns: of the table.
     """
 
     table: pa.Table
     origins: Indexes
     failed: Sequence[FailedRecord]
+    merged: int | None = None
+    columns: Columns | None = None
 
 
 Seen = Callable[[pa.Table, Indexes], None]
@@ -54,8 +59,10 @@ def run(
     """Run ``steps`` over ``table``, whose columns are those that the first step was bound to.
 
     wanted: the columns of the result, by default all that are there after the last step. With it, steps may be left out
-    and ``table`` need have no more columns than the others read.
+    and ``table`` need have no more columns than the others read. Raises Invalid where a step fails on a row that was
+    made of several records: none of them can go on without the others.
     """
+    links: Links | None = None
     origins = np.arange(table.num_rows, dtype=np.int64)
     failed: dict[int, FailedRecord] = {}
     if not steps:
@@ -66,11 +73,14 @@ def run(
         output = step.transform(frame, context)
         if output.origins is not None and len(output.origins) != len(output.frame):
             raise ValueError(f"the step {step.kind.op} gave {len(output.frame)} rows of {len(output.origins)} origins")
+        if links is not None and output.failures:
+            raise _merged_unfit(step, output.failures[0], links)
         for failure in output.failures:
             record = int(origins[failure.row])
             name = (step.number, step.kind.op)
             failed.setdefault(record, FailedRecord(record, name, failure.code, failure.reason, failure.field))
         frame = output.frame
+        links = Links.after(links, output, origins)
         if output.origins is not None:
             origins = origins[output.origins]
         too_many = _too_many(step, origins)
@@ -80,10 +90,22 @@ def run(
             good = ~np.isin(origins, np.fromiter(failed, np.int64, len(failed)))
             if not good.all():
                 frame, origins = frame[good], origins[good]
+                links = None if links is None else links.taking(np.flatnonzero(good))
         if seen is not None:
             seen(to_table(frame, step.columns), origins)
-    columns = steps[-1].columns if wanted is None else wanted
-    return Transformed(to_table(frame, columns), origins, [failed[record] for record in sorted(failed)])
+    columns = wanted if wanted is not None else output.columns or steps[-1].columns
+    merged = None if links is None else links.records_in_rows
+    return Transformed(
+        to_table(frame, columns), origins, [failed[record] for record in sorted(failed)], merged, columns
+    )
+
+
+def _merged_unfit(step: Step, failure: Failure, links: Links) -> Invalid:
+    records = links.records_of(failure.row)
+    where = f"step {step.number} ({step.kind.op})"
+    made = f"a row that was made of {len(records)} records, the first of them record {records[0]}"
+    violation = Violation("", failure.code, f"{where}: {failure.reason}, in {made}", field=failure.field)
+    return Invalid(violation.reason, [violation])
 
 
 def _too_many(step: Step, origins: Indexes) -> list[FailedRecord]:

@@ -17,11 +17,18 @@ from gristmill.transforms.spec import Column, Columns, Parameters, Step, StepRef
 MOST_STEPS = 100
 
 
-def bind(steps: Sequence[Mapping[str, Any]], columns: Columns, types: Types, registry: StepRegistry) -> list[Step]:
+def bind(
+    steps: Sequence[Mapping[str, Any]],
+    columns: Columns,
+    types: Types,
+    registry: StepRegistry,
+    open_end: bool = False,
+) -> list[Step]:
     """Return the steps, each bound to the columns that those before it leave.
 
-    columns: what clients send. Raises StepRefused at the first step that does not fit, as the columns of those after
-    it are not known; pointers start with the number of the step.
+    columns: what clients send. open_end: whether the last step may find its columns in the values. Raises StepRefused
+    at the first step that does not fit, as the columns of those after it are not known; pointers start with the number
+    of the step.
     """
     if len(steps) > MOST_STEPS:
         reason = f"the pipeline has {len(steps)} steps: at most {MOST_STEPS} are possible"
@@ -30,6 +37,9 @@ def bind(steps: Sequence[Mapping[str, Any]], columns: Columns, types: Types, reg
     for number, body in enumerate(steps):
         try:
             step = _bind(number, body, columns, types, registry)
+            if step.kind.finds_columns(step.parameters) and not (open_end and number == len(steps) - 1):
+                reason = "its columns are known here only if it names the values; at the end of a view it need not"
+                raise refuse("values", "missing", f"{step.kind.op}: {reason}")
         except StepRefused as error:
             moved = (replace(one, pointer=f"/{number}{one.pointer}") for one in error.violations)
             raise StepRefused(*moved) from error

@@ -89,6 +89,20 @@ class Types(Protocol):
         """The name of the embedder that makes the dataset's vectors."""
         ...
 
+    def scale(self, column: Column) -> int | None:
+        """Return how many places behind the point a column of decimals has at most, None where no field says so."""
+        ...
+
+    @property
+    def time_field(self) -> str | None:
+        """The name of the field that says when a record was."""
+        ...
+
+    @property
+    def key(self) -> Sequence[str]:
+        """The names of the fields of the key."""
+        ...
+
     def member(self, path: str) -> Callable[[Any], Any]:
         """Return what finds the member at a path in a JSON value. Raises StepRefused for what is no path."""
         ...
@@ -151,13 +165,17 @@ class Failure:
 class Output:
     """What a step made.
 
-    origins: for each row of ``frame`` the row of the input frame that it was made of, rising; None: the same rows.
-    Rows of the input that are in no row of the frame were dropped, unless ``failures`` names them.
+    origins: for each row of ``frame`` the row of the input frame that it was made of, rising unless the step works per
+    batch; None: the same rows. Rows of the input that are in no row of the frame were dropped, unless ``failures``
+    names them. merged_into: of a step that makes one row of several: for each row of the input its row of ``frame``, or
+    -1; ``origins`` names the first one of each. columns: those of ``frame``, where the step found them in the values.
     """
 
     frame: "pd.DataFrame"
     origins: Indexes | None = None
     failures: Sequence[Failure] = ()
+    merged_into: Indexes | None = None
+    columns: Columns | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +222,10 @@ class StepKind:
     to know of values that are stored, or None.
     schema: the columns after the step, given those before it; raises StepRefused. make: the function that does it,
     for parameters that ``schema`` accepted; whatever it prepares is prepared once. reads, writes: names of columns.
-    per_record: what becomes of a record depends on it alone. multiplies: it may make several rows of one.
+    per_record: what becomes of a record depends on it alone, or a function that says so of the parameters; else the
+    step works per batch. multiplies: it may make several rows of one. merges: it makes one row of several.
+    finds_columns: says of parameters whether columns come of the values, so that no step can follow; only views take
+    such a step.
     """
 
     op: str
@@ -215,8 +236,10 @@ class StepKind:
     writes: Callable[[Any], frozenset[str]]
     description: str
     examples: Sequence[Example] = ()
-    per_record: bool = True
+    per_record: bool | Callable[[Any], bool] = True
     multiplies: bool = False
+    merges: bool = False
+    finds_columns: Callable[[Any], bool] = lambda _: False
     fitting: Callable[[Any], Fitting] | None = None
 
     def as_json(self) -> dict[str, Any]:
@@ -227,8 +250,9 @@ class StepKind:
         return {
             "op": self.op,
             "description": self.description,
-            "per_record": self.per_record,
+            "per_record": self.per_record is True,
             "multiplies": self.multiplies,
+            "merges": self.merges,
             "parameters": schema,
             "examples": [{"step": one.step, "before": one.before, "after": one.after} for one in self.examples],
         }
@@ -251,6 +275,12 @@ class Step:
     @property
     def writes(self) -> frozenset[str]:
         return self.kind.writes(self.parameters)
+
+    @property
+    def per_record(self) -> bool:
+        """Whether what becomes of a record depends on it alone."""
+        known = self.kind.per_record
+        return known if isinstance(known, bool) else known(self.parameters)
 
     @property
     def fitting(self) -> Fitting | None:

@@ -6,12 +6,13 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from gristmill.api.openapi import datasets, exports, jobs, records, sources
+from gristmill.api.openapi import computed, datasets, exports, jobs, records, sources
 from gristmill.core.http.bodies import CSV, JSON
 from gristmill.datasets.fit.schemas import FIT_EXAMPLE, FitRequest
 from gristmill.datasets.operations.schemas import COPY_EXAMPLE, RENAME_EXAMPLE, CopyOf, NewName
 from gristmill.datasets.schemas import CHANGE_EXAMPLE, EXAMPLE
 from gristmill.jobs.job_types.schemas import JobRequest
+from gristmill.records.aggregate.schemas import EXAMPLE as EXAMPLE_AGGREGATE
 from gristmill.records.preview.schemas import PreviewRequest
 from gristmill.records.read.schemas import KeyQuery
 from gristmill.records.readers import MEDIA_TYPES, open_reader
@@ -38,6 +39,11 @@ _RECORD = {"sensor": "a", "at": "2026-01-31T12:00:00Z", "value": 1.5}
 _COUNT = {"where": {"value": {"gt": 30}}}
 _QUERY = {**_COUNT, "order": ["-at"], "fields": ["at", "value"]}
 _REPORT = {"type": "reports.daily", "args": {"dataset": "readings", "since": "2026-01-01T00:00:00Z"}, "priority": 7}
+_SMOOTH = {
+    "fields": ["sensor", "at", "value"],
+    "rolling": [{"column": "value", "window": "5s", "agg": "mean", "by": ["sensor"], "as": "smooth"}],
+    "limit": 1000,
+}
 _SEARCH = {"text": "storm damage", "k": 5, "where": {"value": {"gt": 0}}}
 
 
@@ -80,6 +86,8 @@ _RECORDS = Body(
     {"array": [_RECORD], "object": {"records": [_RECORD]}},
 )
 _DOWNLOADS = {"application/x-ndjson": _TEXT, CSV: _TEXT, "application/vnd.apache.parquet": _BINARY}
+_ARROW = "application/vnd.apache.arrow.stream"
+_COMPUTED = {JSON: computed.AggregateAnswer, "application/x-ndjson": _TEXT, CSV: _TEXT, _ARROW: _BINARY}
 _LISTED_REJECTS = {JSON: jobs.RejectPage, "application/x-ndjson": _TEXT, CSV: _TEXT}
 
 # What parameters take that are parsed by hand, by their names.
@@ -161,6 +169,14 @@ OPERATIONS: dict[str, Operation] = {
         _gives("The values", records.DistinctValues),
         ASKING,
         Body({JSON: records.DistinctQuery}, {"sensors": {"field": "sensor"}}),
+    ),
+    "aggregate_records": Operation(
+        _gives("What was computed", _COMPUTED),
+        (*ASKING, 406, 429),
+        Body({JSON: computed.AggregateRequest}, {"hourly": EXAMPLE_AGGREGATE, "smooth": _SMOOTH}),
+    ),
+    "read_view": Operation(
+        _gives("The rows of the view", {**_COMPUTED, JSON: computed.ViewAnswer}), (*READ, 406, 413, 429)
     ),
     "get_record": Operation(_gives("The record", records.Record), (*NAMED, 409)),
     "change_record": Operation(

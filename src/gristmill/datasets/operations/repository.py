@@ -52,7 +52,7 @@ def copy_rows(connection: Connection, source: Contract, target: Contract, where:
     does not have stay null. Yields, after each slice, how many records it copied and the share that is done.
     """
     old, new = record_table(source), record_table(target)
-    names = [column.name for column in target.columns if column.name in old.c] + ["_seq", "_ord"]
+    names = [column.name for column in target.columns if column.name in old.c] + ["_seq", "_ord", "_batch"]
     first, last = connection.execute(sa.select(sa.func.min(old.c["_id"]), sa.func.max(old.c["_id"]))).one()
     if first is None:
         return

@@ -39,6 +39,13 @@ WHERE j.id IS NULL OR j.state IN ('failed', 'cancelled')
 _FAILED_BEFORE = """
 SELECT EXISTS (SELECT FROM gristmill.chunks WHERE job_id = %(job_id)s AND number < %(number)s AND state = 'failed')
 """
+# The index has those that ended, whatever their end: few of them did not succeed.
+_NEWEST_BATCH = """
+SELECT id, seq, records_succeeded, result, finished_at FROM gristmill.jobs
+WHERE scope = %(scope)s AND finished_at IS NOT NULL AND type IN ('records.ingest', 'records.merge')
+    AND state = 'succeeded' AND args ->> 'dataset_id' = %(dataset_id)s
+ORDER BY seq DESC LIMIT 1
+"""
 _QUEUED = "SELECT count(*) FROM gristmill.jobs WHERE finished_at IS NULL"
 _STAGED = "SELECT coalesce(sum(bytes), 0)::bigint FROM gristmill.payloads"
 _LIVE_CHUNKS = """
@@ -57,6 +64,13 @@ WHERE f.chunks_failed > 0 AND f.state = 'failed' AND f.type = %(type)s AND f.exc
     SELECT FROM gristmill.jobs AS l WHERE l.scope = f.scope AND l.exclusive AND l.seq > f.seq)
 ORDER BY f.id
 """
+
+
+def newest_batch(connection: Connection, scope: str, dataset_id: uuid.UUID) -> dict[str, Any] | None:
+    """Return the succeeded job with the highest number that brought records to a dataset, or None."""
+    parameters = {"scope": scope, "dataset_id": str(dataset_id)}
+    row = connection.exec_driver_sql(_NEWEST_BATCH, parameters).mappings().first()
+    return None if row is None else dict(row)
 
 
 def get_job(connection: Connection, job_id: uuid.UUID) -> dict[str, Any] | None:

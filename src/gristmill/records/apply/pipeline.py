@@ -31,7 +31,8 @@ class Prepared:
 
     table: columns of the dataset's table, and ``_ord`` where the places of the rows are not those of the payload.
     records: of the payload that have rows. dropped: that a filter took. rejects: that do not fit.
-    piped: the contract has a pipeline, so that rows and records are counted apart.
+    piped: the contract has a pipeline, so that rows and records are counted apart. merged: a row may be made of several
+    records.
     """
 
     table: pa.Table
@@ -39,13 +40,15 @@ class Prepared:
     dropped: int = 0
     rejects: Sequence[Reject] = ()
     piped: bool = False
+    merged: bool = False
 
     def outcome(self, contract: Contract, counts: WriteCounts) -> Outcome:
         """Return the counts of the chunk: records, in which each record of the payload is counted once."""
         if not self.piped:
             return Outcome(succeeded=counts.succeeded, superseded=counts.superseded)
-        # Without a key every row is written. With one, which no step changes, a record has one row that counts.
-        succeeded = counts.succeeded if contract.key else self.records
+        # Without a key every row is written. With one, which no step changes, a record has one row that counts, unless
+        # several share a row.
+        succeeded = counts.succeeded if contract.key and not self.merged else self.records
         return Outcome(
             succeeded=succeeded,
             superseded=self.records - succeeded,
@@ -83,15 +86,22 @@ class BatchPipeline:
             raw = raw_record(validator_of(contract), fields, record, task.args)
             place = int(ords[record])
             rejects.append(Reject(place, None, raw, of_record(place, found)))
-        if rejects and task.args.get("on_error") != "quarantine":
+        # Of records that share a row none can go on without the others.
+        shared = batch.merged is not None and batch.origins is not None and np.isin(list(unfit), batch.origins).any()
+        if rejects and (shared or task.args.get("on_error") != "quarantine"):
             raise refusal(rejects)
-        multiplied = any(step.kind.multiplies for step in self._pipelines.steps(contract))
-        numbers = number_outputs(origins, ords, multiplied)
-        written = len(np.unique(origins)) if multiplied else len(origins)
+        steps = self._pipelines.steps(contract)
+        if all(step.per_record for step in steps):
+            numbers = number_outputs(origins, ords, any(step.kind.multiplies for step in steps))
+        else:
+            # The batch is the whole job, and a step may have put its rows into another order.
+            numbers = np.arange(len(origins))
+        written = len(np.unique(origins)) if batch.merged is None else batch.merged
         if task.args.get("on_conflict") == "fail" and contract.key:
             raise_if_repeated(contract, table, ords[origins].tolist())
         dropped = fields.num_rows - written - len(rejects)
-        return Prepared(table.append_column(ORD_COLUMN, pa.array(numbers)), written, dropped, rejects, True)
+        table = table.append_column(ORD_COLUMN, pa.array(numbers))
+        return Prepared(table, written, dropped, rejects, True, batch.merged is not None)
 
     def _run(self, batch: Batch, context: BatchContext) -> Batch:
         for step in self._steps:

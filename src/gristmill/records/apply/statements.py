@@ -88,7 +88,7 @@ def _on_conflict(contract: Contract, skip: bool) -> str:
         return ""
     keys = ", ".join(quote(name) for name in contract.key)
     changed = [quote(column.name) for column in contract.columns if column.name not in contract.key] + ["_seq", "_ord"]
-    assignments = ", ".join(f"{name} = EXCLUDED.{name}" for name in changed)
+    assignments = ", ".join([*(f"{name} = EXCLUDED.{name}" for name in changed), "_batch = NULL"])
     # A new _id takes the row out of every sealed range, so that no vector index is touched.
     wins = (
         "t._seq = EXCLUDED._seq AND t._ord > EXCLUDED._ord"

@@ -68,9 +68,10 @@ def _plan_once(contract: Contract, steps: Sequence[Step], fields: Collection[str
         made = step.writes & needed
         if not made:
             continue
-        if step.kind.multiplies:
+        if step.kind.multiplies or not step.per_record:
             name = min(made)
-            raise _not_stored(f"{name} is made by {step.kind.op}, which makes several rows of one record", name)
+            what = "makes several rows of one record" if step.per_record else "takes a batch as a whole"
+            raise _not_stored(f"{name} is made by {step.kind.op}, which {what}", name)
         chosen.append(step)
         needed -= step.writes
         for name in sorted(step.reads):

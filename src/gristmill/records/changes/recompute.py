@@ -63,7 +63,14 @@ class Recompute:
 
     def check_merge(self, contract: Contract) -> None:
         """Raise InputNotStored where whole records cannot be made of stored ones: what was sent is not all stored."""
-        overwritten = frozenset[str]().union(*(step.writes for step in self._pipelines.steps(contract)))
+        steps = self._pipelines.steps(contract)
+        for step in steps:
+            if not step.per_record:
+                reason = (
+                    f"The step {step.kind.op} takes a batch as a whole, so records cannot be merged: submit them whole"
+                )
+                raise _not_stored(reason, "")
+        overwritten = frozenset[str]().union(*(step.writes for step in steps))
         for field in contract.input_fields:
             if not contract.has_field(field.name) or field.name in overwritten:
                 reason = f"{field.name} is not stored as it was sent, so records cannot be merged: submit them whole"

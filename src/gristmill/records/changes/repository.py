@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from gristmill.core.database import data_relation
 from gristmill.datasets.contract import Contract
-from gristmill.datasets.ddl import record_table
+from gristmill.datasets.ddl import IN_ITS_BATCH, batch_of, record_table
 from gristmill.datasets.types import TYPES
 from gristmill.datasets.where import compile_where
 from gristmill.kit.identifiers import quote
@@ -50,8 +50,8 @@ def patch(connection: Connection, contract: Contract, key: Key, changes: Row, se
     values = {name: _parameter(contract, name, value) for name, value in changes.items()}
     assignments = ", ".join(f"{quote(name)} = %({name})s" for name in values)
     query = (
-        f"UPDATE {data_relation(contract.name)} SET {assignments}, _seq = %(seq)s, _ord = 0, _id = DEFAULT"  # noqa: S608
-        f" WHERE {_key_condition(contract)}"
+        f"UPDATE {data_relation(contract.name)} AS t SET {assignments}, {IN_ITS_BATCH}, _seq = %(seq)s, _ord = 0,"  # noqa: S608
+        f" _id = DEFAULT WHERE {_key_condition(contract)}"
     )
     done = connection.exec_driver_sql(query, {**_key_parameters(contract, key), **values, "seq": seq}).rowcount == 1
     return LastWrite(seq, 0) if done else None
@@ -91,6 +91,8 @@ def patch_where(connection: Connection, contract: Contract, where: Any, changes:
     table = record_table(contract)
     written = {"_seq": seq, "_ord": 0} if contract.key else {}
     values = {table.c[name]: value for name, value in {**changes, **written}.items()}
+    if contract.key:
+        values[table.c["_batch"]] = batch_of(table)
     # A new _id takes the row out of every sealed range, so that no vector index is touched.
     values[table.c["_id"]] = sa.text("DEFAULT")
     statement = sa.update(table).where(compile_where(where, contract, table)).values(values)

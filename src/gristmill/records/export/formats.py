@@ -1,11 +1,9 @@
 """The formats of an export: what COPY is asked for, and what becomes of each page that it gives."""
 
-import io
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.csv
 import pyarrow.parquet
 import sqlalchemy as sa
 
@@ -13,6 +11,7 @@ from gristmill.core.errors import Invalid, Violation
 from gristmill.datasets.contract import Contract, FieldSpec
 from gristmill.datasets.types import TYPES, FieldType
 from gristmill.kit.drain import Drain
+from gristmill.records.arrow_rows import read_rows
 
 # A row group is written when it has so many rows or bytes: large enough to compress, small enough to hold in memory.
 GROUP_ROWS = 65_536
@@ -98,7 +97,6 @@ class ParquetFormat(Format):
     def __init__(self, contract: Contract, names: Sequence[str]) -> None:
         super().__init__(contract, names)
         self._schema = pa.schema([_column(field) for field in self._fields])
-        self._read_types = {f.name: TYPES[f.type].read_type(f) for f in self._fields}
         self._file = Drain()
         self._pending: list[pa.Table] = []
         kinds = {name: self._schema.field(name).type for name in names}
@@ -138,19 +136,7 @@ class ParquetFormat(Format):
             self._writer.write_table(table, row_group_size=table.num_rows)
 
     def _parse(self, copied: bytes) -> pa.Table:
-        read = pyarrow.csv.ReadOptions(column_names=self._names, block_size=len(copied) + 1, use_threads=False)
-        parse = pyarrow.csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False)
-        convert = pyarrow.csv.ConvertOptions(
-            column_types=self._read_types,
-            null_values=[""],
-            true_values=["true"],
-            false_values=["false"],
-            strings_can_be_null=True,
-            quoted_strings_can_be_null=False,
-        )
-        found = pyarrow.csv.read_csv(io.BytesIO(copied), read, parse, convert)
-        columns = [TYPES[field.type].finish(field, found.column(field.name)) for field in self._fields]
-        return pa.Table.from_arrays(columns, schema=self._schema)
+        return pa.Table.from_arrays(read_rows(self._fields, copied).columns, schema=self._schema)
 
 
 def _column(field: FieldSpec) -> pa.Field:

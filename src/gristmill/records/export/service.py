@@ -4,16 +4,13 @@ Between two pages nothing is held: no transaction, no connection, no thread. So 
 nor CREATE INDEX CONCURRENTLY waits for it.
 """
 
-import io
 import uuid
 from dataclasses import dataclass
-from typing import Any
 
 import psycopg2
-import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import ProgrammingError
 
+from gristmill.core.copy import copy_query
 from gristmill.core.database import Database
 from gristmill.core.errors import Conflict, Contended
 from gristmill.datasets.applied import AppliedDatasets
@@ -24,7 +21,6 @@ from gristmill.records.export.scan import ExportQuery, Scan, Values
 
 # Seconds that Postgres may look for a page full of matches before the export reads the rows one range at a time.
 SEARCH_SECONDS = 3
-_DIALECT = postgresql.psycopg2.dialect()  # type: ignore[no-untyped-call]
 _SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 _HORIZON = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text"
 
@@ -147,7 +143,8 @@ class Export:
                 return end, b""
             connection.exec_driver_sql("SET LOCAL statement_timeout TO DEFAULT")
             shown = self._format.shown(self._scan.table)
-            return end, _copy(connection, self._format, self._scan.select(shown, self._last, end[0]))
+            select = self._scan.select(shown, self._last, end[0])
+            return end, copy_query(connection, select, self._format.copy("{}"))
 
     def _check(self) -> None:
         """Raise UnknownDataset or ContractChanged if the dataset is not the one that the export began with."""
@@ -162,13 +159,3 @@ class Export:
                 raise ContractChanged(
                     f"The field {name} became {new.field(name).type} while it was exported as {old.field(name).type}"
                 )
-
-
-def _copy(connection: Any, format: Format, select: sa.Select[Any]) -> bytes:
-    """Return the data of COPY for a page. COPY takes no parameters: psycopg2 writes them into the query, as always."""
-    compiled = select.compile(dialect=_DIALECT, compile_kwargs={"render_postcompile": True})
-    buffer = io.BytesIO()
-    with connection.connection.cursor() as cursor:
-        query = cursor.mogrify(str(compiled), compiled.params).decode()
-        cursor.copy_expert(format.copy(query), buffer)
-    return buffer.getvalue()

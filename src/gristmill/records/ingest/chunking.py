@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from gristmill.core.errors import Violation
+from gristmill.core.errors import TooLarge, Violation
 from gristmill.records.columns import ORD_COLUMN
 from gristmill.records.readers.context import Ords, ReadContext, Reader, RecordBlock, refuse
 from gristmill.records.validation.columns import show_row
@@ -66,6 +66,26 @@ def read_batches(reader: Reader, source: ReadContext, max_bytes: int, max_record
         yield _batch(parts)
     elif not yielded:
         yield Batch(0, source.validator.to_table([]))
+
+
+def only_one(batches: Iterator[Batch], max_bytes: int, max_records: int) -> Iterator[Batch]:
+    """Yield the one batch that there is: of a dataset whose pipeline works on whole batches.
+
+    Raises TooLarge where there are more, with the limits that the first was cut by.
+    """
+    first = next(batches)
+    yield first
+    records, size = first.table.num_rows, first.table.nbytes
+    # Whoever got it may be done with it before there is a next one.
+    del first
+    for _ in batches:
+        limits = f"at most {max_records} records (transforms.max_batch_records) of {max_bytes} bytes (jobs.chunk_bytes)"
+        raise TooLarge(
+            f"The batch goes on after {records} records of {size} bytes, and a step of the pipeline takes a batch as a "
+            f"whole: send {limits} in one request",
+            max_records=max_records,
+            max_bytes=max_bytes,
+        )
 
 
 def _batch(parts: list[RecordBlock]) -> Batch:

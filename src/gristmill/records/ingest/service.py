@@ -22,7 +22,7 @@ from gristmill.records.apply.tasks import INGEST, MERGE
 from gristmill.records.apply.upsert import raise_if_existing
 from gristmill.records.changes.recompute import Recompute
 from gristmill.records.columns import as_stored
-from gristmill.records.ingest.chunking import Batch, read_batches
+from gristmill.records.ingest.chunking import Batch, only_one, read_batches
 from gristmill.records.ingest.pipeline_check import check_through_steps
 from gristmill.records.ingest.repeated_keys import refuse_repeated, refuse_repeated_over
 from gristmill.records.jobs import record_job
@@ -191,7 +191,7 @@ class RecordIngest:
         dataset = self._submitter.load(name)
         contract = dataset.contract
         problems, records, rows = Problems(), 0, 0
-        for batch in self._batches(self._source(contract, body), media_type):
+        for batch in self._batches(contract, self._source(contract, body), media_type):
             records += batch.table.num_rows
             if pipeline and contract.has_pipeline:
                 rows += check_through_steps(contract, self._pipelines.steps(contract), batch, problems)
@@ -234,7 +234,7 @@ class RecordIngest:
         CSV body that are not read. partial: the records need not be whole.
         """
         source = self._source(dataset.contract, body, rejects, passed_over, partial)
-        for batch in self._batches(source, media_type):
+        for batch in self._batches(dataset.contract, source, media_type):
             first_record, records = batch.first_record, batch.table.num_rows
             payload = encode(as_stored(dataset.contract, batch.payload()))
             # While the payload is waited for, only it is held.
@@ -244,9 +244,12 @@ class RecordIngest:
                 pa.default_memory_pool().release_unused()
             yield NewChunk(first_record, records, payload)
 
-    def _batches(self, source: ReadContext, media_type: str) -> Iterator[Batch]:
-        settings = self._settings
-        return read_batches(open_reader(media_type), source, settings.jobs_chunk_bytes, settings.jobs_chunk_records)
+    def _batches(self, contract: Contract, source: ReadContext, media_type: str) -> Iterator[Batch]:
+        settings, reader = self._settings, open_reader(media_type)
+        if self._pipelines.per_record(contract):
+            return read_batches(reader, source, settings.jobs_chunk_bytes, settings.jobs_chunk_records)
+        limits = (settings.jobs_chunk_bytes, settings.transforms_max_batch_records)
+        return only_one(read_batches(reader, source, *limits), *limits)
 
     def _source(
         self,

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from gristmill.core.database import data_relation
 from gristmill.datasets.contract import Contract, FieldSpec
-from gristmill.datasets.ddl import record_table
+from gristmill.datasets.ddl import IN_ITS_BATCH, record_table
 from gristmill.datasets.types import TYPES
 from gristmill.datasets.where import compile_where
 from gristmill.kit.identifiers import quote
@@ -78,7 +78,7 @@ def write(connection: Connection, contract: Contract, table: pa.Table, seq: int)
     values = [
         f"{quote(one.name)} = s.{quote(one.name)}{TYPES[one.type].cast}" for one in fields if one is not ID_COLUMN
     ]
-    written = ["_seq = %(seq)s", "_ord = 0"] if contract.key else []
+    written = [IN_ITS_BATCH, "_seq = %(seq)s", "_ord = 0"] if contract.key else []
     # A new _id takes the row out of every sealed range, so that no vector index is touched.
     assignments = ", ".join([*values, *written, "_id = DEFAULT"])
     query = f"UPDATE {data_relation(contract.name)} AS t SET {assignments} FROM {_STAGE} AS s WHERE t._id = s._id"  # noqa: S608

@@ -1,0 +1,61 @@
+"""Views: pipelines of a dataset, run when they are read."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from gristmill.client._bodies import CONTENT_TYPES, dumps, format_of
+from gristmill.client._jobs import JobCalls
+from gristmill.client._paths import view_path
+from gristmill.client._reads import time_text
+from gristmill.client._transport import Json
+
+_SUFFIXES = {".json": "json", ".ndjson": "ndjson", ".jsonl": "ndjson", ".csv": "csv", ".arrows": "arrow"}
+# The server sends nothing until the rows have passed the steps.
+_SILENCE = 120.0
+
+
+class ViewCalls(JobCalls):
+    """Read views."""
+
+    def view(
+        self,
+        dataset: str,
+        view: str,
+        *,
+        start: datetime | str | None = None,
+        end: datetime | str | None = None,
+        where: Mapping[str, Any] | None = None,
+    ) -> Json:
+        """Return ``{"view", "batch", "columns": [{"name", "type"}, …], "rows": [{…}, …]}``.
+
+        Without a window and a filter it is made of the newest batch, and ``batch`` says which: ``{"job", "finished_at",
+        "rows", "superseded"}``. start, end: the window of the time field, both included.
+        Raises NotFound for a view that is none, TooLarge where there are more rows than a view may be made of.
+        """
+        params = _params(start, end, where)
+        answer: Json = self._transport.call("GET", view_path(dataset, view), params=params, hold=_SILENCE)
+        return answer
+
+    def view_bytes(
+        self,
+        dataset: str,
+        view: str,
+        format: str,
+        *,
+        start: datetime | str | None = None,
+        end: datetime | str | None = None,
+        where: Mapping[str, Any] | None = None,
+    ) -> bytes:
+        """Return the answer in a format: "json", "ndjson", "csv" or "arrow" (an IPC stream). Otherwise as ``view``."""
+        headers = {"Accept": CONTENT_TYPES[format_of("", format, _SUFFIXES)]}
+        params = _params(start, end, where)
+        answer = self._transport.answer("GET", view_path(dataset, view), params=params, headers=headers, hold=_SILENCE)
+        return answer.content
+
+
+def _params(
+    start: datetime | str | None, end: datetime | str | None, where: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    filter_ = None if where is None else dumps(where).decode()
+    return {"start": time_text(start), "end": time_text(end), "where": filter_}

@@ -1,0 +1,57 @@
+"""REST: views."""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import Response, StreamingResponse
+
+from gristmill.core.errors import NotAcceptable
+from gristmill.core.http.endpoints import needs
+from gristmill.core.http.head import is_head
+from gristmill.kit.negotiation import best_type
+from gristmill.records.read.endpoints import read_where
+from gristmill.records.read.pages import PageQuery
+from gristmill.records.views.formats import ACCEPTED, MEDIA_TYPES, write
+from gristmill.records.views.service import RecordViews
+
+
+def build_router(service: RecordViews) -> APIRouter:
+    """Return the route under /datasets/{dataset}."""
+    router = APIRouter(prefix="/datasets/{dataset}", tags=["records"], dependencies=[Depends(needs("read"))])
+
+    @router.get("/views/{view}")
+    def read_view(
+        http: Request,
+        dataset: str,
+        view: str,
+        start: Annotated[str | None, Query(max_length=64, description="time from, inclusive")] = None,
+        end: Annotated[str | None, Query(max_length=64, description="time to, inclusive")] = None,
+        where: Annotated[str | None, Query(description="a filter, as JSON")] = None,
+        format: Annotated[
+            Literal["json", "ndjson", "csv", "arrow"] | None,
+            Query(description="the format; `json` if Accept has no other"),
+        ] = None,
+    ) -> Response:
+        """Run a view over the rows of the newest batch, or over a window and a filter."""
+        chosen = format or _accepted(", ".join(http.headers.getlist("accept")))
+        viewed = service.read(dataset, view, PageQuery(start=start, end=end, where=read_where(where)))
+        media_type = MEDIA_TYPES[chosen]
+        headers = {"content-type": media_type}
+        if viewed.batch is not None:
+            headers["Gristmill-Batch"] = viewed.batch["job"]
+        return (
+            Response(headers=headers)
+            if is_head(http)
+            else StreamingResponse(write(viewed, view, chosen), headers=headers)
+        )
+
+    return router
+
+
+def _accepted(accept: str) -> str:
+    """Return the format that an Accept header prefers. Raises NotAcceptable if it takes none that there is."""
+    chosen = best_type(accept, [*ACCEPTED])
+    if chosen is None:
+        valid = ", ".join(ACCEPTED)
+        raise NotAcceptable(f"Accept: {accept[:80]!r} takes no format of a view; there are: {valid}; or give format")
+    return ACCEPTED[chosen]

@@ -1,0 +1,1 @@
+"""Rows in their order: groups, windows, and aggregates over ranges of rows. What steps that work per batch share."""

@@ -1,0 +1,260 @@
+"""Aggregates over REST: buckets, groups, measures, fill, windows, pivot, melt, and the forms of the answer."""
+
+import csv
+import io
+import json
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from tests.support.in_process import InProcess
+
+Row = dict[str, Any]
+READINGS: Row = {
+    "fields": [
+        {"name": "sensor", "type": "text"},
+        {"name": "at", "type": "timestamp", "required": True},
+        {"name": "id", "type": "integer", "required": True},
+        {"name": "value", "type": "float"},
+        {"name": "count", "type": "integer"},
+        {"name": "price", "type": "decimal", "precision": 12, "scale": 2},
+        {"name": "took", "type": "duration"},
+        {"name": "good", "type": "boolean"},
+        {"name": "unit", "type": "uuid"},
+        {"name": "day", "type": "date"},
+        {"name": "meta", "type": "json"},
+    ],
+    "key": ["id"],
+    "time_field": "at",
+}
+
+
+def at(minute: int, day: int = 1) -> str:
+    return f"2026-01-{day:02}T{minute // 60:02}:{minute % 60:02}:00Z"
+
+
+def ask(app: InProcess, name: str, body: Any, status: int = 200, **headers: str) -> Any:
+    answer = app.http.post(f"/api/v1/datasets/{name}/aggregate", json=body, headers=headers)
+    assert answer.status_code == status, answer.text
+    return answer
+
+
+def rows(app: InProcess, name: str, **body: Any) -> list[Row]:
+    found: list[Row] = ask(app, name, body).json()["rows"]
+    return found
+
+
+def store(app: InProcess, records: list[Row], contract: Row = READINGS) -> str:
+    name = app.dataset(contract)
+    app.work()
+    job = app.job(app.post(name, [{"id": index, **record} for index, record in enumerate(records)]))
+    assert job["state"] == "succeeded", job
+    return name
+
+
+@pytest.fixture
+def night(app: InProcess) -> str:
+    """Half-hourly records over the night in which clocks in Berlin are put back."""
+    moments = [f"2025-10-{25 + h // 24:02}T{h % 24:02}:{m:02}:00Z" for h in range(22, 47) for m in (0, 30)]
+    return store(app, [{"at": one, "value": 1.0} for one in moments])
+
+
+class TestBuckets:
+    def test_the_doubled_hour_is_two_buckets(self, app: InProcess, night: str) -> None:
+        found = rows(app, night, every="1h", zone="Europe/Berlin", measures=[{"agg": "count"}])
+        assert len(found) == 25
+        assert {one["count"] for one in found} == {2}
+        assert [one["start"] for one in found[1:5]] == [
+            "2025-10-26T01:00:00+02:00",
+            "2025-10-26T02:00:00+02:00",
+            "2025-10-26T02:00:00+01:00",
+            "2025-10-26T03:00:00+01:00",
+        ]
+        assert found[2]["end"] == found[3]["start"]
+
+    def test_a_day_of_a_clock_change_is_one_bucket(self, app: InProcess, night: str) -> None:
+        found = rows(app, night, every="1d", zone="Europe/Berlin", measures=[{"agg": "count"}])
+        assert found == [{"start": "2025-10-26T00:00:00+02:00", "end": "2025-10-27T00:00:00+01:00", "count": 50}]
+
+    @pytest.mark.parametrize("setting", ["UTC", "America/St_Johns", "Pacific/Apia"])
+    def test_no_setting_of_postgres_changes_it(self, app: InProcess, night: str, setting: str) -> None:
+        before = rows(app, night, every="7h", zone="Europe/Berlin", measures=[{"agg": "count"}], fill="null")
+        with app.gristmill.database.autocommit() as connection:
+            connection.exec_driver_sql(f"ALTER ROLE CURRENT_USER SET timezone = '{setting}'")
+        app.gristmill.database.close()
+        assert rows(app, night, every="7h", zone="Europe/Berlin", measures=[{"agg": "count"}], fill="null") == before
+
+
+class TestMeasures:
+    def test_of_every_type(self, app: InProcess) -> None:
+        name = store(
+            app,
+            [
+                {"at": at(0), "value": 1.5, "count": 2**62, "price": "1.10", "took": "PT1S", "good": True},
+                {"at": at(1), "value": 2.5, "count": 5, "price": "2.25", "took": "PT4S", "good": False},
+                {"at": at(2), "value": None, "count": None, "price": "10.00", "sensor": "NA"},
+            ],
+        )
+        measures = [
+            {"agg": "count"},
+            {"agg": "count", "field": "value"},
+            {"agg": "sum", "field": "count"},
+            {"agg": "mean", "field": "price"},
+            {"agg": "median", "field": "price"},
+            {"agg": "quantile", "field": "price", "q": 0.9},
+            {"agg": "quantile", "field": "value", "q": 0.25},
+            {"agg": "sum", "field": "took"},
+            {"agg": "median", "field": "took"},
+            {"agg": "mean", "field": "took"},
+            {"agg": "min", "field": "good"},
+            {"agg": "max", "field": "at"},
+            {"agg": "first", "field": "value"},
+            {"agg": "last", "field": "value"},
+            {"agg": "last", "field": "sensor"},
+            {"agg": "stddev", "field": "value"},
+            {"agg": "distinct", "field": "sensor"},
+            {"agg": "min", "field": "unit"},
+            {"agg": "sum", "field": "price"},
+        ]
+        measures[1]["as"] = "values"
+        assert rows(app, name, measures=measures) == [
+            {
+                "count": 3,
+                "values": 2,
+                "sum_count": 2**62 + 5,
+                "mean_price": "4.45",
+                "median_price": "2.25",
+                "quantile_price": "8.45",
+                "quantile_value": 1.75,
+                "sum_took": "PT5S",
+                "median_took": "PT2.5S",
+                "mean_took": "PT2.5S",
+                "min_good": False,
+                "max_at": at(2),
+                "first_value": 1.5,
+                "last_value": 2.5,
+                "last_sensor": "NA",
+                "stddev_value": pytest.approx(0.7071067811865476, rel=1e-12),
+                "distinct_sensor": 1,
+                "min_unit": None,
+                "sum_price": "13.35",
+            }
+        ]
+
+    def test_a_sum_beyond_64_bits_is_a_problem(self, app: InProcess) -> None:
+        name = store(app, [{"at": at(0), "count": 2**62}, {"at": at(1), "count": 2**62}])
+        problem = ask(app, name, {"measures": [{"agg": "sum", "field": "count"}]}, 422).json()
+        assert problem["code"] == "number_too_large"
+
+
+class TestGroups:
+    def test_null_and_texts_that_look_like_it_are_groups_of_their_own(self, app: InProcess) -> None:
+        texts = ["NA", "null", "NaN", "None", "", None]
+        name = store(app, [{"at": at(index), "sensor": text} for index, text in enumerate(texts)])
+        found = rows(app, name, by=["sensor"], measures=[{"agg": "count"}])
+        assert [one["sensor"] for one in found] == ["", "NA", "NaN", "None", "null", None]
+        pivoted = rows(
+            app,
+            name,
+            by=["sensor"],
+            measures=[{"agg": "count"}],
+            pivot={"columns": "sensor", "values": "count", "prefix": "of "},
+            where={"sensor": {"null": False}},
+        )
+        assert pivoted == [{f"of {text}": 1 for text in ("", "NA", "NaN", "None", "null")}]
+
+
+class TestFill:
+    @pytest.mark.parametrize(
+        ("fill", "values"),
+        [
+            ("none", [1.0, 4.0]),
+            ("null", [1.0, None, None, 4.0, None]),
+            ("previous", [1.0, 1.0, 1.0, 4.0, 4.0]),
+            ("linear", [1.0, 2.0, 3.0, 4.0, None]),
+            ({"value": 0}, [1.0, 0.0, 0.0, 4.0, 0.0]),
+        ],
+    )
+    def test_every_kind(self, app: InProcess, fill: Any, values: list[Any]) -> None:
+        name = store(app, [{"at": at(0), "value": 1.0, "sensor": "a"}, {"at": at(180), "value": 4.0, "sensor": "a"}])
+        measures = [{"agg": "mean", "field": "value", "as": "m"}, {"agg": "count"}]
+        window = {"start": at(0), "end": at(240)}
+        found = rows(app, name, every="1h", by=["sensor"], measures=measures, fill=fill, **window)
+        assert [one["m"] for one in found] == values
+        assert sum(one["count"] for one in found) == 2
+        assert {one["sensor"] for one in found} == {"a"}
+
+    def test_a_century_in_seconds_is_refused_with_the_count(self, app: InProcess) -> None:
+        name = store(app, [{"at": at(0)}])
+        body = {"every": "1s", "fill": "null", "start": "1926-01-01T00:00:00Z", "end": "2026-01-01T00:00:00Z"}
+        problem = ask(app, name, {**body, "measures": [{"agg": "count"}]}, 422).json()
+        assert problem["code"] == "too_many_rows"
+        assert "3155760001 buckets" in problem["detail"]
+
+
+class TestAfterwards:
+    def test_rolling_over_records_with_ties(self, app: InProcess) -> None:
+        name = store(
+            app, [{"at": at(minute), "value": float(index)} for index, minute in enumerate([0, 1, 1, 1, 2, 4])]
+        )
+        found = rows(
+            app,
+            name,
+            fields=["id", "at", "value"],
+            rolling=[
+                {"column": "value", "window": "2m", "agg": "sum", "as": "s"},
+                {"column": "value", "window": 2, "agg": "mean", "as": "m"},
+                {"column": "value", "window": "2m", "agg": "first", "as": "f"},
+                {"column": "value", "window": "PT2M", "agg": "last", "as": "l"},
+                {"column": "value", "window": "2m", "agg": "count", "as": "c", "min_periods": 2},
+            ],
+        )
+        assert [one["s"] for one in found] == [0, 1, 3, 6, 10, 5]
+        assert [one["m"] for one in found] == [0, 0.5, 1.5, 2.5, 3.5, 4.5]
+        assert [one["f"] for one in found] == [0, 0, 0, 0, 1, 5]
+        assert [one["l"] for one in found] == [0, 1, 2, 3, 4, 5]
+        assert [one["c"] for one in found] == [None, 2, 3, 4, 4, None]
+
+    def test_rolling_over_buckets_by_group_then_pivot_then_melt(self, app: InProcess) -> None:
+        records = [
+            {"at": at(60 * hour), "sensor": sensor, "value": float(hour)} for hour in range(4) for sensor in ("a", "b")
+        ]
+        name = store(app, records)
+        body: Row = {
+            "every": "1h",
+            "by": ["sensor"],
+            "measures": [{"agg": "sum", "field": "value", "as": "v"}],
+            "rolling": [{"column": "v", "window": "2h", "agg": "sum", "by": ["sensor"], "as": "r"}],
+        }
+        assert [one["r"] for one in rows(app, name, **body)] == [0, 0, 1, 1, 3, 3, 5, 5]
+        body["pivot"] = {"index": ["start"], "columns": "sensor", "values": "r"}
+        assert rows(app, name, **body)[3] == {"start": at(180), "a": 5.0, "b": 5.0}
+        body["melt"] = {"index": ["start"], "variable": "sensor", "value": "r"}
+        found = rows(app, name, **body)
+        assert found[6:] == [
+            {"start": at(180), "sensor": "a", "r": 5.0},
+            {"start": at(180), "sensor": "b", "r": 5.0},
+        ]
+
+
+class TestAnswers:
+    def test_every_form_says_the_same(self, app: InProcess, night: str) -> None:
+        body = {"every": "1h", "zone": "Europe/Berlin", "measures": [{"agg": "mean", "field": "value"}]}
+        whole = ask(app, night, body)
+        assert whole.headers["content-type"] == "application/json"
+        assert whole.json()["columns"] == [
+            {"name": "start", "type": "timestamp"},
+            {"name": "end", "type": "timestamp"},
+            {"name": "mean_value", "type": "float"},
+        ]
+        expected = whole.json()["rows"]
+        lines = ask(app, night, body, accept="application/x-ndjson")
+        assert [json.loads(line) for line in lines.text.splitlines()] == expected
+        table = list(csv.DictReader(io.StringIO(ask(app, night, body, accept="text/csv").text)))
+        assert [{**row, "mean_value": float(row["mean_value"])} for row in table] == expected
+        arrow = ask(app, night, body, accept="application/vnd.apache.arrow.stream")
+        found = pa.ipc.open_stream(arrow.content).read_all()
+        assert found.schema.field("start").type == pa.timestamp("us", "Europe/Berlin")
+        assert [one.isoformat() for one in found.column("start").to_pylist()] == [one["start"] for one in expected]
+        assert found.column("mean_value").to_pylist() == [1.0] * 25
+        ask(app, night, body, 406, accept="image/png")
