@@ -157,7 +157,7 @@ class SourceRun:
         if read is not None:
             batcher.add(read)
         batcher.close_due()
-        # While more is at hand, several batches are made ready: they share a commit.
+        # While more is at hand, several batches are made ready for a moment: they share a commit.
         if batcher.ready and (read is None or batcher.full):
             self._submit()
 
