@@ -1,7 +1,7 @@
 # Everything that people run. A bare Debian with python3, python3-venv, make and git is enough: `make demo`.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint-openapi bench soak up down lock rabbitmq
+.PHONY: help setup demo example test check lint-openapi bench soak up down lock rabbitmq
 
 # The lock is made for Python 3.11; newer ones work where their wheels exist.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -38,6 +38,16 @@ bench: setup ## Measure, and print a table with the machine
 
 soak: setup ## Five minutes of random kills under load (ARGS=60: a minute); nothing may be lost or doubled
 	$(BIN)/python -m tests.soak $(ARGS)
+
+example: setup ## Run one of the examples beside the stack: make example NAME=stream PORT=8101; without NAME, list them
+ifeq ($(NAME),)
+	@for file in examples/*/app.py; do name=$${file#examples/}; echo "  make example NAME=$${name%/app.py} PORT=…   $$(sed -n '1s/^"""//p' $$file)"; done
+else
+	@[ -f examples/$(NAME)/app.py ] || { echo "There is no example $(NAME); make example lists them"; exit 1; }
+	@[ -n "$(PORT)" ] || { echo "PORT is missing: make example NAME=$(NAME) PORT=8101"; exit 1; }
+	@$(BIN)/gristmill up >/dev/null
+	@$(BIN)/gristmill app start $(NAME) examples/$(NAME)/app.py --port $(PORT) $(ARGS)
+endif
 
 up: setup ## Start Postgres, broker, API, workers and Flower on this machine
 	$(BIN)/gristmill up $(ARGS)

@@ -94,6 +94,22 @@ class TestTheNewestBatch:
         )
         assert [row["value"] for row in view(app, name, "smooth")["rows"]] == [0.5]
 
+    def test_an_older_batch_is_read_by_its_job(self, app: InProcess) -> None:
+        name = app.dataset(BODY)
+        first = app.job(app.post(name, [record("a", 0), record("a", 1)]))
+        app.job(app.post(name, [record("a", 1, 5.0)]))
+        found = view(app, name, "smooth", batch=first["id"])
+        assert [row["at"] for row in found["rows"]] == ["2026-01-31T12:00:00Z"]
+        assert (found["batch"]["job"], found["batch"]["superseded"]) == (first["id"], 1)
+        other = app.job(app.post(app.dataset(BODY), [record("a", 0)]))
+        for wrong, status in (
+            ({"batch": other["id"]}, 404),
+            ({"batch": "x"}, 422),
+            ({"batch": first["id"], "start": "2026-01-31T12:00:00Z"}, 422),
+        ):
+            answer = app.http.get(f"/api/v1/datasets/{name}/views/smooth", params=wrong)
+            assert answer.status_code == status, answer.text
+
     def test_without_a_batch_there_are_no_rows(self, app: InProcess) -> None:
         name = app.dataset(BODY)
         before = view(app, name, "smooth")

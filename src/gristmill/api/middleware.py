@@ -17,6 +17,7 @@ from gristmill.api.compression import Compressor, coding_of
 from gristmill.api.cors import ANY, read_origins
 from gristmill.api.metrics import REQUEST_SECONDS
 from gristmill.api.problems import encode_problem
+from gristmill.api.rate_limit import RateLimit
 from gristmill.core.config import Settings
 from gristmill.core.errors import Forbidden, GristmillError, TooLarge, Unauthenticated
 from gristmill.core.http.endpoints import LINK, LOCAL, Principal
@@ -54,6 +55,7 @@ class ApiMiddleware:
         self._keys = keys
         self._max_body = settings.api_max_body_bytes
         self._origins = read_origins(settings.api_cors_origins) - {ANY}
+        self._rate = RateLimit(settings.api_requests_per_second)
         self._needs_key = settings.api_require_key or settings.api_host not in LOOPBACK
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -86,7 +88,11 @@ class ApiMiddleware:
         with structlog.contextvars.bound_contextvars(request_id=request_id, **traced):
             try:
                 self._check_length(headers)
-                state["principal"] = await self._principal(scope, headers)
+                state["principal"] = principal = await self._principal(scope, headers)
+                if scope["path"] not in OPEN_PATHS:
+                    # Callers without a key are told apart by their addresses.
+                    address = (scope.get("client") or ("",))[0]
+                    self._rate.take(principal.name if principal is not LOCAL else address)
             except GristmillError as error:
                 await _refuse(error, scope, request_id, answer)
             else:

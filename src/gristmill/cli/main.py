@@ -10,6 +10,7 @@ import typer
 from gristmill import __version__
 from gristmill.cli import (
     aggregate,
+    applications,
     datasets,
     export,
     exports,
@@ -40,6 +41,7 @@ app = typer.Typer(
     epilog=_EPILOG,
     pretty_exceptions_show_locals=False,
 )
+app.add_typer(applications.app, name="app", rich_help_panel="This machine")
 app.add_typer(datasets.app, name="datasets")
 submit.add(app)
 rejects.add(app)

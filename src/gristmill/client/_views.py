@@ -26,14 +26,16 @@ class ViewCalls(JobCalls):
         start: datetime | str | None = None,
         end: datetime | str | None = None,
         where: Mapping[str, Any] | None = None,
+        batch: str | None = None,
     ) -> Json:
         """Return ``{"view", "batch", "columns": [{"name", "type"}, …], "rows": [{…}, …]}``.
 
         Without a window and a filter it is made of the newest batch, and ``batch`` says which: ``{"job", "finished_at",
-        "rows", "superseded"}``. start, end: the window of the time field, both included.
+        "rows", "superseded"}``. start, end: the window of the time field, both included. batch: the id of the job whose
+        batch is taken in place of the newest, so that several views are of one batch.
         Raises NotFound for a view that is none, TooLarge where there are more rows than a view may be made of.
         """
-        params = _params(start, end, where)
+        params = _params(start, end, where, batch)
         answer: Json = self._transport.call("GET", view_path(dataset, view), params=params, hold=_SILENCE)
         return answer
 
@@ -46,16 +48,17 @@ class ViewCalls(JobCalls):
         start: datetime | str | None = None,
         end: datetime | str | None = None,
         where: Mapping[str, Any] | None = None,
+        batch: str | None = None,
     ) -> bytes:
         """Return the answer in a format: "json", "ndjson", "csv" or "arrow" (an IPC stream). Otherwise as ``view``."""
         headers = {"Accept": CONTENT_TYPES[format_of("", format, _SUFFIXES)]}
-        params = _params(start, end, where)
+        params = _params(start, end, where, batch)
         answer = self._transport.answer("GET", view_path(dataset, view), params=params, headers=headers, hold=_SILENCE)
         return answer.content
 
 
 def _params(
-    start: datetime | str | None, end: datetime | str | None, where: Mapping[str, Any] | None
+    start: datetime | str | None, end: datetime | str | None, where: Mapping[str, Any] | None, batch: str | None
 ) -> dict[str, Any]:
     filter_ = None if where is None else dumps(where).decode()
-    return {"start": time_text(start), "end": time_text(end), "where": filter_}
+    return {"start": time_text(start), "end": time_text(end), "where": filter_, "batch": batch}

@@ -65,6 +65,7 @@ class Settings(BaseSettings):
     api_max_wait: float = Field(30, ge=0, le=300)
     # A browser sends an origin without path and slash: any other would never match.
     api_cors_origins: str = Field("", pattern=r"^\s*((\*|[a-z][a-z0-9+.-]*://[^\s/?#]+)(\s+|$))*$")
+    api_requests_per_second: float = Field(0, ge=0, le=1_000_000)
     api_threads: int = Field(40, ge=2, le=500)
     # [jobs]
     jobs_max_attempts: int = Field(5, ge=1, le=100)

@@ -10,12 +10,14 @@ started alone, which is what the tests do.
 
 from gristmill.stack.control import Stack
 from gristmill.stack.errors import StackFailed
+from gristmill.stack.guests import Guests
 from gristmill.stack.postgres import PostgresServer
 from gristmill.stack.rabbitmq import RabbitServer
 from gristmill.stack.report import ServiceStatus, StackStatus
 from gristmill.stack.valkey import ValkeyServer
 
 __all__ = [
+    "Guests",
     "PostgresServer",
     "RabbitServer",
     "ServiceStatus",

@@ -6,24 +6,20 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from gristmill.broker.queues import QUEUES
 from gristmill.core.config import Settings
 from gristmill.stack import processes
 from gristmill.stack.asking import ask_all
-from gristmill.stack.errors import StackFailed, StillStarting, WaitedTooLong
+from gristmill.stack.errors import StackFailed, StillStarting
+from gristmill.stack.inventory import Inventory
 from gristmill.stack.layout import DataFolder, Memory
 from gristmill.stack.place import at_its_place, left_place
 from gristmill.stack.plan import make_plan
-from gristmill.stack.postgres import PostgresServer
 from gristmill.stack.program import Program
-from gristmill.stack.rabbitmq import RabbitServer
 from gristmill.stack.report import ServiceStatus, StackStatus, States, answers, describe
-from gristmill.stack.server import Server, tail
-from gristmill.stack.services import Service, application, keep_flower_password, with_flower_password
+from gristmill.stack.services import Service, keep_flower_password
 from gristmill.stack.supervisor import Supervisor
-from gristmill.stack.valkey import ValkeyServer
+from gristmill.stack.waiting import await_services
 
-_START_SECONDS = 120
 # ``status`` waits so long for the supervisor and for all services; where the one takes all of it, half as long again.
 _ANSWER_SECONDS = 1.0
 # What has just been waited for answers more slowly than that while a busy machine starts the rest.
@@ -32,8 +28,6 @@ _STARTED_SECONDS = 10.0
 _LEFTOVER_SECONDS = 1.0
 # What small jobs need starts while the broker boots; the rest must not take the processors from it.
 _FIRST = ("api", "dispatcher", "worker")
-# A child that had to be started more often while it was waited for will not come up.
-_ATTEMPTS = 4
 
 
 class Stack:
@@ -45,6 +39,7 @@ class Stack:
     def __init__(self, settings: Settings, say: Callable[[str], None] = lambda line: None) -> None:
         self.folder = DataFolder(settings.stack_data)
         self._asked = settings
+        self._inventory = Inventory(settings, self.folder)
         self._say = say
         self._notes: list[str] = []
 
@@ -139,7 +134,7 @@ class Stack:
         memory = self.folder.remembered()
         if memory is None:
             return StackStatus(str(self.folder.path), [], ["Nothing was started here yet."])
-        services = {service.program.name: service for service in self._services(memory)}
+        services = {service.program.name: service for service in self._inventory.services(memory)}
         began = time.monotonic()
         asked = ask_all({"supervisor": self._supervisor(memory).states}, seconds)
         states = asked.get("supervisor", {})
@@ -168,60 +163,27 @@ class Stack:
         memory = self.folder.remembered()
         if memory is None:
             raise StackFailed(f"No stack was started in {self.folder.path}")
-        return self._settings(memory)
+        return self._inventory.settings(memory)
 
     def _describe(self, service: Service, states: States, ready: bool) -> ServiceStatus:
         return describe(service, states, ready, str(self.folder.log(service.program.name)))
 
-    def _settings(self, memory: Memory) -> Settings:
-        postgres, broker = self._servers(memory)
-        changes = {
-            "database_url": postgres.url,
-            "broker_url": broker.url,
-            "api_host": memory.api_host,
-            "api_port": memory.ports["api"],
-            "api_spool_dir": self._asked.api_spool_dir or str(self.folder.spool),
-            "storage_url": self._asked.storage_url or str(self.folder.files),
-            "flower_port": memory.ports["flower"],
-            "stack_data": str(self.folder.path),
-        }
-        return with_flower_password(self._asked.model_copy(update=changes), self.folder)
-
-    def _servers(self, memory: Memory) -> tuple[PostgresServer, Server]:
-        # The broker closes the channel of a delivery that takes longer: above the longest task with its time to stop.
-        timeout = max(queue.time_limit(self._asked) for queue in QUEUES) + 1800
-        chosen = memory.ports
-        postgres = PostgresServer(self.folder.postgres, chosen["postgres"])
-        if memory.broker == "valkey":
-            return postgres, ValkeyServer(self.folder.valkey, chosen["broker"])
-        return postgres, RabbitServer(
-            self.folder.rabbitmq, chosen["broker"], chosen["names"], chosen["node"], consumer_timeout=timeout
-        )
-
-    def _services(self, memory: Memory) -> list[Service]:
-        """Everything that runs, in the order of its start."""
-        listed = []
-        for server in self._servers(memory):
-            *before, main = server.programs()
-            listed += [Service(program) for program in before]
-            address = f"127.0.0.1:{server.port}"
-            listed.append(Service(main, address, _asking(server)))
-        return listed + application(self._settings(memory), self.folder)
-
     def _start(self, supervisor: Supervisor, memory: Memory, fresh: bool) -> None:
-        postgres, broker = self._servers(memory)
-        services = self._services(memory)
+        postgres, broker = self._inventory.servers(memory)
+        services = self._inventory.services(memory)
         if fresh:
             postgres.prepare()
             broker.prepare()
-            keep_flower_password(self._settings(memory), self.folder)
+            keep_flower_password(self._inventory.settings(memory), self.folder)
             supervisor.configure([service.program for service in services])
             supervisor.start()
         # An ``up`` before this one may have left while Postgres was still starting.
         first = not any(info["start"] for info in supervisor.states().values() if info["group"] == "app")
-        servers = [service for service in services if service.program.group != "app"]
+        servers = [service for service in services if service.program.group not in ("app", "own")]
         supervisor.launch(*(service.program for service in servers))
-        late = self._await(supervisor, [service for service in servers if service.program.name == postgres.name])
+        late = await_services(
+            supervisor, self.folder, [service for service in servers if service.program.name == postgres.name]
+        )
         if late:
             raise StillStarting(f"{late[0]}; it goes on, and so will `gristmill up`")
         if first:
@@ -231,39 +193,24 @@ class Stack:
             upgrade(postgres.url)
         # None of them needs the broker to start: they get ready while it does.
         supervisor.launch(*(service.program for service in services if service.program.name in _FIRST))
-        self._await(supervisor, servers)
+        await_services(supervisor, self.folder, servers)
         supervisor.launch(*(service.program for service in services))
-        for line in self._await(supervisor, services):
+        own = [service for service in services if service.program.group == "own"]
+        for line in await_services(supervisor, self.folder, [service for service in services if service not in own]):
             self._note(line)
-
-    def _await(self, supervisor: Supervisor, services: list[Service]) -> list[str]:
-        """Wait until all of them answer; return a line for each that does not in time. Raises StackFailed."""
-        deadline = time.monotonic() + _START_SECONDS
-        return [line for service in services if (line := self._await_one(supervisor, service, deadline))]
-
-    def _await_one(self, supervisor: Supervisor, service: Service, deadline: float) -> str | None:
-        name = service.program.name
-        attempts: set[object] = set()
-
-        def settled() -> bool:
-            states = supervisor.states()
-            ready = answers(service, states)
-            attempts.add(states.get(name, {}).get("pid") or None)
-            if len(attempts - {None}) > _ATTEMPTS or self._describe(service, states, ready).state == "failed":
-                log = self.folder.log(name)
-                raise StackFailed(f"{name} ends again and again. Its log, {log}, ends:\n{tail(log)}")
-            return ready
-
-        try:
-            processes.wait_until(settled, deadline - time.monotonic(), "")
-        except WaitedTooLong:
-            return f"{name} is not ready after {_START_SECONDS} s; its log is {self.folder.log(name)}"
-        return None
+        for service in own:
+            # An application that does not come up stops nothing else.
+            try:
+                late = await_services(supervisor, self.folder, [service])
+            except StackFailed as error:
+                late = [error.detail.splitlines()[0]]
+            for line in late:
+                self._note(line)
 
     def _stop_seconds(self, memory: Memory) -> float:
         """Return how long an orderly stop takes at most."""
-        longest = dict.fromkeys(("data", "names", "broker", "app"), 10.0)
-        for service in self._services(memory):
+        longest = dict.fromkeys(("data", "names", "broker", "app", "own"), 10.0)
+        for service in self._inventory.services(memory):
             program: Program = service.program
             longest[program.group] = max(longest[program.group], program.stop_seconds)
         return sum(longest.values()) + 10
@@ -281,7 +228,7 @@ class Stack:
         if leftovers:
             self._say(f"ending {len(leftovers)} processes that were left over")
         processes.end(leftovers, signal.SIGTERM, _LEFTOVER_SECONDS)
-        for server in reversed(self._servers(memory)):
+        for server in reversed(self._inventory.servers(memory)):
             server.end_leftover()
 
     def _supervisor(self, memory: Memory) -> Supervisor:
@@ -290,7 +237,3 @@ class Stack:
     def _note(self, line: str) -> None:
         self._notes.append(line)
         self._say(line)
-
-
-def _asking(server: Server) -> Callable[[int], bool]:
-    return lambda _pid: server.ready()

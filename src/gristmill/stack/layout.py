@@ -20,6 +20,15 @@ _LONGEST_SOCKET = 95
 
 
 @dataclass
+class Application:
+    """A program of a user beside the stack. file: of Python. variables: of its environment, beside what all get."""
+
+    file: str
+    port: int
+    variables: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
 class Memory:
     """What ``stack.json`` keeps.
 
@@ -33,6 +42,7 @@ class Memory:
     api_host: str = "127.0.0.1"
     socket: str = ""
     place: str = ""
+    applications: dict[str, Application] = field(default_factory=dict)
 
 
 class DataFolder:
@@ -58,16 +68,22 @@ class DataFolder:
         for folder in (self.flower, self.spool, self.files, self.logs, self.run):
             folder.chmod(0o700)
 
+    def application_key(self, name: str) -> Path:
+        """Return the file that holds the API key of an application."""
+        return self.run / f"{name}.key"
+
     def log(self, service: str) -> Path:
         return self.logs / f"{service}.log"
 
     def remembered(self) -> Memory | None:
         """Return what the last start kept, or None before the first one. Raises StackFailed if the file is broken."""
         try:
-            return Memory(**json.loads(self.memory_file.read_text(encoding="utf-8")))
+            found = json.loads(self.memory_file.read_text(encoding="utf-8"))
+            listed = {name: Application(**one) for name, one in found.pop("applications", {}).items()}
+            return Memory(**found, applications=listed)
         except FileNotFoundError:
             return None
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, AttributeError) as error:
             raise StackFailed(f"{self.memory_file} cannot be read ({error}); delete it to choose new ports") from error
 
     def remember(self, memory: Memory) -> None:

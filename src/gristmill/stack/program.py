@@ -11,7 +11,7 @@ from typing import Literal
 
 from gristmill.stack import child
 
-Group = Literal["data", "names", "broker", "app"]
+Group = Literal["data", "names", "broker", "app", "own"]
 
 # Every process of a stack carries this variable, so that leftovers are recognised beyond doubt.
 MARK = "GRISTMILL_STACK_ID"
@@ -23,6 +23,7 @@ class Program:
 
     name: the service's name, also of its log file.
     group: the groups stop in the reverse of the order data, names, broker, app; programs of one group stop together.
+    One that is in a group of its own stops before them.
     stop_signal: asks for an orderly end; also sent by the kernel when the supervisor dies.
     stop_seconds: after this long the process and its group get SIGKILL.
     user: run as this system user (only root can), or None.

@@ -89,6 +89,17 @@ def keep_flower_password(settings: Settings, folder: DataFolder) -> None:
     keep_secret(folder.flower_password, with_flower_password(settings, folder).flower_password)
 
 
+def responds(url: str) -> bool:
+    """True if there is an answer of HTTP, whatever it says but that the server has failed."""
+    try:
+        with _opener.open(url, timeout=2):
+            return True
+    except HTTPError as error:
+        return error.code < 500
+    except (URLError, OSError, ValueError):
+        return False
+
+
 def answers(url: str, unauthenticated: bool = False) -> bool:
     """True if the URL answers 2xx, or, with ``unauthenticated``, asks for a password."""
     try:

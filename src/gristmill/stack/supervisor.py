@@ -21,6 +21,8 @@ from gristmill.stack.server import tail
 # The fault of supervisord's interface (``supervisor.xmlrpc.Faults``) for every call while it shuts down.
 _SHUTDOWN_STATE = 6
 _PRIORITY = {"data": 10, "names": 20, "broker": 30, "app": 40}
+# What is in a group of its own starts last, and stops first.
+_LAST = 50
 
 
 class Supervisor:
@@ -54,6 +56,7 @@ class Supervisor:
             command = program.write(self.folder.run / f"{program.name}.json", self.mark)
             lines += [
                 f"[program:{program.name}]",
+                *([f"priority={_LAST}"] if program.group == "own" else []),
                 "command=" + " ".join(f"'{_plain(part)}'" for part in command),
                 # ``up`` starts them one after the other, each when those that it needs answer.
                 "autostart=false",
@@ -141,7 +144,28 @@ class Supervisor:
         """Start those of the programs that do not run. Does not wait. Raises StackFailed, also while it stops."""
         for program in programs:
             with contextlib.suppress(xmlrpc.client.Fault):
-                self._call("startProcess", f"{program.group}:{program.name}", False)
+                self._call("startProcess", _full_name(program), False)
+
+    def add(self, programs: Sequence[Program], name: str) -> None:
+        """Let a running supervisor know the program called ``name``, anew where it knows one; it is not started yet.
+
+        programs: all of the stack. Raises StackFailed.
+        """
+        self.configure(programs)
+        self._call("reloadConfig")
+        self._forget(name)
+        self._call("addProcessGroup", name)
+
+    def remove(self, programs: Sequence[Program], name: str) -> None:
+        """Stop a program that is in a group of its own, and forget it. programs: the others. Raises StackFailed."""
+        self.configure(programs)
+        self._call("reloadConfig")
+        self._forget(name)
+
+    def _forget(self, name: str) -> None:
+        if name in self.states():
+            self._call("stopProcessGroup", name)
+            self._call("removeProcessGroup", name)
 
     def shutdown(self, seconds: float) -> None:
         """Stop every program in order, then supervisord. Raises StackFailed if that takes longer than ``seconds``."""
@@ -172,6 +196,10 @@ class Supervisor:
             raise StackFailed(f"supervisord does not answer on {self.socket}: {error}") from error
         finally:
             transport.close()
+
+
+def _full_name(program: Program) -> str:
+    return f"{program.name if program.group == 'own' else program.group}:{program.name}"
 
 
 def _plain(value: object) -> str:

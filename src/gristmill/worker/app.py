@@ -26,6 +26,7 @@ from gristmill.broker.app import make_celery
 from gristmill.broker.members import Member, members_of
 from gristmill.broker.queues import find_queue
 from gristmill.broker.task_events import packed
+from gristmill.core.allocator import reuse_freed_blocks
 from gristmill.core.config import load_settings
 from gristmill.core.errors import Unavailable
 from gristmill.core.logs import get_logger
@@ -99,6 +100,7 @@ def _keep_logs(**_: Any) -> None:
 def _start_process(**_: Any) -> None:
     """Build everything anew after the fork: connections, threads and weights do not survive it."""
     global _executor
+    reuse_freed_blocks()
     gristmill = Gristmill(settings, "gristmill-worker")
     warm_up(gristmill)
     _executor = build_executor(gristmill, draining=_is_draining, time_limit_error=SoftTimeLimitExceeded)

@@ -44,6 +44,7 @@ _NEWEST_BATCH = """
 SELECT id, seq, records_succeeded, result, finished_at FROM gristmill.jobs
 WHERE scope = %(scope)s AND finished_at IS NOT NULL AND type IN ('records.ingest', 'records.merge')
     AND state = 'succeeded' AND args ->> 'dataset_id' = %(dataset_id)s
+    AND (%(id)s::uuid IS NULL OR id = %(id)s::uuid)
 ORDER BY seq DESC LIMIT 1
 """
 _QUEUED = "SELECT count(*) FROM gristmill.jobs WHERE finished_at IS NULL"
@@ -66,9 +67,15 @@ ORDER BY f.id
 """
 
 
-def newest_batch(connection: Connection, scope: str, dataset_id: uuid.UUID) -> dict[str, Any] | None:
-    """Return the succeeded job with the highest number that brought records to a dataset, or None."""
-    parameters = {"scope": scope, "dataset_id": str(dataset_id)}
+def newest_batch(
+    connection: Connection, scope: str, dataset_id: uuid.UUID, job_id: uuid.UUID | None = None
+) -> dict[str, Any] | None:
+    """Return the succeeded job with the highest number that brought records to a dataset, or None.
+
+    job_id: that job, if it is one of these.
+    """
+    given = None if job_id is None else str(job_id)
+    parameters = {"scope": scope, "dataset_id": str(dataset_id), "id": given}
     row = connection.exec_driver_sql(_NEWEST_BATCH, parameters).mappings().first()
     return None if row is None else dict(row)
 

@@ -1,5 +1,6 @@
 """REST: views."""
 
+import uuid
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -27,14 +28,17 @@ def build_router(service: RecordViews) -> APIRouter:
         start: Annotated[str | None, Query(max_length=64, description="time from, inclusive")] = None,
         end: Annotated[str | None, Query(max_length=64, description="time to, inclusive")] = None,
         where: Annotated[str | None, Query(description="a filter, as JSON")] = None,
+        batch: Annotated[
+            uuid.UUID | None, Query(description="the id of the job whose batch it is made of, in place of the newest")
+        ] = None,
         format: Annotated[
             Literal["json", "ndjson", "csv", "arrow"] | None,
             Query(description="the format; `json` if Accept has no other"),
         ] = None,
     ) -> Response:
-        """Run a view over the rows of the newest batch, or over a window and a filter."""
+        """Run a view over the rows of the newest batch, of another one, or over a window and a filter."""
         chosen = format or _accepted(", ".join(http.headers.getlist("accept")))
-        viewed = service.read(dataset, view, PageQuery(start=start, end=end, where=read_where(where)))
+        viewed = service.read(dataset, view, PageQuery(start=start, end=end, where=read_where(where)), batch)
         media_type = MEDIA_TYPES[chosen]
         headers = {"content-type": media_type}
         if viewed.batch is not None:

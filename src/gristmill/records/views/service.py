@@ -1,6 +1,7 @@
 """Views of one dataset: rows are read in one snapshot, then pass the steps of the view without a connection held."""
 
 import threading
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,7 +24,7 @@ from gristmill.datasets.views import bind_view
 from gristmill.jobs.repository.read import newest_batch
 from gristmill.records.arrow_rows import read_rows
 from gristmill.records.read.pages import PageQuery, conditions_of
-from gristmill.records.views.errors import TooManyViews, UnknownView, ViewTooLarge
+from gristmill.records.views.errors import TooManyViews, UnknownBatch, UnknownView, ViewTooLarge
 from gristmill.records.views.repository import (
     Conditions,
     measure_rows,
@@ -60,20 +61,25 @@ class RecordViews:
         self._turns = threading.BoundedSemaphore(_AT_ONCE)
         self._bind = lru_cache(maxsize=1000)(lambda contract, view: bind_view(contract, view, steps))
 
-    def read(self, name: str, view: str, query: PageQuery) -> Viewed:
-        """Return the rows of the view over the newest batch, or over what ``query`` selects.
+    def read(self, name: str, view: str, query: PageQuery, batch: uuid.UUID | None = None) -> Viewed:
+        """Return the rows of the view over the newest batch, that of the job ``batch``, or what ``query`` selects.
 
-        Raises UnknownView, Invalid, ViewTooLarge, TooManyViews.
+        Raises UnknownView, UnknownBatch, Invalid, ViewTooLarge, TooManyViews.
         """
+        if batch is not None and (query.start, query.end, query.where) != (None, None, None):
+            reason = "a batch is taken whole: give batch, or start, end and where"
+            raise Invalid(reason, [Violation("/query/batch", "not_applicable", reason, field="batch")])
         if not self._turns.acquire(timeout=_PATIENCE):
             raise TooManyViews(f"{_AT_ONCE} views are being made in this process already", retry_after=5)
         try:
-            contract, rows, batch = self._read(name, view, query)
-            return self._made(contract, view, rows, batch)
+            contract, rows, said = self._read(name, view, query, batch)
+            return self._made(contract, view, rows, said)
         finally:
             self._turns.release()
 
-    def _read(self, name: str, view: str, query: PageQuery) -> tuple[Contract, pa.Table, dict[str, Any] | None]:
+    def _read(
+        self, name: str, view: str, query: PageQuery, job: uuid.UUID | None
+    ) -> tuple[Contract, pa.Table, dict[str, Any] | None]:
         with self._database.transaction() as connection:
             read_one_moment(connection)
             with self._datasets.reading(connection, name) as found:
@@ -84,7 +90,7 @@ class RecordViews:
                     return contract, read_rows(contract.fields, b""), None
                 batch = None
                 if query.start is None and query.end is None and query.where is None:
-                    batch, number = _newest(connection, found.dataset)
+                    batch, number = _batch(connection, found.dataset, job)
                     conditions = [batch_of(record_table(contract)) == number]
                 count, size = measure_rows(connection, contract, conditions, self._most_rows)
                 self._check(view, count, size)
@@ -141,9 +147,13 @@ def as_steps_see(contract: Contract, rows: pa.Table) -> pa.Table:
     return pa.table(columns)
 
 
-def _newest(connection: Connection, dataset: Dataset) -> tuple[dict[str, Any] | None, int | None]:
-    """Return what is said of the newest batch, and its number."""
-    job = newest_batch(connection, dataset.scope, dataset.id)
+def _batch(
+    connection: Connection, dataset: Dataset, wanted: uuid.UUID | None
+) -> tuple[dict[str, Any] | None, int | None]:
+    """Return what is said of the newest batch, or of that of a job, and its number. Raises UnknownBatch."""
+    job = newest_batch(connection, dataset.scope, dataset.id, wanted)
+    if job is None and wanted is not None:
+        raise UnknownBatch(f"No job {wanted} has brought records to {dataset.name}, or it has not succeeded")
     if job is None:
         # Its job has been deleted for its age, or the records were copied from another dataset.
         return None, newest_standing(connection, dataset.contract)

@@ -53,18 +53,21 @@ def _slide(columns: Arrays, lengths: Indexes, longest: int, combine: Combine, em
     # Arrays of some rows at a time stay in memory that is used again: twice as fast as whole ones.
     for start in range(0, len(lengths), _BLOCK):
         end = min(start + _BLOCK, len(lengths))
-        for column, values in zip(made, columns, strict=True):
-            column[start:end] = values[start:end]
+        found = tuple(column[start:end] for column in columns)
+        size = lengths[start:end]
         for back in range(1, longest):
-            first = max(start, back)
-            inside = lengths[first:end] > back
-            pieces = tuple(
-                np.where(inside, one[first - back : end - back], value)
-                for one, value in zip(columns, empty, strict=True)
-            )
-            found = combine(pieces, tuple(column[first:end] for column in made))
-            for column, values in zip(made, found, strict=True):
-                column[first:end] = values
+            # Only the first rows of all have fewer rows before them than that.
+            skipped = max(0, back - start)
+            pieces = tuple(column[start + skipped - back : end - back] for column in columns)
+            inside = size[skipped:] > back
+            if not inside.all():
+                pieces = tuple(np.where(inside, one, value) for one, value in zip(pieces, empty, strict=True))
+            more = combine(pieces, tuple(column[skipped:] for column in found))
+            if skipped:
+                more = tuple(np.concatenate([column[:skipped], rest]) for column, rest in zip(found, more, strict=True))
+            found = more
+        for column, values in zip(made, found, strict=True):
+            column[start:end] = values
     return made
 
 

@@ -72,12 +72,14 @@ def _count_back(times: Indexes, starts: Indexes, length: int) -> tuple[Indexes, 
     """Return the first place of each window, counted row by row, and the rows that the longest has, up to ``_COUNTED``:
     where there are so many, windows may begin before it."""
     found, longest = np.arange(len(times)), 1
+    grouped = len(starts) > 0 and bool(starts[-1])
     for start in range(0, len(times), _BLOCK):
         end = min(start + _BLOCK, len(times))
         for back in range(1, _COUNTED):
             first = max(start, back)
             inside = times[first:end] - times[first - back : end - back] < length
-            inside &= starts[first:end] <= np.arange(first - back, end - back)
+            if grouped:
+                inside &= starts[first:end] <= np.arange(first - back, end - back)
             if not inside.any():
                 break
             found[first:end] -= inside

@@ -1,0 +1,68 @@
+"""Applications beside a stack: programs of users, supervised as the services are, and stopped with them."""
+
+import os
+import re
+import sys
+from pathlib import Path
+
+from gristmill.core.config import Settings
+from gristmill.stack import ports
+from gristmill.stack.errors import StackFailed
+from gristmill.stack.layout import Application, DataFolder
+from gristmill.stack.program import Program
+from gristmill.stack.server import keep_secret
+from gristmill.stack.services import Service, responds
+
+_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
+# Names of services, and what their log files are called.
+_TAKEN = frozenset(
+    {"postgres", "rabbitmq", "epmd", "valkey", "api", "dispatcher", "flower", "source-runner", "supervisor"}
+)
+
+
+def check_application(name: str, file: Path, port: int, variables: dict[str, str]) -> Application:
+    """Return what is remembered of an application. Raises StackFailed for a name, file or port that cannot be."""
+    if not _NAME.fullmatch(name) or name in _TAKEN or name.startswith("worker"):
+        raise StackFailed(f"{name!r} names no application: a letter from a to z, then up to 30 of a-z, 0-9 and -")
+    if not file.is_file():
+        raise StackFailed(f"There is no file {file}")
+    if not 1 <= port <= 65_535:
+        raise StackFailed(f"{port} is no port from 1 to 65535")
+    return Application(str(file.absolute()), port, variables)
+
+
+def check_port(application: Application) -> None:
+    """Raise StackFailed where something else listens on the port."""
+    if not ports.is_free(application.port):
+        raise StackFailed(f"The port {application.port} is taken: give another one")
+
+
+def keep_key(folder: DataFolder, name: str) -> None:
+    """Keep the API key that the environment has for the application called ``name``, or that there is none."""
+    file = folder.application_key(name)
+    file.unlink(missing_ok=True)
+    if key := os.environ.get("GRISTMILL_API_KEY"):
+        keep_secret(file, key)
+
+
+def _key(file: Path) -> dict[str, str]:
+    return {"GRISTMILL_API_KEY": file.read_text(encoding="utf-8").strip()} if file.is_file() else {}
+
+
+def services_of(applications: dict[str, Application], settings: Settings, folder: DataFolder) -> list[Service]:
+    """Return the applications as services of a stack."""
+    host = "127.0.0.1" if settings.api_host in ("0.0.0.0", "::") else settings.api_host
+    found = []
+    for name, one in sorted(applications.items()):
+        file = Path(one.file)
+        variables = {
+            **one.variables,
+            "GRISTMILL_URL": f"http://{host}:{settings.api_port}",
+            **_key(folder.application_key(name)),
+            "PORT": str(one.port),
+            "PYTHONUNBUFFERED": "1",
+        }
+        program = Program(name, (sys.executable, file.name), file.parent, "own", variables)
+        url = f"http://127.0.0.1:{one.port}"
+        found.append(Service(program, url, lambda _pid, url=url: responds(url)))  # type: ignore[misc]
+    return found
