@@ -11,7 +11,7 @@ _COMMENTS = {
     "position": "where reading goes on; null at the very beginning",
     "epoch": "rises with each lease and each change",
     "owner": "the runner that has the lease",
-    "created_key": "Idempotency-Key of the request that created it",
+    "created_key": "Idempotency-Key and digest of the request that created it",
     "records": "accepted ones",
     "failures": "in a row",
     "rate": "records per second",

@@ -67,12 +67,13 @@ class TestChunk:
         assert stack.system.finished(job_id)["state"] == "succeeded"
         found = flower.task(f"{job_id}.0.1", "SUCCESS")
         assert (found["name"], found["args"]) == ("records.ingest", f"('{job_id}', 0, 1)")
-        assert found["kwargs"] == str({"dataset": ledger.name, "chunk": 0, "records": 7})
+        assert found["kwargs"] == str({"dataset": ledger.name, "chunk": 0, "records": 7, "by": "local"})
         assert found["result"] == "done: 7 succeeded; job succeeded"
         assert found["exception"] is None
         assert found["received"] <= found["started"] <= found["succeeded"]
         assert found["worker"].startswith("default-")
         assert job_id in str(flower.search(f"kwargs:dataset={ledger.name}"))
+        assert job_id in str(flower.search(f"kwargs:dataset={ledger.name} kwargs:by=local"))
 
     def test_of_a_job_type_of_ones_own_is_named_by_the_type(self, stack: FaultStack, flower: Flower) -> None:
         with stack.system.http() as http:

@@ -5,6 +5,7 @@ twice.
 """
 
 import json
+import random
 import time
 import uuid
 from collections.abc import Iterator
@@ -261,3 +262,46 @@ class TestNoRoomInTheQueue:
         stack.system.start("dispatcher")
         watched.goes_on(20, 60)
         assert watched.check() > 100
+
+
+class TestAnyFaults:
+    """Two runners and three sources; what befalls them is drawn, and the seed is printed where it fails."""
+
+    def test_in_any_order(self, stack: FaultStack) -> None:
+        seed = random.SystemRandom().randrange(10**6)
+        draw = random.Random(seed)
+        sources = [Watched(stack, seed=number, batch_size=size) for number, size in enumerate((1, 5, 40))]
+        alive = ["runner", "runner2"]
+        start(stack, *alive)
+        done: list[str] = []
+        try:
+            for turn in range(14):
+                victim, source = draw.choice(alive), draw.choice(sources)
+                what = draw.choice(("kill", "freeze", "stop", "pause", "change", "nothing"))
+                done.append(f"{what} {victim} {source.name}")
+                if what in ("kill", "stop"):
+                    (stack.system.kill if what == "kill" else stack.system.terminate)(victim)
+                    alive.remove(victim)
+                    alive.append(f"runner{turn + 3}")
+                    start(stack, alive[-1])
+                elif what == "freeze":
+                    stack.pause(victim)
+                    source.goes_on(1, 60)
+                    stack.resume(victim)
+                elif what == "pause":
+                    source.call("PATCH", f"sources/{source.name}", json={"state": "paused"})
+                    held = source.row["records"]
+                    source.call("PATCH", f"sources/{source.name}", json={"state": "running"})
+                    assert source.row["records"] >= held
+                elif what == "change":
+                    settings = {"batch_size": draw.randrange(1, 50), "interval": draw.choice((0.002, 0.005, 0.02))}
+                    source.call("PATCH", f"sources/{source.name}", json={"settings": settings})
+                source.goes_on(2, 60)
+            for one in sources:
+                one.goes_on(1, 60)
+                one.check()
+        except AssertionError as error:
+            raise AssertionError(f"seed {seed}: {done}: {error}") from error
+        finally:
+            for one in sources:
+                one.close()

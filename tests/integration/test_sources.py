@@ -1,6 +1,7 @@
 """Sources in one process: the REST interface, runners in threads, and workers that run when they are told to."""
 
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
@@ -25,7 +26,7 @@ from gristmill.sources.batching import Batch
 from gristmill.sources.encoding import NDJSON
 from gristmill.sources.errors import LeaseLost, SourceFailed
 from gristmill.sources.figures import Figures
-from gristmill.sources.port import MalformedItem
+from gristmill.sources.port import MalformedItem, Read
 from gristmill.sources.repository import leases
 from gristmill.sources.repository.leases import Leased
 
@@ -470,3 +471,25 @@ class TestItsDataset:
         running.patch(name, state="running")
         found = running.until(name, lambda one: one["state"] == "failed", "it fails")
         assert found["last_error"]["code"] == "dataset_failed"
+
+
+class TestPaceOfAKind:
+    def test_one_that_always_has_something_soon_is_submitted_in_time(
+        self, app: InProcess, sources: SourcesInProcess, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It never says that nothing is ready: batches are by size all the same, and not by sixteen of them."""
+
+        def open_(self: Scripted, position: Any, pace: Any) -> Any:
+            place = 0 if position is None else position["place"]
+            while True:
+                place += 1
+                time.sleep(0.02)
+                yield Read({"place": place}, [{"n": place}])
+
+        monkeypatch.setattr(Scripted, "open", open_)
+        name = sources.create(ready(app, NUMBERS), settings={"batch_size": 5, "batch_seconds": 60})
+        sources.start_runner()
+        found = sources.until(name, lambda one: one["batches"] >= 1, "the first batch")
+        assert found["batches"] < 8, "it did not wait for others"
+        sources.until(name, lambda one: one["batches"] >= 5, "more")
+        assert {job["record_counts"]["total"] for job in sources.jobs(name)} == {5}

@@ -123,6 +123,8 @@ class TestCreate:
         again = app.http.post(URL, json=body(dataset), headers=headers)
         assert (first.status_code, again.status_code) == (201, 201)
         assert first.json()["created_at"] == again.json()["created_at"]
+        changed = app.http.post(URL, json=body(dataset, priority=1), headers=headers)
+        assert refused(changed, 409)["code"] == "source_exists", "the same key, and another request"
         other = app.http.post(URL, json=body(dataset), headers={"idempotency-key": "k2"})
         assert refused(other, 409)["code"] == "source_exists"
         assert app.http.post(URL, json=body(dataset), headers={"idempotency-key": " "}).status_code == 422

@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from gristmill.sources.batching import Batcher
 from gristmill.sources.port import Pace, Position, Read, SourceKind
 
 Json = dict[str, Any]
@@ -144,6 +145,24 @@ class Conformance:
             reader.close()
             reader.close()
             kind.backlog()
+
+    def its_reads_become_batches_of_the_size_that_was_asked_for(self) -> None:
+        """And whoever opens the position of a batch gets what comes after that batch."""
+        kind = self.case.make(self.case.settings)
+        batcher, largest = Batcher(4, 60), 0
+        for read in kind.open(None, TestPace(most=4)):
+            if read is not None:
+                batcher.add(read)
+                largest = max(largest, read.items)
+        batcher.close()
+        batches = batcher.batches()
+        sizes = [batch.items for batch in batches]
+        assert sum(sizes) == self.case.records
+        assert max(sizes) <= 4
+        # A read is never cut, so a batch may lack up to a read less one.
+        assert all(size > 4 - largest for size in sizes[:-1]), sizes
+        rest = self.case.records - sizes[0]
+        assert len(self.read_all(json.loads(json.dumps(batches[0].position)))) == rest
 
     def says_what_is_ready(self) -> None:
         """At any time, from any thread: nothing before it is opened, and never less than nothing."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from celery.events.state import Task
 
+from gristmill.broker.members import Member
 from gristmill.stack.flower_changes import GatheringEvents, LazySearch, find_task
 
 JOB = str(uuid.UUID(int=1))
@@ -48,6 +49,16 @@ class TestLazySearch:
         search.upsert(one)
         assert search.search(tasks, "state:STARTED").task_ids == []
         assert search.search(tasks, f"state:FAILURE {JOB} kwargs:dataset=weather").task_ids == [one.uuid]
+
+    def test_it_finds_what_a_source_submitted(self) -> None:
+        search = LazySearch()
+        tasks = {}
+        for number, by in enumerate(("source:demo", "source:demo2", "key:ann")):
+            one = task(f"{JOB}.{number}.1")
+            one.kwargs = Member(uuid.UUID(JOB), number, 1, "weather", 1, by).kwargs_text
+            tasks[one.uuid] = one
+            search.upsert(one)
+        assert search.search(tasks, "kwargs:by=source:demo").task_ids == [f"{JOB}.0.1"]
 
     def test_it_forgets_what_was_removed_before_it_was_ever_searched(self) -> None:
         search, one = LazySearch(), task(f"{JOB}.0.1")

@@ -2,7 +2,9 @@
 
 import ast
 import itertools
+import json
 import math
+import re
 import time
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -10,13 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import Field
 from tests.support.source_conformance import CHECKS, Conformance, KindCase, TestPace
 
 from gristmill import sources
 from gristmill.bootstrap.sources import build_source_kinds
 from gristmill.core.errors import Invalid
+from gristmill.sources import port
 from gristmill.sources.kinds.simulator import Simulator
 from gristmill.sources.port import Read, SourceKind
+from gristmill.sources.registry import SourceKinds
 
 KINDS = build_source_kinds()
 
@@ -77,6 +82,30 @@ def simulator(**settings: Any) -> SourceKind[Any]:
 def emitted(kind: SourceKind[Any], number: int, position: Any = None) -> list[dict[str, Any]]:
     reads = (read for read in kind.open(position, TestPace()) if isinstance(read, Read))
     return [dict(record) for read in itertools.islice(reads, number) for record in read.records]
+
+
+class TestPage:
+    def test_the_kind_that_the_page_writes_reads_on_and_rejects(self, tmp_path: Path) -> None:
+        page = (Path(__file__).resolve().parents[2] / "docs" / "sources.md").read_text(encoding="utf-8")
+        names: dict[str, Any] = {"json": json, "Field": Field, **vars(port)}
+        exec(re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0], names)
+        file = tmp_path / "lines"
+        file.write_bytes(b'{"n": 0}\nbroken\n{"n": 2}\n{"n": ')
+        kind = SourceKinds([names["Lines"]]).check("lines", {"path": str(file)})
+
+        def read(position: Any, number: int) -> list[Read]:
+            reader = kind.open(position, TestPace(patience=0.01))
+            found = [one for one in itertools.islice(reader, number) if one is not None]
+            reader.close()
+            return found
+
+        first, bad, last = read(None, 4)
+        assert ([first.records, last.records], bad.records) == ([[{"n": 0}], [{"n": 2}]], ())
+        assert (bad.malformed[0].place, bad.malformed[0].raw) == ("byte 9", b"broken\n")
+        assert read(first.position, 2) == [bad, last]
+        with file.open("ab") as more:
+            more.write(b"3}\n")
+        assert [one.records for one in read(last.position, 2)] == [[{"n": 3}]], "a line that was not whole yet"
 
 
 class TestClocks:

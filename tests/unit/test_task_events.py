@@ -12,7 +12,7 @@ from gristmill.broker.members import Member, arguments_of, members_of
 from gristmill.broker.task_events import End
 from gristmill.jobs.outcome import How
 
-ONE = Member(uuid.UUID(int=1), 0, 1, "weather", 12)
+ONE = Member(uuid.UUID(int=1), 0, 1, "weather", 12, "source:demo")
 OTHER = Member(uuid.UUID(int=2), 3, 2, None, 0)
 
 

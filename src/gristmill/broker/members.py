@@ -8,13 +8,15 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One chunk of a message. dataset, records: for people who look at tasks; None where the message does not say."""
+    """One chunk of a message. dataset, records, by (who submitted it): for people who look at tasks; None where the
+    message does not say."""
 
     job_id: uuid.UUID
     number: int
     dispatch: int
     dataset: str | None = None
     records: int | None = None
+    by: str | None = None
 
     @property
     def address(self) -> tuple[uuid.UUID, int, int]:
@@ -34,7 +36,7 @@ class Member:
     @property
     def kwargs_text(self) -> str:
         """The keyword arguments as monitors show them: a literal, so that Flower finds ``kwargs:dataset=NAME``."""
-        return repr({"dataset": self.dataset, "chunk": self.number, "records": self.records})
+        return repr({"dataset": self.dataset, "chunk": self.number, "records": self.records, "by": self.by})
 
 
 def arguments_of(members: Sequence[Member]) -> tuple[list[Any], dict[str, Any]]:
@@ -43,7 +45,11 @@ def arguments_of(members: Sequence[Member]) -> tuple[list[Any], dict[str, Any]]:
     What is for people is in the headers: a worker of the version before would refuse arguments that it does not know.
     """
     args = [part for one in members for part in (str(one.job_id), one.number, one.dispatch)]
-    return args, {"datasets": [one.dataset for one in members], "records": [one.records for one in members]}
+    return args, {
+        "datasets": [one.dataset for one in members],
+        "records": [one.records for one in members],
+        "submitted_by": [one.by for one in members],
+    }
 
 
 def members_of(args: Sequence[Any], headers: Mapping[str, Any]) -> list[Member]:
@@ -56,8 +62,9 @@ def members_of(args: Sequence[Any], headers: Mapping[str, Any]) -> list[Member]:
         count = len(addresses)
         datasets = headers.get("datasets") or [None] * count
         records = headers.get("records") or [None] * count
-        about = zip(addresses, datasets, records, strict=True)
-        members = [Member(*address, dataset, number) for address, dataset, number in about]
+        by = headers.get("submitted_by") or [None] * count
+        about = zip(addresses, datasets, records, by, strict=True)
+        members = [Member(*address, *more) for address, *more in about]
     except (IndexError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"not the arguments of a message of chunks: {error}") from error
     if not members:

@@ -131,8 +131,8 @@ class Settings(BaseSettings):
     search_recall_seconds: float = Field(10, gt=0)
     search_build_workers: int = Field(1, ge=0, le=16)
     # [sources]
-    sources_lease: float = Field(30, ge=1)
-    sources_heartbeat: float = Field(5, gt=0)
+    sources_lease: float = Field(15, ge=1)
+    sources_heartbeat: float = Field(3, gt=0)
     sources_poll: float = Field(1, gt=0, le=60)
     sources_most: int = Field(50, ge=1, le=1000)
     sources_retry_base: float = Field(1, gt=0)

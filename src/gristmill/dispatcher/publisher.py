@@ -97,4 +97,4 @@ class Publisher:
 
 def member_of(chunk: Message) -> Member:
     """Return the chunk as its message names it."""
-    return Member(chunk.job_id, chunk.number, chunk.dispatch, chunk.dataset, chunk.records)
+    return Member(chunk.job_id, chunk.number, chunk.dispatch, chunk.dataset, chunk.records, chunk.submitted_by)

@@ -16,6 +16,8 @@ MAX_BATCH_BYTES = 4 * 1024 * 1024
 # Batches that are ready share a commit up to this many, and up to so many bytes of them.
 MOST_READY = 16
 MOST_READY_BYTES = 1024 * 1024
+# Seconds that a batch which is ready waits for others.
+READY_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,7 @@ class Batcher:
         self._open: _Open | None = None
         self._ready: deque[Batch] = deque()
         self._ready_bytes = self._ready_items = 0
+        self._ready_since = 0.0
 
     def add(self, read: Read) -> None:
         """Take a read into the batch in hand. One without items has nothing to submit and is passed over."""
@@ -119,7 +122,7 @@ class Batcher:
 
     def close_due(self) -> None:
         """Close the batch in hand if its time has come."""
-        if self.due_in() == 0:
+        if self._open is not None and self._clock() >= self._open.began + self._seconds:
             self.close()
 
     def close(self) -> None:
@@ -127,12 +130,16 @@ class Batcher:
         if self._open is not None:
             batch = self._open.close()
             self._open = None
+            if not self._ready:
+                self._ready_since = self._clock()
             self._ready.append(batch)
             self._ready_bytes += len(batch.body)
             self._ready_items += batch.items
 
     def due_in(self) -> float | None:
-        """Return the seconds until the batch in hand is due, or None without one."""
+        """Return the seconds until a batch is due, or None without one."""
+        if self._ready:
+            return 0.0
         if self._open is None:
             return None
         return max(0.0, self._open.began + self._seconds - self._clock())
@@ -143,8 +150,9 @@ class Batcher:
 
     @property
     def full(self) -> bool:
-        """Whether as many batches are ready as may share a commit."""
-        return len(self._ready) >= MOST_READY or self._ready_bytes >= MOST_READY_BYTES
+        """Whether as many batches are ready as may share a commit, or one has waited for others long enough."""
+        many = len(self._ready) >= MOST_READY or self._ready_bytes >= MOST_READY_BYTES
+        return many or (self.ready and self._clock() - self._ready_since >= READY_SECONDS)
 
     def batches(self) -> list[Batch]:
         """Return the batches that are ready, in their order. They stay in hand until ``submitted`` is called."""

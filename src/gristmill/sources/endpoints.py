@@ -8,7 +8,7 @@ from starlette.concurrency import run_in_threadpool
 
 from gristmill.core.http.bodies import read_json
 from gristmill.core.http.endpoints import needs, principal_of
-from gristmill.core.http.idempotency import idempotency_key
+from gristmill.core.http.idempotency import idempotency_key, request_hash
 from gristmill.core.http.links import next_page
 from gristmill.jobs.endpoints import keyed
 from gristmill.sources.schemas import ROOT
@@ -31,7 +31,8 @@ def build_router(service: SourceService) -> APIRouter:
         """Create a source: it submits records to its dataset until it is paused, deleted or finished."""
         key = idempotency_key(http)
         body = await read_json(http, MAX_BODY_BYTES, "A source")
-        made = await run_in_threadpool(service.create, body, principal_of(http).name, key)
+        named = None if key is None else f"{key} {request_hash(http, body)}"
+        made = await run_in_threadpool(service.create, body, principal_of(http).name, named)
         return JSONResponse(made, 201, {"Location": f"{ROOT}/{made['name']}"})
 
     @router.get("/sources", dependencies=[Depends(needs("read"))])

@@ -24,8 +24,8 @@ class Figures:
     waits_for: str | None = None
 
 
-class Gauge:
-    """Counts what was committed; asked by the thread that renews leases, fed by the one that reads."""
+class RateMeter:
+    """Measures how many records are committed each second; asked by one thread and fed by another."""
 
     def __init__(self, batch_seconds: float = 0.0, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock

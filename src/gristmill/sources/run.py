@@ -13,7 +13,7 @@ from gristmill.core.logs import get_logger
 from gristmill.datasets.errors import DatasetFailed, UnknownDataset
 from gristmill.sources.batching import MOST_READY, Batcher
 from gristmill.sources.errors import LeaseLost, SourceFailed
-from gristmill.sources.figures import Figures, Gauge
+from gristmill.sources.figures import Figures, RateMeter
 from gristmill.sources.port import Backlog, Read
 from gristmill.sources.registry import AnyKind, SourceKinds
 from gristmill.sources.repository import leases
@@ -63,7 +63,7 @@ class SourceRun:
         self._lost = self._ended = False
         self._kind: AnyKind | None = None
         self._batcher = Batcher(1, 1.0)
-        self._gauge = Gauge()
+        self._meter = RateMeter()
         self._waits_for: str | None = None
         self._failures = source.failures
         self._thread = threading.Thread(target=self._run, name=f"source-{source.name}", daemon=True)
@@ -94,7 +94,7 @@ class SourceRun:
         backlog = self._backlog()
         age = 0.0 if oldest is None else time.monotonic() - oldest
         age = max(0.0, age, backlog.seconds)
-        return Figures(self._gauge.rate(), items + backlog.records, age, self._waits_for)
+        return Figures(self._meter.rate(), items + backlog.records, age, self._waits_for)
 
     def _backlog(self) -> Backlog:
         """Return what the kind says is ready; nothing where it fails, which must not end the renewal of leases."""
@@ -137,7 +137,7 @@ class SourceRun:
         self._kind = kind = self._kinds.check(source.kind, source.settings)
         settings = kind.settings
         self._batcher = batcher = Batcher(settings.batch_size, settings.batch_seconds)
-        self._gauge = Gauge(settings.batch_seconds)
+        self._meter = RateMeter(settings.batch_seconds)
         reader = kind.open(source.position, self)
         try:
             for read in reader:
@@ -157,7 +157,7 @@ class SourceRun:
         if read is not None:
             batcher.add(read)
         batcher.close_due()
-        # While more is at hand, several batches are made ready: they share a commit.
+        # While more is at hand, several batches are made ready for a moment: they share a commit.
         if batcher.ready and (read is None or batcher.full):
             self._submit()
 
@@ -203,7 +203,7 @@ class SourceRun:
         batches = self._batcher.batches()[:most]
         self.source = self._submitter.submit(self.source, batches, self._figures(ready=False))
         self._batcher.submitted(len(batches))
-        self._gauge.add(sum(batch.records for batch in batches))
+        self._meter.add(sum(batch.records for batch in batches))
         self._failures = 0
         if self._waits_for is not None:
             self._waits_for = None

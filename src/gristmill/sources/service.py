@@ -43,7 +43,7 @@ class SourceService:
         return {"source_kinds": self._kinds.as_json()}
 
     def create(self, body: bytes, principal: str, key: str | None) -> dict[str, Any]:
-        """Create a source and return it. key: the request's Idempotency-Key, under which it is created once.
+        """Create a source and return it. key: names the request, which creates it once: Idempotency-Key and a digest.
 
         Raises Malformed, Invalid with the pointer of each mistake, UnknownDataset, DatasetFailed, SourceExists.
         """

@@ -33,7 +33,7 @@ sources = sa.Table(
     sa.Column("owner", sa.Text, comment="the runner that has the lease"),
     sa.Column("lease_until", _MOMENT),
     sa.Column("created_by", sa.Text, nullable=False),
-    sa.Column("created_key", sa.Text, comment="Idempotency-Key of the request that created it"),
+    sa.Column("created_key", sa.Text, comment="Idempotency-Key and digest of the request that created it"),
     sa.Column("created_at", _MOMENT, nullable=False, server_default=_NOW),
     sa.Column("batches", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("records", sa.BigInteger, nullable=False, server_default="0", comment="accepted ones"),
