@@ -21,6 +21,7 @@ SCENARIOS = (
     "json_members",
     "expressions",
     "steps",
+    "batch_steps",
     "search_60k",
     "search_latency",
     "load_2m",
