@@ -18,6 +18,7 @@ SCENARIOS = (
     "ingest_parquet",
     "stored_exports",
     "json_members",
+    "aggregates",
     "expressions",
     "steps",
     "search_60k",
