@@ -392,6 +392,21 @@ class TestDatasets:
         pivot = {"columns": "sensor", "values": "count"}
         assert rows(app, name, measures=[{"agg": "count"}], by=["sensor"], pivot=pivot) == []
 
+    def test_one_whose_creation_was_cancelled(self, app: InProcess) -> None:
+        """Whoever reads it first settles that, which a transaction that only reads could not."""
+        job = app.http.post("/api/v1/datasets", json={**READINGS, "name": "cancelled"}).json()
+        assert app.http.post(f"/api/v1/jobs/{job['id']}/cancel").status_code in (200, 202)
+        assert ask(app, "cancelled", {"measures": [{"agg": "count"}]}, 409).json()["code"] == "dataset_failed"
+
+    def test_one_whose_change_is_under_way(self, app: InProcess) -> None:
+        name = store(app, [{"at": at(0)}])
+        app.http.patch(f"/api/v1/datasets/{name}", json={"add_fields": [{"name": "more", "type": "text"}]})
+        # The change is visible at once, its column is not there yet.
+        assert rows(app, name, measures=[{"agg": "count"}]) == [{"count": 1}]
+        assert ask(app, name, {"by": ["more"]}, 422).json()["errors"][0]["code"] == "unknown_field"
+        app.work()
+        assert rows(app, name, by=["more"]) == [{"more": None}]
+
     def test_one_that_is_none(self, app: InProcess) -> None:
         assert ask(app, "nothing", {"measures": [{"agg": "count"}]}, 404).json()["code"] == "unknown_dataset"
 
