@@ -191,6 +191,38 @@ class TestReference:
         same([{"r": one["r"]} for one in found], [{"r": value} for value in values])
 
 
+class TestReshaped:
+    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(
+        index=st.sampled_from([[], ["start"], ["n"], ["start", "n"], ["n", "start"]]),
+        agg=st.sampled_from([None, "count", "sum", "mean", "min", "max", "first", "last"]),
+        every=st.sampled_from(["1d", "1mo"]),
+        field=st.sampled_from(["f", "i", "d"]),
+    )
+    def test_pivot(self, asked: Asked, index: list[str], agg: str | None, every: str, field: str) -> None:
+        if agg is None:
+            index = ["start", "n"]
+        kind = "integer" if field == "i" else KINDS[field]
+        measure = {"agg": "max", "field": field, "as": "m"}
+        body: Row = {"every": every, "zone": "Europe/Berlin", "by": ["s", "n"], "measures": [measure]}
+        rows = asked.rows(body)
+        if field == "d":
+            rows = [{**row, "m": None if row["m"] is None else Decimal(row["m"])} for row in rows]
+        # The key of rows of groups is that of their order.
+        step = {"columns": "s", "values": "m", "index": index, "prefix": "of ", **({"agg": agg} if agg else {})}
+        null = {row["s"] for row in rows} & {"null"}
+        if null:
+            body["where"] = {"s": {"ne": "null"}}
+            rows = [row for row in rows if row["s"] not in ("null", None)]
+        same(asked.rows({**body, "pivot": step}), aggregates.pivoted(rows, step, kind))
+
+    def test_melt(self, asked: Asked) -> None:
+        measures = [{"agg": agg, "field": "f", "as": agg} for agg in ("min", "max", "mean")]
+        body: Row = {"every": "1d", "by": ["s"], "measures": measures, "order": ["-max"]}
+        step = {"index": ["s"], "columns": ["mean", "min"], "variable": "k", "value": "x"}
+        assert asked.rows({**body, "melt": step}) == aggregates.melted(asked.rows(body), step)
+
+
 class TestBesideOthers:
     def test_pandas_resamples_to_the_same_days_and_hours(self, asked: Asked) -> None:
         frame = pd.DataFrame({"at": [one["at"] for one in RECORDS], "f": [one["f"] for one in RECORDS]})

@@ -131,6 +131,39 @@ def _fill(rows: list[Row], starts: list[int], body: Row) -> None:
                 row[name] = float(left + (right - left) * part)
 
 
+def pivoted(rows: Sequence[Row], step: Row, kind: str) -> list[Row]:
+    """Return what a pivot makes of rows that are in their order. kind: of the values."""
+    index, key = step["index"], step["columns"]
+
+    def order(value: Any) -> tuple[bool, Any]:
+        # Null is the largest value.
+        return (value is None, 0 if value is None else value)
+
+    names = sorted({row[key] for row in rows}, key=order)
+    cells: dict[tuple[Any, ...], dict[Any, list[Any]]] = {}
+    for row in rows:
+        group = cells.setdefault(tuple(row[name] for name in index), {})
+        group.setdefault(row[key], []).append(row[step["values"]])
+    found = []
+    for group in sorted(cells, key=lambda values: [order(value) for value in values]):
+        made: Row = dict(zip(index, group, strict=True))
+        for name in names:
+            values = cells[group].get(name, [])
+            made[step["prefix"] + ("null" if name is None else str(name))] = (
+                measure(step["agg"], kind, values) if step.get("agg") else (values[0] if values else None)
+            )
+        found.append(made)
+    return found
+
+
+def melted(rows: Sequence[Row], step: Row) -> list[Row]:
+    return [
+        {**{name: row[name] for name in step["index"]}, step["variable"]: name, step["value"]: row[name]}
+        for row in rows
+        for name in step["columns"]
+    ]
+
+
 def rolling(records: Sequence[Row], step: Row, kinds: dict[str, str]) -> list[Any]:
     """Return the values of a step for records in the order of time and key."""
     found = []
