@@ -43,6 +43,10 @@ ALLOWED = {
         "which parameters say how the values of a type are written",
     ),
     "transforms/steps/filter.py": ({"boolean"}, "the type that an expression has that is a condition"),
+    "records/aggregate": (
+        {"boolean", "date", "decimal", "duration", "float", "integer", "json", "timestamp", "uuid"},
+        "what a measure means follows from the type of its field; a type that is not there is refused",
+    ),
     "api/openapi": ({"text"}, "the example of a search's body"),
 }
 
