@@ -178,8 +178,23 @@ class TestMeasures:
 
     def test_a_sum_beyond_64_bits_is_a_problem(self, app: InProcess) -> None:
         name = store(app, [{"at": at(0), "count": 2**62}, {"at": at(1), "count": 2**62}])
-        problem = ask(app, name, {"measures": [{"agg": "sum", "field": "count"}]}, 422).json()
-        assert problem["code"] == "number_too_large"
+        body: Row = {"measures": [{"agg": "sum", "field": "count"}, {"agg": "count"}]}
+        window = {"fields": ["count"], "rolling": [{"column": "count", "window": "1h", "agg": "sum"}]}
+        for form in ("application/json", "text/csv", "application/x-ndjson", "application/vnd.apache.arrow.stream"):
+            # Never the beginning of an answer: the second row of the window alone is too large.
+            assert ask(app, name, body, 422, accept=form).json()["code"] == "number_too_large"
+            assert ask(app, name, window, 422, accept=form).json()["code"] == "number_too_large"
+
+    def test_a_sum_of_floats_beyond_their_range_is_a_problem(self, app: InProcess) -> None:
+        name = store(app, [{"at": at(0), "value": 1.7e308}, {"at": at(1), "value": 1.7e308}])
+        body: Row = {"measures": [{"agg": "sum", "field": "value"}]}
+        assert ask(app, name, body, 422).json()["code"] == "number_too_large"
+
+    def test_integers_beyond_the_floats_stay_what_they_are(self, app: InProcess) -> None:
+        name = store(app, [{"at": at(index), "count": 2**53 + 1} for index in range(3)])
+        aggs = ("sum", "min", "max", "first", "last")
+        found = rows(app, name, measures=[{"agg": agg, "field": "count", "as": agg} for agg in aggs])
+        assert found == [{"sum": 3 * (2**53 + 1), **dict.fromkeys(aggs[1:], 2**53 + 1)}]
 
 
 class TestGroups:
@@ -218,6 +233,16 @@ class TestFill:
         assert [one["m"] for one in found] == values
         assert sum(one["count"] for one in found) == 2
         assert {one["sensor"] for one in found} == {"a"}
+
+    def test_decimals_stay_decimals(self, app: InProcess) -> None:
+        name = store(app, [{"at": at(0), "price": "1.00"}, {"at": at(180), "price": "2.00"}])
+        measures = [{"agg": "max", "field": "price", "as": "p"}, {"agg": "sum", "field": "took", "as": "t"}]
+        found = rows(app, name, every="1h", measures=measures[:1], fill="linear")
+        assert [one["p"] for one in found] == ["1.00", "1.33333333", "1.66666667", "2.00"]
+        found = rows(app, name, every="2h", measures=measures, fill="previous")
+        assert [(one["p"], one["t"]) for one in found] == [("1.00", None), ("2.00", None)]
+        found = rows(app, name, every="3h", measures=measures[:1], fill={"value": "0.5"}, end=at(600))
+        assert [one["p"] for one in found] == ["1.00", "2.00", "0.5", "0.5"]
 
     def test_a_century_in_seconds_is_refused_with_the_count(self, app: InProcess) -> None:
         name = store(app, [{"at": at(0)}])

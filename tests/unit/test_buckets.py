@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from gristmill.kit.spans import DAY, Span, parse_span
 from gristmill.kit.zone_changes import FIRST_MOMENT, LAST_MOMENT, offsets_between
+from gristmill.records.aggregate.bucket_sql import BucketSql
 from gristmill.records.aggregate.buckets import DEFAULT_ORIGIN, Buckets
 
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -117,6 +118,14 @@ class TestBuckets:
         assert len(Buckets(parse_span("1h"), "Europe/Berlin").layout(low, high).starts) == 1
         assert len(Buckets(parse_span("1h"), "Asia/Kathmandu").layout(low, high).starts) == 1
         assert len(Buckets(parse_span("1h"), "Australia/Lord_Howe").layout(low, high).starts) > 60
+
+    def test_the_sql_of_plain_arithmetic_has_nothing_else(self) -> None:
+        low, high = moment("2000-01-01T00:00:00+00:00"), moment("2030-01-01T00:00:00+00:00")
+        for zone in ("UTC", "Europe/Berlin"):
+            made = BucketSql(Buckets(parse_span("1h"), zone).layout(low, high), False).start("t")
+            assert made.startswith("date_bin('3600000000 microseconds'::interval, t, '")
+            assert "width_bucket" not in made
+        assert "width_bucket" in BucketSql(Buckets(parse_span("1d"), zone).layout(low, high), False).start("t")
 
     def test_a_day_that_a_zone_left_out_has_no_bucket(self) -> None:
         layout = Buckets(parse_span("1d"), "Pacific/Apia").layout(
