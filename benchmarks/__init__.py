@@ -19,6 +19,7 @@ SCENARIOS = (
     "ingest_parquet",
     "stored_exports",
     "json_members",
+    "aggregates",
     "expressions",
     "steps",
     "batch_steps",

@@ -219,6 +219,7 @@ CALLS = [
     ("POST", "/api/v1/datasets/d/records/get"),
     ("POST", "/api/v1/datasets/d/records/count"),
     ("POST", "/api/v1/datasets/d/records/distinct"),
+    ("POST", "/api/v1/datasets/d/aggregate"),
 ]
 # They are POSTs for the sake of their bodies, and change nothing.
 READS = ("/query", "/get", "/count", "/distinct")

@@ -114,7 +114,7 @@ class Settings(BaseSettings):
     export_max_stored_bytes: int = Field(256 * 1024 * MIB, ge=MIB)
     # [aggregate]
     aggregate_max_rows: int = Field(10_000_000, ge=1, le=1_000_000_000)
-    aggregate_concurrent: int = Field(16, ge=1, le=1000)
+    aggregate_concurrent: int = Field(64, ge=1, le=1000)
     # [storage]
     storage_url: str = Field("", pattern=r"^(/.*|file:///.*|s3://[A-Za-z0-9._-]+(/.*)?)?$", max_length=2000)
     storage_endpoint: str = ""

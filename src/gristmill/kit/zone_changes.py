@@ -4,7 +4,7 @@ import datetime as dt
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import accumulate
 from zoneinfo import ZoneInfo
 
@@ -18,7 +18,7 @@ FIRST_MOMENT = (dt.datetime(1, 1, 1) - _EPOCH) // dt.timedelta(microseconds=1)
 LAST_MOMENT = (dt.datetime.max - _EPOCH) // dt.timedelta(microseconds=1)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Offsets:
     """What the clock shows from some moment on. All are microseconds; moments are counted since 1970 in UTC.
 
@@ -41,7 +41,7 @@ class Offsets:
         index = min(found, len(self.since) - 1)
         return clock - self.offsets[index] if index == 0 else max(self.since[index], clock - self.offsets[index])
 
-    @property
+    @cached_property
     def _shown_before(self) -> list[int]:
         """What the clock has reached by the end of each period but the last."""
         ends = [after + offset for after, offset in zip(self.since[1:], self.offsets[:-1], strict=True)]

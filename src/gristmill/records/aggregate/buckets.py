@@ -49,7 +49,9 @@ class Buckets:
             return Layout((self.fixed_origin,), (self.every.count,), None)
         if self.is_simple:
             return Layout((self.origin,), (self.every.elapsed or 0,), None)
-        offsets = offsets_between(self.zone, low, high)
+        # A bucket that holds a bound may begin and end a bucket's length away, when the clock has another offset.
+        longest = self.every.count * 31 * DAY if self.every.unit == "month" else (self.every.elapsed or 0) + DAY
+        offsets = offsets_between(self.zone, low - longest, high + longest)
         if self.every.unit == "month":
             return _months(self, offsets, low, high)
         length = self.every.count * DAY if self.every.unit == "day" else DAY

@@ -1,14 +1,13 @@
 """Checks a request against the contract, all of it before any statement, and names every mistake with its place."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from gristmill.core.errors import Invalid, Violation
 from gristmill.datasets.contract import Contract, FieldSpec
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.types import TYPES
-from gristmill.datasets.where import All, Filter, parse_where
+from gristmill.datasets.where import parse_where
 from gristmill.records.aggregate.buckets import Buckets
 from gristmill.records.aggregate.fill_values import read_fill
 from gristmill.records.aggregate.measures import Measured, find_field, read_measure
@@ -19,23 +18,12 @@ from gristmill.records.aggregate.schemas import AggregateRequest
 from gristmill.records.aggregate.time_checks import read_buckets, read_window, read_zone
 
 
-@dataclass
-class Mistakes:
-    """What is wrong with a request, in the order in which it was found."""
-
-    found: list[Violation] = field(default_factory=list)
-
-    def add(self, pointer: str, code: str, reason: str, name: str | None = None) -> None:
-        self.found.append(Violation(pointer, code, reason, field=name))
-
-
 def read_plan(request: AggregateRequest, contract: Contract) -> Plan:
     """Return what ``request`` asks for. Raises Invalid with a Violation for every mistake."""
-    mistakes = Mistakes()
-    found = mistakes.found
-    condition = _condition(request.where, contract, found)
+    found: list[Violation] = []
+    _check_where(request.where, contract, found)
     time = None if contract.time_field is None else contract.field(contract.time_field)
-    _check_kind(request, mistakes)
+    _check_kind(request, found)
     zone = read_zone(request, time, found)
     buckets = read_buckets(request, contract, zone, found)
     start, end = read_window(request, contract, zone, found)
@@ -70,7 +58,6 @@ def read_plan(request: AggregateRequest, contract: Contract) -> Plan:
         start=start,
         end=end,
         where=request.where,
-        condition=condition,
         by=by,
         measures=measures,
         fields=fields,
@@ -95,19 +82,18 @@ def unique_names(
     return set(contract.key) if contract.key and shown >= set(contract.key) else None
 
 
-def _condition(where: Any, contract: Contract, found: list[Violation]) -> Filter:
+def _check_where(where: Any, contract: Contract, found: list[Violation]) -> None:
     try:
-        return parse_where(where, contract)
+        parse_where(where, contract)
     except Invalid as error:
         found.extend(error.violations)
-        return All(())
 
 
-def _check_kind(request: AggregateRequest, mistakes: Mistakes) -> None:
+def _check_kind(request: AggregateRequest, found: list[Violation]) -> None:
     if request.fields is None:
         if not request.measures and not request.by and request.every is None:
             reason = "What is to be computed? Name measures, groups (by), buckets (every), or fields for the records"
-            mistakes.add("/measures", "missing", reason, "measures")
+            found.append(Violation("/measures", "missing", reason, field="measures"))
         return
     given: dict[str, Any] = {
         "every": request.every,
@@ -119,7 +105,7 @@ def _check_kind(request: AggregateRequest, mistakes: Mistakes) -> None:
     for name, value in given.items():
         if value not in (None, []):
             reason = f"fields asks for the records themselves, which have no {name}: give one of both"
-            mistakes.add(f"/{name}", "not_applicable", reason, name)
+            found.append(Violation(f"/{name}", "not_applicable", reason, field=name))
 
 
 def _by(names: Sequence[str], contract: Contract, found: list[Violation]) -> list[FieldSpec]:

@@ -12,7 +12,7 @@ from gristmill.core.config import Settings
 from gristmill.core.errors import NotAcceptable
 from gristmill.core.http.bodies import read_json
 from gristmill.core.http.files import disconnected
-from gristmill.core.http.routes import Call, Header
+from gristmill.core.http.routes import Call
 from gristmill.core.logs import get_logger
 from gristmill.kit.negotiation import best_type
 from gristmill.records.aggregate.answer import Answer
@@ -93,7 +93,6 @@ def build_calls(service: RecordAggregates, settings: Settings) -> list[Call[Any]
             aggregate_records,
             AggregateQuery,
             "records",
-            (Header("accept", "JSON, NDJSON, CSV or an Arrow stream"),),
         )
     ]
 

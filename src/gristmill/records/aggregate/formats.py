@@ -65,10 +65,10 @@ class NdjsonFormat(Format):
 
     def copy(self, written: Sequence[str], source: Callable[[str], str]) -> str:
         names = [column.name for column in self.columns]
-        if all(len(name.encode()) <= _NAME_BYTES for name in names):
+        if all(1 <= len(name.encode()) <= _NAME_BYTES for name in names):
             listed = ", ".join(f"{one} AS {quote(name)}" for one, name in zip(written, names, strict=True))
             return f"COPY (SELECT row_to_json(o) FROM ({source(listed)}) AS o) TO STDOUT {_LINES}"
-        # Values of a pivot may be longer than a name of Postgres can be.
+        # Values of a pivot may be longer than a name of Postgres can be, or empty.
         members = []
         for index, (one, name) in enumerate(zip(written, names, strict=True)):
             text = ("," if index else "") + json.dumps(name, ensure_ascii=False) + ":"

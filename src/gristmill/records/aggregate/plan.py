@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from gristmill.datasets.contract import Contract, FieldSpec
-from gristmill.datasets.where import Filter
 from gristmill.records.aggregate.buckets import Buckets
 from gristmill.records.aggregate.measures import Measured
 from gristmill.records.aggregate.schemas import Melt, Pivot
@@ -32,10 +31,10 @@ class RollingStep:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """start, end: of the window, canonical values of the time field. by: fields of groups. order: (column, descending).
+    """start, end: of the window, canonical values of the time field. where: a filter, checked. by: fields of groups.
 
-    fields: of the records themselves, in place of groups and measures; None for groups. values: what empty buckets get,
-    as SQL by the names of measures. columns: of the result before pivot and melt.
+    fields: of the records themselves, in place of groups and measures; None for groups. order: (column, descending).
+    values: what empty buckets get, as SQL by the names of measures. columns: of the result before pivot and melt.
     """
 
     contract: Contract
@@ -45,7 +44,6 @@ class Plan:
     start: Any
     end: Any
     where: Any
-    condition: Filter
     by: Sequence[FieldSpec]
     measures: Sequence[Measured]
     fields: Sequence[FieldSpec] | None

@@ -56,7 +56,7 @@ class Relation:
     def then(self, select: str, columns: Sequence[Column] | None = None) -> "Relation":
         """Return the rows of ``select``, which reads those of this one."""
         step = f"r{len(self.steps)} AS ({select})"
-        return replace(self, steps=(*self.steps, step), columns=tuple(columns or self.columns))
+        return replace(self, steps=(*self.steps, step), columns=self.columns if columns is None else tuple(columns))
 
     def column(self, name: str) -> Column:
         """Raises StopIteration: names are checked before."""

@@ -43,7 +43,9 @@ class Pivot(_Body):
     agg: Literal["count", "sum", "mean", "min", "max", "first", "last"] | None = Field(
         None, description="how several rows become one value"
     )
-    prefix: str = Field("", max_length=100, description="stands before the name of each new column")
+    prefix: str = Field(
+        "", max_length=100, pattern=r"^[^\x00]*$", description="stands before the name of each new column"
+    )
 
 
 class Melt(_Body):

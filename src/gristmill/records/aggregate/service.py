@@ -42,6 +42,9 @@ class RecordAggregates:
         format: one of FORMATS. Raises Malformed, Invalid, UnknownDataset, DatasetFailed, Unavailable.
         """
         request = read_body(AggregateRequest, raw)
+        with self._database.autocommit() as connection, self._datasets.reading(connection, name):
+            # A change that has failed is settled by whoever reads first, which a read-only transaction cannot.
+            pass
         with self._database.transaction() as connection, repository.explained(name):
             repository.begin(connection)
             with self._datasets.reading(connection, name) as found:

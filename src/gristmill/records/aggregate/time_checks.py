@@ -19,6 +19,8 @@ from gristmill.records.aggregate.schemas import AggregateRequest
 UTC = "UTC"
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+# An offset of a thousand years leads from them to no year that there is not.
+ORIGIN_YEARS = range(1000, 9000)
 # The last day that every month has.
 LAST_DAY = 28
 
@@ -103,7 +105,12 @@ def _read_origin(text: str, time: FieldSpec, zone: str, found: list[Violation]) 
     plain = FieldSpec(name="origin", type=time.type, zone=zone if time.type == "timestamp" else None)
     whole = f"{text}T00:00:00" if time.type == "timestamp" and _DATE.fullmatch(text) else text
     try:
-        return microseconds(TYPES[time.type].parse(plain, whole))
+        origin = TYPES[time.type].parse(plain, whole)
+        if origin.year not in ORIGIN_YEARS:
+            reason = f"origin={shorten(text)} is not in the years {ORIGIN_YEARS[0]} to {ORIGIN_YEARS[-1]}"
+            found.append(Violation("/origin", "out_of_range", reason, field="origin"))
+            return None
+        return microseconds(origin)
     except ValidationError as error:
         code, reason = TYPES[time.type].explain(plain, error.errors()[0])
         found.append(Violation("/origin", code, f"origin: {reason}", field="origin"))
