@@ -25,7 +25,7 @@ import gristmill
 from gristmill.broker.queues import queue_names
 from gristmill.client import Client
 from gristmill.core.config import Settings
-from gristmill.stack import PostgresServer, Stack, StackFailed, StackStatus, control
+from gristmill.stack import PostgresServer, Stack, StackFailed, StackStatus, waiting
 from gristmill.stack.errors import StillStarting
 from gristmill.stack.processes import is_alive
 from gristmill.stack.program import MARK
@@ -132,7 +132,7 @@ class TestUp:
     ) -> None:
         before = pids(stack.status())
         broker = "valkey" if "valkey" in before else "rabbitmq"
-        monkeypatch.setattr(control, "_START_SECONDS", 4)
+        monkeypatch.setattr(waiting, "_START_SECONDS", 4)
         with frozen(before[broker]):
             status = stack.up()
             assert [service.name for service in status.services if not service.ready] == [broker]
@@ -200,7 +200,7 @@ class TestDown:
         try:
             with monkeypatch.context() as patch:
                 # As one that replays its log after a crash: it runs, and takes no connections.
-                patch.setattr(control, "_START_SECONDS", 1)
+                patch.setattr(waiting, "_START_SECONDS", 1)
                 patch.setattr(PostgresServer, "ready", lambda self: False)
                 with pytest.raises(StillStarting, match="postgres is not ready"):
                     late.up()

@@ -208,7 +208,7 @@ class TestGroups:
             name,
             by=["sensor"],
             measures=[{"agg": "count"}],
-            pivot={"columns": "sensor", "values": "count", "prefix": "of "},
+            pivot={"columns": "sensor", "column": "count", "prefix": "of "},
             where={"sensor": {"null": False}},
         )
         assert pivoted == [{f"of {text}": 1 for text in ("", "NA", "NaN", "None", "null")}]
@@ -287,7 +287,7 @@ class TestAfterwards:
             "rolling": [{"column": "v", "window": "2h", "agg": "sum", "by": ["sensor"], "as": "r"}],
         }
         assert [one["r"] for one in rows(app, name, **body)] == [0, 0, 1, 1, 3, 3, 5, 5]
-        body["pivot"] = {"index": ["start"], "columns": "sensor", "values": "r"}
+        body["pivot"] = {"index": ["start"], "columns": "sensor", "column": "r"}
         assert rows(app, name, **body)[3] == {"start": at(180), "a": 5.0, "b": 5.0}
         body["melt"] = {"index": ["start"], "variable": "sensor", "value": "r"}
         found = rows(app, name, **body)
@@ -299,7 +299,7 @@ class TestAfterwards:
     def test_a_pivot_has_a_thousand_columns_and_no_more(self, app: InProcess) -> None:
         name = store(app, [{"at": at(0), "count": number, "value": 1.0} for number in range(1000)])
         body: Row = {"by": ["count"], "measures": [{"agg": "sum", "field": "value", "as": "s"}]}
-        body["pivot"] = {"columns": "count", "values": "s"}
+        body["pivot"] = {"columns": "count", "column": "s"}
         for form in ("application/json", "text/csv", "application/vnd.apache.arrow.stream"):
             assert ask(app, name, body, accept=form).content
         assert rows(app, name, **body) == [{str(number): 1.0 for number in range(1000)}]
@@ -312,7 +312,7 @@ class TestAfterwards:
         texts = ["", "NA", "null", "x" * 300, "x" * 301, 'q"\\\n%s :a', "é\u2028", "start"]
         name = store(app, [{"at": at(0), "sensor": text, "value": float(index)} for index, text in enumerate(texts)])
         body: Row = {"by": ["sensor"], "measures": [{"agg": "sum", "field": "value", "as": "s"}]}
-        body["pivot"] = {"columns": "sensor", "values": "s", "index": []}
+        body["pivot"] = {"columns": "sensor", "column": "s", "index": []}
         expected = {text: float(index) for index, text in enumerate(texts)}
         assert rows(app, name, **body) == [expected]
         text = ask(app, name, body, accept="text/csv").text
@@ -326,7 +326,7 @@ class TestAfterwards:
     def test_a_name_of_a_pivot_that_is_taken(self, app: InProcess) -> None:
         name = store(app, [{"at": at(0), "sensor": text, "value": 1.0} for text in ("null", None, "start")])
         body: Row = {"by": ["sensor"], "measures": [{"agg": "count"}]}
-        body["pivot"] = {"columns": "sensor", "values": "count"}
+        body["pivot"] = {"columns": "sensor", "column": "count"}
         assert ask(app, name, body, 409).json()["code"] == "name_taken"
         body |= {"every": "1h", "where": {"sensor": "start"}}
         assert ask(app, name, body, 409).json()["code"] == "name_taken"
@@ -343,7 +343,7 @@ class TestAfterwards:
     def test_several_rows_of_a_cell(self, app: InProcess, agg: str, values: list[Any]) -> None:
         found = [("a", None), ("a", 3.0), ("a", 1.0), ("b", 5.0)]
         name = store(app, [{"at": at(index), "sensor": key, "value": v} for index, (key, v) in enumerate(found)])
-        pivot = {"columns": "sensor", "values": "value", "agg": agg}
+        pivot = {"columns": "sensor", "column": "value", "agg": agg}
         assert rows(app, name, fields=["sensor", "value"], pivot=pivot) == [dict(zip("ab", values, strict=True))]
 
 
@@ -414,7 +414,7 @@ class TestDatasets:
         assert rows(app, name, fields=["id", "meta"]) == []
         window = {"start": at(0), "end": at(60)}
         assert [one["count"] for one in rows(app, name, **body, every="1h", fill="null", **window)] == [0, 0]
-        pivot = {"columns": "sensor", "values": "count"}
+        pivot = {"columns": "sensor", "column": "count"}
         assert rows(app, name, measures=[{"agg": "count"}], by=["sensor"], pivot=pivot) == []
 
     def test_one_whose_creation_was_cancelled(self, app: InProcess) -> None:

@@ -74,7 +74,7 @@ steps = members(
 common = {
     "rolling": st.lists(steps, max_size=2),
     "pivot": members(
-        {"columns": words, "values": words},
+        {"columns": words, "column": words},
         {"index": st.lists(words, max_size=2), "agg": aggs, "prefix": st.sampled_from(["", "p ", "\0", '"', "\\x"])},
     ),
     "melt": members({}, {"index": st.lists(words, max_size=2), "columns": st.lists(words, min_size=1, max_size=3)}),

@@ -209,7 +209,7 @@ class TestReshaped:
         if field == "d":
             rows = [{**row, "m": None if row["m"] is None else Decimal(row["m"])} for row in rows]
         # The key of rows of groups is that of their order.
-        step = {"columns": "s", "values": "m", "index": index, "prefix": "of ", **({"agg": agg} if agg else {})}
+        step = {"columns": "s", "column": "m", "index": index, "prefix": "of ", **({"agg": agg} if agg else {})}
         null = {row["s"] for row in rows} & {"null"}
         if null:
             body["where"] = {"s": {"ne": "null"}}

@@ -7,8 +7,8 @@ from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 from fractions import Fraction
 from typing import Any
 
+from gristmill.kit.buckets import Buckets
 from gristmill.kit.spans import parse_span
-from gristmill.records.aggregate.buckets import Buckets
 
 Row = dict[str, Any]
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -143,7 +143,7 @@ def pivoted(rows: Sequence[Row], step: Row, kind: str) -> list[Row]:
     cells: dict[tuple[Any, ...], dict[Any, list[Any]]] = {}
     for row in rows:
         group = cells.setdefault(tuple(row[name] for name in index), {})
-        group.setdefault(row[key], []).append(row[step["values"]])
+        group.setdefault(row[key], []).append(row[step["column"]])
     found = []
     for group in sorted(cells, key=lambda values: [order(value) for value in values]):
         made: Row = dict(zip(index, group, strict=True))

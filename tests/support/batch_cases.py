@@ -397,6 +397,43 @@ def group(step: Mapping[str, Any]) -> BatchCase:
     return BatchCase(step, reference, _SMALL)
 
 
+def resample(step: Mapping[str, Any]) -> BatchCase:
+    """Buckets of minutes in UTC, by one column; test_resample.py has the calendars."""
+
+    def reference(rows: list[Row]) -> Expected:
+        groups: dict[Any, list[int]] = {}
+        for place, row in enumerate(rows):
+            if row["timestamp"] is not None:
+                minute = order_of("timestamp", row["timestamp"]).replace(second=0, microsecond=0)
+                groups.setdefault((minute, *group_of(row, step["by"])), []).append(place)
+        found = []
+        for name in sorted(groups):
+            places = groups[name]
+            shown = [_shown(name[0]), _shown_end(name[0])]
+            made = {"start": shown[0], "end": shown[1], **{one: rows[places[0]][one] for one in step["by"]}}
+            for measure in step["measures"]:
+                values = [rows[place][measure["column"]] for place in places]
+                made[f"{measure['agg']}_{measure['column']}"] = aggregate(
+                    measure["agg"], _TYPES[measure["column"]], values
+                )
+            found.append((places[0], made))
+        return found, []
+
+    return BatchCase(step, reference, _SMALL)
+
+
+def _shown(moment: dt.datetime) -> str:
+    return f"{moment:%Y-%m-%dT%H:%M:%S}Z".rjust(20, "0")
+
+
+def _shown_end(start: dt.datetime) -> str:
+    # Time ends with the year 9999.
+    last = start.replace(second=59, microsecond=999_999)
+    return (
+        "9999-12-31T23:59:59.999999Z" if last.replace(tzinfo=None) == dt.datetime.max else _shown(start + 60 * SECOND)
+    )
+
+
 def pivot(step: Mapping[str, Any]) -> BatchCase:
     values = step["values"] if isinstance(step["values"], dict) else {one: one for one in step["values"]}
 
@@ -518,6 +555,10 @@ BATCH_CASES = [
         | {"measures": [{"agg": "first", "column": "text"}, {"agg": "last", "column": "decimal", "as": "made"}]}
     ),
     group({"op": "group", "by": ["text"], "measures": [{"agg": "quantile", "column": "float", "q": 0.9}]}),
+    resample(
+        {"op": "resample", "every": "1m", "time": "timestamp", "by": ["boolean"]}
+        | {"measures": [{"agg": "sum", "column": "integer"}, {"agg": "max", "column": "text"}]}
+    ),
     *(
         pivot(
             {"op": "pivot", "index": ["boolean"], "columns": "text", "column": name, "agg": agg}

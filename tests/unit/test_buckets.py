@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gristmill.kit.buckets import DEFAULT_ORIGIN, Buckets
 from gristmill.kit.spans import DAY, Span, parse_span
 from gristmill.kit.zone_changes import FIRST_MOMENT, LAST_MOMENT, offsets_between
 from gristmill.records.aggregate.bucket_sql import BucketSql
-from gristmill.records.aggregate.buckets import DEFAULT_ORIGIN, Buckets
 
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 MICROSECOND = dt.timedelta(microseconds=1)

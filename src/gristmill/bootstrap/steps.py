@@ -25,6 +25,7 @@ from gristmill.transforms.steps.normalise import NORMALISE
 from gristmill.transforms.steps.pivot import PIVOT
 from gristmill.transforms.steps.pseudonymise import pseudonymise_kind
 from gristmill.transforms.steps.rename import RENAME
+from gristmill.transforms.steps.resample import RESAMPLE
 from gristmill.transforms.steps.rolling import ROLLING
 from gristmill.transforms.steps.sample import SAMPLE
 from gristmill.transforms.steps.select import SELECT
@@ -55,6 +56,7 @@ def build_steps(settings: Settings, embedders: EmbedderRegistry) -> StepRegistry
         NORMALISE,
         PIVOT,
         RENAME,
+        RESAMPLE,
         ROLLING,
         SAMPLE,
         SELECT,

@@ -3,8 +3,8 @@
 import datetime as dt
 from collections.abc import Sequence
 
+from gristmill.kit.buckets import Layout
 from gristmill.kit.zone_changes import FIRST_MOMENT, LAST_MOMENT, Offsets
-from gristmill.records.aggregate.buckets import Layout
 
 _EPOCH = dt.datetime(1970, 1, 1)
 _CYCLE = dt.timedelta(days=146_097)

@@ -8,7 +8,7 @@ from gristmill.datasets.contract import Contract, FieldSpec
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.types import TYPES
 from gristmill.datasets.where import parse_where
-from gristmill.records.aggregate.buckets import Buckets
+from gristmill.kit.buckets import Buckets
 from gristmill.records.aggregate.fill_values import read_fill
 from gristmill.records.aggregate.measures import Measured, find_field, read_measure
 from gristmill.records.aggregate.plan import END, START, Plan

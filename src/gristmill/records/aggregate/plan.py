@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from gristmill.datasets.contract import Contract, FieldSpec
-from gristmill.records.aggregate.buckets import Buckets
+from gristmill.kit.buckets import Buckets
 from gristmill.records.aggregate.measures import Measured
 from gristmill.records.aggregate.schemas import Melt, Pivot
 

@@ -16,7 +16,7 @@ def pivoted_rows(relation: Relation, pivot: Pivot, names: Sequence[str]) -> Rela
     Values are numbered in their order, as null is a value too.
     """
     index = [relation.column(name) for name in index_of(pivot, [column.field for column in relation.columns])]
-    source, key = relation.column(pivot.values), relation.column(pivot.columns)
+    source, key = relation.column(pivot.column), relation.column(pivot.columns)
     keys = [column.label for column in index]
     numbered = [*keys, f"{source.label} AS x", f"dense_rank() OVER (ORDER BY {key.label}) AS d"]
     place = ""

@@ -17,7 +17,7 @@ def index_of(pivot: Pivot, columns: Sequence[FieldSpec]) -> list[str]:
     """Return the columns that tell the rows of a pivot apart."""
     if pivot.index is not None:
         return list(pivot.index)
-    return [column.name for column in columns if column.name not in (pivot.columns, pivot.values)]
+    return [column.name for column in columns if column.name not in (pivot.columns, pivot.column)]
 
 
 def pivoted(pivot: Pivot, source: FieldSpec) -> FieldSpec:
@@ -30,7 +30,7 @@ def check_pivot(pivot: Pivot, columns: Sequence[FieldSpec], unique: set[str] | N
     """Yield what is wrong. unique: columns that tell all rows apart, None where there are none."""
     known = {column.name: column for column in columns}
     index = index_of(pivot, columns)
-    named = {"/pivot/columns": pivot.columns, "/pivot/values": pivot.values}
+    named = {"/pivot/columns": pivot.columns, "/pivot/column": pivot.column}
     named |= {f"/pivot/index/{place}": name for place, name in enumerate(pivot.index or ())}
     seen: set[str] = set()
     wrong = False
@@ -41,14 +41,14 @@ def check_pivot(pivot: Pivot, columns: Sequence[FieldSpec], unique: set[str] | N
         elif name in seen:
             wrong = True
             yield Violation(pointer, "duplicate", f"The column {name} is named twice", field=name)
-        elif pointer != "/pivot/values" and (not TYPES[known[name].type].comparable or TYPES[known[name].type].nests):
+        elif pointer != "/pivot/column" and (not TYPES[known[name].type].comparable or TYPES[known[name].type].nests):
             wrong = True
             reason = f"{name} is of type {known[name].type}, whose values are not compared"
             yield Violation(pointer, "not_comparable", reason, field=name)
         seen.add(name)
     if wrong:
         return
-    source = known[pivot.values]
+    source = known[pivot.column]
     if pivot.agg is not None and source.type not in RESULTS[pivot.agg]:
         valid = ", ".join(RESULTS[pivot.agg])
         reason = f"{pivot.agg} does not take {source.type}, as {source.name} is: it takes {valid}"

@@ -38,7 +38,7 @@ class Pivot(_Body):
     """A column's values become columns."""
 
     columns: str = Field(description="the column whose values become the names of columns")
-    values: str = Field(description="the column whose values stand in them")
+    column: str = Field(description="the column whose values stand in them")
     index: list[str] | None = Field(None, max_length=MOST, description="what rows are told apart by; else all others")
     agg: Literal["count", "sum", "mean", "min", "max", "first", "last"] | None = Field(
         None, description="how several rows become one value"

@@ -151,7 +151,7 @@ class Statement:
         listed = f"{steps} SELECT ({written})::text FROM {distinct} ORDER BY k"
         values = repository.read_values(self._connection, listed)
         names = [pivot.prefix + ("null" if value is None else value) for value in values]
-        taken = {column.name for column in relation.columns if column.name not in (pivot.columns, pivot.values)}
+        taken = {column.name for column in relation.columns if column.name not in (pivot.columns, pivot.column)}
         if pivot.index is not None:
             taken = set(pivot.index)
         for place, name in enumerate(names):

@@ -10,10 +10,10 @@ from gristmill.core.errors import Violation
 from gristmill.datasets.contract import Contract, FieldSpec
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.types import TYPES
+from gristmill.kit.buckets import DEFAULT_ORIGIN, Buckets
 from gristmill.kit.spans import DAY, Span, parse_span
 from gristmill.kit.time_zones import time_zones
 from gristmill.kit.zone_changes import offsets_between
-from gristmill.records.aggregate.buckets import DEFAULT_ORIGIN, Buckets
 from gristmill.records.aggregate.schemas import AggregateRequest
 
 UTC = "UTC"

@@ -24,11 +24,14 @@ class MergedRows:
         return Output(to_frame(table), self.origins, merged_into=self.into, columns=columns)
 
 
-def merged_rows(ordered: Ordered, starts: Indexes) -> MergedRows:
-    """Return what becomes of rows when each stretch from one of ``starts`` to the next becomes one."""
-    count = len(ordered.starts)
+def merged_rows(ordered: Ordered, starts: Indexes, count: int | None = None) -> MergedRows:
+    """Return what becomes of rows when each stretch from one of ``starts`` to the next becomes one.
+
+    count: of the places that become rows, by default all; those behind them are in none.
+    """
+    count = len(ordered.starts) if count is None else count
     new = np.cumsum(np.bincount(starts, minlength=count)[:count]) - 1
-    rows = np.arange(count) if ordered.rows is None else ordered.rows
+    rows = np.arange(count) if ordered.rows is None else ordered.rows[:count]
     into = np.full(ordered.count, -1, np.int64)
     into[rows] = new
     first = np.minimum.reduceat(rows, starts) if len(starts) else np.empty(0, np.int64)

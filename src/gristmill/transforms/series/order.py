@@ -122,7 +122,7 @@ def order_codes(
             codes = codes[rows]
         return Ordered(len(frame), rows, codes, *_edges(codes), None)
     moments = column_of(frame, time)
-    times = _moments(moments)
+    times = moments_of(moments)
     if moments.null_count:
         known = moments.is_valid().to_numpy()
         times = np.where(known, times, np.iinfo(np.int64).max)
@@ -151,7 +151,7 @@ def _edges(codes: Indexes) -> tuple[Indexes, Indexes]:
     return np.repeat(firsts, counts), np.repeat(firsts + counts, counts)
 
 
-def _moments(column: pa.ChunkedArray) -> Indexes:
+def moments_of(column: pa.ChunkedArray) -> Indexes:
     """Return microseconds, of dates days; whatever stands for null."""
     array = whole(column)
     numbers = array.view(pa.int32()).cast(pa.int64()) if pa.types.is_date32(array.type) else array.view(pa.int64())
