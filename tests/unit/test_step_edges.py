@@ -1,7 +1,8 @@
 """What once went wrong in steps: names, lengths, chains, words with blanks; each stands for its kind."""
 
-from typing import Any
+from typing import Any, ClassVar
 
+import pyarrow as pa
 import pytest
 from tests.support.steps import STEPS
 from tests.unit.test_steps import contract_of, transformed
@@ -10,6 +11,7 @@ from gristmill.core.errors import Invalid
 from gristmill.datasets.contract import load_contract
 from gristmill.datasets.contract_parser import alter_contract, parse_contract
 from gristmill.datasets.pipeline import bind_pipeline
+from gristmill.datasets.views import bind_view
 from gristmill.records.columns import to_table
 from gristmill.transforms.run import MOST_OUTPUTS, run
 from gristmill.transforms.spec import StepContext
@@ -151,3 +153,36 @@ def test_a_changed_input_that_cannot_be_meant_is_refused(sent: list[Any]) -> Non
     old = parse_contract({"name": "x", "input": ["n", raw], "fields": fields, "pipeline": steps}, steps=STEPS)
     with pytest.raises(Invalid):
         alter_contract(old, {"input": sent}, STEPS)
+
+
+class TestWhatABatchMayBecome:
+    FIELDS: ClassVar[list[dict[str, str]]] = [{"name": "g", "type": "text"}, {"name": "n", "type": "integer"}]
+
+    def test_a_pivot_that_finds_too_many_columns_is_refused_with_their_number(self) -> None:
+        step = {"op": "pivot", "columns": "g", "column": "n", "agg": "sum"}
+        contract = load_contract({"name": "x", "fields": self.FIELDS, "views": {"wide": [step]}})
+        steps = bind_view(contract, "wide", STEPS)
+        table = pa.table({"g": [f"v{n}" for n in range(1001)], "n": pa.array(range(1001), pa.int64())})
+        with pytest.raises(Invalid, match=r"1001 values.* at most 1000"):
+            run(steps, table, StepContext())
+        made = run(steps, table.slice(1), StepContext())
+        assert made.table.num_columns == 1000
+        assert made.merged == 1000
+
+    def test_a_melt_of_more_than_fits_is_refused_before_it_is_made(self) -> None:
+        names = [f"c{n}" for n in range(200)]
+        fields = [{"name": "g", "type": "text"}, *({"name": name, "type": "integer"} for name in names)]
+        step = {"op": "melt", "index": ["g"], "columns": names}
+        contract = load_contract({"name": "x", "fields": fields, "pipeline": [step]})
+        count = 20_000
+        column = pa.nulls(count, pa.int64())
+        table = pa.table({"g": pa.nulls(count, pa.string()), **dict.fromkeys(names, column)})
+        with pytest.raises(Invalid, match="4000000 rows"):
+            run(bind_pipeline(contract, STEPS), table, StepContext())
+
+    def test_null_and_the_text_null_are_two_columns(self) -> None:
+        step = {"op": "pivot", "columns": "g", "column": "n", "agg": "count"}
+        contract = load_contract({"name": "x", "fields": self.FIELDS, "views": {"wide": [step]}})
+        table = pa.table({"g": ["null", None, "NaN", None], "n": pa.array([1, 2, 3, None], pa.int64())})
+        made = run(bind_view(contract, "wide", STEPS), table, StepContext())
+        assert made.table.to_pylist() == [{"NaN": 1, "null": 1, "(null)": 1}]
