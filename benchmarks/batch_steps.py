@@ -4,7 +4,6 @@ import csv
 import datetime as dt
 import io
 import random
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -16,6 +15,7 @@ import pyarrow as pa
 
 from benchmarks.figures import Row, show
 from benchmarks.harness import Bench
+from benchmarks.steps import timed
 from benchmarks.uploads import upload
 from gristmill.bootstrap.embedders import build_embedders
 from gristmill.bootstrap.steps import build_steps
@@ -72,8 +72,8 @@ def run(bench: Bench) -> Iterator[Row]:
     for step, plain, called in CASES:
         contract = load_contract({"name": "bench", "fields": FIELDS, "pipeline": [step]})
         (bound,) = bind_pipeline(contract, registry)
-        ours = _timed(partial(bound.transform, frame, StepContext()))
-        theirs = _timed(partial(plain, frame), ROUNDS if "by" not in step else 2)
+        ours = timed(partial(bound.transform, frame, StepContext()), ROUNDS)
+        theirs = timed(partial(plain, frame), ROUNDS if "by" not in step else 2)
         name = f"{step['op']}{' by 1,000 groups' if 'by' in step else ''}"
         yield Row(
             f"{name} on a batch of {len(frame):,} rows, ms",
@@ -113,7 +113,7 @@ def _view(bench: Bench) -> Row:
             frame = pd.DataFrame(cursor.fetchall(), columns=["at", "sensor", "kind", "value", "other"])
         assert len(frame.assign(moving_avg=frame.rolling("5s", on="at")["value"].mean())) == count
 
-    view, plain = _timed(ours, 5), _timed(theirs, 5)
+    view, plain = timed(ours, 5), timed(theirs, 5)
     return Row(
         f"view (rolling 5 s) over a window of {count:,} rows over HTTP, ms",
         f"{show(view * 1000)}: {show(view / plain)} × the rows by psycopg2 and pandas on them ({show(plain * 1000)})",
@@ -121,16 +121,6 @@ def _view(bench: Bench) -> Row:
         view <= VIEW_LIMIT * plain,
         {"ours": view, "plain": plain},
     )
-
-
-def _timed(work: Callable[[], Any], rounds: int = ROUNDS) -> float:
-    """Return the shortest time, in seconds."""
-    times = []
-    for _ in range(rounds):
-        started = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - started)
-    return min(times)
 
 
 def _rows(count: int) -> Iterator[tuple[dt.datetime, str, str, float, float]]:

@@ -51,8 +51,8 @@ def run(bench: Bench) -> Iterator[Row]:
     for case in CASES:
         contract = _contract(case.step)
         (step,) = bind_pipeline(contract, registry)
-        ours = _timed(partial(step.transform, frame, StepContext()))
-        plain = _timed(partial(case.plain, frame))
+        ours = timed(partial(step.transform, frame, StepContext()))
+        plain = timed(partial(case.plain, frame))
         yield Row(
             f"{_shown(case.step)} on {len(frame):,} rows, ms",
             f"{show(ours * 1000)}: {show(ours / plain)} × `{case.called}` ({show(plain * 1000)})",
@@ -88,8 +88,8 @@ def _chunked(bench: Bench) -> Row:
 
     ready = parts()
     embedder.embed(ready[:100])
-    both = _timed(lambda: embedder.embed(parts()), 3)
-    alone = _timed(lambda: embedder.embed(ready), 3)
+    both = timed(lambda: embedder.embed(parts()), 3)
+    alone = timed(lambda: embedder.embed(ready), 3)
     return Row(
         f"chunk_text (200 tokens, 20 of overlap) and static embedder, {count:,} texts, {len(ready):,} parts",
         f"{len(ready) / both:,.0f} parts/s, {show(alone / both)} × embedding them alone ({len(ready) / alone:,.0f})",
@@ -99,7 +99,7 @@ def _chunked(bench: Bench) -> Row:
     )
 
 
-def _timed(work: Callable[[], Any], rounds: int = ROUNDS) -> float:
+def timed(work: Callable[[], Any], rounds: int = ROUNDS) -> float:
     """Return the shortest time, in seconds."""
     times = []
     for _ in range(rounds):

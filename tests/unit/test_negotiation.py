@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gristmill.core.errors import NotAcceptable
+from gristmill.core.http.formats import accepted_format
 from gristmill.kit.negotiation import best_coding, best_type, read_weights
-from gristmill.records.export.endpoints import accepted_format
+from gristmill.records.export.endpoints import ACCEPTED
 
 
 @pytest.mark.parametrize(
@@ -48,13 +49,13 @@ def test_a_coding_is_used_only_where_it_is_named_and_preferred(header: str, codi
     ],
 )
 def test_the_format_of_an_export_is_the_one_that_is_preferred(header: str, format: str) -> None:
-    assert accepted_format(header) == format
+    assert accepted_format([header], ACCEPTED, "an export") == format
 
 
 @pytest.mark.parametrize("header", ["application/json", "image/*", "text/csv;q=0", "text/csv;q=0, image/png"])
 def test_a_client_that_takes_none_is_told_which_there_are(header: str) -> None:
     with pytest.raises(NotAcceptable, match=r"application/x-ndjson, .*text/csv"):
-        accepted_format(header)
+        accepted_format([header], ACCEPTED, "an export")
 
 
 @given(weights=st.dictionaries(st.sampled_from(["a/b", "a/c", "d/e"]), st.integers(0, 1000)))

@@ -9,12 +9,11 @@ from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
 from gristmill.core.config import Settings
-from gristmill.core.errors import NotAcceptable
 from gristmill.core.http.bodies import read_json
 from gristmill.core.http.files import disconnected
+from gristmill.core.http.formats import accepted_format
 from gristmill.core.http.routes import Call
 from gristmill.core.logs import get_logger
-from gristmill.kit.negotiation import best_type
 from gristmill.records.aggregate.answer import Answer
 from gristmill.records.aggregate.errors import TooManyAggregates
 from gristmill.records.aggregate.formats import ACCEPTED
@@ -68,7 +67,7 @@ def build_calls(service: RecordAggregates, settings: Settings) -> list[Call[Any]
         The answer is computed whole before it begins: one that begins was computed without an error, and one that
         breaks off did so on its way.
         """
-        format = query.format or accepted_format(", ".join(http.headers.getlist("accept")))
+        format = query.format or accepted_format(http.headers.getlist("accept"), ACCEPTED, "an aggregate")
         raw = await read_json(http, MAX_BODY_BYTES, "An aggregate")
         desk.take()
         try:
@@ -95,15 +94,6 @@ def build_calls(service: RecordAggregates, settings: Settings) -> list[Call[Any]
             "records",
         )
     ]
-
-
-def accepted_format(accept: str) -> str:
-    """Return the format that an Accept header prefers. Raises NotAcceptable if it takes none that there is."""
-    chosen = best_type(accept, [*ACCEPTED])
-    if chosen is None:
-        valid = ", ".join(ACCEPTED)
-        raise NotAcceptable(f"Accept: {accept[:80]!r} takes no format of an aggregate; there are: {valid}")
-    return ACCEPTED[chosen]
 
 
 class _AggregateResponse(Response):

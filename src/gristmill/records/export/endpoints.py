@@ -9,13 +9,13 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
 
 from gristmill.core.config import Settings
-from gristmill.core.errors import GristmillError, NotAcceptable
+from gristmill.core.errors import GristmillError
 from gristmill.core.http.bodies import CSV
 from gristmill.core.http.endpoints import needs
 from gristmill.core.http.files import disconnected
+from gristmill.core.http.formats import accepted_format
 from gristmill.core.http.head import is_head
 from gristmill.core.logs import get_logger
-from gristmill.kit.negotiation import best_type
 from gristmill.records.export.desk import Desk
 from gristmill.records.export.scan import ExportQuery
 from gristmill.records.export.service import Export, RecordExports
@@ -27,7 +27,7 @@ log = get_logger()
 PIECE_BYTES = 256 * 1024
 
 # Formats by their media types, the one that is preferred first.
-_ACCEPTED = {
+ACCEPTED = {
     "application/x-ndjson": "ndjson",
     "application/ndjson": "ndjson",
     "application/jsonl": "ndjson",
@@ -58,7 +58,7 @@ def build_router(service: RecordExports, settings: Settings) -> APIRouter:
     ) -> Response:
         """Stream all matching records as a file. An answer that breaks off was not completed."""
         query = ExportQuery(start, end, read_where(where), split_names(fields), bool(include))
-        chosen = format or accepted_format(", ".join(http.headers.getlist("accept")))
+        chosen = format or accepted_format(http.headers.getlist("accept"), ACCEPTED, "an export")
         if is_head(http):
             return _export_answer(await desk.run(partial(service.open, dataset, query, chosen)))
         desk.take()
@@ -71,15 +71,6 @@ def build_router(service: RecordExports, settings: Settings) -> APIRouter:
         return _ExportResponse(export, first, desk)
 
     return router
-
-
-def accepted_format(accept: str) -> str:
-    """Return the format that an Accept header prefers. Raises NotAcceptable if it takes none that there is."""
-    chosen = best_type(accept, [*_ACCEPTED])
-    if chosen is None:
-        valid = ", ".join(_ACCEPTED)
-        raise NotAcceptable(f"Accept: {accept[:80]!r} takes no format of an export; there are: {valid}; or give format")
-    return _ACCEPTED[chosen]
 
 
 class _ExportResponse(Response):

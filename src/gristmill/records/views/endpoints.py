@@ -6,10 +6,9 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response, StreamingResponse
 
-from gristmill.core.errors import NotAcceptable
 from gristmill.core.http.endpoints import needs
+from gristmill.core.http.formats import accepted_format
 from gristmill.core.http.head import is_head
-from gristmill.kit.negotiation import best_type
 from gristmill.records.read.endpoints import read_where
 from gristmill.records.read.pages import PageQuery
 from gristmill.records.views.formats import ACCEPTED, MEDIA_TYPES, write
@@ -37,7 +36,7 @@ def build_router(service: RecordViews) -> APIRouter:
         ] = None,
     ) -> Response:
         """Run a view over the rows of the newest batch, of another one, or over a window and a filter."""
-        chosen = format or _accepted(", ".join(http.headers.getlist("accept")))
+        chosen = format or accepted_format(http.headers.getlist("accept"), ACCEPTED, "a view")
         viewed = service.read(dataset, view, PageQuery(start=start, end=end, where=read_where(where)), batch)
         media_type = MEDIA_TYPES[chosen]
         headers = {"content-type": media_type}
@@ -50,12 +49,3 @@ def build_router(service: RecordViews) -> APIRouter:
         )
 
     return router
-
-
-def _accepted(accept: str) -> str:
-    """Return the format that an Accept header prefers. Raises NotAcceptable if it takes none that there is."""
-    chosen = best_type(accept, [*ACCEPTED])
-    if chosen is None:
-        valid = ", ".join(ACCEPTED)
-        raise NotAcceptable(f"Accept: {accept[:80]!r} takes no format of a view; there are: {valid}; or give format")
-    return ACCEPTED[chosen]
