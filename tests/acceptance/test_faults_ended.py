@@ -127,7 +127,7 @@ class TestKilledChild:
 
     def test_at_its_hard_time_limit(self, stack: FaultStack, tmp_path: Path) -> None:
         stack.system.kill("worker")
-        stack.system.start("worker2", worker_soft_time_limit=1, worker_time_limit=2)
+        stack.system.start("worker2", worker_soft_time_limit=4, worker_time_limit=5)
         job_id = stack.submit("test.slow", args={"file": str(tmp_path / "never"), "deaf": True}, max_attempts=2)
         job = stack.system.finished(job_id, SOON)
         assert (job["state"], job["error"]["code"]) == ("failed", "attempts_exhausted")

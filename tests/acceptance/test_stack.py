@@ -328,7 +328,7 @@ class TestMoved:
             for command in (copy.down, copy.up):
                 with pytest.raises(StackFailed, match="is a copy of"):
                     command()
-            assert stack.status().ok
+            eventually(lambda: stack.status().ok, "every service answers", 60)
         finally:
             stack.down()
 

@@ -197,3 +197,39 @@ class TestWhatCannotBeMadeAnew:
         answer = app.http.post("/api/v1/datasets", json={**body, "name": "refused"})
         assert answer.status_code == 422
         assert (pointer, code) in [(one["pointer"], one["code"]) for one in answer.json()["errors"]]
+
+
+class TestWhatIsSaid:
+    def test_a_change_of_the_time_that_a_window_follows_is_refused(self, app: InProcess) -> None:
+        body = {
+            **ROLLING,
+            "fields": [{"name": "id", "type": "integer", "required": True}, *ROLLING["fields"]],
+            "key": ["id"],
+        }
+        name = app.dataset(body)
+        app.job(app.post(name, [{"id": 1, **record("a", 0)}]))
+        answer = app.http.patch(app.key(name, "1"), json={"at": "2027-01-01T00:00:00Z"})
+        assert (answer.status_code, answer.json()["code"]) == (409, "input_not_stored")
+
+    def test_the_record_that_is_in_the_way_is_named_by_its_place_in_the_request(self, app: InProcess) -> None:
+        name = app.dataset({**ROLLING, "pipeline": [*ROLLING["pipeline"], {"op": "sort", "by": ["-n"]}]})
+        app.job(app.post(name, [record("a", 0, 1)]))
+        blocked = app.post(name, [record("b", 0)], params={"on_conflict": "skip"})
+        job = app.post(name, [record("a", 0, 1), record("a", 1, 2)], params={"on_conflict": "fail"})
+        app.job(blocked)
+        found = app.http.get(job.json()["links"]["self"]).json()
+        assert (found["state"], found["error"]["code"]) == ("failed", "key_exists")
+        assert found["error"]["detail"].startswith("Record 0: ")
+
+    def test_a_preview_drops_no_record_that_is_in_a_row(self, app: InProcess) -> None:
+        name = app.dataset(GROUPED)
+        sample = [record("a", 0), record("a", 1), record("dropped", 2)]
+        tried = app.post(name, {"records": sample}, path="pipeline/preview").json()
+        assert tried["dropped"] == [2]
+
+    def test_places_in_errors_are_those_of_the_request(self, app: InProcess) -> None:
+        name = app.dataset(GROUPED)
+        sent = [{"sensor": 1}, record("b", 0), record("a", 1, 2**62), record("a", 2, 2**62)]
+        job = app.job(app.post(name, sent, params={"on_error": "quarantine"}))
+        assert (job["error"]["code"], job["error"]["record"]) == ("record_unfit", 2)
+        assert "step 1 (group)" in job["error"]["detail"]

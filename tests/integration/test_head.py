@@ -15,13 +15,26 @@ MEASURED = ("/metrics",)
 @pytest.fixture
 def places(app: InProcess) -> dict[str, str]:
     """What stands in the places of every path: a dataset with an embedding, its export, and a job with a reject."""
-    name = app.dataset({**ONE, "embedding": {"dimensions": 2}})
+    views = {"sorted": [{"op": "sort", "by": ["k"]}]}
+    name = app.dataset({**ONE, "embedding": {"dimensions": 2}, "views": views})
     body = [{"k": "a", "v": 1, "_embedding": [1, 0]}, {"k": "b", "v": "x"}]
     job = app.job(app.post(name, body, "records?on_error=quarantine"))
     assert job["record_counts"]["rejected"] == 1
     export = app.http.post(f"/api/v1/datasets/{name}/exports", json={}).json()["id"]
     app.work(queue="long")
-    return {"dataset": name, "key": "a", "job_id": job["id"], "export_id": export, "file_name": f"{name}.parquet"}
+    emitted = [{"name": n, "type": t} for n, t in (("timestamp", "timestamp"), ("id", "uuid"), ("value", "float"))]
+    body = {"name": f"source_{name}", "kind": "simulator", "dataset": app.dataset({"fields": emitted})}
+    source = app.http.post("/api/v1/sources", json={**body, "state": "paused"})
+    assert source.status_code == 201, source.text
+    return {
+        "source": source.json()["name"],
+        "dataset": name,
+        "key": "a",
+        "view": "sorted",
+        "job_id": job["id"],
+        "export_id": export,
+        "file_name": f"{name}.parquet",
+    }
 
 
 def gets(app: InProcess) -> list[str]:

@@ -265,6 +265,12 @@ def ewm(step: Mapping[str, Any]) -> BatchCase:
     return BatchCase(step, along(step, of), _SMALL)
 
 
+def as_float(value: float) -> float:
+    if isinstance(value, int) and int(float(value)) != value:
+        raise Unfit
+    return float(value)
+
+
 def fill(step: Mapping[str, Any]) -> BatchCase:
     column, method = step["column"], step["method"]
 
@@ -272,7 +278,7 @@ def fill(step: Mapping[str, Any]) -> BatchCase:
         found = [rows[place][column] for place in places]
         if method == "mean":
             filled = aggregate("mean", _TYPES[column], found) if found[at] is None else found[at]
-            return filled if _TYPES[column] != "integer" or filled is None else float(filled)
+            return as_float(filled) if _TYPES[column] == "integer" and filled is not None else filled
         before = next((one for one in range(at, -1, -1) if found[one] is not None), None)
         behind = next((one for one in range(at, len(found)) if found[one] is not None), None)
         if method in ("previous", "next"):
@@ -281,7 +287,7 @@ def fill(step: Mapping[str, Any]) -> BatchCase:
         if before is None or behind is None:
             return None
         if before == behind:
-            return float(found[at])
+            return as_float(found[at])
         time = step.get("time")
         start, here, end = (
             one if time is None else (order_of(time, rows[places[one]][time]) - dt.date.min).days
@@ -389,7 +395,13 @@ def group(step: Mapping[str, Any]) -> BatchCase:
                 target = measure.get("as") or (f"{measure['agg']}_{column}" if column else measure["agg"])
                 made[target] = len(places)
                 if column:
-                    values = [rows[place][column] for place in ordered]
+                    # Rows without a time are no first and no last.
+                    counted = [
+                        place
+                        for place in ordered
+                        if not time or rows[place][time] is not None or measure["agg"] not in ("first", "last")
+                    ]
+                    values = [rows[place][column] for place in counted]
                     made[target] = aggregate(measure["agg"], _TYPES[column], values, measure.get("q", 0.5))
             found.append((places[0], made))
         return found, []

@@ -1,8 +1,18 @@
 """Steps as users write them, in pipelines and in views."""
 
-from typing import Any
+import math
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, RootModel, model_serializer
+from pydantic import BaseModel, ConfigDict, RootModel, model_serializer, model_validator
+from pydantic_core import PydanticCustomError
+
+
+def _finite(value: Any) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, dict):
+        return all(map(_finite, value.values()))
+    return all(map(_finite, value)) if isinstance(value, list | tuple) else True
 
 
 class StepBody(BaseModel):
@@ -11,6 +21,13 @@ class StepBody(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow", strict=True)
 
     op: str
+
+    @model_validator(mode="after")
+    def _is_json(self) -> Self:
+        # A number such as 1e400 is read as infinity, which would be stored as null.
+        if not _finite(self.__pydantic_extra__):
+            raise PydanticCustomError("not_finite", "numbers are finite: one here is beyond 1.8e308")
+        return self
 
     def as_json(self) -> dict[str, Any]:
         return {"op": self.op, **(self.__pydantic_extra__ or {})}

@@ -37,7 +37,10 @@ def check_views(contract: Contract, registry: StepRegistry) -> Iterator[Violatio
             yield Violation(f"/views/{name}", "empty", f"the view {name} has no step", field=name)
         else:
             try:
-                bind_view(contract, name, registry)
+                for number, step in enumerate(bind_view(contract, name, registry)):
+                    for column in sorted(one for one in step.writes if one.startswith("_")):
+                        reason = f"{json.dumps(column)[:80]}: names with a leading _ are system columns"
+                        yield Violation(f"/views/{name}/{number}", "reserved_name", reason, field=column[:80])
             except StepRefused as error:
                 for one in error.violations:
                     yield replace(one, pointer=f"/views/{name}{one.pointer}")

@@ -18,13 +18,13 @@ class Batch:
 
     origins: for each row the record of the payload that it was made of, the first where it was made of several; rising
     unless a step works per batch. None: each record is one row. failed: records without rows because a step failed on
-    them. A record in neither was dropped. merged: how many records are in the rows, where one was made of several.
+    them. A record in neither was dropped. merged: the records that are in a row, where one was made of several.
     """
 
     table: pa.Table
     origins: Indexes | None = None
     failed: Sequence[FailedRecord] = ()
-    merged: int | None = None
+    merged: Indexes | None = None
 
 
 @dataclass(frozen=True, slots=True)

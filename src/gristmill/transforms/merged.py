@@ -42,6 +42,6 @@ class Links:
         return found
 
     @property
-    def records_in_rows(self) -> int:
-        """How many records are in a row."""
-        return len(np.unique(self.records))
+    def records_in_rows(self) -> Indexes:
+        """The records that are in a row, ascending."""
+        return np.unique(self.records)

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from gristmill.core.errors import Invalid, Violation
 from gristmill.transforms.merged import Links
-from gristmill.transforms.spec import Columns, Failure, Indexes, Step, StepContext
+from gristmill.transforms.spec import Columns, Failure, GroupFailure, Indexes, Step, StepContext
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,13 +35,13 @@ class Transformed:
 
     origins: for each row the row of the batch that it was made of; where it was made of several, the first. failed: the
     records that have no rows because a step failed on them, by their row. A record that is in neither was dropped.
-    merged: how many records are in the rows, where a step made one row of several; else None. columns: of the table.
+    merged: the records that are in a row, where a step made one row of several; else None. columns: of the table.
     """
 
     table: pa.Table
     origins: Indexes
     failed: Sequence[FailedRecord]
-    merged: int | None = None
+    merged: Indexes | None = None
     columns: Columns | None = None
 
 
@@ -70,16 +70,21 @@ def run(
     frame = to_frame(table)
     for step in steps:
         context.check()
-        output = step.transform(frame, context)
+        try:
+            output = step.transform(frame, context)
+        except GroupFailure as error:
+            raise MergedUnfit(step, error, _records(error.rows, origins, links)) from error
         if output.origins is not None and len(output.origins) != len(output.frame):
             raise ValueError(f"the step {step.kind.op} gave {len(output.frame)} rows of {len(output.origins)} origins")
         if links is not None and output.failures:
-            raise _merged_unfit(step, output.failures[0], links)
+            failure = output.failures[0]
+            raise MergedUnfit(step, failure, links.records_of(failure.row))
         for failure in output.failures:
             record = int(origins[failure.row])
             name = (step.number, step.kind.op)
             failed.setdefault(record, FailedRecord(record, name, failure.code, failure.reason, failure.field))
         frame = output.frame
+        _check_size(step, frame, context)
         links = Links.after(links, output, origins)
         if output.origins is not None:
             origins = origins[output.origins]
@@ -100,12 +105,39 @@ def run(
     )
 
 
-def _merged_unfit(step: Step, failure: Failure, links: Links) -> Invalid:
-    records = links.records_of(failure.row)
-    where = f"step {step.number} ({step.kind.op})"
-    made = f"a row that was made of {len(records)} records, the first of them record {records[0]}"
-    violation = Violation("", failure.code, f"{where}: {failure.reason}, in {made}", field=failure.field)
-    return Invalid(violation.reason, [violation])
+class MergedUnfit(Invalid):
+    """A row that was made of several records cannot be. records: those, by their rows in the batch."""
+
+    def __init__(self, step: Step, failure: Failure | GroupFailure, records: Sequence[int]) -> None:
+        self.records = records
+        self._text = f"step {step.number} ({step.kind.op}): {failure.reason}, in a row that was made of {{}}"
+        self._code, self._field = failure.code, failure.field
+        reason = self.reason(records[0])
+        super().__init__(reason, [self.violation(records[0])])
+
+    def reason(self, first: int) -> str:
+        """Return what is wrong. first: the place of the first record in the request."""
+        return self._text.format(f"{len(self.records)} records, the first of them record {first}")
+
+    def violation(self, first: int) -> Violation:
+        return Violation(f"/{first}", self._code, self.reason(first), record=first, field=self._field)
+
+
+def _records(rows: Sequence[int], origins: Indexes, links: Links | None) -> list[int]:
+    """Return the records that rows were made of, ascending."""
+    found = (
+        {int(origins[row]) for row in rows} if links is None else {one for row in rows for one in links.records_of(row)}
+    )
+    return sorted(found)
+
+
+def _check_size(step: Step, frame: "pd.DataFrame", context: StepContext) -> None:
+    """Raise Invalid where the columns after a step take more memory than a batch may."""
+    size = sum(column_of(frame, name).nbytes for name in frame.columns)
+    most = 2 * context.most_bytes
+    if size > most:
+        reason = f"after step {step.number} ({step.kind.op}) the batch takes {size} bytes, more than {most}"
+        raise Invalid(reason, [Violation("", "too_large", reason)])
 
 
 def _too_many(step: Step, origins: Indexes) -> list[FailedRecord]:

@@ -107,7 +107,8 @@ def _bind(number: int, body: Mapping[str, Any], columns: Columns, types: Types, 
         raise StepRefused(Violation("/op", "unknown_step", reason, field="op"))
     parameters = _parameters(kind.parameters, body)
     after = kind.schema(parameters, columns, types)
-    return Step(number, kind, parameters, after, kind.make(parameters, columns, types))
+    made = kind.make(parameters, columns, types)
+    return Step(number, kind, parameters, after, made, kind.reads_too(parameters, columns, types))
 
 
 def _parameters(model: type[Parameters], body: Mapping[str, Any]) -> Parameters:

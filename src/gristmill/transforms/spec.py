@@ -151,6 +151,14 @@ class StepRefused(Exception):
         self.violations = violations
 
 
+class GroupFailure(Exception):
+    """What a step would make of several rows of its input cannot be. rows: those rows. field: the one to blame."""
+
+    def __init__(self, rows: Sequence[int], code: str, reason: str, field: str) -> None:
+        super().__init__(reason)
+        self.rows, self.code, self.reason, self.field = rows, code, reason, field
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """A row of a step's input frame that it cannot do. field: the column that is to blame."""
@@ -225,7 +233,7 @@ class StepKind:
     per_record: what becomes of a record depends on it alone, or a function that says so of the parameters; else the
     step works per batch. multiplies: it may make several rows of one. merges: it makes one row of several.
     finds_columns: says of parameters whether columns come of the values, so that no step can follow; only views take
-    such a step.
+    such a step. reads_too: columns that it reads though its parameters do not name them.
     """
 
     op: str
@@ -240,6 +248,7 @@ class StepKind:
     multiplies: bool = False
     merges: bool = False
     finds_columns: Callable[[Any], bool] = lambda _: False
+    reads_too: Callable[[Any, Columns, Types], frozenset[str]] = lambda *_: frozenset()
     fitting: Callable[[Any], Fitting] | None = None
 
     def as_json(self) -> dict[str, Any]:
@@ -260,17 +269,21 @@ class StepKind:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A step of one pipeline, ready to run. number: its place in the pipeline. columns: those after it."""
+    """A step of one pipeline, ready to run. number: its place in the pipeline. columns: those after it.
+
+    reads_too: of the columns that it reads those that its parameters do not name.
+    """
 
     number: int
     kind: StepKind
     parameters: Any
     columns: Columns
     transform: Transform
+    reads_too: frozenset[str] = frozenset()
 
     @property
     def reads(self) -> frozenset[str]:
-        return self.kind.reads(self.parameters)
+        return self.kind.reads(self.parameters) | self.reads_too
 
     @property
     def writes(self) -> frozenset[str]:

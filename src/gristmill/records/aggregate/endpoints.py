@@ -12,13 +12,14 @@ from gristmill.core.config import Settings
 from gristmill.core.http.bodies import read_json
 from gristmill.core.http.files import disconnected
 from gristmill.core.http.formats import accepted_format
+from gristmill.core.http.own_threads import OwnThreads
 from gristmill.core.http.routes import Call
 from gristmill.core.logs import get_logger
 from gristmill.records.aggregate.answer import Answer
 from gristmill.records.aggregate.errors import TooManyAggregates
 from gristmill.records.aggregate.formats import ACCEPTED
 from gristmill.records.aggregate.service import RecordAggregates
-from gristmill.records.export.desk import READERS, OwnThreads
+from gristmill.records.export.desk import READERS
 
 log = get_logger()
 MAX_BODY_BYTES = 4 * 1024 * 1024

@@ -18,7 +18,7 @@ from gristmill.records.rejects.raw import raw_record
 from gristmill.records.targets import Targets
 from gristmill.records.transform import Pipelines
 from gristmill.records.validation.rows import output_validator_of, validator_of
-from gristmill.transforms.run import number_outputs
+from gristmill.transforms.run import MergedUnfit, number_outputs
 from gristmill.transforms.spec import Indexes
 
 # Chunks of more records ask between their steps whether they are to end.
@@ -46,9 +46,11 @@ class Prepared:
         """Return the counts of the chunk: records, in which each record of the payload is counted once."""
         if not self.piped:
             return Outcome(succeeded=counts.succeeded, superseded=counts.superseded)
-        # Without a key every row is written. With one, which no step changes, a record has one row that counts, unless
-        # several share a row.
-        succeeded = counts.succeeded if contract.key and not self.merged else self.records
+        # Without a key every row is written. With one, which no step changes, a record has one row that counts. Where
+        # several share a row, of rows that were not written at least one record each was superseded.
+        succeeded = counts.succeeded if contract.key else self.records
+        if contract.key and self.merged and counts.succeeded:
+            succeeded = self.records - (self.table.num_rows - counts.succeeded)
         return Outcome(
             succeeded=succeeded,
             superseded=self.records - succeeded,
@@ -79,7 +81,11 @@ class BatchPipeline:
             return Prepared(self._run(Batch(payload), context).table, payload.num_rows, piped=contract.has_pipeline)
         fields, places = split_places(payload, task.first_record)
         ords: Indexes = places.to_numpy()
-        batch = self._run(Batch(fields, np.arange(fields.num_rows)), context)
+        try:
+            batch = self._run(Batch(fields, np.arange(fields.num_rows)), context)
+        except MergedUnfit as error:
+            place = int(ords[error.records[0]])
+            raise RecordUnfit(error.reason(place), [error.violation(place)], record=place) from error
         table, origins, unfit = validate_output(output_validator_of(contract), batch)
         rejects = []
         for record, found in sorted(unfit.items()):
@@ -91,12 +97,15 @@ class BatchPipeline:
         if rejects and (shared or task.args.get("on_error") != "quarantine"):
             raise refusal(rejects)
         steps = self._pipelines.steps(contract)
-        if all(step.per_record for step in steps):
+        if task.args.get("on_conflict") == "fail" and contract.key:
+            # No two rows have one key, so their order does not matter; refusals name the record.
+            numbers = ords[origins]
+        elif all(step.per_record for step in steps):
             numbers = number_outputs(origins, ords, any(step.kind.multiplies for step in steps))
         else:
             # The batch is the whole job, and a step may have put its rows into another order.
             numbers = np.arange(len(origins))
-        written = len(np.unique(origins)) if batch.merged is None else batch.merged
+        written = len(np.unique(origins)) if batch.merged is None else len(batch.merged)
         if task.args.get("on_conflict") == "fail" and contract.key:
             raise_if_repeated(contract, table, ords[origins].tolist())
         dropped = fields.num_rows - written - len(rejects)

@@ -1,13 +1,8 @@
 """Counts the exports of a process, and bounds how many of them read at the same moment."""
 
-from collections.abc import Callable
-from typing import Any
-
-import anyio
-import anyio.to_thread
-
 from gristmill.core.config import Settings
 from gristmill.core.errors import TooMany
+from gristmill.core.http.own_threads import OwnThreads
 
 # Pages that one process reads at the same moment: most exports wait for their clients, and others need connections too.
 READERS = 4
@@ -16,20 +11,6 @@ READERS = 4
 class TooManyExports(TooMany):
     code = "too_many_exports"
     title = "Too many exports at once"
-
-
-class OwnThreads:
-    """Runs things in threads, so many at once, that no other call waits for."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        # Made within the event loop that it belongs to.
-        self._limiter: anyio.CapacityLimiter | None = None
-
-    async def run(self, work: Callable[[], Any]) -> Any:
-        if self._limiter is None:
-            self._limiter = anyio.CapacityLimiter(self._most)
-        return await anyio.to_thread.run_sync(work, limiter=self._limiter)
 
 
 class Desk:

@@ -136,7 +136,7 @@ class RecordPreview:
         answer["rejects"] = [
             {"record": record, "errors": [one.as_json() for one in found]} for record, found in sorted(rejects)
         ]
-        written = set(origins.tolist())
+        written = set((origins if batch.merged is None else batch.merged).tolist())
         answer["dropped"] = [
             place for row, place in enumerate(sample.places) if row not in written and row not in unfit
         ]

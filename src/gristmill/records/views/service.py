@@ -1,6 +1,5 @@
 """Views of one dataset: rows are read in one snapshot, then pass the steps of the view without a connection held."""
 
-import threading
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from gristmill.datasets.views import bind_view
 from gristmill.jobs.repository.read import newest_batch
 from gristmill.records.arrow_rows import read_rows
 from gristmill.records.read.pages import PageQuery, conditions_of
-from gristmill.records.views.errors import TooManyViews, UnknownBatch, UnknownView, ViewTooLarge
+from gristmill.records.views.errors import UnknownBatch, UnknownView, ViewTooLarge
 from gristmill.records.views.repository import (
     Conditions,
     measure_rows,
@@ -35,9 +34,6 @@ from gristmill.records.views.repository import (
 from gristmill.transforms.registry import StepRegistry
 from gristmill.transforms.run import run, whole
 from gristmill.transforms.spec import Column, Step, StepContext, Types
-
-# Views that one process makes at the same moment, and seconds that others wait for their turn.
-_AT_ONCE, _PATIENCE = 2, 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,24 +54,18 @@ class RecordViews:
         self._database = database
         self._datasets = AppliedDatasets(datasets)
         self._most_rows, self._most_bytes = settings.views_max_rows, settings.views_max_bytes
-        self._turns = threading.BoundedSemaphore(_AT_ONCE)
         self._bind = lru_cache(maxsize=1000)(lambda contract, view: bind_view(contract, view, steps))
 
     def read(self, name: str, view: str, query: PageQuery, batch: uuid.UUID | None = None) -> Viewed:
         """Return the rows of the view over the newest batch, that of the job ``batch``, or what ``query`` selects.
 
-        Raises UnknownView, UnknownBatch, Invalid, ViewTooLarge, TooManyViews.
+        Raises UnknownView, UnknownBatch, Invalid, ViewTooLarge.
         """
         if batch is not None and (query.start, query.end, query.where) != (None, None, None):
             reason = "a batch is taken whole: give batch, or start, end and where"
             raise Invalid(reason, [Violation("/query/batch", "not_applicable", reason, field="batch")])
-        if not self._turns.acquire(timeout=_PATIENCE):
-            raise TooManyViews(f"{_AT_ONCE} views are being made in this process already", retry_after=5)
-        try:
-            contract, rows, said = self._read(name, view, query, batch)
-            return self._made(contract, view, rows, said)
-        finally:
-            self._turns.release()
+        contract, rows, said = self._read(name, view, query, batch)
+        return self._made(contract, view, rows, said)
 
     def _read(
         self, name: str, view: str, query: PageQuery, job: uuid.UUID | None

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any, Literal
 
 import numpy as np
@@ -11,8 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gristmill.transforms.series.decimals import mean_decimals, sum_decimals
-from gristmill.transforms.series.fold import add, fold, greatest, join_deviations, least, least_first, sum_integers
+from gristmill.transforms.series.fold import fold, greatest, least, least_first, sum_integers
 from gristmill.transforms.series.groups import ranks_of
+from gristmill.transforms.series.means import deviations, mean_floats, mean_integers, round_means, sum_floats
 from gristmill.transforms.series.quantiles import count_distinct, quantiles
 from gristmill.transforms.spec import Column, Indexes, Mask, Types
 
@@ -129,7 +129,7 @@ def _sum(values: Values, ranges: Ranges) -> Found:
     if values.column.type == "decimal":
         return _decimals(sum_decimals(values.array, ranges.starts, ranges.ends))
     if values.column.type == "float":
-        (totals,) = fold((values.numbers,), ranges.starts, ranges.ends, add, [0.0])
+        totals = sum_floats(values.numbers, ranges.starts, ranges.ends)
         return totals, ~np.isfinite(totals)
     return sum_integers(values.numbers, ranges.starts, ranges.ends)
 
@@ -137,34 +137,11 @@ def _sum(values: Values, ranges: Ranges) -> Found:
 def _mean(values: Values, ranges: Ranges) -> Found:
     if values.column.type == "decimal":
         return _decimals(mean_decimals(values.array, ranges.starts, ranges.ends, values.types.scale(values.column)))
-    counts = ranges.ends - ranges.starts
-    if values.column.type == "integer":
-        totals, wrong = sum_integers(values.numbers, ranges.starts, ranges.ends)
-        means = totals / counts
-        for place in np.flatnonzero(wrong).tolist():
-            means[place] = float(_exact_mean(values, ranges, place))
-        return means, None
+    if values.column.type == "float":
+        return mean_floats(values.numbers, ranges.starts, ranges.ends), None
     if pa.types.is_duration(values.array.type):
-        totals, wrong = sum_integers(values.numbers, ranges.starts, ranges.ends)
-        # Of two microseconds that are as near the even one.
-        whole, rest = np.divmod(totals, counts)
-        means = whole + ((2 * rest > counts) | ((2 * rest == counts) & (whole % 2 == 1)))
-        for place in np.flatnonzero(wrong).tolist():
-            means[place] = round(_exact_mean(values, ranges, place))
-        return means, None
-    (totals,) = fold((values.numbers,), ranges.starts, ranges.ends, add, [0.0])
-    means = totals / counts
-    if not np.isfinite(totals).all():
-        # The sum leaves the floats, the mean does not: halve the values often enough.
-        halved = int(counts.max()).bit_length()
-        (parts,) = fold((np.ldexp(values.numbers, -halved),), ranges.starts, ranges.ends, add, [0.0])
-        means = np.where(np.isfinite(means), means, np.ldexp(parts / counts, halved))
-    return means, None
-
-
-def _exact_mean(values: Values, ranges: Ranges, place: int) -> Fraction:
-    inside = values.numbers[ranges.starts[place] : ranges.ends[place]].tolist()
-    return Fraction(sum(inside), len(inside))
+        return round_means(values.numbers, ranges.starts, ranges.ends), None
+    return mean_integers(values.numbers, ranges.starts, ranges.ends), None
 
 
 def _decimals(texts: list[str | None]) -> Found:
@@ -202,13 +179,9 @@ def _last(values: Values, ranges: Ranges) -> Found:
 
 
 def _stddev(values: Values, ranges: Ranges) -> Found:
-    floats = values.numbers.astype(np.float64)
-    # Deviations from a value that is near are exact where those from zero are not.
-    near = floats - (floats[0] if len(floats) and np.ptp(floats) < abs(floats[0]) else 0.0)
-    columns = (np.ones(len(near)), near, np.zeros(len(near)))
-    counts, _, squares = fold(columns, ranges.starts, ranges.ends, join_deviations, [0.0, 0.0, 0.0])
-    found = np.sqrt(squares / np.maximum(counts - 1, 1))
-    return pa.array(found, mask=counts < 2), ~np.isfinite(found)
+    found = deviations(values.numbers.astype(np.float64), ranges.starts, ranges.ends)
+    several = ranges.ends - ranges.starts > 1
+    return pa.array(found, mask=~several), ~np.isfinite(found) & several
 
 
 def _quantile(values: Values, ranges: Ranges) -> Found:

@@ -29,9 +29,10 @@ def mean_decimals(texts: pa.Array, starts: Indexes, ends: Indexes, scale: int | 
     found = []
     places = PLACES if scale is None else min(scale + MORE_PLACES, _DIGITS)
     for total, count in zip(_totals(texts, starts, ends), (ends - starts).tolist(), strict=True):
-        # One rounding: the remainder decides what the quotient is nearest to.
-        scaled = Fraction(total) / count * 10**places
-        found.append(_text(Decimal(round(scaled)).scaleb(-places, _WIDE), 0))
+        exact = Fraction(total) / count
+        # Of a large one as many places as there is room for; it is rounded once.
+        room = min(places, max(0, _DIGITS - len(str(abs(int(exact))))))
+        found.append(_text(Decimal(round(exact * 10**room)).scaleb(-room, _WIDE), 0))
     return found
 
 

@@ -72,7 +72,7 @@ def _slide(columns: Arrays, lengths: Indexes, longest: int, combine: Combine, em
 
 
 def add(before: Arrays, behind: Arrays) -> Arrays:
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         return tuple(one + other for one, other in zip(before, behind, strict=True))
 
 
@@ -98,17 +98,22 @@ def join_deviations(before: Arrays, behind: Arrays) -> Arrays:
     count = before[0] + behind[0]
     with np.errstate(over="ignore", invalid="ignore"):
         share = behind[0] / np.maximum(count, 1)
-        distance = behind[1] - before[1]
-        mean = before[1] + distance * share
+        # To what has no values there is no distance.
+        distance = np.where((before[0] > 0) & (behind[0] > 0), behind[1] - before[1], 0.0)
+        mean = np.where(before[0] > 0, before[1] + distance * share, behind[1])
         return count, mean, before[2] + behind[2] + distance * distance * (before[0] * share)
+
+
+def sum_halves(values: Indexes, starts: Indexes, ends: Indexes) -> tuple[Indexes, Indexes]:
+    """Return the exact sum of each range as two parts: how many times 2^32, and what is left, from 0 on."""
+    # Sums of 2^31 values of 32 bits stay within 64 bits, and integers may be taken off again.
+    high, low = (np.concatenate([[0], np.cumsum(half)]) for half in (values >> 32, values & 0xFFFFFFFF))
+    above, below = high[ends] - high[starts], low[ends] - low[starts]
+    return above + (below >> 32), below & 0xFFFFFFFF
 
 
 def sum_integers(values: Indexes, starts: Indexes, ends: Indexes) -> tuple[Indexes, Mask]:
     """Return the exact sum of each range, and whether it leaves 64 bits (the sum is 0 then)."""
-    # Two halves of 32 bits: sums of 2^31 values of each stay within 64 bits, and integers may be taken off again.
-    high, low = (np.concatenate([[0], np.cumsum(half)]) for half in (values >> 32, values & 0xFFFFFFFF))
-    above, below = high[ends] - high[starts], low[ends] - low[starts]
-    above += below >> 32
+    above, below = sum_halves(values, starts, ends)
     beyond = (above > 2**31 - 1) | (above < -(2**31))
-    found = (np.where(beyond, 0, above) << 32) + np.where(beyond, 0, below & 0xFFFFFFFF)
-    return found, beyond
+    return (np.where(beyond, 0, above) << 32) + np.where(beyond, 0, below), beyond

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from gristmill.transforms.series.aggregates import Aggregated, Ranges, aggregate
 from gristmill.transforms.series.order import Ordered
-from gristmill.transforms.spec import Column, Types
+from gristmill.transforms.spec import Column, Mask, Types
 
 
 def neighbours(ordered: Ordered, values: pa.Array, behind: bool) -> pa.Array:
@@ -20,6 +20,18 @@ def neighbours(ordered: Ordered, values: pa.Array, behind: bool) -> pa.Array:
         return pa.array(found, mask=found >= ordered.ends)
     found = np.maximum.accumulate(np.where(known, places, -1))
     return pa.array(found, mask=found < ordered.starts)
+
+
+def as_floats(values: pa.Array) -> tuple[pa.Array, Mask]:
+    """Return numbers as floats, and which of them are not exactly one."""
+    floats = values.cast(pa.float64(), safe=False)
+    if not pa.types.is_integer(values.type):
+        return floats, np.zeros(len(values), np.bool_)
+    given = values.fill_null(0).to_numpy()
+    exact = np.abs(given) <= 2**53
+    for place in np.flatnonzero(~exact).tolist():
+        exact[place] = int(float(given[place])) == int(given[place])
+    return floats, ~exact
 
 
 def on_the_line(ordered: Ordered, values: pa.Array) -> pa.Array:
@@ -42,6 +54,6 @@ def with_means(ordered: Ordered, values: pa.Array, source: Column, types: Types)
     firsts = ordered.firsts
     means = aggregate("mean", source, values, Ranges(firsts, ordered.ends[firsts]), types)
     groups = np.cumsum(ordered.starts == np.arange(len(values))) - 1
-    own = values if values.type == means.values.type else values.cast(means.values.type, safe=False)
-    beyond = means.beyond[groups] & values.is_null().to_numpy(zero_copy_only=False)
+    own, inexact = (values, np.zeros(len(values), np.bool_)) if values.type == means.values.type else as_floats(values)
+    beyond = inexact | (means.beyond[groups] & values.is_null().to_numpy(zero_copy_only=False))
     return Aggregated(pc.coalesce(own, means.values.take(pa.array(groups))), beyond)

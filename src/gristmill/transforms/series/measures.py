@@ -5,15 +5,20 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field
 
-from gristmill.core.errors import Invalid, Violation
+from gristmill.core.errors import Violation
 from gristmill.transforms.run import column_of
 from gristmill.transforms.schema_rules import check_target, refuse
 from gristmill.transforms.series.aggregates import AggregateName, Ranges, aggregate
 from gristmill.transforms.series.checks import need_aggregate
 from gristmill.transforms.series.order import Ordered
-from gristmill.transforms.spec import Columns, Indexes, StepRefused, Types
+from gristmill.transforms.spec import Columns, GroupFailure, Indexes, StepRefused, Types
+
+# Aggregates that depend on the order in time.
+TIMED = ("first", "last")
+MOST_MEASURES = 1000
 
 
 class Measure(BaseModel):
@@ -39,6 +44,9 @@ def measured(measures: Sequence[Measure], kept: Columns, columns: Columns, types
     """Return the columns that are kept and those that the measures make. Raises StepRefused."""
     if not measures:
         raise refuse("measures", "empty", "name at least one measure")
+    if len(measures) > MOST_MEASURES:
+        reason = f"there are {len(measures)} measures: at most {MOST_MEASURES} are possible"
+        raise refuse("measures", "too_many", reason)
     found = dict(kept)
     for place, one in enumerate(measures):
         member = f"/measures/{place}"
@@ -60,19 +68,32 @@ def measured(measures: Sequence[Measure], kept: Columns, columns: Columns, types
 
 
 def measure(
-    one: Measure, frame: Any, ordered: Ordered, starts: Indexes, ends: Indexes, columns: Columns, types: Types
+    one: Measure,
+    frame: Any,
+    ordered: Ordered,
+    starts: Indexes,
+    ends: Indexes,
+    columns: Columns,
+    types: Types,
+    time: str | None = None,
 ) -> pa.Array:
-    """Return a measure over ranges of rows. Raises Invalid where a value does not fit its type."""
+    """Return a measure over ranges of rows. Raises GroupFailure where a value does not fit its type.
+
+    time: the column that says which row is the first; rows without a time are none.
+    """
     if one.column is None:
         return pa.array(ends - starts)
-    values = ordered.take(column_of(frame, one.column))
+    column = column_of(frame, one.column)
+    if time is not None and one.agg in TIMED and (moments := column_of(frame, time)).null_count:
+        column = pc.if_else(moments.is_valid(), column, pa.scalar(None, column.type))
+    values = ordered.take(column)
     quantile = 0.5 if one.q is None else one.q
     found = aggregate(one.agg, columns[one.column], values, Ranges(starts, ends), types, quantile)
     if found.beyond.any():
         group = int(np.flatnonzero(found.beyond)[0])
-        first = ordered.row_of(int(starts[group]))
-        reason = f"{one.agg} of {one.column} leaves the range of its type, in the group of row {first}"
-        raise Invalid(reason, [Violation("", "out_of_range", reason, field=one.column)])
+        rows = [ordered.row_of(place) for place in range(int(starts[group]), int(ends[group]))]
+        reason = f"{one.agg} of {one.column} leaves the range of its type"
+        raise GroupFailure(rows, "out_of_range", reason, one.column)
     return found.values
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -42,12 +42,28 @@ def check_series(step: SeriesParameters, columns: Columns, types: Types) -> None
         need_type(columns, step.time, TIMES, "/time")
 
 
-def time_of(step: SeriesParameters, columns: Columns, types: Types) -> str | None:
+class Timed(Protocol):
+    """Parameters that may name a column of times."""
+
+    @property
+    def time(self) -> str | None: ...
+
+
+def time_of(step: Timed, columns: Columns, types: Types) -> str | None:
     """Return the name of the column that orders the rows, or None."""
-    if step.time is not None:
-        return step.time
+    return step.time if step.time is not None else default_time(columns, types)
+
+
+def default_time(columns: Columns, types: Types) -> str | None:
+    """Return the name of the dataset's time field, if the rows have it; or None."""
     name = types.time_field
     return name if name is not None and name in columns and columns[name].type in TIMES else None
+
+
+def reads_time(step: Timed, columns: Columns, types: Types) -> frozenset[str]:
+    """Return the column of times as what a step reads."""
+    name = time_of(step, columns, types)
+    return frozenset() if name is None else frozenset({name})
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +149,8 @@ def order_codes(
         order = order[stable_order(here[order], groups)] if groups > 1 else order
         rows = order if rows is None else rows[order]
         here, at = codes[rows], times[rows]
-    key = [name for name in types.key if name in columns]
+    # A column that a step has called like a field of the key is another one.
+    key = [name for name in types.key if name in columns and types.target(name) == columns[name]]
     if key and ((at[1:] == at[:-1]) & (here[1:] == here[:-1])).any():
         ranks = [ranks_of(columns[name], column_of(frame, name), types) for name in key]
         rows = np.arange(len(frame)) if rows is None else rows

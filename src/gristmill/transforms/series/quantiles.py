@@ -30,11 +30,15 @@ def quantiles(floats: npt.NDArray[np.float64], starts: Indexes, ends: Indexes, q
             more = np.full(num_values - len(starts), num_values, np.int64)
             return np.concatenate([starts, more]), np.concatenate([ends, more])
 
+    # Between two large values their sum may leave the floats.
+    large = bool((np.abs(floats) > 2.0**1022).any())
+    floats = floats / 2 if large else floats
     floats = np.pad(floats, (0, max(0, len(starts) - len(floats))))
     rolling = pd.Series(floats).rolling(Given(), min_periods=1)
     # pandas' median is the faster one of the two.
     found = rolling.median() if quantile == 0.5 else rolling.quantile(quantile)
-    return found.to_numpy()[: len(starts)]
+    values = found.to_numpy()[: len(starts)]
+    return values * 2 if large else values
 
 
 def count_distinct(ranks: Indexes, starts: Indexes, ends: Indexes) -> Indexes:

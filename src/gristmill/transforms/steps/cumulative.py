@@ -11,7 +11,14 @@ from pydantic import Field
 from gristmill.transforms.run import column_of, set_column
 from gristmill.transforms.series.aggregates import Ranges, aggregate
 from gristmill.transforms.series.checks import need_aggregate
-from gristmill.transforms.series.order import SeriesParameters, check_series, put_in_order, reads_series, time_of
+from gristmill.transforms.series.order import (
+    SeriesParameters,
+    check_series,
+    put_in_order,
+    reads_series,
+    reads_time,
+    time_of,
+)
 from gristmill.transforms.spec import (
     Columns,
     Example,
@@ -60,6 +67,7 @@ CUMULATIVE = StepKind(
     _make,
     reads=reads_series,
     writes=writes_target,
+    reads_too=reads_time,
     per_record=False,
     description="An aggregate of all rows of the batch up to each row. A row without a time has none.",
     examples=[

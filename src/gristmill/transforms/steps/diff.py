@@ -12,7 +12,14 @@ from gristmill.transforms.expression.run import evaluate_frame
 from gristmill.transforms.expression.tree import Node
 from gristmill.transforms.run import column_of, set_column
 from gristmill.transforms.schema_rules import need_type
-from gristmill.transforms.series.order import SeriesParameters, check_series, put_in_order, reads_series, time_of
+from gristmill.transforms.series.order import (
+    SeriesParameters,
+    check_series,
+    put_in_order,
+    reads_series,
+    reads_time,
+    time_of,
+)
 from gristmill.transforms.series.shift import check_rows, shifted
 from gristmill.transforms.spec import (
     Column,
@@ -70,6 +77,7 @@ DIFF = StepKind(
     _make,
     reads=reads_series,
     writes=writes_target,
+    reads_too=reads_time,
     per_record=False,
     description=(
         "The value less that of the column so many rows before, null where one of them is. Exact: of timestamps a "

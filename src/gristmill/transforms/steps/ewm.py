@@ -6,25 +6,27 @@
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field
 
 from gristmill.transforms.run import column_of, set_column
 from gristmill.transforms.schema_rules import need_type, refuse
 from gristmill.transforms.series.fold import Arrays, fold
+from gristmill.transforms.series.gaps import neighbours
 from gristmill.transforms.series.order import (
     Ordered,
     SeriesParameters,
     check_series,
     put_in_order,
     reads_series,
+    reads_time,
     time_of,
 )
 from gristmill.transforms.series.windows import read_window, unit_of
 from gristmill.transforms.spec import (
     Columns,
     Example,
+    Indexes,
     Output,
     StepContext,
     StepKind,
@@ -69,40 +71,45 @@ def _make(step: Ewm, columns: Columns, types: Types) -> Transform:
     def transform(frame: Any, context: StepContext) -> Output:
         ordered = put_in_order(frame, step.by, time, columns, types)
         context.check()
-        made = _means(ordered.take(column_of(frame, step.column)), ordered, _decays(step, ordered, length))
+        made = _means(step, ordered.take(column_of(frame, step.column)), ordered, length)
         return Output(set_column(frame, step.target, ordered.back(made)))
 
     return transform
 
 
-def _decays(step: Ewm, ordered: Ordered, length: float | None) -> npt.NDArray[np.float64]:
-    """Return by what the weights of the rows before are multiplied at each place."""
-    if length is not None:
-        assert ordered.times is not None
-        passed = np.diff(ordered.times, prepend=ordered.times[:1]).astype(np.float64)
-        passed[ordered.firsts] = 0.0
-        return np.exp2(-passed / length)
-    alpha = step.alpha if step.alpha is not None else 2 / ((step.span or 1) + 1)
-    return np.full(len(ordered.starts), 1 - alpha)
-
-
-def _means(values: pa.Array, ordered: Ordered, decays: npt.NDArray[np.float64]) -> pa.Array:
+def _means(step: Ewm, values: pa.Array, ordered: Ordered, length: float | None) -> pa.Array:
     """Return the weighted mean of the values up to each place; null where there is none yet."""
-    known = values.is_valid().to_numpy(zero_copy_only=False).astype(np.float64)
-    columns = (decays, known, values.fill_null(0).cast(pa.float64(), safe=False).to_numpy(), known)
-    ends = np.arange(1, len(known) + 1)
-    _, _, means, some = fold(columns, ordered.starts, ends, _join, [1.0, 0.0, 0.0, 0.0])
-    return pa.array(means, mask=some == 0)
+    last = neighbours(ordered, values, behind=False)
+    known = np.flatnonzero(values.is_valid().to_numpy(zero_copy_only=False))
+    # The first known value of each group, by the places of the known ones.
+    starts = np.searchsorted(known, ordered.starts[known])
+    passed = known if length is None else _times(ordered)[known]
+    since = np.diff(passed, prepend=passed[:1]).astype(np.float64)
+    since[starts == np.arange(len(known))] = 0.0
+    decays = np.exp2(-since / length) if length is not None else np.power(1 - _alpha(step), since)
+    columns = (decays, np.ones(len(known)), values.take(pa.array(known)).cast(pa.float64(), safe=False).to_numpy())
+    _, _, means = fold(columns, starts, np.arange(1, len(known) + 1), _join, [1.0, 0.0, 0.0])
+    at = np.searchsorted(known, last.fill_null(0).to_numpy())
+    return pa.array(means).take(pa.array(at, mask=last.is_null().to_numpy(zero_copy_only=False)))
+
+
+def _alpha(step: Ewm) -> float:
+    return step.alpha if step.alpha is not None else 2 / ((step.span or 1) + 1)
+
+
+def _times(ordered: Ordered) -> Indexes:
+    assert ordered.times is not None
+    return ordered.times
 
 
 def _join(before: Arrays, behind: Arrays) -> Arrays:
-    """Combine (decay over the rows, sum of weights, weighted mean, whether there is a value)."""
+    """Combine (decay over the values, sum of weights, weighted mean). The last value of a range has the weight 1."""
     aged = before[1] * behind[0]
     weight = aged + behind[1]
-    # Weights that became zero with time still leave the mean that they had, until there is a new value.
-    share = np.where(weight > 0, aged / np.where(weight > 0, weight, 1.0), behind[3] == 0)
-    mean = before[2] * share + behind[2] * (1 - share)
-    return before[0] * behind[0], weight, mean, np.maximum(before[3], behind[3])
+    share = aged / np.where(weight > 0, weight, 1.0)
+    # Without a value before there is only what is behind, and the other way round.
+    share = np.where(behind[1] > 0, share, 1.0)
+    return before[0] * behind[0], weight, before[2] * share + behind[2] * (1 - share)
 
 
 EWM = StepKind(
@@ -112,6 +119,7 @@ EWM = StepKind(
     _make,
     reads=reads_series,
     writes=writes_target,
+    reads_too=reads_time,
     per_record=False,
     description=(
         "The exponentially weighted mean of the values up to each row: the sum of weight times value, divided by the "

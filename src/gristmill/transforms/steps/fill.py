@@ -6,7 +6,6 @@
 
 from typing import Any, Literal
 
-import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
@@ -14,8 +13,15 @@ from gristmill.transforms.run import column_of, set_column
 from gristmill.transforms.schema_rules import check_target, need, need_type, refuse
 from gristmill.transforms.series.aggregates import AGGREGATES
 from gristmill.transforms.series.checks import need_aggregate
-from gristmill.transforms.series.gaps import neighbours, on_the_line, with_means
-from gristmill.transforms.series.order import SeriesParameters, check_series, put_in_order, reads_series, time_of
+from gristmill.transforms.series.gaps import as_floats, neighbours, on_the_line, with_means
+from gristmill.transforms.series.order import (
+    SeriesParameters,
+    check_series,
+    put_in_order,
+    reads_series,
+    reads_time,
+    time_of,
+)
 from gristmill.transforms.spec import (
     Column,
     Columns,
@@ -89,10 +95,13 @@ def _series(step: Fill, columns: Columns, types: Types) -> Transform:
         context.check()
         failures: list[Failure] = []
         if step.method == "linear":
-            made = on_the_line(ordered, values.cast(pa.float64(), safe=False))
+            floats, inexact = as_floats(values)
+            made = on_the_line(ordered, floats)
+            failures = ordered.failures(inexact, "not_exact", f"{step.column} is no float exactly", step.target)
         elif step.method == "mean":
             found = with_means(ordered, values, source, types)
-            made, reason = found.values, f"mean of {step.column} leaves the range of its type"
+            made = found.values
+            reason = f"{step.column}, or its mean, is beyond what the result can hold"
             failures = ordered.failures(found.beyond, "out_of_range", reason, step.target)
         else:
             made = values.take(neighbours(ordered, values, behind=step.method == "next"))
@@ -112,6 +121,7 @@ FILL = StepKind(
     _make,
     reads=reads_series,
     writes=writes_target,
+    reads_too=lambda step, columns, types: reads_time(step, columns, types) if step.method else frozenset(),
     per_record=lambda step: step.method is None,
     description=(
         "Puts a value where there is none. An empty text is a value, and stays. With `method` it works per batch: "

@@ -11,9 +11,9 @@ from pydantic import Field
 from gristmill.transforms.run import column_of
 from gristmill.transforms.schema_rules import need_type
 from gristmill.transforms.series.groups import need_groups
-from gristmill.transforms.series.measures import Measure, measure, measured, reads_measures
+from gristmill.transforms.series.measures import TIMED, Measure, measure, measured, reads_measures
 from gristmill.transforms.series.merge import merged_rows
-from gristmill.transforms.series.order import TIMES, put_in_order
+from gristmill.transforms.series.order import TIMES, put_in_order, reads_time, time_of
 from gristmill.transforms.spec import Columns, Example, Output, Parameters, StepContext, StepKind, Transform, Types
 
 
@@ -42,9 +42,8 @@ def _schema(step: Group, columns: Columns, types: Types) -> Columns:
 
 def _make(step: Group, columns: Columns, types: Types) -> Transform:
     made = _schema(step, columns, types)
-    time = step.time if step.time is not None else types.time_field
     # The order within a group matters to few.
-    ordering = time if time in columns and any(one.agg in ("first", "last") for one in step.measures) else None
+    ordering = time_of(step, columns, types) if any(one.agg in TIMED for one in step.measures) else None
 
     def transform(frame: Any, context: StepContext) -> Output:
         ordered = put_in_order(frame, step.by, ordering, columns, types, untimed=True)
@@ -53,7 +52,7 @@ def _make(step: Group, columns: Columns, types: Types) -> Transform:
         arrays = {name: column_of(frame, name).take(pa.array(rows.origins)) for name in step.by}
         for one in step.measures:
             context.check()
-            arrays[one.target] = measure(one, frame, ordered, starts, ordered.ends[starts], columns, types)
+            arrays[one.target] = measure(one, frame, ordered, starts, ordered.ends[starts], columns, types, ordering)
         return rows.output(made, arrays)
 
     return transform
@@ -66,6 +65,7 @@ GROUP = StepKind(
     _make,
     reads=lambda step: frozenset(step.by) | reads_measures(step.measures),
     writes=lambda step: frozenset(one.target for one in step.measures),
+    reads_too=reads_time,
     per_record=False,
     merges=True,
     description=(

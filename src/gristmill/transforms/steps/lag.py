@@ -10,7 +10,14 @@ from pydantic import Field
 
 from gristmill.transforms.run import column_of, set_column
 from gristmill.transforms.schema_rules import need
-from gristmill.transforms.series.order import SeriesParameters, check_series, put_in_order, reads_series, time_of
+from gristmill.transforms.series.order import (
+    SeriesParameters,
+    check_series,
+    put_in_order,
+    reads_series,
+    reads_time,
+    time_of,
+)
 from gristmill.transforms.series.shift import check_rows, shifted
 from gristmill.transforms.spec import (
     Column,
@@ -56,6 +63,7 @@ LAG = StepKind(
     _make,
     reads=reads_series,
     writes=writes_target,
+    reads_too=reads_time,
     per_record=False,
     description="The value of the column so many rows before each row, null where there is no such row.",
     examples=[

@@ -12,14 +12,15 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from gristmill.core.errors import Invalid, Violation
+from gristmill.transforms.multiply import check_total
 from gristmill.transforms.run import column_of, whole
 from gristmill.transforms.schema_rules import check_target, refuse
 from gristmill.transforms.series.aggregates import AggregateName
 from gristmill.transforms.series.checks import check_quantile, need_aggregate
 from gristmill.transforms.series.groups import group_codes, need_groups, ranks_of
-from gristmill.transforms.series.measures import Measure, measure
+from gristmill.transforms.series.measures import TIMED, Measure, measure
 from gristmill.transforms.series.merge import merged_rows
-from gristmill.transforms.series.order import order_codes
+from gristmill.transforms.series.order import default_time, order_codes
 from gristmill.transforms.spec import (
     Column,
     Columns,
@@ -33,6 +34,8 @@ from gristmill.transforms.spec import (
 )
 
 MOST_COLUMNS = 1000
+# What a cell takes while it is made, its value included.
+CELL_BYTES = 40
 
 
 class Pivot(Parameters):
@@ -102,7 +105,7 @@ def _make(step: Pivot, columns: Columns, types: Types) -> Transform:
     source = columns[step.columns]
     declared = None if step.values is None else _keys(step, columns, types)
     one = Measure(agg=step.agg, column=step.column, q=step.q)
-    time = types.time_field if types.time_field in columns and step.agg in ("first", "last") else None
+    time = default_time(columns, types) if step.agg in TIMED else None
 
     def transform(frame: Any, context: StepContext) -> Output:
         values = column_of(frame, step.columns)
@@ -112,16 +115,16 @@ def _make(step: Pivot, columns: Columns, types: Types) -> Transform:
         places = _places(source, values, keys, types)
         # Rows of no cell are in one behind the others, which is left out.
         width = len(keys) + 1
-        ordered = order_codes(
-            frame, rows * width + np.where(places < 0, len(keys), places), count * width, time, columns, types
-        )
+        check_total("pivot", count, 1, [], width * CELL_BYTES, context.most_bytes)
+        codes = rows * width + np.where(places < 0, len(keys), places)
+        ordered = order_codes(frame, codes, count * width, time, columns, types, untimed=True)
         context.check()
-        cells = ordered.firsts
-        aggregated = measure(one, frame, ordered, cells, ordered.ends[cells], columns, types)
-        codes = ordered.codes[cells]
-        merged = merged_rows(ordered, cells[np.flatnonzero(np.diff(codes // width, prepend=-1))])
+        firsts = ordered.firsts
+        merged = merged_rows(ordered, firsts[np.flatnonzero(np.diff(ordered.codes[firsts] // width, prepend=-1))])
+        cells = firsts[ordered.codes[firsts] % width < len(keys)]
+        aggregated = measure(one, frame, ordered, cells, ordered.ends[cells], columns, types, time)
         grid = np.full(count * width, -1, np.int64)
-        grid[codes] = np.arange(len(cells))
+        grid[ordered.codes[cells]] = np.arange(len(cells))
         made = {name: columns[name] for name in step.index}
         arrays: dict[str, Any] = {name: column_of(frame, name).take(pa.array(merged.origins)) for name in step.index}
         empty = pa.scalar(0 if step.agg in ("count", "distinct") else None, aggregated.type)
@@ -172,6 +175,11 @@ def _places(source: Column, values: pa.ChunkedArray, keys: pa.Array, types: Type
     return by_rank[rest][encoded.indices.to_numpy()]
 
 
+def _reads_too(step: Pivot, columns: Columns, types: Types) -> frozenset[str]:
+    time = default_time(columns, types) if step.agg in TIMED else None
+    return frozenset() if time is None else frozenset({time})
+
+
 PIVOT = StepKind(
     "pivot",
     Pivot,
@@ -179,6 +187,7 @@ PIVOT = StepKind(
     _make,
     reads=lambda step: frozenset({*step.index, step.columns, step.column}),
     writes=lambda step: frozenset(_named(step)),
+    reads_too=_reads_too,
     per_record=False,
     merges=True,
     finds_columns=lambda step: step.values is None,

@@ -16,9 +16,9 @@ from gristmill.transforms.run import column_of
 from gristmill.transforms.schema_rules import check_target, need_type, refuse
 from gristmill.transforms.series.bucket_edges import bucket_edges
 from gristmill.transforms.series.groups import group_codes, need_groups
-from gristmill.transforms.series.measures import Measure, measure, measured, reads_measures
+from gristmill.transforms.series.measures import TIMED, Measure, measure, measured, reads_measures
 from gristmill.transforms.series.merge import merged_rows
-from gristmill.transforms.series.order import TIMES, moments_of, order_codes
+from gristmill.transforms.series.order import TIMES, moments_of, order_codes, reads_time
 from gristmill.transforms.series.windows import unit_of
 from gristmill.transforms.spec import (
     Column,
@@ -88,7 +88,7 @@ def _buckets(step: Resample, time: Column, types: Types) -> Buckets:
 def _make(step: Resample, columns: Columns, types: Types) -> Transform:
     made, time = _schema(step, columns, types), _time(step, columns, types)
     buckets, unit = _buckets(step, columns[time], types), unit_of(columns[time])
-    ordering = time if any(one.agg in ("first", "last") for one in step.measures) else None
+    ordering = time if any(one.agg in TIMED for one in step.measures) else None
 
     def transform(frame: Any, context: StepContext) -> Output:
         moments = column_of(frame, time)
@@ -130,6 +130,7 @@ RESAMPLE = StepKind(
     _make,
     reads=lambda step: frozenset(step.by) | reads_measures(step.measures) | ({step.time} if step.time else set()),
     writes=lambda step: frozenset({step.start, step.end, *(one.target for one in step.measures)}),
+    reads_too=reads_time,
     per_record=False,
     merges=True,
     description=(

@@ -14,8 +14,15 @@ from gristmill.transforms.run import column_of, set_column
 from gristmill.transforms.schema_rules import refuse
 from gristmill.transforms.series.aggregates import Ranges, WindowAggregateName, aggregate
 from gristmill.transforms.series.checks import check_quantile, need_aggregate
-from gristmill.transforms.series.order import SeriesParameters, check_series, put_in_order, reads_series, time_of
-from gristmill.transforms.series.windows import WINDOW, read_window, row_windows, time_windows, unit_of
+from gristmill.transforms.series.order import (
+    SeriesParameters,
+    check_series,
+    put_in_order,
+    reads_series,
+    reads_time,
+    time_of,
+)
+from gristmill.transforms.series.windows import MOST_ROWS, WINDOW, read_window, row_windows, time_windows, unit_of
 from gristmill.transforms.spec import (
     Columns,
     Example,
@@ -34,7 +41,9 @@ class Rolling(SeriesParameters):
     window: int | str = WINDOW
     agg: WindowAggregateName = Field(description="The aggregate. Nulls are passed over.")
     q: float | None = Field(None, description="Which quantile, from 0 to 1, where `agg` is `quantile`.")
-    min_periods: int = Field(1, ge=1, description="How many values a window must have, else the result is null.")
+    min_periods: int = Field(
+        1, ge=1, le=MOST_ROWS, description="How many values a window must have, else the result is null."
+    )
 
 
 def _schema(step: Rolling, columns: Columns, types: Types) -> Columns:
@@ -87,6 +96,7 @@ ROLLING = StepKind(
     _make,
     reads=reads_series,
     writes=writes_target,
+    reads_too=reads_time,
     per_record=False,
     description=(
         "An aggregate over a window that ends at each row, the row itself included. A row without a time has none. "

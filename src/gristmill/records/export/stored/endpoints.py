@@ -17,9 +17,10 @@ from gristmill.core.http.endpoints import LINK, needs, principal_of
 from gristmill.core.http.files import FileAnswer, Sending, StoredFile, file_answer
 from gristmill.core.http.idempotency import request_hash
 from gristmill.core.http.links import next_page
+from gristmill.core.http.own_threads import OwnThreads
 from gristmill.jobs.endpoints import answer_write, request_of, write_options
 from gristmill.kit.entity_tags import Tag
-from gristmill.records.export.desk import OwnThreads, TooManyExports
+from gristmill.records.export.desk import TooManyExports
 from gristmill.records.export.formats import MEDIA_TYPES
 from gristmill.records.export.stored.request import read_link_request
 from gristmill.records.export.stored.service import OpenExport, StoredExports
