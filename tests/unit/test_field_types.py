@@ -43,7 +43,7 @@ ALLOWED = {
         "which parameters say how the values of a type are written",
     ),
     "transforms/series/aggregates.py": (
-        {"decimal", "float", "integer"},
+        {"decimal", "float"},
         "how values are added follows from their type, as what an operator means does",
     ),
     "transforms/steps/filter.py": ({"boolean"}, "the type that an expression has that is a condition"),
