@@ -2,10 +2,14 @@
 
 import json
 import os
+import stat
 import subprocess
 from pathlib import Path
 from typing import Literal
 
+from gristmill.core.config import Settings
+from gristmill.stack.applications import keep_variables, services_of
+from gristmill.stack.layout import Application, DataFolder, Memory
 from gristmill.stack.program import MARK, Program
 
 SHOW = "import json, os; print(json.dumps(dict(os.environ)))"
@@ -35,3 +39,29 @@ class TestEnvironment:
 
     def test_a_service_of_the_stack_has_all_of_it(self, tmp_path: Path) -> None:
         assert seen(tmp_path, "app", {})["GRISTMILL_DATABASE_URL"] == "secret"
+
+
+class TestVariables:
+    def test_their_values_are_readable_by_their_owner_alone(self, tmp_path: Path) -> None:
+        folder = DataFolder(tmp_path)
+        folder.create()
+        listed = {"one": Application("/there/one.py", 8101)}
+        keep_variables(folder.application_variables("one"), {"PASSWORD": "hidden"})
+        folder.remember(Memory(applications=listed))
+        (service,) = services_of(listed, Settings(), folder)
+        assert service.program.environment["PASSWORD"] == "hidden"
+        assert "hidden" not in folder.memory_file.read_text()
+        readable = [path for path in tmp_path.rglob("*") if path.is_file() and path.stat().st_mode & 0o077]
+        assert [path for path in readable if "hidden" in path.read_text()] == []
+        assert stat.S_IMODE(folder.application_variables("one").stat().st_mode) == 0o600
+
+    def test_a_memory_that_has_them_still_is_read_and_written_without(self, tmp_path: Path) -> None:
+        folder = DataFolder(tmp_path)
+        folder.create()
+        one = {"file": "/there/one.py", "port": 8101, "variables": {"PASSWORD": "hidden"}}
+        folder.memory_file.write_text(json.dumps({"applications": {"one": one}}))
+        memory = folder.remembered()
+        assert memory is not None
+        assert memory.applications == {"one": Application("/there/one.py", 8101)}
+        folder.remember(memory)
+        assert "hidden" not in folder.memory_file.read_text()

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from gristmill.core.config import Settings
-from gristmill.stack.applications import check_application, check_port, keep_key
+from gristmill.stack.applications import check_application, check_port, keep_variables, with_key
 from gristmill.stack.errors import StackFailed
 from gristmill.stack.inventory import Inventory
 from gristmill.stack.layout import DataFolder, Memory
@@ -24,14 +24,14 @@ class Guests:
         variables: of its environment, beside PORT, GRISTMILL_URL and GRISTMILL_API_KEY.
         Raises StackFailed where no stack runs, for what cannot be started, and with the log of what ends again.
         """
-        application = check_application(name, file, port, variables or {})
+        application = check_application(name, file, port)
         with self._folder.locked():
             memory, supervisor = self._running()
             before = memory.applications.get(name)
             if before is None or before.port != port:
                 check_port(application)
             memory.applications[name] = application
-            keep_key(self._folder, name)
+            keep_variables(self._folder.application_variables(name), with_key(variables or {}))
             programs = [service.program for service in self._inventory.services(memory)]
             supervisor.add(programs, name)
             (service,) = [one for one in self._inventory.services(memory) if one.program.name == name]
@@ -58,8 +58,9 @@ class Guests:
 
     def _remove(self, supervisor: Supervisor, memory: Memory, name: str) -> None:
         del memory.applications[name]
-        self._folder.application_key(name).unlink(missing_ok=True)
+        self._folder.application_variables(name).unlink(missing_ok=True)
         supervisor.remove([service.program for service in self._inventory.services(memory)], name)
+        self._folder.description(name).unlink(missing_ok=True)
 
     def _running(self) -> tuple[Memory, Supervisor]:
         memory = self._folder.remembered()

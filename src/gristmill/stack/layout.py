@@ -21,11 +21,10 @@ _LONGEST_SOCKET = 95
 
 @dataclass
 class Application:
-    """A program of a user beside the stack. file: of Python. variables: of its environment, beside what all get."""
+    """A program of a user beside the stack. file: of Python. Its variables are in ``application_variables``."""
 
     file: str
     port: int
-    variables: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -68,9 +67,13 @@ class DataFolder:
         for folder in (self.flower, self.spool, self.files, self.logs, self.run):
             folder.chmod(0o700)
 
-    def application_key(self, name: str) -> Path:
-        """Return the file that holds the API key of an application."""
-        return self.run / f"{name}.key"
+    def application_variables(self, name: str) -> Path:
+        """Return the file that holds the variables of an application, its API key among them: secrets, as JSON."""
+        return self.run / f"{name}.variables"
+
+    def description(self, name: str) -> Path:
+        """Return the file that describes the program called ``name`` to ``child.py``."""
+        return self.run / f"{name}.json"
 
     def log(self, service: str) -> Path:
         return self.logs / f"{service}.log"
@@ -79,11 +82,13 @@ class DataFolder:
         """Return what the last start kept, or None before the first one. Raises StackFailed if the file is broken."""
         try:
             found = json.loads(self.memory_file.read_text(encoding="utf-8"))
-            listed = {name: Application(**one) for name, one in found.pop("applications", {}).items()}
+            listed = {
+                name: Application(one["file"], one["port"]) for name, one in found.pop("applications", {}).items()
+            }
             return Memory(**found, applications=listed)
         except FileNotFoundError:
             return None
-        except (ValueError, TypeError, AttributeError) as error:
+        except (ValueError, TypeError, AttributeError, KeyError) as error:
             raise StackFailed(f"{self.memory_file} cannot be read ({error}); delete it to choose new ports") from error
 
     def remember(self, memory: Memory) -> None:

@@ -53,7 +53,7 @@ class Supervisor:
             "supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface",
         ]
         for program in programs:
-            command = program.write(self.folder.run / f"{program.name}.json", self.mark)
+            command = program.write(self.folder.description(program.name), self.mark)
             lines += [
                 f"[program:{program.name}]",
                 *([f"priority={_LAST}"] if program.group == "own" else []),
