@@ -6,10 +6,11 @@ import json
 import os
 import secrets
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TextIO
 
 from gristmill.stack.errors import StackFailed
 
@@ -107,11 +108,23 @@ class DataFolder:
         return str(path)
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the stack against another ``up`` or ``down``. Raises StackFailed if one is under way."""
+    def locked(self, seconds: float = 0.0) -> Iterator[None]:
+        """Hold the stack against another ``up`` or ``down``.
+
+        Raises StackFailed if one is under way, and is still after ``seconds``.
+        """
+        deadline = time.monotonic() + seconds
         with (self.run / "lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise StackFailed(f"Another command is starting or stopping the stack in {self.path}") from error
+            while not _lock(file):
+                if time.monotonic() >= deadline:
+                    raise StackFailed(f"Another command is starting or stopping the stack in {self.path}")
+                time.sleep(0.05)
             yield
+
+
+def _lock(file: TextIO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
