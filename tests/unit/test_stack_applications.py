@@ -7,8 +7,11 @@ import subprocess
 from pathlib import Path
 from typing import Literal
 
+import pytest
+
 from gristmill.core.config import Settings
-from gristmill.stack.applications import keep_variables, services_of
+from gristmill.stack import Guests, StackFailed
+from gristmill.stack.applications import check_application, keep_variables, services_of
 from gristmill.stack.layout import Application, DataFolder, Memory
 from gristmill.stack.program import MARK, Program
 
@@ -65,3 +68,22 @@ class TestVariables:
         assert memory.applications == {"one": Application("/there/one.py", 8101)}
         folder.remember(memory)
         assert "hidden" not in folder.memory_file.read_text()
+
+
+class TestNames:
+    @pytest.mark.parametrize("name", ["app", "data", "broker", "names", "own", "postgres", "worker-long"])
+    def test_those_of_services_and_of_their_groups_are_refused_by_name(self, name: str) -> None:
+        with pytest.raises(StackFailed, match=f"The name '{name}' is one of the stack itself"):
+            check_application(name, Path(__file__), 8101)
+
+    def test_what_is_no_name_is_refused_with_what_one_is(self) -> None:
+        with pytest.raises(StackFailed, match="'No name' names no application: a letter"):
+            check_application("No name", Path(__file__), 8101)
+
+    def test_without_a_data_folder_start_and_stop_say_that_no_stack_runs(self, tmp_path: Path) -> None:
+        guests = Guests(Settings(stack_data=str(tmp_path / "none")))
+        with pytest.raises(StackFailed, match="No stack runs in"):
+            guests.start("one", Path(__file__), 8101)
+        with pytest.raises(StackFailed, match="No stack runs in"):
+            guests.stop("one")
+        assert not (tmp_path / "none").exists()

@@ -5,25 +5,28 @@ import os
 import re
 import sys
 from pathlib import Path
+from typing import get_args
 
 from gristmill.core.config import Settings
 from gristmill.stack import ports
 from gristmill.stack.errors import StackFailed
 from gristmill.stack.layout import Application, DataFolder
-from gristmill.stack.program import Program
+from gristmill.stack.program import Group, Program
 from gristmill.stack.server import keep_secret
 from gristmill.stack.services import Service, responds
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
-# Names of services, and what their log files are called.
+# Names of services, and what their log files are called; and the groups that supervisord has them in.
 _TAKEN = frozenset(
     {"postgres", "rabbitmq", "epmd", "valkey", "api", "dispatcher", "flower", "source-runner", "supervisor"}
-)
+) | frozenset(get_args(Group))
 
 
 def check_application(name: str, file: Path, port: int) -> Application:
     """Return what is remembered of an application. Raises StackFailed for a name, file or port that cannot be."""
-    if not _NAME.fullmatch(name) or name in _TAKEN or name.startswith("worker"):
+    if name in _TAKEN or name.startswith("worker"):
+        raise StackFailed(f"The name {name!r} is one of the stack itself: choose another one")
+    if not _NAME.fullmatch(name):
         raise StackFailed(f"{name!r} names no application: a letter from a to z, then up to 30 of a-z, 0-9 and -")
     if not file.is_file():
         raise StackFailed(f"There is no file {file}")
