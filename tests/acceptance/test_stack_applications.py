@@ -15,7 +15,7 @@ from tests.support.folders import open_folder
 from tests.support.system import eventually
 
 from gristmill.core.config import Settings
-from gristmill.stack import Guests, Stack, StackFailed, processes
+from gristmill.stack import Guests, Stack, StackFailed, processes, waiting
 from gristmill.stack.ports import any_free
 from gristmill.stack.program import MARK
 
@@ -145,6 +145,15 @@ class TestStart:
             beside.guests.start("two", beside.files / "broken.py", any_free())
         assert beside.listed() == {"one"}
         assert list(beside.stack.folder.run.glob("two.*")) == []
+
+    def test_one_that_does_not_answer_in_time_leaves_what_ran(
+        self, beside: Beside, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(waiting, "_START_SECONDS", 2)
+        with pytest.raises(StackFailed, match="one is not ready after 2 s"):
+            beside.guests.start("one", beside.files / "silent.py", beside.port)
+        assert beside.seen()["COLOUR"] == "red"
+        assert beside.running("silent.py") == []
 
     def test_ctrl_c_leaves_no_process_that_nobody_knows(self, beside: Beside) -> None:
         starting = beside.start_silent(any_free())

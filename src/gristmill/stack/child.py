@@ -36,7 +36,8 @@ def main(path: str) -> None:
         if os.getppid() != parent:
             sys.exit("the supervisor is gone")
     os.chdir(spec["directory"])
-    os.execvpe(spec["command"][0], spec["command"], {**inherited(spec["drop_prefix"]), **spec["environment"]})
+    # A description of the release before, whose supervisor runs still, has no prefix.
+    os.execvpe(spec["command"][0], spec["command"], {**inherited(spec.get("drop_prefix")), **spec["environment"]})
 
 
 def inherited(drop_prefix: str | None) -> dict[str, str]:
