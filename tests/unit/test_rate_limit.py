@@ -53,3 +53,13 @@ def test_what_it_says_to_wait_is_enough_and_others_are_not_held_up() -> None:
 def test_without_a_limit_everything_is_answered() -> None:
     limit = RateLimit(0)
     assert all(taken(limit, "a") for _ in range(1000))
+
+
+def test_a_check_counts_nothing_and_refuses_what_would_be_refused() -> None:
+    limit = RateLimit(1, Clock())
+    for _ in range(10):
+        limit.check("a")
+    assert [taken(limit, "a") for _ in range(3)] == [True, True, False]
+    with pytest.raises(RateLimited):
+        limit.check("a")
+    RateLimit(0).check("a")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gristmill.records.readers.context import MAX_RECORD_BYTES
 from gristmill.sources import batching
-from gristmill.sources.batching import Batch, Batcher
+from gristmill.sources.batching import Batch, Batcher, halves
 from gristmill.sources.encoding import ARROW, MAX_RAW_BYTES, NDJSON, encode_records
 from gristmill.sources.figures import WINDOW, RateMeter
 from gristmill.sources.port import MalformedItem, Read
@@ -220,3 +220,49 @@ class TestRate:
         meter = RateMeter(clock=clock)
         meter.add(10)
         assert meter.rate() == 10
+
+
+class TestCutting:
+    def test_halves_have_the_items_of_their_reads_and_the_position_after_them(self) -> None:
+        batcher = Batcher(100, 60, Clock())
+        bad = [MalformedItem(f"item {number}", b"raw", "bad") for number in range(3)]
+        batcher.add(read(0, 1))
+        batcher.add(Read({"at": 2}, [{"n": 2}, {"n": object()}], [bad[0]]))
+        batcher.add(Read({"at": 3}, [], [bad[1]]))
+        batcher.add(Read({"at": 4}, [{"n": 4}], [bad[2]]))
+        batcher.close()
+        assert batcher.cut()
+        first, second = batcher.batches()
+        assert (numbers(first), first.position, [one.record for one in first.rejects]) == ([0, 1, 2], {"at": 2}, [3, 4])
+        assert (numbers(second), second.position) == ([4], {"at": 4})
+        assert [(one.record, one.raw) for one in second.rejects] == [(1, b"raw"), (2, b"raw")]
+        assert batcher.in_hand() == (8, 1000.0)
+        batcher.submitted(2)
+        assert batcher.in_hand() == (0, None)
+
+    def test_tables_are_cut_between_reads_too(self) -> None:
+        batcher = Batcher(100, 60, Clock())
+        for start in (0, 3, 6):
+            batcher.add(Read({"at": start}, pa.table({"n": [start, start + 1, start + 2]})))
+        batcher.close()
+        cut = halves(batcher.batches()[0])
+        assert cut is not None
+        found = [pa.ipc.open_stream(batch.body).read_all()["n"].to_pylist() for batch in cut]
+        assert (found, [batch.records for batch in cut]) == ([[0, 1, 2], [3, 4, 5, 6, 7, 8]], [3, 6])
+        assert [batch.position for batch in cut] == [{"at": 0}, {"at": 6}]
+
+    def test_one_of_a_single_read_stays_as_it_is(self) -> None:
+        batcher = Batcher(2, 60, Clock())
+        batcher.add(read(0, 1))
+        assert not batcher.cut()
+        assert [numbers(batch) for batch in batcher.batches()] == [[0, 1]]
+
+    def test_later_batches_are_no_larger(self) -> None:
+        batcher = Batcher(10, 60, Clock())
+        for number in range(10):
+            batcher.add(read(number))
+        assert batcher.cut()
+        for number in range(10, 20):
+            batcher.add(read(number))
+        assert [len(numbers(batch)) for batch in batcher.batches()] == [5, 5, 5, 5]
+        assert list(itertools.chain(*map(numbers, batcher.batches()))) == list(range(20))

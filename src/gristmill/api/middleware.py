@@ -88,11 +88,10 @@ class ApiMiddleware:
         with structlog.contextvars.bound_contextvars(request_id=request_id, **traced):
             try:
                 self._check_length(headers)
-                state["principal"] = principal = await self._principal(scope, headers)
+                state["principal"] = principal = await self._identify(scope, headers)
                 if scope["path"] not in OPEN_PATHS:
                     # Callers without a key are told apart by their addresses.
-                    address = (scope.get("client") or ("",))[0]
-                    self._rate.take(principal.name if principal is not LOCAL else address)
+                    self._rate.take(_address(scope) if principal in (LOCAL, LINK) else principal.name)
             except GristmillError as error:
                 await _refuse(error, scope, request_id, answer)
             else:
@@ -117,6 +116,17 @@ class ApiMiddleware:
                 limit=self._max_body,
             )
 
+    async def _identify(self, scope: Scope, headers: dict[bytes, bytes]) -> Principal:
+        """Return the caller. Raises Unauthenticated, and RateLimited once an address has failed too often.
+
+        Failures are counted apart from what else comes from the address, which may be that of a proxy.
+        """
+        try:
+            return await self._principal(scope, headers)
+        except Unauthenticated:
+            self._rate.take(_failures_of(scope))
+            raise
+
     async def _principal(self, scope: Scope, headers: dict[bytes, bytes]) -> Principal:
         token = _token(headers)
         if token is None:
@@ -132,10 +142,22 @@ class ApiMiddleware:
             return LOCAL
         known, found = self._keys.recall(token)
         if not known:
+            # Before Postgres is asked: keys are not to be guessed faster than that. One in use is known already.
+            self._rate.check(_failures_of(scope))
             found = await asyncio.to_thread(self._keys.find, token)
         if found is None:
             raise Unauthenticated("The API key is not valid: it is unknown or was revoked")
         return Principal(f"key:{found[0]}", found[1])  # type: ignore[arg-type]
+
+
+def _address(scope: Scope) -> str:
+    address: str = (scope.get("client") or ("",))[0]
+    return address
+
+
+def _failures_of(scope: Scope) -> str:
+    """Return by what name requests are counted that come from an address without a valid key."""
+    return f"failed:{_address(scope)}"
 
 
 def _route(scope: Scope) -> str:

@@ -33,8 +33,15 @@ class RateLimit:
 
     def take(self, caller: str) -> None:
         """Count a request of a caller. Raises RateLimited."""
-        if not self._pause:
-            return
+        if self._pause:
+            self._due[caller] = self._due_after(caller) + self._pause
+
+    def check(self, caller: str) -> None:
+        """Raise RateLimited if ``take`` would; count nothing."""
+        if self._pause:
+            self._due_after(caller)
+
+    def _due_after(self, caller: str) -> float:
         now = self._now()
         due = max(self._due.get(caller, now), now)
         early = due + self._pause - self._slack - now
@@ -43,4 +50,4 @@ class RateLimit:
                 f"At most {1 / self._pause:g} requests a second are answered here (api.requests_per_second)",
                 retry_after=math.ceil(early),
             )
-        self._due[caller] = due + self._pause
+        return due

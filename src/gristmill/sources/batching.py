@@ -21,30 +21,69 @@ READY_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """What one read has added to a batch: so many records and malformed items. position: the one after the read."""
+
+    records: int
+    malformed: int
+    position: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
-    """The records of one job, as a body of ``media_type``. rejects: the items among them that are no records.
+    """The records of one job, as a body of ``media_type``. malformed: the items among them that are no records.
 
     position: where the source goes on after it. oldest: when its first record was ready, by the monotonic clock.
+    parts: its reads, in their order; it can be cut between them.
     """
 
     body: bytes
     media_type: str
     records: int
-    rejects: tuple[Reject, ...]
+    malformed: tuple[MalformedItem, ...]
     position: dict[str, object]
     oldest: float
+    parts: tuple[Part, ...] = ()
 
     @property
     def items(self) -> int:
-        return self.records + len(self.rejects)
+        return self.records + len(self.malformed)
+
+    @property
+    def rejects(self) -> tuple[Reject, ...]:
+        return tuple(rejects_of(self.malformed, self.records))
 
 
 def as_lines(batch: Batch) -> Batch:
     """Return a batch of a table as one of JSON texts."""
+    lines, unfit = encode_records(_table(batch).to_pylist())
+    malformed = (*batch.malformed, *unfit)
+    return replace(batch, body=b"\n".join(lines), media_type=NDJSON, records=len(lines), malformed=malformed, parts=())
+
+
+def halves(batch: Batch) -> tuple[Batch, Batch] | None:
+    """Return a batch as two, each of half of its reads; None for one of a single read."""
+    middle = len(batch.parts) // 2
+    if not middle:
+        return None
+    parts, others = batch.parts[:middle], batch.parts[middle:]
+    records, malformed = sum(part.records for part in parts), sum(part.malformed for part in parts)
+    if batch.media_type == ARROW:
+        table = _table(batch)
+        body, rest = encode_table(table.slice(0, records)), encode_table(table.slice(records))
+    else:
+        lines = batch.body.split(b"\n") if batch.records else []
+        body, rest = b"\n".join(lines[:records]), b"\n".join(lines[records:])
+    first, second = batch.malformed[:malformed], batch.malformed[malformed:]
+    return (
+        Batch(body, batch.media_type, records, first, parts[-1].position, batch.oldest, parts),
+        Batch(rest, batch.media_type, batch.records - records, second, batch.position, batch.oldest, others),
+    )
+
+
+def _table(batch: Batch) -> pa.Table:
     with pa.ipc.open_stream(batch.body) as stream:
-        lines, unfit = encode_records(stream.read_all().to_pylist())
-    rejects = (*batch.rejects, *rejects_of(unfit, batch.items))
-    return replace(batch, body=b"\n".join(lines), media_type=NDJSON, records=len(lines), rejects=rejects)
+        return stream.read_all()
 
 
 class _Open:
@@ -55,6 +94,7 @@ class _Open:
         self.lines: list[bytes] = []
         self.tables: list[pa.Table] = []
         self.malformed: list[MalformedItem] = []
+        self.parts: list[Part] = []
         self.items = self.bytes = 0
         self.position: dict[str, object] = {}
 
@@ -81,6 +121,7 @@ class _Open:
         self.bytes += sum(len(item.raw) for item in refused)
         self.items += read.items
         self.position = read.position
+        self.parts.append(Part(read.items - len(refused), len(refused), read.position))
 
     def close(self) -> Batch:
         if self.tables:
@@ -88,8 +129,7 @@ class _Open:
             body, media_type, records = encode_table(table), ARROW, table.num_rows
         else:
             body, media_type, records = b"\n".join(self.lines), NDJSON, len(self.lines)
-        rejects = tuple(rejects_of(self.malformed, records))
-        return Batch(body, media_type, records, rejects, self.position, self.oldest)
+        return Batch(body, media_type, records, tuple(self.malformed), self.position, self.oldest, tuple(self.parts))
 
 
 class Batcher:
@@ -99,7 +139,7 @@ class Batcher:
     """
 
     def __init__(self, size: int, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._size = size
+        self.size = size
         self._seconds = seconds
         self._clock = clock
         self._open: _Open | None = None
@@ -111,13 +151,13 @@ class Batcher:
         """Take a read into the batch in hand. One without items has nothing to submit and is passed over."""
         if not read.items:
             return
-        if self._open is not None and (self._open.items + read.items > self._size or not self._open.fits(read)):
+        if self._open is not None and (self._open.items + read.items > self.size or not self._open.fits(read)):
             self.close()
         if self._open is None:
             self._open = _Open(self._clock())
         self._open.oldest = min(self._open.oldest, self._clock() - read.age)
         self._open.add(read)
-        if self._open.items >= self._size or self._open.bytes >= MAX_BATCH_BYTES:
+        if self._open.items >= self.size or self._open.bytes >= MAX_BATCH_BYTES:
             self.close()
 
     def close_due(self) -> None:
@@ -164,6 +204,21 @@ class Batcher:
             batch = self._ready.popleft()
             self._ready_bytes -= len(batch.body)
             self._ready_items -= batch.items
+
+    def cut(self) -> bool:
+        """Cut the first batch that is ready in two, and let none that is closed from now on have more than half of it.
+
+        Returns False where it is of one read, and stays as it is.
+        """
+        batch = self._ready[0]
+        cut = halves(batch)
+        if cut is None:
+            return False
+        self._ready[0] = cut[1]
+        self._ready.appendleft(cut[0])
+        self._ready_bytes += len(cut[0].body) + len(cut[1].body) - len(batch.body)
+        self.size = min(self.size, max(1, batch.items // 2))
+        return True
 
     def in_hand(self, *, ready: bool = True) -> tuple[int, float | None]:
         """Return how many items are in hand, and when the oldest was ready, by the clock; None without any.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gristmill.core.database import Database, internal_of
-from gristmill.core.errors import Contended, GristmillError, TooMany, Unavailable
+from gristmill.core.errors import Contended, GristmillError, TooLarge, TooMany, Unavailable
 from gristmill.core.logs import get_logger
 from gristmill.datasets.errors import DatasetFailed, UnknownDataset
 from gristmill.sources.batching import MOST_READY, Batcher
@@ -165,7 +165,7 @@ class SourceRun:
 
     @property
     def most(self) -> int:
-        return int(self._kind.settings.batch_size) if self._kind is not None else 1
+        return self._batcher.size
 
     @property
     def patience(self) -> float:
@@ -196,6 +196,12 @@ class SourceRun:
                 self._say_waiting(error)
                 if self._stop.wait(seconds * random.uniform(0.8, 1)):
                     raise _Stopped from error
+            except TooLarge as error:
+                # Of several it is not known which one. Each is cut until it is taken.
+                alone = most == 1 or len(self._batcher.batches()) == 1
+                if alone and not self._batcher.cut():
+                    raise SourceFailed(f"What was read at once cannot be submitted at once: {error.detail}") from error
+                most = 1
             else:
                 pause = _FIRST_PAUSE
 

@@ -66,7 +66,8 @@ class BatchSubmitter:
         """Submit batches in their order, each as one job, all in one transaction; return the source after them.
 
         figures: of the source, once these are committed. Raises LeaseLost, SourceFailed when the dataset is dropped,
-        DatasetFailed, and TooMany, Unavailable while nothing can be submitted: nothing of it was then.
+        DatasetFailed, TooLarge for a batch that a pipeline does not take as a whole, and TooMany, Unavailable while
+        nothing can be submitted: nothing of it was then.
         """
         bodies: list[BodySpool] = []
         moved: list[Leased] = []

@@ -36,7 +36,15 @@ def main(path: str) -> None:
         if os.getppid() != parent:
             sys.exit("the supervisor is gone")
     os.chdir(spec["directory"])
-    os.execvpe(spec["command"][0], spec["command"], {**os.environ, **spec["environment"]})
+    # A description of the release before, whose supervisor runs still, has no prefix.
+    os.execvpe(spec["command"][0], spec["command"], {**inherited(spec.get("drop_prefix")), **spec["environment"]})
+
+
+def inherited(drop_prefix: str | None) -> dict[str, str]:
+    """Return the supervisor's environment, without the variables whose names begin with ``drop_prefix``, if given."""
+    return {
+        name: value for name, value in os.environ.items() if drop_prefix is None or not name.startswith(drop_prefix)
+    }
 
 
 def end_orphans(program: str, lock_file: str) -> None:

@@ -6,10 +6,11 @@ import json
 import os
 import secrets
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TextIO
 
 from gristmill.stack.errors import StackFailed
 
@@ -21,11 +22,10 @@ _LONGEST_SOCKET = 95
 
 @dataclass
 class Application:
-    """A program of a user beside the stack. file: of Python. variables: of its environment, beside what all get."""
+    """A program of a user beside the stack. file: of Python. Its variables are in ``application_variables``."""
 
     file: str
     port: int
-    variables: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -68,9 +68,13 @@ class DataFolder:
         for folder in (self.flower, self.spool, self.files, self.logs, self.run):
             folder.chmod(0o700)
 
-    def application_key(self, name: str) -> Path:
-        """Return the file that holds the API key of an application."""
-        return self.run / f"{name}.key"
+    def application_variables(self, name: str) -> Path:
+        """Return the file that holds the variables of an application, its API key among them: secrets, as JSON."""
+        return self.run / f"{name}.variables"
+
+    def description(self, name: str) -> Path:
+        """Return the file that describes the program called ``name`` to ``child.py``."""
+        return self.run / f"{name}.json"
 
     def log(self, service: str) -> Path:
         return self.logs / f"{service}.log"
@@ -79,11 +83,13 @@ class DataFolder:
         """Return what the last start kept, or None before the first one. Raises StackFailed if the file is broken."""
         try:
             found = json.loads(self.memory_file.read_text(encoding="utf-8"))
-            listed = {name: Application(**one) for name, one in found.pop("applications", {}).items()}
+            listed = {
+                name: Application(one["file"], one["port"]) for name, one in found.pop("applications", {}).items()
+            }
             return Memory(**found, applications=listed)
         except FileNotFoundError:
             return None
-        except (ValueError, TypeError, AttributeError) as error:
+        except (ValueError, TypeError, AttributeError, KeyError) as error:
             raise StackFailed(f"{self.memory_file} cannot be read ({error}); delete it to choose new ports") from error
 
     def remember(self, memory: Memory) -> None:
@@ -102,11 +108,23 @@ class DataFolder:
         return str(path)
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the stack against another ``up`` or ``down``. Raises StackFailed if one is under way."""
+    def locked(self, seconds: float = 0.0) -> Iterator[None]:
+        """Hold the stack against another ``up`` or ``down``.
+
+        Raises StackFailed if one is under way, and is still after ``seconds``.
+        """
+        deadline = time.monotonic() + seconds
         with (self.run / "lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise StackFailed(f"Another command is starting or stopping the stack in {self.path}") from error
+            while not _lock(file):
+                if time.monotonic() >= deadline:
+                    raise StackFailed(f"Another command is starting or stopping the stack in {self.path}")
+                time.sleep(0.05)
             yield
+
+
+def _lock(file: TextIO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

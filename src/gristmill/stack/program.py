@@ -15,6 +15,8 @@ Group = Literal["data", "names", "broker", "app", "own"]
 
 # Every process of a stack carries this variable, so that leftovers are recognised beyond doubt.
 MARK = "GRISTMILL_STACK_ID"
+# How the names of Gristmill's own variables begin.
+_SETTINGS = "GRISTMILL_"
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,8 @@ class Program:
 
     name: the service's name, also of its log file.
     group: the groups stop in the reverse of the order data, names, broker, app; programs of one group stop together.
-    One that is in a group of its own stops before them.
+    One that is in a group of its own (own) stops before them.
+    environment: beside what the supervisor has; a program of the group own gets no other variable GRISTMILL_*.
     stop_signal: asks for an orderly end; also sent by the kernel when the supervisor dies.
     stop_seconds: after this long the process and its group get SIGKILL.
     user: run as this system user (only root can), or None.
@@ -48,6 +51,8 @@ class Program:
             "command": list(self.command),
             "directory": str(self.directory),
             "environment": {**self.environment, MARK: mark},
+            # The shell that started the stack may have had keys and passwords that are not for programs of users.
+            "drop_prefix": _SETTINGS if self.group == "own" else None,
             "stop_signal": self.stop_signal,
             "lock_file": str(self.lock_file) if self.lock_file else None,
             "uid": entry.pw_uid if entry else None,

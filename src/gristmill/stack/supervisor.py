@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import xmlrpc.client
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,7 @@ class Supervisor:
             "supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface",
         ]
         for program in programs:
-            command = program.write(self.folder.run / f"{program.name}.json", self.mark)
+            command = program.write(self.folder.description(program.name), self.mark)
             lines += [
                 f"[program:{program.name}]",
                 *([f"priority={_LAST}"] if program.group == "own" else []),
@@ -152,15 +152,17 @@ class Supervisor:
         programs: all of the stack. Raises StackFailed.
         """
         self.configure(programs)
-        self._call("reloadConfig")
-        self._forget(name)
-        self._call("addProcessGroup", name)
+        with _refusals(name):
+            self._call("reloadConfig")
+            self._forget(name)
+            self._call("addProcessGroup", name)
 
     def remove(self, programs: Sequence[Program], name: str) -> None:
         """Stop a program that is in a group of its own, and forget it. programs: the others. Raises StackFailed."""
         self.configure(programs)
-        self._call("reloadConfig")
-        self._forget(name)
+        with _refusals(name):
+            self._call("reloadConfig")
+            self._forget(name)
 
     def _forget(self, name: str) -> None:
         if name in self.states():
@@ -196,6 +198,15 @@ class Supervisor:
             raise StackFailed(f"supervisord does not answer on {self.socket}: {error}") from error
         finally:
             transport.close()
+
+
+@contextlib.contextmanager
+def _refusals(name: str) -> Iterator[None]:
+    """Raise StackFailed where supervisord refuses what concerns the program called ``name``."""
+    try:
+        yield
+    except xmlrpc.client.Fault as fault:
+        raise StackFailed(f"supervisord refuses {name}: {fault.faultString}") from fault
 
 
 def _full_name(program: Program) -> str:

@@ -27,6 +27,9 @@ def _await_one(supervisor: Supervisor, folder: DataFolder, service: Service, dea
 
     def settled() -> bool:
         states = supervisor.states()
+        if service.program.group == "own" and name not in states:
+            # Another command has stopped it, or the whole stack.
+            raise StackFailed(f"{name} was stopped before it answered")
         ready = answers(service, states)
         attempts.add(states.get(name, {}).get("pid") or None)
         if (
