@@ -14,6 +14,7 @@ from gristmill.stack import Guests, StackFailed
 from gristmill.stack.applications import check_application, keep_variables, services_of
 from gristmill.stack.layout import Application, DataFolder, Memory
 from gristmill.stack.program import MARK, Program
+from gristmill.stack.supervisor import Supervisor
 
 SHOW = "import json, os; print(json.dumps(dict(os.environ)))"
 
@@ -87,3 +88,18 @@ class TestNames:
         with pytest.raises(StackFailed, match="No stack runs in"):
             guests.stop("one")
         assert not (tmp_path / "none").exists()
+
+
+def test_a_program_that_is_added_leaves_the_descriptions_of_the_others_as_they_are(tmp_path: Path) -> None:
+    folder = DataFolder(tmp_path)
+    folder.create()
+    supervisor = Supervisor(folder, str(tmp_path / "s"), "mark")
+    first = Program("api", ("true",), tmp_path, "app", {"GRISTMILL_API_PORT": "1"})
+    supervisor.configure([first])
+    before = folder.description("api").read_text()
+    changed = Program("api", ("true",), tmp_path, "app", {"GRISTMILL_API_PORT": "2"})
+    supervisor.configure([changed, Program("mine", ("true",), tmp_path, "own")], "mine")
+    assert folder.description("api").read_text() == before
+    assert "[program:mine]" in (folder.run / "supervisord.conf").read_text()
+    supervisor.configure([changed])
+    assert folder.description("api").read_text() != before

@@ -44,8 +44,15 @@ class Program:
     user: str | None = None
     lock_file: Path | None = None
 
-    def write(self, path: Path, mark: str) -> list[str]:
-        """Write the description to ``path`` (mode 600: it holds passwords); return the command that runs it."""
+    def write(self, path: Path, mark: str, keep: bool = False) -> list[str]:
+        """Write the description to ``path`` (mode 600: it holds passwords); return the command that runs it.
+
+        keep: leave a description that is there as it is.
+        """
+        # Isolated and without site-packages: nothing in the user's environment can keep it from starting.
+        command = [sys.executable, "-I", "-S", str(Path(child.__file__).resolve()), str(path.resolve())]
+        if keep and path.exists():
+            return command
         entry = pwd.getpwnam(self.user) if self.user else None
         spec = {
             "command": list(self.command),
@@ -61,5 +68,4 @@ class Program:
         path.unlink(missing_ok=True)
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
             json.dump(spec, file, indent=1)
-        # Isolated and without site-packages: nothing in the user's environment can keep it from starting.
-        return [sys.executable, "-I", "-S", str(Path(child.__file__).resolve()), str(path.resolve())]
+        return command

@@ -35,8 +35,12 @@ class Supervisor:
         self.log = folder.log("supervisor")
         self._pid_file = folder.run / "supervisor.pid"
 
-    def configure(self, programs: Sequence[Program]) -> None:
-        """Write supervisord's configuration and the description of each program."""
+    def configure(self, programs: Sequence[Program], only: str | None = None) -> None:
+        """Write supervisord's configuration and the description of each program.
+
+        only: the name of the one program whose description is written anew; services keep the settings that they were
+        started with, whatever those of this command are.
+        """
         lines = [
             "[supervisord]",
             f"logfile={_plain(self.log)}",
@@ -53,7 +57,9 @@ class Supervisor:
             "supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface",
         ]
         for program in programs:
-            command = program.write(self.folder.description(program.name), self.mark)
+            command = program.write(
+                self.folder.description(program.name), self.mark, keep=only not in (None, program.name)
+            )
             lines += [
                 f"[program:{program.name}]",
                 *([f"priority={_LAST}"] if program.group == "own" else []),
@@ -151,7 +157,7 @@ class Supervisor:
 
         programs: all of the stack. Raises StackFailed.
         """
-        self.configure(programs)
+        self.configure(programs, name)
         with _refusals(name):
             self._call("reloadConfig")
             self._forget(name)
@@ -159,7 +165,7 @@ class Supervisor:
 
     def remove(self, programs: Sequence[Program], name: str) -> None:
         """Stop a program that is in a group of its own, and forget it. programs: the others. Raises StackFailed."""
-        self.configure(programs)
+        self.configure(programs, name)
         with _refusals(name):
             self._call("reloadConfig")
             self._forget(name)
