@@ -493,3 +493,17 @@ class TestPaceOfAKind:
         assert found["batches"] < 8, "it did not wait for others"
         sources.until(name, lambda one: one["batches"] >= 5, "more")
         assert {job["record_counts"]["total"] for job in sources.jobs(name)} == {5}
+
+
+def test_a_runner_never_takes_more_sources_than_it_has_room_for(app: InProcess) -> None:
+    """Whatever the plan: a subquery with a limit that is run once for each row takes more."""
+    emitted = {"timestamp": "timestamp", "id": "uuid", "value": "float"}
+    dataset = app.dataset({"fields": [{"name": name, "type": type_} for name, type_ in emitted.items()]})
+    for _ in range(6):
+        name = f"s-{uuid.uuid4().hex[:8]}"
+        body = {"name": name, "kind": "simulator", "dataset": dataset}
+        assert app.http.post("/api/v1/sources", json=body).status_code == 201
+    with app.gristmill.database.transaction() as connection:
+        for method in ("hashjoin", "mergejoin", "hashagg", "material", "memoize", "sort"):
+            connection.exec_driver_sql(f"SET LOCAL enable_{method} = off")
+        assert len(leases.lease(connection, "me", ["simulator"], 10, 2)) == 2

@@ -14,13 +14,15 @@ from gristmill.sources.figures import Figures
 _COLUMNS = (
     "s.id, s.name, s.kind, s.settings, s.dataset_id, s.labels, s.priority, s.position, s.epoch, s.batches, s.failures"
 )
+# The subquery stands in WITH: as ``IN (SELECT … LIMIT …)`` it may be run once for each row, and then takes more rows.
 _LEASE = f"""
-UPDATE gristmill.sources AS s SET owner = %(owner)s, epoch = epoch + 1, waits_for = NULL,
-    lease_until = clock_timestamp() + %(lease)s * interval '1 second'
-WHERE s.id IN (
+WITH free AS MATERIALIZED (
     SELECT id FROM gristmill.sources
     WHERE state = 'running' AND (lease_until IS NULL OR lease_until <= clock_timestamp()) AND kind = ANY(%(kinds)s)
     ORDER BY lease_until NULLS FIRST, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+UPDATE gristmill.sources AS s SET owner = %(owner)s, epoch = epoch + 1, waits_for = NULL,
+    lease_until = clock_timestamp() + %(lease)s * interval '1 second'
+FROM free WHERE s.id = free.id
 RETURNING {_COLUMNS}
 """  # noqa: S608 - constants of this file
 _LOAD = f"SELECT {_COLUMNS} FROM gristmill.sources AS s WHERE s.id = %(id)s AND s.epoch = %(epoch)s"  # noqa: S608 - as above

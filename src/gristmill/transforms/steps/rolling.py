@@ -99,7 +99,8 @@ ROLLING = StepKind(
     reads_too=reads_time,
     per_record=False,
     description=(
-        "An aggregate over a window that ends at each row, the row itself included. A row without a time has none. "
+        "An aggregate over a window that ends at each row, the row itself included. A row without a time has no window "
+        "of time, and is the last of a window of rows. "
         "The rows stay in their order."
     ),
     examples=[
