@@ -39,8 +39,8 @@ FIELDS = [
 ROLLING = {"op": "rolling", "column": "value", "window": "5s", "agg": "mean", "as": "moving_avg"}
 CASES: list[tuple[dict[str, Any], Callable[[pd.DataFrame], Any], str]] = [
     (
-        {"op": "melt", "index": ["at", "sensor"], "columns": ["value", "other"]},
-        lambda frame: frame.melt(id_vars=["at", "sensor"], value_vars=["value", "other"]),
+        {"op": "melt", "index": ["at", "sensor"], "columns": ["value", "other"], "value": "reading"},
+        lambda frame: frame.melt(id_vars=["at", "sensor"], value_vars=["value", "other"], value_name="reading"),
         'melt(id_vars=["at", "sensor"], value_vars=["value", "other"])',
     ),
     (
