@@ -85,7 +85,7 @@ class TestParse:
             ({"name": "d", "fields": []}, "/fields", "missing"),
             ({"name": "d", "fields": {}}, "/fields", "wrong_type"),
             ({"name": "d", "fields": [1]}, "/fields/0", "wrong_type"),
-            ({**READINGS, "parents": []}, "/parents", "not_supported"),
+            ({**READINGS, "parents": [{"field": "sensor"}]}, "/parents/0/dataset", "missing"),
             ({**READINGS, "colour": 1}, "/colour", "unknown_member"),
             ({**READINGS, "name": "a" * 49}, "/name", "bad_name"),
             ({**READINGS, "name": "a-b"}, "/name", "bad_name"),

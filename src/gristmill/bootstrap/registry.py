@@ -7,6 +7,7 @@ from gristmill.core.config import Settings, load_settings
 from gristmill.datasets.field_indexes.tasks import FieldIndexesHandler
 from gristmill.datasets.fit.tasks import FitHandler
 from gristmill.datasets.operations.tasks import CopyHandler, RenameHandler, TruncateHandler
+from gristmill.datasets.parents.relations import Relations
 from gristmill.datasets.primary_key.tasks import PrimaryKeyHandler
 from gristmill.datasets.tasks import AlterHandler, CreateHandler, DropHandler
 from gristmill.jobs.handlers import Handler, Registry
@@ -62,7 +63,7 @@ def job_types(settings: Settings | None = None) -> list[str]:
 
 def _handlers(gristmill: Gristmill) -> list[Handler]:
     settings, database, lookup = gristmill.settings, gristmill.database, gristmill.dataset_lookup
-    extensions = build_extensions(gristmill)
+    extensions, relations = build_extensions(gristmill), Relations(lookup)
     targets, embedding = Targets(database, lookup), EmbeddingStep(gristmill.embedders)
     pipelines = Pipelines(gristmill.steps)
     pipeline = BatchPipeline(targets, pipelines, [TransformStep(pipelines), embedding])
@@ -74,12 +75,12 @@ def _handlers(gristmill: Gristmill) -> list[Handler]:
             gristmill.counters.count("records_expired", dataset, deleted)
 
     return [
-        CreateHandler(extensions),
-        AlterHandler(extensions),
+        CreateHandler(extensions, relations),
+        AlterHandler(extensions, relations),
         DropHandler(extensions),
         TruncateHandler(extensions),
         RenameHandler(extensions),
-        CopyHandler(extensions),
+        CopyHandler(extensions, relations),
         FitHandler(extensions, gristmill.steps),
         PrimaryKeyHandler(database),
         FieldIndexesHandler(database),

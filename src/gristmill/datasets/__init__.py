@@ -19,6 +19,7 @@ keys: the key of a record, in a URL or a body
 lookup: a dataset by its name or id, for other domains
 fit: statistics of stored values for the steps of a pipeline
 operations: truncate, rename, copy
+parents: records that belong to those of another dataset, and the limits that they keep together
 pipeline: the pipeline of a contract, bound to the columns that clients send
 primary_key: the primary keys of tables that were made without one
 repairs: jobs for tables that lack something

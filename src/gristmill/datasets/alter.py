@@ -9,6 +9,7 @@ from gristmill.datasets import contract_checks as checks
 from gristmill.datasets.annotation_checks import check_texts, enum_narrowed
 from gristmill.datasets.contract import EXTRA_COLUMN, EXTRA_FIELD, Contract, FieldSpec, UnknownFields
 from gristmill.datasets.describe import shorten
+from gristmill.datasets.parents.checks import FindContract, check_parents
 from gristmill.datasets.pipeline import check_pipeline, without_statistics
 from gristmill.datasets.retention_period import RULE as KEEP_RULE
 from gristmill.datasets.types import TYPES
@@ -24,18 +25,20 @@ _TEXTS = {"title": "a text", "description": "a text", "keep": KEEP_RULE}
 # What records become on their way in: of those that come from now on.
 _WAY = ("input", "pipeline")
 _UNKNOWN_FIELDS = get_args(UnknownFields)
-_MEMBERS = ("add_fields", "alter_fields", *_WAY, "views", "unknown_fields", *_TEXTS)
+_MEMBERS = ("add_fields", "alter_fields", *_WAY, "views", "parents", "unknown_fields", *_TEXTS)
 _FIXED = ("name", "key", "time_field", "embedding", "text_search")
 
 
-def alter_contract(old: Contract, change: Any, steps: StepRegistry | None = None) -> Contract:
+def alter_contract(
+    old: Contract, change: Any, steps: StepRegistry | None = None, find: FindContract = lambda _: None
+) -> Contract:
     """Return ``old`` changed by ``change``: ``{"add_fields": [field, …], "alter_fields": [{"name": …, limits}, …]}``.
 
-    ``pipeline``, ``input``, ``views`` and ``unknown_fields`` take the place of what the contract has; ``collect`` adds
-    the field ``_extra``, which stays when it is taken back. ``{"keep": "90d"}`` sets how long records are
-    kept, null lets them stay; ``title`` and ``description`` are set and removed likewise. A limit given as null is
+    ``pipeline``, ``input``, ``views``, ``parents`` and ``unknown_fields`` take the place of what the contract has;
+    ``collect`` adds the field ``_extra``, which stays when it is taken back. ``{"keep": "90d"}`` sets how long records
+    are kept, null lets them stay; ``title`` and ``description`` are set and removed likewise. A limit given as null is
     lifted.
-    steps: the kinds of steps that the pipeline may have.
+    steps: the kinds of steps that the pipeline may have. find: returns the contracts of the datasets that there are.
     Raises Invalid with a Violation for every part that is not a widening.
     """
     violations = list(_check_members(change))
@@ -70,7 +73,7 @@ def alter_contract(old: Contract, change: Any, steps: StepRegistry | None = None
         **{member: change.get(member, getattr(old, member)) for member in _TEXTS},
         "input": _input(old, added),
         **{member: change[member] for member in _WAY if member in change},
-        **({"views": change["views"]} if "views" in change else {}),
+        **{member: change[member] for member in ("views", "parents") if member in change},
         **({"pipeline": _with_statistics(old, change["pipeline"])} if change.get("pipeline") else {}),
     }
     new = checks.read_structure(Contract, body, "")
@@ -89,6 +92,7 @@ def alter_contract(old: Contract, change: Any, steps: StepRegistry | None = None
         # Its rules need fields that are valid.
         violations += check_pipeline(new, steps or StepRegistry())
         violations += check_views(new, steps or StepRegistry())
+        violations += check_parents(new, find)
     if violations:
         raise _refuse(violations)
     if new == old:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from gristmill.datasets.json_members import MemberType, split_path
+from gristmill.datasets.parents.spec import ParentSpec
 from gristmill.datasets.step_bodies import StepBody, Views
 
 # The list of types: each name is that of a file in ``types/`` that holds all there is to know of the type.
@@ -175,6 +176,7 @@ class Contract(BaseModel):
     unknown_fields: UnknownFields = Field("reject", exclude_if=lambda value: value == "reject")
     pipeline: tuple[StepBody, ...] = Field((), exclude_if=lambda value: not value)
     views: Views = Field(Views({}), exclude_if=lambda value: not value.root)
+    parents: tuple[ParentSpec, ...] = Field((), exclude_if=lambda value: not value)
     embedding: EmbeddingSpec | None = None
     text_search: TextSearchSpec | None = None
     title: str | None = None
@@ -252,6 +254,15 @@ class Contract(BaseModel):
     def computed_fields(self) -> frozenset[str]:
         """Names of the fields that the pipeline fills."""
         return frozenset(field.name for field in self.fields if field.computed)
+
+    @cached_property
+    def parent_fields(self) -> frozenset[str]:
+        """Names of the fields that hold the keys of parents; each has an index."""
+        return frozenset(parent.field for parent in self.parents)
+
+    def is_indexed(self, field: FieldSpec) -> bool:
+        """Whether the field has an index of its own."""
+        return field.filterable or field.name in self.parent_fields
 
     @property
     def key_fields(self) -> tuple[FieldSpec, ...]:

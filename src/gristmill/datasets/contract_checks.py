@@ -32,7 +32,6 @@ LANGUAGES = (
     "greek", "hindi", "hungarian", "indonesian", "irish", "italian", "lithuanian", "nepali", "norwegian", "portuguese",
     "romanian", "russian", "serbian", "spanish", "swedish", "tamil", "turkish", "yiddish",
 )  # fmt: skip
-_LATER = ("parents",)
 Model = TypeVar("Model", bound=BaseModel)
 # Members of fields that have no meaning for what is not stored.
 _STORED_ONLY = ("computed", "filterable", "members")
@@ -81,8 +80,6 @@ def _structure_place(item: Any, pointer: str) -> Violation:
     if item["type"] == "missing":
         return Violation(path, "missing", f"The member {name} is missing", field=name)
     if item["type"] == "extra_forbidden":
-        if name in _LATER:
-            return Violation(path, "not_supported", f"{name} is not supported yet", field=name)
         return Violation(path, "unknown_member", f"There is no member {shorten(name)} here", field=name)
     if item["type"] == "literal_error":
         valid = str(item["ctx"]["expected"]).replace("'", "")
@@ -91,7 +88,7 @@ def _structure_place(item: Any, pointer: str) -> Violation:
 
 
 def with_defaults(field: FieldSpec, contract: Contract) -> FieldSpec:
-    return TYPES[field.type].with_defaults(field, indexed=field.name in contract.key or field.filterable)
+    return TYPES[field.type].with_defaults(field, indexed=field.name in contract.key or contract.is_indexed(field))
 
 
 def check_name(name: str) -> Iterator[Violation]:
@@ -266,9 +263,10 @@ def check_indexed(contract: Contract) -> Iterator[Violation]:
         reason = f"{what} {columns} fields together, more than the {MAX_INDEX_COLUMNS} of an index"
         yield Violation("/key", "too_many", reason, field="key")
     for field in contract.fields:
-        if field.filterable and TYPES[field.type].entry_bytes(field) > MAX_KEY_BYTES:
+        if contract.is_indexed(field) and TYPES[field.type].entry_bytes(field) > MAX_KEY_BYTES:
             most = MAX_KEY_BYTES // 4 - 1
-            reason = f"A filterable {field.type} has at most {most} characters, not {field.max_length}"
+            what = "filterable" if field.filterable else "parent's key of type"
+            reason = f"A {what} {field.type} has at most {most} characters, not {field.max_length}"
             yield Violation(f"/fields/{positions[field.name]}/max_length", "too_long", reason, field=field.name)
 
 

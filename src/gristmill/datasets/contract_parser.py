@@ -17,6 +17,7 @@ from gristmill.datasets.contract import (
     load_contract,
 )
 from gristmill.datasets.describe import shorten
+from gristmill.datasets.parents.checks import FindContract, check_parents
 from gristmill.datasets.pipeline import check_pipeline
 from gristmill.datasets.types import TYPES
 from gristmill.datasets.views import check_views
@@ -30,11 +31,13 @@ def parse_contract(
     embedders: Mapping[str, int] | None = None,
     default_embedder: str = "static",
     steps: StepRegistry | None = None,
+    find: FindContract = lambda _: None,
 ) -> Contract:
     """Return the contract that ``body`` (parsed JSON) describes, with its defaults filled in.
 
     embedders: the dimensions of each known embedder by its name; None knows no embedder.
     steps: the kinds of steps that a pipeline may have; None knows none.
+    find: returns the contracts of the datasets that there are, for parents.
     Raises Invalid with a Violation for every mistake; pointers lead into the contract.
     """
     contract = checks.read_structure(Contract, body, "")
@@ -56,6 +59,7 @@ def parse_contract(
         whole = load_contract(contract.as_json())
         violations += check_pipeline(whole, steps or StepRegistry())
         violations += check_views(whole, steps or StepRegistry())
+        violations += check_parents(whole, find)
     if violations:
         raise refuse(violations)
     # Built anew so that no property cached while checking outlives the copies.

@@ -85,7 +85,7 @@ def record_table(contract: Contract) -> sa.Table:
     if contract.text_search is not None:
         sa.Index(f"{name}__text", table.c[TEXT_COLUMN], postgresql_using="gin")
     for field in contract.fields:
-        if field.filterable:
+        if contract.is_indexed(field):
             sa.Index(_filter_index(contract, field), table.c[field.name])
         for path, type_ in field.declared_members.items():
             digest = hashlib.sha256(f"{type_}:{path}".encode()).hexdigest()[:8]

@@ -7,6 +7,7 @@ GristmillError
 │   ├── ContractDiffers                   the name is taken by a dataset with another contract than was asked for
 │   ├── DatasetFailed                     the dataset's creation failed; the detail says why
 │   ├── ChangeUnderWay                    another change of the dataset has to end first
+│   ├── HasChildren                       other datasets name this one as their parent's
 │   ├── ChangeFailed                      the contract version that something was validated under was never applied
 │   └── TableExists                       a table of that name stands in the schema and is not this dataset's
 ├── Unconfirmed                           a drop that does not name the dataset a second time
@@ -42,6 +43,11 @@ class DatasetFailed(Conflict):
 class ChangeFailed(Conflict):
     code = "contract_change_failed"
     title = "The change of the contract failed"
+
+
+class HasChildren(Conflict):
+    code = "has_children"
+    title = "Other datasets name this one as their parent's"
 
 
 class ChangeUnderWay(Conflict):

@@ -22,7 +22,10 @@ DROPPED = "dataset dropped"
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """A dataset as of one version of its contract. ``version_state``: pending, applied or failed."""
+    """A dataset as of one version of its contract. ``version_state``: pending, applied or failed.
+
+    hierarchy: rises when a dataset below gets parents; 0 where there has never been one below.
+    """
 
     id: uuid.UUID
     name: str
@@ -33,6 +36,7 @@ class Dataset:
     error: dict[str, Any] | None = None
     embedder_version: str | None = None
     created_at: datetime | None = None
+    hierarchy: int = 0
 
     @property
     def scope(self) -> str:
@@ -141,6 +145,7 @@ def _dataset(row: repository.Row, contract: Contract, version_state: str) -> Dat
         error=row["error"],
         embedder_version=row["embedder_version"],
         created_at=row["created_at"],
+        hierarchy=row["hierarchy"],
     )
 
 

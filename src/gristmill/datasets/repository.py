@@ -122,6 +122,7 @@ def find_states(connection: Connection, dataset_id: uuid.UUID, version: int) -> 
         datasets.c.error,
         datasets.c.embedder_version,
         datasets.c.created_at,
+        datasets.c.hierarchy,
         dataset_versions.c.version,
         dataset_versions.c.state.label("version_state"),
     ).join_from(datasets, dataset_versions, datasets.c.id == dataset_versions.c.dataset_id)

@@ -19,6 +19,7 @@ from gristmill.datasets.embedders import known_embedders
 from gristmill.datasets.errors import ChangeUnderWay, DatasetExists, DatasetFailed, UnknownDataset
 from gristmill.datasets.extensions import DatasetExtension
 from gristmill.datasets.lookup import Dataset, DatasetLookup, scope_of
+from gristmill.datasets.parents.declare import begin_relations, finder, refuse_for_children, refuse_unfit_parent
 from gristmill.datasets.schemas import Tags, check_contract, dataset_body
 from gristmill.datasets.submit import Work, submit_change
 from gristmill.embeddings.registry import EmbedderRegistry
@@ -63,11 +64,12 @@ class DatasetService:
         """
 
         def work(connection: Connection) -> tuple[NewJob, uuid.UUID, int | None]:
-            contract = self.check_contract(body)
+            contract = self._parse(connection, body)
+            further = begin_relations(connection, self._reader, contract)
             for _ in range(_TRIES):
                 made = make_visible(connection, contract, self._embedder_of(contract))
                 if made is not None:
-                    return _job(CREATE, contract.name, *made), *made
+                    return _job(CREATE, contract.name, *made, further), *made
                 if not if_not_exists:
                     raise DatasetExists(f"There is a dataset {contract.name} already")
                 try:
@@ -83,15 +85,20 @@ class DatasetService:
 
     def check_contract(self, body: Any) -> Contract:
         """Return the contract that ``body`` describes. Raises Invalid, EmbedderNotInstalled."""
+        with self._database.autocommit() as connection:
+            return self._parse(connection, body)
+
+    def _parse(self, connection: Connection, body: Any) -> Contract:
         embedders = known_embedders(body, self._default_embedder, self._embedders)
-        return parse_contract(body, embedders, self._default_embedder, self._steps)
+        find = finder(connection, self._reader)
+        return parse_contract(body, embedders, self._default_embedder, self._steps, find)
 
     def alter(self, name: str, change: Any, request: WriteRequest, if_match: Tags = None) -> uuid.UUID:
         """Check the change, make the new version visible and submit the job that changes the table.
 
         if_match: ETags, of which the dataset's must be one: the row is locked when they are compared, and the new
         version is visible in the same transaction. Raises Invalid, UnknownDataset, DatasetFailed, PreconditionFailed,
-        ChangeUnderWay.
+        ChangeUnderWay, HasChildren.
         """
 
         def work(connection: Connection) -> tuple[NewJob, uuid.UUID, int]:
@@ -99,22 +106,28 @@ class DatasetService:
             check_contract(dataset, if_match)
             if dataset.version_state == "pending" and repository.is_being_renamed(connection, dataset.id):
                 raise ChangeUnderWay(f"The dataset {name} is being renamed: change it when that has ended")
-            contract = alter_contract(dataset.contract, change, self._steps).as_json()
+            new = alter_contract(dataset.contract, change, self._steps, finder(connection, self._reader))
+            further = begin_relations(connection, self._reader, new, dataset.contract)
+            if dataset.hierarchy:
+                refuse_unfit_parent(connection, self._reader, new)
+            contract = new.as_json()
             version = repository.insert_version(connection, dataset.id, contract)
             repository.show_version(connection, dataset.id, version, contract)
-            return _job(ALTER, name, dataset.id, version), dataset.id, version
+            return _job(ALTER, name, dataset.id, version, further), dataset.id, version
 
         return self._submit(request, work)
 
     def drop(self, name: str, request: WriteRequest, if_match: Tags = None) -> uuid.UUID:
         """Hide the dataset, which frees its name, and submit the job that drops its table.
 
-        if_match: as of ``alter``. Raises UnknownDataset, PreconditionFailed.
+        if_match: as of ``alter``. Raises UnknownDataset, PreconditionFailed, HasChildren.
         """
 
         def work(connection: Connection) -> tuple[NewJob, uuid.UUID, None]:
             dataset = self._reader.find(connection, name, lock=True)
             check_contract(dataset, if_match)
+            if dataset.hierarchy:
+                refuse_for_children(connection, name, "to drop it")
             repository.set_state(connection, dataset.id, "dropping")
             return _job(DROP, name, dataset.id, dataset.version), dataset.id, None
 
@@ -165,11 +178,12 @@ def _presence(dataset: Dataset) -> NewJob:
     return replace(job, scope=scope, exclusive=False, args={**job.args, "present": True})
 
 
-def _job(type_: str, name: str, dataset_id: uuid.UUID, version: int) -> NewJob:
+def _job(type_: str, name: str, dataset_id: uuid.UUID, version: int, further: dict[str, bool] | None = None) -> NewJob:
     return NewJob(
         type=type_,
         scope=scope_of(name),
         exclusive=True,
         args={"dataset_id": str(dataset_id), "version": version},
         dataset=name,
+        further_scopes=further or {},
     )

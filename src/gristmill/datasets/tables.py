@@ -30,6 +30,13 @@ datasets = sa.Table(
     sa.Column("error", JSONB, comment="why the creation or the last change failed, as a problem object"),
     sa.Column("created_at", TIMESTAMP(timezone=True), nullable=False, server_default=sa.text("now()")),
     sa.Column("dropped_at", TIMESTAMP(timezone=True)),
+    sa.Column(
+        "hierarchy",
+        sa.Integer,
+        nullable=False,
+        server_default="0",
+        comment="rises when a dataset below gets parents; 0 where no dataset has named this one as its parent's",
+    ),
     sa.CheckConstraint(f"state IN ({_listed(DATASET_STATES)})", name="state"),
     sa.CheckConstraint("(dropped_at IS NULL) = (state <> 'dropped')", name="dropped"),
 )

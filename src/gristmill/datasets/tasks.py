@@ -16,6 +16,8 @@ from gristmill.datasets.errors import ChangeFailed, DatasetFailed, UnknownDatase
 from gristmill.datasets.extensions import DatasetExtension
 from gristmill.datasets.field_indexes.tasks import submit_build
 from gristmill.datasets.lookup import DROPPED
+from gristmill.datasets.parents.judge import check_table
+from gristmill.datasets.parents.relations import Relations
 from gristmill.datasets.schemas import contract_tag
 from gristmill.datasets.service import ALTER, CREATE, DROP
 from gristmill.jobs.errors import JobDropped
@@ -64,6 +66,10 @@ class CreateHandler(DatasetHandler):
 
     type = CREATE
 
+    def __init__(self, extensions: Sequence[DatasetExtension], relations: Relations) -> None:
+        super().__init__(extensions)
+        self._relations = relations
+
     def apply(self, connection: Connection, task: ChunkTask, prepared: Any) -> Outcome:
         row = self.dataset(connection, task)
         if task.args.get("present"):
@@ -72,6 +78,8 @@ class CreateHandler(DatasetHandler):
         created = repository.find_version(connection, row["id"], version)
         assert created is not None
         contract = load_contract(created["contract"])
+        # Those of its parents have to be there.
+        self._relations.above(connection, contract)
         self.clear(connection, contract.name)
         ddl.create_table(connection, contract, row["id"])
         self.finish_creation(connection, row["id"], row["name"], version)
@@ -79,9 +87,16 @@ class CreateHandler(DatasetHandler):
 
 
 class AlterHandler(DatasetHandler):
-    """``dataset.alter``: brings the table from the applied version to the job's."""
+    """``dataset.alter``: brings the table from the applied version to the job's.
+
+    Records that are there have to have the parents that it declares, and keep their limits.
+    """
 
     type = ALTER
+
+    def __init__(self, extensions: Sequence[DatasetExtension], relations: Relations) -> None:
+        super().__init__(extensions)
+        self._relations = relations
 
     def apply(self, connection: Connection, task: ChunkTask, prepared: Any) -> Outcome:
         row = self.dataset(connection, task)
@@ -96,8 +111,11 @@ class AlterHandler(DatasetHandler):
             raise ChangeFailed(f"The contract was changed since: version {version} is no longer wanted")
         for extension in self.extensions:
             extension.on_alter(connection, row["id"], row["name"])
-        contract = load_contract(wanted["contract"])
-        ddl.apply_alter(connection, load_contract(applied["contract"]), contract)
+        contract, before = load_contract(wanted["contract"]), load_contract(applied["contract"])
+        ddl.apply_alter(connection, before, contract)
+        for relation in self._relations.above(connection, contract):
+            if relation.spec not in before.parents:
+                check_table(connection, relation)
         building = submit_build(connection, row["id"], contract)
         repository.set_version_state(connection, row["id"], version, "applied")
         if row["version"] <= version:

@@ -267,4 +267,4 @@ def _shared(draft: Draft, request: WriteRequest) -> Submission | None:
 
 
 def _same(one: Dataset, other: Dataset) -> bool:
-    return (one.id, one.version) == (other.id, other.version)
+    return (one.id, one.version, one.hierarchy) == (other.id, other.version, other.hierarchy)

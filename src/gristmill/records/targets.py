@@ -40,4 +40,6 @@ class Targets:
         if is_applied(connection, dataset):
             return dataset
         dataset = self._datasets.writable(connection, dataset.id, dataset.version)
-        return self._datasets.by_id(connection, dataset.id, latest_applied(connection, dataset))
+        present = self._datasets.by_id(connection, dataset.id, latest_applied(connection, dataset))
+        # Another version is that of other chunks; of this one what is below it may have changed.
+        return self._known.put((str(present.id), present.version), present)

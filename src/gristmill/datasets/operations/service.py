@@ -14,6 +14,8 @@ from gristmill.datasets.ddl import record_table
 from gristmill.datasets.errors import ChangeUnderWay, DatasetExists
 from gristmill.datasets.lookup import Dataset, DatasetLookup, scope_of
 from gristmill.datasets.operations.schemas import CopyOf, NewName, read_body
+from gristmill.datasets.parents.closure import scopes_of_removal
+from gristmill.datasets.parents.declare import begin_relations, refuse_for_children
 from gristmill.datasets.submit import submit_change
 from gristmill.datasets.where import compile_where
 from gristmill.jobs.admission import Admission
@@ -34,8 +36,10 @@ class DatasetOperations:
         """Submit the job that deletes all records that were submitted before it."""
 
         def work(connection: Connection) -> tuple[NewJob, uuid.UUID, None]:
-            dataset = self._reader.get(connection, name)
-            return _job(TRUNCATE, dataset, {"dataset_id": str(dataset.id)}), dataset.id, None
+            # Locked, so that nothing below it is declared before the job has its number.
+            dataset = self._reader.get(connection, name, lock=True)
+            further = scopes_of_removal(connection, dataset.contract)
+            return _job(TRUNCATE, dataset, {"dataset_id": str(dataset.id)}, further), dataset.id, None
 
         return submit_change(self._database, self._admission, request, work)
 
@@ -54,6 +58,7 @@ class DatasetOperations:
             if dataset.state != "ready" or dataset.version_state == "pending":
                 raise ChangeUnderWay(f"The dataset {name} is being created or changed: rename it when that has ended")
             _refuse_taken(connection, new)
+            refuse_for_children(connection, name, "to rename it")
             contract = _renamed(dataset.contract, new).as_json()
             version = repository.insert_version(connection, dataset.id, contract)
             args = {"dataset_id": str(dataset.id), "version": version, "name": new}
@@ -72,7 +77,10 @@ class DatasetOperations:
             source = self._reader.get(connection, name)
             compile_where(wanted.where, source.contract, record_table(source.contract))
             embedder = repository.embedder_of(connection, source.id)
-            made = make_visible(connection, _renamed(source.contract, wanted.name), embedder)
+            contract = _renamed(source.contract, wanted.name)
+            # It is alone with the parents: none of them goes while their children are copied.
+            above = dict.fromkeys(begin_relations(connection, self._reader, contract), True)
+            made = make_visible(connection, contract, embedder)
             if made is None:
                 raise DatasetExists(f"There is a dataset {wanted.name} already")
             args = {
@@ -88,7 +96,7 @@ class DatasetOperations:
                 args=args,
                 dataset=wanted.name,
                 queue="long",
-                further_scopes={source.scope: True},
+                further_scopes={**above, source.scope: True},
             )
             return job, *made
 

@@ -1,6 +1,7 @@
 """Handlers of the jobs that truncate, rename and copy a dataset, each in one transaction."""
 
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection
@@ -12,9 +13,12 @@ from gristmill.datasets import repository as datasets
 from gristmill.datasets.contract import load_contract
 from gristmill.datasets.creation import is_free
 from gristmill.datasets.errors import ChangeFailed, DatasetExists, UnknownDataset
+from gristmill.datasets.extensions import DatasetExtension
 from gristmill.datasets.lookup import DROPPED, scope_of
 from gristmill.datasets.operations import repository
 from gristmill.datasets.operations.service import COPY, RENAME, TRUNCATE
+from gristmill.datasets.parents.judge import check_table
+from gristmill.datasets.parents.relations import Relations
 from gristmill.datasets.schemas import contract_tag
 from gristmill.datasets.tasks import DatasetHandler, id_of, require_ready
 from gristmill.jobs.errors import JobDropped
@@ -93,6 +97,10 @@ class CopyHandler(DatasetHandler):
     type = COPY
     queue = "long"
 
+    def __init__(self, extensions: Sequence[DatasetExtension], relations: Relations) -> None:
+        super().__init__(extensions)
+        self._relations = relations
+
     def apply(self, connection: Connection, task: ChunkTask, prepared: Any) -> Outcome:
         row = datasets.find(connection, id_of(task))
         source = datasets.find(connection, uuid.UUID(task.args["source_id"]))
@@ -114,6 +122,8 @@ class CopyHandler(DatasetHandler):
             rows += copied
             task.report(share)
             task.check()
+        for relation in self._relations.above(connection, target):
+            check_table(connection, relation)
         self.dataset(connection, task)
         self.finish_creation(connection, row["id"], target.name, task.args["version"])
         return Outcome(result={"table": f"{DATA_SCHEMA}.{target.name}", "rows": rows})

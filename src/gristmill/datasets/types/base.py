@@ -31,6 +31,8 @@ _CODES = {
     "less_than_equal": "out_of_range",
     "finite_number": "not_finite",
 }
+# What limits add up, whatever its type.
+NUMBER = "number"
 # (member of the field, code, reason)
 Mistake = tuple[str, str, str]
 
@@ -47,6 +49,8 @@ class FieldType(ABC):
     make for a field of this type, besides it. embeddable: text for embedders and words. cell_is_json: in CSV the value
     is JSON text. nests: values may nest to any depth. codes: the stable codes of this type for error types of pydantic.
     extension: the canonical Arrow extension that is accepted, or None. cast: turns a staged value into a stored one.
+    limited_as: what values are measured as by limits of parents: NUMBER, the type's own name, or None for no limits.
+    exact: SQL of such a value, in which ``{}`` stands for the column.
     cutoff: SQL of the value before which records are too old after ``%(keep)s``, of time types.
     """
 
@@ -69,6 +73,8 @@ class FieldType(ABC):
     codes: ClassVar[Mapping[str, str]] = MappingProxyType({})
     extension: ClassVar[str | None] = None
     cast: ClassVar[str] = ""
+    limited_as: ClassVar[str | None] = None
+    exact: ClassVar[str] = "{}"
     cutoff: ClassVar[str | None] = None
 
     # The contract.

@@ -19,6 +19,7 @@ _POSTGRES_EPOCH = 10_957  # 2000-01-01 in days since 1970
 
 class Date(FieldType):
     name = "date"
+    limited_as = "date"
     bounded = True
     is_time = True
     codes = dict.fromkeys(("string_pattern_mismatch", "date_parsing", "date_from_datetime_parsing"), "not_a_date")

@@ -15,7 +15,7 @@ from pydantic_core import core_schema as schemas
 from gristmill.datasets.contract import FieldSpec
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.types import columns
-from gristmill.datasets.types.base import Expression, FieldType, Mistake
+from gristmill.datasets.types.base import NUMBER, Expression, FieldType, Mistake
 
 MAX_DIGITS = 38
 # Digits that an integer may have, of which a decimal may be made.
@@ -30,6 +30,8 @@ _ANY = pa.decimal256(2 * MAX_DIGITS, MAX_DIGITS)
 
 class DecimalNumber(FieldType):
     name = "decimal"
+    limited_as = NUMBER
+    exact = "{}::numeric"
     limits = ("precision", "scale")
     bounded = True
     takes = ("integer",)

@@ -36,6 +36,7 @@ _SHORT = f"^{_PATTERN % ('1,6', '1,7', '1,8', '1,10', '1,11')}$"
 
 class Duration(FieldType):
     name = "duration"
+    limited_as = "duration"
     bounded = True
     accepted_types = "duration, or string"
     arrow_type = pa.duration("us")

@@ -13,7 +13,7 @@ from sqlalchemy.dialects import postgresql
 
 from gristmill.datasets.contract import FieldSpec
 from gristmill.datasets.types import columns
-from gristmill.datasets.types.base import Expression, FieldType
+from gristmill.datasets.types.base import NUMBER, Expression, FieldType
 from gristmill.datasets.types.binary_copy import big_endian, fixed_fields
 
 # The rule of numbers in text: a sign, digits, a point that may come first or last; a leading zero is refused.
@@ -24,6 +24,8 @@ _CELL = r"^-?(0|[1-9][0-9]{0,30})(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,2})?$"
 
 class Float(FieldType):
     name = "float"
+    limited_as = NUMBER
+    exact = "{}::text::numeric"
     bounded = True
     takes = ("integer",)
     # Equality of floating-point numbers is no identity that users could rely on.

@@ -12,7 +12,7 @@ from pydantic_core import core_schema as schemas
 
 from gristmill.datasets.contract import FieldSpec
 from gristmill.datasets.types import columns
-from gristmill.datasets.types.base import FieldType
+from gristmill.datasets.types.base import NUMBER, FieldType
 from gristmill.datasets.types.binary_copy import big_endian, fixed_fields
 
 INT64 = (-(2**63), 2**63 - 1)
@@ -24,6 +24,8 @@ _CELL = r"^-?(0|[1-9][0-9]{0,17})$"
 
 class Integer(FieldType):
     name = "integer"
+    limited_as = NUMBER
+    exact = "{}::numeric"
     bounded = True
     becomes = ("decimal",)
     accepted_types = "int8 to int64 or uint8 to uint64"

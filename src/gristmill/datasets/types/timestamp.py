@@ -45,6 +45,7 @@ Values = npt.NDArray[np.int64]
 
 class Timestamp(FieldType):
     name = "timestamp"
+    limited_as = "timestamp"
     limits = ("zone",)
     bounded = True
     is_time = True

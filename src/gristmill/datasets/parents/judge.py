@@ -1,0 +1,132 @@
+"""Whether parents are there and their limits hold, and the errors that say which is not so."""
+
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import Connection
+
+from gristmill.core.errors import Violation
+from gristmill.datasets.contract import FieldSpec
+from gristmill.datasets.describe import shorten
+from gristmill.datasets.parents.errors import LimitExceeded, ParentMissing
+from gristmill.datasets.parents.relations import Relation
+from gristmill.datasets.parents.repository.usage import Usage, find_broken, find_orphan, read_usage
+from gristmill.datasets.types import TYPES
+
+# Of the children that a write brings, those that have the number of its job by then.
+WRITTEN = "c._seq = %(seq)s"
+Place = Callable[[Any], int | None]
+"""Returns which record of a request names a parent, by the key of that; None where no request does."""
+
+
+def check_children(
+    connection: Connection, relation: Relation, keys: Sequence[Any], seq: int, place: Place = lambda _: None
+) -> None:
+    """Check that parents are there and that their limits hold, after children were written by the job ``seq``.
+
+    keys: of the parents that the written children name. Raises ParentMissing, LimitExceeded.
+    """
+    ordered = sorted(set(keys))
+    found = dict(read_usage(connection, relation, ordered, WRITTEN, {"seq": seq}))
+    for number, key in enumerate(ordered):
+        if number not in found:
+            raise missing(relation, key, place(key))
+    for usages in found.values():
+        for usage in usages:
+            if usage.is_broken:
+                raise exceeded(relation, usage, place(usage.parent))
+
+
+def check_parents_of(connection: Connection, relation: Relation, keys: Sequence[Any], place: Place) -> None:
+    """Check that the limits hold, after parents with these keys were written. Raises LimitExceeded."""
+    for _, usages in read_usage(connection, relation, sorted(set(keys)), "false", {}):
+        for usage in usages:
+            if usage.is_broken:
+                raise lowered(relation, usage, place(usage.parent))
+
+
+def check_table(connection: Connection, relation: Relation, seq: int | None = None) -> None:
+    """Check every child there is, or the parents of all that the job ``seq`` wrote. Raises as ``check_children``."""
+    orphan = find_orphan(connection, relation)
+    if orphan is not None:
+        raise missing(relation, orphan, None)
+    broken = find_broken(connection, relation, seq)
+    if broken is not None:
+        raise exceeded(relation, broken, None)
+
+
+def missing(relation: Relation, key: Any, record: int | None) -> ParentMissing:
+    """Return the error of a child whose parent is not there."""
+    shown = _shown(relation.parent.field(relation.parent.key[0]), key)
+    reason = f"{relation.parent.name} has no record with the key {shorten(shown)}, which {relation.spec.field} names"
+    violation = _violation(relation.spec.field, ParentMissing.code, reason, record)
+    extra = {"parent": {"dataset": relation.parent.name, "key": shown}}
+    return ParentMissing(_at(record) + reason, errors=[violation.as_json()], errors_total=1, **extra)
+
+
+def exceeded(relation: Relation, usage: Usage, record: int | None) -> LimitExceeded:
+    """Return the error of children that ask for more than is left."""
+    limit, parts = usage.limit, _parts(relation, usage)
+    bound, what = parts["value"], f"{limit.describe()}, which is {parts['value']} of {shorten(parts['parent']['key'])}"
+    if limit.measure in ("sum", "count"):
+        how = f"{parts['used']} are used, {parts['asked']} are asked and {_left(usage)} are left"
+        reason = f"The limit is {what}: {how}"
+    else:
+        reason = f"The limit is {what}: {parts['asked']} is asked, and {bound} is the bound"
+    field = limit.field or relation.spec.field
+    violation = _violation(field, LimitExceeded.code, reason, record)
+    return LimitExceeded(_at(record) + reason, errors=[violation.as_json()], errors_total=1, **parts)
+
+
+def lowered(relation: Relation, usage: Usage, record: int | None) -> LimitExceeded:
+    """Return the error of a parent whose bound would be beyond what its children have."""
+    parts = _parts(relation, usage)
+    reason = (
+        f"The limit of {relation.child.name} is {usage.limit.describe()}: {parts['used']} are used by the children of "
+        f"{shorten(parts['parent']['key'])}, and {parts['value']} is asked"
+    )
+    field = usage.limit.bound if isinstance(usage.limit.bound, str) else None
+    violation = _violation(field, LimitExceeded.code, reason, record)
+    return LimitExceeded(_at(record) + reason, errors=[violation.as_json()], errors_total=1, **parts)
+
+
+def _parts(relation: Relation, usage: Usage) -> dict[str, Any]:
+    """Return the members of a problem: limit, parent, value (of the bound), used, asked."""
+    zero = 0 if usage.limit.measure in ("sum", "count") else None
+    return {
+        "limit": usage.limit.model_dump(),
+        "parent": {
+            "dataset": relation.parent.name,
+            "key": _shown(relation.parent.field(relation.parent.key[0]), usage.parent),
+        },
+        "children": relation.child.name,
+        "value": _number(usage.bound),
+        "used": _number(zero if usage.used is None else usage.used),
+        "asked": _number(zero if usage.asked is None else usage.asked),
+    }
+
+
+def _left(usage: Usage) -> Any:
+    return _number(max(usage.bound - (usage.used or 0), Decimal(0)))
+
+
+def _number(value: Any) -> Any:
+    """Return a value as JSON: whole numbers as such, others exactly, as texts."""
+    if isinstance(value, Decimal):
+        return int(value) if value.is_finite() and value == value.to_integral_value() else format(value, "f")
+    return value if value is None or isinstance(value, int) else str(value)
+
+
+def _shown(field: FieldSpec, key: Any) -> Any:
+    return TYPES[field.type].to_json(key)
+
+
+def _at(record: int | None) -> str:
+    return "" if record is None else f"Record {record}: "
+
+
+def _violation(field: str | None, code: str, reason: str, record: int | None) -> Violation:
+    name = field or ""
+    pointer = f"/{name}" if record is None else f"/{record}/{name}"
+    return Violation(pointer, code, reason, record, field=field)

@@ -1,0 +1,159 @@
+"""SQL of limits: what the children of a parent use of each, beside its bound.
+
+Numbers are added up as exact decimals, floats by their shortest texts: a sum does not depend on the order of its rows,
+and 0.1 + 0.2 is 0.3.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import Connection
+from sqlalchemy.dialects import postgresql
+
+from gristmill.core.database import data_relation
+from gristmill.datasets.contract import Contract, FieldSpec
+from gristmill.datasets.parents.relations import Relation
+from gristmill.datasets.parents.spec import LimitSpec
+from gristmill.datasets.types import TYPES
+from gristmill.kit.identifiers import quote
+
+_DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
+# Parents that one statement looks at.
+_KEYS_PER_QUERY = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """One limit of one parent. used: by the children that a write leaves alone. asked: by those that it writes.
+
+    Both are None where there are no such children, or none with a value. bound: None where nothing is held back.
+    """
+
+    limit: LimitSpec
+    parent: Any
+    bound: Any
+    used: Any
+    asked: Any
+
+    @property
+    def total(self) -> Any:
+        both = [value for value in (self.used, self.asked) if value is not None]
+        if self.limit.measure in ("sum", "count"):
+            return sum(both) if both else None
+        choose = max if self.limit.is_upper else min
+        return choose(both) if both else None
+
+    @property
+    def is_broken(self) -> bool:
+        if self.bound is None or self.total is None:
+            return False
+        return bool(self.total > self.bound if self.limit.is_upper else self.total < self.bound)
+
+
+@lru_cache(maxsize=1000)
+def _select(relation: Relation, mine: str) -> str:
+    """Return the statement for a list of parents. mine: the condition on ``c`` of the children that a write brings."""
+    child, parent, spec = relation.child, relation.parent, relation.spec
+    columns, measures = [], []
+    for number, limit in enumerate(spec.limits):
+        columns += [_bound(parent, limit), f"u.used{number}", f"u.asked{number}"]
+        expression = _measure(child, limit)
+        measures.append(f"{expression} FILTER (WHERE NOT ({mine})) AS used{number}")
+        measures.append(f"{expression} FILTER (WHERE {mine}) AS asked{number}")
+    key, ref = quote(parent.key[0]), quote(spec.field)
+    usage = ""
+    if measures:
+        usage = (
+            f"LEFT JOIN LATERAL (SELECT {', '.join(measures)} FROM {data_relation(child.name)} AS c"  # noqa: S608
+            f" WHERE c.{ref} = p.{key}) AS u ON true"
+        )
+    # A record that counts is not changed beside those that it is compared with.
+    strength = "NO KEY UPDATE" if spec.limits else "KEY SHARE"
+    kind = TYPES[parent.field(parent.key[0]).type].column(parent.field(parent.key[0])).compile(_DIALECT)
+    return (
+        f"SELECT {', '.join(['k.place', *columns])} FROM unnest(%(keys)s::{kind}[]) WITH ORDINALITY AS k (key, place)"  # noqa: S608
+        f" JOIN {data_relation(parent.name)} AS p ON p.{key} = k.key {usage} ORDER BY p.{key} FOR {strength} OF p"
+    )
+
+
+def _bound(parent: Contract, limit: LimitSpec) -> str:
+    if not isinstance(limit.bound, str):
+        return f"{limit.bound!r}::numeric"
+    field = parent.field(limit.bound)
+    return _exact(field, f"p.{quote(field.name)}")
+
+
+def _measure(child: Contract, limit: LimitSpec) -> str:
+    if limit.field is None:
+        return "count(*)"
+    field = child.field(limit.field)
+    return f"{limit.measure}({_exact(field, f'c.{quote(field.name)}')})"
+
+
+def _exact(field: FieldSpec, column: str) -> str:
+    return TYPES[field.type].exact.format(column)
+
+
+def read_usage(
+    connection: Connection, relation: Relation, keys: Sequence[Any], mine: str, parameters: dict[str, Any]
+) -> Iterator[tuple[int, list[Usage]]]:
+    """Yield the place in ``keys`` of each parent that is there, and what its children use of each limit.
+
+    keys: canonical keys, sorted. mine, parameters: as of ``_select``; its own parameter is ``keys``. The parents are
+    locked in the order of their keys.
+    """
+    sql = _select(relation, mine)
+    kind = TYPES[relation.parent.field(relation.parent.key[0]).type]
+    for start in range(0, len(keys), _KEYS_PER_QUERY):
+        part = keys[start : start + _KEYS_PER_QUERY]
+        values = {**parameters, "keys": [kind.parameter(key) for key in part]}
+        for row in connection.exec_driver_sql(sql, values):
+            place = start + row[0] - 1
+            yield (
+                place,
+                [
+                    Usage(limit, keys[place], row[1 + 3 * number], row[2 + 3 * number], row[3 + 3 * number])
+                    for number, limit in enumerate(relation.spec.limits)
+                ],
+            )
+
+
+def find_orphan(connection: Connection, relation: Relation) -> Any:
+    """Return the first key that a child names and no parent has; None where there is none."""
+    ref, key = quote(relation.spec.field), quote(relation.parent.key[0])
+    query = (
+        f"SELECT min(c.{ref}) FROM {data_relation(relation.child.name)} AS c WHERE c.{ref} IS NOT NULL"  # noqa: S608
+        f" AND NOT EXISTS (SELECT FROM {data_relation(relation.parent.name)} AS p WHERE p.{key} = c.{ref})"
+    )
+    return connection.exec_driver_sql(query).scalar()
+
+
+def find_broken(connection: Connection, relation: Relation, seq: int | None = None) -> Usage | None:
+    """Return the first limit that the children of any parent break; None where all hold.
+
+    seq: only the parents of children that this job wrote are looked at.
+    """
+    for limit in relation.spec.limits:
+        row = connection.exec_driver_sql(_broken(relation, limit, seq is not None), {"seq": seq}).first()
+        if row is not None:
+            return Usage(limit, *row)
+    return None
+
+
+@lru_cache(maxsize=1000)
+def _broken(relation: Relation, limit: LimitSpec, written: bool) -> str:
+    child, parent = relation.child, relation.parent
+    ref, key = quote(relation.spec.field), quote(parent.key[0])
+    bound, measure = _bound(parent, limit), _measure(child, limit)
+    mine = "c._seq = %(seq)s" if written else "false"
+    total, sign = measure, ">" if limit.is_upper else "<"
+    only = f"WHERE c.{ref} IN (SELECT {ref} FROM {data_relation(child.name)} WHERE _seq = %(seq)s)" if written else ""  # noqa: S608
+    return (
+        f"SELECT p.{key}, {bound}, u.used, u.asked FROM (SELECT c.{ref} AS ref, {total} AS total,"  # noqa: S608
+        f" {measure} FILTER (WHERE NOT ({mine})) AS used, {measure} FILTER (WHERE {mine}) AS asked"
+        f" FROM {data_relation(child.name)} AS c {only} GROUP BY c.{ref}) AS u"
+        f" JOIN {data_relation(parent.name)} AS p ON p.{key} = u.ref"
+        f" WHERE u.total {sign} {bound} ORDER BY p.{key} LIMIT 1"
+    )
