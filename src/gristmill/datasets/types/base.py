@@ -1,5 +1,5 @@
-"""What there is to know of a field type: the class that each file of this folder fills in for one type. The defaults are
-those of text, which psycopg2, Arrow and CSV carry as it is."""
+"""What there is to know of a field type: the class that each file of this folder fills in for one type. The defaults
+are those of text, which psycopg2, Arrow and CSV carry as it is."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -46,7 +46,7 @@ class FieldType(ABC):
     make for a field of this type, besides it. embeddable: text for embedders and words. cell_is_json: in CSV the value
     is JSON text. nests: values may nest to any depth. codes: the stable codes of this type for error types of pydantic.
     extension: the canonical Arrow extension that is accepted, or None. cast: turns a staged value into a stored one.
-    limited_as: what limits measure values as: NUMBER or the name of the type. exact: SQL of such a value of the column {}.
+    limited_as: what limits measure values as: NUMBER or the name of the type. exact: SQL of such a value of column {}.
     cutoff: SQL of the value before which records are too old after ``%(keep)s``, of time types.
     """
 
