@@ -10,7 +10,7 @@ from gristmill.datasets.contract import Contract
 from gristmill.datasets.lookup import Dataset, scope_of
 from gristmill.datasets.parents.judge import exceeded, missing
 from gristmill.datasets.parents.relations import Relation, Relations
-from gristmill.datasets.parents.repository.usage import Usage, array_type, read_usage
+from gristmill.datasets.parents.repository.usage import NOBODYS, Mine, Usage, array_type, read_usage
 from gristmill.datasets.types import TYPES
 from gristmill.jobs.group_commit import NotConfirmed
 from gristmill.jobs.repository.scopes import may_be_changed
@@ -64,7 +64,7 @@ class EarlyParents:
         above = [scope_of(parent.dataset) for parent in contract.parents]
         if may_be_changed(connection, above, dataset.scope):
             return False
-        relations = self._relations.above(connection, contract)
+        relations = self._relations.of(connection, dataset)
         for chunk in chunks:
             rows = _rows(chunk)
             for relation in relations:
@@ -87,7 +87,7 @@ def _refuse_missing(connection: Connection, relation: Relation, rows: Rows) -> N
     field = relation.child.field(relation.spec.field)
     keys = sorted(distinct(field, [rows]))
     bare = replace(relation, spec=relation.spec.model_copy(update={"limits": ()}))
-    found = {place for place, _ in read_usage(connection, bare, keys, "false", {})}
+    found = {place for place, _ in read_usage(connection, bare, keys, NOBODYS, {})}
     for place, key in enumerate(keys):
         if place not in found:
             raise missing(relation, key, find_place(field, [rows], key))
@@ -111,14 +111,16 @@ def _refuse_beyond(connection: Connection, relation: Relation, rows: Rows) -> No
                 raise exceeded(relation, now, find_place(field, [rows], usage.parent))
 
 
-def _named(child: Contract, keys: Sequence[tuple[Any, ...]]) -> tuple[str, dict[str, Any]]:
+def _named(child: Contract, keys: Sequence[tuple[Any, ...]]) -> tuple[Mine, dict[str, Any]]:
     """Return the condition on ``c`` of the children that have one of the keys, and its parameters."""
     if not child.key:
-        return "false", {}
-    columns, lists, parameters = [], [], {}
+        return NOBODYS, {}
+    columns, types, parameters = [], [], {}
     for place, one in enumerate(child.key_fields):
         kind = TYPES[one.type]
         columns.append(f"c.{quote(one.name)}")
-        lists.append(f"%(own{place})s::{array_type(one)}")
+        types.append((f"own{place}", array_type(one)))
         parameters[f"own{place}"] = [kind.parameter(key[place]) for key in keys]
-    return f"({', '.join(columns)}) IN (SELECT * FROM unnest({', '.join(lists)}))", parameters  # noqa: S608
+    lists = ", ".join(f"%({name})s" for name in parameters)
+    condition = f"({', '.join(columns)}) IN (SELECT * FROM unnest({lists}))"  # noqa: S608
+    return Mine(condition, tuple(types)), parameters
