@@ -11,7 +11,15 @@ from gristmill.datasets.contract import FieldSpec
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.parents.errors import LimitExceeded, ParentMissing
 from gristmill.datasets.parents.relations import Relation
-from gristmill.datasets.parents.repository.usage import NOBODYS, WRITTEN, Usage, find_broken, find_orphan, read_usage
+from gristmill.datasets.parents.repository.usage import (
+    NOBODYS,
+    WRITTEN,
+    Usage,
+    find_broken,
+    find_orphan,
+    find_present,
+    read_usage,
+)
 from gristmill.datasets.types import TYPES
 
 Place = Callable[[Any], int | None]
@@ -25,6 +33,9 @@ def check_children(
 
     keys: of the parents that the written children name. Raises ParentMissing, LimitExceeded.
     """
+    if not relation.spec.limits:
+        check_present(connection, relation, keys, place)
+        return
     ordered = sorted(set(keys))
     found = dict(read_usage(connection, relation, ordered, WRITTEN, {"seq": seq}))
     for number, key in enumerate(ordered):
@@ -34,6 +45,14 @@ def check_children(
         for usage in usages:
             if usage.is_broken:
                 raise exceeded(relation, usage, place(usage.parent))
+
+
+def check_present(connection: Connection, relation: Relation, keys: Sequence[Any], place: Place) -> None:
+    """Check that parents are there. Raises ParentMissing."""
+    found = find_present(connection, relation, keys)
+    if len(found) < len(keys):
+        for key in sorted(set(keys) - found):
+            raise missing(relation, key, place(key))
 
 
 def check_parents_of(
