@@ -65,7 +65,12 @@ class Relations:
                 with self._applied.reading(connection, spec.dataset) as one:
                     if not one.has_table:
                         raise DatasetFailed(f"The parent's dataset {spec.dataset} was not created")
-                    found.append(Relation(spec, child, one.dataset.contract))
+                    parent = one.dataset.contract
+                    lost = sorted(name for name in spec.bound_fields if not parent.has_field(name))
+                    if lost:
+                        # The change that was to add it was not applied.
+                        raise DatasetFailed(f"The parent's dataset {spec.dataset} has no field {lost[0]}")
+                    found.append(Relation(spec, child, parent))
             except UnknownDataset as error:
                 raise DatasetFailed(f"The parent's dataset {spec.dataset} is not there any more") from error
         return found
