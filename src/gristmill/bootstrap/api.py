@@ -15,6 +15,7 @@ from gristmill.datasets.fit import endpoints as fit_endpoints
 from gristmill.datasets.fit.service import DatasetFit
 from gristmill.datasets.operations import endpoints as operation_endpoints
 from gristmill.datasets.operations.service import DatasetOperations
+from gristmill.datasets.parents.relations import Relations
 from gristmill.datasets.service import DatasetService
 from gristmill.jobs import endpoints as job_endpoints
 from gristmill.jobs.job_types import endpoints as job_type_endpoints
@@ -75,14 +76,15 @@ class ApiServices:
             steps=gristmill.steps,
             extensions=self.extensions,
         )
-        self.dataset_operations = DatasetOperations(database, gristmill.admission, lookup)
+        relations = Relations(lookup)
+        self.dataset_operations = DatasetOperations(database, gristmill.admission, lookup, relations)
         self.dataset_fit = DatasetFit(database, gristmill.admission, lookup, gristmill.steps)
         self.spool = Spool(settings.api_spool_dir, settings.api_max_spool_bytes)
         self.submitter = Submitter(database, gristmill.admission, lookup)
         pipelines = Pipelines(gristmill.steps)
         recompute = Recompute(pipelines)
         self.record_ingest = RecordIngest(settings, database, self.submitter, self.spool, recompute, pipelines)
-        self.record_changes = RecordChanges(settings, recompute)
+        self.record_changes = RecordChanges(settings, database, relations, recompute)
         self.record_recompute = RecordRecompute(settings, pipelines)
         self.record_reads = RecordReads(database, lookup)
         self.record_aggregates = RecordAggregates(settings, database, lookup, self.spool)

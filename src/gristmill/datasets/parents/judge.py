@@ -11,7 +11,7 @@ from gristmill.datasets.contract import FieldSpec
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.parents.errors import LimitExceeded, ParentMissing
 from gristmill.datasets.parents.relations import Relation
-from gristmill.datasets.parents.repository.usage import Usage, find_broken, find_orphan, read_usage
+from gristmill.datasets.parents.repository.usage import Usage, find_broken, find_lowered, find_orphan, read_usage
 from gristmill.datasets.types import TYPES
 
 # Of the children that a write brings, those that have the number of its job by then.
@@ -51,9 +51,21 @@ def check_table(connection: Connection, relation: Relation, seq: int | None = No
     orphan = find_orphan(connection, relation)
     if orphan is not None:
         raise missing(relation, orphan, None)
+    check_measured(connection, relation, seq)
+
+
+def check_measured(connection: Connection, relation: Relation, seq: int | None) -> None:
+    """Check the limits of all parents whose children the job ``seq`` wrote, None for all. Raises LimitExceeded."""
     broken = find_broken(connection, relation, seq)
     if broken is not None:
         raise exceeded(relation, broken, None)
+
+
+def check_bounds(connection: Connection, relation: Relation, seq: int) -> None:
+    """Check the limits of all parents that the job ``seq`` wrote. Raises LimitExceeded."""
+    broken = find_lowered(connection, relation, seq)
+    if broken is not None:
+        raise lowered(relation, broken, None)
 
 
 def missing(relation: Relation, key: Any, record: int | None) -> ParentMissing:

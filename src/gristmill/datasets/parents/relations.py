@@ -1,6 +1,6 @@
 """The parents and children of a dataset with the contracts that their tables have: what a write is checked against."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
@@ -10,6 +10,7 @@ from gristmill.datasets.contract import Contract, load_contract
 from gristmill.datasets.errors import DatasetFailed, UnknownDataset
 from gristmill.datasets.lookup import DatasetLookup
 from gristmill.datasets.parents.closure import rows_below
+from gristmill.datasets.parents.errors import HierarchyChanged
 from gristmill.datasets.parents.spec import ParentSpec
 
 
@@ -49,13 +50,22 @@ class Relations:
         """Return the relations to the direct children of a dataset whose tables are there."""
         return [relation for relation in self.all_below(connection, parent) if relation.parent.name == parent.name]
 
-    def all_below(self, connection: Connection, parent: Contract) -> list[Relation]:
-        """Return all relations below a dataset, parents before their children."""
+    def all_below(
+        self, connection: Connection, parent: Contract, known: Collection[str] | None = None
+    ) -> list[Relation]:
+        """Return all relations below a dataset, parents before their children, those of one child one after another.
+
+        known: the ids of the datasets below that a job was submitted with, in whose scopes it is alone. Raises
+        HierarchyChanged where there is another one.
+        """
         contracts = {parent.name: parent}
         found: list[Relation] = []
         for row in rows_below(connection, parent.name):
             if row.applied is None or row.state != "ready":
                 continue
+            if known is not None and str(row.id) not in known:
+                reason = f"{row.name} has got parents in {parent.name}, or below it, since the job was submitted"
+                raise HierarchyChanged(f"{reason}: submit it again")
             child = contracts[row.name] = load_contract(row.applied)
             found += [Relation(spec, child, contracts[spec.dataset]) for spec in _within(child, contracts)]
         return found
