@@ -6,6 +6,8 @@ import pytest
 from tests.support.hierarchy import AREA, NAME, Geography, area, field_of
 from tests.support.in_process import InProcess
 
+from gristmill.jobs.maintenance.schedules import promote_scheduled
+
 pytestmark = pytest.mark.promise(3)
 
 
@@ -184,16 +186,33 @@ class TestBeside:
         app.job(app.post(below, [{"name": "x", "of": "a"}]))
         assert app.job(app.http.delete(app.key(name, "a")))["result"] == {"deleted": 1, "cascaded": {below: 1}}
 
-    def test_a_retry_that_does_not_know_a_dataset_below_touches_nothing(self, app: InProcess, kept: Geography) -> None:
-        kept.post(kept.cities, area("Nice", 1, country="Spain"))
-        failed = app.job(app.http.delete(app.key(kept.countries, "France")))
-        assert failed["error"]["code"] == "children_left"
-        parents = [{"field": "of", "dataset": kept.countries, "on_delete": "cascade"}]
+    def test_a_scheduled_job_that_does_not_know_a_dataset_below_touches_nothing(
+        self, app: InProcess, world: Geography
+    ) -> None:
+        """It is in the scopes of those datasets alone that there were when it was submitted."""
+        later = {"run_at": "2999-01-01T00:00:00Z"}
+        jobs = [
+            app.http.delete(app.key(world.countries, "France"), params=later).json(),
+            app.post(world.countries, {"where": {}}, "records/delete", params=later).json(),
+            app.post(world.countries, {"keys": ["France"]}, "records/delete", params=later).json(),
+            app.http.patch(app.key(world.countries, "France"), json={"name": "Gaul"}, params=later).json(),
+        ]
+        parents = [{"field": "of", "dataset": world.cities, "on_delete": "cascade"}]
         name = app.dataset({"fields": [NAME, field_of("of")], "key": ["name"], "parents": parents})
-        app.job(app.post(name, [{"name": "x", "of": "France"}]))
-        job = app.job(app.http.post(failed["links"]["retry"]))
-        assert (job["state"], job["error"]["code"]) == ("failed", "hierarchy_changed")
+        app.job(app.post(name, [{"name": "x", "of": "Paris"}]))
+        with app.gristmill.database.transaction() as connection:
+            for table, column in (("jobs", "id"), ("chunks", "job_id")):
+                for job in jobs:
+                    query = f"UPDATE gristmill.{table} SET run_at = now() WHERE {column} = %(id)s"
+                    connection.exec_driver_sql(query, {"id": job["id"]})
+        promote_scheduled(app.gristmill.database)
+        app.work()
+        for job in jobs:
+            found = app.http.get(job["links"]["self"]).json()
+            assert (found["state"], found["error"]["code"]) == ("failed", "hierarchy_changed"), found
+            assert name in found["error"]["detail"]
         assert len(app.rows(name)) == 1
+        assert names(world)[1] == ["France", "Japan", "Spain"]
 
     def test_a_dataset_below_that_was_renamed_since_is_known(self, app: InProcess, world: Geography) -> None:
         other = f"{world.cities}_new"

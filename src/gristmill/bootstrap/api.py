@@ -32,6 +32,7 @@ from gristmill.records.export.stored import endpoints as stored_endpoints
 from gristmill.records.export.stored.service import StoredExports
 from gristmill.records.ingest import endpoints as ingest_endpoints
 from gristmill.records.ingest.service import RecordIngest
+from gristmill.records.parents.early import EarlyParents
 from gristmill.records.preview import endpoints as preview_endpoints
 from gristmill.records.preview.service import RecordPreview
 from gristmill.records.read import endpoints as read_endpoints
@@ -83,7 +84,8 @@ class ApiServices:
         self.submitter = Submitter(database, gristmill.admission, lookup)
         pipelines = Pipelines(gristmill.steps)
         recompute = Recompute(pipelines)
-        self.record_ingest = RecordIngest(settings, database, self.submitter, self.spool, recompute, pipelines)
+        early = EarlyParents(relations)
+        self.record_ingest = RecordIngest(settings, database, self.submitter, self.spool, recompute, pipelines, early)
         self.record_changes = RecordChanges(settings, database, relations, recompute)
         self.record_recompute = RecordRecompute(settings, pipelines)
         self.record_reads = RecordReads(database, lookup)

@@ -27,6 +27,7 @@ from gristmill.records.changes.writes import Writes
 from gristmill.records.embedding import EmbeddingStep
 from gristmill.records.export.service import RecordExports
 from gristmill.records.export.stored.tasks import CreateExportHandler, RemoveExportsHandler
+from gristmill.records.parents.written import WrittenRecords
 from gristmill.records.recompute.tasks import RecomputeHandler
 from gristmill.records.retention.tasks import ExpireHandler
 from gristmill.records.targets import Targets
@@ -65,6 +66,7 @@ def job_types(settings: Settings | None = None) -> list[str]:
 def _handlers(gristmill: Gristmill) -> list[Handler]:
     settings, database, lookup = gristmill.settings, gristmill.database, gristmill.dataset_lookup
     extensions, relations = build_extensions(gristmill), Relations(lookup)
+    written = WrittenRecords(relations)
     targets, embedding = Targets(database, lookup), EmbeddingStep(gristmill.embedders)
     pipelines, writes = Pipelines(gristmill.steps), Writes(relations)
     pipeline = BatchPipeline(targets, pipelines, [TransformStep(pipelines), embedding])
@@ -85,8 +87,8 @@ def _handlers(gristmill: Gristmill) -> list[Handler]:
         FitHandler(extensions, gristmill.steps),
         PrimaryKeyHandler(database),
         FieldIndexesHandler(database),
-        IngestHandler(targets, pipeline),
-        MergeHandler(database, targets, pipeline, embedding),
+        IngestHandler(targets, pipeline, written),
+        MergeHandler(database, targets, pipeline, embedding, written),
         PatchHandler(database, targets, embedding, Recompute(pipelines), writes),
         DeleteHandler(targets, writes),
         DeleteWhereHandler(targets, writes),

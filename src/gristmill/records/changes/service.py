@@ -152,9 +152,7 @@ class RecordChanges:
                     below = rows_below(connection, dataset.name)
                 args["below"] = [str(row.id) for row in below]
             further = above | scopes_of_removal(dataset.contract, below)
-        job = record_job(type_, dataset, chunks, self._max_attempts, exclusive=True, **args)
-        job.further_scopes = further
-        return job
+        return record_job(type_, dataset, chunks, self._max_attempts, exclusive=True, further=further, **args)
 
     def _look(
         self, dataset: Dataset, condition: Callable[[], sa.ColumnElement[bool]], job: NewJob
