@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 Record = dict[str, Any]
-NAMES = ("a", "b", "c", "d")
+NAMES = ("a", "b", "c")
 
 
 @dataclass(frozen=True)

@@ -55,5 +55,7 @@ def children_left(left: Left, what: str, advice: str) -> ChildrenLeft:
     return ChildrenLeft(
         f"{reason}; {advice}",
         parent={"dataset": relation.parent.name, "key": key},
-        children={"dataset": relation.child.name, "field": relation.spec.field, "count": left.count, "first": first},
+        children=relation.child.name,
+        count=left.count,
+        first=first,
     )
