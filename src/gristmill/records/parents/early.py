@@ -8,18 +8,18 @@ from sqlalchemy import Connection
 
 from gristmill.datasets.contract import Contract
 from gristmill.datasets.lookup import Dataset, scope_of
-from gristmill.datasets.parents.judge import exceeded, lowered, missing
+from gristmill.datasets.parents.judge import exceeded, missing
 from gristmill.datasets.parents.relations import Relation, Relations
-from gristmill.datasets.parents.repository.usage import Usage, array_type, read_usage
+from gristmill.datasets.parents.repository.usage import NOBODYS, Mine, Usage, array_type, read_usage
 from gristmill.datasets.types import TYPES
 from gristmill.jobs.group_commit import NotConfirmed
 from gristmill.jobs.repository.scopes import may_be_changed
 from gristmill.jobs.submit import NewChunk, unfinished_in_scope
 from gristmill.kit.identifiers import quote
+from gristmill.records.parents.bounds import refuse_beyond_bounds
 from gristmill.records.parents.keys import (
     Rows,
     distinct,
-    exact,
     find_place,
     keys_of_records,
     measured,
@@ -64,7 +64,7 @@ class EarlyParents:
         above = [scope_of(parent.dataset) for parent in contract.parents]
         if may_be_changed(connection, above, dataset.scope):
             return False
-        relations = self._relations.above(connection, contract)
+        relations = self._relations.of(connection, dataset)
         for chunk in chunks:
             rows = _rows(chunk)
             for relation in relations:
@@ -74,23 +74,9 @@ class EarlyParents:
         return True
 
     def _refuse_parents(self, connection: Connection, dataset: Dataset, rows: Rows) -> None:
-        contract = dataset.contract
-        key = contract.key_fields[0]
-        for relation in self._relations.below(connection, contract):
-            bounds = relation.spec.bound_fields
-            if not bounds or unfinished_in_scope(connection, scope_of(relation.child.name)):
-                continue
-            keys = sorted(distinct(key, [rows]))
-            # Of records with one key the last one counts.
-            last = {value: row for row, value in enumerate(values_of(key, rows.table))}
-            asked = {name: values_of(contract.field(name), rows.table) for name in bounds}
-            for place, usages in read_usage(connection, relation, keys, "false", {}):
-                for usage in usages:
-                    bound = usage.limit.bound
-                    if isinstance(bound, str):
-                        now = replace(usage, bound=exact(asked[bound][last[keys[place]]]))
-                        if now.is_broken:
-                            raise lowered(relation, now, find_place(key, [rows], usage.parent))
+        for relation in self._relations.below(connection, dataset.contract):
+            if relation.spec.bound_fields and not unfinished_in_scope(connection, scope_of(relation.child.name)):
+                refuse_beyond_bounds(connection, relation, rows)
 
 
 def _rows(chunk: NewChunk) -> Rows:
@@ -101,7 +87,7 @@ def _refuse_missing(connection: Connection, relation: Relation, rows: Rows) -> N
     field = relation.child.field(relation.spec.field)
     keys = sorted(distinct(field, [rows]))
     bare = replace(relation, spec=relation.spec.model_copy(update={"limits": ()}))
-    found = {place for place, _ in read_usage(connection, bare, keys, "false", {})}
+    found = {place for place, _ in read_usage(connection, bare, keys, NOBODYS, {})}
     for place, key in enumerate(keys):
         if place not in found:
             raise missing(relation, key, find_place(field, [rows], key))
@@ -125,14 +111,16 @@ def _refuse_beyond(connection: Connection, relation: Relation, rows: Rows) -> No
                 raise exceeded(relation, now, find_place(field, [rows], usage.parent))
 
 
-def _named(child: Contract, keys: Sequence[tuple[Any, ...]]) -> tuple[str, dict[str, Any]]:
+def _named(child: Contract, keys: Sequence[tuple[Any, ...]]) -> tuple[Mine, dict[str, Any]]:
     """Return the condition on ``c`` of the children that have one of the keys, and its parameters."""
     if not child.key:
-        return "false", {}
-    columns, lists, parameters = [], [], {}
+        return NOBODYS, {}
+    columns, types, parameters = [], [], {}
     for place, one in enumerate(child.key_fields):
         kind = TYPES[one.type]
         columns.append(f"c.{quote(one.name)}")
-        lists.append(f"%(own{place})s::{array_type(one)}")
+        types.append((f"own{place}", array_type(one)))
         parameters[f"own{place}"] = [kind.parameter(key[place]) for key in keys]
-    return f"({', '.join(columns)}) IN (SELECT * FROM unnest({', '.join(lists)}))", parameters  # noqa: S608
+    lists = ", ".join(f"%({name})s" for name in parameters)
+    condition = f"({', '.join(columns)}) IN (SELECT * FROM unnest({lists}))"  # noqa: S608
+    return Mine(condition, tuple(types)), parameters
