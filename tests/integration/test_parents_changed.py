@@ -188,3 +188,17 @@ def test_the_checks_cost_nothing_where_there_are_no_relations(app: InProcess, mo
     assert app.job(app.http.delete(app.key(name, "a")))["state"] == "succeeded"
     assert app.job(app.post(name, {"where": {}}, "records/delete"))["state"] == "succeeded"
     assert seen == []
+
+
+def test_other_fields_of_a_parent_are_not_tried_out_when_they_are_submitted(world: Geography, monkeypatch: Any) -> None:
+    tried: list[Any] = []
+    monkeypatch.setattr("gristmill.records.changes.early.undone", lambda *_: tried.append(1))
+    app = world.app
+    fields = [NAME, AREA, {"name": "text", "type": "text"}]
+    above = app.dataset({"fields": fields, "key": ["name"]})
+    spec = {"field": "of", "dataset": above, "limits": LIMITS[:1]}
+    app.dataset({"fields": [NAME, AREA, field_of("of")], "key": ["name"], "parents": [spec]})
+    app.job(app.post(above, [{"name": "a", "area": 1}]))
+    assert app.job(app.http.patch(app.key(above, "a"), json={"text": "new"}))["state"] == "succeeded"
+    assert app.job(many(world, above, {}, {"text": "newer"})())["state"] == "succeeded"
+    assert not tried

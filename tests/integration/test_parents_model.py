@@ -13,6 +13,7 @@ from tests.support.families import NAMES, Model, Refused, Relation, Shape
 from tests.support.in_process import InProcess
 
 from gristmill.bootstrap.worker import build_executor
+from gristmill.dispatcher.loop import bundle
 from gristmill.jobs.repository.dispatch import mark_sent
 
 pytestmark = pytest.mark.promise(3)
@@ -114,6 +115,9 @@ class Families:
         """Everything has been carried out: jobs have ended, and the tables are, as the model says."""
         for operation, link, codes in self.expected:
             job = self.app.http.get(link).json()
+            if codes and operation[0] == "put" and job["record_counts"]["superseded"]:
+                # Plain jobs run in any order: one that was replaced before its turn came has written nothing.
+                continue
             if codes:
                 assert job["state"] == "failed", (operation, job, codes)
                 assert job["error"]["code"] in codes, (operation, job, codes)
@@ -141,10 +145,11 @@ def test_the_tables_equal_the_model_and_refusals_agree(app: InProcess, data: st.
     families.compare()
     for operation in data.draw(st.lists(operations(found), min_size=10, max_size=25), label="operations"):
         families.submit(operation)
-        if data.draw(st.sampled_from([True, False]), label="work"):
-            app.work()
+        most = data.draw(st.sampled_from([0, 0, 1, 8]), label="work")
+        if most:
+            _work(app, 1, most)
             families.compare()
-    app.work()
+    _work(app, 1, 8)
     families.compare()
 
 
@@ -169,30 +174,30 @@ def test_two_workers_at_once_never_overstep(app: InProcess, seed: int) -> None:
         if random.random() < 0.4:
             change = {"p0": other} if at else {"k": other}
         families.submit(random.choice([("patch", at, (name,), change)] * 8 + [("delete", at, (name,))]))
-    _work(app)
+    _work(app, 2, random.choice([1, 8]))
     families.compare()
 
 
-def _work(app: InProcess) -> None:
-    """Carry out everything on two workers."""
+def _work(app: InProcess, workers: int, most: int) -> None:
+    """Carry out everything. most: chunks that go into one message, and into one transaction where they can."""
     failures: list[BaseException] = []
 
     def run() -> None:
         executor = build_executor(app.gristmill)
         idle = 0
         try:
-            while idle < 50:
+            while idle < (50 if workers > 1 else 1):
                 with app.gristmill.database.transaction() as connection:
-                    messages = mark_sent(connection, "default", 2)
-                for message in messages:
-                    executor.run(message.job_id, message.number, message.dispatch)
+                    messages = mark_sent(connection, "default", 2, most)
+                for chunks in bundle(messages, most, workers):
+                    executor.run_all([(one.job_id, one.number, one.dispatch) for one in chunks])
                 idle = 0 if messages else idle + 1
         except BaseException as error:  # noqa: BLE001 - told by the test
             failures.append(error)
 
-    workers = [threading.Thread(target=run) for _ in range(2)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
+    threads = [threading.Thread(target=run) for _ in range(workers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     assert not failures

@@ -32,7 +32,7 @@ def check_record(
         parent = values[relation.spec.field]
         if parent is not None:
             check_children(connection, relation, [parent], seq)
-    for relation in _touched_below(connection, relations, contract, touched, has_children):
+    for relation in touched_below(connection, relations, contract, touched, has_children):
         check_parents_of(connection, relation, [key[0]], lambda _: None)
 
 
@@ -55,7 +55,7 @@ def check_records(
             check_measured(connection, relation, seq if contract.key else None)
         elif values[relation.spec.field] is not None:
             check_children(connection, relation, [values[relation.spec.field]], seq)
-    for relation in _touched_below(connection, relations, contract, touched, has_children):
+    for relation in touched_below(connection, relations, contract, touched, has_children):
         check_bounds(connection, relation, seq)
 
 
@@ -72,7 +72,7 @@ def check_followers(
             if not relation.spec.measured_fields.isdisjoint(fields):
                 check_measured(connection, relation, seq if child.key else None)
     if len(child.key) == 1:
-        for relation in _touched_below(connection, relations, child, fields, True):
+        for relation in touched_below(connection, relations, child, fields, True):
             check_bounds(connection, relation, seq)
 
 
@@ -88,9 +88,10 @@ def _touched_above(
     return [one for one in relations.above(connection, contract) if one.spec in specs] if specs else []
 
 
-def _touched_below(
+def touched_below(
     connection: Connection, relations: Relations, contract: Contract, touched: Collection[str], has_children: bool
 ) -> list[Relation]:
+    """Return the relations to children that a change of these fields of a parent may break."""
     if not has_children:
         return []
     below = relations.below(connection, contract)

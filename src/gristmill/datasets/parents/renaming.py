@@ -16,7 +16,7 @@ from gristmill.datasets.describe import shorten
 from gristmill.datasets.parents.relations import Relation
 from gristmill.datasets.parents.removal import children_left
 from gristmill.datasets.parents.repository.removal import find_named
-from gristmill.datasets.parents.repository.renaming import move_children
+from gristmill.datasets.parents.repository.renaming import count_named, move_children
 from gristmill.datasets.types import TYPES
 
 Keys = tuple[Any, Any]
@@ -59,6 +59,12 @@ def follow(
             if count:
                 moved[name] = (child, fields, count)
     return moved
+
+
+def has_many(connection: Connection, root: Contract, old: Any, relations: Sequence[Relation], most: int) -> bool:
+    """Say whether more than ``most`` children follow a record of ``root`` from its key ``old``."""
+    following = [relation for relation in _named(root, relations) if relation.spec.on_rename == "cascade"]
+    return sum(count_named(connection, relation, old, most + 1) for relation in following) > most
 
 
 def _named(root: Contract, relations: Sequence[Relation]) -> Iterator[Relation]:

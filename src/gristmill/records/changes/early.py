@@ -7,15 +7,16 @@ from gristmill.datasets.ddl import record_table
 from gristmill.datasets.lookup import Dataset
 from gristmill.datasets.parents.early import NO_JOB, is_idle, undone
 from gristmill.datasets.parents.removal import refuse_left
+from gristmill.datasets.parents.renaming import has_many
 from gristmill.datasets.where import compile_where
 from gristmill.jobs.submit import NewJob
 from gristmill.records.changes import repository
 from gristmill.records.changes.recompute import Recompute
-from gristmill.records.changes.writes import Writes
+from gristmill.records.changes.writes import Below, Writes, key_after
 from gristmill.records.columns import Row
 from gristmill.records.key_list import Key
 
-# Records that a filter may find for its changes to be tried out.
+# Records that a filter may find, and children that may follow one, for a change to be tried out.
 MOST_TRIED = 1000
 
 
@@ -33,17 +34,24 @@ class EarlyAnswers:
         """Try the changes of one record that is there, its vector apart."""
         if not is_idle(connection, job.further_scopes):
             return
-        contract = dataset.contract
+        contract, new = dataset.contract, key_after(dataset.contract, key, changes)
         plan = self._recompute.plan(contract, changes)
+        below: Below = job.args.get("below", ())
+        if new == key and not self._writes.may_break(connection, dataset, plan.writes.union(changes)):
+            return
         with undone(connection):
+            if new != key:
+                relations = self._writes.may_rename(connection, dataset, key, new, below)
+                if has_many(connection, contract, key[0], relations, MOST_TRIED):
+                    return
             stored = repository.read_fields(connection, contract, key, sorted(plan.reads)) if plan.reads else {}
             if stored is not None:
                 complete = self._recompute.complete(contract, plan, changes, stored)
-                self._writes.patch(connection, dataset, key, complete, NO_JOB, job.args.get("below", ()))
+                self._writes.patch(connection, dataset, key, complete, NO_JOB, below)
 
     def patch_where(self, connection: Connection, dataset: Dataset, where: object, changes: Row, job: NewJob) -> None:
         """Try changes of what a filter finds, where that is not much."""
-        if is_idle(connection, job.further_scopes):
+        if is_idle(connection, job.further_scopes) and self._writes.may_break(connection, dataset, changes):
             with undone(connection):
                 if repository.finds_at_most(connection, dataset.contract, where, MOST_TRIED):
                     self._writes.patch_where(connection, dataset, where, changes, NO_JOB)

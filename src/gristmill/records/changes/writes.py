@@ -10,7 +10,13 @@ from gristmill.datasets.contract import Contract
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.keys import show_key
 from gristmill.datasets.lookup import Dataset
-from gristmill.datasets.parents.changed import check_followers, check_record, check_records, touched_parents
+from gristmill.datasets.parents.changed import (
+    check_followers,
+    check_record,
+    check_records,
+    touched_below,
+    touched_parents,
+)
 from gristmill.datasets.parents.relations import Relation, Relations
 from gristmill.datasets.parents.removal import remove
 from gristmill.datasets.parents.renaming import follow, refuse_rename
@@ -45,10 +51,7 @@ class Writes:
         if new != key:
             if repository.last_write(connection, contract, key, lock=True) is None:
                 return None
-            if repository.last_write(connection, contract, new) is not None:
-                raise key_exists(contract, new)
-            following = self.below(connection, dataset, below)
-            refuse_rename(connection, contract, (key[0], new[0]), following)
+            following = self.may_rename(connection, dataset, key, new, below)
         written = repository.patch(connection, contract, key, changes, seq)
         if written is None:
             return None
@@ -57,6 +60,24 @@ class Writes:
         for child, fields, _ in moved.values():
             check_followers(connection, self._relations, child, fields, seq)
         return written, {name: count for name, (_, _, count) in moved.items()}
+
+    def may_rename(self, connection: Connection, dataset: Dataset, key: Key, new: Key, below: Below) -> list[Relation]:
+        """Return all relations below a dataset of which a record is to get another key.
+
+        Raises KeyExists, and ChildrenLeft where children keep it as it is.
+        """
+        if repository.last_write(connection, dataset.contract, new) is not None:
+            raise _key_exists(dataset.contract, new)
+        relations = self.below(connection, dataset, below)
+        refuse_rename(connection, dataset.contract, (key[0], new[0]), relations)
+        return relations
+
+    def may_break(self, connection: Connection, dataset: Dataset, touched: Collection[str]) -> bool:
+        """Say whether a change of these fields may break anything between records and their parents or children."""
+        contract = dataset.contract
+        if touched_parents(contract, touched):
+            return True
+        return bool(touched_below(connection, self._relations, contract, touched, dataset.hierarchy > 0))
 
     def _check(self, connection: Connection, dataset: Dataset, key: Key, changes: Row, seq: int) -> None:
         contract, values = dataset.contract, changes
@@ -91,7 +112,7 @@ def key_after(contract: Contract, key: Key, changes: Row) -> Key:
     return tuple(changes.get(name, value) for name, value in zip(contract.key, key, strict=True))
 
 
-def key_exists(contract: Contract, key: Key) -> KeyExists:
+def _key_exists(contract: Contract, key: Key) -> KeyExists:
     """Return the error of a record that is to get the key of another one."""
     shown = show_key(contract, key)
     return KeyExists(f"The dataset {contract.name} has a record with the key {shorten(shown)} already", key=shown)

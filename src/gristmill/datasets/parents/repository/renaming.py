@@ -8,6 +8,14 @@ from sqlalchemy import Connection
 
 from gristmill.datasets.contract import Contract
 from gristmill.datasets.ddl import batch_of, record_table
+from gristmill.datasets.parents.relations import Relation
+
+
+def count_named(connection: Connection, relation: Relation, key: Any, most: int) -> int:
+    """Return how many children name a parent, counting up to ``most``."""
+    field = record_table(relation.child).c[relation.spec.field]
+    named = sa.select(field).where(field == key).limit(most).subquery()
+    return connection.execute(sa.select(sa.func.count()).select_from(named)).scalar_one()
 
 
 def move_children(
