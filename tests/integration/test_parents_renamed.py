@@ -1,5 +1,6 @@
 """PATCH of a field of the key: the record gets the new one, and its children follow or keep it as it is."""
 
+import json
 from typing import Any
 
 import pytest
@@ -230,3 +231,41 @@ class TestRefuse:
         job = app.job(app.http.patch(app.key(world.countries, "Spain"), json={"name": "Iberia"}))
         assert (job["state"], list(job["result"])) == ("succeeded", ["etag"])
         assert "Iberia" in world.names(world.countries)
+
+
+@pytest.mark.parametrize(
+    ("field", "old", "new"),
+    [
+        ({"type": "integer"}, 2**53 + 1, -(2**63)),
+        ({"type": "decimal", "precision": 20, "scale": 2}, "1.50", "12345678901234567.89"),
+        ({"type": "boolean"}, True, False),
+        ({"type": "timestamp"}, "2026-01-02T03:04:05.000006Z", "1999-12-31T23:59:59.999999Z"),
+        ({"type": "date"}, "2026-01-02", "0001-01-01"),
+        ({"type": "duration"}, "PT1H30M", "PT0.000001S"),
+        ({"type": "uuid"}, "0192b1a0-0000-7000-8000-000000000001", "0192b1a0-0000-7000-8000-000000000002"),
+        ({"type": "text", "max_length": 50}, "a/b %s é'\"", "%(key)s\\"),
+    ],
+    ids=lambda value: value["type"] if isinstance(value, dict) else "",
+)
+def test_keys_of_every_type(app: InProcess, field: Job, old: Any, new: Any) -> None:
+    """Children follow, keep, and go along, whatever names them."""
+    key, of = {"name": "key", "required": True, **field}, {"name": "of", **field}
+    above = app.dataset({"fields": [key], "key": ["key"]})
+    spec = {"field": "of", "dataset": above, "on_rename": "cascade", "on_delete": "cascade"}
+    below = app.dataset({"fields": [NAME, of], "key": ["name"], "parents": [spec]})
+    kept = app.dataset({"fields": [NAME, of], "parents": [{**spec, "on_rename": "refuse", "on_delete": "refuse"}]})
+    app.job(app.post(above, [{"key": old}]))
+    app.job(app.post(below, [{"name": "a", "of": old}, {"name": "b", "of": None}]))
+    assert app.job(app.post(kept, [{"name": "c", "of": old}]))["state"] == "succeeded"
+    shown = old if isinstance(old, str) else json.dumps(old)
+    for answer in (app.http.patch(app.key(above, shown), json={"key": new}), app.http.delete(app.key(above, shown))):
+        problem = answer.json()
+        assert (answer.status_code, problem["code"], problem["parent"]["key"]) == (409, "children_left", old)
+        assert (problem["children"], problem["count"], problem["first"]) == (kept, 1, None)
+    assert app.job(app.post(kept, {"where": {}}, "records/delete"))["state"] == "succeeded"
+    job = app.job(app.http.patch(app.key(above, shown), json={"key": new}))
+    assert (job["state"], job["result"]["moved"]) == ("succeeded", {below: 1}), job
+    assert {row["name"]: row["of"] for row in app.rows(below)} == {"a": new, "b": None}
+    job = app.job(app.post(above, {"keys": [new]}, "records/delete"))
+    assert job["result"] == {"deleted": 1, "missing": 0, "cascaded": {below: 1}}
+    assert [row["name"] for row in app.rows(below)] == ["b"]
