@@ -16,6 +16,7 @@ from gristmill.datasets.parents.repository.usage import (
     WRITTEN,
     Usage,
     find_broken,
+    find_lowered,
     find_orphan,
     find_present,
     read_usage,
@@ -70,9 +71,21 @@ def check_table(connection: Connection, relation: Relation, seq: int | None = No
     orphan = find_orphan(connection, relation)
     if orphan is not None:
         raise missing(relation, orphan, None)
+    check_measured(connection, relation, seq)
+
+
+def check_measured(connection: Connection, relation: Relation, seq: int | None) -> None:
+    """Check the limits of all parents whose children the job ``seq`` wrote, None for all. Raises LimitExceeded."""
     broken = find_broken(connection, relation, seq)
     if broken is not None:
         raise exceeded(relation, broken, None)
+
+
+def check_bounds(connection: Connection, relation: Relation, seq: int) -> None:
+    """Check the limits of all parents that the job ``seq`` wrote. Raises LimitExceeded."""
+    broken = find_lowered(connection, relation, seq)
+    if broken is not None:
+        raise lowered(relation, broken, None)
 
 
 def missing(relation: Relation, key: Any, record: int | None) -> ParentMissing:

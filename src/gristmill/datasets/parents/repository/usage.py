@@ -196,3 +196,28 @@ def _broken(relation: Relation, limit: LimitSpec, written: bool) -> str:
         f" JOIN {data_relation(parent.name)} AS p ON p.{key} = u.ref"
         f" WHERE u.total {sign} {bound} ORDER BY p.{key} LIMIT 1"
     )
+
+
+def find_lowered(connection: Connection, relation: Relation, seq: int) -> Usage | None:
+    """Return the first limit that the children of the parents break which the job ``seq`` wrote; None where all hold.
+
+    Limits that are plain numbers do not change with the parent.
+    """
+    for limit in relation.spec.limits:
+        if isinstance(limit.bound, str):
+            row = connection.exec_driver_sql(_lowered(relation, limit), {"seq": seq}).first()
+            if row is not None:
+                return Usage(limit, *row)
+    return None
+
+
+@lru_cache(maxsize=1000)
+def _lowered(relation: Relation, limit: LimitSpec) -> str:
+    child, parent = relation.child, relation.parent
+    ref, key, sign = quote(relation.spec.field), quote(parent.key[0]), ">" if limit.is_upper else "<"
+    return (
+        f"SELECT p.{key}, {_bound(parent, limit)}, u.used, NULL FROM {data_relation(parent.name)} AS p"  # noqa: S608
+        f" JOIN LATERAL (SELECT {_measure(child, limit)} AS used FROM {data_relation(child.name)} AS c"
+        f" WHERE c.{ref} = p.{key}) AS u ON true"
+        f" WHERE p._seq = %(seq)s AND u.used {sign} {_bound(parent, limit)} ORDER BY p.{key} LIMIT 1"
+    )
