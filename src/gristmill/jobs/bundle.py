@@ -5,6 +5,7 @@ they are written one after the other, each under a savepoint, and what is left i
 """
 
 import contextlib
+import itertools
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -170,10 +171,16 @@ class Bundle:
         """Write the chunks in one transaction, up to the first one that is out of date; return how they ended."""
         done: list[tuple[ChunkTask, Outcome]] = []
         refused: list[tuple[_Step, GristmillError]] = []
+        written: dict[int, Outcome] = {}
+        tried = 0
         with self._database.transaction() as connection:
             for self._at, step in enumerate(line):
+                if self._at >= tried:
+                    run = _run_from(line, self._at)
+                    tried = self._at + len(run)
+                    written |= dict(enumerate(self._write_run(connection, run), self._at))
                 try:
-                    done.append((step.task, self._write_step(connection, step)))
+                    done.append((step.task, written.get(self._at) or self._write_step(connection, step)))
                 except OutOfDate:
                     if self._at == 0:
                         raise
@@ -191,6 +198,20 @@ class Bundle:
                 "failed", step.task, settled[step.task.job_id], code=refusal.code
             )
         return ends
+
+    def _write_run(self, connection: Connection, run: Sequence[_Step]) -> list[Outcome]:
+        """Write steps with one call; return what they did, or nothing where each has to be written by itself."""
+        if len(run) < 2:
+            return []
+        with contextlib.suppress(_OneByOne), connection.begin_nested():
+            try:
+                outcomes = run[0].handler.apply_run(connection, [(step.task, step.prepared) for step in run])
+            except GristmillError as error:
+                raise _OneByOne from error
+            if outcomes is None:
+                raise _OneByOne
+            return outcomes
+        return []
 
     def _write_step(self, connection: Connection, step: _Step) -> Outcome:
         if step.refusal is not None:
@@ -231,6 +252,16 @@ class Bundle:
         if not isinstance(handler, SharingHandler):
             raise TypeError(f"chunks of {task.type} share no transaction")
         return handler
+
+
+class _OneByOne(Exception):
+    """A run of steps has to be written one after the other."""
+
+
+def _run_from(line: Sequence[_Step], first: int) -> list[_Step]:
+    """Return the steps from the first one on that one handler may be able to write with one call."""
+    same = itertools.takewhile(lambda step: step.handler is line[first].handler and step.refusal is None, line[first:])
+    return list(same)
 
 
 def key_of(task: ChunkTask) -> Key:

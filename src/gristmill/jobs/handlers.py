@@ -117,6 +117,14 @@ class SharingHandler(Handler):
         """
         raise NotImplementedError
 
+    def apply_run(self, connection: Connection, run: Sequence[Pair]) -> list[Outcome] | None:
+        """Write chunks of exclusive jobs that follow each other, given in their order, with one call.
+
+        Returns what each did, if tables and outcomes are what they would be had each been written by itself; else None,
+        or raises a GristmillError, and nothing of it is kept.
+        """
+        return None
+
 
 class TransactionalHandler(SharingHandler):
     """A handler that writes one chunk after the other."""

@@ -20,7 +20,7 @@ from gristmill.records.apply.output import of_record
 from gristmill.records.apply.pipeline import BatchPipeline, Prepared, refusal
 from gristmill.records.apply.repository import lock_writes, read_stored
 from gristmill.records.apply.sift import sift
-from gristmill.records.apply.upsert import Mode, Part, split_places, upsert
+from gristmill.records.apply.upsert import Mode, Part, raise_if_existing, split_places, upsert
 from gristmill.records.batch import Batch, BatchContext
 from gristmill.records.columns import ORD_COLUMN
 from gristmill.records.embedding import EmbeddingStep
@@ -77,6 +77,27 @@ class IngestHandler(SharingHandler):
         for member, prepared in group:
             store_rejects(connection, member.job_id, prepared.rejects)
         return [prepared.outcome(contract, one) for (_, prepared), one in zip(group, counts, strict=True)]
+
+    def apply_run(self, connection: Connection, run: Sequence[Pair]) -> list[Outcome] | None:
+        """Write new records of several jobs. They only add to what is there: if all of it fits in the end, each did.
+
+        Records that others of the run have, or that are there, have to be written one after the other.
+        """
+        task, _ = run[0]
+        target = (task.args["dataset_id"], task.args["contract_version"])
+        dataset = self._targets.present(connection, task)
+        contract, parts = dataset.contract, _parts(run)
+        for one, _ in run:
+            same = (one.args["dataset_id"], one.args["contract_version"]) == target
+            if not same or one.args.get("on_error") == "quarantine":
+                return None
+        if len(group_parts(contract, parts)) > 1:
+            return None
+        if contract.key:
+            raise_if_existing(connection, contract, pa.concat_tables([part.table for part in parts]), 0)
+        counts = upsert(connection, contract, parts)
+        self._written.check(connection, dataset, _rows(contract, run))
+        return [prepared.outcome(contract, one) for (_, prepared), one in zip(run, counts, strict=True)]
 
     def _sifted(self, connection: Connection, dataset: Dataset, task: ChunkTask, prepared: Prepared) -> Prepared:
         return sift(connection, self._written, dataset, self._targets.submitted(task), task, prepared)
