@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from gristmill.core.config import Settings
-from gristmill.core.database import Database
+from gristmill.core.database import Database, read_one_moment
 from gristmill.core.errors import Violation
 from gristmill.datasets.applied import AppliedDatasets
 from gristmill.datasets.ddl import record_table
@@ -46,7 +46,7 @@ class RecordAggregates:
             # A change that has failed is settled by whoever reads first, which a read-only transaction cannot.
             pass
         with self._database.transaction() as connection, repository.explained(name):
-            repository.begin(connection)
+            read_one_moment(connection)
             with self._datasets.reading(connection, name) as found:
                 plan = read_plan(request, found.dataset.contract)
                 whole = record_table(found.dataset.contract)

@@ -10,7 +10,7 @@ import pyarrow as pa
 from sqlalchemy import Connection
 
 from gristmill.core.config import Settings
-from gristmill.core.database import Database
+from gristmill.core.database import Database, read_one_moment
 from gristmill.core.errors import Invalid, Violation
 from gristmill.datasets.applied import AppliedDatasets
 from gristmill.datasets.contract import Contract
@@ -28,7 +28,6 @@ from gristmill.records.views.repository import (
     Conditions,
     measure_rows,
     newest_standing,
-    read_one_moment,
     read_view_rows,
 )
 from gristmill.transforms.registry import StepRegistry
