@@ -11,6 +11,7 @@ from gristmill.core.errors import Violation
 from gristmill.datasets.applied import AppliedDatasets
 from gristmill.datasets.ddl import record_table
 from gristmill.datasets.lookup import DatasetLookup
+from gristmill.datasets.parents.above import attach_above
 from gristmill.datasets.types import TYPES
 from gristmill.kit.zone_changes import Offsets
 from gristmill.records.aggregate import repository
@@ -48,7 +49,7 @@ class RecordAggregates:
         with self._database.transaction() as connection, repository.explained(name):
             read_one_moment(connection)
             with self._datasets.reading(connection, name) as found:
-                plan = read_plan(request, found.dataset.contract)
+                plan = read_plan(request, attach_above(connection, found.dataset.contract, request.where))
                 whole = record_table(found.dataset.contract)
                 table: sa.FromClause = whole if found.has_table else nothing(whole)
                 statement = Statement(connection, plan, table, self._most)

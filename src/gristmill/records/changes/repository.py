@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 from gristmill.core.database import data_relation
 from gristmill.datasets.contract import Contract
 from gristmill.datasets.ddl import IN_ITS_BATCH, batch_of, record_table
+from gristmill.datasets.parents.above import attach_above
 from gristmill.datasets.types import TYPES
 from gristmill.datasets.where import compile_where
 from gristmill.kit.identifiers import quote
@@ -66,7 +67,8 @@ def delete_by_key(connection: Connection, contract: Contract, key: Key) -> bool:
 def delete_where(connection: Connection, contract: Contract, where: Any) -> int:
     """Delete the records that the filter finds; return how many. Raises Invalid for a bad filter."""
     table = record_table(contract)
-    return connection.execute(sa.delete(table).where(compile_where(where, contract, table))).rowcount
+    condition = compile_where(where, attach_above(connection, contract, where), table)
+    return connection.execute(sa.delete(table).where(condition)).rowcount
 
 
 def delete_keys(connection: Connection, contract: Contract, keys: Sequence[Key]) -> int:
@@ -95,8 +97,8 @@ def patch_where(connection: Connection, contract: Contract, where: Any, changes:
         values[table.c["_batch"]] = batch_of(table)
     # A new _id takes the row out of every sealed range, so that no vector index is touched.
     values[table.c["_id"]] = sa.text("DEFAULT")
-    statement = sa.update(table).where(compile_where(where, contract, table)).values(values)
-    return connection.execute(statement).rowcount
+    condition = compile_where(where, attach_above(connection, contract, where), table)
+    return connection.execute(sa.update(table).where(condition).values(values)).rowcount
 
 
 def _key_condition(contract: Contract) -> str:

@@ -8,12 +8,10 @@ from sqlalchemy import Connection
 from gristmill.core.config import Settings
 from gristmill.core.errors import Invalid, Violation
 from gristmill.core.http.bodies import parse_json
-from gristmill.datasets.ddl import record_table
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.keys import check_keys, parse_key, show_key
 from gristmill.datasets.lookup import Dataset
 from gristmill.datasets.types import TYPES
-from gristmill.datasets.where import compile_where
 from gristmill.jobs.submit import NewChunk
 from gristmill.records.changes import tasks
 from gristmill.records.changes.recompute import Recompute
@@ -21,7 +19,7 @@ from gristmill.records.changes.repository import last_write
 from gristmill.records.columns import to_table
 from gristmill.records.errors import UnknownRecord
 from gristmill.records.etags import check_write, named_writes
-from gristmill.records.jobs import record_job
+from gristmill.records.jobs import check_filter, record_job
 from gristmill.records.key_list import Key
 from gristmill.records.payload import encode
 from gristmill.records.submit import Draft, Write
@@ -76,8 +74,9 @@ class RecordChanges:
         def draft(dataset: Dataset) -> Draft:
             parsed = _read(body, ("where",), ("keys",))
             if "where" in parsed:
-                compile_where(parsed["where"], dataset.contract, record_table(dataset.contract))
-                return self._of_many(tasks.DELETE_WHERE, dataset, [NewChunk(0, 0, body)])
+                made = self._of_many(tasks.DELETE_WHERE, dataset, [NewChunk(0, 0, body)])
+                check_filter(made.job, dataset.contract, parsed["where"])
+                return made
             keys = sorted(set(check_keys(dataset.contract, parsed["keys"], MAX_KEYS)))
             fields = dataset.contract.key_fields
             columns = [{field.name: value for field, value in zip(fields, key, strict=True)} for key in keys]
@@ -97,9 +96,10 @@ class RecordChanges:
 
         def draft(dataset: Dataset) -> Draft:
             parsed = _read(body, ("where", "changes"))
-            compile_where(parsed["where"], dataset.contract, record_table(dataset.contract))
+            made = self._of_many(tasks.PATCH_WHERE, dataset, [NewChunk(0, 0, body)])
+            check_filter(made.job, dataset.contract, parsed["where"])
             self._recompute.read_shared_changes(dataset.contract, parsed["changes"])
-            return self._of_many(tasks.PATCH_WHERE, dataset, [NewChunk(0, 0, body)])
+            return made
 
         return Write(name, len(body), draft, lambda _: len(body) <= _QUICK_BYTES)
 

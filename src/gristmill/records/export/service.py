@@ -16,6 +16,7 @@ from gristmill.core.errors import Conflict, Contended
 from gristmill.datasets.applied import AppliedDatasets
 from gristmill.datasets.errors import UnknownDataset
 from gristmill.datasets.lookup import Dataset, DatasetLookup
+from gristmill.datasets.parents.above import attach_above
 from gristmill.records.export.formats import FORMATS, Format
 from gristmill.records.export.scan import ExportQuery, Scan, Values
 
@@ -41,7 +42,7 @@ class RecordExports:
     def open(self, name: str, query: ExportQuery, format: str) -> "Export":
         """Return an export whose pages can be read. Raises UnknownDataset, DatasetFailed, Invalid."""
         with self._database.autocommit() as connection, self._datasets.reading(connection, name) as found:
-            scan = Scan(found.dataset.contract, query)
+            scan = Scan(attach_above(connection, found.dataset.contract, query.where), query)
             horizon = str(connection.exec_driver_sql(_HORIZON).scalar())
         made = FORMATS[format](scan.contract, scan.names)
         return Export(self._database, self._datasets, found.dataset, scan, made, horizon, found.has_table)

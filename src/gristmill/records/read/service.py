@@ -12,6 +12,7 @@ from gristmill.datasets.ddl import record_table
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.keys import check_keys, parse_key
 from gristmill.datasets.lookup import DatasetLookup
+from gristmill.datasets.parents.above import attach_above
 from gristmill.kit.entity_tags import Tag
 from gristmill.kit.pagination import encode_page_token
 from gristmill.records.bodies import read_body
@@ -62,7 +63,8 @@ class RecordReads:
     def page(self, name: str, query: PageQuery) -> dict[str, Any]:
         """Return ``{"records": [...], "next_page_token": ...}``; the token is null on the last page."""
         with self._database.autocommit() as connection, self._datasets.reading(connection, name) as found:
-            contract, identity = found.dataset.contract, query.identity(found.dataset.id)
+            contract = attach_above(connection, found.dataset.contract, query.where)
+            identity = query.identity(found.dataset.id)
             return read_page(connection, contract, query, identity, has_table=found.has_table).as_json()
 
     # What has a body: each returns JSON text, and raises Malformed and Invalid for the body.
@@ -93,16 +95,17 @@ class RecordReads:
         """Return ``{"count": ...}`` of the records that a Selection finds."""
         query = _page_query(read_body(Selection, raw))
         with self._database.autocommit() as connection, self._datasets.reading(connection, name) as found:
-            count = read_count(connection, found.dataset.contract, query, found.has_table)
+            contract = attach_above(connection, found.dataset.contract, query.where)
+            count = read_count(connection, contract, query, found.has_table)
         return to_json({"count": count})
 
     def distinct(self, name: str, raw: bytes) -> bytes:
         """Return ``{"values": [{"value", "count"}, ...], "next_page_token": ...}`` for a DistinctQuery."""
         body = read_body(DistinctQuery, raw)
         with self._database.autocommit() as connection, self._datasets.reading(connection, name) as found:
-            contract = found.dataset.contract
-            table = record_table(contract)
-            values = values_of(contract, table, body.field)
+            table = record_table(found.dataset.contract)
+            values = values_of(found.dataset.contract, table, body.field)
+            contract = attach_above(connection, found.dataset.contract, body.where)
             conditions = conditions_of(contract, _page_query(body), table)
             identity = f"{found.dataset.id} {body.model_dump_json(exclude={'page_size', 'page_token'})}"
             last = None

@@ -17,6 +17,7 @@ from gristmill.datasets.contract import Contract
 from gristmill.datasets.ddl import batch_of, record_table
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.lookup import Dataset, DatasetLookup
+from gristmill.datasets.parents.above import attach_above
 from gristmill.datasets.pipeline import bound_types
 from gristmill.datasets.types import TYPES
 from gristmill.datasets.views import bind_view
@@ -74,7 +75,8 @@ class RecordViews:
             with self._datasets.reading(connection, name) as found:
                 contract = found.dataset.contract
                 self._steps(contract, view)
-                conditions: Conditions = conditions_of(contract, query, record_table(contract))
+                filtered = attach_above(connection, contract, query.where)
+                conditions: Conditions = conditions_of(filtered, query, record_table(contract))
                 if not found.has_table:
                     return contract, read_rows(contract.fields, b""), None
                 batch = None
