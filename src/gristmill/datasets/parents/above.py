@@ -37,13 +37,18 @@ def attach_above(connection: Connection, contract: Contract, where: Any, visible
     """
     if not names_parents(where, contract):
         return contract
+    return _attached(contract, contracts_above(connection, contract, visible), {})
+
+
+def contracts_above(connection: Connection, contract: Contract, visible: bool = False) -> dict[str, Contract]:
+    """Return the contracts of all datasets above one by their names, those of the tables. visible: see above."""
     known: dict[str, Contract] = {}
     missing = {parent.dataset for parent in contract.parents}
     while missing:
         found = list_contracts(connection, missing, visible)
         known |= {name: load_contract(body) for name, body in found.items()}
         missing = {parent.dataset for name in found for parent in known[name].parents} - known.keys()
-    return _attached(contract, known, {})
+    return known
 
 
 def _attached(contract: Contract, known: dict[str, Contract], made: dict[str, Contract]) -> Contract:

@@ -9,6 +9,7 @@ from gristmill.datasets.applied import AppliedDatasets
 from gristmill.datasets.contract import Contract, load_contract
 from gristmill.datasets.errors import DatasetFailed, UnknownDataset
 from gristmill.datasets.lookup import DatasetLookup
+from gristmill.datasets.parents.above import contracts_above
 from gristmill.datasets.parents.closure import rows_below
 from gristmill.datasets.parents.spec import ParentSpec
 
@@ -51,14 +52,30 @@ class Relations:
 
     def all_below(self, connection: Connection, parent: Contract) -> list[Relation]:
         """Return all relations below a dataset, parents before their children."""
-        contracts = {parent.name: parent}
-        found: list[Relation] = []
-        for row in rows_below(connection, parent.name):
-            if row.applied is None or row.state != "ready":
-                continue
-            child = contracts[row.name] = load_contract(row.applied)
-            found += [Relation(spec, child, contracts[spec.dataset]) for spec in _within(child, contracts)]
-        return found
+        return all_below(connection, parent)
+
+
+def all_below(connection: Connection, parent: Contract) -> list[Relation]:
+    """Return all relations below a dataset whose tables are there, parents before their children."""
+    contracts = {parent.name: parent}
+    found: list[Relation] = []
+    for row in rows_below(connection, parent.name):
+        if row.applied is None or row.state != "ready":
+            continue
+        child = contracts[row.name] = load_contract(row.applied)
+        found += [Relation(spec, child, contracts[spec.dataset]) for spec in _within(child, contracts)]
+    return found
+
+
+def all_above(connection: Connection, child: Contract) -> list[Relation]:
+    """Return all relations above a dataset, each once."""
+    above = contracts_above(connection, child)
+    found: dict[tuple[str, str], Relation] = {}
+    for contract in (child, *above.values()):
+        for spec in contract.parents:
+            if spec.dataset in above:
+                found[contract.name, spec.field] = Relation(spec, contract, above[spec.dataset])
+    return list(found.values())
 
 
 def _within(child: Contract, contracts: dict[str, Contract]) -> Sequence[ParentSpec]:

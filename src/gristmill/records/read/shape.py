@@ -20,7 +20,9 @@ CONTRACT = "contract"
 
 class RecordShape:
     """fields: names of the fields to show, None for all. embedding: show the vector too. zone: of timestamps: the name
-    of a time zone, or CONTRACT for that of each field; None for UTC.
+    of a time zone, or CONTRACT for that of each field; None for UTC. also: names of fields that are read and not shown.
+
+    columns: what is to be selected, ``names`` and after them ``also``.
     """
 
     def __init__(
@@ -29,13 +31,15 @@ class RecordShape:
         embedding: bool = False,
         fields: Sequence[str] | None = None,
         zone: str | None = None,
+        also: Sequence[str] = (),
     ) -> None:
         self.table = record_table(contract)
         columns = list(contract.fields if fields is None else map(contract.field, fields))
         if embedding and contract.embedding_column is not None:
             columns.append(contract.embedding_column)
         self.names = [column.name for column in columns]
-        self.columns: list[sa.Column[Any]] = [self.table.c[name] for name in self.names]
+        self.selected = list(dict.fromkeys([*self.names, *also]))
+        self.columns: list[sa.Column[Any]] = [self.table.c[name] for name in self.selected]
         self._members = [(column.name, _shown(column, zone)) for column in columns]
 
     def to_json(self, row: Sequence[Any]) -> Record:
