@@ -20,15 +20,27 @@ CHILDREN, PARENTS = "_children", "_parents"
 
 @dataclass(slots=True)
 class Node:
-    """A record of the answer. values: canonical values, by the names of fields. places: where it stands in it."""
+    """A record of the answer. row: its canonical values. places: in how many places of the answer it stands."""
 
     record: Record
-    values: sa.RowMapping
+    row: sa.Row[Any]
     places: int = 1
 
 
-Level = dict[str, list[Node]]
-"""The records of one level by the names of their datasets. A record may be there several times."""
+@dataclass(slots=True)
+class Level:
+    """Records of one dataset that were read together. names: of the values of their rows."""
+
+    names: Sequence[str]
+    nodes: list[Node]
+
+    def place(self, field: str) -> int:
+        """Return where the values of a field stand in rows."""
+        return self.names.index(field)
+
+
+Levels = dict[str, list[Level]]
+"""What stands in one depth, by the names of datasets."""
 
 
 class Nesting:
@@ -46,91 +58,102 @@ class Nesting:
         self._embedding, self._zone = embedding, zone
         self._count = 0
 
-    def nest(self, contract: Contract, records: Sequence[Record], rows: Iterable[Any]) -> None:
+    def nest(self, contract: Contract, records: Sequence[Record], rows: Sequence[sa.Row[Any]]) -> None:
         """Add members to ``records``, all of one dataset. rows: theirs, with the fields that ``needed`` names.
 
         Raises ExpandedTooLarge.
         """
-        nodes = [Node(record, row._mapping) for record, row in zip(records, rows, strict=True)]
+        if not rows:
+            return
+        top = Level(rows[0]._fields, [Node(record, row) for record, row in zip(records, rows, strict=True)])
         if self._expand.children:
-            below: dict[str, list[Relation]] = defaultdict(list)
-            for relation in all_below(self._connection, contract):
-                below[relation.parent.name].append(relation)
-            self._descend({contract.name: nodes}, below)
+            self._descend({contract.name: [top]}, _by(all_below(self._connection, contract), above=True))
         if self._expand.parents:
-            above: dict[str, list[Relation]] = defaultdict(list)
-            for relation in all_above(self._connection, contract):
-                above[relation.child.name].append(relation)
-            self._ascend({contract.name: nodes}, above)
+            self._ascend({contract.name: [top]}, _by(all_above(self._connection, contract), above=False))
 
-    def _descend(self, level: Level, below: Mapping[str, list[Relation]]) -> None:
-        for _ in range(self._expand.depth):
-            further: Level = defaultdict(list)
-            for name, nodes in level.items():
+    def _descend(self, levels: Levels, below: Mapping[str, list[Relation]]) -> None:
+        for depth in range(1, self._expand.depth + 1):
+            further: Levels = defaultdict(list)
+            for name, found in levels.items():
                 relations = below.get(name, [])
                 members = _members(relations)
-                for node in nodes:
-                    node.record[CHILDREN] = {member: [] for member in members}
+                for level in found:
+                    for node in level.nodes:
+                        node.record[CHILDREN] = {member: [] for member in members}
                 for member, relation in zip(members, relations, strict=True):
-                    further[relation.child.name] += self._children(relation, member, nodes)
-            level = further
+                    last = depth == self._expand.depth
+                    further[relation.child.name].append(self._children(relation, member, found, last))
+            levels = further
 
-    def _children(self, relation: Relation, member: str, nodes: Sequence[Node]) -> list[Node]:
-        """Put the children that a relation gives into ``nodes``, and return them."""
-        key, field = relation.parent.key[0], relation.spec.field
-        by_key: dict[Any, list[Node]] = defaultdict(list)
-        for node in nodes:
-            by_key[node.values[key]].append(node)
-        found = []
-        for record, values in self._read(relation.child, field, by_key):
-            parents = by_key[values[field]]
-            for parent in parents:
-                parent.record[CHILDREN][member].append(record)
-            found.append(Node(record, values, sum(parent.places for parent in parents)))
-        self._add(sum(node.places for node in found))
-        return found
+    def _children(self, relation: Relation, member: str, levels: Sequence[Level], last: bool) -> Level:
+        """Put the children that a relation gives into the records of ``levels``; return them if more follows."""
+        # Where the lists of children of a parent are, and in how many places those stand altogether.
+        lists: dict[Any, list[list[Record]]] = defaultdict(list)
+        places: dict[Any, int] = defaultdict(int)
+        for level in levels:
+            key = level.place(relation.parent.key[0])
+            for node in level.nodes:
+                lists[node.row[key]].append(node.record[CHILDREN][member])
+                places[node.row[key]] += node.places
+        shape, rows = self._read(relation.child, relation.spec.field, lists)
+        ref = shape.selected.index(relation.spec.field)
+        parents = [row[ref] for row in rows]
+        self._add(sum(map(places.__getitem__, parents)))
+        records = shape.to_records(rows)
+        for record, parent in zip(records, parents, strict=True):
+            for one in lists[parent]:
+                one.append(record)
+        if last:
+            return Level(shape.selected, [])
+        nodes = [Node(*one) for one in zip(records, rows, map(places.__getitem__, parents), strict=True)]
+        return Level(shape.selected, nodes)
 
-    def _ascend(self, level: Level, above: Mapping[str, list[Relation]]) -> None:
+    def _ascend(self, levels: Levels, above: Mapping[str, list[Relation]]) -> None:
         for _ in range(self._expand.depth):
-            further: Level = defaultdict(list)
-            for name, nodes in level.items():
-                for node in nodes:
-                    node.record[PARENTS] = {}
+            further: Levels = defaultdict(list)
+            for name, found in levels.items():
+                for level in found:
+                    for node in level.nodes:
+                        node.record[PARENTS] = {}
                 for relation in above.get(name, []):
-                    further[relation.parent.name] += self._parents(relation, nodes)
-            level = further
+                    further[relation.parent.name].append(self._parents(relation, found))
+            levels = further
 
-    def _parents(self, relation: Relation, nodes: Sequence[Node]) -> list[Node]:
-        """Put the parents that a relation gives into ``nodes``, and return them."""
-        key, field = relation.parent.key[0], relation.spec.field
-        keys = dict.fromkeys(node.values[field] for node in nodes if node.values[field] is not None)
-        found = {values[key]: Node(record, values, 0) for record, values in self._read(relation.parent, key, keys)}
-        for node in nodes:
-            parent = found.get(node.values[field])
+    def _parents(self, relation: Relation, levels: Sequence[Level]) -> Level:
+        """Put the parents that a relation gives into the records of ``levels``, and return them."""
+        field, waiting = relation.spec.field, []
+        for level in levels:
+            ref = level.place(field)
+            waiting += [(node.row[ref], node) for node in level.nodes]
+        keys = dict.fromkeys(key for key, _ in waiting if key is not None)
+        shape, rows = self._read(relation.parent, relation.parent.key[0], keys)
+        place = shape.selected.index(relation.parent.key[0])
+        found = {row[place]: Node(shape.to_json(row), row, 0) for row in rows}
+        for key, node in waiting:
+            parent = found.get(key)
             node.record[PARENTS][field] = None if parent is None else parent.record
             if parent is not None:
                 parent.places += node.places
         self._add(sum(node.places for node in found.values()))
-        return list(found.values())
+        return Level(shape.selected, list(found.values()))
 
-    def _read(self, contract: Contract, field: str, keys: Iterable[Any]) -> Iterable[tuple[Record, sa.RowMapping]]:
-        """Return the records whose field has one of the values, with their canonical values."""
-        listed = list(keys)
-        if not listed:
-            return []
+    def _read(self, contract: Contract, field: str, keys: Iterable[Any]) -> tuple[RecordShape, Sequence[sa.Row[Any]]]:
+        """Return the rows of the records whose field has one of the values."""
+        listed, left = list(keys), self._most - self._count
         shape = RecordShape(contract, self._embedding, zone=self._zone)
-        left = self._most - self._count
+        if not listed:
+            return shape, []
         rows = read_related(self._connection, contract, shape, field, listed, left + 1)
         if len(rows) > left:
             self._add(count_related(self._connection, contract, shape, field, listed))
-        return [(shape.to_json(row), row._mapping) for row in rows]
+        return shape, rows
 
     def _add(self, count: int) -> None:
         self._count += count
         if self._count > self._most:
             raise ExpandedTooLarge(
-                f"{self._count} records and what is nested in them would be nested in this answer: at most {self._most}"
-                " are possible (reads.max_expanded); ask for fewer records, or for a smaller depth",
+                f"At least {self._count} records would be nested in this answer: at most {self._most} are possible "
+                "(reads.max_expanded); ask for fewer records, or for a smaller depth",
                 records=self._count,
                 max_records=self._most,
             )
@@ -139,6 +162,14 @@ class Nesting:
 def needed(contract: Contract, expand: Expand) -> list[str]:
     """Return the fields that the records of a read are nested by."""
     return [*(contract.key[:1] if expand.children else ()), *(contract.parent_fields if expand.parents else ())]
+
+
+def _by(relations: Iterable[Relation], *, above: bool) -> dict[str, list[Relation]]:
+    """Return relations by the datasets of their parents (``above``), or of their children."""
+    found: dict[str, list[Relation]] = defaultdict(list)
+    for relation in relations:
+        found[relation.parent.name if above else relation.child.name].append(relation)
+    return found
 
 
 def _members(relations: Sequence[Relation]) -> list[str]:
