@@ -182,6 +182,43 @@ class TestEveryRead:
         assert child == {"k": 1, "at": "2026-01-01T09:00:00+09:00", "up": 1, "_embedding": [1.0, 0.5]}
 
 
+KEYS: dict[str, Any] = {
+    "text": "naïve 😀",
+    "integer": 2**53 + 1,
+    "decimal": "12345678901234567890.123456789",
+    "boolean": True,
+    "timestamp": "9999-12-31T23:59:59.999999Z",
+    "date": "0001-01-01",
+    "duration": "PT1H",
+    "uuid": "0192f0c2-7d3a-7000-8000-0123456789ab",
+}
+OTHERS = {"float": 0.1, "json": {"deep": [1, 2.5, None, {"x": "y"}]}, "vector": [0.5, -2.0], "image": "iVBORw0KGgo="}
+LIMITS = {"vector": {"dimensions": 2}, "decimal": {"precision": 38, "scale": 9}, "text": {"max_length": 99}}
+
+
+class TestTypes:
+    def test_what_is_nested_is_shown_as_it_is_alone(self, app: InProcess) -> None:
+        values = {**KEYS, **OTHERS}
+        fields = [{"name": f"f_{kind}", "type": kind, **LIMITS.get(kind, {})} for kind in values]
+        record = {f"f_{kind}": value for kind, value in values.items()}
+        for kind, value in KEYS.items():
+            key = {"name": "k", "type": kind, "required": True, **LIMITS.get(kind, {})}
+            up = app.dataset({"fields": [key, *fields], "key": ["k"]})
+            parents = [{"field": "up", "dataset": up}]
+            columns = [key, {**key, "name": "up", "required": False}, *fields]
+            down = app.dataset({"fields": columns, "key": ["k"], "parents": parents})
+            app.work()
+            assert app.job(app.post(up, [{"k": value, **record}]))["state"] == "succeeded"
+            assert app.job(app.post(down, [{"k": value, "up": value, **record}]))["state"] == "succeeded"
+            for zone in ({}, {"zone": "UTC"}):
+                (parent,) = app.http.get(f"{API}/{up}/records", params=zone).json()["records"]
+                (child,) = app.http.get(f"{API}/{down}/records", params=zone).json()["records"]
+                answer = app.http.get(f"{API}/{up}/records", params={**zone, "expand": "children"}).json()
+                assert answer["records"] == [{**parent, "_children": {down: [child]}}], kind
+                answer = app.http.get(f"{API}/{down}/records", params={**zone, "expand": "parent"}).json()
+                assert answer["records"] == [{**child, "_parents": {"up": parent}}], kind
+
+
 class TestRefused:
     @pytest.mark.parametrize(
         ("params", "pointer", "says"),

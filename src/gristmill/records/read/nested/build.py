@@ -23,7 +23,7 @@ class Node:
     """A record of the answer. row: its canonical values. places: in how many places of the answer it stands."""
 
     record: Record
-    row: sa.Row[Any]
+    row: Sequence[Any]
     places: int = 1
 
 
@@ -137,7 +137,7 @@ class Nesting:
         self._add(sum(node.places for node in found.values()))
         return Level(shape.selected, list(found.values()))
 
-    def _read(self, contract: Contract, field: str, keys: Iterable[Any]) -> tuple[RecordShape, Sequence[sa.Row[Any]]]:
+    def _read(self, contract: Contract, field: str, keys: Iterable[Any]) -> tuple[RecordShape, Sequence[Sequence[Any]]]:
         """Return the rows of the records whose field has one of the values."""
         listed, left = list(keys), self._most - self._count
         shape = RecordShape(contract, self._embedding, zone=self._zone)

@@ -15,17 +15,32 @@ from gristmill.records.read.shape import RecordShape
 
 def read_related(
     connection: Connection, contract: Contract, shape: RecordShape, field: str, keys: Sequence[Any], limit: int
-) -> Sequence[sa.Row[Any]]:
+) -> Sequence[Sequence[Any]]:
     """Return the records whose ``field`` has one of these values, in the order of their keys, at most ``limit``.
 
-    keys: distinct canonical values. Which ones are left out beyond the limit is not said.
+    keys: distinct canonical values. Which ones are left out beyond the limit is not said. The rows are those of
+    ``shape``.
     """
     order = [shape.table.c[name] for name in contract.key or SUBMISSION]
     more = [column for column in order if column.name not in shape.names]
     # Limited before it is sorted: no plan may read the table in its order instead of looking for a few records.
     some = sa.select(*shape.columns, *more).select_from(_joined(contract, shape, field, keys)).limit(limit).subquery()
     statement = sa.select(*(some.c[column.name] for column in shape.columns))
-    return connection.execute(statement.order_by(*(some.c[column.name] for column in order))).all()
+    result = connection.execute(statement.order_by(*(some.c[column.name] for column in order)))
+    if _is_converted(shape, result.cursor.description, connection.dialect):
+        return result.all()
+    # As psycopg2 has them: making rows of SQLAlchemy takes as long as reading them.
+    rows: Sequence[Sequence[Any]] = result.cursor.fetchall()
+    result.close()
+    return rows
+
+
+def _is_converted(shape: RecordShape, described: Sequence[Sequence[Any]], dialect: sa.Dialect) -> bool:
+    """Say whether SQLAlchemy makes something else of values that psycopg2 reads. described: the columns of a cursor."""
+    types = [column.type.dialect_impl(dialect) for column in shape.columns]
+    return any(
+        type_.result_processor(dialect, column[1]) is not None for type_, column in zip(types, described, strict=True)
+    )
 
 
 def count_related(
