@@ -5,6 +5,7 @@ from gristmill.core.errors import Invalid, Violation
 from gristmill.datasets.contract import Contract
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.lookup import Dataset
+from gristmill.datasets.parents.closure import scopes_above
 from gristmill.jobs.submit import NewChunk
 from gristmill.records.bodies import read_body
 from gristmill.records.changes.plan import plan_fields
@@ -33,10 +34,17 @@ class RecordRecompute:
         def draft(dataset: Dataset) -> Draft:
             contract = dataset.contract
             fields = _fields(contract, request)
-            plan_fields(contract, self._pipelines.steps(contract), fields)
+            plan = plan_fields(contract, self._pipelines.steps(contract), fields)
             chunk = NewChunk(first_record=0, records=0, payload=None)
             job = record_job(
-                RECOMPUTE, dataset, [chunk], self._max_attempts, exclusive=True, fields=fields, where=request.where
+                RECOMPUTE,
+                dataset,
+                [chunk],
+                self._max_attempts,
+                exclusive=True,
+                further=scopes_above(contract, plan.writes),
+                fields=fields,
+                where=request.where,
             )
             # It may take hours.
             job.queue, job.shares = "long", False
