@@ -245,6 +245,70 @@ class TestEveryPlace:
         assert world.app.job(deleted)["result"] == {"deleted": 2}
         assert http.post(f"{url}/query", json={"where": where}).json()["records"] == []
 
+    def test_parents_are_deleted_by_what_is_above_them_with_their_children(self, app: InProcess) -> None:
+        world = Geography(app, limits=[], on_delete="cascade")
+        world.put(world.continents, area("Europe", 10), area("Asia", 40))
+        world.put(world.countries, area("Norway", 3, continent="Europe"), area("Japan", 4, continent="Asia"))
+        world.put(world.cities, area("Oslo", 1, country="Norway"), area("Tokyo", 2, country="Japan"))
+        url = f"/api/v1/datasets/{world.countries}/records/delete"
+        job = app.job(app.http.post(url, json={"where": {"continent.area": {"gt": 20}}}))
+        assert job["state"] == "succeeded", job
+        assert (world.names(world.countries), world.names(world.cities)) == (["Norway"], ["Oslo"])
+
+    def test_children_keep_what_a_filter_on_parents_finds(self, app: InProcess) -> None:
+        world = Geography(app, limits=[])
+        world.put(world.continents, area("Europe", 10))
+        world.put(world.countries, area("Norway", 3, continent="Europe"), area("Malta", 1, continent="Europe"))
+        world.put(world.cities, area("Oslo", 1, country="Norway"))
+        url = f"/api/v1/datasets/{world.countries}/records/delete"
+        refused = app.http.post(url, json={"where": {"continent.area": 10}})
+        assert (refused.status_code, refused.json()["code"]) == (409, "children_left"), refused.text
+        left = app.http.post(url, json={"where": {"continent.area": 10, "name": "Malta"}})
+        assert app.job(left)["state"] == "succeeded"
+
+    def test_search_views_fit_and_recompute_take_it(self, app: InProcess) -> None:
+        key = {"name": "k", "type": "text", "required": True, "max_length": 9}
+        up = app.dataset({"fields": [key, {"name": "n", "type": "integer"}], "key": ["k"]})
+        fields = [key, {"name": "up", "type": "text", "max_length": 9}, {"name": "v", "type": "float"}]
+        fields += [{"name": "scaled", "type": "float", "computed": True}]
+        down = app.dataset(
+            {
+                "fields": fields,
+                "key": ["k"],
+                "parents": [{"field": "up", "dataset": up}],
+                "embedding": {"dimensions": 2},
+                "text_search": {"from": ["k"]},
+                "pipeline": [{"op": "normalise", "column": "v", "as": "scaled", "method": "minmax"}],
+                "views": {"all": [{"op": "sort", "by": ["k"]}]},
+            }
+        )
+        app.work()
+        app.job(app.post(up, [{"k": "a", "n": 1}, {"k": "b", "n": 2}]))
+        rows = [{"k": f"k{n}", "up": "ab"[n % 2], "v": float(n), "_embedding": [1.0, n]} for n in range(6)]
+        http, url, where = app.http, f"/api/v1/datasets/{down}", {"up.n": {"ge": 2}}
+        fitted = http.post(f"{url}/fit", json={"where": {}})
+        if fitted.status_code == 422:
+            pytest.fail(fitted.text)
+        app.work()
+        app.work(queue="long")
+        posted = app.job(app.post(down, rows))
+        assert posted["state"] == "succeeded", posted
+        for body in ({"vector": [1.0, 0.0]}, {"text": "k1", "mode": "text"}, {"vector": [1.0, 0.0], "exact": True}):
+            found = http.post(f"{url}/search", json={**body, "k": 10, "where": where})
+            assert found.status_code == 200, found.text
+            wanted = ["k1"] if "text" in body else ["k1", "k3", "k5"]
+            assert [hit["key"] for hit in found.json()["hits"]] == wanted, found.text
+            assert found.json()["complete"], found.text
+        viewed = http.get(f"{url}/views/all", params={"where": json.dumps(where)})
+        assert [row["k"] for row in viewed.json()["rows"]] == ["k1", "k3", "k5"], viewed.text
+        for path in ("fit", "recompute"):
+            job = http.post(f"{url}/{path}", json={"where": where})
+            assert job.status_code == 202, job.text
+            app.work()
+            app.work(queue="long")
+            ended = http.get(job.json()["links"]["self"]).json()
+            assert ended["state"] == "succeeded", ended
+
     def test_copy_takes_it(self, world: Geography) -> None:
         body = {"name": f"{world.cities}_copy", "where": self.WHERE}
         copied = world.app.http.post(f"/api/v1/datasets/{world.cities}/copy", json=body)
