@@ -41,20 +41,24 @@ class World:
         """Let a job do all that it has to and kill its worker before the commit; return the job once it has ended."""
         return self._killed(city, call, before_the_end=False)
 
+    def killed_at_the_end_of_a_create(self, country: str, call: Callable[[], Any]) -> Json:
+        """The same for a job that waits for the parent of what it creates, to compare its limits."""
+        return self._killed(country, call, before_the_end=False, dataset=self.countries)
+
     def killed_at(self, city: str, call: Callable[[], Any]) -> Json:
         """Kill the worker of a job while it waits for this city, in the middle of what it writes."""
         return self._killed(city, call, before_the_end=True)
 
-    def _killed(self, city: str, call: Callable[[], Any], before_the_end: bool) -> Json:
+    def _killed(self, key: str, call: Callable[[], Any], before_the_end: bool, dataset: str = "") -> Json:
         stack, before = self.stack, self.rows()
-        row = f"SELECT FROM data.{self.cities} WHERE name = %s FOR UPDATE"
-        with stack.locked(row, (city,)) as locked:
+        row = f"SELECT FROM data.{dataset or self.cities} WHERE name = %s FOR UPDATE"
+        with stack.locked(row, (key,)) as locked:
             answer = call()
             assert answer.status_code == 202, answer.text
             job_id = answer.json()["id"]
             stack.running(job_id)
             pid = locked.info.backend_pid
-            eventually(lambda: stack.system.query(BLOCKED, (pid,)), "it waits for the city")
+            eventually(lambda: stack.system.query(BLOCKED, (pid,)), "it waits for the record")
             if before_the_end:
                 stack.system.kill("worker")
             else:
@@ -85,6 +89,16 @@ def test_between_the_check_of_a_limit_and_the_commit_of_a_patch(world: World) ->
     problem = answer.json()
     assert (answer.status_code, problem["code"], problem["used"]) == (409, "limit_exceeded", 88)
     rest.succeeded(rest.http.patch(world.url(world.cities, "f002"), json={"area": 12}))
+
+
+def test_between_the_check_of_a_limit_and_the_commit_of_a_create(world: World) -> None:
+    """A create that fits takes its room once, and one that does not is refused after the kill as before it."""
+    rest, city = world.rest, {"name": "new", "area": 40, "country": "France"}
+    job = world.killed_at_the_end_of_a_create("France", lambda: rest.post(world.cities, [city]))
+    assert job["state"] == "succeeded", job
+    answer = rest.post(world.cities, [{**city, "name": "other", "area": 11}])
+    assert (answer.status_code, answer.json()["used"]) == (409, 90)
+    assert rest.post(world.cities, [{**city, "name": "other", "area": 10}]).status_code == 202
 
 
 @pytest.mark.parametrize("where", ["middle", "end"])
