@@ -20,6 +20,7 @@ SCENARIOS = (
     "ingest_parquet",
     "stored_exports",
     "json_members",
+    "nested_reads",
     "aggregates",
     "expressions",
     "steps",

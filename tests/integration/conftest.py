@@ -1,9 +1,11 @@
 """Fixtures that several integration tests share."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
 from tests.support.in_process import InProcess
+from tests.support.servers import add_database
 
 from gristmill.core.database import Database
 from gristmill.search.index.builder import IndexBuilder
@@ -22,6 +24,15 @@ def _patient_searches(monkeypatch: pytest.MonkeyPatch) -> None:
 def app(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcess]:
     """Gristmill as one process, on a database and with a file storage of its own."""
     found = InProcess(database_url, storage_url=str(tmp_path_factory.mktemp("files")))
+    with found.http:
+        yield found
+    found.gristmill.database.close()
+
+
+@pytest.fixture(scope="module")
+def module_app() -> Iterator[InProcess]:
+    """Gristmill as one process for a whole module: for properties, which cannot have a database for each example."""
+    found = InProcess(add_database(os.environ["GRISTMILL_TEST_POSTGRES"], os.environ["GRISTMILL_TEST_TEMPLATE"]))
     with found.http:
         yield found
     found.gristmill.database.close()

@@ -95,7 +95,7 @@ class TestReading:
         with database.autocommit() as connection:
             found = read_one(connection, contract, (0,), embedding=True)
         assert found is not None
-        record, _ = found
+        record = found[0]
         assert record == {"k": 0, "_embedding": [0.099975586, -0.33325195, 65504.0]}
         # Sent again they are the same vector.
         _write(database, contract, [record["_embedding"]], seq=3)

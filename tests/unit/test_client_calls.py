@@ -257,6 +257,38 @@ class TestRecords:
         assert server.path == "/api/v1/jobs/labels?name=run&values=3"
 
 
+class TestCompression:
+    @pytest.mark.parametrize(
+        ("url", "asked"),
+        [
+            ("http://127.0.0.1:8000", "identity"),
+            ("http://localhost", "identity"),
+            ("http://[::1]:1", "identity"),
+            ("http://mill.test", "gzip, deflate"),
+            ("https://10.0.0.1", "gzip, deflate"),
+        ],
+    )
+    def test_a_server_on_this_machine_is_not_asked_to_compress(self, url: str, asked: str) -> None:
+        server = Server({})
+        with Client(url, transport=httpx.MockTransport(server)) as client:
+            client.record("cities", "Oslo")
+        assert server.last.headers["accept-encoding"] == asked
+
+
+class TestNested:
+    def test_reads_say_what_is_nested_and_how_deep(self) -> None:
+        server = Server({}, {"records": [], "next_page_token": None}, {"records": []}, {"records": []})
+        with server.client() as client:
+            client.record("cities", "Oslo", expand=["children", "parent"], depth=3)
+            assert server.path.endswith("/records/Oslo?expand=children&expand=parent&depth=3")
+            list(client.records("cities", expand=("children",), depth=2))
+            assert server.body == {"expand": ["children"], "depth": 2}
+            client.get_many("cities", ["Oslo"], expand=["parent"])
+            assert server.body == {"keys": ["Oslo"], "expand": ["parent"]}
+            client.latest("cities", 5, expand=["children"])
+            assert server.path.endswith("/latest?n=5&expand=children")
+
+
 class TestWaiting:
     def test_the_write_itself_is_held_where_no_progress_is_shown(self) -> None:
         server = Server(job("succeeded"))

@@ -16,10 +16,14 @@ KeyText = Annotated[str, typer.Argument(metavar="KEY", help="A key of several fi
 Where = Annotated[str | None, typer.Option("--where", metavar="JSON", help="Condition, or @FILE with it.")]
 
 
+Expand = Annotated[str | None, typer.Option(help="Nest what is below or above: children, parent, or both.")]
+Depth = Annotated[int | None, typer.Option(min=1, max=5, help="How many levels are nested. Default: 1.")]
+
+
 @command(app, "get")
-def get(session: Session, dataset: Dataset, key: KeyText) -> None:
+def get(session: Session, dataset: Dataset, key: KeyText, expand: Expand = None, depth: Depth = None) -> None:
     """Show one record."""
-    session.output.thing(session.client.record(dataset, key_of(key)))
+    session.output.thing(session.client.record(dataset, key_of(key), expand=_names(expand), depth=depth))
 
 
 @command(app, "list")
@@ -32,6 +36,8 @@ def list_records(
     order: Annotated[str | None, typer.Option(help="Fields, as in: -at,station")] = None,
     fields: Annotated[str | None, typer.Option(help="Show these alone, as in: at,station")] = None,
     limit: Annotated[int | None, typer.Option("--limit", "-n", min=1, help="Default: 20; all with --json.")] = None,
+    expand: Expand = None,
+    depth: Depth = None,
 ) -> None:
     """List records by condition, time window and order."""
     most = limit or (None if session.output.json else 20)
@@ -42,7 +48,9 @@ def list_records(
         end=end,
         order=order,
         page_size=None if most is None else min(most, 1000),
-        fields=None if fields is None else [name.strip() for name in fields.split(",")],
+        fields=_names(fields),
+        expand=_names(expand),
+        depth=depth,
     )
     session.output.rows(islice(found, most), empty="no record matches")
 
@@ -113,3 +121,7 @@ def delete(
             condition = parse_json(where or "", "--where")
             job = session.client.delete_where(dataset, condition, wait=waiting, on_progress=show)
     report(session, job)
+
+
+def _names(text: str | None) -> list[str] | None:
+    return None if text is None else [name.strip() for name in text.split(",")]

@@ -17,12 +17,22 @@ _KEYS_PER_CALL = 1000
 class ReadCalls(JobCalls):
     """What answers at once, below ``/datasets/{dataset}``."""
 
-    def record(self, dataset: str, key: Key, *, include: Sequence[str] | None = None) -> Json:
+    def record(
+        self,
+        dataset: str,
+        key: Key,
+        *,
+        include: Sequence[str] | None = None,
+        expand: Sequence[str] | None = None,
+        depth: int | None = None,
+    ) -> Json:
         """Return one record. A key of several fields is a list in the order of the contract. Raises NotFound.
 
         include: ``["embedding"]`` for its vector, too.
+        expand: ``["children"]`` nests the records below it as ``_children``, ``["parent"]`` those above as
+            ``_parents``, ``depth`` levels of them (1 to 5, the default of the server is 1). Raises TooLarge.
         """
-        params = {"include": list(include) if include else None}
+        params = {"include": list(include or ()) or None, "expand": list(expand or ()) or None, "depth": depth}
         answer: Json = self._transport.call("GET", record_path(dataset, key), params=params)
         return answer
 
@@ -39,16 +49,18 @@ class ReadCalls(JobCalls):
         fields: Sequence[str] | None = None,
         include: Sequence[str] | None = None,
         zone: str | None = None,
+        expand: Sequence[str] | None = None,
+        depth: int | None = None,
     ) -> list[Json]:
         """Return the records with these keys, in their order; keys that no record has are left out.
 
         However many keys: they are asked for a thousand at a time. fields: names of what to return, None for all.
-        zone: as of ``records``.
+        zone: as of ``records``. expand, depth: as of ``record``.
         """
         found: list[Json] = []
         rest = iter(keys)
         while part := list(islice(rest, _KEYS_PER_CALL)):
-            body = given(keys=part, fields=fields, include=include, zone=zone)
+            body = given(keys=part, fields=fields, include=include, zone=zone, expand=expand, depth=depth)
             found += self._transport.call("POST", dataset_path(dataset, "records", "get"), body=json_body(body))[
                 "records"
             ]
@@ -66,6 +78,8 @@ class ReadCalls(JobCalls):
         fields: Sequence[str] | None = None,
         include: Sequence[str] | None = None,
         zone: str | None = None,
+        expand: Sequence[str] | None = None,
+        depth: int | None = None,
     ) -> Iterator[Json]:
         """Yield the matching records, page by page as they are asked for.
 
@@ -73,10 +87,11 @@ class ReadCalls(JobCalls):
         order: field names, ``-field`` for descending; the key comes last in any case.
         fields: names of what to return, None for all. include: ``["embedding"]`` for the vectors, too.
         zone: the time zone of timestamps, "contract" for that of each field; UTC without it.
+        expand, depth: as of ``record``.
         """
         names = order.split(",") if isinstance(order, str) else order
         window = {"start": time_text(start), "end": time_text(end)}
-        shown = {"fields": fields, "include": include, "zone": zone}
+        shown = {"fields": fields, "include": include, "zone": zone, "expand": expand, "depth": depth}
         body = given(where=where, order=names, page_size=page_size, **shown, **window)
         return self._body_pages(dataset_path(dataset, "records", "query"), body, "records")
 
@@ -112,9 +127,15 @@ class ReadCalls(JobCalls):
         body = given(field=field, where=where, order=order, page_size=page_size, **window)
         return self._body_pages(dataset_path(dataset, "records", "distinct"), body, "values")
 
-    def latest(self, dataset: str, n: int = 10) -> list[Json]:
-        """Return the ``n`` newest records: by the time field, or without one in the order of submission."""
-        answer: list[Json] = self._transport.call("GET", dataset_path(dataset, "latest"), params={"n": n})["records"]
+    def latest(
+        self, dataset: str, n: int = 10, *, expand: Sequence[str] | None = None, depth: int | None = None
+    ) -> list[Json]:
+        """Return the ``n`` newest records: by the time field, or without one in the order of submission.
+
+        expand, depth: as of ``record``.
+        """
+        params = {"n": n, "expand": list(expand or ()) or None, "depth": depth}
+        answer: list[Json] = self._transport.call("GET", dataset_path(dataset, "latest"), params=params)["records"]
         return answer
 
     def search(

@@ -151,6 +151,11 @@ class Database:
             raise Unavailable(f"The tablespace {self._tablespace} cannot be used (database_tablespace): {what}")
 
 
+def read_one_moment(connection: Connection) -> None:
+    """Let all that the transaction reads be as of one moment, and write nothing; its first statement."""
+    connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+
+
 def set_time_limit(connection: Connection, seconds: float | None) -> None:
     """Let statements take so long for the rest of the transaction; None: as long as the connection does by default.
 

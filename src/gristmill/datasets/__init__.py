@@ -35,5 +35,6 @@ where: filters, typed by the contract, as SQL
 where_columns: the same filters over Arrow columns
 where_members: comparisons of members of json fields
 where_operands: what a filter compares: a field, or a member of one
+where_parents: comparisons with fields of parents, as semi-joins
 where_text: comparisons of texts by what they contain
 """

@@ -1,6 +1,7 @@
 """The contract of a dataset as frozen values: fields, key, time field, embedding. ``contract_checks`` has the rules."""
 
 import json
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
@@ -259,6 +260,11 @@ class Contract(BaseModel):
     def parent_fields(self) -> frozenset[str]:
         """Names of the fields that hold the keys of parents; each has an index."""
         return frozenset(parent.field for parent in self.parents)
+
+    @cached_property
+    def above(self) -> Mapping[str, "Contract"]:
+        """Contracts of the parents' datasets by the fields with the keys, where ``parents.above`` attached them."""
+        return {}
 
     def is_indexed(self, field: FieldSpec) -> bool:
         """Whether the field has an index of its own."""

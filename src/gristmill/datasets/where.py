@@ -4,7 +4,8 @@
 
 A member of a json field is named by its path: ``{"meta.year": {"ge": 2020}}``. ``docs/where.md`` describes it for
 users. Null follows SQL: a comparison with a null field is neither true nor false, so neither ``{"value": {"ne": 1}}``
-nor ``{"not": {"value": 1}}`` finds records without a value.
+nor ``{"not": {"value": 1}}`` finds records without a value. A field of a parent is named after the field that holds the
+parent's key: ``{"country.population": {"gt": 1000}}``; the contract has to have those above it with it (``above``).
 """
 
 from collections.abc import Iterator
@@ -16,7 +17,8 @@ import sqlalchemy as sa
 from gristmill.core.errors import Invalid, Violation
 from gristmill.datasets.contract import Contract
 from gristmill.datasets.describe import shorten
-from gristmill.datasets.where_operands import Operand, Refused, find_operand
+from gristmill.datasets.where_operands import Operand, ParentOperand, Refused, find_operand
+from gristmill.datasets.where_parents import ParentTerms
 from gristmill.kit.json_pointer import escape_pointer
 
 MAX_DEPTH = 16
@@ -69,21 +71,52 @@ def parse_where(where: Any, contract: Contract, pointer: str = "/where") -> Filt
     return found
 
 
-def compile_where(where: Any, contract: Contract, table: sa.Table, pointer: str = "/where") -> Condition:
-    """Return the SQL condition of ``where``. Raises as ``parse_where`` does."""
+def compile_where(where: Any, contract: Contract, table: sa.FromClause, pointer: str = "/where") -> Condition:
+    """Return the SQL condition of ``where``, true for what it finds. Raises as ``parse_where`` does."""
     return _condition(parse_where(where, contract, pointer), table)
 
 
-def _condition(found: Filter, table: sa.Table) -> Condition:
+def _condition(found: Filter, table: sa.FromClause, holds: bool = True) -> Condition:
+    """Return the SQL that is true exactly where the filter is true; or false, where it is not to hold.
+
+    Negations are carried down to the comparisons, so that each of those only has to say where it is true: of fields of
+    parents that is a semi-join.
+    """
+    if isinstance(found, Not):
+        return _condition(found.part, table, not holds)
+    every = not isinstance(found, All | Any_) or isinstance(found, All) is holds
+    conditions: list[Condition] = []
+    related = ParentTerms()
+    for term, so in _terms(found, holds, every):
+        if not isinstance(term, Comparison):
+            conditions.append(_condition(term, table, so))
+        elif isinstance(term.operand, ParentOperand) and (term.name != "in" or term.value):
+            related.add(term.operand, term.name, term.value, so)
+        else:
+            # Nothing is in an empty list, and that is never unknown.
+            empty = term.name == "in" and not term.value
+            condition = sa.false() if empty else term.operand.condition(table, term.name, term.value)
+            conditions.append(condition if so else sa.not_(condition))
+    for group in related.groups():
+        there = [(Comparison(one.operand, one.name, one.value), one.holds) for one in group.terms]
+        parts = tuple(one if so else Not(one) for one, so in there)
+        joined = All(parts) if every is not group.absent else Any_(parts)
+        parent = group.table()
+        found_there = group.exists(table, parent, _condition(joined, parent))
+        conditions.append(sa.not_(found_there) if group.absent else found_there)
+    return sa.and_(sa.true(), *conditions) if every else sa.or_(sa.false(), *conditions)
+
+
+def _terms(found: Filter, holds: bool, every: bool) -> Iterator[tuple[Filter, bool]]:
+    """Yield the parts that all have to be so (``every``), or one of them, and whether each is to hold."""
     match found:
-        case All(parts):
-            return sa.and_(sa.true(), *(_condition(part, table) for part in parts))
-        case Any_(parts):
-            return sa.or_(sa.false(), *(_condition(part, table) for part in parts))
         case Not(part):
-            return sa.not_(_condition(part, table))
-        case Comparison(operand, name, value):
-            return operand.condition(table, name, value)
+            yield from _terms(part, not holds, every)
+        case All(parts) | Any_(parts) if len(parts) == 1 or (isinstance(found, All) is holds) is every:
+            for part in parts:
+                yield from _terms(part, holds, every)
+        case _:
+            yield found, holds
 
 
 class _Reader:

@@ -1,4 +1,5 @@
-"""What a filter compares: a field, or a member of a json field; what may be asked of it, with which values."""
+"""What a filter compares: a field, a member of a json field, or one of these of a parent; what may be asked of it, with
+which values."""
 
 import operator
 from abc import ABC, abstractmethod
@@ -58,7 +59,7 @@ class Operand(ABC):
         """Return ``value``, not null, as the comparison takes it. Raises Refused."""
 
     @abstractmethod
-    def condition(self, table: sa.Table, operator: str, value: Any) -> Condition:
+    def condition(self, table: sa.FromClause, operator: str, value: Any) -> Condition:
         """Return the SQL of a comparison; of ``in`` and ``between`` the value is the list of the parsed values."""
 
     @abstractmethod
@@ -90,7 +91,7 @@ class FieldOperand(Operand):
         except ValidationError as error:
             raise Refused(*self._kind.explain(self._plain, error.errors()[0])) from error
 
-    def condition(self, table: sa.Table, name: str, value: Any) -> Condition:
+    def condition(self, table: sa.FromClause, name: str, value: Any) -> Condition:
         column = table.c[self.name]
 
         def bind(one: Any) -> sa.BindParameter[Any]:
@@ -164,12 +165,40 @@ class MemberOperand(Operand):
             return "wrong_type", f"between takes two texts or two numbers, not {shown}"
         return None
 
-    def condition(self, table: sa.Table, name: str, value: Any) -> Condition:
+    def condition(self, table: sa.FromClause, name: str, value: Any) -> Condition:
         column = table.c[self.field.name]
         return member_condition(column, self.path, name, value, indexed=self._declared is not None)
 
     def test(self, table: pa.Table, name: str, value: Any) -> Any:
         return member_test(table.column(self.field.name), self.path, name, value)
+
+
+class ParentOperand(Operand):
+    """Something of a record's parent. ``condition`` is never asked of it: see ``where_parents``.
+
+    field: of the child, with the parent's key. parent: the contract of the parent's dataset. inner: what is compared
+    there.
+    """
+
+    def __init__(self, name: str, field: FieldSpec, parent: Contract, inner: Operand) -> None:
+        self.name, self.field, self.parent, self.inner = name, field, parent, inner
+        self.operators = inner.operators
+        self.described = f"{inner.described} of {parent.name}"
+
+    def parse(self, name: str, value: Any) -> Any:
+        return self.inner.parse(name, value)
+
+    def mistake(self, name: str, values: Sequence[Any]) -> tuple[str, str] | None:
+        return self.inner.mistake(name, values)
+
+    def hint(self, operator: str) -> str:
+        return self.inner.hint(operator)
+
+    def condition(self, table: sa.FromClause, name: str, value: Any) -> Condition:
+        raise NotImplementedError(self.name)
+
+    def test(self, table: pa.Table, name: str, value: Any) -> Any:
+        raise NotImplementedError(self.name)
 
 
 def find_operand(name: str, contract: Contract, pointer: str) -> Operand | Violation:
@@ -188,11 +217,24 @@ def find_operand(name: str, contract: Contract, pointer: str) -> Operand | Viola
     field = contract.field(field_name)
     if not divided:
         return MemberOperand(name, field) if TYPES[field.type].nests else FieldOperand(field)
+    if field_name in contract.above:
+        return _of_parent(name, field, contract.above[field_name], path, pointer)
     if not TYPES[field.type].nests:
-        reason = f"The field {field_name} is of type {field.type}: only json fields have members, named after a dot"
+        reason = (
+            f"The field {field_name} is of type {field.type}: only json fields have members, named after a dot, and "
+            "in filters of stored records fields that hold the key of a parent"
+        )
         return Violation(pointer, "unknown_field", reason, field=name)
     try:
         names = split_path(path)
     except ValueError as error:
         return Violation(pointer, "bad_path", f"{shorten(name)} is no path: {error}", field=name)
     return MemberOperand(name, field, names)
+
+
+def _of_parent(name: str, field: FieldSpec, parent: Contract, path: str, pointer: str) -> Operand | Violation:
+    found = find_operand(path, parent, pointer)
+    if isinstance(found, Violation):
+        reason = f"{field.name} names a record of {parent.name}: {found.reason}"
+        return Violation(pointer, found.code, reason, field=name)
+    return ParentOperand(name, field, parent, found)

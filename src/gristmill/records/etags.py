@@ -1,16 +1,18 @@
 """The ETag of a record: which write it is of (number of the job, place in it), under which version of the contract.
 
 The version counts for reads alone: a field that was added is a member of the record, but nobody has changed the record.
+So does a digest behind it, of all that a read answered with: what is nested into a record may change while it does not.
 """
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 
 from gristmill.core.errors import PreconditionFailed
 from gristmill.kit.entity_tags import Tag
 
-_WRITE = re.compile(r"(\d{1,19})\.(\d{1,19})(?:\.\d{1,9})?")
+_WRITE = re.compile(r"(\d{1,19})\.(\d{1,19})(?:\.\d{1,9})?(?:\.[0-9a-f]{32})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +22,10 @@ class LastWrite:
     seq: int
     ord: int
 
-    def tag(self, version: int) -> Tag:
-        """version: that of the contract under which the record is read."""
-        return Tag(f"{self.seq}.{self.ord}.{version}")
+    def tag(self, version: int, answer: bytes | None = None) -> Tag:
+        """version: that of the contract under which the record is read. answer: what more it depends on, if any."""
+        digest = "" if answer is None else f".{blake2b(answer, digest_size=16).hexdigest()}"
+        return Tag(f"{self.seq}.{self.ord}.{version}{digest}")
 
 
 def named_writes(tags: Sequence[str] | None) -> list[list[int]] | None:

@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 
 from gristmill.datasets.contract import Contract
 from gristmill.datasets.ddl import record_table
+from gristmill.datasets.parents.above import attach_above
 from gristmill.datasets.where import compile_where
 from gristmill.transforms.spec import Fitting, Statistic
 
@@ -25,7 +26,8 @@ def statistics(
         sa.cast(_sql(table.c[one.column], name), sa.Double()) for one in fittings for name in one.statistics
     ]
     labelled = [column.label(f"s{place}") for place, column in enumerate(asked)]
-    row = list(connection.execute(sa.select(*labelled).where(compile_where(where, contract, table))).one())
+    condition = compile_where(where, attach_above(connection, contract, where), table)
+    row = list(connection.execute(sa.select(*labelled).where(condition)).one())
     found: list[dict[str, float] | None] = []
     for one in fittings:
         values, row = row[: len(one.statistics)], row[len(one.statistics) :]

@@ -13,6 +13,8 @@ from gristmill.datasets.ddl import record_table
 from gristmill.datasets.errors import ChangeUnderWay
 from gristmill.datasets.fit.schemas import FitRequest
 from gristmill.datasets.lookup import DatasetLookup
+from gristmill.datasets.parents.above import attach_above
+from gristmill.datasets.parents.closure import scopes_read_by
 from gristmill.datasets.pipeline import bind_pipeline, is_stored_as_seen
 from gristmill.datasets.submit import submit_change
 from gristmill.datasets.where import compile_where
@@ -45,7 +47,8 @@ class DatasetFit:
             dataset = self._reader.get(connection, name, lock=True)
             if dataset.version_state == "pending" and dataset.state == "ready":
                 raise ChangeUnderWay(f"The dataset {name} is being changed: fit it when that has ended")
-            compile_where(wanted.where, dataset.contract, record_table(dataset.contract))
+            contract = attach_above(connection, dataset.contract, wanted.where, visible=True)
+            compile_where(wanted.where, contract, record_table(contract))
             numbers = self._numbers(dataset.contract, wanted.steps)
             args = {
                 "dataset_id": str(dataset.id),
@@ -53,7 +56,15 @@ class DatasetFit:
                 "steps": numbers,
                 "where": wanted.where,
             }
-            job = NewJob(FIT, dataset.scope, exclusive=True, args=args, dataset=dataset.name, queue="long")
+            job = NewJob(
+                type=FIT,
+                scope=dataset.scope,
+                exclusive=True,
+                args=args,
+                dataset=dataset.name,
+                queue="long",
+                further_scopes=scopes_read_by(wanted.where, contract),
+            )
             return job, dataset.id, None
 
         return submit_change(self._database, self._admission, request, work)

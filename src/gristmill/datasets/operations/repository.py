@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 from gristmill.core.database import DATA_SCHEMA, data_relation
 from gristmill.datasets.contract import Contract
 from gristmill.datasets.ddl import record_table
+from gristmill.datasets.parents.above import attach_above
 from gristmill.datasets.where import compile_where
 from gristmill.kit.identifiers import quote
 
@@ -56,7 +57,7 @@ def copy_rows(connection: Connection, source: Contract, target: Contract, where:
     first, last = connection.execute(sa.select(sa.func.min(old.c["_id"]), sa.func.max(old.c["_id"]))).one()
     if first is None:
         return
-    condition = compile_where(where, source, old)
+    condition = compile_where(where, attach_above(connection, source, where), old)
     after = first - 1
     while after < last:
         slice_ = sa.select(old.c["_id"]).where(old.c["_id"] > after).order_by(old.c["_id"]).limit(SLICE_ROWS)

@@ -15,6 +15,7 @@ from gristmill.datasets.ddl import record_table
 from gristmill.datasets.errors import ChangeUnderWay, DatasetExists
 from gristmill.datasets.lookup import Dataset, DatasetLookup, scope_of
 from gristmill.datasets.operations.schemas import CopyOf, NewName, read_body
+from gristmill.datasets.parents.above import attach_above
 from gristmill.datasets.parents.closure import rows_below, scopes_of_removal
 from gristmill.datasets.parents.declare import begin_relations, refuse_for_children
 from gristmill.datasets.parents.early import is_idle, undone
@@ -89,7 +90,8 @@ class DatasetOperations:
 
         def work(connection: Connection) -> tuple[NewJob, uuid.UUID, int]:
             source = self._reader.get(connection, name)
-            compile_where(wanted.where, source.contract, record_table(source.contract))
+            filtered = attach_above(connection, source.contract, wanted.where, visible=True)
+            compile_where(wanted.where, filtered, record_table(filtered))
             embedder = repository.embedder_of(connection, source.id)
             contract = _renamed(source.contract, wanted.name)
             # It is alone with the parents: none of them goes while their children are copied.

@@ -1,5 +1,6 @@
 """Parents: records of a dataset that belong to records of another one, and the limits that they keep together.
 
+above: the contracts above a dataset, attached for filters on fields of parents
 changed: what has to be looked at after fields of records were changed
 checks: the rules of what a contract says of parents
 closure: which datasets are above and below one

@@ -7,6 +7,7 @@ from sqlalchemy import Connection
 
 from gristmill.datasets.contract import Contract
 from gristmill.datasets.lookup import scope_of
+from gristmill.datasets.parents.above import named_parents
 from gristmill.datasets.parents.repository.hierarchy import ChildRow, list_with_parents
 
 Find = Callable[[str], Contract | None]
@@ -60,6 +61,21 @@ def scopes_above(contract: Contract, touched: Collection[str] | None = None) -> 
         for parent in contract.parents
         if touched is None or not parent.measured_fields.union([parent.field]).isdisjoint(touched)
     }
+
+
+def scopes_read_by(where: Any, contract: Contract) -> dict[str, bool]:
+    """Return the scopes of the datasets above that a filter reads, for a job whose outcome depends on what they hold.
+
+    where: parsed JSON, checked. contract: with those above it, see ``attach_above``.
+    """
+    scopes: dict[str, bool] = {}
+    for name in named_parents(where, contract):
+        present, (head, _, rest) = contract, name.partition(".")
+        while rest and head in present.above:
+            present = present.above[head]
+            scopes[scope_of(present.name)] = True
+            head, _, rest = rest.partition(".")
+    return scopes
 
 
 def scopes_of_removal(contract: Contract, below: Sequence[ChildRow] = ()) -> dict[str, bool]:

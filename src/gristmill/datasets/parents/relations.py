@@ -11,6 +11,7 @@ from gristmill.datasets.applied import AppliedDatasets
 from gristmill.datasets.contract import Contract, FieldSpec, load_contract
 from gristmill.datasets.errors import DatasetFailed, UnknownDataset
 from gristmill.datasets.lookup import Dataset, DatasetLookup
+from gristmill.datasets.parents.above import contracts_above
 from gristmill.datasets.parents.closure import rows_below
 from gristmill.datasets.parents.errors import HierarchyChanged
 from gristmill.datasets.parents.spec import ParentSpec
@@ -83,22 +84,38 @@ class Relations:
     def all_below(
         self, connection: Connection, parent: Contract, known: Collection[str] | None = None
     ) -> list[Relation]:
-        """Return all relations below a dataset, parents before their children, those of one child one after another.
+        """Return what the function ``all_below`` does."""
+        return all_below(connection, parent, known)
 
-        known: the ids of the datasets below that a job was submitted with, in whose scopes it is alone. Raises
-        HierarchyChanged where there is another one.
-        """
-        contracts = {parent.name: parent}
-        found: list[Relation] = []
-        for row in rows_below(connection, parent.name):
-            if row.applied is None or row.state != "ready":
-                continue
-            if known is not None and str(row.id) not in known:
-                reason = f"{row.name} has got parents in {parent.name}, or below it, since the job was submitted"
-                raise HierarchyChanged(f"{reason}: submit it again")
-            child = contracts[row.name] = load_contract(row.applied)
-            found += [Relation(spec, child, contracts[spec.dataset]) for spec in _within(child, contracts)]
-        return found
+
+def all_below(connection: Connection, parent: Contract, known: Collection[str] | None = None) -> list[Relation]:
+    """Return all relations below a dataset whose tables are there, parents before children, those of a child together.
+
+    known: the ids of the datasets below that a job was submitted with, in whose scopes it is alone. Raises
+    HierarchyChanged where there is another one.
+    """
+    contracts = {parent.name: parent}
+    found: list[Relation] = []
+    for row in rows_below(connection, parent.name):
+        if row.applied is None or row.state != "ready":
+            continue
+        if known is not None and str(row.id) not in known:
+            reason = f"{row.name} has got parents in {parent.name}, or below it, since the job was submitted"
+            raise HierarchyChanged(f"{reason}: submit it again")
+        child = contracts[row.name] = load_contract(row.applied)
+        found += [Relation(spec, child, contracts[spec.dataset]) for spec in _within(child, contracts)]
+    return found
+
+
+def all_above(connection: Connection, child: Contract) -> list[Relation]:
+    """Return all relations above a dataset, each once."""
+    above = contracts_above(connection, child)
+    found: dict[tuple[str, str], Relation] = {}
+    for contract in (child, *above.values()):
+        for spec in contract.parents:
+            if spec.dataset in above:
+                found[contract.name, spec.field] = Relation(spec, contract, above[spec.dataset])
+    return list(found.values())
 
 
 def _within(child: Contract, contracts: dict[str, Contract]) -> Sequence[ParentSpec]:

@@ -57,7 +57,7 @@ def conditions_of(plan: Plan, table: sa.FromClause) -> list[sa.ColumnElement[boo
         if plan.buckets is not None and not plan.time.required:
             conditions.append(time.is_not(None))
     if plan.where is not None:
-        conditions.append(compile_where(plan.where, plan.contract, table))  # type: ignore[arg-type]
+        conditions.append(compile_where(plan.where, plan.contract, table))
     return conditions
 
 

@@ -16,14 +16,8 @@ from gristmill.datasets.errors import UnknownDataset
 from gristmill.records.aggregate.errors import NumberTooLarge, TakesTooLong
 
 _DIALECT = postgresql.psycopg2.dialect()  # type: ignore[no-untyped-call]
-_SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 # numeric_value_out_of_range, query_canceled.
 _OUT_OF_RANGE, _CANCELLED = "22003", "57014"
-
-
-def begin(connection: Connection) -> None:
-    """Begin the snapshot; the first statement of a transaction."""
-    connection.exec_driver_sql(_SNAPSHOT)
 
 
 def render(connection: Connection, clause: sa.ClauseElement) -> str:

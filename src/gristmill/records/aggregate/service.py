@@ -6,11 +6,12 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from gristmill.core.config import Settings
-from gristmill.core.database import Database
+from gristmill.core.database import Database, read_one_moment
 from gristmill.core.errors import Violation
 from gristmill.datasets.applied import AppliedDatasets
 from gristmill.datasets.ddl import record_table
 from gristmill.datasets.lookup import DatasetLookup
+from gristmill.datasets.parents.above import attach_above
 from gristmill.datasets.types import TYPES
 from gristmill.kit.zone_changes import Offsets
 from gristmill.records.aggregate import repository
@@ -46,9 +47,9 @@ class RecordAggregates:
             # A change that has failed is settled by whoever reads first, which a read-only transaction cannot.
             pass
         with self._database.transaction() as connection, repository.explained(name):
-            repository.begin(connection)
+            read_one_moment(connection)
             with self._datasets.reading(connection, name) as found:
-                plan = read_plan(request, found.dataset.contract)
+                plan = read_plan(request, attach_above(connection, found.dataset.contract, request.where))
                 whole = record_table(found.dataset.contract)
                 table: sa.FromClause = whole if found.has_table else nothing(whole)
                 statement = Statement(connection, plan, table, self._most)

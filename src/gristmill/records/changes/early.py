@@ -3,8 +3,10 @@
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from gristmill.datasets.contract import Contract
 from gristmill.datasets.ddl import record_table
 from gristmill.datasets.lookup import Dataset
+from gristmill.datasets.parents.above import attach_above
 from gristmill.datasets.parents.early import NO_JOB, is_idle, undone
 from gristmill.datasets.parents.removal import refuse_left
 from gristmill.datasets.parents.renaming import has_many
@@ -64,6 +66,6 @@ class EarlyAnswers:
                 refuse_left(connection, dataset.contract, condition, below)
 
 
-def found_by(dataset: Dataset, where: object) -> sa.ColumnElement[bool]:
+def found_by(connection: Connection, contract: Contract, where: object) -> sa.ColumnElement[bool]:
     """Return the condition of a filter. Raises Invalid for a bad one."""
-    return compile_where(where, dataset.contract, record_table(dataset.contract))
+    return compile_where(where, attach_above(connection, contract, where), record_table(contract))

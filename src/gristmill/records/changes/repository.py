@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 from gristmill.core.database import data_relation
 from gristmill.datasets.contract import Contract
 from gristmill.datasets.ddl import IN_ITS_BATCH, batch_of, record_table
+from gristmill.datasets.parents.above import attach_above
 from gristmill.datasets.types import TYPES
 from gristmill.datasets.where import compile_where
 from gristmill.kit.identifiers import quote
@@ -67,7 +68,8 @@ def delete_by_key(connection: Connection, contract: Contract, key: Key) -> bool:
 def delete_where(connection: Connection, contract: Contract, where: Any) -> int:
     """Delete the records that the filter finds; return how many. Raises Invalid for a bad filter."""
     table = record_table(contract)
-    return connection.execute(sa.delete(table).where(compile_where(where, contract, table))).rowcount
+    condition = compile_where(where, attach_above(connection, contract, where), table)
+    return connection.execute(sa.delete(table).where(condition)).rowcount
 
 
 def delete_keys(connection: Connection, contract: Contract, keys: Sequence[Key]) -> int:
@@ -99,7 +101,12 @@ def has_one_of(contract: Contract, keys: Sequence[Key]) -> sa.ColumnElement[bool
 def finds_at_most(connection: Connection, contract: Contract, where: Any, most: int) -> bool:
     """Say whether a filter finds no more than so many records. Raises Invalid for a bad filter."""
     table = record_table(contract)
-    found = sa.select(table.c["_id"]).where(compile_where(where, contract, table)).limit(most + 1).subquery()
+    found = (
+        sa.select(table.c["_id"])
+        .where(compile_where(where, attach_above(connection, contract, where), table))
+        .limit(most + 1)
+        .subquery()
+    )
     return connection.execute(sa.select(sa.func.count()).select_from(found)).scalar_one() <= most
 
 
@@ -115,8 +122,8 @@ def patch_where(connection: Connection, contract: Contract, where: Any, changes:
         values[table.c["_batch"]] = batch_of(table)
     # A new _id takes the row out of every sealed range, so that no vector index is touched.
     values[table.c["_id"]] = sa.text("DEFAULT")
-    statement = sa.update(table).where(compile_where(where, contract, table)).values(values)
-    return connection.execute(statement).rowcount
+    condition = compile_where(where, attach_above(connection, contract, where), table)
+    return connection.execute(sa.update(table).where(condition).values(values)).rowcount
 
 
 def _key_condition(contract: Contract) -> str:

@@ -20,6 +20,7 @@ from gristmill.datasets.parents.relations import Relations
 from gristmill.datasets.parents.repository.hierarchy import ChildRow
 from gristmill.datasets.types import TYPES
 from gristmill.jobs.submit import NewChunk, NewJob
+from gristmill.kit.ids import uuid7
 from gristmill.records.changes import tasks
 from gristmill.records.changes.early import EarlyAnswers, found_by
 from gristmill.records.changes.recompute import Recompute
@@ -28,7 +29,7 @@ from gristmill.records.changes.writes import Writes, key_after
 from gristmill.records.columns import Row, to_table
 from gristmill.records.errors import UnknownRecord
 from gristmill.records.etags import check_write, named_writes
-from gristmill.records.jobs import record_job
+from gristmill.records.jobs import check_filter, record_job
 from gristmill.records.key_list import Key
 from gristmill.records.payload import encode
 from gristmill.records.submit import Draft, Write
@@ -85,7 +86,7 @@ class RecordChanges:
         def draft(dataset: Dataset) -> Draft:
             values = parse_key(dataset.contract, key)
             job = self._job(tasks.DELETE, dataset, [NewChunk(0, 1, None)], {}, removes=True)
-            look = self._look(dataset, lambda: has_key(dataset.contract, values), job)
+            look = self._look(dataset, lambda _: has_key(dataset.contract, values), job)
             return self._of_one(job, dataset, values, if_match, look)
 
         return Write(name, 0, draft, _quick(0))
@@ -96,9 +97,11 @@ class RecordChanges:
         def draft(dataset: Dataset) -> Draft:
             parsed = _read(body, ("where",), ("keys",))
             if "where" in parsed:
-                condition = found_by(dataset, parsed["where"])
+                where = parsed["where"]
                 job = self._job(tasks.DELETE_WHERE, dataset, [NewChunk(0, 0, body)], {}, removes=True)
-                return Draft(job, check=self._look(dataset, lambda: condition, job))
+                check_filter(job, dataset.contract, where)
+                look = self._look(dataset, lambda connection: found_by(connection, dataset.contract, where), job)
+                return Draft(job, check=_filtered(job, look))
             keys = sorted(set(check_keys(dataset.contract, parsed["keys"], MAX_KEYS)))
             fields = dataset.contract.key_fields
             columns = [{field.name: value for field, value in zip(fields, key, strict=True)} for key in keys]
@@ -107,7 +110,7 @@ class RecordChanges:
                 reason = f"The keys take {len(payload)} bytes together: give at most {MAX_KEYS_BYTES} at once"
                 raise Invalid(reason, [Violation("/keys", "too_long", reason, field="keys")])
             job = self._job(tasks.DELETE_KEYS, dataset, [NewChunk(0, len(keys), payload)], {}, removes=True)
-            look = self._look(dataset, lambda: has_one_of(dataset.contract, keys), job) if keys else None
+            look = self._look(dataset, lambda _: has_one_of(dataset.contract, keys), job) if keys else None
             return Draft(job, check=look)
 
         return Write(name, len(body), draft, _quick(len(body)))
@@ -121,14 +124,14 @@ class RecordChanges:
         def draft(dataset: Dataset) -> Draft:
             parsed = _read(body, ("where", "changes"))
             contract, where = dataset.contract, parsed["where"]
-            found_by(dataset, where)
             changes = self._recompute.read_shared_changes(contract, parsed["changes"])
             above = scopes_above(contract, changes) if contract.parents else {}
             job = self._job(tasks.PATCH_WHERE, dataset, [NewChunk(0, 0, body)], above)
+            check_filter(job, contract, where)
             if not dataset.hierarchy and not above:
                 return Draft(job)
             try_out = partial(self._early.patch_where, dataset=dataset, where=where, changes=changes, job=job)
-            return Draft(job, check=try_out)
+            return Draft(job, check=_filtered(job, try_out))
 
         return Write(name, len(body), draft, _quick(len(body)))
 
@@ -155,12 +158,12 @@ class RecordChanges:
         return record_job(type_, dataset, chunks, self._max_attempts, exclusive=True, further=further, **args)
 
     def _look(
-        self, dataset: Dataset, condition: Callable[[], sa.ColumnElement[bool]], job: NewJob
+        self, dataset: Dataset, condition: Callable[[Connection], sa.ColumnElement[bool]], job: NewJob
     ) -> Callable[[Connection], None] | None:
         """Return what looks for children of records that are to be deleted, None where there are none."""
         if not dataset.hierarchy:
             return None
-        return lambda connection: self._early.delete(connection, dataset, condition(), job)
+        return lambda connection: self._early.delete(connection, dataset, condition(connection), job)
 
     def _of_one(
         self,
@@ -182,6 +185,19 @@ class RecordChanges:
                 further(connection)
 
         return Draft(job, check=check)
+
+
+def _filtered(job: NewJob, check: Callable[[Connection], None] | None) -> Callable[[Connection], None] | None:
+    """Return the check of a job with a filter: it asks for jobs of the scopes that the filter adds, too."""
+    attach = job.attach
+    if check is None or attach is None:
+        return check
+
+    def work(connection: Connection) -> None:
+        attach(connection, uuid7())
+        check(connection)
+
+    return work
 
 
 def _quick(size: int) -> Callable[[Dataset], bool]:

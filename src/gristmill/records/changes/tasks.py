@@ -14,6 +14,7 @@ from gristmill.datasets.ddl import record_table
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.keys import show_key
 from gristmill.datasets.lookup import Dataset
+from gristmill.datasets.parents.above import attach_above
 from gristmill.datasets.types import TYPES
 from gristmill.datasets.where import compile_where
 from gristmill.jobs.errors import OutOfDate
@@ -153,7 +154,7 @@ class DeleteWhereHandler(_Removal):
         dataset = self._targets.present(connection, task)
         contract, where = dataset.contract, from_json(task.payload or b"")["where"]
         if dataset.hierarchy:
-            condition = compile_where(where, contract, record_table(contract))
+            condition = compile_where(where, attach_above(connection, contract, where), record_table(contract))
             return Outcome(result=self.delete(connection, task, dataset, condition))
         # However many records the filter finds: the time limit of the worker ends it.
         set_time_limit(connection, 0)

@@ -11,17 +11,17 @@ import psycopg2
 from sqlalchemy.exc import ProgrammingError
 
 from gristmill.core.copy import copy_query
-from gristmill.core.database import Database
+from gristmill.core.database import Database, read_one_moment
 from gristmill.core.errors import Conflict, Contended
 from gristmill.datasets.applied import AppliedDatasets
 from gristmill.datasets.errors import UnknownDataset
 from gristmill.datasets.lookup import Dataset, DatasetLookup
+from gristmill.datasets.parents.above import attach_above
 from gristmill.records.export.formats import FORMATS, Format
 from gristmill.records.export.scan import ExportQuery, Scan, Values
 
 # Seconds that Postgres may look for a page full of matches before the export reads the rows one range at a time.
 SEARCH_SECONDS = 3
-_SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 _HORIZON = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text"
 
 
@@ -42,7 +42,7 @@ class RecordExports:
     def open(self, name: str, query: ExportQuery, format: str) -> "Export":
         """Return an export whose pages can be read. Raises UnknownDataset, DatasetFailed, Invalid."""
         with self._database.autocommit() as connection, self._datasets.reading(connection, name) as found:
-            scan = Scan(found.dataset.contract, query)
+            scan = Scan(attach_above(connection, found.dataset.contract, query.where), query)
             horizon = str(connection.exec_driver_sql(_HORIZON).scalar())
         made = FORMATS[format](scan.contract, scan.names)
         return Export(self._database, self._datasets, found.dataset, scan, made, horizon, found.has_table)
@@ -135,7 +135,7 @@ class Export:
     def _copy_rows(self) -> tuple[tuple[Values, int] | None, bytes]:
         """Return where the page ends and its rows, as of one moment."""
         with self._database.transaction() as connection:
-            connection.exec_driver_sql(_SNAPSHOT)
+            read_one_moment(connection)
             if self._scan.filtered and not self._scan.bounded:
                 connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{SEARCH_SECONDS}s'")
             end = self._scan.find_end(connection, self._last)

@@ -1,10 +1,11 @@
 """REST: one record, the newest records, pages of records."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Header, Query, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
+from pydantic_core import to_json
 from starlette.concurrency import run_in_threadpool
 
 from gristmill.core.http.bodies import parse_json, read_json
@@ -14,6 +15,7 @@ from gristmill.core.http.endpoints import needs
 from gristmill.core.http.links import next_page
 from gristmill.core.http.routes import Call, NoQuery
 from gristmill.datasets.describe import shorten
+from gristmill.records.read.nested.request import MOST_DEPTH, read_expand
 from gristmill.records.read.pages import MAX_PAGE, MAX_TOKEN, PageQuery
 from gristmill.records.read.service import RecordReads
 from gristmill.records.read.shape import split_names
@@ -30,6 +32,17 @@ Include = Annotated[
 ]
 
 
+Expanded = Annotated[
+    list[str] | None,
+    Query(
+        max_length=20,
+        description="`children` adds each record's children as `_children`, `parent` its parents as `_parents`; both "
+        "may be given, repeated or with a comma between them",
+    ),
+]
+Depth = Annotated[
+    int | None, Query(ge=1, le=MOST_DEPTH, description="how many levels of children and of parents; 1 without it")
+]
 Zone = Annotated[
     str | None,
     Query(max_length=64, description="the time zone of timestamps; `contract` for that of each field; else UTC"),
@@ -69,9 +82,12 @@ def build_router(service: RecordReads) -> APIRouter:
         n: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 10,
         include: Include = None,
         zone: Zone = None,
-    ) -> JSONResponse:
+        expand: Expanded = None,
+        depth: Depth = None,
+    ) -> Response:
         """Return the newest records: by the time field, or without one in the order of submission."""
-        return JSONResponse(service.latest(dataset, n, bool(include), zone))
+        wanted = read_expand(expand, depth, "/query")
+        return _json(to_json(service.latest(dataset, n, bool(include), zone, wanted)))
 
     @router.get("/records")
     def list_records(
@@ -87,12 +103,14 @@ def build_router(service: RecordReads) -> APIRouter:
         fields: Annotated[str | None, Query(max_length=20_000, description="names, separated by commas")] = None,
         total: Annotated[bool, Query(description="count the matching records too")] = False,
         zone: Zone = None,
-    ) -> JSONResponse:
+        expand: Expanded = None,
+        depth: Depth = None,
+    ) -> Response:
         """List records page by page: by key, or by time in a window, unless ``order`` says otherwise."""
         names, filter_ = split_names(fields), read_where(where)
         query = PageQuery(start, end, filter_, order, page_size, page_token, bool(include), names, total, zone)
-        page = service.page(dataset, query)
-        return JSONResponse(page, headers=next_page(http, page["next_page_token"]))
+        page = service.page(dataset, query, read_expand(expand, depth, "/query"))
+        return _json(to_json(page), next_page(http, page["next_page_token"]))
 
     @router.get(f"/records/{KEY}")
     def get_record(
@@ -101,14 +119,20 @@ def build_router(service: RecordReads) -> APIRouter:
         key: str,
         include: Include = None,
         zone: Zone = None,
+        expand: Expanded = None,
+        depth: Depth = None,
         if_none_match: Annotated[str | None, Header(description="ETags: 304 where one is the record's")] = None,
     ) -> Response:
         """Return the record with this key; a composite key is a percent-encoded JSON array."""
-        record, tag = service.get(dataset, key, bool(include), zone)
+        record, tag = service.get(dataset, key, bool(include), zone, read_expand(expand, depth, "/query"))
         same = not_modified(http, tag)
-        return Response(status_code=304, headers=same) if same else JSONResponse(record, headers={"ETag": str(tag)})
+        return Response(status_code=304, headers=same) if same else _json(record, {"ETag": str(tag)})
 
     return router
+
+
+def _json(content: bytes, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(content, media_type="application/json", headers=headers)
 
 
 def read_where(text: str | None) -> Any:

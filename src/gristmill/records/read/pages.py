@@ -39,7 +39,7 @@ class PageQuery:
 
     start, end: inclusive bounds of the time field, as text. where: parsed JSON, None for all records. order: as a URL
     has it. fields: names of what to show, None for all. total: count the matching records too. zone: as of RecordShape.
-    at: where these members stand in the request.
+    also: names of fields that are read and not shown. at: where these members stand in the request.
     """
 
     start: str | None = None
@@ -52,6 +52,7 @@ class PageQuery:
     fields: Sequence[str] | None = None
     total: bool = False
     zone: str | None = None
+    also: Sequence[str] = ()
     at: str = "/query"
 
     def identity(self, dataset_id: object) -> str:
@@ -61,11 +62,12 @@ class PageQuery:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """total: how many records match on all pages, None where nobody asked."""
+    """total: how many records match on all pages, None where nobody asked. rows: those of the records."""
 
     records: list[Record]
     next_page_token: str | None
     total: int | None = None
+    rows: Sequence[Any] = ()
 
     def as_json(self) -> dict[str, Any]:
         total = {} if self.total is None else {"total": self.total}
@@ -78,13 +80,14 @@ def read_one(
     key: tuple[Any, ...],
     embedding: bool = False,
     zone: str | None = None,
-) -> tuple[Record, LastWrite] | None:
-    """Return the record with this key as JSON, and which write it is of; or None."""
-    shape = RecordShape(contract, embedding, zone=check_zone(zone, "/query/zone"))
+    also: Sequence[str] = (),
+) -> tuple[Record, LastWrite, Any] | None:
+    """Return the record with this key as JSON, which write it is of, and its row; or None."""
+    shape = RecordShape(contract, embedding, zone=check_zone(zone, "/query/zone"), also=also)
     written = [shape.table.c[name] for name in SUBMISSION]
     statement = sa.select(*shape.columns, *written).where(key_is(shape.table, contract, key))
     row = connection.execute(statement).first()
-    return None if row is None else (shape.to_json(row), LastWrite(row[-2], row[-1]))
+    return None if row is None else (shape.to_json(row), LastWrite(row[-2], row[-1]), row)
 
 
 def key_is(table: sa.Table, contract: Contract, key: tuple[Any, ...]) -> sa.ColumnElement[bool]:
@@ -93,13 +96,18 @@ def key_is(table: sa.Table, contract: Contract, key: tuple[Any, ...]) -> sa.Colu
 
 
 def read_latest(
-    connection: Connection, contract: Contract, count: int, embedding: bool = False, zone: str | None = None
-) -> list[Record]:
+    connection: Connection,
+    contract: Contract,
+    count: int,
+    embedding: bool = False,
+    zone: str | None = None,
+    also: Sequence[str] = (),
+) -> Page:
     """Return the newest records, newest first: by the time field, or without one in the order of submission.
 
     Records that have no time are not among them.
     """
-    shape = RecordShape(contract, embedding, zone=check_zone(zone, "/query/zone"))
+    shape = RecordShape(contract, embedding, zone=check_zone(zone, "/query/zone"), also=also)
     statement = sa.select(*shape.columns).limit(count)
     if contract.time_field is None:
         terms: tuple[Term, ...] = tuple(Term(name, descending=True) for name in SUBMISSION)
@@ -107,7 +115,8 @@ def read_latest(
         terms = parse_order(None, contract, [Term(contract.time_field, descending=True)])
         statement = statement.where(shape.table.c[contract.time_field].is_not(None))
     statement = statement.order_by(*order_by(terms, shape.table))
-    return [shape.to_json(row) for row in connection.execute(statement)]
+    rows = connection.execute(statement).all()
+    return Page([shape.to_json(row) for row in rows], None, rows=rows)
 
 
 def read_page(
@@ -121,7 +130,7 @@ def read_page(
     """
     names = check_fields(query.fields, contract, f"{query.at}/fields")
     zone = check_zone(query.zone, f"{query.at}/zone")
-    shape = RecordShape(contract, query.embedding, names, zone)
+    shape = RecordShape(contract, query.embedding, names, zone, query.also)
     table = shape.table
     conditions = conditions_of(contract, query, table)
     windowed = query.start is not None or query.end is not None
@@ -136,7 +145,7 @@ def read_page(
         conditions.append(after(terms, read_values(terms, shown, contract), table))
     if not has_table:
         return Page([], None, total)
-    extra = [table.c[term.column] for term in terms if term.column not in shape.names]
+    extra = [table.c[term.column] for term in terms if term.column not in shape.selected]
     statement = sa.select(*shape.columns, *extra).where(*conditions).order_by(*order_by(terms, table))
     rows = connection.execute(statement.limit(query.page_size + 1)).all()
     token = None
@@ -147,7 +156,7 @@ def read_page(
             names = ", ".join(term.column for term in terms)
             reason = f"The values of {names} are too long to continue a page from: order by shorter fields"
             raise Invalid(reason, [Violation(f"{query.at}/order", "order_too_long", reason, field="order")])
-    return Page([shape.to_json(row) for row in rows], token, total)
+    return Page([shape.to_json(row) for row in rows], token, total, rows)
 
 
 def read_count(connection: Connection, contract: Contract, query: PageQuery, has_table: bool = True) -> int:

@@ -20,16 +20,16 @@ Condition = sa.ColumnElement[bool]
 
 def read_many(
     connection: Connection, contract: Contract, keys: Sequence[Key], shape: RecordShape
-) -> tuple[list[Record], list[Any]]:
-    """Return the records in the order of their keys, and the keys, as JSON, that no record has."""
+) -> tuple[list[Record], list[Any], Sequence[Any]]:
+    """Return the records in the order of their keys; the keys, as JSON, that no record has; the rows of the records."""
     if not keys:
-        return [], []
+        return [], [], []
     listed, same = listed_keys(contract, shape.table, keys)
     statement = sa.select(*shape.columns, listed.c.place).select_from(listed.join(shape.table, same))
     rows = connection.execute(statement.order_by(listed.c.place)).all()
     found = {row[-1] for row in rows}
     missing = [show_key(contract, key) for place, key in enumerate(keys, 1) if place not in found]
-    return [shape.to_json(row) for row in rows], missing
+    return [shape.to_json(row) for row in rows], missing, rows
 
 
 def read_distinct(

@@ -4,6 +4,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from gristmill.records.read.nested.request import MOST_DEPTH
+
 
 class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -25,7 +27,16 @@ class _Shown(_Body):
     )
 
 
-class RecordQuery(Selection, _Shown):
+class _Nested(_Shown):
+    expand: list[Literal["children", "parent"]] | None = Field(
+        None, description="what each record gets: `children` as `_children`, `parent` as `_parents`"
+    )
+    depth: int | None = Field(
+        None, ge=1, le=MOST_DEPTH, description="how many levels of children and of parents; 1 without it"
+    )
+
+
+class RecordQuery(Selection, _Nested):
     """A page of records."""
 
     order: list[str] | None = Field(None, min_length=1, description="names of fields; a minus before it is descending")
@@ -34,7 +45,7 @@ class RecordQuery(Selection, _Shown):
     total: bool = Field(False, description="count the matching records too")
 
 
-class KeyQuery(_Shown):
+class KeyQuery(_Nested):
     """Records by their keys."""
 
     keys: list[Any] = Field(description="up to 1,000; a key of several fields is a list of their values")

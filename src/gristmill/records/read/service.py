@@ -1,24 +1,32 @@
 """Reads of one dataset's records: finds the dataset, opens the connection, answers in JSON."""
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from pydantic_core import to_json
+from sqlalchemy import Connection
 
-from gristmill.core.database import Database
+from gristmill.core.database import Database, read_one_moment
 from gristmill.core.page_tokens import read_page_token
-from gristmill.datasets.applied import AppliedDatasets
+from gristmill.datasets.applied import AppliedDataset, AppliedDatasets
+from gristmill.datasets.contract import Contract
 from gristmill.datasets.ddl import record_table
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.keys import check_keys, parse_key
 from gristmill.datasets.lookup import DatasetLookup
+from gristmill.datasets.parents.above import attach_above
 from gristmill.kit.entity_tags import Tag
 from gristmill.kit.pagination import encode_page_token
 from gristmill.records.bodies import read_body
 from gristmill.records.errors import UnknownRecord
 from gristmill.records.read.distinct import check_last, values_of
+from gristmill.records.read.nested.build import Nesting, needed
+from gristmill.records.read.nested.request import NOTHING, Expand, read_expand
 from gristmill.records.read.pages import (
     MAX_PAGE,
+    Page,
     PageQuery,
     conditions_of,
     read_count,
@@ -34,36 +42,69 @@ from gristmill.records.read.shape import RecordShape, check_fields, check_zone
 class RecordReads:
     """Synchronous reads. Every method raises UnknownDataset for a name that no dataset has."""
 
-    def __init__(self, database: Database, datasets: DatasetLookup) -> None:
+    def __init__(self, database: Database, datasets: DatasetLookup, max_expanded: int = 100_000) -> None:
         self._database = database
+        self._most = max_expanded
         self._datasets = AppliedDatasets(datasets)
 
-    def get(self, name: str, key: str, embedding: bool = False, zone: str | None = None) -> tuple[dict[str, Any], Tag]:
-        """Return the record with the key ``key``, as it stands in a URL, and its ETag.
+    # expand: what is nested into the records. All of an answer is of one moment; these raise ExpandedTooLarge too.
+
+    def get(
+        self, name: str, key: str, embedding: bool = False, zone: str | None = None, expand: Expand = NOTHING
+    ) -> tuple[bytes, Tag]:
+        """Return the record with the key ``key``, as it stands in a URL, as JSON text, and its ETag.
 
         Raises UnknownRecord, NoKey, Invalid.
         """
-        with self._database.autocommit() as connection, self._datasets.reading(connection, name) as found:
+        with self._reading(name, expand) as (connection, found):
             contract = found.dataset.contract
-            values = parse_key(contract, key)
-            one = read_one(connection, contract, values, embedding, zone) if found.has_table else None
+            values, also = parse_key(contract, key), needed(contract, expand)
+            one = read_one(connection, contract, values, embedding, zone, also) if found.has_table else None
+            if one is None:
+                raise UnknownRecord(f"The dataset {name} has no record with the key {shorten(key)}")
+            record, written, row = one
+            self._nest(connection, contract, expand, Page([record], None, rows=[row]), embedding, zone)
             version = found.dataset.version
-        if one is None:
-            raise UnknownRecord(f"The dataset {name} has no record with the key {shorten(key)}")
-        record, written = one
-        return record, written.tag(version)
+        answer = to_json(record)
+        return answer, written.tag(version, answer if expand else None)
 
-    def latest(self, name: str, count: int, embedding: bool = False, zone: str | None = None) -> dict[str, Any]:
+    def latest(
+        self, name: str, count: int, embedding: bool = False, zone: str | None = None, expand: Expand = NOTHING
+    ) -> dict[str, Any]:
         """Return ``{"records": [...]}``, newest first."""
-        with self._database.autocommit() as connection, self._datasets.reading(connection, name) as found:
-            contract = found.dataset.contract
-            return {"records": read_latest(connection, contract, count, embedding, zone) if found.has_table else []}
+        with self._reading(name, expand) as (connection, found):
+            page, contract = Page([], None), found.dataset.contract
+            if found.has_table:
+                page = read_latest(connection, contract, count, embedding, zone, needed(contract, expand))
+            self._nest(connection, contract, expand, page, embedding, zone)
+        return {"records": page.records}
 
-    def page(self, name: str, query: PageQuery) -> dict[str, Any]:
+    def page(self, name: str, query: PageQuery, expand: Expand = NOTHING) -> dict[str, Any]:
         """Return ``{"records": [...], "next_page_token": ...}``; the token is null on the last page."""
+        with self._reading(name, expand) as (connection, found):
+            contract = attach_above(connection, found.dataset.contract, query.where)
+            query = replace(query, also=needed(contract, expand))
+            page = read_page(connection, contract, query, query.identity(found.dataset.id), found.has_table)
+            self._nest(connection, contract, expand, page, query.embedding, query.zone)
+        return page.as_json()
+
+    @contextlib.contextmanager
+    def _reading(self, name: str, expand: Expand) -> Iterator[tuple[Connection, AppliedDataset]]:
         with self._database.autocommit() as connection, self._datasets.reading(connection, name) as found:
-            contract, identity = found.dataset.contract, query.identity(found.dataset.id)
-            return read_page(connection, contract, query, identity, has_table=found.has_table).as_json()
+            if not expand:
+                yield connection, found
+        # A change that has failed is settled above, which a read-only transaction cannot.
+        if expand:
+            with self._database.transaction() as connection:
+                read_one_moment(connection)
+                with self._datasets.reading(connection, name) as found:
+                    yield connection, found
+
+    def _nest(
+        self, connection: Connection, contract: Contract, expand: Expand, page: Page, embedding: bool, zone: str | None
+    ) -> None:
+        if expand:
+            Nesting(connection, expand, self._most, embedding, zone).nest(contract, page.records, page.rows)
 
     # What has a body: each returns JSON text, and raises Malformed and Invalid for the body.
 
@@ -71,38 +112,41 @@ class RecordReads:
         """Return the page that ``raw``, a RecordQuery, asks for."""
         body = read_body(RecordQuery, raw)
         order = None if body.order is None else ",".join(body.order)
-        return to_json(
-            self.page(name, _page_query(body, order=order, total=body.total, fields=body.fields, zone=body.zone))
-        )
+        query = _page_query(body, order=order, total=body.total, fields=body.fields, zone=body.zone)
+        return to_json(self.page(name, query, read_expand(body.expand, body.depth, "")))
 
     def get_many(self, name: str, raw: bytes) -> bytes:
         """Return ``{"records": [...], "missing": [...]}``: the records in the order of the keys of a KeyQuery."""
         body = read_body(KeyQuery, raw)
-        with self._database.autocommit() as connection, self._datasets.reading(connection, name) as found:
+        expand = read_expand(body.expand, body.depth, "")
+        with self._reading(name, expand) as (connection, found):
             contract = found.dataset.contract
             fields = check_fields(body.fields, contract, "/fields")
             keys = check_keys(contract, body.keys, MAX_PAGE)
-            shape = RecordShape(contract, bool(body.include), fields, check_zone(body.zone, "/zone"))
+            zone, also = check_zone(body.zone, "/zone"), needed(contract, expand)
+            shape = RecordShape(contract, bool(body.include), fields, zone, also)
+            page, missing = Page([], None), body.keys
             if found.has_table:
-                records, missing = read_many(connection, contract, keys, shape)
-            else:
-                records, missing = [], body.keys
-        return to_json({"records": records, "missing": missing})
+                records, missing, rows = read_many(connection, contract, keys, shape)
+                page = Page(records, None, rows=rows)
+            self._nest(connection, contract, expand, page, bool(body.include), zone)
+        return to_json({"records": page.records, "missing": missing})
 
     def count(self, name: str, raw: bytes) -> bytes:
         """Return ``{"count": ...}`` of the records that a Selection finds."""
         query = _page_query(read_body(Selection, raw))
         with self._database.autocommit() as connection, self._datasets.reading(connection, name) as found:
-            count = read_count(connection, found.dataset.contract, query, found.has_table)
+            contract = attach_above(connection, found.dataset.contract, query.where)
+            count = read_count(connection, contract, query, found.has_table)
         return to_json({"count": count})
 
     def distinct(self, name: str, raw: bytes) -> bytes:
         """Return ``{"values": [{"value", "count"}, ...], "next_page_token": ...}`` for a DistinctQuery."""
         body = read_body(DistinctQuery, raw)
         with self._database.autocommit() as connection, self._datasets.reading(connection, name) as found:
-            contract = found.dataset.contract
-            table = record_table(contract)
-            values = values_of(contract, table, body.field)
+            table = record_table(found.dataset.contract)
+            values = values_of(found.dataset.contract, table, body.field)
+            contract = attach_above(connection, found.dataset.contract, body.where)
             conditions = conditions_of(contract, _page_query(body), table)
             identity = f"{found.dataset.id} {body.model_dump_json(exclude={'page_size', 'page_token'})}"
             last = None

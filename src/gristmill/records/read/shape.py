@@ -1,6 +1,6 @@
 """Which columns of a table make a record as it is shown, and how a row of them becomes JSON."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -20,7 +20,9 @@ CONTRACT = "contract"
 
 class RecordShape:
     """fields: names of the fields to show, None for all. embedding: show the vector too. zone: of timestamps: the name
-    of a time zone, or CONTRACT for that of each field; None for UTC.
+    of a time zone, or CONTRACT for that of each field; None for UTC. also: names of fields that are read and not shown.
+
+    columns: what is to be selected, ``names`` and after them ``also``.
     """
 
     def __init__(
@@ -29,21 +31,34 @@ class RecordShape:
         embedding: bool = False,
         fields: Sequence[str] | None = None,
         zone: str | None = None,
+        also: Sequence[str] = (),
     ) -> None:
         self.table = record_table(contract)
         columns = list(contract.fields if fields is None else map(contract.field, fields))
         if embedding and contract.embedding_column is not None:
             columns.append(contract.embedding_column)
         self.names = [column.name for column in columns]
-        self.columns: list[sa.Column[Any]] = [self.table.c[name] for name in self.names]
-        self._members = [(column.name, _shown(column, zone)) for column in columns]
+        self.selected = list(dict.fromkeys([*self.names, *also]))
+        self.columns: list[sa.Column[Any]] = [self.table.c[name] for name in self.selected]
+        # Most fields are shown as they are read: a call for each would be most of the work.
+        shown = [(column.name, _shown(column, zone)) for column in columns]
+        self._shown = [(name, show) for name, show in shown if show is not None]
 
-    def to_json(self, row: Sequence[Any]) -> Record:
+    def to_records(self, rows: Iterable[Iterable[Any]]) -> list[Record]:
+        """Return the records whose values begin ``rows``."""
+        if self._shown:
+            return [self.to_json(row) for row in rows]
+        names = self.names
+        return [dict(zip(names, row, strict=False)) for row in rows]
+
+    def to_json(self, row: Iterable[Any]) -> Record:
         """Return the record whose values begin ``row``."""
-        return {
-            name: value if show is None or value is None else show(value)
-            for (name, show), value in zip(self._members, row, strict=False)
-        }
+        record = dict(zip(self.names, row, strict=False))
+        for name, show in self._shown:
+            value = record[name]
+            if value is not None:
+                record[name] = show(value)
+        return record
 
 
 def _shown(column: FieldSpec, zone: str | None) -> Callable[[Any], Any] | None:

@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from gristmill.core.database import data_relation
 from gristmill.datasets.contract import Contract, FieldSpec
 from gristmill.datasets.ddl import IN_ITS_BATCH, record_table
+from gristmill.datasets.parents.above import attach_above
 from gristmill.datasets.types import TYPES
 from gristmill.datasets.where import compile_where
 from gristmill.kit.identifiers import quote
@@ -32,7 +33,7 @@ def read_slices(
     done. What is written of a slice gets an ``_id`` behind all of them, and is not met again."""
     table = record_table(contract)
     first, last = connection.execute(sa.select(sa.func.min(table.c["_id"]), sa.func.max(table.c["_id"]))).one()
-    condition = compile_where(where, contract, table)
+    condition = compile_where(where, attach_above(connection, contract, where), table)
     fields = [*(contract.column(name) for name in names), ID_COLUMN]
     after = None if first is None else first - 1
     while after is not None and after < last:

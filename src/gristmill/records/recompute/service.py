@@ -3,15 +3,13 @@
 from gristmill.core.config import Settings
 from gristmill.core.errors import Invalid, Violation
 from gristmill.datasets.contract import Contract
-from gristmill.datasets.ddl import record_table
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.lookup import Dataset
 from gristmill.datasets.parents.closure import scopes_above
-from gristmill.datasets.where import compile_where
 from gristmill.jobs.submit import NewChunk
 from gristmill.records.bodies import read_body
 from gristmill.records.changes.plan import plan_fields
-from gristmill.records.jobs import record_job
+from gristmill.records.jobs import check_filter, record_job
 from gristmill.records.recompute.schemas import RecomputeRequest
 from gristmill.records.recompute.tasks import RECOMPUTE
 from gristmill.records.submit import Draft, Write
@@ -36,7 +34,6 @@ class RecordRecompute:
         def draft(dataset: Dataset) -> Draft:
             contract = dataset.contract
             fields = _fields(contract, request)
-            compile_where(request.where, contract, record_table(contract))
             plan = plan_fields(contract, self._pipelines.steps(contract), fields)
             chunk = NewChunk(first_record=0, records=0, payload=None)
             job = record_job(
@@ -51,6 +48,7 @@ class RecordRecompute:
             )
             # It may take hours.
             job.queue, job.shares = "long", False
+            check_filter(job, contract, request.where)
             return Draft(job)
 
         return Write(name, 0, draft, lambda _: False)

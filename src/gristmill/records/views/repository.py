@@ -13,13 +13,7 @@ from gristmill.datasets.ddl import batch_of, record_table
 from gristmill.records.arrow_rows import read_rows, written_columns
 from gristmill.records.row_bytes import row_bytes
 
-_SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 Conditions = Sequence[sa.ColumnElement[bool]]
-
-
-def read_one_moment(connection: Connection) -> None:
-    """Let all that the transaction reads be as of one moment."""
-    connection.exec_driver_sql(_SNAPSHOT)
 
 
 def measure_rows(connection: Connection, contract: Contract, conditions: Conditions, most: int) -> tuple[int, int]:

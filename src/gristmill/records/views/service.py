@@ -10,13 +10,14 @@ import pyarrow as pa
 from sqlalchemy import Connection
 
 from gristmill.core.config import Settings
-from gristmill.core.database import Database
+from gristmill.core.database import Database, read_one_moment
 from gristmill.core.errors import Invalid, Violation
 from gristmill.datasets.applied import AppliedDatasets
 from gristmill.datasets.contract import Contract
 from gristmill.datasets.ddl import batch_of, record_table
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.lookup import Dataset, DatasetLookup
+from gristmill.datasets.parents.above import attach_above
 from gristmill.datasets.pipeline import bound_types
 from gristmill.datasets.types import TYPES
 from gristmill.datasets.views import bind_view
@@ -28,7 +29,6 @@ from gristmill.records.views.repository import (
     Conditions,
     measure_rows,
     newest_standing,
-    read_one_moment,
     read_view_rows,
 )
 from gristmill.transforms.registry import StepRegistry
@@ -75,7 +75,8 @@ class RecordViews:
             with self._datasets.reading(connection, name) as found:
                 contract = found.dataset.contract
                 self._steps(contract, view)
-                conditions: Conditions = conditions_of(contract, query, record_table(contract))
+                filtered = attach_above(connection, contract, query.where)
+                conditions: Conditions = conditions_of(filtered, query, record_table(contract))
                 if not found.has_table:
                     return contract, read_rows(contract.fields, b""), None
                 batch = None

@@ -14,13 +14,14 @@ from sqlalchemy.exc import DBAPIError
 from gristmill.core.database import UNDEFINED_TABLE, Database
 from gristmill.core.errors import Invalid, Violation
 from gristmill.datasets.applied import AppliedDataset, AppliedDatasets
-from gristmill.datasets.contract import EMBEDDING_COLUMN
+from gristmill.datasets.contract import EMBEDDING_COLUMN, Contract
 from gristmill.datasets.ddl import record_table
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.embedders import require_same
 from gristmill.datasets.errors import UnknownDataset
 from gristmill.datasets.keys import show_key
 from gristmill.datasets.lookup import Dataset, DatasetLookup
+from gristmill.datasets.parents.above import attach_above, names_parents
 from gristmill.datasets.version_checks import NOT_APPLIED, is_applied
 from gristmill.embeddings.registry import EmbedderRegistry
 from gristmill.kit.caches import SharedCache
@@ -123,10 +124,17 @@ class SearchService:
             return is_applied(connection, dataset)
 
     def _ask(self, dataset: Dataset, body: Any) -> _Asked:
-        request = check_search(body, dataset.contract)
+        request = check_search(body, self._with_above(dataset.contract, body))
         identity = pages.identity(dataset.id, body) if request.page_size is not None else ""
         last = None if request.page_token is None else pages.decode(request.page_token, identity)
         return _Asked(request, identity, last, self._vectors(dataset, request))
+
+    def _with_above(self, contract: Contract, body: Any) -> Contract:
+        where = body.get("where") if isinstance(body, dict) else None
+        if not names_parents(where, contract):
+            return contract
+        with self._database.autocommit() as connection:
+            return attach_above(connection, contract, where)
 
     def _run(self, connection: Connection, applied: AppliedDataset, asked: _Asked) -> dict[str, Any]:
         dataset, request = applied.dataset, asked.request

@@ -24,6 +24,16 @@ _RAISE = f"""
 UPDATE gristmill.datasets SET hierarchy = hierarchy + 1 WHERE id IN (
     SELECT id FROM gristmill.datasets WHERE name = ANY(%(names)s) AND state IN ({_LIVE}) ORDER BY id FOR UPDATE)
 """  # noqa: S608 - constants of this package
+# A dataset that is being created has no applied version yet.
+_APPLIED = f"""
+SELECT d.name, coalesce((
+    SELECT contract FROM gristmill.dataset_versions
+    WHERE dataset_id = d.id AND state = 'applied' ORDER BY version DESC LIMIT 1), d.contract) AS contract
+FROM gristmill.datasets AS d WHERE d.name = ANY(%(names)s) AND d.state IN ({_LIVE})
+"""  # noqa: S608 - constants of this package
+_VISIBLE = f"""
+SELECT name, contract FROM gristmill.datasets WHERE name = ANY(%(names)s) AND state IN ({_LIVE}) ORDER BY id FOR SHARE
+"""  # noqa: S608 - constants of this package
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +57,15 @@ class ChildRow:
 def list_with_parents(connection: Connection) -> Sequence[ChildRow]:
     """Return the live datasets that name parents, in the order of their names."""
     return [ChildRow(*row) for row in connection.exec_driver_sql(_WITH_PARENTS)]
+
+
+def list_contracts(connection: Connection, names: Collection[str], visible: bool) -> dict[str, dict[str, Any]]:
+    """Return the contracts of live datasets by their names: those of the tables.
+
+    visible: those that clients see; others are kept from changing them until the transaction ends.
+    """
+    rows = connection.exec_driver_sql(_VISIBLE if visible else _APPLIED, {"names": sorted(names)})
+    return {row.name: row.contract for row in rows}
 
 
 def raise_hierarchy(connection: Connection, names: Collection[str]) -> None:

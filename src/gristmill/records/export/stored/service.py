@@ -13,6 +13,7 @@ from gristmill.core.database import Database
 from gristmill.core.errors import Conflict
 from gristmill.core.page_tokens import read_id_token
 from gristmill.datasets.lookup import DatasetLookup
+from gristmill.datasets.parents.above import attach_above
 from gristmill.jobs.admission import Admission
 from gristmill.jobs.submit import NewJob, WriteRequest, submit_once
 from gristmill.kit.identifiers import is_name
@@ -64,7 +65,7 @@ class StoredExports:
             dataset = self._datasets.get(connection, name)
             if dataset.state != "ready":
                 raise Conflict(f"The dataset {name} is still being created")
-            check_export(dataset.contract, wanted)
+            check_export(attach_above(connection, dataset.contract, wanted.query.where), wanted)
             used, most = repository.stored_bytes(connection), self._settings.export_max_stored_bytes
             if used >= most:
                 raise ExportsFull(

@@ -1,0 +1,181 @@
+"""Puts children and parents into the records of a read, level by level: one query for each relation of a level."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from gristmill.datasets.contract import Contract
+from gristmill.datasets.parents.relations import Relation, all_above, all_below
+from gristmill.records.read.nested.errors import ExpandedTooLarge
+from gristmill.records.read.nested.repository import count_related, read_related
+from gristmill.records.read.nested.request import Expand
+from gristmill.records.read.shape import Record, RecordShape
+
+CHILDREN, PARENTS = "_children", "_parents"
+
+
+@dataclass(slots=True)
+class Node:
+    """A record of the answer. row: its canonical values. places: in how many places of the answer it stands."""
+
+    record: Record
+    row: Sequence[Any]
+    places: int = 1
+
+
+@dataclass(slots=True)
+class Level:
+    """Records of one dataset that were read together. names: of the values of their rows."""
+
+    names: Sequence[str]
+    nodes: list[Node]
+
+    def place(self, field: str) -> int:
+        """Return where the values of a field stand in rows."""
+        return self.names.index(field)
+
+
+Levels = dict[str, list[Level]]
+"""What stands in one depth, by the names of datasets."""
+
+
+class Nesting:
+    """Nests what ``expand`` asks for into records. embedding, zone: as of RecordShape, for all that is nested.
+
+    most: how many records may be nested; one that stands in several places counts in each.
+    """
+
+    def __init__(
+        self, connection: Connection, expand: Expand, most: int, embedding: bool = False, zone: str | None = None
+    ) -> None:
+        self._connection = connection
+        self._expand = expand
+        self._most = most
+        self._embedding, self._zone = embedding, zone
+        self._count = 0
+
+    def nest(self, contract: Contract, records: Sequence[Record], rows: Sequence[sa.Row[Any]]) -> None:
+        """Add members to ``records``, all of one dataset. rows: theirs, with the fields that ``needed`` names.
+
+        Raises ExpandedTooLarge.
+        """
+        if not rows:
+            return
+        top = Level(rows[0]._fields, [Node(record, row) for record, row in zip(records, rows, strict=True)])
+        if self._expand.children:
+            self._descend({contract.name: [top]}, _by(all_below(self._connection, contract), above=True))
+        if self._expand.parents:
+            self._ascend({contract.name: [top]}, _by(all_above(self._connection, contract), above=False))
+
+    def _descend(self, levels: Levels, below: Mapping[str, list[Relation]]) -> None:
+        for depth in range(1, self._expand.depth + 1):
+            further: Levels = defaultdict(list)
+            for name, found in levels.items():
+                relations = below.get(name, [])
+                members = _members(relations)
+                for level in found:
+                    for node in level.nodes:
+                        node.record[CHILDREN] = {member: [] for member in members}
+                for member, relation in zip(members, relations, strict=True):
+                    last = depth == self._expand.depth
+                    further[relation.child.name].append(self._children(relation, member, found, last))
+            levels = further
+
+    def _children(self, relation: Relation, member: str, levels: Sequence[Level], last: bool) -> Level:
+        """Put the children that a relation gives into the records of ``levels``; return them if more follows."""
+        # Where the lists of children of a parent are, and in how many places those stand altogether.
+        lists: dict[Any, list[list[Record]]] = defaultdict(list)
+        places: dict[Any, int] = defaultdict(int)
+        for level in levels:
+            key = level.place(relation.parent.key[0])
+            for node in level.nodes:
+                lists[node.row[key]].append(node.record[CHILDREN][member])
+                places[node.row[key]] += node.places
+        shape, rows = self._read(relation.child, relation.spec.field, lists)
+        ref = shape.selected.index(relation.spec.field)
+        parents = [row[ref] for row in rows]
+        self._add(sum(map(places.__getitem__, parents)))
+        records = shape.to_records(rows)
+        for record, parent in zip(records, parents, strict=True):
+            for one in lists[parent]:
+                one.append(record)
+        if last:
+            return Level(shape.selected, [])
+        nodes = [Node(*one) for one in zip(records, rows, map(places.__getitem__, parents), strict=True)]
+        return Level(shape.selected, nodes)
+
+    def _ascend(self, levels: Levels, above: Mapping[str, list[Relation]]) -> None:
+        for _ in range(self._expand.depth):
+            further: Levels = defaultdict(list)
+            for name, found in levels.items():
+                for level in found:
+                    for node in level.nodes:
+                        node.record[PARENTS] = {}
+                for relation in above.get(name, []):
+                    further[relation.parent.name].append(self._parents(relation, found))
+            levels = further
+
+    def _parents(self, relation: Relation, levels: Sequence[Level]) -> Level:
+        """Put the parents that a relation gives into the records of ``levels``, and return them."""
+        field, waiting = relation.spec.field, []
+        for level in levels:
+            ref = level.place(field)
+            waiting += [(node.row[ref], node) for node in level.nodes]
+        keys = dict.fromkeys(key for key, _ in waiting if key is not None)
+        shape, rows = self._read(relation.parent, relation.parent.key[0], keys)
+        place = shape.selected.index(relation.parent.key[0])
+        found = {row[place]: Node(shape.to_json(row), row, 0) for row in rows}
+        for key, node in waiting:
+            parent = found.get(key)
+            node.record[PARENTS][field] = None if parent is None else parent.record
+            if parent is not None:
+                parent.places += node.places
+        self._add(sum(node.places for node in found.values()))
+        return Level(shape.selected, list(found.values()))
+
+    def _read(self, contract: Contract, field: str, keys: Iterable[Any]) -> tuple[RecordShape, Sequence[Sequence[Any]]]:
+        """Return the rows of the records whose field has one of the values."""
+        listed, left = list(keys), self._most - self._count
+        shape = RecordShape(contract, self._embedding, zone=self._zone)
+        if not listed:
+            return shape, []
+        rows = read_related(self._connection, contract, shape, field, listed, left + 1)
+        if len(rows) > left:
+            self._add(count_related(self._connection, contract, shape, field, listed))
+        return shape, rows
+
+    def _add(self, count: int) -> None:
+        self._count += count
+        if self._count > self._most:
+            raise ExpandedTooLarge(
+                f"At least {self._count} records would be nested in this answer: at most {self._most} are possible "
+                "(reads.max_expanded); ask for fewer records, or for a smaller depth",
+                records=self._count,
+                max_records=self._most,
+            )
+
+
+def needed(contract: Contract, expand: Expand) -> list[str]:
+    """Return the fields that the records of a read are nested by."""
+    return [*(contract.key[:1] if expand.children else ()), *(contract.parent_fields if expand.parents else ())]
+
+
+def _by(relations: Iterable[Relation], *, above: bool) -> dict[str, list[Relation]]:
+    """Return relations by the datasets of their parents (``above``), or of their children."""
+    found: dict[str, list[Relation]] = defaultdict(list)
+    for relation in relations:
+        found[relation.parent.name if above else relation.child.name].append(relation)
+    return found
+
+
+def _members(relations: Sequence[Relation]) -> list[str]:
+    """Return what the lists of children are called: by their dataset; and by the field too where it has several."""
+    names = [relation.child.name for relation in relations]
+    return [
+        f"{name}.{relation.spec.field}" if names.count(name) > 1 else name
+        for name, relation in zip(names, relations, strict=True)
+    ]

@@ -1,0 +1,59 @@
+"""SQL of nested reads: the records of one relation that belong to records of a level above, or below."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from gristmill.datasets.contract import Contract
+from gristmill.datasets.types import TYPES
+from gristmill.records.read.keyset import SUBMISSION
+from gristmill.records.read.shape import RecordShape
+
+
+def read_related(
+    connection: Connection, contract: Contract, shape: RecordShape, field: str, keys: Sequence[Any], limit: int
+) -> Sequence[Sequence[Any]]:
+    """Return the records whose ``field`` has one of these values, in the order of their keys, at most ``limit``.
+
+    keys: distinct canonical values. Which ones are left out beyond the limit is not said. The rows are those of
+    ``shape``.
+    """
+    order = [shape.table.c[name] for name in contract.key or SUBMISSION]
+    more = [column for column in order if column.name not in shape.names]
+    # Limited before it is sorted: no plan may read the table in its order instead of looking for a few records.
+    some = sa.select(*shape.columns, *more).select_from(_joined(contract, shape, field, keys)).limit(limit).subquery()
+    statement = sa.select(*(some.c[column.name] for column in shape.columns))
+    result = connection.execute(statement.order_by(*(some.c[column.name] for column in order)))
+    if _is_converted(shape, result.cursor.description, connection.dialect):
+        return result.all()
+    # As psycopg2 has them: making rows of SQLAlchemy takes as long as reading them.
+    rows: Sequence[Sequence[Any]] = result.cursor.fetchall()
+    result.close()
+    return rows
+
+
+def _is_converted(shape: RecordShape, described: Sequence[Sequence[Any]], dialect: sa.Dialect) -> bool:
+    """Say whether SQLAlchemy makes something else of values that psycopg2 reads. described: the columns of a cursor."""
+    types = [column.type.dialect_impl(dialect) for column in shape.columns]
+    return any(
+        type_.result_processor(dialect, column[1]) is not None for type_, column in zip(types, described, strict=True)
+    )
+
+
+def count_related(
+    connection: Connection, contract: Contract, shape: RecordShape, field: str, keys: Sequence[Any]
+) -> int:
+    """Return how many records ``read_related`` would find without a limit."""
+    statement = sa.select(sa.func.count()).select_from(_joined(contract, shape, field, keys))
+    return int(connection.execute(statement).scalar_one())
+
+
+def _joined(contract: Contract, shape: RecordShape, field: str, keys: Sequence[Any]) -> sa.FromClause:
+    kind, column = TYPES[contract.field(field).type], shape.table.c[field]
+    listed = sa.cast([kind.parameter(key) for key in keys], ARRAY(column.type))
+    # A list that is compared with = ANY would be planned value by value.
+    rows = sa.func.unnest(listed).table_valued("key").render_derived(name="listed")
+    return rows.join(shape.table, column == rows.c.key)
