@@ -15,6 +15,7 @@ from gristmill.datasets.fit import endpoints as fit_endpoints
 from gristmill.datasets.fit.service import DatasetFit
 from gristmill.datasets.operations import endpoints as operation_endpoints
 from gristmill.datasets.operations.service import DatasetOperations
+from gristmill.datasets.parents.relations import Relations
 from gristmill.datasets.service import DatasetService
 from gristmill.jobs import endpoints as job_endpoints
 from gristmill.jobs.job_types import endpoints as job_type_endpoints
@@ -31,6 +32,7 @@ from gristmill.records.export.stored import endpoints as stored_endpoints
 from gristmill.records.export.stored.service import StoredExports
 from gristmill.records.ingest import endpoints as ingest_endpoints
 from gristmill.records.ingest.service import RecordIngest
+from gristmill.records.parents.early import EarlyParents
 from gristmill.records.preview import endpoints as preview_endpoints
 from gristmill.records.preview.service import RecordPreview
 from gristmill.records.read import endpoints as read_endpoints
@@ -81,7 +83,8 @@ class ApiServices:
         self.submitter = Submitter(database, gristmill.admission, lookup)
         pipelines = Pipelines(gristmill.steps)
         recompute = Recompute(pipelines)
-        self.record_ingest = RecordIngest(settings, database, self.submitter, self.spool, recompute, pipelines)
+        early = EarlyParents(Relations(lookup))
+        self.record_ingest = RecordIngest(settings, database, self.submitter, self.spool, recompute, pipelines, early)
         self.record_changes = RecordChanges(settings, recompute)
         self.record_recompute = RecordRecompute(settings, pipelines)
         self.record_reads = RecordReads(database, lookup)

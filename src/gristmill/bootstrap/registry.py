@@ -26,6 +26,7 @@ from gristmill.records.changes.tasks import (
 from gristmill.records.embedding import EmbeddingStep
 from gristmill.records.export.service import RecordExports
 from gristmill.records.export.stored.tasks import CreateExportHandler, RemoveExportsHandler
+from gristmill.records.parents.written import WrittenRecords
 from gristmill.records.recompute.tasks import RecomputeHandler
 from gristmill.records.retention.tasks import ExpireHandler
 from gristmill.records.targets import Targets
@@ -64,6 +65,7 @@ def job_types(settings: Settings | None = None) -> list[str]:
 def _handlers(gristmill: Gristmill) -> list[Handler]:
     settings, database, lookup = gristmill.settings, gristmill.database, gristmill.dataset_lookup
     extensions, relations = build_extensions(gristmill), Relations(lookup)
+    written = WrittenRecords(relations)
     targets, embedding = Targets(database, lookup), EmbeddingStep(gristmill.embedders)
     pipelines = Pipelines(gristmill.steps)
     pipeline = BatchPipeline(targets, pipelines, [TransformStep(pipelines), embedding])
@@ -84,8 +86,8 @@ def _handlers(gristmill: Gristmill) -> list[Handler]:
         FitHandler(extensions, gristmill.steps),
         PrimaryKeyHandler(database),
         FieldIndexesHandler(database),
-        IngestHandler(targets, pipeline),
-        MergeHandler(database, targets, pipeline, embedding),
+        IngestHandler(targets, pipeline, written),
+        MergeHandler(database, targets, pipeline, embedding, written),
         PatchHandler(database, targets, embedding, Recompute(pipelines)),
         DeleteHandler(targets),
         DeleteWhereHandler(targets),

@@ -3,8 +3,10 @@
 import threading
 
 from gristmill.bootstrap.shared import Gristmill
+from gristmill.datasets.parents.relations import Relations
 from gristmill.records.changes.recompute import Recompute
 from gristmill.records.ingest.service import RecordIngest
+from gristmill.records.parents.early import EarlyParents
 from gristmill.records.spool import Spool
 from gristmill.records.submit import Submitter
 from gristmill.records.transform import Pipelines
@@ -28,8 +30,8 @@ def build_batch_submitter(gristmill: Gristmill) -> BatchSubmitter:
     settings, database, lookup = gristmill.settings, gristmill.database, gristmill.dataset_lookup
     spool = Spool(settings.api_spool_dir, settings.api_max_spool_bytes)
     submitter = Submitter(database, gristmill.admission, lookup)
-    pipelines = Pipelines(gristmill.steps)
-    ingest = RecordIngest(settings, database, submitter, spool, Recompute(pipelines), pipelines)
+    pipelines, early = Pipelines(gristmill.steps), EarlyParents(Relations(lookup))
+    ingest = RecordIngest(settings, database, submitter, spool, Recompute(pipelines), pipelines, early)
     return BatchSubmitter(database, lookup, ingest, submitter, spool, gristmill.notifier, settings.sources_lease)
 
 

@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError
 
 from gristmill.core.database import Database
 from gristmill.core.errors import Contended, GristmillError
+from gristmill.jobs.errors import Signal
 from gristmill.jobs.repository.submit import Guard, Insertion, JobRow, Obstacle, insert_jobs, look
 from gristmill.jobs.submit import WriteRequest
 
@@ -25,6 +26,11 @@ MOST = 64
 MOST_BYTES = 1024 * 1024
 # Batches at the same time; no two of them share a scope or a key. As many more may wait for scopes that others hold.
 BATCHES = 2
+
+
+class NotConfirmed(Signal):
+    """The job has to be submitted with other scopes."""
+
 
 Check = Callable[[Connection], None]
 Answer = uuid.UUID | BaseException | None
@@ -36,11 +42,14 @@ class Submission:
 
     check: looks at the records that are there, when no unfinished job of its scope could still change them; raises
     GristmillError. None where there is nothing to look at: it goes with ``row.columns["checked"]``.
+    confirm: looks, under the locks of its scopes, whether the job may be submitted with these scopes; raises
+    GristmillError, or NotConfirmed where it has to be submitted with others.
     """
 
     row: JobRow
     request: WriteRequest
     check: Check | None = None
+    confirm: Check | None = None
 
 
 class _Member:
@@ -67,7 +76,8 @@ class GroupCommit:
     """Submits jobs in batches, from any thread or event loop.
 
     The answer to each is its job's id, with the row in ``request.receipt``; or the id of the job that its key made
-    before; or None when it has to be submitted by itself: its guard says no, or somebody else holds its key. Raises
+    before; or None when it has to be submitted by itself: its guard says no, it is not confirmed, or somebody else
+    holds its key. Raises
     IdempotencyKeyReused, what its check raises, and DatabaseUnavailable, as everybody in the batch then does.
     """
 
@@ -164,27 +174,31 @@ class GroupCommit:
 
     def _commit(self, batch: Sequence[Submission], wait: bool) -> Sequence[Answer | Obstacle]:
         """Return the answer to each; for those that have to wait for a scope the obstacle."""
+        checked = [place for place, member in enumerate(batch) if member.confirm is not None]
+        plain = [place for place, member in enumerate(batch) if member.confirm is None]
+        answers: dict[int, Answer | Obstacle] = {}
         try:
-            with self._database.autocommit() as connection:
-                found = insert_jobs(connection, [member.row for member in batch], self._guard, wait=wait)
-            idle = [place for place, one in enumerate(found) if one.obstacle is Obstacle.IDLE]
-            answers = [_answer(member, one) for member, one in zip(batch, found, strict=True)]
+            if plain:
+                with self._database.autocommit() as connection:
+                    found = insert_jobs(connection, [batch[place].row for place in plain], self._guard, wait=wait)
+                answers = {place: _answer(batch[place], one) for place, one in zip(plain, found, strict=True)}
+                checked += [place for place, one in zip(plain, found, strict=True) if one.obstacle is Obstacle.IDLE]
         except (Contended, DBAPIError):
             # Postgres refused all of it, perhaps for one member alone: each finds out by itself.
-            return [None] * len(batch)
+            answers = dict.fromkeys(plain)
         except Exception as error:  # noqa: BLE001 - it goes to everybody who waits
             # Whether it was committed may be unknown: nobody may be submitted a second time.
-            return [error] * len(batch)
-        if idle:
-            checked = self._commit_checked([batch[place] for place in idle], wait)
-            for place, answer in zip(idle, checked, strict=True):
-                answers[place] = answer
-        return answers
+            answers = dict.fromkeys(plain, error)
+        if checked:
+            checked.sort()
+            found_checked = self._commit_checked([batch[place] for place in checked], wait)
+            answers |= dict(zip(checked, found_checked, strict=True))
+        return [answers[place] for place in range(len(batch))]
 
     def _commit_checked(self, batch: Sequence[Submission], wait: bool) -> Sequence[Answer | Obstacle]:
         """Submit jobs of scopes that were idle: under their locks the first of each is checked against what is there.
 
-        The others come after it, and their jobs decide.
+        The others come after it, and their jobs decide. Those that have to be confirmed are, each of them.
         """
         answers: dict[int, Answer | Obstacle] = {}
         try:
@@ -193,12 +207,19 @@ class GroupCommit:
                 begun: set[str] = set()
                 for place, (member, one) in enumerate(zip(batch, seen, strict=True)):
                     scope = member.row.columns["scope"]
-                    if one.obstacle is Obstacle.IDLE and scope not in begun:
+                    first = one.obstacle is Obstacle.IDLE and scope not in begun
+                    look_at = member.check if first else member.confirm if one.obstacle is None else None
+                    if look_at is member.confirm and look_at is not None and _disturbed(member, batch[:place]):
+                        answers[place] = None
+                        continue
+                    if look_at is not None:
                         try:
-                            assert member.check is not None  # only such a one is held up by an idle scope
-                            member.check(connection)
+                            look_at(connection)
                         except (Contended, DBAPIError):
                             raise
+                        except NotConfirmed:
+                            answers[place] = None
+                            continue
                         except Exception as error:  # noqa: BLE001 - it goes to this member alone: nothing was written
                             answers[place] = error
                             continue
@@ -214,6 +235,13 @@ class GroupCommit:
         for place, one in zip(left, found, strict=True):
             answers[place] = _answer(batch[place], one)
         return [answers[place] for place in range(len(batch))]
+
+
+def _disturbed(member: Submission, earlier: Sequence[Submission]) -> bool:
+    """Say whether a job before this one in its batch is about one of the scopes that this one is confirmed for."""
+    own = member.row.columns["scope"]
+    others = (other.row for other in earlier if other.row.columns["scope"] != own)
+    return any(member.row.further.keys() & other.scopes.keys() for other in others)
 
 
 def _answer(member: Submission, found: Insertion) -> Answer | Obstacle:

@@ -4,6 +4,7 @@ columns: validated rows as Arrow columns, and columns as the parameters of an IN
 validation: whether records fit the contract, row by row or a column at a time
 readers: a body of one of the formats as a stream of validated records
 rejects: the records that do not fit, kept with their errors
+parents: records beside their parents and children
 changes: PATCH and DELETE
 apply: a worker writes a chunk: its steps (transform, embed), COPY or INSERT, upsert, merge
 ingest: POST: a body becomes the chunks of one job

@@ -1,6 +1,6 @@
 """The job of a write of records: what all of them have in common."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from gristmill.datasets.lookup import Dataset
@@ -15,9 +15,13 @@ def record_job(
     *,
     exclusive: bool,
     serial: bool = False,
+    further: Mapping[str, bool] | None = None,
     **args: Any,
 ) -> NewJob:
-    """Return a job in the scope of ``dataset``, under the version of its contract. serial: its chunks run in turn."""
+    """Return a job in the scope of ``dataset``, under the version of its contract.
+
+    serial: its chunks run in turn. further: its other scopes, and whether it is exclusive in each.
+    """
     return NewJob(
         type=type_,
         scope=dataset.scope,
@@ -28,4 +32,5 @@ def record_job(
         max_attempts=max_attempts,
         shares=True,
         serial=serial,
+        further_scopes=further or {},
     )

@@ -1,7 +1,7 @@
 """Submitting a write of records: validated outside any transaction, checked for a changed contract inside it."""
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -33,18 +33,28 @@ class _Moved(Signal):
     """The contract has changed since the request was validated: it is validated again."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Draft:
     """A validated write. ``release`` frees what its chunks hold; ``check`` looks at the records that are there.
 
     check: called, in the transaction that submits, only when no unfinished job could still change the records.
     compare: looks, in that transaction, at what the request itself holds.
+    confirm: says, under the locks of its scopes, that the job may be submitted with them; else ``ordered`` are its
+    further scopes. Raises GristmillError, NotConfirmed.
     """
 
     job: NewJob
     release: Callable[[], None] = lambda: None
     check: Callable[[Connection], None] | None = None
     compare: Callable[[Connection], None] | None = None
+    confirm: Callable[[Connection], None] | None = None
+    ordered: Mapping[str, bool] | None = None
+
+    def in_order(self) -> "Draft":
+        """Return the draft as it is submitted without being confirmed."""
+        if self.ordered is not None:
+            self.job.further_scopes = self.ordered
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +203,7 @@ class Submitter:
             present = dataset or self.load(name)
             drafts: list[tuple[Draft, WriteRequest]] = []
             try:
-                drafts.extend((write.draft(present), request) for write, request in writes)
+                drafts.extend((write.draft(present).in_order(), request) for write, request in writes)
                 self._commit_in_order(present, drafts, also, guarded)
             except _Moved:
                 # Or a change of the contract is on its way, which the guard alone does not tell from that.
@@ -240,6 +250,7 @@ class Submitter:
 
     def _commit(self, dataset: Dataset, draft: Draft, request: WriteRequest, large: bool) -> uuid.UUID:
         """Submit a job by itself: it waits for the locks that it needs."""
+        draft.in_order()
         with self._database.transaction() as connection:
             if draft.compare is not None:
                 draft.compare(connection)
@@ -262,8 +273,11 @@ class Submitter:
 
 def _shared(draft: Draft, request: WriteRequest) -> Submission | None:
     """Return what shares a commit with others, or None for a job that has too much for that."""
-    row = small_row(draft.job, request, checked=draft.check is not None)
-    return None if row is None else Submission(row, request, draft.check)
+    if draft.confirm is not None and request.run_at is not None:
+        # What is seen now is not what there will be.
+        return None
+    row = small_row(draft.job, request, checked=draft.check is not None and draft.confirm is None)
+    return None if row is None else Submission(row, request, draft.check, draft.confirm)
 
 
 def _same(one: Dataset, other: Dataset) -> bool:

@@ -68,27 +68,27 @@ def missing(relation: Relation, key: Any, record: int | None) -> ParentMissing:
 def exceeded(relation: Relation, usage: Usage, record: int | None) -> LimitExceeded:
     """Return the error of children that ask for more than is left."""
     limit, parts = usage.limit, _parts(relation, usage)
-    bound, what = parts["value"], f"{limit.describe()}, which is {parts['value']} of {shorten(parts['parent']['key'])}"
+    reason = f"{_children(relation, parts)}: the {limit.describe()} ({parts['value']}), and "
     if limit.measure in ("sum", "count"):
-        how = f"{parts['used']} are used, {parts['asked']} are asked and {_left(usage)} are left"
-        reason = f"The limit is {what}: {how}"
+        reason += f"{parts['used']} are used, {parts['asked']} are asked for, {_left(usage)} are left"
     else:
-        reason = f"The limit is {what}: {parts['asked']} is asked, and {bound} is the bound"
-    field = limit.field or relation.spec.field
-    violation = _violation(field, LimitExceeded.code, reason, record)
+        reason += f"{parts['asked']} is asked for"
+    violation = _violation(limit.field or relation.spec.field, LimitExceeded.code, reason, record)
     return LimitExceeded(_at(record) + reason, errors=[violation.as_json()], errors_total=1, **parts)
 
 
 def lowered(relation: Relation, usage: Usage, record: int | None) -> LimitExceeded:
     """Return the error of a parent whose bound would be beyond what its children have."""
-    parts = _parts(relation, usage)
-    reason = (
-        f"The limit of {relation.child.name} is {usage.limit.describe()}: {parts['used']} are used by the children of "
-        f"{shorten(parts['parent']['key'])}, and {parts['value']} is asked"
-    )
-    field = usage.limit.bound if isinstance(usage.limit.bound, str) else None
+    limit, parts = usage.limit, _parts(relation, usage)
+    reason = f"{_children(relation, parts)}: the {limit.describe()}, and they have {parts['used']}: "
+    reason += f"{parts['value']} is too {'little' if limit.is_upper else 'much'}"
+    field = limit.bound if isinstance(limit.bound, str) else None
     violation = _violation(field, LimitExceeded.code, reason, record)
     return LimitExceeded(_at(record) + reason, errors=[violation.as_json()], errors_total=1, **parts)
+
+
+def _children(relation: Relation, parts: dict[str, Any]) -> str:
+    return f"{relation.child.name} of {relation.parent.name} {shorten(parts['parent']['key'])}"
 
 
 def _parts(relation: Relation, usage: Usage) -> dict[str, Any]:

@@ -56,10 +56,10 @@ class LimitSpec(BaseModel):
         return found
 
     def describe(self) -> str:
-        """Return the limit in words: ``sum of area at most area of the parent``."""
+        """Return the limit in words: ``sum of area is at most area of the parent``."""
         what = self.measure if self.field is None else f"{self.measure} of {self.field}"
         bound = f"{self.bound} of the parent" if isinstance(self.bound, str) else str(self.bound)
-        return f"{what} at {'most' if self.is_upper else 'least'} {bound}"
+        return f"{what} is at {'most' if self.is_upper else 'least'} {bound}"
 
 
 class ParentSpec(BaseModel):

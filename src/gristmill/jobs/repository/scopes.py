@@ -1,6 +1,7 @@
 """SQL of questions that other domains have about a scope: what is unfinished in it, and what failed."""
 
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection
@@ -17,6 +18,14 @@ WHERE scope = %(old)s AND finished_at IS NULL AND id <> %(but)s
 """
 _MERGE_FURTHER = """
 UPDATE gristmill.further_scopes SET scope = %(new)s WHERE scope = %(old)s AND NOT finished AND job_id <> %(but)s
+"""
+# Whatever has its number already: what is scheduled draws a later one. Jobs of ``own`` change only what is theirs.
+_CHANGED_BY_OTHERS = """
+SELECT EXISTS (SELECT FROM gristmill.jobs j
+        WHERE j.scope = ANY(%(scopes)s) AND j.finished_at IS NULL AND j.seq IS NOT NULL)
+    OR EXISTS (SELECT FROM gristmill.further_scopes f JOIN gristmill.jobs j ON j.id = f.job_id
+        WHERE f.scope = ANY(%(scopes)s) AND NOT f.finished AND f.exclusive AND j.scope <> %(own)s
+            AND j.seq IS NOT NULL)
 """
 _HORIZON = """
 SELECT coalesce((SELECT min(seq) FROM gristmill.scopes WHERE scope = %(scope)s AND finished_at IS NULL),
@@ -54,6 +63,15 @@ def merge(connection: Connection, old: str, new: str, *, dataset: str, but: uuid
     connection.exec_driver_sql(_LOCK_BOTH, {"scopes": [old, new]})
     connection.exec_driver_sql(_MERGE, values)
     connection.exec_driver_sql(_MERGE_FURTHER, values)
+
+
+def may_be_changed(connection: Connection, scopes: Sequence[str], own: str) -> bool:
+    """Say whether an unfinished job may still change what one of the scopes stands for.
+
+    own: jobs of this scope are exclusive in the others only because they depend on them. Call it under their locks.
+    """
+    values = {"scopes": list(scopes), "own": own}
+    return bool(connection.exec_driver_sql(_CHANGED_BY_OTHERS, values).scalar())
 
 
 def pending_records(connection: Connection, scope: str) -> int:

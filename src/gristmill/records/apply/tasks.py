@@ -26,6 +26,8 @@ from gristmill.records.embedding import EmbeddingStep
 from gristmill.records.errors import EarlierChunkFailed
 from gristmill.records.etags import LastWrite
 from gristmill.records.key_list import Key
+from gristmill.records.parents.keys import Rows
+from gristmill.records.parents.written import WrittenRecords
 from gristmill.records.payload import decode
 from gristmill.records.reject import Reject
 from gristmill.records.rejects.raw import raw_record
@@ -43,9 +45,10 @@ class IngestHandler(SharingHandler):
 
     type = INGEST
 
-    def __init__(self, targets: Targets, pipeline: BatchPipeline) -> None:
+    def __init__(self, targets: Targets, pipeline: BatchPipeline, written: WrittenRecords) -> None:
         self._targets = targets
         self._pipeline = pipeline
+        self._written = written
 
     def prepare(self, task: ChunkTask) -> Prepared:
         return self._pipeline.prepare(task, decode(task.payload or b""))
@@ -63,9 +66,11 @@ class IngestHandler(SharingHandler):
 
     def apply_all(self, connection: Connection, group: Sequence[Pair]) -> list[Outcome]:
         task, _ = group[0]
-        contract = self._targets.present(connection, task).contract
+        dataset = self._targets.present(connection, task)
+        contract = dataset.contract
         mode: Mode = task.args.get("on_conflict", "replace")
         counts = upsert(connection, contract, _parts(group), mode)
+        self._written.check(connection, dataset, _rows(contract, group))
         for member, prepared in group:
             store_rejects(connection, member.job_id, prepared.rejects)
         return [prepared.outcome(contract, one) for (_, prepared), one in zip(group, counts, strict=True)]
@@ -94,8 +99,16 @@ class MergeHandler(TransactionalHandler):
 
     type = MERGE
 
-    def __init__(self, database: Database, targets: Targets, pipeline: BatchPipeline, embedding: EmbeddingStep) -> None:
+    def __init__(
+        self,
+        database: Database,
+        targets: Targets,
+        pipeline: BatchPipeline,
+        embedding: EmbeddingStep,
+        written: WrittenRecords,
+    ) -> None:
         self._database = database
+        self._written = written
         self._targets = targets
         self._pipeline = pipeline
         self._embedding = embedding
@@ -132,6 +145,7 @@ class MergeHandler(TransactionalHandler):
             raise OutOfDate("records have been written to since")
         ready = prepared.prepared
         (counts,) = upsert(connection, dataset.contract, [Part(ready.table, task.seq, task.first_record)])
+        self._written.check(connection, dataset, _rows(dataset.contract, [(task, ready)]))
         store_rejects(connection, task.job_id, ready.rejects)
         outcome = replace(ready, rejects=()).outcome(dataset.contract, counts)
         superseded = outcome.superseded + prepared.folded
@@ -178,6 +192,11 @@ class MergeHandler(TransactionalHandler):
         source = np.arange(len(merged.keys))
         source[rows] = len(source) + np.arange(len(rows))
         return table.append_column(EMBEDDING_COLUMN, both.take(pa.array(source)))
+
+
+def _rows(contract: Contract, pairs: Sequence[Pair]) -> list[Rows]:
+    placed = not contract.has_pipeline
+    return [Rows(prepared.table, task.first_record, task.seq, placed) for task, prepared in pairs]
 
 
 def _parts(pairs: Sequence[Pair]) -> list[Part]:

@@ -7,8 +7,10 @@ import numpy as np
 import pyarrow as pa
 
 from gristmill.core.errors import TooLarge, Violation
+from gristmill.datasets.contract import Contract
 from gristmill.records.columns import ORD_COLUMN
 from gristmill.records.readers.context import Ords, ReadContext, Reader, RecordBlock, refuse
+from gristmill.records.spool import BodySpool
 from gristmill.records.validation.columns import show_row
 
 # A payload's limit is that of its uncompressed columns, which no codec can exceed by more than a few headers.
@@ -126,3 +128,9 @@ def _storable(step: RecordBlock, source: ReadContext) -> RecordBlock:
             refuse(source, record, None, show_row(source.validator, table, index), [violation])
             keep[index] = False
     return step if keep.all() else RecordBlock(table.filter(pa.array(keep)), step.ords[keep])
+
+
+def most_values(contract: Contract, body: BodySpool) -> int:
+    """Return how many values the records in ``body`` have at most."""
+    columns = contract.input_columns
+    return body.open().read().count(b"{") * (len(columns) + sum(column.dimensions or 0 for column in columns))

@@ -16,16 +16,19 @@ from gristmill.core.http.bodies import JSON
 from gristmill.datasets.contract import Contract
 from gristmill.datasets.keys import NoKey
 from gristmill.datasets.lookup import Dataset
+from gristmill.datasets.parents.closure import scopes_above
 from gristmill.jobs.submit import NewChunk, NewJob
 from gristmill.kit.read_ahead import ReadAhead
 from gristmill.records.apply.tasks import INGEST, MERGE
 from gristmill.records.apply.upsert import raise_if_existing
 from gristmill.records.changes.recompute import Recompute
 from gristmill.records.columns import as_stored
-from gristmill.records.ingest.chunking import Batch, only_one, read_batches
+from gristmill.records.ingest.chunking import Batch, most_values, only_one, read_batches
 from gristmill.records.ingest.pipeline_check import check_through_steps
+from gristmill.records.ingest.related import Related
 from gristmill.records.ingest.repeated_keys import refuse_repeated, refuse_repeated_over
 from gristmill.records.jobs import record_job
+from gristmill.records.parents.early import EarlyParents
 from gristmill.records.payload import decode, encode
 from gristmill.records.readers import open_reader
 from gristmill.records.readers.context import ReadContext
@@ -80,10 +83,12 @@ class RecordIngest:
         spool: Spool,
         recompute: Recompute,
         pipelines: Pipelines,
+        parents: EarlyParents,
     ) -> None:
         self._settings = settings
         self._recompute = recompute
         self._pipelines = pipelines
+        self._parents = parents
         self._database = database
         self._submitter = submitter
         self._spool = spool
@@ -108,9 +113,10 @@ class RecordIngest:
                 raise NoKey(f"The dataset {name} has no key, so {what} has no meaning")
             if options.merge:
                 self._recompute.check_merge(dataset.contract)
+            related = Related(dataset, ordered)
             retry_of = self._retried(dataset, options)
             passed_over = NOTES if retry_of else frozenset()
-            if body.on_disk and not ordered and not options.quarantine and self._staging.acquire(blocking=False):
+            if body.on_disk and related.streams and not options.quarantine and self._staging.acquire(blocking=False):
                 made = self._draft_large(dataset, body, media_type, passed_over)
                 made.job.retry_of = retry_of
                 return made
@@ -119,9 +125,13 @@ class RecordIngest:
             chunks = self._spooled(read, rejects)
 
             def check(connection: Connection) -> None:
-                for chunk in chunks:
+                for chunk in chunks if checked else ():
                     table = decode(chunk.payload or b"")
                     raise_if_existing(connection, dataset.contract, table, chunk.first_record)
+                if related.checked:
+                    # Of a record that is merged, or skipped, only the job knows what becomes of it.
+                    whole = not options.merge and options.on_conflict != "skip"
+                    self._parents.check(connection, dataset, chunks, whole)
 
             def compare(connection: Connection) -> None:
                 refuse_repeated_over(connection, dataset.contract, chunks, lines)
@@ -134,25 +144,25 @@ class RecordIngest:
                 except BaseException:
                     _close(chunks, rejects)
                     raise
-            job = (
-                self._merge(dataset, chunks)
-                if options.merge
-                else self._job(dataset, chunks, options.on_conflict, ordered)
-            )
+            job = self._merge(dataset, chunks) if options.merge else self._job(related, chunks, options.on_conflict)
             job.retry_of = retry_of
             if rejects is not None:
                 attach_rejects(job, rejects)
-                if dataset.contract.has_pipeline or options.merge:
+                if dataset.contract.has_pipeline or dataset.contract.parents or options.merge:
                     job.args["on_error"] = "quarantine"
-            several = checked and len(chunks) > 1
-            release = partial(_close, chunks, rejects)
-            return Draft(job, release, check if checked else None, compare if several else None)
+            draft = Draft(job, partial(_close, chunks, rejects), ordered=related.ordered)
+            draft.check = check if checked or related.checked else None
+            draft.compare = compare if checked and len(chunks) > 1 else None
+            draft.confirm = (
+                partial(self._parents.confirm, dataset=dataset, chunks=chunks) if related.confirmed else None
+            )
+            return draft
 
         small = body.size <= QUICK_BYTES and media_type in _TEXTS
         asks = options.quarantine or options.retry_of is not None
 
         def quick(dataset: Dataset) -> bool:
-            return small and not asks and _values(dataset.contract, body) <= QUICK_VALUES
+            return small and not asks and most_values(dataset.contract, body) <= QUICK_VALUES
 
         return Write(name, body.size, draft, quick)
 
@@ -175,7 +185,7 @@ class RecordIngest:
             chunks.close()
             self._staging.release()
 
-        return Draft(self._job(dataset, chunks, "replace", False), release)
+        return Draft(self._job(Related(dataset, False), chunks, "replace"), release)
 
     def _retried(self, dataset: Dataset, options: IngestOptions) -> uuid.UUID | None:
         if options.retry_of is None:
@@ -199,14 +209,23 @@ class RecordIngest:
         answer = {"valid": True, "dataset": name, "version": dataset.version, "records": records}
         return {**answer, "rows": rows} if pipeline and contract.has_pipeline else answer
 
-    def _job(self, dataset: Dataset, chunks: Iterable[NewChunk], on_conflict: OnConflict, exclusive: bool) -> NewJob:
-        most = self._settings.jobs_max_attempts
-        return record_job(INGEST, dataset, chunks, most, exclusive=exclusive, on_conflict=on_conflict)
+    def _job(self, related: Related, chunks: Iterable[NewChunk], on_conflict: OnConflict) -> NewJob:
+        return record_job(
+            INGEST,
+            related.dataset,
+            chunks,
+            self._settings.jobs_max_attempts,
+            exclusive=related.exclusive,
+            serial=related.limited,
+            further=related.further,
+            on_conflict=on_conflict,
+        )
 
     def _merge(self, dataset: Dataset, chunks: Iterable[NewChunk]) -> NewJob:
         most = self._settings.jobs_max_attempts
         # Later records of one key are laid over earlier ones, so the chunks run in turn.
-        return record_job(MERGE, dataset, chunks, most, exclusive=True, serial=True)
+        above = scopes_above(dataset.contract)
+        return record_job(MERGE, dataset, chunks, most, exclusive=True, serial=True, further=above)
 
     def _spooled(self, read: Iterator[NewChunk], rejects: RejectSpool | None = None) -> SpooledChunks:
         """Return all that is read, for the caller to close as well as ``rejects``, which come up meanwhile."""
@@ -269,12 +288,6 @@ class RecordIngest:
             on_header=None if rejects is None else rejects.take_header,
             passed_over=passed_over,
         )
-
-
-def _values(contract: Contract, body: BodySpool) -> int:
-    """Return how many values the records in ``body`` have at most."""
-    columns = contract.input_columns
-    return body.open().read().count(b"{") * (len(columns) + sum(column.dimensions or 0 for column in columns))
 
 
 def _close(chunks: SpooledChunks, rejects: RejectSpool | None) -> None:

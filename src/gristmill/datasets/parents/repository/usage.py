@@ -71,11 +71,16 @@ def _select(relation: Relation, mine: str) -> str:
         )
     # A record that counts is not changed beside those that it is compared with.
     strength = "NO KEY UPDATE" if spec.limits else "KEY SHARE"
-    kind = TYPES[parent.field(parent.key[0]).type].column(parent.field(parent.key[0])).compile(_DIALECT)
+    kind = array_type(parent.field(parent.key[0]))
     return (
-        f"SELECT {', '.join(['k.place', *columns])} FROM unnest(%(keys)s::{kind}[]) WITH ORDINALITY AS k (key, place)"  # noqa: S608
+        f"SELECT {', '.join(['k.place', *columns])} FROM unnest(%(keys)s::{kind}) WITH ORDINALITY AS k (key, place)"  # noqa: S608
         f" JOIN {data_relation(parent.name)} AS p ON p.{key} = k.key {usage} ORDER BY p.{key} FOR {strength} OF p"
     )
+
+
+def array_type(field: FieldSpec) -> str:
+    """Return the type of a list of values of a field in SQL."""
+    return str(postgresql.ARRAY(TYPES[field.type].column(field)).compile(_DIALECT))
 
 
 def _bound(parent: Contract, limit: LimitSpec) -> str:

@@ -1,0 +1,88 @@
+"""The keys of parents and children in the columns of a payload."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+
+from gristmill.datasets.contract import Contract, FieldSpec
+from gristmill.datasets.parents.spec import LimitSpec
+from gristmill.datasets.types import TYPES
+from gristmill.records.columns import ORD_COLUMN
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Records of one chunk. first_record: the place of the first one; the others follow unless the table says theirs.
+
+    placed: whether the place of a row is that of its record, which a pipeline may have changed.
+    """
+
+    table: pa.Table
+    first_record: int
+    seq: int = 0
+    placed: bool = True
+
+    def place(self, name: FieldSpec, key: Any) -> int | None:
+        """Return the first record in which the field ``name`` is ``key``."""
+        if not self.placed:
+            return None
+        values = values_of(name, self.table)
+        if key not in values:
+            return None
+        row = values.index(key)
+        if ORD_COLUMN in self.table.column_names:
+            return int(self.table.column(ORD_COLUMN)[row].as_py())
+        return self.first_record + row
+
+
+def values_of(field: FieldSpec, table: pa.Table) -> list[Any]:
+    """Return the canonical values of a field, None for null."""
+    return TYPES[field.type].key_values(table.column(field.name))
+
+
+def distinct(field: FieldSpec, rows: Sequence[Rows]) -> list[Any]:
+    """Return the canonical values of a field that occur, without null."""
+    found: set[Any] = set()
+    for one in rows:
+        column = one.table.column(field.name).unique()
+        found.update(TYPES[field.type].key_values(pa.chunked_array([column])))
+    return [value for value in found if value is not None]
+
+
+def find_place(field: FieldSpec, rows: Sequence[Rows], key: Any) -> int | None:
+    """Return the first record of all ``rows`` in which the field is ``key``."""
+    return next((place for one in rows if (place := one.place(field, key)) is not None), None)
+
+
+def keys_of_records(contract: Contract, table: pa.Table) -> list[tuple[Any, ...]]:
+    """Return the key of each record; of records without one, their places."""
+    if not contract.key:
+        return [(row,) for row in range(table.num_rows)]
+    return list(zip(*(values_of(field, table) for field in contract.key_fields), strict=True))
+
+
+def measured(contract: Contract, limit: LimitSpec, table: pa.Table) -> list[Any]:
+    """Return what a limit counts of each record, as Postgres gives it: numbers exactly, None for null."""
+    if limit.field is None:
+        return [1] * table.num_rows
+    return [exact(value) for value in values_of(contract.field(limit.field), table)]
+
+
+def exact(value: Any) -> Any:
+    """Return a number as the decimal that its shortest text is, anything else as it is."""
+    if isinstance(value, float):
+        return Decimal(repr(value))
+    return value
+
+
+def tally(limit: LimitSpec, values: Sequence[Any]) -> Any:
+    """Return the measure of these children; None where there are none, or none with a value."""
+    given = [value for value in values if value is not None]
+    if not given:
+        return None
+    if limit.measure in ("sum", "count"):
+        return sum(given)
+    return max(given) if limit.is_upper else min(given)

@@ -1,0 +1,38 @@
+"""The check in the worker: after records were written, their parents are there and all limits hold."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection
+
+from gristmill.datasets.lookup import Dataset
+from gristmill.datasets.parents.judge import check_children, check_parents_of
+from gristmill.datasets.parents.relations import Relations
+from gristmill.records.parents.keys import Rows, distinct, find_place
+
+
+class WrittenRecords:
+    """Checks what a chunk has written, in its transaction: what is wrong undoes all of that."""
+
+    def __init__(self, relations: Relations) -> None:
+        self._relations = relations
+
+    def check(self, connection: Connection, dataset: Dataset, rows: Sequence[Rows]) -> None:
+        """Check the records in ``rows``: of one chunk, or of several jobs whose dataset has no limits.
+
+        Raises ParentMissing, LimitExceeded.
+        """
+        contract = dataset.contract
+        for relation in self._relations.above(connection, contract) if contract.parents else ():
+            field = contract.field(relation.spec.field)
+            keys = distinct(field, rows)
+            if keys:
+                check_children(connection, relation, keys, rows[0].seq, lambda key, f=field: find_place(f, rows, key))  # type: ignore[misc]
+        if dataset.hierarchy:
+            self._check_parents(connection, dataset, rows)
+
+    def _check_parents(self, connection: Connection, dataset: Dataset, rows: Sequence[Rows]) -> None:
+        key = dataset.contract.key_fields[0]
+        for relation in self._relations.below(connection, dataset.contract):
+            if relation.spec.bound_fields:
+                keys = distinct(key, rows)
+                check_parents_of(connection, relation, keys, lambda value: find_place(key, rows, value))
