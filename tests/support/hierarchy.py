@@ -30,7 +30,9 @@ class Geography:
         body = {"name": name, "fields": fields, "key": ["name"]}
         if field:
             above = {"continent": self.continents, "country": self.countries}[field]
-            body["parents"] = [{"field": field, "dataset": above, **(parent or {}), **({"limits": limits} if limits else {})}]
+            body["parents"] = [
+                {"field": field, "dataset": above, **(parent or {}), **({"limits": limits} if limits else {})}
+            ]
         answer = self.app.http.post("/api/v1/datasets", json=body)
         job = self.app.job(answer)
         assert job["state"] == "succeeded", job
