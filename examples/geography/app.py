@@ -10,9 +10,10 @@ from itertools import islice
 from typing import Annotated, Any
 
 import uvicorn
-from fastapi import Depends, FastAPI, Header, Path, Query
+from fastapi import APIRouter, Depends, FastAPI, Header, Path, Query
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.security import HTTPBearer
 from fastapi_offline import FastAPIOffline
 from pydantic import ConfigDict, WithJsonSchema, create_model
 from starlette.convertors import StringConvertor, register_url_convertor
@@ -24,7 +25,7 @@ URL, KEY = os.environ["GRISTMILL_URL"], os.environ.get("GRISTMILL_API_KEY")
 NAME = {"type": "text", "required": True, "max_length": 200, "normalize": "NFC"}
 # Enough for the Earth in square metres; nine thousand of them still add up to a 64-bit integer.
 NUMBER = {"type": "integer", "minimum": 0, "maximum": 10**15}
-PLURAL = {"country": "countries", "city": "cities"}
+PLURAL = {"continent": "continents", "country": "countries", "city": "cities"}
 Json = dict[str, Any]
 
 
@@ -66,9 +67,9 @@ app = FastAPIOffline(title="Registry of continents, countries and cities", lifes
 client_of = lru_cache(maxsize=100)(lambda key: Client(URL, key))
 
 
-def gristmill(authorization: Annotated[str | None, Header()] = None) -> Client:
+def gristmill(key: Annotated[Any, Depends(HTTPBearer(auto_error=False))]) -> Client:
     """Give the client that has the caller's key: who may write here is who may write the datasets."""
-    client: Client = client_of(authorization.removeprefix("Bearer ") if authorization else None)
+    client: Client = client_of(key and key.credentials)
     return client
 
 
@@ -113,14 +114,16 @@ def nested(record: Json) -> Json:
 
 def body(title: str, fields: list[Json], **schema: Any) -> Any:
     """Return a body with the types that /docs shows; what values it may have is Gristmill's to say."""
-    shown = {"text": {"type": "string"}, "integer": {"type": "integer", "minimum": 0, "maximum": NUMBER["maximum"]}}
+    number = {"type": "integer", "minimum": 0, "maximum": NUMBER["maximum"], "examples": [100]}
+    shown = {"text": {"type": "string"}, "integer": number}
     members: Json = {one["name"]: (Annotated[Any, WithJsonSchema(shown[one["type"]])], None) for one in fields}
     return create_model(title, __config__=ConfigDict(extra="forbid", json_schema_extra=schema), **members)
 
 
 def serve(kind: str, fields: list[Json], above: str | None, levels: int) -> None:
     """Add the calls of one kind of place. above: the kind of its parent; levels: of places below it."""
-    path, own = f"/api/v1/{kind}", [one for one in fields if one["name"] != above]
+    calls = APIRouter(prefix=f"/api/v1/{kind}", tags=[kind])
+    own = [one for one in fields if one["name"] != above]
     New = body(f"New{kind}", own, required=[one["name"] for one in own if one.get("required")])
     Changes = body(f"Changed{kind}", fields)
 
@@ -129,12 +132,12 @@ def serve(kind: str, fields: list[Json], above: str | None, levels: int) -> None
 
     Parent = Annotated[Json, Depends(in_parent if above else lambda: {})]
 
-    @app.post(f"{path}/{{{above}:whole}}" if above else f"{path}/create", status_code=202, name=f"Create a {kind}")
+    @calls.post(f"/{{{above}:whole}}" if above else "/create", status_code=202, name=f"Create a {kind}")
     def create(client: Gristmill, parent: Parent, values: New, key: Key = None) -> Any:
         record = {**values.model_dump(exclude_unset=True), **parent}
         return queued(client.submit(kind, [record], on_conflict="fail", idempotency_key=key))
 
-    @app.get(path, name=f"List each {kind} with everything in it")
+    @calls.get("", name=f"List {PLURAL[kind]}{' with everything in them' if levels else ''}")
     def read(client: Gristmill, skip: Skip = 0, limit: Limit = 100) -> list[Json]:
         first = next(islice(client.records(kind, fields=["name"], page_size=1000), skip, None), None)
         if first is None or limit == 0:
@@ -143,27 +146,29 @@ def serve(kind: str, fields: list[Json], above: str | None, levels: int) -> None
         found = client.records(kind, where={"name": {"ge": first["name"]}}, page_size=limit, **below)
         return [nested(record) for record in islice(found, limit)]
 
-    @app.patch(f"{path}/{{name:whole}}", status_code=202, name=f"Change a {kind}")
+    @calls.patch("/{name:whole}", status_code=202, name=f"Change a {kind}")
     def change(client: Gristmill, name: str, values: Changes, key: Key = None) -> Any:
         return queued(client.patch(kind, name, values.model_dump(exclude_unset=True), idempotency_key=key))
 
-    @app.delete(f"{path}/{{name:whole}}", status_code=202, name=f"Delete a {kind} with everything in it")
+    @calls.delete("/{name:whole}", status_code=202, name=f"Delete a {kind}{' with everything in it' if levels else ''}")
     def delete(client: Gristmill, name: str, key: Key = None) -> Any:
         return queued(client.delete(kind, name, idempotency_key=key))
+
+    app.include_router(calls)
 
 
 for place, parent, below in (("continent", None, 2), ("country", "continent", 1), ("city", "country", 0)):
     serve(place, next(one["fields"] for one in CONTRACTS if one["name"] == place), parent, below)
 
 
-@app.get("/api/v1/message/{message_id}")
+@app.get("/api/v1/message/{message_id}", tags=["message"])
 def message(client: Gristmill, message_id: str) -> Json:
     """Say what became of a write: its state, and the reason where it failed."""
     job = client.job(message_id)
     return {"message_id": job["id"], **{name: job[name] for name in ("state", "done", "error", "created_at")}}
 
 
-@app.get("/api/v1/healthcheck")
+@app.get("/api/v1/healthcheck", tags=["healthcheck"])
 def healthcheck() -> Json:
     """Say whether the registry can be read."""
     with Client(URL, KEY, timeout=5, retry=Retry(attempts=1)) as client:

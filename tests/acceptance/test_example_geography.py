@@ -124,16 +124,16 @@ class TestReading:
         whole = [one["name"] for one in registry.every("country")]
         assert whole == sorted(whole)
         assert [one["name"] for one in registry.every("country", size=3)] == whole
-        assert [one["name"] for one in registry.list("country", skip=2, limit=4)] == whole[2:6]
-        assert registry.list("continent", skip=0, limit=1)[0]["name"] == min(
+        assert [one["name"] for one in registry.page("country", skip=2, limit=4)] == whole[2:6]
+        assert registry.page("continent", skip=0, limit=1)[0]["name"] == min(
             one["name"] for one in registry.every("continent")
         )
 
     @pytest.mark.parametrize("kind", ["continent", "country", "city"])
     def test_beyond_the_end_there_is_nothing(self, registry: Registry, kind: str) -> None:
         for skip in (10_000, 2**63 - 1):
-            assert registry.list(kind, skip=skip) == []
-        assert registry.list(kind, limit=0) == []
+            assert registry.page(kind, skip=skip) == []
+        assert registry.page(kind, limit=0) == []
 
     @pytest.mark.parametrize("query", ["skip=-1", "limit=-1", "skip=9223372036854775808", "limit=1001", "skip=x"])
     def test_what_makes_no_sense_is_refused_by_name(self, registry: Registry, query: str) -> None:

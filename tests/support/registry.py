@@ -29,7 +29,7 @@ class Registry:
         path = f"{kind}/create" if above is None else f"{kind}/{segment(above)}"
         return self.http.post(path, json={"name": name, "area": area, "population": population, **more})
 
-    def change(self, kind: str, name: str, **changes: Any) -> Any:
+    def change(self, kind: str, name: str, /, **changes: Any) -> Any:
         return self.http.patch(f"{kind}/{segment(name)}", json=changes)
 
     def delete(self, kind: str, name: str) -> Any:
@@ -61,7 +61,7 @@ class Registry:
         assert message["state"] == "failed", message
         return message["error"]  # type: ignore[no-any-return]
 
-    def list(self, kind: str, **params: Any) -> list[Json]:
+    def page(self, kind: str, **params: Any) -> list[Json]:
         answer = self.http.get(kind, params=params)
         assert answer.status_code == 200, answer.text
         return answer.json()  # type: ignore[no-any-return]
@@ -69,9 +69,9 @@ class Registry:
     def every(self, kind: str, size: int = 1000) -> Iterator[Json]:
         """Yield all places of a kind, page by page."""
         skip = 0
-        while page := self.list(kind, skip=skip, limit=size):
-            yield from page
-            skip += len(page)
+        while found := self.page(kind, skip=skip, limit=size):
+            yield from found
+            skip += len(found)
 
     def find(self, kind: str, name: str) -> Json | None:
         """Return one place with everything in it."""
