@@ -1,5 +1,6 @@
 """Records beside their parents: those that are there, those that are not, and limits that hold, at once and in jobs."""
 
+import json
 from typing import Any
 
 import pytest
@@ -126,3 +127,48 @@ class TestLimits:
         world.post(world.continents, area("Africa", 1))
         job = world.app.job(world.post(world.countries, {"name": "Spain", "continent": "Mu"}, **options))
         assert failed(job)["code"] == "parent_missing"
+
+
+class TestQuarantine:
+    def rejects(self, world: Geography, job: Any) -> list[Any]:
+        answer = world.app.http.get(f"/api/v1/jobs/{job['id']}/rejects")
+        assert answer.status_code == 200, answer.text
+        return [
+            (one["record"], one["raw"], [error["code"] for error in one["errors"]]) for one in answer.json()["rejects"]
+        ]
+
+    def test_those_that_fit_go_on_each_judged_after_those_before_it(self, world: Geography) -> None:
+        records = [
+            area("Lyon", 50, country="France"),
+            area("Troy", 1, country="Ilion"),
+            area("Paris", 20, country="France"),
+            area("Nice", 10, country="France"),
+            area("Lyon", 45, country="France"),
+            area("Brest", 5, country="France"),
+            area("Metz", 1, country="France"),
+        ]
+        job = world.put(world.cities, *records, params={"on_error": "quarantine"})
+        assert job["state"] == "succeeded", job
+        assert job["record_counts"] == {"total": 7, "succeeded": 3, "rejected": 3, "superseded": 1, "dropped": 0}
+        assert [(place, codes) for place, _, codes in self.rejects(world, job)] == [
+            (1, ["parent_missing"]),
+            (2, ["limit_exceeded"]),
+            (6, ["limit_exceeded"]),
+        ]
+        assert world.names(world.cities) == ["Brest", "Lyon", "Nice"]
+
+    def test_parents_below_their_children_are_kept_back(self, world: Geography) -> None:
+        records = [area("Europe", 99, 1000), area("Asia", 1, 1), area("Africa", 3)]
+        job = world.put(world.continents, *records, params={"on_error": "quarantine"})
+        assert (job["state"], job["record_counts"]["succeeded"]) == ("succeeded", 2), job
+        assert [(place, codes) for place, _, codes in self.rejects(world, job)] == [(0, ["limit_exceeded"])]
+
+    def test_what_was_kept_back_goes_in_when_there_is_room(self, world: Geography) -> None:
+        job = world.put(world.cities, area("Lyon", 61, country="France"), params={"on_error": "quarantine"})
+        assert job["record_counts"]["rejected"] == 1
+        assert world.put(world.continents, area("Europe", 200, 1000))["state"] == "succeeded"
+        assert world.put(world.countries, area("France", 100, 600, continent="Europe"))["state"] == "succeeded"
+        raw = [one["raw"] for one in world.app.http.get(f"/api/v1/jobs/{job['id']}/rejects").json()["rejects"]]
+        again = world.put(world.cities, *map(json.loads, raw), params={"retry_of": job["id"]})
+        assert again["state"] == "succeeded", again
+        assert world.names(world.cities) == ["Lyon"]

@@ -45,7 +45,7 @@ class Prepared:
     def outcome(self, contract: Contract, counts: WriteCounts) -> Outcome:
         """Return the counts of the chunk: records, in which each record of the payload is counted once."""
         if not self.piped:
-            return Outcome(succeeded=counts.succeeded, superseded=counts.superseded)
+            return Outcome(succeeded=counts.succeeded, superseded=counts.superseded, rejected=len(self.rejects))
         # Without a key every row is written. With one, which no step changes, a record has one row that counts. Where
         # several share a row, of rows that were not written at least one record each was superseded.
         succeeded = counts.succeeded if contract.key else self.records

@@ -19,6 +19,7 @@ from gristmill.records.apply.merge import Merged, merge, needs_vector, payload_k
 from gristmill.records.apply.output import of_record
 from gristmill.records.apply.pipeline import BatchPipeline, Prepared, refusal
 from gristmill.records.apply.repository import lock_writes, read_stored
+from gristmill.records.apply.sift import sift
 from gristmill.records.apply.upsert import Mode, Part, split_places, upsert
 from gristmill.records.batch import Batch, BatchContext
 from gristmill.records.columns import ORD_COLUMN
@@ -68,12 +69,17 @@ class IngestHandler(SharingHandler):
         task, _ = group[0]
         dataset = self._targets.present(connection, task)
         contract = dataset.contract
+        if contract.parents or dataset.hierarchy:
+            group = [(one, self._sifted(connection, dataset, one, prepared)) for one, prepared in group]
         mode: Mode = task.args.get("on_conflict", "replace")
         counts = upsert(connection, contract, _parts(group), mode)
         self._written.check(connection, dataset, _rows(contract, group))
         for member, prepared in group:
             store_rejects(connection, member.job_id, prepared.rejects)
         return [prepared.outcome(contract, one) for (_, prepared), one in zip(group, counts, strict=True)]
+
+    def _sifted(self, connection: Connection, dataset: Dataset, task: ChunkTask, prepared: Prepared) -> Prepared:
+        return sift(connection, self._written, dataset, self._targets.submitted(task), task, prepared)
 
 
 @dataclass(frozen=True, slots=True)

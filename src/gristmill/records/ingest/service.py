@@ -128,7 +128,7 @@ class RecordIngest:
                 for chunk in chunks if checked else ():
                     table = decode(chunk.payload or b"")
                     raise_if_existing(connection, dataset.contract, table, chunk.first_record)
-                if related.checked:
+                if looked_at:
                     # Of a record that is merged, or skipped, only the job knows what becomes of it.
                     whole = not options.merge and options.on_conflict != "skip"
                     self._parents.check(connection, dataset, chunks, whole)
@@ -137,6 +137,8 @@ class RecordIngest:
                 refuse_repeated_over(connection, dataset.contract, chunks, lines)
 
             # Which of the records are written, the job decides where there is a pipeline.
+            # Under quarantine the job keeps back what does not fit its parents.
+            looked_at = related.checked and not options.quarantine
             checked = fail and not dataset.contract.has_pipeline
             if checked and len(chunks) == 1:
                 try:
@@ -148,10 +150,9 @@ class RecordIngest:
             job.retry_of = retry_of
             if rejects is not None:
                 attach_rejects(job, rejects)
-                if dataset.contract.has_pipeline or dataset.contract.parents or options.merge:
-                    job.args["on_error"] = "quarantine"
+                job.args["on_error"] = "quarantine"
             draft = Draft(job, partial(_close, chunks, rejects), ordered=related.ordered)
-            draft.check = check if checked or related.checked else None
+            draft.check = check if checked or looked_at else None
             draft.compare = compare if checked and len(chunks) > 1 else None
             draft.confirm = (
                 partial(self._parents.confirm, dataset=dataset, chunks=chunks) if related.confirmed else None

@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 
+import pyarrow as pa
 from sqlalchemy import Connection
 
+from gristmill.core.errors import Violation
 from gristmill.datasets.lookup import Dataset
 from gristmill.datasets.parents.judge import check_children, check_parents_of
 from gristmill.datasets.parents.relations import Relations
 from gristmill.records.parents.keys import Rows, distinct, find_place
+from gristmill.records.parents.quarantine import Sifter
 
 
 class WrittenRecords:
@@ -29,6 +32,20 @@ class WrittenRecords:
                 check_children(connection, relation, keys, rows[0].seq, lambda key, f=field: find_place(f, rows, key))  # type: ignore[misc]
         if dataset.hierarchy:
             self._check_parents(connection, dataset, rows)
+
+    def unfit(
+        self, connection: Connection, dataset: Dataset, table: pa.Table, places: Sequence[int], skip: bool
+    ) -> dict[int, Violation]:
+        """Return what is wrong with records that are about to be written, by their rows; for quarantine.
+
+        places, skip: as of ``Sifter.sift``.
+        """
+        contract = dataset.contract
+        above = self._relations.above(connection, contract) if contract.parents else []
+        below = self._relations.below(connection, contract) if dataset.hierarchy else []
+        if not above and not below:
+            return {}
+        return dict(Sifter(connection, contract, above, below).sift(table, places, skip))
 
     def _check_parents(self, connection: Connection, dataset: Dataset, rows: Sequence[Rows]) -> None:
         key = dataset.contract.key_fields[0]
