@@ -38,7 +38,9 @@ def check_children(
                 raise exceeded(relation, usage, place(usage.parent))
 
 
-def check_parents_of(connection: Connection, relation: Relation, keys: Sequence[Any], place: Place) -> None:
+def check_parents_of(
+    connection: Connection, relation: Relation, keys: Sequence[Any], place: Place = lambda _: None
+) -> None:
     """Check that the limits hold, after parents with these keys were written. Raises LimitExceeded."""
     for _, usages in read_usage(connection, relation, sorted(set(keys)), "false", {}):
         for usage in usages:

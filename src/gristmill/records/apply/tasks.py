@@ -73,7 +73,7 @@ class IngestHandler(SharingHandler):
             group = [(one, self._sifted(connection, dataset, one, prepared)) for one, prepared in group]
         mode: Mode = task.args.get("on_conflict", "replace")
         counts = upsert(connection, contract, _parts(group), mode)
-        self._written.check(connection, dataset, _rows(contract, group))
+        self._written.check(connection, dataset, _rows(contract, group), mode == "skip")
         for member, prepared in group:
             store_rejects(connection, member.job_id, prepared.rejects)
         return [prepared.outcome(contract, one) for (_, prepared), one in zip(group, counts, strict=True)]

@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from gristmill.datasets.contract import Contract
 from gristmill.datasets.lookup import Dataset, scope_of
-from gristmill.datasets.parents.judge import exceeded, lowered, missing
+from gristmill.datasets.parents.judge import exceeded, missing
 from gristmill.datasets.parents.relations import Relation, Relations
 from gristmill.datasets.parents.repository.usage import Usage, array_type, read_usage
 from gristmill.datasets.types import TYPES
@@ -16,10 +16,10 @@ from gristmill.jobs.group_commit import NotConfirmed
 from gristmill.jobs.repository.scopes import may_be_changed
 from gristmill.jobs.submit import NewChunk, unfinished_in_scope
 from gristmill.kit.identifiers import quote
+from gristmill.records.parents.bounds import refuse_beyond_bounds
 from gristmill.records.parents.keys import (
     Rows,
     distinct,
-    exact,
     find_place,
     keys_of_records,
     measured,
@@ -74,23 +74,9 @@ class EarlyParents:
         return True
 
     def _refuse_parents(self, connection: Connection, dataset: Dataset, rows: Rows) -> None:
-        contract = dataset.contract
-        key = contract.key_fields[0]
-        for relation in self._relations.below(connection, contract):
-            bounds = relation.spec.bound_fields
-            if not bounds or unfinished_in_scope(connection, scope_of(relation.child.name)):
-                continue
-            keys = sorted(distinct(key, [rows]))
-            # Of records with one key the last one counts.
-            last = {value: row for row, value in enumerate(values_of(key, rows.table))}
-            asked = {name: values_of(contract.field(name), rows.table) for name in bounds}
-            for place, usages in read_usage(connection, relation, keys, "false", {}):
-                for usage in usages:
-                    bound = usage.limit.bound
-                    if isinstance(bound, str):
-                        now = replace(usage, bound=exact(asked[bound][last[keys[place]]]))
-                        if now.is_broken:
-                            raise lowered(relation, now, find_place(key, [rows], usage.parent))
+        for relation in self._relations.below(connection, dataset.contract):
+            if relation.spec.bound_fields and not unfinished_in_scope(connection, scope_of(relation.child.name)):
+                refuse_beyond_bounds(connection, relation, rows)
 
 
 def _rows(chunk: NewChunk) -> Rows:

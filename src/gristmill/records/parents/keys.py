@@ -32,7 +32,12 @@ class Rows:
         values = values_of(name, self.table)
         if key not in values:
             return None
-        row = values.index(key)
+        return self.place_of(values.index(key))
+
+    def place_of(self, row: int) -> int | None:
+        """Return which record of the request a row is, where that is known."""
+        if not self.placed:
+            return None
         if ORD_COLUMN in self.table.column_names:
             return int(self.table.column(ORD_COLUMN)[row].as_py())
         return self.first_record + row

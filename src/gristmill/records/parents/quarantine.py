@@ -10,11 +10,12 @@ from sqlalchemy import Connection
 
 from gristmill.core.errors import Violation
 from gristmill.datasets.contract import Contract
-from gristmill.datasets.parents.judge import exceeded, lowered, missing
+from gristmill.datasets.parents.judge import exceeded, missing
 from gristmill.datasets.parents.relations import Relation
 from gristmill.datasets.parents.repository.usage import Usage, read_usage
 from gristmill.datasets.parents.spec import LimitSpec
 from gristmill.records.key_list import Key
+from gristmill.records.parents.bounds import beyond_bounds
 from gristmill.records.parents.keys import Rows, distinct, exact, keys_of_records, values_of
 from gristmill.records.parents.repository import read_fields_of
 
@@ -104,20 +105,8 @@ class Sifter:
         """Return the records that are parents and have less than their children use."""
         refused: dict[int, Violation] = {}
         for relation in self._below:
-            key = self._contract.key_fields[0]
-            owners = values_of(key, table)
-            ordered = sorted(set(owners))
-            usages = {
-                ordered[place]: found for place, found in read_usage(self._connection, relation, ordered, "false", {})
-            }
-            bounds = {name: values_of(self._contract.field(name), table) for name in relation.spec.bound_fields}
-            for row, owner in enumerate(owners):
-                for usage in usages.get(owner, ()):
-                    bound = usage.limit.bound
-                    if isinstance(bound, str):
-                        now = replace(usage, bound=exact(bounds[bound][row]))
-                        if now.is_broken:
-                            refused.setdefault(row, _violation(lowered(relation, now, places[row]), places[row]))
+            for row, error in beyond_bounds(self._connection, relation, Rows(table, 0)):
+                refused.setdefault(row, _violation(error, places[row]))
         return refused
 
 
@@ -146,4 +135,5 @@ def _less(usage: Usage, had: Any) -> Any:
 
 def _violation(error: Any, place: int) -> Violation:
     (found,) = error.extra["errors"]
-    return Violation(found["pointer"], found["code"], found["reason"], place, field=found.get("field"))
+    pointer = f"/{place}/{found['pointer'].removeprefix('/').partition('/')[2]}"
+    return Violation(pointer, found["code"], found["reason"], place, field=found.get("field"))

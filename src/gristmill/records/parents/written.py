@@ -9,6 +9,7 @@ from gristmill.core.errors import Violation
 from gristmill.datasets.lookup import Dataset
 from gristmill.datasets.parents.judge import check_children, check_parents_of
 from gristmill.datasets.parents.relations import Relations
+from gristmill.records.parents.bounds import refuse_beyond_bounds
 from gristmill.records.parents.keys import Rows, distinct, find_place
 from gristmill.records.parents.quarantine import Sifter
 
@@ -19,10 +20,10 @@ class WrittenRecords:
     def __init__(self, relations: Relations) -> None:
         self._relations = relations
 
-    def check(self, connection: Connection, dataset: Dataset, rows: Sequence[Rows]) -> None:
+    def check(self, connection: Connection, dataset: Dataset, rows: Sequence[Rows], skip: bool = False) -> None:
         """Check the records in ``rows``: of one chunk, or of several jobs whose dataset has no limits.
 
-        Raises ParentMissing, LimitExceeded.
+        skip: those whose keys were there have not been written. Raises ParentMissing, LimitExceeded.
         """
         contract = dataset.contract
         for relation in self._relations.above(connection, contract) if contract.parents else ():
@@ -31,7 +32,7 @@ class WrittenRecords:
             if keys:
                 check_children(connection, relation, keys, rows[0].seq, lambda key, f=field: find_place(f, rows, key))  # type: ignore[misc]
         if dataset.hierarchy:
-            self._check_parents(connection, dataset, rows)
+            self._check_parents(connection, dataset, rows, skip)
 
     def unfit(
         self, connection: Connection, dataset: Dataset, table: pa.Table, places: Sequence[int], skip: bool
@@ -47,9 +48,13 @@ class WrittenRecords:
             return {}
         return dict(Sifter(connection, contract, above, below).sift(table, places, skip))
 
-    def _check_parents(self, connection: Connection, dataset: Dataset, rows: Sequence[Rows]) -> None:
-        key = dataset.contract.key_fields[0]
+    def _check_parents(self, connection: Connection, dataset: Dataset, rows: Sequence[Rows], skip: bool) -> None:
         for relation in self._relations.below(connection, dataset.contract):
-            if relation.spec.bound_fields:
-                keys = distinct(key, rows)
-                check_parents_of(connection, relation, keys, lambda value: find_place(key, rows, value))
+            if not relation.spec.bound_fields:
+                continue
+            for one in rows:
+                if skip:
+                    # What is stored may be another record than that of the request.
+                    check_parents_of(connection, relation, distinct(dataset.contract.key_fields[0], [one]))
+                else:
+                    refuse_beyond_bounds(connection, relation, one)
