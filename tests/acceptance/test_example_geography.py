@@ -89,7 +89,10 @@ class TestCalls:
 
     def test_the_same_idempotency_key_is_the_same_message(self, registry: Registry) -> None:
         name = own("Once")
-        sent = {"json": {"name": name, "area": 1, "population": 1}, "headers": {"Idempotency-Key": name.replace(" ", "-")}}
+        sent = {
+            "json": {"name": name, "area": 1, "population": 1},
+            "headers": {"Idempotency-Key": name.replace(" ", "-")},
+        }
         first, second = (registry.http.post("continent/create", **sent) for _ in range(2))  # type: ignore[arg-type]
         assert first.json() == second.json()
         registry.made(first)

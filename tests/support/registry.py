@@ -107,7 +107,8 @@ class Registry:
 
 
 def segment(name: str) -> str:
-    return quote(name, safe="")
+    """Return a name as part of a path. Dots alone would be taken for steps in a tree."""
+    return name.replace(".", "%2E") if name in (".", "..") else quote(name, safe="")
 
 
 def own(name: str) -> str:
