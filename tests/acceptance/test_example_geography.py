@@ -61,6 +61,9 @@ class TestCalls:
 
     def test_it_says_how_it_is(self, registry: Registry) -> None:
         assert registry.http.get("healthcheck").json() == {"status": "ok"}
+        with registry.frozen("api"):
+            answer = registry.http.get("healthcheck")
+        assert (answer.status_code, answer.json()["status"]) == (503, 503)
 
     def test_a_new_name_moves_the_children_and_a_new_parent_the_record(
         self, registry: Registry, continent: str, country: str
@@ -410,7 +413,9 @@ class TestFaults:
         creates = [("country", top, own(f"Killed {number}"), 30, 1) for number in range(FIFTY)]
         with registry.held():
             answers = registry.at_once(creates)
-            registry.kill_worker()
+            registry.kill("worker")
+        registry.message(answers[0])
+        registry.kill("worker")
         ends = [registry.message(answer) for answer in answers]
         assert placed(ends) == {"succeeded": 33, "failed": FIFTY - 33}
         assert {one["error"]["code"] for one in ends if one["state"] == "failed"} == {"limit_exceeded"}

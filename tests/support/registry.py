@@ -83,9 +83,9 @@ class Registry:
             return list(pool.map(lambda one: self.create(*one), creates))
 
     @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
-        """Let everything be accepted and nothing be worked at."""
-        processes = self.worker()
+    def frozen(self, service: str) -> Iterator[None]:
+        """Stop the processes of a service, which answer nothing meanwhile."""
+        processes = self.processes(service)
         for process in processes:
             process.suspend()
         try:
@@ -95,14 +95,18 @@ class Registry:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.resume()
 
-    def kill_worker(self) -> None:
-        """Kill the worker with its processes, kill -9; the stack starts another one."""
-        for process in self.worker():
+    def held(self) -> contextlib.AbstractContextManager[None]:
+        """Let everything be accepted and nothing be worked at."""
+        return self.frozen("worker")
+
+    def kill(self, service: str) -> None:
+        """Kill the processes of a service, kill -9; the stack starts others."""
+        for process in self.processes(service):
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
 
-    def worker(self) -> list[psutil.Process]:
-        first = psutil.Process(eventually(lambda: self.example.service("worker").pid, "a worker runs"))
+    def processes(self, service: str) -> list[psutil.Process]:
+        first = psutil.Process(eventually(lambda: self.example.service(service).pid, f"{service} runs"))
         return [first, *first.children(recursive=True)]
 
 
