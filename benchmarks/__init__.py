@@ -14,6 +14,7 @@ SCENARIOS = (
     "sources",
     "waited_upserts",
     "changes",
+    "registry",
     "ingest_ndjson",
     "ingest_csv",
     "ingest_parquet",

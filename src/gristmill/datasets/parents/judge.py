@@ -11,11 +11,17 @@ from gristmill.datasets.contract import FieldSpec
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.parents.errors import LimitExceeded, ParentMissing
 from gristmill.datasets.parents.relations import Relation
-from gristmill.datasets.parents.repository.usage import Usage, find_broken, find_orphan, read_usage
+from gristmill.datasets.parents.repository.usage import (
+    NOBODYS,
+    WRITTEN,
+    Usage,
+    find_broken,
+    find_orphan,
+    find_present,
+    read_usage,
+)
 from gristmill.datasets.types import TYPES
 
-# Of the children that a write brings, those that have the number of its job by then.
-WRITTEN = "c._seq = %(seq)s"
 Place = Callable[[Any], int | None]
 """Returns which record of a request names a parent, by the key of that; None where no request does."""
 
@@ -27,6 +33,9 @@ def check_children(
 
     keys: of the parents that the written children name. Raises ParentMissing, LimitExceeded.
     """
+    if not relation.spec.limits:
+        check_present(connection, relation, keys, place)
+        return
     ordered = sorted(set(keys))
     found = dict(read_usage(connection, relation, ordered, WRITTEN, {"seq": seq}))
     for number, key in enumerate(ordered):
@@ -38,11 +47,19 @@ def check_children(
                 raise exceeded(relation, usage, place(usage.parent))
 
 
+def check_present(connection: Connection, relation: Relation, keys: Sequence[Any], place: Place) -> None:
+    """Check that parents are there. Raises ParentMissing."""
+    found = find_present(connection, relation, keys)
+    if len(found) < len(keys):
+        for key in sorted(set(keys) - found):
+            raise missing(relation, key, place(key))
+
+
 def check_parents_of(
     connection: Connection, relation: Relation, keys: Sequence[Any], place: Place = lambda _: None
 ) -> None:
     """Check that the limits hold, after parents with these keys were written. Raises LimitExceeded."""
-    for _, usages in read_usage(connection, relation, sorted(set(keys)), "false", {}):
+    for _, usages in read_usage(connection, relation, sorted(set(keys)), NOBODYS, {}):
         for usage in usages:
             if usage.is_broken:
                 raise lowered(relation, usage, place(usage.parent))

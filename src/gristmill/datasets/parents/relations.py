@@ -1,35 +1,60 @@
 """The parents and children of a dataset with the contracts that their tables have: what a write is checked against."""
 
+import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from sqlalchemy import Connection
 
 from gristmill.datasets.applied import AppliedDatasets
-from gristmill.datasets.contract import Contract, load_contract
+from gristmill.datasets.contract import Contract, FieldSpec, load_contract
 from gristmill.datasets.errors import DatasetFailed, UnknownDataset
-from gristmill.datasets.lookup import DatasetLookup
+from gristmill.datasets.lookup import Dataset, DatasetLookup
 from gristmill.datasets.parents.closure import rows_below
 from gristmill.datasets.parents.spec import ParentSpec
+from gristmill.kit.caches import SharedCache
+
+_REMEMBERED = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """Records of ``child`` that have records of ``parent`` as their parents. The contracts are those of the tables."""
+    """Records of ``child`` that have records of ``parent`` as their parents. The contracts are those of the tables.
+
+    statements: what was put together for it.
+    """
 
     spec: ParentSpec
     child: Contract
     parent: Contract
+    statements: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def key(self) -> FieldSpec:
+        """The field of the parent that children name."""
+        return self.parent.key_fields[0]
 
 
 class Relations:
-    """Finds relations. What it met before costs one narrow query for each parent."""
+    """Finds relations. Those of a dataset to its parents cost nothing once they are known."""
 
     def __init__(self, lookup: DatasetLookup) -> None:
         self._applied = AppliedDatasets(lookup)
+        self._known: SharedCache[tuple[uuid.UUID, Contract], list[Relation]] = SharedCache(_REMEMBERED)
+
+    def of(self, connection: Connection, child: Dataset) -> list[Relation]:
+        """Return the relations to the parents of a dataset. Raises as ``above`` does.
+
+        A dataset that has children is not dropped, and keeps what they need of it, so these stay as they are.
+        """
+        found = self._known.get((child.id, child.contract))
+        if found is not None:
+            return found
+        return self._known.put((child.id, child.contract), self.above(connection, child.contract))
 
     def above(self, connection: Connection, child: Contract) -> list[Relation]:
-        """Return the relations to the parents of a dataset.
+        """Return the relations to the parents of a dataset with this contract.
 
         Raises DatasetFailed where a parent's dataset is not there, or not yet: jobs that need it come after its
         creation.

@@ -6,6 +6,8 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from gristmill.core.prepared import Prepared, execute
+
 # Whoever has drawn a number holds the scope's lock until it commits; under the lock all of them are seen.
 _LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(%(scope)s, 0))"
 _LOCK_BOTH = """
@@ -20,13 +22,17 @@ _MERGE_FURTHER = """
 UPDATE gristmill.further_scopes SET scope = %(new)s WHERE scope = %(old)s AND NOT finished AND job_id <> %(but)s
 """
 # Whatever has its number already: what is scheduled draws a later one. Jobs of ``own`` change only what is theirs.
-_CHANGED_BY_OTHERS = """
+_CHANGED_BY_OTHERS = Prepared(
+    """
 SELECT EXISTS (SELECT FROM gristmill.jobs j
         WHERE j.scope = ANY(%(scopes)s) AND j.finished_at IS NULL AND j.seq IS NOT NULL)
     OR EXISTS (SELECT FROM gristmill.further_scopes f JOIN gristmill.jobs j ON j.id = f.job_id
         WHERE f.scope = ANY(%(scopes)s) AND NOT f.finished AND f.exclusive AND j.scope <> %(own)s
             AND j.seq IS NOT NULL)
-"""
+""",
+    scopes="text[]",
+    own="text",
+)
 _HORIZON = """
 SELECT coalesce((SELECT min(seq) FROM gristmill.scopes WHERE scope = %(scope)s AND finished_at IS NULL),
     (SELECT last_value + 1 FROM gristmill.job_number))
@@ -71,7 +77,7 @@ def may_be_changed(connection: Connection, scopes: Sequence[str], own: str) -> b
     own: jobs of this scope are exclusive in the others only because they depend on them. Call it under their locks.
     """
     values = {"scopes": list(scopes), "own": own}
-    return bool(connection.exec_driver_sql(_CHANGED_BY_OTHERS, values).scalar())
+    return bool(execute(connection, values, _CHANGED_BY_OTHERS).scalar())
 
 
 def pending_records(connection: Connection, scope: str) -> int:

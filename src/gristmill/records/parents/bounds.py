@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 from gristmill.datasets.parents.errors import LimitExceeded
 from gristmill.datasets.parents.judge import lowered
 from gristmill.datasets.parents.relations import Relation
-from gristmill.datasets.parents.repository.usage import read_usage
+from gristmill.datasets.parents.repository.usage import NOBODYS, read_usage
 from gristmill.records.parents.keys import Rows, exact, values_of
 
 
@@ -22,7 +22,7 @@ def beyond_bounds(connection: Connection, relation: Relation, rows: Rows) -> Ite
     parent = relation.parent
     owners = values_of(parent.field(parent.key[0]), rows.table)
     ordered = sorted(set(owners))
-    found = read_usage(connection, relation, ordered, "false", {})
+    found = read_usage(connection, relation, ordered, NOBODYS, {})
     usages = {ordered[place]: of_parent for place, of_parent in found}
     columns = {name: values_of(parent.field(name), rows.table) for name in relation.spec.bound_fields}
     bounds = {name: [exact(value) for value in values] for name, values in columns.items()}

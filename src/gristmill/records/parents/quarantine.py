@@ -12,7 +12,7 @@ from gristmill.core.errors import Violation
 from gristmill.datasets.contract import Contract
 from gristmill.datasets.parents.judge import exceeded, missing
 from gristmill.datasets.parents.relations import Relation
-from gristmill.datasets.parents.repository.usage import Usage, read_usage
+from gristmill.datasets.parents.repository.usage import NOBODYS, Usage, read_usage
 from gristmill.datasets.parents.spec import LimitSpec
 from gristmill.records.key_list import Key
 from gristmill.records.parents.bounds import beyond_bounds
@@ -74,7 +74,7 @@ class Sifter:
         for children in self._above:
             child_field = self._contract.field(children.relation.spec.field)
             keys = sorted(distinct(child_field, [rows]))
-            read = read_usage(self._connection, children.relation, keys, "false", {})
+            read = read_usage(self._connection, children.relation, keys, NOBODYS, {})
             children.usages = {keys[place]: usages for place, usages in read}
         records = _records(self._contract, self._above, table)
         keys = keys_of_records(self._contract, table)

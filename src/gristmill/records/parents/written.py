@@ -26,7 +26,7 @@ class WrittenRecords:
         skip: those whose keys were there have not been written. Raises ParentMissing, LimitExceeded.
         """
         contract = dataset.contract
-        for relation in self._relations.above(connection, contract) if contract.parents else ():
+        for relation in self._relations.of(connection, dataset) if contract.parents else ():
             field = contract.field(relation.spec.field)
             keys = distinct(field, rows)
             if keys:
@@ -42,7 +42,7 @@ class WrittenRecords:
         places, skip: as of ``Sifter.sift``.
         """
         contract = dataset.contract
-        above = self._relations.above(connection, contract) if contract.parents else []
+        above = self._relations.of(connection, dataset) if contract.parents else []
         below = self._relations.below(connection, contract) if dataset.hierarchy else []
         if not above and not below:
             return {}

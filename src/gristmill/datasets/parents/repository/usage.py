@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from sqlalchemy.dialects import postgresql
 
 from gristmill.core.database import data_relation
+from gristmill.core.prepared import Prepared, execute
 from gristmill.datasets.contract import Contract, FieldSpec
 from gristmill.datasets.parents.relations import Relation
 from gristmill.datasets.parents.spec import LimitSpec
@@ -22,6 +23,19 @@ from gristmill.kit.identifiers import quote
 _DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
 # Parents that one statement looks at.
 _KEYS_PER_QUERY = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Mine:
+    """The condition on ``c``, a child, that a write brings it. types: of the parameters that it has."""
+
+    sql: str
+    types: tuple[tuple[str, str], ...] = ()
+
+
+NOBODYS = Mine("false")
+# After a write: its children have the number of its job.
+WRITTEN = Mine("c._seq = %(seq)s", (("seq", "bigint"),))
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +66,23 @@ class Usage:
         return bool(self.total > self.bound if self.limit.is_upper else self.total < self.bound)
 
 
-@lru_cache(maxsize=1000)
-def _select(relation: Relation, mine: str) -> str:
-    """Return the statement for a list of parents. mine: the condition on ``c`` of the children that a write brings."""
+def _select(relation: Relation, mine: Mine | None) -> Prepared:
+    """Return the statement for a list of parents; without ``mine`` it only looks whether they are there."""
+    found: Prepared | None = relation.statements.get(mine)
+    if found is None:
+        found = relation.statements[mine] = _made(relation, mine)
+    return found
+
+
+def _made(relation: Relation, mine: Mine | None) -> Prepared:
     child, parent, spec = relation.child, relation.parent, relation.spec
     columns, measures = [], []
-    for number, limit in enumerate(spec.limits):
+    written = "" if mine is None else mine.sql
+    for number, limit in enumerate(spec.limits if mine is not None else ()):
         columns += [_bound(parent, limit), f"u.used{number}", f"u.asked{number}"]
         expression = _measure(child, limit)
-        measures.append(f"{expression} FILTER (WHERE NOT ({mine})) AS used{number}")
-        measures.append(f"{expression} FILTER (WHERE {mine}) AS asked{number}")
+        measures.append(f"{expression} FILTER (WHERE NOT ({written})) AS used{number}")
+        measures.append(f"{expression} FILTER (WHERE {written}) AS asked{number}")
     key, ref = quote(parent.key[0]), quote(spec.field)
     usage = ""
     if measures:
@@ -70,17 +91,19 @@ def _select(relation: Relation, mine: str) -> str:
             f" WHERE c.{ref} = p.{key}) AS u ON true"
         )
     # A record that counts is not changed beside those that it is compared with.
-    strength = "NO KEY UPDATE" if spec.limits else "KEY SHARE"
+    strength = "NO KEY UPDATE" if measures else "KEY SHARE"
     kind = array_type(parent.field(parent.key[0]))
-    return (
-        f"SELECT {', '.join(['k.place', *columns])} FROM unnest(%(keys)s::{kind}) WITH ORDINALITY AS k (key, place)"  # noqa: S608
+    sql = (
+        f"SELECT {', '.join(['k.place', *columns])} FROM unnest(%(keys)s) WITH ORDINALITY AS k (key, place)"  # noqa: S608
         f" JOIN {data_relation(parent.name)} AS p ON p.{key} = k.key {usage} ORDER BY p.{key} FOR {strength} OF p"
     )
+    return Prepared(sql, keys=kind, **(dict(mine.types) if mine and measures else {}))
 
 
 def array_type(field: FieldSpec) -> str:
     """Return the type of a list of values of a field in SQL."""
-    return str(postgresql.ARRAY(TYPES[field.type].column(field)).compile(_DIALECT))
+    # A parameter has no collation of its own: it takes that of the column.
+    return str(postgresql.ARRAY(TYPES[field.type].column(field)).compile(_DIALECT)).partition(" COLLATE ")[0]
 
 
 def _bound(parent: Contract, limit: LimitSpec) -> str:
@@ -102,19 +125,18 @@ def _exact(field: FieldSpec, column: str) -> str:
 
 
 def read_usage(
-    connection: Connection, relation: Relation, keys: Sequence[Any], mine: str, parameters: dict[str, Any]
+    connection: Connection, relation: Relation, keys: Sequence[Any], mine: Mine, parameters: dict[str, Any]
 ) -> Iterator[tuple[int, list[Usage]]]:
     """Yield the place in ``keys`` of each parent that is there, and what its children use of each limit.
 
-    keys: canonical keys, sorted. mine, parameters: as of ``_select``; its own parameter is ``keys``. The parents are
-    locked in the order of their keys.
+    keys: canonical keys, sorted. parameters: of ``mine``. The parents are locked in the order of their keys.
     """
     sql = _select(relation, mine)
-    kind = TYPES[relation.parent.field(relation.parent.key[0]).type]
+    kind = TYPES[relation.key.type]
     for start in range(0, len(keys), _KEYS_PER_QUERY):
         part = keys[start : start + _KEYS_PER_QUERY]
         values = {**parameters, "keys": [kind.parameter(key) for key in part]}
-        for row in connection.exec_driver_sql(sql, values):
+        for row in execute(connection, values, sql):
             place = start + row[0] - 1
             yield (
                 place,
@@ -123,6 +145,18 @@ def read_usage(
                     for number, limit in enumerate(relation.spec.limits)
                 ],
             )
+
+
+def find_present(connection: Connection, relation: Relation, keys: Sequence[Any]) -> set[Any]:
+    """Return those of the keys that parents have. keys: canonical ones. They are locked in the order of their keys."""
+    ordered = sorted(set(keys))
+    kind, sql = TYPES[relation.key.type], _select(relation, None)
+    found: set[Any] = set()
+    for start in range(0, len(ordered), _KEYS_PER_QUERY):
+        part = ordered[start : start + _KEYS_PER_QUERY]
+        rows = execute(connection, {"keys": [kind.parameter(key) for key in part]}, sql)
+        found.update(part[row[0] - 1] for row in rows)
+    return found
 
 
 def find_orphan(connection: Connection, relation: Relation) -> Any:
