@@ -142,7 +142,7 @@ def serve(kind: str, fields: list[Json], above: str | None, levels: int) -> None
         first = next(islice(client.records(kind, fields=["name"], page_size=1000), skip, None), None)
         if first is None or limit == 0:
             return []
-        below: Json = {"expand": "children", "depth": levels} if levels else {}
+        below: Json = {"expand": ["children"], "depth": levels} if levels else {}
         found = client.records(kind, where={"name": {"ge": first["name"]}}, page_size=limit, **below)
         return [nested(record) for record in islice(found, limit)]
 
