@@ -202,6 +202,8 @@ class TestNames:
 
 
 FIFTY = 50
+# What a refusal has, whoever says it.
+SAME = ("code", "status", "title", "detail", "errors", "limit", "parent", "value", "used", "asked")
 
 
 def placed(outcomes: list[Json]) -> Counter[str]:
@@ -256,13 +258,36 @@ class TestLimits:
         by_task = registry.refused(queued)
         at_once = registry.create("country", continent, own("Fourth"), 200, 1)
         assert at_once.status_code == 409
-        same = ("code", "status", "title", "detail", "errors", "limit", "parent", "value", "used", "asked")
-        assert {name: at_once.json()[name] for name in same} == {name: by_task[name] for name in same}
+        assert {name: at_once.json()[name] for name in SAME} == {name: by_task[name] for name in SAME}
         missing = registry.create("country", own("Nowhere"), own("Fifth"), 200, 1)
         assert missing.status_code == 409
         assert registry.refused(missing)["code"] == registry.refused(orphan)["code"] == "parent_missing"
         taken = registry.create("continent", None, continent)
         assert (taken.status_code, taken.json()["code"]) == (409, "key_exists")
+
+    def test_changes_are_refused_in_the_same_words_too(self, registry: Registry, continent: str, country: str) -> None:
+        changes: list[Json] = [{"population": 499_999}, {"area": 1001}]
+        with registry.held():
+            # Something unfinished, so that the tasks decide.
+            registry.change("continent", continent, area=999)
+            queued = (
+                registry.change("continent", continent, **changes[0]),
+                registry.change("country", country, **changes[1]),
+            )
+        by_task = [registry.refused(answer) for answer in queued]
+        at_once = [
+            registry.change("continent", continent, **changes[0]),
+            registry.change("country", country, **changes[1]),
+        ]
+        assert [answer.status_code for answer in (*queued, *at_once)] == [202, 202, 409, 409]
+        for answer, problem in zip(at_once, by_task, strict=True):
+            assert {name: answer.json()[name] for name in SAME} == {name: problem[name] for name in SAME}
+
+    def test_a_name_that_is_taken_is_no_new_name(self, registry: Registry, continent: str, country: str) -> None:
+        other = own("Other")
+        registry.made(registry.create("country", continent, other, 1, 1))
+        problem = registry.refused(registry.change("country", other, name=country))
+        assert (problem["status"], problem["code"]) == (409, "key_exists")
 
     def test_a_child_is_not_counted_against_itself(self, registry: Registry, continent: str, country: str) -> None:
         registry.made(registry.change("country", country, area=1000))
