@@ -23,6 +23,7 @@ from gristmill.records.changes.tasks import (
     PatchHandler,
     PatchWhereHandler,
 )
+from gristmill.records.changes.writes import Writes
 from gristmill.records.embedding import EmbeddingStep
 from gristmill.records.export.service import RecordExports
 from gristmill.records.export.stored.tasks import CreateExportHandler, RemoveExportsHandler
@@ -67,7 +68,7 @@ def _handlers(gristmill: Gristmill) -> list[Handler]:
     extensions, relations = build_extensions(gristmill), Relations(lookup)
     written = WrittenRecords(relations)
     targets, embedding = Targets(database, lookup), EmbeddingStep(gristmill.embedders)
-    pipelines = Pipelines(gristmill.steps)
+    pipelines, writes = Pipelines(gristmill.steps), Writes(relations)
     pipeline = BatchPipeline(targets, pipelines, [TransformStep(pipelines), embedding])
     builder = IndexBuilder(database, gristmill.build_settings)
     effort = Effort(settings.search_recall_samples, settings.search_recall_seconds, settings.search_ef)
@@ -80,7 +81,7 @@ def _handlers(gristmill: Gristmill) -> list[Handler]:
         CreateHandler(extensions, relations),
         AlterHandler(extensions, relations),
         DropHandler(extensions),
-        TruncateHandler(extensions),
+        TruncateHandler(extensions, relations),
         RenameHandler(extensions),
         CopyHandler(extensions, relations),
         FitHandler(extensions, gristmill.steps),
@@ -88,12 +89,12 @@ def _handlers(gristmill: Gristmill) -> list[Handler]:
         FieldIndexesHandler(database),
         IngestHandler(targets, pipeline, written),
         MergeHandler(database, targets, pipeline, embedding, written),
-        PatchHandler(database, targets, embedding, Recompute(pipelines)),
-        DeleteHandler(targets),
-        DeleteWhereHandler(targets),
-        DeleteKeysHandler(targets),
-        PatchWhereHandler(targets, embedding, Recompute(pipelines)),
-        RecomputeHandler(targets, pipelines, embedding),
+        PatchHandler(database, targets, embedding, Recompute(pipelines), writes),
+        DeleteHandler(targets, writes),
+        DeleteWhereHandler(targets, writes),
+        DeleteKeysHandler(targets, writes),
+        PatchWhereHandler(targets, embedding, Recompute(pipelines), writes),
+        RecomputeHandler(targets, pipelines, embedding, relations),
         CreateExportHandler(
             database, lookup, RecordExports(database, lookup), gristmill.files, settings.export_patience
         ),

@@ -84,7 +84,10 @@ class DatasetCalls(JobCalls):
         on_progress: Progress | None = None,
         idempotency_key: str | None = None,
     ) -> Json:
-        """Delete all records of a dataset that were submitted before, at once, and return the job."""
+        """Delete all records of a dataset that were submitted before, at once, and return the job.
+
+        Their children go along or keep them, as with ``delete``.
+        """
         return self._write("POST", dataset_path(name, "truncate"), None, wait, on_progress, idempotency_key)
 
     def fit_dataset(

@@ -127,6 +127,9 @@ class RecordCalls(ReadCalls):
     ) -> Json:
         """Change fields of one record and return the job, whose ``result`` has the new ``etag`` once it is done.
 
+        Fields of the key among them give it another key, unless a record has that (Conflict): its children follow,
+        which ``result["moved"]`` counts by their datasets, or keep it as it is.
+
         if_match: the ETag that the record must still have, see ``record_with_etag``: so that no change of somebody
             else is overwritten. Raises PreconditionFailed where it has another one, at once or, when waited for, by
             the job.
@@ -144,7 +147,11 @@ class RecordCalls(ReadCalls):
         idempotency_key: str | None = None,
         if_match: str | None = None,
     ) -> Json:
-        """Delete one record and return the job. if_match: as of ``patch``."""
+        """Delete one record and return the job. if_match: as of ``patch``.
+
+        Its children go along, which ``result["cascaded"]`` counts by their datasets, or keep it (Conflict), as the
+        contracts of their datasets say. So it is with all deletions.
+        """
         path = record_path(dataset, key)
         return self._write("DELETE", path, None, wait, on_progress, idempotency_key, if_match=if_match)
 

@@ -3,6 +3,7 @@
 import uuid
 from typing import Any
 
+import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from gristmill.core.database import Database
@@ -14,8 +15,11 @@ from gristmill.datasets.ddl import record_table
 from gristmill.datasets.errors import ChangeUnderWay, DatasetExists
 from gristmill.datasets.lookup import Dataset, DatasetLookup, scope_of
 from gristmill.datasets.operations.schemas import CopyOf, NewName, read_body
-from gristmill.datasets.parents.closure import scopes_of_removal
+from gristmill.datasets.parents.closure import rows_below, scopes_of_removal
 from gristmill.datasets.parents.declare import begin_relations, refuse_for_children
+from gristmill.datasets.parents.early import is_idle, undone
+from gristmill.datasets.parents.relations import Relations
+from gristmill.datasets.parents.removal import refuse_left
 from gristmill.datasets.submit import submit_change
 from gristmill.datasets.where import compile_where
 from gristmill.jobs.admission import Admission
@@ -27,19 +31,29 @@ TRUNCATE, RENAME, COPY = "dataset.truncate", "dataset.rename", "dataset.copy"
 class DatasetOperations:
     """Each method submits one job and returns its id. All raise UnknownDataset and DatasetFailed."""
 
-    def __init__(self, database: Database, admission: Admission, reader: DatasetLookup) -> None:
+    def __init__(self, database: Database, admission: Admission, reader: DatasetLookup, relations: Relations) -> None:
+        self._relations = relations
         self._database = database
         self._admission = admission
         self._reader = reader
 
     def truncate(self, name: str, request: WriteRequest) -> uuid.UUID:
-        """Submit the job that deletes all records that were submitted before it."""
+        """Submit the job that deletes all records that were submitted before it, and those below that go with them.
+
+        Raises ChildrenLeft where children keep them and nothing is unfinished that could change it.
+        """
 
         def work(connection: Connection) -> tuple[NewJob, uuid.UUID, None]:
             # Locked, so that nothing below it is declared before the job has its number.
             dataset = self._reader.get(connection, name, lock=True)
-            further = scopes_of_removal(connection, dataset.contract)
-            return _job(TRUNCATE, dataset, {"dataset_id": str(dataset.id)}, further), dataset.id, None
+            below = rows_below(connection, name)
+            args = {"dataset_id": str(dataset.id), "below": [str(row.id) for row in below]}
+            further = scopes_of_removal(dataset.contract, below)
+            if below and is_idle(connection, [dataset.scope, *further]):
+                with undone(connection):
+                    relations = self._relations.all_below(connection, dataset.contract)
+                    refuse_left(connection, dataset.contract, sa.true(), relations)
+            return _job(TRUNCATE, dataset, args, further), dataset.id, None
 
         return submit_change(self._database, self._admission, request, work)
 

@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
+import sqlalchemy as sa
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
@@ -19,6 +20,7 @@ from gristmill.datasets.operations import repository
 from gristmill.datasets.operations.service import COPY, RENAME, TRUNCATE
 from gristmill.datasets.parents.judge import check_table
 from gristmill.datasets.parents.relations import Relations
+from gristmill.datasets.parents.removal import remove
 from gristmill.datasets.schemas import contract_tag
 from gristmill.datasets.tasks import DatasetHandler, id_of, require_ready
 from gristmill.jobs.errors import JobDropped
@@ -27,20 +29,40 @@ from gristmill.jobs.repository import scopes
 
 
 class TruncateHandler(DatasetHandler):
-    """``dataset.truncate``: empties the table, having told those who build on it. args: dataset_id."""
+    """``dataset.truncate``: empties the table, having told those who build on it. args: dataset_id, below.
+
+    Children that go with it are deleted record by record: their tables may hold others.
+    """
 
     type = TRUNCATE
+
+    def __init__(self, extensions: Sequence[DatasetExtension], relations: Relations) -> None:
+        super().__init__(extensions)
+        self._relations = relations
 
     def apply(self, connection: Connection, task: ChunkTask, prepared: Any) -> Outcome:
         row = self.dataset(connection, task)
         require_ready(connection, row)
         for extension in self.extensions:
             extension.on_alter(connection, row["id"], row["name"])
+        cascaded: dict[str, int] = {}
+        if row["hierarchy"]:
+            cascaded = self._remove_children(connection, task, row)
         with ddl.limited(connection):
             repository.truncate_table(connection, row["name"])
             for extension in self.extensions:
                 extension.on_truncate(connection, row["id"], row["name"])
-        return Outcome(result={"table": f"{DATA_SCHEMA}.{row['name']}"})
+        result = {"table": f"{DATA_SCHEMA}.{row['name']}"}
+        return Outcome(result=result | ({"cascaded": cascaded} if cascaded else {}))
+
+    def _remove_children(self, connection: Connection, task: ChunkTask, row: datasets.Row) -> dict[str, int]:
+        applied = datasets.find_applied(connection, row["id"])
+        assert applied is not None  # it is ready
+        contract = load_contract(applied["contract"])
+        relations = self._relations.all_below(connection, contract, task.args.get("below", ()))
+        # However many they are: the time limit of the worker ends it.
+        set_time_limit(connection, 0)
+        return remove(connection, contract, sa.true(), relations, keep_root=True)[1]
 
 
 class RenameHandler(DatasetHandler):

@@ -62,14 +62,14 @@ def scopes_above(contract: Contract, touched: Collection[str] | None = None) -> 
     }
 
 
-def scopes_of_removal(connection: Connection, contract: Contract) -> dict[str, bool]:
+def scopes_of_removal(contract: Contract, below: Sequence[ChildRow] = ()) -> dict[str, bool]:
     """Return the scopes beside its own of a write that takes records away, or changes their keys.
 
-    It is exclusive in those of all datasets below, which it may change, and of all parents whose limits count what it
-    may change there.
+    It is exclusive in those of all datasets below (see ``rows_below``), which it may change, and of all parents whose
+    limits count what it may change there.
     """
-    scopes = {scope_of(name): True for name in _limiting(contract.as_json().get("parents", ()))}
-    for row in rows_below(connection, contract.name):
+    scopes = {scope_of(parent.dataset): True for parent in contract.parents if parent.limits}
+    for row in below:
         scopes[scope_of(row.name)] = True
         scopes |= {scope_of(name): True for name in _limiting(row.parents)}
     scopes.pop(scope_of(contract.name), None)

@@ -12,10 +12,10 @@ from gristmill.datasets.describe import shorten
 from gristmill.datasets.parents.errors import LimitExceeded, ParentMissing
 from gristmill.datasets.parents.relations import Relation
 from gristmill.datasets.parents.repository.usage import (
-    NOBODYS,
     WRITTEN,
     Usage,
     find_broken,
+    find_lowered,
     find_orphan,
     find_present,
     read_usage,
@@ -34,10 +34,10 @@ def check_children(
     keys: of the parents that the written children name. Raises ParentMissing, LimitExceeded.
     """
     if not relation.spec.limits:
-        check_present(connection, relation, keys, place)
+        check_present(connection, relation, keys, place, lock=True)
         return
     ordered = sorted(set(keys))
-    found = dict(read_usage(connection, relation, ordered, WRITTEN, {"seq": seq}))
+    found = dict(read_usage(connection, relation, ordered, WRITTEN, {"seq": seq}, lock=True))
     for number, key in enumerate(ordered):
         if number not in found:
             raise missing(relation, key, place(key))
@@ -47,9 +47,9 @@ def check_children(
                 raise exceeded(relation, usage, place(usage.parent))
 
 
-def check_present(connection: Connection, relation: Relation, keys: Sequence[Any], place: Place) -> None:
+def check_present(connection: Connection, relation: Relation, keys: Sequence[Any], place: Place, *, lock: bool) -> None:
     """Check that parents are there. Raises ParentMissing."""
-    found = find_present(connection, relation, keys)
+    found = find_present(connection, relation, keys, lock=lock)
     if len(found) < len(keys):
         for key in sorted(set(keys) - found):
             raise missing(relation, key, place(key))
@@ -59,7 +59,7 @@ def check_parents_of(
     connection: Connection, relation: Relation, keys: Sequence[Any], place: Place = lambda _: None
 ) -> None:
     """Check that the limits hold, after parents with these keys were written. Raises LimitExceeded."""
-    for _, usages in read_usage(connection, relation, sorted(set(keys)), NOBODYS, {}):
+    for _, usages in read_usage(connection, relation, sorted(set(keys)), lock=True):
         for usage in usages:
             if usage.is_broken:
                 raise lowered(relation, usage, place(usage.parent))
@@ -70,9 +70,21 @@ def check_table(connection: Connection, relation: Relation, seq: int | None = No
     orphan = find_orphan(connection, relation)
     if orphan is not None:
         raise missing(relation, orphan, None)
+    check_measured(connection, relation, seq)
+
+
+def check_measured(connection: Connection, relation: Relation, seq: int | None) -> None:
+    """Check the limits of all parents whose children the job ``seq`` wrote, None for all. Raises LimitExceeded."""
     broken = find_broken(connection, relation, seq)
     if broken is not None:
         raise exceeded(relation, broken, None)
+
+
+def check_bounds(connection: Connection, relation: Relation, seq: int) -> None:
+    """Check the limits of all parents that the job ``seq`` wrote. Raises LimitExceeded."""
+    broken = find_lowered(connection, relation, seq)
+    if broken is not None:
+        raise lowered(relation, broken, None)
 
 
 def missing(relation: Relation, key: Any, record: int | None) -> ParentMissing:

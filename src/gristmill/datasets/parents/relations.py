@@ -1,7 +1,7 @@
 """The parents and children of a dataset with the contracts that their tables have: what a write is checked against."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,7 @@ from gristmill.datasets.contract import Contract, FieldSpec, load_contract
 from gristmill.datasets.errors import DatasetFailed, UnknownDataset
 from gristmill.datasets.lookup import Dataset, DatasetLookup
 from gristmill.datasets.parents.closure import rows_below
+from gristmill.datasets.parents.errors import HierarchyChanged
 from gristmill.datasets.parents.spec import ParentSpec
 from gristmill.kit.caches import SharedCache
 
@@ -65,7 +66,12 @@ class Relations:
                 with self._applied.reading(connection, spec.dataset) as one:
                     if not one.has_table:
                         raise DatasetFailed(f"The parent's dataset {spec.dataset} was not created")
-                    found.append(Relation(spec, child, one.dataset.contract))
+                    parent = one.dataset.contract
+                    lost = sorted(name for name in spec.bound_fields if not parent.has_field(name))
+                    if lost:
+                        # The change that was to add it was not applied.
+                        raise DatasetFailed(f"The parent's dataset {spec.dataset} has no field {lost[0]}")
+                    found.append(Relation(spec, child, parent))
             except UnknownDataset as error:
                 raise DatasetFailed(f"The parent's dataset {spec.dataset} is not there any more") from error
         return found
@@ -74,13 +80,22 @@ class Relations:
         """Return the relations to the direct children of a dataset whose tables are there."""
         return [relation for relation in self.all_below(connection, parent) if relation.parent.name == parent.name]
 
-    def all_below(self, connection: Connection, parent: Contract) -> list[Relation]:
-        """Return all relations below a dataset, parents before their children."""
+    def all_below(
+        self, connection: Connection, parent: Contract, known: Collection[str] | None = None
+    ) -> list[Relation]:
+        """Return all relations below a dataset, parents before their children, those of one child one after another.
+
+        known: the ids of the datasets below that a job was submitted with, in whose scopes it is alone. Raises
+        HierarchyChanged where there is another one.
+        """
         contracts = {parent.name: parent}
         found: list[Relation] = []
         for row in rows_below(connection, parent.name):
             if row.applied is None or row.state != "ready":
                 continue
+            if known is not None and str(row.id) not in known:
+                reason = f"{row.name} has got parents in {parent.name}, or below it, since the job was submitted"
+                raise HierarchyChanged(f"{reason}: submit it again")
             child = contracts[row.name] = load_contract(row.applied)
             found += [Relation(spec, child, contracts[spec.dataset]) for spec in _within(child, contracts)]
         return found

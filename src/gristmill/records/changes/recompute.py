@@ -10,6 +10,7 @@ import pyarrow as pa
 from gristmill.core.errors import Invalid, Violation
 from gristmill.datasets.contract import Contract
 from gristmill.datasets.types import TYPES
+from gristmill.kit.json_pointer import escape_pointer
 from gristmill.records.changes.plan import Plan, plan_change
 from gristmill.records.columns import Row, to_table
 from gristmill.records.errors import InputNotStored, RecomputeNeeded, RecordUnfit
@@ -53,6 +54,12 @@ class Recompute:
         except Invalid as error:
             places = [replace(one, pointer=f"/changes{one.pointer}") for one in error.violations]
             raise Invalid(error.detail, places, error.total) from error
+        keys = [name for name in contract.key if name in found]
+        if keys:
+            reason = f"{keys[0]} is a field of the key, and no two records have the same: change it of each by itself"
+            raise Invalid(
+                reason, [Violation(f"/changes/{escape_pointer(keys[0])}", "key_field", reason, field=keys[0])]
+            )
         needed = self.plan(contract, found).writes
         sources = embedding_sources(contract)
         needed |= sources - set(found) if sources & set(found) else frozenset()

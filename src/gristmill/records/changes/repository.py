@@ -37,7 +37,7 @@ def read_fields(
     """
     table = record_table(contract)
     query = sa.select(*(table.c[name] for name in names))
-    query = query.where(*(table.c[part] == value for part, value in zip(contract.key, key, strict=True)))
+    query = query.where(has_key(contract, key))
     found = connection.execute(query.with_for_update() if lock else query).mappings().first()
     return None if found is None else dict(found)
 
@@ -45,10 +45,11 @@ def read_fields(
 def patch(connection: Connection, contract: Contract, key: Key, changes: Row, seq: int) -> LastWrite | None:
     """Set the members of ``changes`` (canonical values; ``_embedding`` too) of one record; None if it is not there.
 
-    seq: the number of the job.
+    Fields of the key among them have to make a key that no other record has. seq: the number of the job.
     """
-    values = {name: _parameter(contract, name, value) for name, value in changes.items()}
-    assignments = ", ".join(f"{quote(name)} = %({name})s" for name in values)
+    # Fields may be called as other parameters are.
+    values = {f"value_{place}": _parameter(contract, *change) for place, change in enumerate(changes.items())}
+    assignments = ", ".join(f"{quote(name)} = %({value})s" for name, value in zip(changes, values, strict=True))
     query = (
         f"UPDATE {data_relation(contract.name)} AS t SET {assignments}, {IN_ITS_BATCH}, _seq = %(seq)s, _ord = 0,"  # noqa: S608
         f" _id = DEFAULT WHERE {_key_condition(contract)}"
@@ -74,13 +75,32 @@ def delete_keys(connection: Connection, contract: Contract, keys: Sequence[Key])
     if not keys:
         return 0
     table = record_table(contract)
+    return connection.execute(sa.delete(table).where(has_one_of(contract, keys))).rowcount
+
+
+def has_key(contract: Contract, key: Key) -> sa.ColumnElement[bool]:
+    """Return the condition of the record with this key."""
+    table = record_table(contract)
+    return sa.and_(*(table.c[part] == value for part, value in zip(contract.key, key, strict=True)))
+
+
+def has_one_of(contract: Contract, keys: Sequence[Key]) -> sa.ColumnElement[bool]:
+    """Return the condition of records with one of these keys, one or more. They are locked in the order of the keys."""
+    table = record_table(contract)
     listed, same = listed_keys(contract, table, keys)
     # The list is of one row a key, and so is the table: what is deleted is counted once.
     found = (
         sa.select(table.c["_id"]).select_from(listed.join(table, same)).order_by(*(table.c[k] for k in contract.key))
     )
     locked = found.with_for_update(of=table).cte("locked")
-    return connection.execute(sa.delete(table).where(table.c["_id"].in_(sa.select(locked.c["_id"])))).rowcount
+    return table.c["_id"].in_(sa.select(locked.c["_id"]))
+
+
+def finds_at_most(connection: Connection, contract: Contract, where: Any, most: int) -> bool:
+    """Say whether a filter finds no more than so many records. Raises Invalid for a bad filter."""
+    table = record_table(contract)
+    found = sa.select(table.c["_id"]).where(compile_where(where, contract, table)).limit(most + 1).subquery()
+    return connection.execute(sa.select(sa.func.count()).select_from(found)).scalar_one() <= most
 
 
 def patch_where(connection: Connection, contract: Contract, where: Any, changes: Row, seq: int) -> int:

@@ -4,19 +4,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import sqlalchemy as sa
 from pydantic_core import from_json
 from sqlalchemy import Connection
 
 from gristmill.core.database import Database, set_time_limit
 from gristmill.datasets.contract import EMBEDDING_COLUMN, Contract
+from gristmill.datasets.ddl import record_table
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.keys import show_key
 from gristmill.datasets.lookup import Dataset
 from gristmill.datasets.types import TYPES
+from gristmill.datasets.where import compile_where
 from gristmill.jobs.errors import OutOfDate
 from gristmill.jobs.handlers import ChunkTask, Outcome, TransactionalHandler
 from gristmill.records.changes import repository
 from gristmill.records.changes.recompute import Recompute, embedding_sources
+from gristmill.records.changes.writes import Writes
 from gristmill.records.columns import Row
 from gristmill.records.embedding import EmbeddingStep
 from gristmill.records.errors import UnknownRecord
@@ -43,6 +47,7 @@ class Patch:
 
 class PatchHandler(TransactionalHandler):
     """Changes members of one record. args: dataset_id, contract_version, key, if_match; payload: the changes as JSON.
+    Those that change its key have hierarchy and below too, as deletions have.
 
     Computed fields and the vector are made before the row is locked, and again where the fields that they are made of
     hold something else by then.
@@ -50,7 +55,10 @@ class PatchHandler(TransactionalHandler):
 
     type = PATCH
 
-    def __init__(self, database: Database, targets: Targets, embedding: EmbeddingStep, recompute: Recompute) -> None:
+    def __init__(
+        self, database: Database, targets: Targets, embedding: EmbeddingStep, recompute: Recompute, writes: Writes
+    ) -> None:
+        self._writes = writes
         self._database = database
         self._targets = targets
         self._embedding = embedding
@@ -88,55 +96,77 @@ class PatchHandler(TransactionalHandler):
             found = repository.read_fields(connection, contract, key, prepared.read, lock=True)
             if found is not None and found != prepared.rest:
                 raise OutOfDate("fields that others of the record are made of have changed since")
-        written = repository.patch(connection, contract, key, prepared.changes, task.seq)
-        if written is None:
+        done = self._writes.patch(connection, dataset, key, prepared.changes, task.seq, _below(task))
+        if done is None:
             raise _unknown(contract, key)
-        return Outcome(succeeded=1, result={"etag": str(written.tag(dataset.version))})
+        written, moved = done
+        result = {"etag": str(written.tag(dataset.version))}
+        return Outcome(succeeded=1, result=result | ({"moved": moved} if moved else {}))
 
 
-class DeleteHandler(TransactionalHandler):
-    """Deletes one record. args: dataset_id, contract_version, key, if_match."""
+class _Removal(TransactionalHandler):
+    """Deletes records with what goes with them. args: dataset_id, contract_version, hierarchy, below: the ids of the
+    datasets below, in whose scopes the job is."""
+
+    def __init__(self, targets: Targets, writes: Writes) -> None:
+        self._targets = targets
+        self._writes = writes
+
+    def delete(
+        self, connection: Connection, task: ChunkTask, dataset: Dataset, condition: sa.ColumnElement[bool]
+    ) -> dict[str, Any]:
+        """Delete records of a dataset that has, or has had, others below; return the result of the job."""
+        # However many records go: the time limit of the worker ends it.
+        set_time_limit(connection, 0)
+        deleted, cascaded = self._writes.delete(connection, dataset, condition, _below(task))
+        # Others may share the transaction.
+        set_time_limit(connection, None)
+        return {"deleted": deleted} | ({"cascaded": cascaded} if cascaded else {})
+
+
+class DeleteHandler(_Removal):
+    """Deletes one record. args: key, if_match."""
 
     type = DELETE
-
-    def __init__(self, targets: Targets) -> None:
-        self._targets = targets
 
     def apply(self, connection: Connection, task: ChunkTask, prepared: Any) -> Outcome:
         dataset = self._targets.present(connection, task)
         contract = dataset.contract
         key = _key(contract, task)
         _check_match(connection, dataset, key, task)
-        if not repository.delete_by_key(connection, contract, key):
+        result: dict[str, Any] = {"deleted": 1}
+        if dataset.hierarchy:
+            result = self.delete(connection, task, dataset, repository.has_key(contract, key))
+        elif not repository.delete_by_key(connection, contract, key):
+            result = {"deleted": 0}
+        if not result["deleted"]:
             raise _unknown(contract, key)
-        return Outcome(succeeded=1, result={"deleted": 1})
+        return Outcome(succeeded=1, result=result)
 
 
-class DeleteWhereHandler(TransactionalHandler):
-    """Deletes what a filter finds. args: dataset_id, contract_version; payload: ``{"where": …}``."""
+class DeleteWhereHandler(_Removal):
+    """Deletes what a filter finds. payload: ``{"where": …}``."""
 
     type = DELETE_WHERE
 
-    def __init__(self, targets: Targets) -> None:
-        self._targets = targets
-
     def apply(self, connection: Connection, task: ChunkTask, prepared: Any) -> Outcome:
-        contract = self._targets.present(connection, task).contract
+        dataset = self._targets.present(connection, task)
+        contract, where = dataset.contract, from_json(task.payload or b"")["where"]
+        if dataset.hierarchy:
+            condition = compile_where(where, contract, record_table(contract))
+            return Outcome(result=self.delete(connection, task, dataset, condition))
         # However many records the filter finds: the time limit of the worker ends it.
         set_time_limit(connection, 0)
-        deleted = repository.delete_where(connection, contract, from_json(task.payload or b"")["where"])
+        deleted = repository.delete_where(connection, contract, where)
         # Others may share the transaction.
         set_time_limit(connection, None)
         return Outcome(result={"deleted": deleted})
 
 
-class DeleteKeysHandler(TransactionalHandler):
-    """Deletes records by their keys. args: dataset_id, contract_version; payload: the columns of the key."""
+class DeleteKeysHandler(_Removal):
+    """Deletes records by their keys. payload: the columns of the key."""
 
     type = DELETE_KEYS
-
-    def __init__(self, targets: Targets) -> None:
-        self._targets = targets
 
     def prepare(self, task: ChunkTask) -> list[Key]:
         table = decode(task.payload or b"")
@@ -145,9 +175,13 @@ class DeleteKeysHandler(TransactionalHandler):
         return list(zip(*columns, strict=True))
 
     def apply(self, connection: Connection, task: ChunkTask, prepared: list[Key]) -> Outcome:
-        contract = self._targets.present(connection, task).contract
-        deleted = repository.delete_keys(connection, contract, prepared)
-        return Outcome(succeeded=task.records, result={"deleted": deleted, "missing": len(prepared) - deleted})
+        dataset = self._targets.present(connection, task)
+        if dataset.hierarchy and prepared:
+            condition = repository.has_one_of(dataset.contract, prepared)
+            result = self.delete(connection, task, dataset, condition)
+        else:
+            result = {"deleted": repository.delete_keys(connection, dataset.contract, prepared)}
+        return Outcome(succeeded=task.records, result=result | {"missing": len(prepared) - result["deleted"]})
 
 
 class PatchWhereHandler(TransactionalHandler):
@@ -155,10 +189,11 @@ class PatchWhereHandler(TransactionalHandler):
 
     type = PATCH_WHERE
 
-    def __init__(self, targets: Targets, embedding: EmbeddingStep, recompute: Recompute) -> None:
+    def __init__(self, targets: Targets, embedding: EmbeddingStep, recompute: Recompute, writes: Writes) -> None:
         self._targets = targets
         self._embedding = embedding
         self._recompute = recompute
+        self._writes = writes
 
     def prepare(self, task: ChunkTask) -> tuple[Any, Row]:
         dataset = self._targets.submitted(task)
@@ -170,10 +205,10 @@ class PatchWhereHandler(TransactionalHandler):
 
     def apply(self, connection: Connection, task: ChunkTask, prepared: tuple[Any, Row]) -> Outcome:
         where, changes = prepared
-        contract = self._targets.present(connection, task).contract
+        dataset = self._targets.present(connection, task)
         # However many records the filter finds: the time limit of the worker ends it.
         set_time_limit(connection, 0)
-        changed = repository.patch_where(connection, contract, where, changes, task.seq)
+        changed = self._writes.patch_where(connection, dataset, where, changes, task.seq)
         # Others may share the transaction.
         set_time_limit(connection, None)
         return Outcome(result={"changed": changed})
@@ -191,6 +226,11 @@ def _check_match(connection: Connection, dataset: Dataset, key: tuple[Any, ...],
     # One that is not there is unknown, whatever it was expected to be.
     if found is not None:
         check_write(found, expected, dataset.version, shorten(show_key(dataset.contract, key)))
+
+
+def _below(task: ChunkTask) -> Sequence[str]:
+    found: Sequence[str] = task.args.get("below", ())
+    return found
 
 
 def _key(contract: Contract, task: ChunkTask) -> tuple[Any, ...]:

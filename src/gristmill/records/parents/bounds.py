@@ -8,11 +8,13 @@ from sqlalchemy import Connection
 from gristmill.datasets.parents.errors import LimitExceeded
 from gristmill.datasets.parents.judge import lowered
 from gristmill.datasets.parents.relations import Relation
-from gristmill.datasets.parents.repository.usage import NOBODYS, read_usage
+from gristmill.datasets.parents.repository.usage import read_usage
 from gristmill.records.parents.keys import Rows, exact, values_of
 
 
-def beyond_bounds(connection: Connection, relation: Relation, rows: Rows) -> Iterator[tuple[int, LimitExceeded]]:
+def beyond_bounds(
+    connection: Connection, relation: Relation, rows: Rows, *, lock: bool
+) -> Iterator[tuple[int, LimitExceeded]]:
     """Yield the row of each record with less, or more, than its children have, and the error that says so.
 
     The bounds are those of the records and not of what is stored: a later job may have replaced that already, and of a
@@ -22,7 +24,7 @@ def beyond_bounds(connection: Connection, relation: Relation, rows: Rows) -> Ite
     parent = relation.parent
     owners = values_of(parent.field(parent.key[0]), rows.table)
     ordered = sorted(set(owners))
-    found = read_usage(connection, relation, ordered, NOBODYS, {})
+    found = read_usage(connection, relation, ordered, lock=lock)
     usages = {ordered[place]: of_parent for place, of_parent in found}
     columns = {name: values_of(parent.field(name), rows.table) for name in relation.spec.bound_fields}
     bounds = {name: [exact(value) for value in values] for name, values in columns.items()}
@@ -36,10 +38,10 @@ def beyond_bounds(connection: Connection, relation: Relation, rows: Rows) -> Ite
                     break
 
 
-def refuse_beyond_bounds(connection: Connection, relation: Relation, rows: Rows) -> None:
+def refuse_beyond_bounds(connection: Connection, relation: Relation, rows: Rows, *, lock: bool) -> None:
     """Raise the error of the first record; of several with one key the last one counts."""
     last = {owner: row for row, owner in enumerate(values_of(relation.parent.key_fields[0], rows.table))}
     counting = set(last.values())
-    for row, error in beyond_bounds(connection, relation, rows):
+    for row, error in beyond_bounds(connection, relation, rows, lock=lock):
         if row in counting:
             raise error

@@ -33,7 +33,7 @@ from gristmill.records.spool import SpooledChunks
 
 
 class EarlyParents:
-    """Looks at parents and children for writes that are about to be submitted."""
+    """Looks at parents and children for writes that are about to be submitted. It locks no records."""
 
     def __init__(self, relations: Relations) -> None:
         self._relations = relations
@@ -55,7 +55,7 @@ class EarlyParents:
         for relation in self._relations.of(connection, dataset):
             name = relation.spec.field
             wanted = {key for keys in asked for key in keys.places[name]}
-            found = find_present(connection, relation, list(wanted)) if wanted else wanted
+            found = find_present(connection, relation, wanted, lock=False) if wanted else wanted
             if len(found) < len(wanted):
                 for number, keys in enumerate(asked):
                     lost = [(place, key) for key, place in keys.places[name].items() if key not in found]
@@ -91,7 +91,7 @@ class EarlyParents:
     def _refuse_parents(self, connection: Connection, dataset: Dataset, rows: Rows) -> None:
         for relation in self._relations.below(connection, dataset.contract):
             if relation.spec.bound_fields and not unfinished_in_scope(connection, scope_of(relation.child.name)):
-                refuse_beyond_bounds(connection, relation, rows)
+                refuse_beyond_bounds(connection, relation, rows, lock=False)
 
 
 def _rows(chunk: NewChunk) -> Rows:
@@ -100,7 +100,7 @@ def _rows(chunk: NewChunk) -> Rows:
 
 def _refuse_missing(connection: Connection, relation: Relation, rows: Rows) -> None:
     field = relation.child.field(relation.spec.field)
-    check_present(connection, relation, distinct(field, [rows]), lambda key: find_place(field, [rows], key))
+    check_present(connection, relation, distinct(field, [rows]), lambda key: find_place(field, [rows], key), lock=False)
 
 
 def _refuse_beyond(connection: Connection, relation: Relation, rows: Rows) -> None:
@@ -113,7 +113,7 @@ def _refuse_beyond(connection: Connection, relation: Relation, rows: Rows) -> No
     mine, parameters = _named(child, [keys[row] for row in last])
     asked = [measured(child, limit, rows.table) for limit in relation.spec.limits]
     ordered = sorted(distinct(field, [rows]))
-    for place, usages in read_usage(connection, relation, ordered, mine, parameters):
+    for place, usages in read_usage(connection, relation, ordered, mine, parameters, lock=False):
         of_parent = [row for row in last if parents[row] == ordered[place]]
         for usage, values in zip(usages, asked, strict=True):
             now: Usage = replace(usage, asked=tally(usage.limit, [values[row] for row in of_parent]))

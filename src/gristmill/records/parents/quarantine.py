@@ -12,7 +12,7 @@ from gristmill.core.errors import Violation
 from gristmill.datasets.contract import Contract
 from gristmill.datasets.parents.judge import exceeded, missing
 from gristmill.datasets.parents.relations import Relation
-from gristmill.datasets.parents.repository.usage import NOBODYS, Usage, read_usage
+from gristmill.datasets.parents.repository.usage import Usage, read_usage
 from gristmill.datasets.parents.spec import LimitSpec
 from gristmill.records.key_list import Key
 from gristmill.records.parents.bounds import beyond_bounds
@@ -74,7 +74,7 @@ class Sifter:
         for children in self._above:
             child_field = self._contract.field(children.relation.spec.field)
             keys = sorted(distinct(child_field, [rows]))
-            read = read_usage(self._connection, children.relation, keys, NOBODYS, {})
+            read = read_usage(self._connection, children.relation, keys, lock=True)
             children.usages = {keys[place]: usages for place, usages in read}
         records = _records(self._contract, self._above, table)
         keys = keys_of_records(self._contract, table)
@@ -105,7 +105,7 @@ class Sifter:
         """Return the records that are parents and have less than their children use."""
         refused: dict[int, Violation] = {}
         for relation in self._below:
-            for row, error in beyond_bounds(self._connection, relation, Rows(table, 0)):
+            for row, error in beyond_bounds(self._connection, relation, Rows(table, 0), lock=True):
                 refused.setdefault(row, _violation(error, places[row]))
         return refused
 

@@ -57,4 +57,4 @@ class WrittenRecords:
                     # What is stored may be another record than that of the request.
                     check_parents_of(connection, relation, distinct(dataset.contract.key_fields[0], [one]))
                 else:
-                    refuse_beyond_bounds(connection, relation, one)
+                    refuse_beyond_bounds(connection, relation, one, lock=True)

@@ -146,7 +146,7 @@ class RecordValidator:
     def validate_changes(self, raw: bytes) -> Row:
         """Return the canonical values of the members in ``raw``, a JSON object of changed fields.
 
-        Raises Malformed, and Invalid for values that the contract refuses, for key fields, and for no change at all.
+        Raises Malformed, and Invalid for values that the contract refuses, and for no change at all.
         """
         problems = Problems()
         changes: Row = {}
@@ -167,8 +167,7 @@ class RecordValidator:
 
     @cached_property
     def _changes(self) -> SchemaValidator:
-        key = self.contract.key
-        return SchemaValidator(self._schema({n: s for n, s in self._schemas.items() if n not in key}, partial=True))
+        return SchemaValidator(self._schema(self._schemas, partial=True, needs_key=False))
 
     def violations(
         self,
@@ -222,9 +221,6 @@ class RecordValidator:
             reason = f"There is no field {shorten(name)} in {self.contract.name}; its fields are: {known}"
             code, reason = self.unknown_member(name, reason) or ("unknown_field", reason)
             return Violation(pointer, code, reason, record, line, shorten_name(name))
-        if item["type"] == "extra_forbidden":
-            reason = f"{name} is a key field and cannot be changed: delete the record and submit it anew"
-            return Violation(pointer, "key_field", reason, record, line, name)
         token = token_at(tokens, location)
         code, reason = TYPES[field.type].explain(field, item if token is None else {**item, "token": token})
         inside = "".join(f"/{part}" for part in location[1:] if isinstance(part, int))
@@ -235,12 +231,13 @@ class RecordValidator:
         known: dict[str, CoreSchema],
         partial: bool = False,
         unknown: UnknownFields = "reject",
+        needs_key: bool = True,
     ) -> CoreSchema:
         members = {}
         for name, schema in known.items():
             field = self._fields[name]
             nullable = schema if field.required else schemas.nullable_schema(schema)
-            needed = (name in self.contract.key) if partial else field.must_be_given
+            needed = (needs_key and name in self.contract.key) if partial else field.must_be_given
             if not field.must_be_given and not partial:
                 default = default_value(TYPES[field.type], field)
                 nullable = schemas.with_default_schema(nullable, default=default)

@@ -4,9 +4,10 @@ Numbers are added up as exact decimals, floats by their shortest texts: a sum do
 and 0.1 + 0.2 is 0.3.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import Connection
@@ -66,15 +67,15 @@ class Usage:
         return bool(self.total > self.bound if self.limit.is_upper else self.total < self.bound)
 
 
-def _select(relation: Relation, mine: Mine | None) -> Prepared:
+def _select(relation: Relation, mine: Mine | None, lock: bool) -> Prepared:
     """Return the statement for a list of parents; without ``mine`` it only looks whether they are there."""
-    found: Prepared | None = relation.statements.get(mine)
+    found: Prepared | None = relation.statements.get((mine, lock))
     if found is None:
-        found = relation.statements[mine] = _made(relation, mine)
+        found = relation.statements[mine, lock] = _made(relation, mine, lock)
     return found
 
 
-def _made(relation: Relation, mine: Mine | None) -> Prepared:
+def _made(relation: Relation, mine: Mine | None, lock: bool) -> Prepared:
     child, parent, spec = relation.child, relation.parent, relation.spec
     columns, measures = [], []
     written = "" if mine is None else mine.sql
@@ -91,11 +92,11 @@ def _made(relation: Relation, mine: Mine | None) -> Prepared:
             f" WHERE c.{ref} = p.{key}) AS u ON true"
         )
     # A record that counts is not changed beside those that it is compared with.
-    strength = "NO KEY UPDATE" if measures else "KEY SHARE"
+    locked = f"FOR {'NO KEY UPDATE' if measures else 'KEY SHARE'} OF p" if lock else ""
     kind = array_type(parent.field(parent.key[0]))
     sql = (
         f"SELECT {', '.join(['k.place', *columns])} FROM unnest(%(keys)s) WITH ORDINALITY AS k (key, place)"  # noqa: S608
-        f" JOIN {data_relation(parent.name)} AS p ON p.{key} = k.key {usage} ORDER BY p.{key} FOR {strength} OF p"
+        f" JOIN {data_relation(parent.name)} AS p ON p.{key} = k.key {usage} ORDER BY p.{key} {locked}"
     )
     return Prepared(sql, keys=kind, **(dict(mine.types) if mine and measures else {}))
 
@@ -125,13 +126,20 @@ def _exact(field: FieldSpec, column: str) -> str:
 
 
 def read_usage(
-    connection: Connection, relation: Relation, keys: Sequence[Any], mine: Mine, parameters: dict[str, Any]
+    connection: Connection,
+    relation: Relation,
+    keys: Sequence[Any],
+    mine: Mine = NOBODYS,
+    parameters: Mapping[str, Any] = MappingProxyType({}),
+    *,
+    lock: bool,
 ) -> Iterator[tuple[int, list[Usage]]]:
     """Yield the place in ``keys`` of each parent that is there, and what its children use of each limit.
 
-    keys: canonical keys, sorted. parameters: of ``mine``. The parents are locked in the order of their keys.
+    keys: canonical keys, sorted. parameters: of ``mine``. lock: lock the parents in the order of their keys until the
+    transaction ends.
     """
-    sql = _select(relation, mine)
+    sql = _select(relation, mine, lock)
     kind = TYPES[relation.key.type]
     for start in range(0, len(keys), _KEYS_PER_QUERY):
         part = keys[start : start + _KEYS_PER_QUERY]
@@ -147,10 +155,10 @@ def read_usage(
             )
 
 
-def find_present(connection: Connection, relation: Relation, keys: Sequence[Any]) -> set[Any]:
-    """Return those of the keys that parents have. keys: canonical ones. They are locked in the order of their keys."""
+def find_present(connection: Connection, relation: Relation, keys: Iterable[Any], *, lock: bool) -> set[Any]:
+    """Return those of the keys that parents have. keys: canonical ones. lock: as of ``read_usage``."""
     ordered = sorted(set(keys))
-    kind, sql = TYPES[relation.key.type], _select(relation, None)
+    kind, sql = TYPES[relation.key.type], _select(relation, None, lock)
     found: set[Any] = set()
     for start in range(0, len(ordered), _KEYS_PER_QUERY):
         part = ordered[start : start + _KEYS_PER_QUERY]
@@ -195,4 +203,29 @@ def _broken(relation: Relation, limit: LimitSpec, written: bool) -> str:
         f" FROM {data_relation(child.name)} AS c {only} GROUP BY c.{ref}) AS u"
         f" JOIN {data_relation(parent.name)} AS p ON p.{key} = u.ref"
         f" WHERE u.total {sign} {bound} ORDER BY p.{key} LIMIT 1"
+    )
+
+
+def find_lowered(connection: Connection, relation: Relation, seq: int) -> Usage | None:
+    """Return the first limit that the children of the parents break which the job ``seq`` wrote; None where all hold.
+
+    Limits that are plain numbers do not change with the parent.
+    """
+    for limit in relation.spec.limits:
+        if isinstance(limit.bound, str):
+            row = connection.exec_driver_sql(_lowered(relation, limit), {"seq": seq}).first()
+            if row is not None:
+                return Usage(limit, *row)
+    return None
+
+
+@lru_cache(maxsize=1000)
+def _lowered(relation: Relation, limit: LimitSpec) -> str:
+    child, parent = relation.child, relation.parent
+    ref, key, sign = quote(relation.spec.field), quote(parent.key[0]), ">" if limit.is_upper else "<"
+    return (
+        f"SELECT p.{key}, {_bound(parent, limit)}, u.used, NULL FROM {data_relation(parent.name)} AS p"  # noqa: S608
+        f" JOIN LATERAL (SELECT {_measure(child, limit)} AS used FROM {data_relation(child.name)} AS c"
+        f" WHERE c.{ref} = p.{key}) AS u ON true"
+        f" WHERE p._seq = %(seq)s AND u.used {sign} {_bound(parent, limit)} ORDER BY p.{key} LIMIT 1"
     )
