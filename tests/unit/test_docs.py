@@ -66,3 +66,9 @@ def test_examples_and_test_plugins_import_the_stable_module_and_nothing_else_of_
             re.findall(r"^\s*(?:from|import) (gristmill[\w.]*)", file.read_text(encoding="utf-8"), re.MULTILINE)
         )
         assert imports == {"gristmill.plugin"}, file
+
+
+def test_examples_of_applications_import_the_client_and_nothing_else_of_gristmill() -> None:
+    for file in (ROOT / "examples").glob("*/*.py"):
+        imports = re.findall(r"^\s*(?:from|import) (gristmill[\w.]*)", file.read_text(encoding="utf-8"), re.MULTILINE)
+        assert set(imports) <= {"gristmill.client"}, file
