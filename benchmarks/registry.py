@@ -114,7 +114,7 @@ def _at_once(bench: Bench) -> Iterator[Row]:
         thread.start()
     for thread in threads:
         thread.join()
-    times = Times.of(took)
+    times = Times.of([1000 * seconds for seconds in took])
     yield Row(
         f"{AT_ONCE} concurrent creates below a parent with room for {room}, each waited for",
         f"{len(succeeded)} succeeded, all were answered within {show(max(took))} s; {times}",

@@ -172,3 +172,98 @@ class TestQuarantine:
         again = world.put(world.cities, *map(json.loads, raw), params={"retry_of": job["id"]})
         assert again["state"] == "succeeded", again
         assert world.names(world.cities) == ["Lyon"]
+
+
+class TestBadInput:
+    @pytest.mark.parametrize("value", [-1, 2**63, 1e300, "7", True, None])
+    def test_an_area_that_is_none_is_refused_by_its_field(self, world: Geography, value: Any) -> None:
+        answer = world.post(world.cities, {"name": "X", "area": value, "country": "France"})
+        assert answer.status_code == 422, answer.text
+        assert answer.json()["errors"][0]["pointer"] == "/0/area"
+
+    def test_enormous_areas_are_added_up_exactly(self, world: Geography) -> None:
+        records = [area(f"C{n}", 2**63 - 1, country="France") for n in range(3)]
+        answer = world.post(world.cities, *records)
+        assert (answer.status_code, answer.json()["asked"]) == (409, 3 * (2**63 - 1))
+
+    def test_names_are_equal_in_every_form(self, world: Geography) -> None:
+        assert world.put(world.continents, area("Océanie", 9))["state"] == "succeeded"
+        assert world.put(world.countries, area("Niué", 4, continent="Oce\u0301anie"))["state"] == "succeeded"
+        options = {"params": {"on_conflict": "fail"}}
+        answer = world.post(world.countries, area("Niue\u0301", 1, continent="Océanie"), **options)
+        assert (answer.status_code, answer.json()["code"]) == (409, "key_exists")
+
+    def test_a_retry_after_the_parent_has_shrunk_is_refused(self, world: Geography) -> None:
+        world.post(world.countries, area("Japan", 1, continent="Asia"))
+        answer = world.post(world.cities, area("Lyon", 61, country="France"))
+        job = world.app.job(answer)
+        assert failed(job)["code"] == "limit_exceeded"
+        assert world.put(world.countries, area("France", 50, 600, continent="Europe"))["state"] == "succeeded"
+        again = world.app.http.post(f"/api/v1/jobs/{job['id']}/retry")
+        assert (again.status_code, again.json()["code"]) == (409, "not_retryable"), again.text
+
+    def test_a_retry_finds_the_room_that_there_is_by_then(self, world: Geography) -> None:
+        world.post(world.countries, area("Japan", 1, continent="Asia"))
+        job = world.app.job(world.post(world.countries, area("Italy", 30, continent="Europe")))
+        assert failed(job)["code"] == "limit_exceeded"
+        again = world.app.http.post(f"/api/v1/jobs/{job['id']}/retry")
+        assert again.status_code in (200, 202), again.text
+        assert failed(world.app.job(again))["code"] == "limit_exceeded"
+
+
+class TestMeasures:
+    """Each measure and type, null bounds and null children, at once and in the job."""
+
+    @pytest.mark.parametrize(
+        ("child", "parent", "limit", "bound", "fits", "breaks"),
+        [
+            ("integer", "integer", {"sum": "x", "at_most": "b"}, 10, [4, 6, None], [4, 7]),
+            ("float", "float", {"sum": "x", "at_most": "b"}, 0.3, [0.1, 0.2], [0.1, 0.2, 1e-9]),
+            ("decimal", "decimal", {"sum": "x", "at_most": "b"}, "1.10", ["0.55", "0.55"], ["0.55", "0.56"]),
+            ("integer", "float", {"sum": "x", "at_most": "b"}, 10.5, [10], [11]),
+            ("float", "integer", {"sum": "x", "at_most": 3}, 1, [1.5, 1.5], [1.5, 1.500001]),
+            ("integer", "integer", {"count": True, "at_most": "b"}, 2, [None, None], [None, None, None]),
+            ("integer", "integer", {"max": "x", "at_most": "b"}, 10, [10, 3, None], [11]),
+            ("integer", "integer", {"min": "x", "at_least": "b"}, 10, [10, 30, None], [9]),
+            (
+                "timestamp",
+                "timestamp",
+                {"min": "x", "at_least": "b"},
+                "2026-01-01T00:00:00Z",
+                ["2026-01-01T01:00:00+01:00"],
+                ["2025-12-31T23:59:59.999999Z"],
+            ),
+            ("date", "date", {"max": "x", "at_most": "b"}, "2026-01-01", ["2026-01-01"], ["2026-01-02"]),
+            ("duration", "duration", {"max": "x", "at_most": "b"}, "PT1H", ["PT60M"], ["PT1H0.000001S"]),
+            ("integer", "integer", {"sum": "x", "at_most": "b"}, None, [2**63 - 1, 2**63 - 1], []),
+        ],
+    )
+    @pytest.mark.parametrize("queued", [False, True])
+    def test_what_is_within_and_what_is_beyond(
+        self, app: InProcess, child: str, parent: str, limit: Any, bound: Any, fits: Any, breaks: Any, queued: bool
+    ) -> None:
+        least = {"minimum": "0" if child == "decimal" else 0} if "sum" in limit else {}
+        above = app.dataset({"fields": [NAME, {"name": "b", "type": parent}], "key": ["name"]})
+        other = app.dataset({"fields": [NAME], "key": ["name"]})
+        below = app.dataset(
+            {
+                "fields": [NAME, {"name": "x", "type": child, **least}, field_of("above")],
+                "key": ["name"],
+                "parents": [{"field": "above", "dataset": above, "limits": [limit]}],
+            }
+        )
+        app.work()
+        assert app.job(app.post(above, [{"name": "p", "b": bound}]))["state"] == "succeeded", other
+        for values, expected in ((fits, "succeeded"), (breaks, "failed")):
+            if not values:
+                continue
+            records = [{"name": f"c{n}", "x": value, "above": "p"} for n, value in enumerate(values)]
+            if queued:
+                # Something unfinished above: the job has to find out.
+                assert app.post(above, [{"name": "q", "b": bound}]).status_code == 202
+            answer = app.post(below, records)
+            if expected == "failed" and not queued:
+                assert (answer.status_code, answer.json()["code"]) == (409, "limit_exceeded"), answer.text
+                continue
+            job = app.job(answer)
+            assert job["state"] == expected, job

@@ -17,8 +17,8 @@ from sqlalchemy.exc import DBAPIError
 
 from gristmill.core.database import Database
 from gristmill.core.errors import Contended, GristmillError
-from gristmill.jobs.errors import Signal
-from gristmill.jobs.repository.submit import Guard, Insertion, JobRow, Obstacle, insert_jobs, look
+from gristmill.jobs.confirmation import Confirmation, NotConfirmed, confirm
+from gristmill.jobs.repository.submit import Guard, Insertion, JobRow, Obstacle, insert_jobs, lock, look
 from gristmill.jobs.submit import WriteRequest
 
 # Jobs in one commit, and bytes of their payloads, at most.
@@ -26,10 +26,6 @@ MOST = 64
 MOST_BYTES = 1024 * 1024
 # Batches at the same time; no two of them share a scope or a key. As many more may wait for scopes that others hold.
 BATCHES = 2
-
-
-class NotConfirmed(Signal):
-    """The job has to be submitted with other scopes."""
 
 
 Check = Callable[[Connection], None]
@@ -42,14 +38,13 @@ class Submission:
 
     check: looks at the records that are there, when no unfinished job of its scope could still change them; raises
     GristmillError. None where there is nothing to look at: it goes with ``row.columns["checked"]``.
-    confirm: looks, under the locks of its scopes, whether the job may be submitted with these scopes; raises
-    GristmillError, or NotConfirmed where it has to be submitted with others.
+    confirmation: what has to be so for the job to be submitted with these scopes.
     """
 
     row: JobRow
     request: WriteRequest
     check: Check | None = None
-    confirm: Check | None = None
+    confirmation: Confirmation | None = None
 
 
 class _Member:
@@ -174,31 +169,54 @@ class GroupCommit:
 
     def _commit(self, batch: Sequence[Submission], wait: bool) -> Sequence[Answer | Obstacle]:
         """Return the answer to each; for those that have to wait for a scope the obstacle."""
-        checked = [place for place, member in enumerate(batch) if member.confirm is not None]
-        plain = [place for place, member in enumerate(batch) if member.confirm is None]
+        asking = [place for place, member in enumerate(batch) if member.confirmation is not None]
+        plain = [place for place, member in enumerate(batch) if member.confirmation is None]
         answers: dict[int, Answer | Obstacle] = {}
+        for places, commit in ((plain, self._commit_plain), (asking, self._commit_confirmed)):
+            if places:
+                found = commit([batch[place] for place in places], wait)
+                answers |= dict(zip(places, found, strict=True))
+        return [answers[place] for place in range(len(batch))]
+
+    def _commit_plain(self, batch: Sequence[Submission], wait: bool) -> Sequence[Answer | Obstacle]:
         try:
-            if plain:
-                with self._database.autocommit() as connection:
-                    found = insert_jobs(connection, [batch[place].row for place in plain], self._guard, wait=wait)
-                answers = {place: _answer(batch[place], one) for place, one in zip(plain, found, strict=True)}
-                checked += [place for place, one in zip(plain, found, strict=True) if one.obstacle is Obstacle.IDLE]
+            with self._database.autocommit() as connection:
+                found = insert_jobs(connection, [member.row for member in batch], self._guard, wait=wait)
+            idle = [place for place, one in enumerate(found) if one.obstacle is Obstacle.IDLE]
+            answers = [_answer(member, one) for member, one in zip(batch, found, strict=True)]
         except (Contended, DBAPIError):
             # Postgres refused all of it, perhaps for one member alone: each finds out by itself.
-            answers = dict.fromkeys(plain)
+            return [None] * len(batch)
         except Exception as error:  # noqa: BLE001 - it goes to everybody who waits
             # Whether it was committed may be unknown: nobody may be submitted a second time.
-            answers = dict.fromkeys(plain, error)
-        if checked:
-            checked.sort()
-            found_checked = self._commit_checked([batch[place] for place in checked], wait)
-            answers |= dict(zip(checked, found_checked, strict=True))
+            return [error] * len(batch)
+        if idle:
+            checked = self._commit_checked([batch[place] for place in idle], wait)
+            for place, answer in zip(idle, checked, strict=True):
+                answers[place] = answer
+        return answers
+
+    def _commit_confirmed(self, batch: Sequence[Submission], wait: bool) -> Sequence[Answer | Obstacle]:
+        """Submit jobs that are confirmed under the locks of their scopes. One without its locks comes again."""
+        answers: dict[int, Answer | Obstacle] = {}
+        try:
+            with self._database.transaction() as connection:
+                lock(connection, [member.row for member in batch], wait=wait)
+                for place, error in confirm(connection, [(one.row, one.confirmation) for one in batch]):
+                    answers[place] = None if isinstance(error, NotConfirmed) else error
+                left = [place for place in range(len(batch)) if place not in answers]
+                found = insert_jobs(connection, [batch[place].row for place in left], self._guard) if left else []
+        except (Contended, DBAPIError):
+            return [None] * len(batch)
+        except Exception as error:  # noqa: BLE001 - as above
+            return [error] * len(batch)
+        answers |= {place: _answer(batch[place], one) for place, one in zip(left, found, strict=True)}
         return [answers[place] for place in range(len(batch))]
 
     def _commit_checked(self, batch: Sequence[Submission], wait: bool) -> Sequence[Answer | Obstacle]:
         """Submit jobs of scopes that were idle: under their locks the first of each is checked against what is there.
 
-        The others come after it, and their jobs decide. Those that have to be confirmed are, each of them.
+        The others come after it, and their jobs decide.
         """
         answers: dict[int, Answer | Obstacle] = {}
         try:
@@ -207,19 +225,12 @@ class GroupCommit:
                 begun: set[str] = set()
                 for place, (member, one) in enumerate(zip(batch, seen, strict=True)):
                     scope = member.row.columns["scope"]
-                    first = one.obstacle is Obstacle.IDLE and scope not in begun
-                    look_at = member.check if first else member.confirm if one.obstacle is None else None
-                    if look_at is member.confirm and look_at is not None and _disturbed(member, batch[:place]):
-                        answers[place] = None
-                        continue
-                    if look_at is not None:
+                    if one.obstacle is Obstacle.IDLE and scope not in begun:
                         try:
-                            look_at(connection)
+                            assert member.check is not None  # only such a one is held up by an idle scope
+                            member.check(connection)
                         except (Contended, DBAPIError):
                             raise
-                        except NotConfirmed:
-                            answers[place] = None
-                            continue
                         except Exception as error:  # noqa: BLE001 - it goes to this member alone: nothing was written
                             answers[place] = error
                             continue
@@ -235,13 +246,6 @@ class GroupCommit:
         for place, one in zip(left, found, strict=True):
             answers[place] = _answer(batch[place], one)
         return [answers[place] for place in range(len(batch))]
-
-
-def _disturbed(member: Submission, earlier: Sequence[Submission]) -> bool:
-    """Say whether a job before this one in its batch is about one of the scopes that this one is confirmed for."""
-    own = member.row.columns["scope"]
-    others = (other.row for other in earlier if other.row.columns["scope"] != own)
-    return any(member.row.further.keys() & other.scopes.keys() for other in others)
 
 
 def _answer(member: Submission, found: Insertion) -> Answer | Obstacle:

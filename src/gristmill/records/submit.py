@@ -14,6 +14,7 @@ from gristmill.datasets.errors import DatasetFailed, UnknownDataset
 from gristmill.datasets.lookup import Dataset, DatasetLookup
 from gristmill.datasets.version_checks import VISIBLE, is_visible
 from gristmill.jobs.admission import Admission
+from gristmill.jobs.confirmation import Confirmation
 from gristmill.jobs.errors import Signal
 from gristmill.jobs.group_commit import GroupCommit, Submission
 from gristmill.jobs.idempotency import first_or
@@ -39,15 +40,14 @@ class Draft:
 
     check: called, in the transaction that submits, only when no unfinished job could still change the records.
     compare: looks, in that transaction, at what the request itself holds.
-    confirm: says, under the locks of its scopes, that the job may be submitted with them; else ``ordered`` are its
-    further scopes. Raises GristmillError, NotConfirmed.
+    confirmation: what has to be so for the job to be submitted with its scopes; else ``ordered`` are its further ones.
     """
 
     job: NewJob
     release: Callable[[], None] = lambda: None
     check: Callable[[Connection], None] | None = None
     compare: Callable[[Connection], None] | None = None
-    confirm: Callable[[Connection], None] | None = None
+    confirmation: Confirmation | None = None
     ordered: Mapping[str, bool] | None = None
 
     def in_order(self) -> "Draft":
@@ -273,11 +273,11 @@ class Submitter:
 
 def _shared(draft: Draft, request: WriteRequest) -> Submission | None:
     """Return what shares a commit with others, or None for a job that has too much for that."""
-    if draft.confirm is not None and request.run_at is not None:
+    if draft.confirmation is not None and request.run_at is not None:
         # What is seen now is not what there will be.
         return None
-    row = small_row(draft.job, request, checked=draft.check is not None and draft.confirm is None)
-    return None if row is None else Submission(row, request, draft.check, draft.confirm)
+    row = small_row(draft.job, request, checked=draft.check is not None and draft.confirmation is None)
+    return None if row is None else Submission(row, request, draft.check, draft.confirmation)
 
 
 def _same(one: Dataset, other: Dataset) -> bool:

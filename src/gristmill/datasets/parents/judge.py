@@ -18,6 +18,7 @@ from gristmill.datasets.parents.repository.usage import (
     find_broken,
     find_lowered,
     find_orphan,
+    find_present,
     read_usage,
 )
 from gristmill.datasets.types import TYPES
@@ -33,6 +34,9 @@ def check_children(
 
     keys: of the parents that the written children name. Raises ParentMissing, LimitExceeded.
     """
+    if not relation.spec.limits:
+        check_present(connection, relation, keys, place)
+        return
     ordered = sorted(set(keys))
     found = dict(read_usage(connection, relation, ordered, WRITTEN, {"seq": seq}))
     for number, key in enumerate(ordered):
@@ -42,6 +46,14 @@ def check_children(
         for usage in usages:
             if usage.is_broken:
                 raise exceeded(relation, usage, place(usage.parent))
+
+
+def check_present(connection: Connection, relation: Relation, keys: Sequence[Any], place: Place) -> None:
+    """Check that parents are there. Raises ParentMissing."""
+    found = find_present(connection, relation, keys)
+    if len(found) < len(keys):
+        for key in sorted(set(keys) - found):
+            raise missing(relation, key, place(key))
 
 
 def check_parents_of(

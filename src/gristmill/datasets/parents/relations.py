@@ -2,12 +2,13 @@
 
 import uuid
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from sqlalchemy import Connection
 
 from gristmill.datasets.applied import AppliedDatasets
-from gristmill.datasets.contract import Contract, load_contract
+from gristmill.datasets.contract import Contract, FieldSpec, load_contract
 from gristmill.datasets.errors import DatasetFailed, UnknownDataset
 from gristmill.datasets.lookup import Dataset, DatasetLookup
 from gristmill.datasets.parents.closure import rows_below
@@ -20,11 +21,20 @@ _REMEMBERED = 1000
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """Records of ``child`` that have records of ``parent`` as their parents. The contracts are those of the tables."""
+    """Records of ``child`` that have records of ``parent`` as their parents. The contracts are those of the tables.
+
+    statements: what was put together for it.
+    """
 
     spec: ParentSpec
     child: Contract
     parent: Contract
+    statements: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def key(self) -> FieldSpec:
+        """The field of the parent that children name."""
+        return self.parent.key_fields[0]
 
 
 class Relations:
@@ -56,7 +66,12 @@ class Relations:
                 with self._applied.reading(connection, spec.dataset) as one:
                     if not one.has_table:
                         raise DatasetFailed(f"The parent's dataset {spec.dataset} was not created")
-                    found.append(Relation(spec, child, one.dataset.contract))
+                    parent = one.dataset.contract
+                    lost = sorted(name for name in spec.bound_fields if not parent.has_field(name))
+                    if lost:
+                        # The change that was to add it was not applied.
+                        raise DatasetFailed(f"The parent's dataset {spec.dataset} has no field {lost[0]}")
+                    found.append(Relation(spec, child, parent))
             except UnknownDataset as error:
                 raise DatasetFailed(f"The parent's dataset {spec.dataset} is not there any more") from error
         return found

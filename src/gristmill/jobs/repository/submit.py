@@ -180,6 +180,12 @@ def insert_jobs(
     return [_insertion(job, row) for job, row in zip(jobs, found, strict=True)]
 
 
+def lock(connection: Connection, jobs: Sequence[JobRow], *, wait: bool) -> None:
+    """Take the locks as ``insert_jobs`` does, which says later who has not got theirs."""
+    locks = (WAIT_FOR_SCOPES, TRY_LOCKS) if wait else (TRY_LOCKS,)
+    execute(connection, {"locks": _locks(jobs)}, *locks)
+
+
 def look(connection: Connection, jobs: Sequence[JobRow], guard: Guard, *, wait: bool) -> list[Insertion]:
     """Take the locks as ``insert_jobs`` does and return what it would find in the way of each, inserting nothing."""
     parameters = {"jobs": _json(jobs), "locks": _locks(jobs)}

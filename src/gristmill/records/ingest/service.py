@@ -29,6 +29,7 @@ from gristmill.records.ingest.related import Related
 from gristmill.records.ingest.repeated_keys import refuse_repeated, refuse_repeated_over
 from gristmill.records.jobs import record_job
 from gristmill.records.parents.early import EarlyParents
+from gristmill.records.parents.keys import ParentKeys
 from gristmill.records.payload import decode, encode
 from gristmill.records.readers import open_reader
 from gristmill.records.readers.context import ReadContext
@@ -120,8 +121,8 @@ class RecordIngest:
                 made = self._draft_large(dataset, body, media_type, passed_over)
                 made.job.retry_of = retry_of
                 return made
-            rejects = self._rejects(options)
-            read = self._chunks(dataset, body, media_type, rejects, passed_over, options.merge)
+            rejects, parents = self._rejects(options), ParentKeys(dataset.contract) if related.confirmed else None
+            read = self._chunks(dataset, body, media_type, rejects, passed_over, options.merge, parents)
             chunks = self._spooled(read, rejects)
 
             def check(connection: Connection) -> None:
@@ -154,9 +155,8 @@ class RecordIngest:
             draft = Draft(job, partial(_close, chunks, rejects), ordered=related.ordered)
             draft.check = check if checked or looked_at else None
             draft.compare = compare if checked and len(chunks) > 1 else None
-            draft.confirm = (
-                partial(self._parents.confirm, dataset=dataset, chunks=chunks) if related.confirmed else None
-            )
+            if parents is not None and parents.complete:
+                draft.confirmation = self._parents.confirmation(dataset, parents)
             return draft
 
         small = body.size <= QUICK_BYTES and media_type in _TEXTS
@@ -223,9 +223,8 @@ class RecordIngest:
         )
 
     def _merge(self, dataset: Dataset, chunks: Iterable[NewChunk]) -> NewJob:
-        most = self._settings.jobs_max_attempts
+        most, above = self._settings.jobs_max_attempts, scopes_above(dataset.contract)
         # Later records of one key are laid over earlier ones, so the chunks run in turn.
-        above = scopes_above(dataset.contract)
         return record_job(MERGE, dataset, chunks, most, exclusive=True, serial=True, further=above)
 
     def _spooled(self, read: Iterator[NewChunk], rejects: RejectSpool | None = None) -> SpooledChunks:
@@ -247,16 +246,19 @@ class RecordIngest:
         rejects: RejectSpool | None = None,
         passed_over: frozenset[str] = frozenset(),
         partial: bool = False,
+        parents: ParentKeys | None = None,
     ) -> Iterator[NewChunk]:
         """Yield the validated records of ``body`` as chunks, one in memory at a time; at the end, raise Invalid.
 
         rejects: takes the records that are not valid; they refuse the request without it. passed_over: columns of a
-        CSV body that are not read. partial: the records need not be whole.
+        CSV body that are not read. partial: the records need not be whole. parents: takes the keys that are named.
         """
         source = self._source(dataset.contract, body, rejects, passed_over, partial)
         for batch in self._batches(dataset.contract, source, media_type):
             first_record, records = batch.first_record, batch.table.num_rows
             payload = encode(as_stored(dataset.contract, batch.payload()))
+            if parents is not None:
+                parents.add(batch.table, first_record)
             # While the payload is waited for, only it is held.
             del batch
             if len(payload) >= MEMORY_BYTES:

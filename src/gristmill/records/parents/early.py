@@ -2,22 +2,24 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection
 
 from gristmill.datasets.contract import Contract
 from gristmill.datasets.lookup import Dataset, scope_of
-from gristmill.datasets.parents.judge import exceeded, missing
+from gristmill.datasets.parents.judge import check_present, exceeded, missing
 from gristmill.datasets.parents.relations import Relation, Relations
-from gristmill.datasets.parents.repository.usage import NOBODYS, Mine, Usage, array_type, read_usage
+from gristmill.datasets.parents.repository.usage import NOBODYS, Mine, Usage, array_type, find_present, read_usage
 from gristmill.datasets.types import TYPES
-from gristmill.jobs.group_commit import NotConfirmed
+from gristmill.jobs.confirmation import Confirmation, NotConfirmed
 from gristmill.jobs.repository.scopes import may_be_changed
 from gristmill.jobs.submit import NewChunk, unfinished_in_scope
 from gristmill.kit.identifiers import quote
 from gristmill.records.parents.bounds import refuse_beyond_bounds
 from gristmill.records.parents.keys import (
+    ParentKeys,
     Rows,
     distinct,
     find_place,
@@ -36,13 +38,31 @@ class EarlyParents:
     def __init__(self, relations: Relations) -> None:
         self._relations = relations
 
-    def confirm(self, connection: Connection, dataset: Dataset, chunks: SpooledChunks) -> None:
-        """Say that all parents are there, and that none of them can go before the job has run.
+    def confirmation(self, dataset: Dataset, keys: ParentKeys) -> Confirmation:
+        """Return what has to be so for a job to be shared in its parents' scopes.
 
-        Call it under the locks of the job's scopes. Raises ParentMissing, NotConfirmed.
+        All parents are there, and none of them can go before the job has run.
         """
-        if not self._refuse_children(connection, dataset, chunks):
-            raise NotConfirmed
+        return Confirmation((dataset.id, dataset.version), keys, partial(self._confirm, dataset))
+
+    def _confirm(
+        self, dataset: Dataset, connection: Connection, asked: Sequence[ParentKeys]
+    ) -> Sequence[Exception | None]:
+        contract = dataset.contract
+        if may_be_changed(connection, [scope_of(parent.dataset) for parent in contract.parents], dataset.scope):
+            return [NotConfirmed() for _ in asked]
+        errors: list[Exception | None] = [None] * len(asked)
+        for relation in self._relations.of(connection, dataset):
+            name = relation.spec.field
+            wanted = {key for keys in asked for key in keys.places[name]}
+            found = find_present(connection, relation, list(wanted)) if wanted else wanted
+            if len(found) < len(wanted):
+                for number, keys in enumerate(asked):
+                    lost = [(place, key) for key, place in keys.places[name].items() if key not in found]
+                    if lost and errors[number] is None:
+                        place, key = min(lost)
+                        errors[number] = missing(relation, key, place)
+        return errors
 
     def check(self, connection: Connection, dataset: Dataset, chunks: SpooledChunks, whole: bool) -> None:
         """Refuse what the job would refuse.
@@ -56,14 +76,10 @@ class EarlyParents:
         if dataset.hierarchy and whole:
             self._refuse_parents(connection, dataset, _rows(next(iter(chunks))))
 
-    def _refuse_children(
-        self, connection: Connection, dataset: Dataset, chunks: SpooledChunks, whole: bool = False
-    ) -> bool:
-        """Return False where the job has to find out."""
+    def _refuse_children(self, connection: Connection, dataset: Dataset, chunks: SpooledChunks, whole: bool) -> None:
         contract = dataset.contract
-        above = [scope_of(parent.dataset) for parent in contract.parents]
-        if may_be_changed(connection, above, dataset.scope):
-            return False
+        if may_be_changed(connection, [scope_of(parent.dataset) for parent in contract.parents], dataset.scope):
+            return
         relations = self._relations.of(connection, dataset)
         for chunk in chunks:
             rows = _rows(chunk)
@@ -71,7 +87,6 @@ class EarlyParents:
                 _refuse_missing(connection, relation, rows)
                 if relation.spec.limits and whole:
                     _refuse_beyond(connection, relation, rows)
-        return True
 
     def _refuse_parents(self, connection: Connection, dataset: Dataset, rows: Rows) -> None:
         for relation in self._relations.below(connection, dataset.contract):
@@ -85,12 +100,7 @@ def _rows(chunk: NewChunk) -> Rows:
 
 def _refuse_missing(connection: Connection, relation: Relation, rows: Rows) -> None:
     field = relation.child.field(relation.spec.field)
-    keys = sorted(distinct(field, [rows]))
-    bare = replace(relation, spec=relation.spec.model_copy(update={"limits": ()}))
-    found = {place for place, _ in read_usage(connection, bare, keys, NOBODYS, {})}
-    for place, key in enumerate(keys):
-        if place not in found:
-            raise missing(relation, key, find_place(field, [rows], key))
+    check_present(connection, relation, distinct(field, [rows]), lambda key: find_place(field, [rows], key))
 
 
 def _refuse_beyond(connection: Connection, relation: Relation, rows: Rows) -> None:

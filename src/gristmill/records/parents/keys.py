@@ -12,6 +12,33 @@ from gristmill.datasets.parents.spec import LimitSpec
 from gristmill.datasets.types import TYPES
 from gristmill.records.columns import ORD_COLUMN
 
+# Of so many values Python's set is faster than Arrow's.
+_FEW = 50
+# Parents of one request that are remembered while it is read.
+_MOST_KEYS = 1000
+
+
+class ParentKeys:
+    """The parents that the records of a request name, each with the first record that does, as they are read.
+
+    complete: they are all of them; of more than a thousand of one field none are kept.
+    """
+
+    def __init__(self, contract: Contract) -> None:
+        self._fields = [contract.field(parent.field) for parent in contract.parents]
+        self.places: dict[str, dict[Any, int]] = {field.name: {} for field in self._fields}
+        self.complete = True
+
+    def add(self, table: pa.Table, first_record: int) -> None:
+        for field in self._fields if self.complete else ():
+            places = self.places[field.name]
+            for place, key in enumerate(values_of(field, table), first_record):
+                if key is not None:
+                    places.setdefault(key, place)
+            if len(places) > _MOST_KEYS:
+                self.complete, self.places = False, {}
+                return
+
 
 @dataclass(frozen=True, slots=True)
 class Rows:
@@ -52,9 +79,12 @@ def distinct(field: FieldSpec, rows: Sequence[Rows]) -> list[Any]:
     """Return the canonical values of a field that occur, without null."""
     found: set[Any] = set()
     for one in rows:
-        column = one.table.column(field.name).unique()
-        found.update(TYPES[field.type].key_values(pa.chunked_array([column])))
-    return [value for value in found if value is not None]
+        column = one.table.column(field.name)
+        if len(column) > _FEW:
+            column = pa.chunked_array([column.unique()])
+        found.update(TYPES[field.type].key_values(column))
+    found.discard(None)
+    return list(found)
 
 
 def find_place(field: FieldSpec, rows: Sequence[Rows], key: Any) -> int | None:

@@ -66,16 +66,23 @@ class Usage:
         return bool(self.total > self.bound if self.limit.is_upper else self.total < self.bound)
 
 
-@lru_cache(maxsize=1000)
-def _select(relation: Relation, mine: Mine) -> Prepared:
-    """Return the statement for a list of parents."""
+def _select(relation: Relation, mine: Mine | None) -> Prepared:
+    """Return the statement for a list of parents; without ``mine`` it only looks whether they are there."""
+    found: Prepared | None = relation.statements.get(mine)
+    if found is None:
+        found = relation.statements[mine] = _made(relation, mine)
+    return found
+
+
+def _made(relation: Relation, mine: Mine | None) -> Prepared:
     child, parent, spec = relation.child, relation.parent, relation.spec
     columns, measures = [], []
-    for number, limit in enumerate(spec.limits):
+    written = "" if mine is None else mine.sql
+    for number, limit in enumerate(spec.limits if mine is not None else ()):
         columns += [_bound(parent, limit), f"u.used{number}", f"u.asked{number}"]
         expression = _measure(child, limit)
-        measures.append(f"{expression} FILTER (WHERE NOT ({mine.sql})) AS used{number}")
-        measures.append(f"{expression} FILTER (WHERE {mine.sql}) AS asked{number}")
+        measures.append(f"{expression} FILTER (WHERE NOT ({written})) AS used{number}")
+        measures.append(f"{expression} FILTER (WHERE {written}) AS asked{number}")
     key, ref = quote(parent.key[0]), quote(spec.field)
     usage = ""
     if measures:
@@ -84,13 +91,13 @@ def _select(relation: Relation, mine: Mine) -> Prepared:
             f" WHERE c.{ref} = p.{key}) AS u ON true"
         )
     # A record that counts is not changed beside those that it is compared with.
-    strength = "NO KEY UPDATE" if spec.limits else "KEY SHARE"
+    strength = "NO KEY UPDATE" if measures else "KEY SHARE"
     kind = array_type(parent.field(parent.key[0]))
     sql = (
         f"SELECT {', '.join(['k.place', *columns])} FROM unnest(%(keys)s) WITH ORDINALITY AS k (key, place)"  # noqa: S608
         f" JOIN {data_relation(parent.name)} AS p ON p.{key} = k.key {usage} ORDER BY p.{key} FOR {strength} OF p"
     )
-    return Prepared(sql, keys=kind, **(dict(mine.types) if measures else {}))
+    return Prepared(sql, keys=kind, **(dict(mine.types) if mine and measures else {}))
 
 
 def array_type(field: FieldSpec) -> str:
@@ -125,7 +132,7 @@ def read_usage(
     keys: canonical keys, sorted. parameters: of ``mine``. The parents are locked in the order of their keys.
     """
     sql = _select(relation, mine)
-    kind = TYPES[relation.parent.field(relation.parent.key[0]).type]
+    kind = TYPES[relation.key.type]
     for start in range(0, len(keys), _KEYS_PER_QUERY):
         part = keys[start : start + _KEYS_PER_QUERY]
         values = {**parameters, "keys": [kind.parameter(key) for key in part]}
@@ -138,6 +145,18 @@ def read_usage(
                     for number, limit in enumerate(relation.spec.limits)
                 ],
             )
+
+
+def find_present(connection: Connection, relation: Relation, keys: Sequence[Any]) -> set[Any]:
+    """Return those of the keys that parents have. keys: canonical ones. They are locked in the order of their keys."""
+    ordered = sorted(set(keys))
+    kind, sql = TYPES[relation.key.type], _select(relation, None)
+    found: set[Any] = set()
+    for start in range(0, len(ordered), _KEYS_PER_QUERY):
+        part = ordered[start : start + _KEYS_PER_QUERY]
+        rows = execute(connection, {"keys": [kind.parameter(key) for key in part]}, sql)
+        found.update(part[row[0] - 1] for row in rows)
+    return found
 
 
 def find_orphan(connection: Connection, relation: Relation) -> Any:
