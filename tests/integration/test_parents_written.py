@@ -267,3 +267,43 @@ class TestMeasures:
                 continue
             job = app.job(answer)
             assert job["state"] == expected, job
+
+
+class TestComputed:
+    """A bound of the parent and a measure of the child that pipelines make."""
+
+    def test_a_computed_bound_and_a_computed_measure(self, app: InProcess) -> None:
+        def derived(name: str, source: str) -> Any:
+            fields = [NAME, {"name": source, "type": "integer"}, {"name": name, "type": "integer", "computed": True}]
+            return {"fields": fields, "key": ["name"], "pipeline": [{"op": "derive", "as": name, "value": source}]}
+
+        above = derived("room", "sent")
+        parent = app.dataset(above)
+        below = derived("size", "given")
+        below["fields"] = [*below["fields"][:2], {**below["fields"][2], "minimum": 0}, field_of("above")]
+        limits = [{"sum": "size", "at_most": "room"}]
+        child = app.dataset({**below, "parents": [{"field": "above", "dataset": parent, "limits": limits}]})
+        app.work()
+        assert app.job(app.post(parent, [{"name": "p", "sent": 10}]))["state"] == "succeeded"
+        assert app.job(app.post(child, [{"name": "a", "given": 6, "above": "p"}]))["state"] == "succeeded"
+        assert failed(app.job(app.post(child, [{"name": "b", "given": 5, "above": "p"}])))["asked"] == 5
+        assert failed(app.job(app.post(child, [{"name": "b", "given": 5, "above": "q"}])))["code"] == "parent_missing"
+        assert failed(app.job(app.post(parent, [{"name": "p", "sent": 5}])))["value"] == 5
+        patched = app.http.patch(f"/api/v1/datasets/{parent}/records/p", json={"sent": 5})
+        assert (patched.status_code, patched.json()["code"]) == (409, "limit_exceeded")
+        # Made anew with other steps: what the children use has to fit, and what they use.
+        half = {"pipeline": [{"op": "derive", "as": "room", "value": "sent // 2"}]}
+        assert app.job(app.http.patch(f"/api/v1/datasets/{parent}", json=half))["state"] == "succeeded"
+        job = self.recomputed(app, parent)
+        assert failed(job)["code"] == "limit_exceeded"
+        double = {"pipeline": [{"op": "derive", "as": "size", "value": "given * 2"}]}
+        assert app.job(app.http.patch(f"/api/v1/datasets/{child}", json=double))["state"] == "succeeded"
+        error = failed(self.recomputed(app, child))
+        assert (error["code"], error["used"], error["asked"]) == ("limit_exceeded", 0, 12)
+        assert app.http.get(f"/api/v1/datasets/{child}/records/a").json()["size"] == 6
+
+    def recomputed(self, app: InProcess, name: str) -> Any:
+        answer = app.http.post(f"/api/v1/datasets/{name}/recompute", json={})
+        assert answer.status_code == 202, answer.text
+        app.work(queue="long")
+        return app.http.get(f"/api/v1/jobs/{answer.json()['id']}").json()

@@ -94,7 +94,7 @@ def _handlers(gristmill: Gristmill) -> list[Handler]:
         DeleteWhereHandler(targets, writes),
         DeleteKeysHandler(targets, writes),
         PatchWhereHandler(targets, embedding, Recompute(pipelines), writes),
-        RecomputeHandler(targets, pipelines, embedding),
+        RecomputeHandler(targets, pipelines, embedding, relations),
         CreateExportHandler(
             database, lookup, RecordExports(database, lookup), gristmill.files, settings.export_patience
         ),

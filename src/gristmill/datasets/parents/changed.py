@@ -9,7 +9,13 @@ from typing import Any
 from sqlalchemy import Connection
 
 from gristmill.datasets.contract import Contract
-from gristmill.datasets.parents.judge import check_bounds, check_children, check_measured, check_parents_of
+from gristmill.datasets.parents.judge import (
+    check_bounds,
+    check_children,
+    check_measured,
+    check_parents_of,
+    check_table,
+)
 from gristmill.datasets.parents.relations import Relation, Relations
 from gristmill.datasets.parents.spec import ParentSpec
 
@@ -55,6 +61,25 @@ def check_records(
             check_measured(connection, relation, seq if contract.key else None)
         elif values[relation.spec.field] is not None:
             check_children(connection, relation, [values[relation.spec.field]], seq)
+    for relation in touched_below(connection, relations, contract, touched, has_children):
+        check_bounds(connection, relation, seq)
+
+
+def check_made_anew(
+    connection: Connection,
+    relations: Relations,
+    contract: Contract,
+    touched: Collection[str],
+    seq: int,
+    has_children: bool,
+) -> None:
+    """Check all records of which the job ``seq`` has made the fields ``touched`` anew, each its own.
+
+    Raises ParentMissing, LimitExceeded.
+    """
+    for relation in _touched_above(connection, relations, contract, touched):
+        check = check_table if relation.spec.field in touched else check_measured
+        check(connection, relation, seq if contract.key else None)
     for relation in touched_below(connection, relations, contract, touched, has_children):
         check_bounds(connection, relation, seq)
 

@@ -6,6 +6,7 @@ from gristmill.datasets.contract import Contract
 from gristmill.datasets.ddl import record_table
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.lookup import Dataset
+from gristmill.datasets.parents.closure import scopes_above
 from gristmill.datasets.where import compile_where
 from gristmill.jobs.submit import NewChunk
 from gristmill.records.bodies import read_body
@@ -36,10 +37,17 @@ class RecordRecompute:
             contract = dataset.contract
             fields = _fields(contract, request)
             compile_where(request.where, contract, record_table(contract))
-            plan_fields(contract, self._pipelines.steps(contract), fields)
+            plan = plan_fields(contract, self._pipelines.steps(contract), fields)
             chunk = NewChunk(first_record=0, records=0, payload=None)
             job = record_job(
-                RECOMPUTE, dataset, [chunk], self._max_attempts, exclusive=True, fields=fields, where=request.where
+                RECOMPUTE,
+                dataset,
+                [chunk],
+                self._max_attempts,
+                exclusive=True,
+                further=scopes_above(contract, plan.writes),
+                fields=fields,
+                where=request.where,
             )
             # It may take hours.
             job.queue, job.shares = "long", False

@@ -13,6 +13,8 @@ from sqlalchemy import Connection
 from gristmill.core.database import set_time_limit
 from gristmill.datasets.contract import EMBEDDING_COLUMN, Contract
 from gristmill.datasets.lookup import Dataset
+from gristmill.datasets.parents.changed import check_made_anew
+from gristmill.datasets.parents.relations import Relations
 from gristmill.datasets.types import TYPES
 from gristmill.jobs.handlers import ChunkTask, Outcome, TransactionalHandler
 from gristmill.records.apply.output import validate_output
@@ -43,8 +45,9 @@ class RecomputeHandler(TransactionalHandler):
     type = RECOMPUTE
     queue = "long"
 
-    def __init__(self, targets: Targets, pipelines: Pipelines, embedding: EmbeddingStep) -> None:
+    def __init__(self, targets: Targets, pipelines: Pipelines, embedding: EmbeddingStep, relations: Relations) -> None:
         self._targets = targets
+        self._relations = relations
         self._pipelines = pipelines
         self._embedding = embedding
 
@@ -72,6 +75,8 @@ class RecomputeHandler(TransactionalHandler):
                 )
             task.report(share)
             task.check()
+        if changed:
+            check_made_anew(connection, self._relations, contract, fields, task.seq, dataset.hierarchy > 0)
         set_time_limit(connection, None)
         return Outcome(result={"records": read, "changed": changed})
 
