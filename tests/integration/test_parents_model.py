@@ -117,9 +117,6 @@ class Families:
         """Everything has been carried out: jobs have ended, and the tables are, as the model says."""
         for operation, link, codes in self.expected:
             job = self.app.http.get(link).json()
-            if codes and operation[0] == "put" and job["record_counts"]["superseded"]:
-                # Plain jobs run in any order: one that was replaced before its turn came has written nothing.
-                continue
             if codes:
                 assert job["state"] == "failed", (operation, job, codes)
                 assert job["error"]["code"] in codes, (operation, job, codes)
@@ -134,7 +131,7 @@ def _shown(record: Any) -> str:
     return str(sorted(record.items()))
 
 
-@settings(max_examples=25)
+@settings(max_examples=30)
 @given(data=st.data())
 def test_the_tables_equal_the_model_and_refusals_agree(app: InProcess, data: st.DataObject) -> None:
     found = data.draw(shapes(), label="shapes")
