@@ -214,6 +214,35 @@ class TestBeside:
         assert len(app.rows(name)) == 1
         assert names(world)[1] == ["France", "Japan", "Spain"]
 
+    def test_what_the_children_declare_counts_when_the_job_runs(self, app: InProcess, kept: Geography) -> None:
+        """The change of the contract was submitted before, and is carried out before."""
+        assert app.http.delete(app.key(kept.countries, "France")).status_code == 409
+        spec = {"field": "country", "dataset": kept.countries, "on_delete": "cascade"}
+        changed = app.http.patch(f"/api/v1/datasets/{kept.cities}", json={"parents": [spec]})
+        job = app.job(app.http.delete(app.key(kept.countries, "France")))
+        assert app.job(changed)["state"] == "succeeded"
+        assert job["result"] == {"deleted": 1, "cascaded": {kept.cities: 2}}
+        # Without parents nothing keeps a record, and nothing goes along.
+        assert app.job(app.http.patch(f"/api/v1/datasets/{kept.cities}", json={"parents": []}))["state"] == "succeeded"
+        assert app.job(app.http.delete(app.key(kept.countries, "Spain")))["result"] == {"deleted": 1}
+        assert kept.names(kept.cities) == ["Madrid", "Tokyo"]
+
+    def test_a_scheduled_job_of_a_dataset_that_had_no_children_then(self, app: InProcess) -> None:
+        name = app.dataset({"fields": [NAME], "key": ["name"]})
+        app.job(app.post(name, [{"name": "a"}]))
+        later = {"run_at": "2999-01-01T00:00:00Z"}
+        link = app.http.delete(app.key(name, "a"), params=later).json()["links"]["self"]
+        spec = {"field": "of", "dataset": name, "on_delete": "cascade"}
+        below = app.dataset({"fields": [NAME, field_of("of")], "key": ["name"], "parents": [spec]})
+        app.job(app.post(below, [{"name": "x", "of": "a"}]))
+        with app.gristmill.database.transaction() as connection:
+            connection.exec_driver_sql("UPDATE gristmill.jobs SET run_at = now() WHERE finished_at IS NULL")
+            connection.exec_driver_sql("UPDATE gristmill.chunks SET run_at = now() WHERE state = 'waiting'")
+        promote_scheduled(app.gristmill.database)
+        app.work()
+        assert app.http.get(link).json()["error"]["code"] == "hierarchy_changed"
+        assert len(app.rows(below)) == 1
+
     def test_a_dataset_below_that_was_renamed_since_is_known(self, app: InProcess, world: Geography) -> None:
         other = f"{world.cities}_new"
         assert app.http.post(f"/api/v1/datasets/{world.cities}/rename", json={"name": other}).status_code == 202

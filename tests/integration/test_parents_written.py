@@ -7,6 +7,9 @@ import pytest
 from tests.support.hierarchy import AREA, NAME, Geography, area, field_of
 from tests.support.in_process import InProcess
 
+from gristmill.jobs.repository.dispatch import mark_sent
+from gristmill.records.apply.tasks import IngestHandler
+
 
 @pytest.fixture
 def world(app: InProcess) -> Geography:
@@ -307,3 +310,52 @@ class TestComputed:
         assert answer.status_code == 202, answer.text
         app.work(queue="long")
         return app.http.get(f"/api/v1/jobs/{answer.json()['id']}").json()
+
+
+class TestRuns:
+    """Creates that share a message: written with one call where that cannot be told from one after the other."""
+
+    def run(
+        self, world: Geography, monkeypatch: pytest.MonkeyPatch, areas: list[int], **more: Any
+    ) -> tuple[list[Any], int]:
+        """Run a create for each area in one message; return their jobs, and how many were written alone."""
+        app, alone = world.app, []
+        apply_all = IngestHandler.apply_all
+
+        def counted(self: Any, connection: Any, group: Any) -> Any:
+            alone.extend(task.job_id for task, _ in group)
+            return apply_all(self, connection, group)
+
+        monkeypatch.setattr(IngestHandler, "apply_all", counted)
+        answers = [
+            world.post(world.cities, area(more.get("name", f"C{n}"), value, country="France"))
+            for n, value in enumerate(areas)
+        ]
+        with app.gristmill.database.transaction() as connection:
+            messages = mark_sent(connection, "default", 16, most=16)
+        assert len({message.run for message in messages}) == 1
+        app.executor.run_all([(one.job_id, one.number, one.dispatch) for one in messages])
+        jobs = [app.http.get(f"/api/v1/jobs/{answer.json()['id']}").json() for answer in answers]
+        return jobs, len(alone)
+
+    def test_all_that_fit_are_written_with_one_call(self, world: Geography, monkeypatch: pytest.MonkeyPatch) -> None:
+        jobs, alone = self.run(world, monkeypatch, [20, 20, 20])
+        assert ([job["state"] for job in jobs], alone) == (["succeeded"] * 3, 0)
+        assert [job["record_counts"]["succeeded"] for job in jobs] == [1, 1, 1]
+        assert world.names(world.cities) == ["C0", "C1", "C2"]
+
+    def test_each_is_judged_by_itself_where_they_do_not_all_fit(
+        self, world: Geography, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        jobs, alone = self.run(world, monkeypatch, [20, 20, 30, 20, 1])
+        assert [job["state"] for job in jobs] == ["succeeded", "succeeded", "failed", "succeeded", "failed"]
+        assert (jobs[2]["error"]["used"], jobs[2]["error"]["asked"], alone) == (40, 30, 5)
+        assert world.names(world.cities) == ["C0", "C1", "C3"]
+
+    def test_what_replaces_another_one_is_written_after_it(
+        self, world: Geography, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # Together too much, and each in the place of the one before it within the limit.
+        jobs, alone = self.run(world, monkeypatch, [60, 50, 40], name="Lyon")
+        assert ([job["state"] for job in jobs], alone) == (["succeeded"] * 3, 3)
+        assert world.app.http.get(f"/api/v1/datasets/{world.cities}/records/Lyon").json()["area"] == 40

@@ -97,7 +97,14 @@ class PatchHandler(TransactionalHandler):
             found = repository.read_fields(connection, contract, key, prepared.read, lock=True)
             if found is not None and found != prepared.rest:
                 raise OutOfDate("fields that others of the record are made of have changed since")
-        done = self._writes.patch(connection, dataset, key, prepared.changes, task.seq, _below(task))
+        below = _below(task)
+        if below:
+            # However many children follow: the time limit of the worker ends it.
+            set_time_limit(connection, 0)
+        done = self._writes.patch(connection, dataset, key, prepared.changes, task.seq, below)
+        if below:
+            # Others may share the transaction.
+            set_time_limit(connection, None)
         if done is None:
             raise _unknown(contract, key)
         written, moved = done
