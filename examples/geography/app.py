@@ -19,12 +19,13 @@ from pydantic import ConfigDict, WithJsonSchema, create_model
 from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.exceptions import HTTPException
 
-from gristmill.client import Client, ClientError, ConnectionFailed, Problem, Retry
+from gristmill.client import Client, ClientError, Retry
 
 URL, KEY = os.environ["GRISTMILL_URL"], os.environ.get("GRISTMILL_API_KEY")
 NAME = {"type": "text", "required": True, "max_length": 200, "normalize": "NFC"}
 # Enough for the Earth in square metres; nine thousand of them still add up to a 64-bit integer.
 NUMBER = {"type": "integer", "minimum": 0, "maximum": 10**15}
+MEDIA_TYPE = "application/problem+json"
 PLURAL = {"continent": "continents", "country": "countries", "city": "cities"}
 Json = dict[str, Any]
 
@@ -39,30 +40,25 @@ def contract(kind: str, above: str | None = None, *figures: str) -> Json:
     return {"name": kind, "key": ["name"], "fields": fields, **({"parents": [parent]} if above else {})}
 
 
-# Parents before their children.
-CONTRACTS = [
-    contract("continent"),
-    contract("country", "continent", "hospitals", "parks"),
-    contract("city", "country", "roads", "trees"),
-]
+# Parents before their children; of each the kind above it and how many levels are below it.
+PLACES = (
+    ("continent", None, 2, contract("continent")),
+    ("country", "continent", 1, contract("country", "continent", "hospitals", "parks")),
+    ("city", "country", 0, contract("city", "country", "roads", "trees")),
+)
 
 
 @asynccontextmanager
 async def lifespan(_: FastAPI) -> Any:
     """Make the datasets where they are not there yet."""
     with Client(URL, KEY) as client:
-        for one in CONTRACTS:
+        for *_, one in PLACES:
             client.create_dataset(one, if_not_exists=True, wait=True)
     yield
 
 
-class Whole(StringConvertor):
-    """The rest of a path, whatever its characters: names have slashes."""
-
-    regex = r"(?s:.*)"
-
-
-register_url_convertor("whole", Whole())
+# The rest of a path, whatever its characters: names have slashes, and line ends.
+register_url_convertor("whole", type("Whole", (StringConvertor,), {"regex": r"(?s:.*)"})())
 app = FastAPIOffline(title="Registry of continents, countries and cities", lifespan=lifespan)
 client_of = lru_cache(maxsize=100)(lambda key: Client(URL, key))
 
@@ -78,17 +74,10 @@ Skip, Limit = Annotated[int, Query(ge=0, lt=2**63)], Annotated[int, Query(ge=0, 
 Key = Annotated[str | None, Header(alias="Idempotency-Key", description="Makes a write safe to repeat")]
 
 
-def problem(status: int, body: Json, headers: Any = None) -> JSONResponse:
-    return JSONResponse({"status": status, **body}, status, headers, "application/problem+json")
-
-
 @app.exception_handler(ClientError)
 def say(_: Any, error: Any) -> JSONResponse:
     """Hand on what Gristmill says of a request."""
-    if isinstance(error, Problem):
-        pause = {} if error.retry_after is None else {"Retry-After": str(round(error.retry_after))}
-        return problem(error.status, error.problem, pause)
-    return problem(503 if isinstance(error, ConnectionFailed) else 400, {"detail": str(error)})
+    return JSONResponse(*error.answer())
 
 
 @app.exception_handler(RequestValidationError)
@@ -96,9 +85,10 @@ def say(_: Any, error: Any) -> JSONResponse:
 def say_wrong_call(_: Any, error: Any) -> JSONResponse:
     """Say what is wrong with a request that Gristmill never sees."""
     if isinstance(error, HTTPException):
-        return problem(error.status_code, {"detail": error.detail}, error.headers)
+        return JSONResponse({"status": error.status_code, "detail": error.detail}, error.status_code, None, MEDIA_TYPE)
     errors = [{"pointer": f"/{'/'.join(map(str, one['loc']))}", "reason": one["msg"]} for one in error.errors()]
-    return problem(422, {"code": "invalid", "detail": "{pointer}: {reason}".format(**errors[0]), "errors": errors})
+    problem = {"status": 422, "code": "invalid", "detail": "{pointer}: {reason}".format(**errors[0]), "errors": errors}
+    return JSONResponse(problem, 422, None, MEDIA_TYPE)
 
 
 def queued(job: Json) -> JSONResponse:
@@ -157,8 +147,8 @@ def serve(kind: str, fields: list[Json], above: str | None, levels: int) -> None
     app.include_router(calls)
 
 
-for place, parent, below in (("continent", None, 2), ("country", "continent", 1), ("city", "country", 0)):
-    serve(place, next(one["fields"] for one in CONTRACTS if one["name"] == place), parent, below)
+for place, parent, below, made in PLACES:
+    serve(place, made["fields"], parent, below)
 
 
 @app.get("/api/v1/message/{message_id}", tags=["message"])

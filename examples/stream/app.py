@@ -12,7 +12,7 @@ import uvicorn
 from fastapi import Depends, FastAPI, Header
 from fastapi.responses import JSONResponse
 
-from gristmill.client import Client, ClientError, Conflict, ConnectionFailed, Problem
+from gristmill.client import Client, ClientError, Conflict
 
 URL, NAME = os.environ["GRISTMILL_URL"], "stream"
 CONTRACT = {
@@ -64,13 +64,9 @@ Gristmill = Annotated[Client, Depends(gristmill)]
 
 
 @app.exception_handler(ClientError)
-def say(_: Any, error: Exception) -> JSONResponse:
+def say(_: Any, error: Any) -> JSONResponse:
     """Hand on what Gristmill says of a request."""
-    if isinstance(error, Problem):
-        pause = {} if error.retry_after is None else {"Retry-After": str(round(error.retry_after))}
-        return JSONResponse(error.problem, error.status, pause, media_type="application/problem+json")
-    status = 503 if isinstance(error, ConnectionFailed) else 400
-    return JSONResponse({"detail": str(error), "status": status}, status, media_type="application/problem+json")
+    return JSONResponse(*error.answer())
 
 
 def results(client: Client, **window: Any) -> Json:

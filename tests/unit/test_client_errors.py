@@ -95,6 +95,19 @@ class TestErrors:
         assert {request.headers["Idempotency-Key"] for request in seen} == {caught.value.idempotency_key}
 
 
+class TestHandingOn:
+    def test_a_problem_is_handed_on_as_the_server_said_it(self) -> None:
+        error = api.Problem(429, {"code": "rate_limited", "status": 429}, retry_after=2.4)
+        answer = ({"code": "rate_limited", "status": 429}, 429, {"Retry-After": "2"}, "application/problem+json")
+        assert error.answer() == answer
+
+    @pytest.mark.parametrize(("error", "status"), [(ConnectionFailed("no answer"), 503), (InvalidArgument("NaN"), 400)])
+    def test_what_the_server_has_not_said_is_a_problem_too(self, error: ClientError, status: int) -> None:
+        body, given, headers, media_type = error.answer()
+        assert (body, given, headers) == ({"detail": str(error), "status": status}, status, {})
+        assert media_type == "application/problem+json"
+
+
 class TestRepeating:
     @pytest.mark.parametrize(
         "first", [httpx.ConnectError("refused"), httpx.ReadError("reset"), problem(503), problem(429)]

@@ -233,7 +233,11 @@ def new_idempotency_key() -> str:
 
 def is_this_machine(base_url: str) -> bool:
     """Say whether a URL is of the machine that asks: ``localhost``, or an address of its loopback."""
-    host = urlsplit(base_url).hostname or ""
+    try:
+        host = urlsplit(base_url).hostname or ""
+    except ValueError:
+        # It is no URL, which the first call says.
+        return False
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

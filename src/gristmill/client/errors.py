@@ -33,6 +33,15 @@ from gristmill.client._httpx import httpx
 class ClientError(Exception):
     """Root of everything that the client raises on purpose."""
 
+    status = 400
+
+    def answer(self) -> tuple[dict[str, Any], int, dict[str, str], str]:
+        """Return body, status, headers and media type of the answer with which an application hands the error on.
+
+        Of a problem it is what the server said, with its Retry-After.
+        """
+        return {"detail": str(self), "status": self.status}, self.status, {}, "application/problem+json"
+
 
 class InvalidArgument(ClientError, ValueError):
     """What was given cannot be sent: an address, a key, a format, a value that JSON does not have."""
@@ -40,6 +49,8 @@ class InvalidArgument(ClientError, ValueError):
 
 class ConnectionFailed(ClientError):
     """The server gave no answer. A write may have been carried out: send it again with the same Idempotency-Key."""
+
+    status = 503
 
     def __init__(self, message: str, idempotency_key: str | None = None) -> None:
         super().__init__(message)
@@ -58,6 +69,10 @@ class Problem(ClientError):
         self.errors_total = int(problem.get("errors_total", len(self.errors)))
         self.retry_after = retry_after
         super().__init__(f"{self.detail} ({status} {self.code})")
+
+    def answer(self) -> tuple[dict[str, Any], int, dict[str, str], str]:
+        pause = {} if self.retry_after is None else {"Retry-After": str(round(self.retry_after))}
+        return self.problem, self.status, pause, "application/problem+json"
 
 
 class Refused(Problem):
