@@ -127,7 +127,7 @@ class DatasetService:
             dataset = self._reader.find(connection, name, lock=True)
             check_contract(dataset, if_match)
             if dataset.hierarchy:
-                refuse_for_children(connection, name, "to drop it")
+                refuse_for_children(connection, name, "dropped")
             repository.set_state(connection, dataset.id, "dropping")
             return _job(DROP, name, dataset.id, dataset.version), dataset.id, None
 

@@ -73,7 +73,7 @@ class DatasetOperations:
             if dataset.state != "ready" or dataset.version_state == "pending":
                 raise ChangeUnderWay(f"The dataset {name} is being created or changed: rename it when that has ended")
             _refuse_taken(connection, new)
-            refuse_for_children(connection, name, "to rename it")
+            refuse_for_children(connection, name, "renamed")
             contract = _renamed(dataset.contract, new).as_json()
             version = repository.insert_version(connection, dataset.id, contract)
             args = {"dataset_id": str(dataset.id), "version": version, "name": new}

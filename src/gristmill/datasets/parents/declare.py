@@ -46,11 +46,11 @@ def begin_relations(
 
 
 def refuse_for_children(connection: Connection, name: str, what: str) -> None:
-    """Raise HasChildren where a dataset names this one as its parent's. what: is not possible then."""
+    """Raise HasChildren where a dataset names this one as its parents'. what: cannot be done to it then."""
     names = [row.name for row in rows_below(connection, name) if any(one["dataset"] == name for one in row.parents)]
     if names:
-        reason = f"{', '.join(names)} {'name' if len(names) > 1 else 'names'} {name} as the dataset of their parents"
-        raise HasChildren(f"{reason}: {what} is possible when they do so no more", datasets=names)
+        whose = f"that of the parents of {', '.join(names)}"
+        raise HasChildren(f"{name} cannot be {what} while it is {whose}: change or drop these first", datasets=names)
 
 
 def refuse_unfit_parent(connection: Connection, lookup: DatasetLookup, new: Contract) -> None:
