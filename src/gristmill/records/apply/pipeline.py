@@ -100,14 +100,13 @@ class BatchPipeline:
         if task.args.get("on_conflict") == "fail" and contract.key:
             # No two rows have one key, so their order does not matter; refusals name the record.
             numbers = ords[origins]
+            raise_if_repeated(contract, table, numbers.tolist())
         elif all(step.per_record for step in steps):
             numbers = number_outputs(origins, ords, any(step.kind.multiplies for step in steps))
         else:
             # The batch is the whole job, and a step may have put its rows into another order.
             numbers = np.arange(len(origins))
         written = len(np.unique(origins)) if batch.merged is None else len(batch.merged)
-        if task.args.get("on_conflict") == "fail" and contract.key:
-            raise_if_repeated(contract, table, ords[origins].tolist())
         dropped = fields.num_rows - written - len(rejects)
         table = table.append_column(ORD_COLUMN, pa.array(numbers))
         return Prepared(table, written, dropped, rejects, True, batch.merged is not None)

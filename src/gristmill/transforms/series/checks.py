@@ -6,14 +6,12 @@ from gristmill.transforms.series.aggregates import AGGREGATES, result_of
 from gristmill.transforms.spec import Column, Columns, StepRefused, Types
 
 
-def need_aggregate(
-    columns: Columns, agg: str, column: str, target: str, types: Types, member: str = "", named: str = "column"
-) -> Column:
+def need_aggregate(columns: Columns, agg: str, column: str, target: str, types: Types, member: str = "") -> Column:
     """Return the column that an aggregate makes. Raises StepRefused where it does not take the column's type.
 
-    member: where the aggregate stands in the step, as a pointer. named: the member that names the column.
+    member: where the aggregate stands in the step, as a pointer.
     """
-    source = need(columns, column, f"{member}/{named}")
+    source = need(columns, column, f"{member}/column")
     takes = AGGREGATES[agg].takes
     if source.type not in takes:
         reason = f"{column} is of type {source.type}: {agg} takes {', '.join(sorted(takes))}"

@@ -4,12 +4,11 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from gristmill.kit.spans import RULE, parse_span
+from gristmill.kit.spans import DAY, RULE, parse_span
 from gristmill.transforms.schema_rules import refuse
 from gristmill.transforms.series.order import Ordered
 from gristmill.transforms.spec import Column, Indexes, Mask
 
-DAY = 86_400_000_000
 MOST_ROWS = 1_000_000
 # Windows of fewer rows are counted row by row, some rows of the table at a time.
 _COUNTED, _BLOCK = 16, 8192
