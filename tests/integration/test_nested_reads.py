@@ -218,6 +218,23 @@ class TestTypes:
                 answer = app.http.get(f"{API}/{down}/records", params={**zone, "expand": "parent"}).json()
                 assert answer["records"] == [{**child, "_parents": {"up": parent}}], kind
 
+    def test_texts_are_not_taken_for_what_stands_in_their_place(self, app: InProcess) -> None:
+        key = {"name": "k", "type": "text", "required": True, "max_length": 99}
+        up = app.dataset({"fields": [key, {"name": "j", "type": "json"}], "key": ["k"]})
+        fields = [key, {**key, "name": "up"}, {"name": "j", "type": "json"}]
+        down = app.dataset({"fields": fields, "key": ["k"], "parents": [{"field": "up", "dataset": up}]})
+        app.work()
+        texts = ['"\\u00000"', "\\u00000", '"\\\\u00000"', "\u20280", '\n"\x01']
+        parents = [{"k": text, "j": {text: [text]}} for text in texts]
+        children = [{**parent, "up": parent["k"]} for parent in parents]
+        assert app.job(app.post(up, parents))["state"] == "succeeded"
+        assert app.job(app.post(down, children))["state"] == "succeeded"
+        found = app.http.post(
+            f"{API}/{up}/records/get", json={"keys": [*texts, '"\\u0000'], "expand": ["children"]}
+        ).json()
+        expected = [{**one, "_children": {down: [child]}} for one, child in zip(parents, children, strict=True)]
+        assert found == {"records": expected, "missing": ['"\\u0000']}
+
 
 class TestRefused:
     @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by
 
 from gristmill.datasets.contract import Contract
 from gristmill.datasets.types import TYPES
@@ -21,18 +21,25 @@ def read_related(
     keys: distinct canonical values. Which ones are left out beyond the limit is not said. The rows are those of
     ``shape``.
     """
-    order = [shape.table.c[name] for name in contract.key or SUBMISSION]
-    more = [column for column in order if column.name not in shape.names]
-    # Limited before it is sorted: no plan may read the table in its order instead of looking for a few records.
-    some = sa.select(*shape.columns, *more).select_from(_joined(contract, shape, field, keys)).limit(limit).subquery()
-    statement = sa.select(*(some.c[column.name] for column in shape.columns))
-    result = connection.execute(statement.order_by(*(some.c[column.name] for column in order)))
+    some, order = _some(contract, shape, field, keys, limit)
+    result = connection.execute(sa.select(*(some.c[column.name] for column in shape.columns)).order_by(*order))
     if _is_converted(shape, result.cursor.description, connection.dialect):
         return result.all()
     # As psycopg2 has them: making rows of SQLAlchemy takes as long as reading them.
     rows: Sequence[Sequence[Any]] = result.cursor.fetchall()
     result.close()
     return rows
+
+
+def read_lists(
+    connection: Connection, contract: Contract, shape: RecordShape, field: str, keys: Sequence[Any], limit: int
+) -> list[tuple[Any, int, str]]:
+    """Return what ``read_related`` does as a row for each value: it, how many records have it, and their JSON list."""
+    some, order = _some(contract, shape, field, keys, limit)
+    record = sa.select(*shape.members(some)).correlate(some).lateral("record")
+    listed = sa.cast(sa.func.json_agg(aggregate_order_by(record.table_valued(), *order)), sa.Text)
+    groups = sa.select(some.c[field], sa.func.count(), listed).select_from(some.join(record, sa.true()))
+    return [(key, count, text) for key, count, text in connection.execute(groups.group_by(some.c[field]))]
 
 
 def _is_converted(shape: RecordShape, described: Sequence[Sequence[Any]], dialect: sa.Dialect) -> bool:
@@ -49,6 +56,17 @@ def count_related(
     """Return how many records ``read_related`` would find without a limit."""
     statement = sa.select(sa.func.count()).select_from(_joined(contract, shape, field, keys))
     return int(connection.execute(statement).scalar_one())
+
+
+def _some(
+    contract: Contract, shape: RecordShape, field: str, keys: Sequence[Any], limit: int
+) -> tuple[sa.Subquery, list[sa.ColumnElement[Any]]]:
+    """Return the records as a subquery, and what they are ordered by."""
+    order = [shape.table.c[name] for name in contract.key or SUBMISSION]
+    more = [column for column in order if column.name not in shape.names]
+    # Limited before it is sorted: no plan may read the table in its order instead of looking for a few records.
+    some = sa.select(*shape.columns, *more).select_from(_joined(contract, shape, field, keys)).limit(limit).subquery()
+    return some, [some.c[column.name] for column in order]
 
 
 def _joined(contract: Contract, shape: RecordShape, field: str, keys: Sequence[Any]) -> sa.FromClause:
