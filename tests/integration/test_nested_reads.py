@@ -293,6 +293,29 @@ class TestBounds:
         problem = ask(small, f"{small.cities}/records", 413, expand="parent")
         assert problem["records"] == 7, problem
 
+    def test_more_bytes_than_the_limit_are_refused_wherever_they_are_shown(self, database_url: str) -> None:
+        app = InProcess(database_url, reads_max_expanded_bytes=10_000)
+        key = {"name": "k", "type": "text", "required": True, "max_length": 9}
+        with app.http:
+            up = app.dataset({"fields": [key, {"name": "t", "type": "text"}], "key": ["k"]})
+            parents = [{"field": "up", "dataset": up}]
+            fields = [key, {**key, "name": "up"}, {"name": "t", "type": "text"}]
+            down = app.dataset({"fields": fields, "key": ["k"], "parents": parents})
+            app.work()
+            app.job(app.post(up, [{"k": "a", "t": "é" * 2000}, {"k": "b", "t": None}]))
+            app.job(app.post(down, [{"k": f"a{n}", "up": "a", "t": "é" * 2000} for n in range(2)]))
+            for path in (f"{up}/records/a?expand=children", f"{down}/records?expand=parent"):
+                assert app.http.get(f"{API}/{path}").status_code == 200
+            app.job(app.post(down, [{"k": "a2", "up": "a", "t": "é" * 2000}]))
+            for path in (f"{up}/records/a?expand=children", f"{down}/records?expand=parent"):
+                problem = app.http.get(f"{API}/{path}")
+                assert problem.status_code == 413, problem.text
+                assert problem.json()["code"] == "expanded_too_large"
+                assert problem.json()["max_bytes"] == 10_000
+                assert "reads.max_expanded_bytes" in problem.json()["detail"]
+            assert app.http.get(f"{API}/{up}/records/b?expand=children").status_code == 200
+        app.gristmill.database.close()
+
     def test_the_default_takes_a_hundred_thousand(self, app: InProcess) -> None:
         assert app.gristmill.settings.reads_max_expanded == 100_000
 

@@ -41,11 +41,20 @@ from gristmill.records.read.shape import RecordShape, check_fields, check_zone
 
 
 class RecordReads:
-    """Synchronous reads. Every method raises UnknownDataset for a name that no dataset has."""
+    """Synchronous reads. Every method raises UnknownDataset for a name that no dataset has.
 
-    def __init__(self, database: Database, datasets: DatasetLookup, max_expanded: int = 100_000) -> None:
+    max_expanded, max_expanded_bytes: how many records are nested into one answer, and of how many bytes.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        datasets: DatasetLookup,
+        max_expanded: int = 100_000,
+        max_expanded_bytes: int = 256 * 1024 * 1024,
+    ) -> None:
         self._database = database
-        self._most = max_expanded
+        self._most, self._most_bytes = max_expanded, max_expanded_bytes
         self._datasets = AppliedDatasets(datasets)
 
     # expand: what is nested into the records. All of an answer is of one moment; these raise ExpandedTooLarge too.
@@ -105,7 +114,7 @@ class RecordReads:
         self, connection: Connection, contract: Contract, expand: Expand, page: Page, embedding: bool, zone: str | None
     ) -> Texts:
         """Nest what is asked for; return what of it is text."""
-        nesting = Nesting(connection, expand, self._most, embedding, zone)
+        nesting = Nesting(connection, expand, self._most, self._most_bytes, embedding, zone)
         nesting.nest(contract, page.records, page.rows)
         return nesting.texts
 

@@ -1,6 +1,6 @@
 """SQL of nested reads: the records of one relation that belong to records of a level above, or below."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,6 +11,7 @@ from gristmill.datasets.contract import Contract
 from gristmill.datasets.types import TYPES
 from gristmill.records.read.keyset import SUBMISSION
 from gristmill.records.read.shape import RecordShape
+from gristmill.records.row_bytes import row_bytes
 
 
 def read_related(
@@ -58,6 +59,16 @@ def count_related(
     return int(connection.execute(statement).scalar_one())
 
 
+def measure_related(
+    connection: Connection, contract: Contract, shape: RecordShape, field: str, places: Mapping[Any, int], limit: int
+) -> int:
+    """Return about how many bytes up to ``limit`` of these records have. places: how often those of a value count."""
+    size = row_bytes(contract, shape.names, shape.table)
+    rows = _joined(contract, shape, field, list(places), list(places.values()))
+    weighed = sa.select((size * sa.column("places")).label("size")).select_from(rows).limit(limit).subquery()
+    return int(connection.execute(sa.select(sa.func.coalesce(sa.func.sum(weighed.c.size), 0))).scalar_one())
+
+
 def _some(
     contract: Contract, shape: RecordShape, field: str, keys: Sequence[Any], limit: int
 ) -> tuple[sa.Subquery, list[sa.ColumnElement[Any]]]:
@@ -69,9 +80,13 @@ def _some(
     return some, [some.c[column.name] for column in order]
 
 
-def _joined(contract: Contract, shape: RecordShape, field: str, keys: Sequence[Any]) -> sa.FromClause:
+def _joined(
+    contract: Contract, shape: RecordShape, field: str, keys: Sequence[Any], places: Sequence[int] | None = None
+) -> sa.FromClause:
     kind, column = TYPES[contract.field(field).type], shape.table.c[field]
-    listed = sa.cast([kind.parameter(key) for key in keys], ARRAY(column.type))
+    arrays = {"key": sa.cast([kind.parameter(key) for key in keys], ARRAY(column.type))}
+    if places is not None:
+        arrays["places"] = sa.cast(places, ARRAY(sa.BigInteger))
     # A list that is compared with = ANY would be planned value by value.
-    rows = sa.func.unnest(listed).table_valued("key").render_derived(name="listed")
+    rows = sa.func.unnest(*arrays.values()).table_valued(*arrays).render_derived(name="listed")
     return rows.join(shape.table, column == rows.c.key)
