@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
+from psycopg2.errorcodes import PROGRAM_LIMIT_EXCEEDED
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 from gristmill.datasets.contract import Contract
 from gristmill.datasets.parents.relations import Relation, all_above, all_below
@@ -179,7 +181,13 @@ class Nesting:
     ) -> list[tuple[Any, int, str]]:
         """Return these records as lists: of each value it, the number of records, and their list as JSON."""
         left = self._measure(contract, shape, field, places)
-        lists = read_lists(self._connection, contract, shape, field, list(places), left + 1) if places else []
+        try:
+            lists = read_lists(self._connection, contract, shape, field, list(places), left + 1) if places else []
+        except DBAPIError as error:
+            # Characters that JSON escapes take up to six times their size, and no text of Postgres has more than 1 GiB.
+            if getattr(error.orig, "pgcode", None) == PROGRAM_LIMIT_EXCEEDED:
+                raise self._too_large() from error
+            raise
         if sum(count for _, count, _ in lists) > left:
             self._add(count_related(self._connection, contract, shape, field, list(places)))
         return lists
@@ -190,12 +198,15 @@ class Nesting:
         if places and self._most * most_bytes(contract, shape.names) > self._most_bytes:
             self._bytes += measure_related(self._connection, contract, shape, field, places, left + 1)
         if self._bytes > self._most_bytes:
-            raise ExpandedTooLarge(
-                f"About {self._bytes} bytes would be nested in this answer, or more: at most {self._most_bytes} are "
-                "possible (reads.max_expanded_bytes); ask for fewer records, or for a smaller depth",
-                max_bytes=self._most_bytes,
-            )
+            raise self._too_large()
         return left
+
+    def _too_large(self) -> ExpandedTooLarge:
+        return ExpandedTooLarge(
+            f"More bytes would be nested in this answer, about {self._bytes} at least: at most {self._most_bytes} are "
+            "possible (reads.max_expanded_bytes); ask for fewer records, or for a smaller depth",
+            max_bytes=self._most_bytes,
+        )
 
     def _add(self, count: int) -> None:
         self._count += count
