@@ -218,6 +218,23 @@ class TestTypes:
                 answer = app.http.get(f"{API}/{down}/records", params={**zone, "expand": "parent"}).json()
                 assert answer["records"] == [{**child, "_parents": {"up": parent}}], kind
 
+    def test_texts_are_not_taken_for_what_stands_in_their_place(self, app: InProcess) -> None:
+        key = {"name": "k", "type": "text", "required": True, "max_length": 99}
+        up = app.dataset({"fields": [key, {"name": "j", "type": "json"}], "key": ["k"]})
+        fields = [key, {**key, "name": "up"}, {"name": "j", "type": "json"}]
+        down = app.dataset({"fields": fields, "key": ["k"], "parents": [{"field": "up", "dataset": up}]})
+        app.work()
+        texts = ['"\\u00000"', "\\u00000", '"\\\\u00000"', "\u20280", '\n"\x01']
+        parents = [{"k": text, "j": {text: [text]}} for text in texts]
+        children = [{**parent, "up": parent["k"]} for parent in parents]
+        assert app.job(app.post(up, parents))["state"] == "succeeded"
+        assert app.job(app.post(down, children))["state"] == "succeeded"
+        found = app.http.post(
+            f"{API}/{up}/records/get", json={"keys": [*texts, '"\\u0000'], "expand": ["children"]}
+        ).json()
+        expected = [{**one, "_children": {down: [child]}} for one, child in zip(parents, children, strict=True)]
+        assert found == {"records": expected, "missing": ['"\\u0000']}
+
 
 class TestRefused:
     @pytest.mark.parametrize(
@@ -275,6 +292,29 @@ class TestBounds:
         small.put(small.cities, *cities)
         problem = ask(small, f"{small.cities}/records", 413, expand="parent")
         assert problem["records"] == 7, problem
+
+    def test_more_bytes_than_the_limit_are_refused_wherever_they_are_shown(self, database_url: str) -> None:
+        app = InProcess(database_url, reads_max_expanded_bytes=10_000)
+        key = {"name": "k", "type": "text", "required": True, "max_length": 9}
+        with app.http:
+            up = app.dataset({"fields": [key, {"name": "t", "type": "text"}], "key": ["k"]})
+            parents = [{"field": "up", "dataset": up}]
+            fields = [key, {**key, "name": "up"}, {"name": "t", "type": "text"}]
+            down = app.dataset({"fields": fields, "key": ["k"], "parents": parents})
+            app.work()
+            app.job(app.post(up, [{"k": "a", "t": "é" * 2000}, {"k": "b", "t": None}]))
+            app.job(app.post(down, [{"k": f"a{n}", "up": "a", "t": "é" * 2000} for n in range(2)]))
+            for path in (f"{up}/records/a?expand=children", f"{down}/records?expand=parent"):
+                assert app.http.get(f"{API}/{path}").status_code == 200
+            app.job(app.post(down, [{"k": "a2", "up": "a", "t": "é" * 2000}]))
+            for path in (f"{up}/records/a?expand=children", f"{down}/records?expand=parent"):
+                problem = app.http.get(f"{API}/{path}")
+                assert problem.status_code == 413, problem.text
+                assert problem.json()["code"] == "expanded_too_large"
+                assert problem.json()["max_bytes"] == 10_000
+                assert "reads.max_expanded_bytes" in problem.json()["detail"]
+            assert app.http.get(f"{API}/{up}/records/b?expand=children").status_code == 200
+        app.gristmill.database.close()
 
     def test_the_default_takes_a_hundred_thousand(self, app: InProcess) -> None:
         assert app.gristmill.settings.reads_max_expanded == 100_000

@@ -79,12 +79,12 @@ def walk(reads: RecordReads, name: str, size: int, **query: Any) -> list[dict[st
     token = None
     while True:
         page = reads.page(name, PageQuery(page_size=size, page_token=token, **query))
-        assert len(page["records"]) <= size
-        found += page["records"]
-        token = page["next_page_token"]
+        assert len(page.body["records"]) <= size
+        found += page.body["records"]
+        token = page.body["next_page_token"]
         if token is None:
             return found
-        assert len(page["records"]) == size
+        assert len(page.body["records"]) == size
 
 
 class TestOneRecord:
@@ -151,21 +151,21 @@ class TestOneRecord:
 
 class TestLatest:
     def test_the_newest_by_time_come_first(self, reads: RecordReads, readings: Dataset) -> None:
-        latest = reads.latest("readings", 3)["records"]
+        latest = reads.latest("readings", 3).body["records"]
         assert [(r["sensor"], r["at"]) for r in latest] == [('c"d', at(9)), ("a/b", at(9)), ('c"d', at(8))]
 
     def test_records_without_a_time_are_not_among_them(self, reads: RecordReads, database: Database) -> None:
         dataset = make_dataset(database, ALL_TYPES)
         records = [{"id": str(uuid.UUID(int=n)), "a_timestamp": at(n) if n != 2 else None} for n in range(4)]
         store(database, dataset.contract, records)
-        assert [r["a_timestamp"] for r in reads.latest("everything", 10)["records"]] == [at(3), at(1), at(0)]
+        assert [r["a_timestamp"] for r in reads.latest("everything", 10).body["records"]] == [at(3), at(1), at(0)]
 
     def test_without_a_time_field_the_last_submitted_come_first(self, reads: RecordReads, database: Database) -> None:
         body = {"name": "plain", "fields": [{"name": "n", "type": "integer"}]}
         dataset = make_dataset(database, body)
         store(database, dataset.contract, [{"n": 1}, {"n": 2}], seq=2)
         store(database, dataset.contract, [{"n": 3}], seq=1)
-        assert [r["n"] for r in reads.latest("plain", 2)["records"]] == [2, 1]
+        assert [r["n"] for r in reads.latest("plain", 2).body["records"]] == [2, 1]
 
 
 class TestWindow:
@@ -222,8 +222,8 @@ class TestPages:
             reads.page("everything", PageQuery(order="a_json"))
 
     def test_a_token_belongs_to_its_query(self, reads: RecordReads, readings: Dataset) -> None:
-        token = reads.page("readings", PageQuery(page_size=3))["next_page_token"]
-        assert reads.page("readings", PageQuery(page_size=5, page_token=token))["records"]
+        token = reads.page("readings", PageQuery(page_size=3)).body["next_page_token"]
+        assert reads.page("readings", PageQuery(page_size=5, page_token=token)).body["records"]
         for query in (PageQuery(page_token=token, order="value"), PageQuery(page_token="made-up")):
             with pytest.raises(Malformed) as caught:
                 reads.page("readings", query)
@@ -245,8 +245,8 @@ class TestPages:
 
     def test_a_dataset_that_is_being_created_is_empty(self, reads: RecordReads, database: Database) -> None:
         make_dataset(database, READINGS, ready=False)
-        assert reads.page("readings", PageQuery()) == {"records": [], "next_page_token": None}
-        assert reads.latest("readings", 5) == {"records": []}
+        assert reads.page("readings", PageQuery()).body == {"records": [], "next_page_token": None}
+        assert reads.latest("readings", 5).body == {"records": []}
         with pytest.raises(UnknownRecord):
             reads.get("readings", json.dumps(["a", at(1)]))
         with pytest.raises(Invalid):
@@ -294,7 +294,7 @@ class TestPlans:
         self, reads: RecordReads, database: Database, index: str, query: PageQuery
     ) -> None:
         self.fill(database)
-        token = reads.page("readings", query)["next_page_token"]
+        token = reads.page("readings", query).body["next_page_token"]
         plan = self.explain(database, lambda: reads.page("readings", replace(query, page_token=token)))
         assert f"using {index} on readings" in plan
         assert "Sort" not in plan
@@ -409,8 +409,8 @@ class TestPagesNeverRepeatOrSkip:
         token = None
         while True:
             page = reads.page(dataset.name, PageQuery(order=text, page_size=size, page_token=token))
-            found += [record["id"] for record in page["records"]]
-            token = page["next_page_token"]
+            found += [record["id"] for record in page.body["records"]]
+            token = page.body["next_page_token"]
             if token is None:
                 break
             # Written to between two pages: replaced, so moved within the order, or added.

@@ -88,7 +88,9 @@ class ApiServices:
         self.record_ingest = RecordIngest(settings, database, self.submitter, self.spool, recompute, pipelines, early)
         self.record_changes = RecordChanges(settings, database, relations, recompute)
         self.record_recompute = RecordRecompute(settings, pipelines)
-        self.record_reads = RecordReads(database, lookup, settings.reads_max_expanded)
+        self.record_reads = RecordReads(
+            database, lookup, settings.reads_max_expanded, settings.reads_max_expanded_bytes
+        )
         self.record_aggregates = RecordAggregates(settings, database, lookup, self.spool)
         self.record_preview = RecordPreview(self.submitter, self.datasets, self.record_reads, recompute, pipelines)
         self.views = RecordViews(settings, database, lookup, gristmill.steps)

@@ -102,6 +102,7 @@ class Settings(BaseSettings):
     transforms_max_batch_records: int = Field(1_000_000, ge=1, le=1_000_000)
     # [reads]
     reads_max_expanded: int = Field(100_000, ge=1, le=1_000_000)
+    reads_max_expanded_bytes: int = Field(256 * MIB, ge=1024, le=1024 * MIB)
     # [views]
     views_max_rows: int = Field(200_000, ge=1, le=10_000_000)
     views_max_bytes: int = Field(64 * MIB, ge=1024, le=1024 * MIB)

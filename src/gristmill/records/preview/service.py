@@ -108,7 +108,7 @@ class RecordPreview:
         """Return what clients sent of the newest records. Raises InputNotStored."""
         self._recompute.check_merge(contract)
         sent = {column.name for column in contract.input_columns}
-        found = self._reads.latest(name, limit, embedding=contract.takes_vectors)["records"]
+        found = self._reads.latest(name, limit, embedding=contract.takes_vectors).body["records"]
         return [{name: value for name, value in record.items() if name in sent} for record in found]
 
     def _shown(self, contract: Contract, sample: _Sample) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import Response
-from pydantic_core import to_json
 from starlette.concurrency import run_in_threadpool
 
 from gristmill.core.http.bodies import parse_json, read_json
@@ -87,7 +86,7 @@ def build_router(service: RecordReads) -> APIRouter:
     ) -> Response:
         """Return the newest records: by the time field, or without one in the order of submission."""
         wanted = read_expand(expand, depth, "/query")
-        return _json(to_json(service.latest(dataset, n, bool(include), zone, wanted)))
+        return _json(service.latest(dataset, n, bool(include), zone, wanted).to_json())
 
     @router.get("/records")
     def list_records(
@@ -110,7 +109,7 @@ def build_router(service: RecordReads) -> APIRouter:
         names, filter_ = split_names(fields), read_where(where)
         query = PageQuery(start, end, filter_, order, page_size, page_token, bool(include), names, total, zone)
         page = service.page(dataset, query, read_expand(expand, depth, "/query"))
-        return _json(to_json(page), next_page(http, page["next_page_token"]))
+        return _json(page.to_json(), next_page(http, page.body["next_page_token"]))
 
     @router.get(f"/records/{KEY}")
     def get_record(

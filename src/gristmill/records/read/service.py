@@ -21,6 +21,7 @@ from gristmill.kit.entity_tags import Tag
 from gristmill.kit.pagination import encode_page_token
 from gristmill.records.bodies import read_body
 from gristmill.records.errors import UnknownRecord
+from gristmill.records.read.answer import Answer, Texts
 from gristmill.records.read.distinct import check_last, values_of
 from gristmill.records.read.nested.build import Nesting, needed
 from gristmill.records.read.nested.request import NOTHING, Expand, read_expand
@@ -40,11 +41,20 @@ from gristmill.records.read.shape import RecordShape, check_fields, check_zone
 
 
 class RecordReads:
-    """Synchronous reads. Every method raises UnknownDataset for a name that no dataset has."""
+    """Synchronous reads. Every method raises UnknownDataset for a name that no dataset has.
 
-    def __init__(self, database: Database, datasets: DatasetLookup, max_expanded: int = 100_000) -> None:
+    max_expanded, max_expanded_bytes: how many records are nested into one answer, and of how many bytes.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        datasets: DatasetLookup,
+        max_expanded: int = 100_000,
+        max_expanded_bytes: int = 256 * 1024 * 1024,
+    ) -> None:
         self._database = database
-        self._most = max_expanded
+        self._most, self._most_bytes = max_expanded, max_expanded_bytes
         self._datasets = AppliedDatasets(datasets)
 
     # expand: what is nested into the records. All of an answer is of one moment; these raise ExpandedTooLarge too.
@@ -63,30 +73,30 @@ class RecordReads:
             if one is None:
                 raise UnknownRecord(f"The dataset {name} has no record with the key {shorten(key)}")
             record, written, row = one
-            self._nest(connection, contract, expand, Page([record], None, rows=[row]), embedding, zone)
+            texts = self._nest(connection, contract, expand, Page([record], None, rows=[row]), embedding, zone)
             version = found.dataset.version
-        answer = to_json(record)
+        answer = texts.encode(record)
         return answer, written.tag(version, answer if expand else None)
 
     def latest(
         self, name: str, count: int, embedding: bool = False, zone: str | None = None, expand: Expand = NOTHING
-    ) -> dict[str, Any]:
+    ) -> Answer:
         """Return ``{"records": [...]}``, newest first."""
         with self._reading(name, expand) as (connection, found):
             page, contract = Page([], None), found.dataset.contract
             if found.has_table:
                 page = read_latest(connection, contract, count, embedding, zone, needed(contract, expand))
-            self._nest(connection, contract, expand, page, embedding, zone)
-        return {"records": page.records}
+            texts = self._nest(connection, contract, expand, page, embedding, zone)
+        return Answer({"records": page.records}, texts)
 
-    def page(self, name: str, query: PageQuery, expand: Expand = NOTHING) -> dict[str, Any]:
+    def page(self, name: str, query: PageQuery, expand: Expand = NOTHING) -> Answer:
         """Return ``{"records": [...], "next_page_token": ...}``; the token is null on the last page."""
         with self._reading(name, expand) as (connection, found):
             contract = attach_above(connection, found.dataset.contract, query.where)
             query = replace(query, also=needed(contract, expand))
             page = read_page(connection, contract, query, query.identity(found.dataset.id), found.has_table)
-            self._nest(connection, contract, expand, page, query.embedding, query.zone)
-        return page.as_json()
+            texts = self._nest(connection, contract, expand, page, query.embedding, query.zone)
+        return Answer(page.as_json(), texts)
 
     @contextlib.contextmanager
     def _reading(self, name: str, expand: Expand) -> Iterator[tuple[Connection, AppliedDataset]]:
@@ -102,9 +112,11 @@ class RecordReads:
 
     def _nest(
         self, connection: Connection, contract: Contract, expand: Expand, page: Page, embedding: bool, zone: str | None
-    ) -> None:
-        if expand:
-            Nesting(connection, expand, self._most, embedding, zone).nest(contract, page.records, page.rows)
+    ) -> Texts:
+        """Nest what is asked for; return what of it is text."""
+        nesting = Nesting(connection, expand, self._most, self._most_bytes, embedding, zone)
+        nesting.nest(contract, page.records, page.rows)
+        return nesting.texts
 
     # What has a body: each returns JSON text, and raises Malformed and Invalid for the body.
 
@@ -113,7 +125,7 @@ class RecordReads:
         body = read_body(RecordQuery, raw)
         order = None if body.order is None else ",".join(body.order)
         query = _page_query(body, order=order, total=body.total, fields=body.fields, zone=body.zone)
-        return to_json(self.page(name, query, read_expand(body.expand, body.depth, "")))
+        return self.page(name, query, read_expand(body.expand, body.depth, "")).to_json()
 
     def get_many(self, name: str, raw: bytes) -> bytes:
         """Return ``{"records": [...], "missing": [...]}``: the records in the order of the keys of a KeyQuery."""
@@ -129,8 +141,8 @@ class RecordReads:
             if found.has_table:
                 records, missing, rows = read_many(connection, contract, keys, shape)
                 page = Page(records, None, rows=rows)
-            self._nest(connection, contract, expand, page, bool(body.include), zone)
-        return to_json({"records": page.records, "missing": missing})
+            texts = self._nest(connection, contract, expand, page, bool(body.include), zone)
+        return texts.encode({"records": page.records, "missing": missing})
 
     def count(self, name: str, raw: bytes) -> bytes:
         """Return ``{"count": ...}`` of the records that a Selection finds."""

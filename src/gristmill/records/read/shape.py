@@ -34,7 +34,7 @@ class RecordShape:
         also: Sequence[str] = (),
     ) -> None:
         self.table = record_table(contract)
-        columns = list(contract.fields if fields is None else map(contract.field, fields))
+        columns: list[FieldSpec] = list(contract.fields if fields is None else map(contract.field, fields))
         if embedding and contract.embedding_column is not None:
             columns.append(contract.embedding_column)
         self.names = [column.name for column in columns]
@@ -43,6 +43,13 @@ class RecordShape:
         # Most fields are shown as they are read: a call for each would be most of the work.
         shown = [(column.name, _shown(column, zone)) for column in columns]
         self._shown = [(name, show) for name, show in shown if show is not None]
+        self._kinds = [(column.name, TYPES[column.type]) for column in columns]
+        # The calendars of zones are those of Python, on every server.
+        self.needs_python = any(_zone(column, zone) and "zone" in TYPES[column.type].limits for column in columns)
+
+    def members(self, table: sa.FromClause) -> list[sa.ColumnElement[Any]]:
+        """Return the columns that Postgres makes a record of, as JSON. table: ``columns``, by their names."""
+        return [kind.json_member(table.c[name]).label(name) for name, kind in self._kinds]
 
     def to_records(self, rows: Iterable[Iterable[Any]]) -> list[Record]:
         """Return the records whose values begin ``rows``."""
@@ -62,8 +69,12 @@ class RecordShape:
 
 
 def _shown(column: FieldSpec, zone: str | None) -> Callable[[Any], Any] | None:
-    kind, name = TYPES[column.type], column.zone if zone == CONTRACT else zone
+    kind, name = TYPES[column.type], _zone(column, zone)
     return kind.shown_by if name is None else kind.shown_in(ZoneInfo(name))
+
+
+def _zone(column: FieldSpec, zone: str | None) -> str | None:
+    return column.zone if zone == CONTRACT else zone
 
 
 def check_zone(zone: str | None, pointer: str) -> str | None:

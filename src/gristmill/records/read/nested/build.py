@@ -6,14 +6,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
+from psycopg2.errorcodes import PROGRAM_LIMIT_EXCEEDED
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 from gristmill.datasets.contract import Contract
 from gristmill.datasets.parents.relations import Relation, all_above, all_below
+from gristmill.records.read.answer import Texts
 from gristmill.records.read.nested.errors import ExpandedTooLarge
-from gristmill.records.read.nested.repository import count_related, read_related
+from gristmill.records.read.nested.repository import count_related, measure_related, read_lists, read_related
 from gristmill.records.read.nested.request import Expand
 from gristmill.records.read.shape import Record, RecordShape
+from gristmill.records.row_bytes import most_bytes
 
 CHILDREN, PARENTS = "_children", "_parents"
 
@@ -46,17 +50,26 @@ Levels = dict[str, list[Level]]
 class Nesting:
     """Nests what ``expand`` asks for into records. embedding, zone: as of RecordShape, for all that is nested.
 
-    most: how many records may be nested; one that stands in several places counts in each.
+    most, most_bytes: how many records may be nested, of how many bytes; one that stands in several places counts in
+    each.
+    texts: what of it is text already: the last level of children.
     """
 
     def __init__(
-        self, connection: Connection, expand: Expand, most: int, embedding: bool = False, zone: str | None = None
+        self,
+        connection: Connection,
+        expand: Expand,
+        most: int,
+        most_bytes: int,
+        embedding: bool = False,
+        zone: str | None = None,
     ) -> None:
         self._connection = connection
         self._expand = expand
-        self._most = most
+        self._most, self._most_bytes = most, most_bytes
         self._embedding, self._zone = embedding, zone
-        self._count = 0
+        self._count = self._bytes = 0
+        self.texts = Texts()
 
     def nest(self, contract: Contract, records: Sequence[Record], rows: Sequence[sa.Row[Any]]) -> None:
         """Add members to ``records``, all of one dataset. rows: theirs, with the fields that ``needed`` names.
@@ -88,21 +101,30 @@ class Nesting:
     def _children(self, relation: Relation, member: str, levels: Sequence[Level], last: bool) -> Level:
         """Put the children that a relation gives into the records of ``levels``; return them if more follows."""
         # Where the lists of children of a parent are, and in how many places those stand altogether.
-        lists: dict[Any, list[list[Record]]] = defaultdict(list)
+        holders: dict[Any, list[Record]] = defaultdict(list)
         places: dict[Any, int] = defaultdict(int)
         for level in levels:
             key = level.place(relation.parent.key[0])
             for node in level.nodes:
-                lists[node.row[key]].append(node.record[CHILDREN][member])
+                holders[node.row[key]].append(node.record[CHILDREN])
                 places[node.row[key]] += node.places
-        shape, rows = self._read(relation.child, relation.spec.field, lists)
-        ref = shape.selected.index(relation.spec.field)
+        shape, field = self._shape(relation.child), relation.spec.field
+        if last and not shape.needs_python:
+            lists = self._lists(relation.child, shape, field, places)
+            self._add(sum(count * places[parent] for parent, count, _ in lists))
+            for parent, _, text in lists:
+                listed = self.texts.add(text)
+                for holder in holders[parent]:
+                    holder[member] = listed
+            return Level(shape.selected, [])
+        rows = self._read(relation.child, shape, field, places)
+        ref = shape.selected.index(field)
         parents = [row[ref] for row in rows]
         self._add(sum(map(places.__getitem__, parents)))
         records = shape.to_records(rows)
         for record, parent in zip(records, parents, strict=True):
-            for one in lists[parent]:
-                one.append(record)
+            for holder in holders[parent]:
+                holder[member].append(record)
         if last:
             return Level(shape.selected, [])
         nodes = [Node(*one) for one in zip(records, rows, map(places.__getitem__, parents), strict=True)]
@@ -125,8 +147,12 @@ class Nesting:
         for level in levels:
             ref = level.place(field)
             waiting += [(node.row[ref], node) for node in level.nodes]
-        keys = dict.fromkeys(key for key, _ in waiting if key is not None)
-        shape, rows = self._read(relation.parent, relation.parent.key[0], keys)
+        places: dict[Any, int] = defaultdict(int)
+        for key, node in waiting:
+            if key is not None:
+                places[key] += node.places
+        shape = self._shape(relation.parent)
+        rows = self._read(relation.parent, shape, relation.parent.key[0], places)
         place = shape.selected.index(relation.parent.key[0])
         found = {row[place]: Node(shape.to_json(row), row, 0) for row in rows}
         for key, node in waiting:
@@ -137,16 +163,50 @@ class Nesting:
         self._add(sum(node.places for node in found.values()))
         return Level(shape.selected, list(found.values()))
 
-    def _read(self, contract: Contract, field: str, keys: Iterable[Any]) -> tuple[RecordShape, Sequence[Sequence[Any]]]:
-        """Return the rows of the records whose field has one of the values."""
-        listed, left = list(keys), self._most - self._count
-        shape = RecordShape(contract, self._embedding, zone=self._zone)
-        if not listed:
-            return shape, []
-        rows = read_related(self._connection, contract, shape, field, listed, left + 1)
+    def _shape(self, contract: Contract) -> RecordShape:
+        return RecordShape(contract, self._embedding, zone=self._zone)
+
+    def _read(
+        self, contract: Contract, shape: RecordShape, field: str, places: Mapping[Any, int]
+    ) -> Sequence[Sequence[Any]]:
+        """Return the rows of the records whose field has one of the values. places: where those of each will stand."""
+        left = self._measure(contract, shape, field, places)
+        rows = read_related(self._connection, contract, shape, field, list(places), left + 1) if places else []
         if len(rows) > left:
-            self._add(count_related(self._connection, contract, shape, field, listed))
-        return shape, rows
+            self._add(count_related(self._connection, contract, shape, field, list(places)))
+        return rows
+
+    def _lists(
+        self, contract: Contract, shape: RecordShape, field: str, places: Mapping[Any, int]
+    ) -> list[tuple[Any, int, str]]:
+        """Return these records as lists: of each value it, the number of records, and their list as JSON."""
+        left = self._measure(contract, shape, field, places)
+        try:
+            lists = read_lists(self._connection, contract, shape, field, list(places), left + 1) if places else []
+        except DBAPIError as error:
+            # Characters that JSON escapes take up to six times their size, and no text of Postgres has more than 1 GiB.
+            if getattr(error.orig, "pgcode", None) == PROGRAM_LIMIT_EXCEEDED:
+                raise self._too_large() from error
+            raise
+        if sum(count for _, count, _ in lists) > left:
+            self._add(count_related(self._connection, contract, shape, field, list(places)))
+        return lists
+
+    def _measure(self, contract: Contract, shape: RecordShape, field: str, places: Mapping[Any, int]) -> int:
+        """Refuse more bytes than are possible before they are read; return how many records may still be."""
+        left = self._most - self._count
+        if places and self._most * most_bytes(contract, shape.names) > self._most_bytes:
+            self._bytes += measure_related(self._connection, contract, shape, field, places, left + 1)
+        if self._bytes > self._most_bytes:
+            raise self._too_large()
+        return left
+
+    def _too_large(self) -> ExpandedTooLarge:
+        return ExpandedTooLarge(
+            f"More bytes would be nested in this answer, about {self._bytes} at least: at most {self._most_bytes} are "
+            "possible (reads.max_expanded_bytes); ask for fewer records, or for a smaller depth",
+            max_bytes=self._most_bytes,
+        )
 
     def _add(self, count: int) -> None:
         self._count += count

@@ -1,7 +1,7 @@
 """Errors of nested reads.
 
 GristmillError
-└── TooLarge ── ExpandedTooLarge    more records would be nested in one answer than is allowed
+└── TooLarge ── ExpandedTooLarge    more records, or bytes, would be nested in one answer than is allowed
 """
 
 from gristmill.core.errors import TooLarge
