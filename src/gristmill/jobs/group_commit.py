@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from gristmill.core.database import Database
 from gristmill.core.errors import Contended, GristmillError
 from gristmill.jobs.confirmation import Confirmation, NotConfirmed, confirm
-from gristmill.jobs.repository.submit import Guard, Insertion, JobRow, Obstacle, insert_jobs, lock, look
+from gristmill.jobs.repository.submit import Guard, Insertion, JobRow, Obstacle, insert_jobs, look
 from gristmill.jobs.submit import WriteRequest
 
 # Jobs in one commit, and bytes of their payloads, at most.
@@ -201,8 +201,7 @@ class GroupCommit:
         answers: dict[int, Answer | Obstacle] = {}
         try:
             with self._database.transaction() as connection:
-                lock(connection, [member.row for member in batch], wait=wait)
-                for place, error in confirm(connection, [(one.row, one.confirmation) for one in batch]):
+                for place, error in confirm(connection, [(one.row, one.confirmation) for one in batch], wait=wait):
                     answers[place] = None if isinstance(error, NotConfirmed) else error
                 left = [place for place in range(len(batch)) if place not in answers]
                 found = insert_jobs(connection, [batch[place].row for place in left], self._guard) if left else []

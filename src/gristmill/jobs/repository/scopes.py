@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from gristmill.core.prepared import Prepared, execute
+from gristmill.jobs.repository.submit import JobRow, locks_of
 
 # Whoever has drawn a number holds the scope's lock until it commits; under the lock all of them are seen.
 _LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(%(scope)s, 0))"
@@ -71,13 +72,20 @@ def merge(connection: Connection, old: str, new: str, *, dataset: str, but: uuid
     connection.exec_driver_sql(_MERGE_FURTHER, values)
 
 
-def may_be_changed(connection: Connection, scopes: Sequence[str], own: str) -> bool:
+def may_be_changed(
+    connection: Connection, scopes: Sequence[str], own: str, locks: Sequence[JobRow] = (), *, wait: bool = False
+) -> bool:
     """Say whether an unfinished job may still change what one of the scopes stands for.
 
-    own: jobs of this scope are exclusive in the others only because they depend on them. Call it under their locks.
+    own: jobs of this scope are exclusive in the others only because they depend on them. locks: jobs whose locks are
+    taken before, in the same message. wait: for them.
     """
-    values = {"scopes": list(scopes), "own": own}
-    return bool(execute(connection, values, _CHANGED_BY_OTHERS).scalar())
+    values: dict[str, Any] = {"scopes": list(scopes), "own": own}
+    before: Sequence[Prepared] = ()
+    if locks:
+        parameters, before = locks_of(locks, wait=wait)
+        values |= parameters
+    return bool(execute(connection, values, *before, _CHANGED_BY_OTHERS).scalar())
 
 
 def pending_records(connection: Connection, scope: str) -> int:

@@ -180,10 +180,9 @@ def insert_jobs(
     return [_insertion(job, row) for job, row in zip(jobs, found, strict=True)]
 
 
-def lock(connection: Connection, jobs: Sequence[JobRow], *, wait: bool) -> None:
-    """Take the locks as ``insert_jobs`` does, which says later who has not got theirs."""
-    locks = (WAIT_FOR_SCOPES, TRY_LOCKS) if wait else (TRY_LOCKS,)
-    execute(connection, {"locks": _locks(jobs)}, *locks)
+def locks_of(jobs: Sequence[JobRow], *, wait: bool) -> tuple[dict[str, str], Sequence[Prepared]]:
+    """Return parameters and statements that take the locks of jobs as ``insert_jobs`` does."""
+    return {"locks": _locks(jobs)}, (WAIT_FOR_SCOPES, TRY_LOCKS) if wait else (TRY_LOCKS,)
 
 
 def look(connection: Connection, jobs: Sequence[JobRow], guard: Guard, *, wait: bool) -> list[Insertion]:

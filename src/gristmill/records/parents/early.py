@@ -13,7 +13,7 @@ from gristmill.datasets.parents.judge import check_present, exceeded, missing
 from gristmill.datasets.parents.relations import Relation, Relations
 from gristmill.datasets.parents.repository.usage import NOBODYS, Mine, Usage, array_type, find_present, read_usage
 from gristmill.datasets.types import TYPES
-from gristmill.jobs.confirmation import Confirmation, NotConfirmed
+from gristmill.jobs.confirmation import Confirmation
 from gristmill.jobs.repository.scopes import may_be_changed
 from gristmill.jobs.submit import NewChunk, unfinished_in_scope
 from gristmill.kit.identifiers import quote
@@ -41,16 +41,13 @@ class EarlyParents:
     def confirmation(self, dataset: Dataset, keys: ParentKeys) -> Confirmation:
         """Return what has to be so for a job to be shared in its parents' scopes.
 
-        All parents are there, and none of them can go before the job has run.
+        All parents are there. None of them goes before the job has run, as nothing unfinished can change them.
         """
         return Confirmation((dataset.id, dataset.version), keys, partial(self._confirm, dataset))
 
     def _confirm(
         self, dataset: Dataset, connection: Connection, asked: Sequence[ParentKeys]
     ) -> Sequence[Exception | None]:
-        contract = dataset.contract
-        if may_be_changed(connection, [scope_of(parent.dataset) for parent in contract.parents], dataset.scope):
-            return [NotConfirmed() for _ in asked]
         errors: list[Exception | None] = [None] * len(asked)
         for relation in self._relations.of(connection, dataset):
             name = relation.spec.field
