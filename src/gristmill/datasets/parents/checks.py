@@ -1,6 +1,6 @@
 """The rules of what a contract says of its parents, one function for each part."""
 
-import math
+import sys
 from collections.abc import Callable, Generator, Iterator
 
 from gristmill.core.errors import Violation
@@ -169,7 +169,9 @@ def _check_bound(above: Contract, limit: LimitSpec, measured: str, pointer: str)
     member = "at_most" if limit.is_upper else "at_least"
     place, bound = f"{pointer}/{member}", limit.bound
     if not isinstance(bound, str):
-        plain = isinstance(bound, int | float) and not isinstance(bound, bool) and math.isfinite(bound)
+        number = isinstance(bound, int | float) and not isinstance(bound, bool)
+        # Neither infinite, nor not a number, nor with hundreds of digits.
+        plain = number and abs(bound) <= sys.float_info.max
         if not plain or measured != NUMBER:
             what = "a number or " if measured == NUMBER else ""
             reason = f"{member} takes {what}the name of a field of {above.name}, not {shorten(bound)}"

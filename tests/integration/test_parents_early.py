@@ -1,0 +1,72 @@
+"""Records beside their parents at submission: what is refused at once, and what only the job may decide."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from tests.support.hierarchy import AREA, NAME, Geography, area, field_of
+from tests.support.in_process import InProcess
+
+ID = {"name": "id", "type": "integer", "required": True}
+
+
+@pytest.fixture
+def world(app: InProcess) -> Geography:
+    found = Geography(app)
+    found.put(found.continents, area("Europe", 100, 1000))
+    return found
+
+
+@pytest.fixture
+def free(app: InProcess) -> Geography:
+    """The same without limits."""
+    found = Geography(app, limits=())
+    found.put(found.continents, area("Europe", 100, 1000))
+    return found
+
+
+def test_under_quarantine_a_parent_that_is_missing_keeps_its_record_back_and_no_other(free: Geography) -> None:
+    records = [area("A", 1, continent="Europe"), area("B", 1, continent="Mu")]
+    job = free.put(free.countries, *records, params={"on_error": "quarantine"})
+    assert job["state"] == "succeeded", job
+    assert (job["record_counts"]["succeeded"], job["record_counts"]["rejected"]) == (1, 1)
+    assert free.names(free.countries) == ["A"]
+
+
+def test_of_several_parents_that_are_missing_the_job_names_the_same(free: Geography) -> None:
+    records = [area("A", 1, continent="Zealandia"), area("B", 1, continent="Atlantis")]
+    refused = free.post(free.countries, *records)
+    assert refused.status_code == 409, refused.text
+    free.post(free.continents, area("Europe", 100, 1000))  # While it is unfinished nothing is refused at once.
+    job = free.put(free.countries, *records)
+    assert job["error"]["detail"] == refused.json()["detail"]
+
+
+def test_a_scheduled_write_is_judged_when_it_is_due(free: Geography, world: Geography) -> None:
+    later = {"run_at": (datetime.now(UTC) + timedelta(hours=1)).isoformat()}
+    for one in (free, world):
+        assert one.post(one.countries, area("A", 1, continent="Mu"), params=later).status_code == 202
+    assert world.post(world.countries, area("A", 101, continent="Europe"), params=later).status_code == 202
+
+
+def test_many_parents_whose_creation_is_queued_count_as_there(app: InProcess) -> None:
+    parents = app.dataset({"fields": [ID], "key": ["id"]})
+    app.work()
+    up = {"name": "up", "type": "integer"}
+    children = app.dataset({"fields": [ID, up], "key": ["id"], "parents": [{"field": "up", "dataset": parents}]})
+    app.work()
+    app.post(parents, [{"id": number} for number in range(600)])
+    app.post(parents, [{"id": number} for number in range(600, 1200)])
+    # More keys than are confirmed, in a body that could share its commit.
+    job = app.job(app.post(children, [{"id": number, "up": number} for number in range(1200)]))
+    assert job["state"] == "succeeded", job
+
+
+@pytest.mark.parametrize("bound", [10**400, -(10**400)])
+def test_a_bound_beyond_every_number_is_refused(app: InProcess, bound: int) -> None:
+    above = app.dataset({"fields": [NAME], "key": ["name"]})
+    app.work()
+    parent = {"field": "up", "dataset": above, "limits": [{"sum": "area", "at_most": bound}]}
+    body = {"name": f"of_{above}", "fields": [NAME, AREA, field_of("up")], "key": ["name"], "parents": [parent]}
+    answer = app.http.post("/api/v1/datasets", json=body)
+    assert answer.status_code == 422, answer.text
+    assert answer.json()["errors"][0]["pointer"] == "/parents/0/limits/0/at_most"
