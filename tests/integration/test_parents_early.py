@@ -1,10 +1,13 @@
 """Records beside their parents at submission: what is refused at once, and what only the job may decide."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from tests.support.hierarchy import AREA, NAME, Geography, area, field_of
 from tests.support.in_process import InProcess
+
+from gristmill.jobs.maintenance.schedules import promote_scheduled
 
 ID = {"name": "id", "type": "integer", "required": True}
 
@@ -70,3 +73,58 @@ def test_a_bound_beyond_every_number_is_refused(app: InProcess, bound: int) -> N
     answer = app.http.post("/api/v1/datasets", json=body)
     assert answer.status_code == 422, answer.text
     assert answer.json()["errors"][0]["pointer"] == "/parents/0/limits/0/at_most"
+
+
+def test_a_parents_dataset_that_was_created_anew_is_read_as_it_is_now(app: InProcess) -> None:
+    def done(answer: Any) -> None:
+        job = app.job(answer)
+        assert job["state"] == "succeeded", job
+
+    above = app.dataset({"fields": [NAME], "key": ["name"]})
+    parents = [{"field": "up", "dataset": above}]
+    app.work()
+    name = app.dataset({"fields": [NAME, field_of("up")], "key": ["name"], "parents": parents})
+    done(app.post(above, [{"name": "P"}]))
+    done(app.post(name, [{"name": "C", "up": "P"}]))
+    done(app.http.delete(app.key(name, "C")))
+    done(app.http.patch(f"/api/v1/datasets/{name}", json={"parents": []}))
+    done(app.http.delete(f"/api/v1/datasets/{above}", params={"confirm": above}))
+    other = {"name": above, "fields": [{**NAME, "name": "title"}], "key": ["title"]}
+    done(app.http.post("/api/v1/datasets", json=other))
+    done(app.http.patch(f"/api/v1/datasets/{name}", json={"parents": parents}))
+    done(app.post(above, [{"title": "P"}]))
+    done(app.post(name, [{"name": "C", "up": "P"}]))
+
+
+class TestScheduledBeforeParents:
+    """Jobs that were scheduled before parents were declared are not in the scopes that these need."""
+
+    @pytest.fixture
+    def above(self, app: InProcess) -> str:
+        found = app.dataset({"fields": [NAME, AREA], "key": ["name"]})
+        app.work()
+        app.post(found, [{"name": "P", "area": 5}])
+        app.work()
+        return found
+
+    @pytest.mark.parametrize("known", [False, True])
+    @pytest.mark.parametrize("mode", [{}, {"mode": "merge"}])
+    def test_they_are_not_written_beside_their_order(self, app: InProcess, above: str, known: bool, mode: Any) -> None:
+        plain = {"field": "up", "dataset": above}
+        body = {"fields": [NAME, AREA, field_of("up")], "key": ["name"], "parents": [plain] if known else []}
+        name = app.dataset(body)
+        app.work()
+        later = {"run_at": (datetime.now(UTC) + timedelta(hours=1)).isoformat(), **mode}
+        waits = app.post(name, [{"name": "A", "area": 5, "up": "P"}], params=later).json()["id"]
+        parents = [{**plain, "limits": [{"sum": "area", "at_most": "area"}]}]
+        changed = app.job(app.http.patch(f"/api/v1/datasets/{name}", json={"parents": parents}))
+        assert changed["state"] == "succeeded", changed
+        with app.gristmill.database.transaction() as connection:
+            for table, column in (("jobs", "id"), ("chunks", "job_id")):
+                query = f"UPDATE gristmill.{table} SET run_at = now() WHERE {column} = %(id)s"
+                connection.exec_driver_sql(query, {"id": waits})
+        promote_scheduled(app.gristmill.database)
+        app.work()
+        job = app.http.get(f"/api/v1/jobs/{waits}").json()
+        assert (job["state"], job["error"]["code"]) == ("failed", "hierarchy_changed"), job
+        assert app.rows(name) == []
