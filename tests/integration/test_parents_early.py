@@ -35,6 +35,16 @@ def test_under_quarantine_a_parent_that_is_missing_keeps_its_record_back_and_no_
     assert free.names(free.countries) == ["A"]
 
 
+def test_under_quarantine_a_record_that_is_skipped_fails_no_other(world: Geography) -> None:
+    world.put(world.countries, area("A", 1, continent="Europe"))
+    records = [area("A", 1, continent="Mu"), area("A", 999, continent="Europe"), area("B", 1, continent="Europe")]
+    job = world.put(world.countries, *records, params={"on_error": "quarantine", "on_conflict": "skip"})
+    assert job["state"] == "succeeded", job
+    counts = job["record_counts"]
+    assert (counts["succeeded"], counts["superseded"], counts["rejected"]) == (1, 1, 1)
+    assert world.names(world.countries) == ["A", "B"]
+
+
 def test_of_several_parents_that_are_missing_the_job_names_the_same(free: Geography) -> None:
     records = [area("A", 1, continent="Zealandia"), area("B", 1, continent="Atlantis")]
     refused = free.post(free.countries, *records)

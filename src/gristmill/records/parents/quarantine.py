@@ -29,14 +29,19 @@ class _Children:
     relation: Relation
     usages: dict[Any, list[Usage]] = field(default_factory=dict)
 
+    def absence(self, new: Fields, place: int) -> Violation | None:
+        """Return what is wrong with a record whose parent is not there."""
+        parent = new[self.relation.spec.field]
+        if parent is None or parent in self.usages:
+            return None
+        return _violation(missing(self.relation, parent, place), place)
+
     def refusal(self, new: Fields, old: Fields | None, place: int) -> Violation | None:
         """Return what is wrong with a record, which takes the place of ``old``."""
         spec = self.relation.spec
         parent = new[spec.field]
-        if parent is None:
-            return None
         if parent not in self.usages:
-            return _violation(missing(self.relation, parent, place), place)
+            return self.absence(new, place)
         before = old if old is not None and old[spec.field] == parent else None
         for usage in self.usages[parent]:
             asked, had = _measured(usage.limit, new), _measured(usage.limit, before)
@@ -83,6 +88,10 @@ class Sifter:
         for row, (key, new) in enumerate(zip(keys, records, strict=True)):
             old = present.get(key)
             if skip and old is not None:
+                # It is not written, but its parents have to be there, as without quarantine.
+                lost = next((found for one in self._above if (found := one.absence(new, places[row]))), None)
+                if lost is not None:
+                    yield row, lost
                 continue
             wrong = refused.get(row) or next(
                 (found for children in self._above if (found := children.refusal(new, old, places[row]))), None
