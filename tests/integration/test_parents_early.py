@@ -129,12 +129,36 @@ class TestScheduledBeforeParents:
         parents = [{**plain, "limits": [{"sum": "area", "at_most": "area"}]}]
         changed = app.job(app.http.patch(f"/api/v1/datasets/{name}", json={"parents": parents}))
         assert changed["state"] == "succeeded", changed
+        job = self._due(app, waits)
+        assert (job["state"], job["error"]["code"]) == ("failed", "hierarchy_changed"), job
+        assert app.rows(name) == []
+
+    @pytest.mark.parametrize("mode", [{}, {"on_error": "quarantine"}, {"on_conflict": "skip"}, {"mode": "merge"}])
+    def test_records_without_a_younger_bound_or_parent_are_written(self, app: InProcess, above: str, mode: Any) -> None:
+        parent = {"field": "up", "dataset": above, "limits": [{"sum": "area", "at_most": "area"}]}
+        name = app.dataset({"fields": [NAME, AREA, field_of("up")], "key": ["name"], "parents": [parent]})
+        app.work()
+        options = {"run_at": "2999-01-01T00:00:00Z", **mode}
+        child = app.post(name, [{"name": "A", "area": 5, "up": "P"}], params=options).json()["id"]
+        bound = app.post(above, [{"name": "P", "area": 7}], params=options).json()["id"]
+        added = {"add_fields": [{"name": "cap", "type": "integer"}]}
+        assert app.job(app.http.patch(f"/api/v1/datasets/{above}", json=added))["state"] == "succeeded"
+        limits = [*parent["limits"], {"max": "size", "at_most": "cap"}]
+        younger = [{"name": "other", "type": "text", "max_length": 100, "normalize": "NFC"}]
+        younger += [{"name": "size", "type": "integer"}]
+        more = {"add_fields": younger, "parents": [{**parent, "limits": limits}, {"field": "other", "dataset": above}]}
+        changed = app.job(app.http.patch(f"/api/v1/datasets/{name}", json=more))
+        assert changed["state"] == "succeeded", changed
+        for job_id in (bound, child):
+            job = self._due(app, job_id)
+            assert job["state"] == "succeeded", job
+        assert app.rows(name) == [{"name": "A", "area": 5, "up": "P", "other": None, "size": None}]
+
+    def _due(self, app: InProcess, job_id: str) -> Any:
         with app.gristmill.database.transaction() as connection:
             for table, column in (("jobs", "id"), ("chunks", "job_id")):
                 query = f"UPDATE gristmill.{table} SET run_at = now() WHERE {column} = %(id)s"
-                connection.exec_driver_sql(query, {"id": waits})
+                connection.exec_driver_sql(query, {"id": job_id})
         promote_scheduled(app.gristmill.database)
         app.work()
-        job = app.http.get(f"/api/v1/jobs/{waits}").json()
-        assert (job["state"], job["error"]["code"]) == ("failed", "hierarchy_changed"), job
-        assert app.rows(name) == []
+        return app.http.get(f"/api/v1/jobs/{job_id}").json()

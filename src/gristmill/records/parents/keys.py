@@ -71,7 +71,9 @@ class Rows:
 
 
 def values_of(field: FieldSpec, table: pa.Table) -> list[Any]:
-    """Return the canonical values of a field, None for null."""
+    """Return the canonical values of a field, None for null: so it is where the field is younger than the payload."""
+    if field.name not in table.column_names:
+        return [None] * table.num_rows
     return TYPES[field.type].key_values(table.column(field.name))
 
 
@@ -79,6 +81,8 @@ def distinct(field: FieldSpec, rows: Sequence[Rows]) -> list[Any]:
     """Return the canonical values of a field that occur, without null."""
     found: set[Any] = set()
     for one in rows:
+        if field.name not in one.table.column_names:
+            continue
         column = one.table.column(field.name)
         if len(column) > _FEW:
             column = pa.chunked_array([column.unique()])
