@@ -74,14 +74,16 @@ def _check_parent(contract: Contract, parent: ParentSpec, pointer: str, find: Fi
 
 def find_circle(name: str, above: Contract, find: FindContract) -> list[str]:
     """Return the datasets on a way from ``above`` up to ``name``, both included; empty where there is none."""
-    if above.name == name:
-        return [name]
-    for parent in above.parents:
-        further = find(parent.dataset)
-        way = [] if further is None else find_circle(name, further, find)
-        if way:
-            return [above.name, *way]
-    return []
+    ways = {above.name: [above.name]}
+    waiting = [above]
+    while waiting and name not in ways:
+        present = waiting.pop()
+        # Each dataset once, however many ways lead to it.
+        for other in dict.fromkeys(parent.dataset for parent in present.parents):
+            if other not in ways and (further := find(other)) is not None:
+                ways[other] = [*ways[present.name], other]
+                waiting.append(further)
+    return ways.get(name, [])
 
 
 def _check_key(field: FieldSpec, above: Contract, pointer: str) -> Iterator[Violation]:
