@@ -162,3 +162,23 @@ class TestScheduledBeforeParents:
         promote_scheduled(app.gristmill.database)
         app.work()
         return app.http.get(f"/api/v1/jobs/{job_id}").json()
+
+
+@pytest.mark.parametrize("options", [{}, {"on_error": "quarantine"}])
+@pytest.mark.parametrize(("most", "least"), [(1e16, 1e-16), (1e300, 1e-300)])
+def test_sums_of_any_number_of_digits_are_exact(app: InProcess, most: float, least: float, options: Any) -> None:
+    above = app.dataset({"fields": [NAME, {"name": "cap", "type": "float"}], "key": ["name"]})
+    app.work()
+    parent = {"field": "up", "dataset": above, "limits": [{"sum": "size", "at_most": "cap"}]}
+    fields = [NAME, {"name": "size", "type": "float", "minimum": 0}, field_of("up")]
+    name = app.dataset({"fields": fields, "key": ["name"], "parents": [parent]})
+    app.work()
+    app.post(above, [{"name": "P", "cap": most}])
+    assert app.job(app.post(name, [{"name": "A", "size": most, "up": "P"}], params=options))["state"] == "succeeded"
+    second = [{"name": "B", "size": least, "up": "P"}]
+    if not options:
+        assert app.post(name, second).status_code == 409
+    app.post(above, [{"name": "Q"}])  # While it is unfinished nothing is refused at once.
+    job = app.job(app.post(name, second, params=options))
+    assert (job["state"], job["record_counts"]["succeeded"]) == ("succeeded" if options else "failed", 0), job
+    assert [one["name"] for one in app.rows(name)] == ["A"]

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from gristmill.datasets.contract import Contract, FieldSpec
+from gristmill.datasets.parents.repository.usage import total_of
 from gristmill.datasets.parents.spec import LimitSpec
 from gristmill.datasets.types import TYPES
 from gristmill.records.columns import ORD_COLUMN
@@ -123,5 +124,5 @@ def tally(limit: LimitSpec, values: Sequence[Any]) -> Any:
     if not given:
         return None
     if limit.measure in ("sum", "count"):
-        return sum(given)
+        return total_of(given)
     return max(given) if limit.is_upper else min(given)

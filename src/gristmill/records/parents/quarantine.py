@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
@@ -12,7 +11,7 @@ from gristmill.core.errors import Violation
 from gristmill.datasets.contract import Contract
 from gristmill.datasets.parents.judge import exceeded, missing
 from gristmill.datasets.parents.relations import Relation
-from gristmill.datasets.parents.repository.usage import Usage, read_usage
+from gristmill.datasets.parents.repository.usage import EXACT, Usage, read_usage
 from gristmill.datasets.parents.spec import LimitSpec
 from gristmill.records.key_list import Key
 from gristmill.records.parents.bounds import beyond_bounds
@@ -56,7 +55,8 @@ class _Children:
             for number, usage in enumerate(usages):
                 value = _measured(usage.limit, record)
                 if value is not None and usage.limit.measure in ("sum", "count"):
-                    usages[number] = replace(usage, used=(usage.used or 0) + sign * value)
+                    change = EXACT.add if sign > 0 else EXACT.subtract
+                    usages[number] = replace(usage, used=change(usage.used or 0, value))
 
 
 class Sifter:
@@ -139,7 +139,7 @@ def _less(usage: Usage, had: Any) -> Any:
     """Return what the others use. Of a minimum and a maximum only the record itself is looked at."""
     if usage.limit.measure not in ("sum", "count"):
         return None
-    return (usage.used or Decimal(0)) - (had or 0)
+    return EXACT.subtract(usage.used or 0, had or 0)
 
 
 def _violation(error: Any, place: int) -> Violation:
