@@ -254,12 +254,13 @@ class Submitter:
         with self._database.transaction() as connection:
             if draft.compare is not None:
                 draft.compare(connection)
-            checked = draft.check is not None and not unfinished_in_scope(connection, draft.job.scope)
+            check = _check_of(draft, request)
+            checked = check is not None and not unfinished_in_scope(connection, draft.job.scope)
             if large or checked:
                 # It may have changed while a long body was read, and staging that would take long again.
                 self._must_be(connection, dataset)
-            if checked and draft.check is not None:
-                draft.check(connection)
+            if checked and check is not None:
+                check(connection)
             job_id = submit(connection, draft.job, request)
             # Asked after the job's number was drawn under the scope's lock: a change of the contract has either
             # committed before, and is seen here, or gets a later number and comes after these records.
@@ -274,10 +275,15 @@ class Submitter:
 def _shared(draft: Draft, request: WriteRequest) -> Submission | None:
     """Return what shares a commit with others, or None for a job that has too much for that."""
     if draft.confirmation is not None and request.run_at is not None:
-        # What is seen now is not what there will be.
         return None
-    row = small_row(draft.job, request, checked=draft.check is not None and draft.confirmation is None)
-    return None if row is None else Submission(row, request, draft.check, draft.confirmation)
+    check = _check_of(draft, request)
+    row = small_row(draft.job, request, checked=check is not None and draft.confirmation is None)
+    return None if row is None else Submission(row, request, check, draft.confirmation)
+
+
+def _check_of(draft: Draft, request: WriteRequest) -> Callable[[Connection], None] | None:
+    """Return what looks at the records that are there; None for a scheduled job: it may all change by then."""
+    return None if request.run_at is not None else draft.check
 
 
 def _same(one: Dataset, other: Dataset) -> bool:

@@ -5,7 +5,9 @@ import uuid
 from sqlalchemy import Connection
 
 from gristmill.core.database import Database
+from gristmill.datasets.contract import Contract
 from gristmill.datasets.lookup import Dataset, DatasetLookup
+from gristmill.datasets.parents.errors import HierarchyChanged
 from gristmill.datasets.version_checks import is_applied, latest_applied
 from gristmill.jobs.handlers import ChunkTask
 from gristmill.kit.caches import SharedCache
@@ -34,12 +36,22 @@ class Targets:
     def present(self, connection: Connection, task: ChunkTask) -> Dataset:
         """Return the dataset with the contract that its table has now, checked to be writable in this transaction.
 
-        Raises JobDropped, DatasetFailed, ChangeFailed.
+        Raises JobDropped, DatasetFailed, ChangeFailed, HierarchyChanged.
         """
         dataset = self.submitted(task)
         if is_applied(connection, dataset):
             return dataset
         dataset = self._datasets.writable(connection, dataset.id, dataset.version)
         present = self._datasets.by_id(connection, dataset.id, latest_applied(connection, dataset))
+        _refuse_other_parents(dataset.contract, present.contract)
         # Another version is that of other chunks; of this one what is below it may have changed.
         return self._known.put((str(present.id), present.version), present)
+
+
+def _refuse_other_parents(submitted: Contract, present: Contract) -> None:
+    """Raise HierarchyChanged where a scheduled job is not in the scopes of parents that were declared since."""
+    fresh = {parent.dataset for parent in present.parents} - {parent.dataset for parent in submitted.parents}
+    limited = [any(parent.limits for parent in contract.parents) for contract in (submitted, present)]
+    if fresh or limited == [False, True]:
+        what = f"parents in {', '.join(sorted(fresh))}" if fresh else "limits of its parents"
+        raise HierarchyChanged(f"{present.name} has got {what} since the job was submitted: submit it again")

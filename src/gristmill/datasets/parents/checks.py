@@ -1,6 +1,6 @@
 """The rules of what a contract says of its parents, one function for each part."""
 
-import math
+import sys
 from collections.abc import Callable, Generator, Iterator
 
 from gristmill.core.errors import Violation
@@ -74,14 +74,16 @@ def _check_parent(contract: Contract, parent: ParentSpec, pointer: str, find: Fi
 
 def find_circle(name: str, above: Contract, find: FindContract) -> list[str]:
     """Return the datasets on a way from ``above`` up to ``name``, both included; empty where there is none."""
-    if above.name == name:
-        return [name]
-    for parent in above.parents:
-        further = find(parent.dataset)
-        way = [] if further is None else find_circle(name, further, find)
-        if way:
-            return [above.name, *way]
-    return []
+    ways = {above.name: [above.name]}
+    waiting = [above]
+    while waiting and name not in ways:
+        present = waiting.pop()
+        # Each dataset once, however many ways lead to it.
+        for other in dict.fromkeys(parent.dataset for parent in present.parents):
+            if other not in ways and (further := find(other)) is not None:
+                ways[other] = [*ways[present.name], other]
+                waiting.append(further)
+    return ways.get(name, [])
 
 
 def _check_key(field: FieldSpec, above: Contract, pointer: str) -> Iterator[Violation]:
@@ -169,7 +171,9 @@ def _check_bound(above: Contract, limit: LimitSpec, measured: str, pointer: str)
     member = "at_most" if limit.is_upper else "at_least"
     place, bound = f"{pointer}/{member}", limit.bound
     if not isinstance(bound, str):
-        plain = isinstance(bound, int | float) and not isinstance(bound, bool) and math.isfinite(bound)
+        number = isinstance(bound, int | float) and not isinstance(bound, bool)
+        # Neither infinite, nor not a number, nor with hundreds of digits.
+        plain = number and abs(bound) <= sys.float_info.max
         if not plain or measured != NUMBER:
             what = "a number or " if measured == NUMBER else ""
             reason = f"{member} takes {what}the name of a field of {above.name}, not {shorten(bound)}"

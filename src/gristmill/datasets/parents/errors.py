@@ -5,7 +5,7 @@ GristmillError
     ├── ParentMissing       no record has the key that a record names as its parent's
     ├── LimitExceeded       the children of a parent would break one of its limits
     ├── ChildrenLeft        a parent cannot be deleted, or renamed, while it has children
-    └── HierarchyChanged    a dataset got children after a job was submitted that deletes or renames its records
+    └── HierarchyChanged    a dataset got children, or parents, after a job was submitted that needs their scopes
 """
 
 from gristmill.core.errors import Conflict
@@ -28,4 +28,4 @@ class ChildrenLeft(Conflict):
 
 class HierarchyChanged(Conflict):
     code = "hierarchy_changed"
-    title = "The dataset got children meanwhile"
+    title = "The dataset got children or parents meanwhile"

@@ -12,6 +12,7 @@ from gristmill.datasets.describe import shorten
 from gristmill.datasets.parents.errors import LimitExceeded, ParentMissing
 from gristmill.datasets.parents.relations import Relation
 from gristmill.datasets.parents.repository.usage import (
+    EXACT,
     WRITTEN,
     Usage,
     find_broken,
@@ -139,7 +140,7 @@ def _parts(relation: Relation, usage: Usage) -> dict[str, Any]:
 
 
 def _left(usage: Usage) -> Any:
-    return _number(max(usage.bound - (usage.used or 0), Decimal(0)))
+    return _number(max(EXACT.subtract(usage.bound, usage.used or 0), Decimal(0)))
 
 
 def _number(value: Any) -> Any:

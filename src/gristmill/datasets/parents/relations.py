@@ -43,17 +43,19 @@ class Relations:
 
     def __init__(self, lookup: DatasetLookup) -> None:
         self._applied = AppliedDatasets(lookup)
-        self._known: SharedCache[tuple[uuid.UUID, Contract], list[Relation]] = SharedCache(_REMEMBERED)
+        self._known: SharedCache[tuple[uuid.UUID, int, Contract], list[Relation]] = SharedCache(_REMEMBERED)
 
     def of(self, connection: Connection, child: Dataset) -> list[Relation]:
         """Return the relations to the parents of a dataset. Raises as ``above`` does.
 
-        A dataset that has children is not dropped, and keeps what they need of it, so these stay as they are.
+        A dataset that has children is not dropped, and keeps what they need of it, so these stay as they are. A later
+        version of the child may name other datasets by the same names.
         """
-        found = self._known.get((child.id, child.contract))
+        key = (child.id, child.version, child.contract)
+        found = self._known.get(key)
         if found is not None:
             return found
-        return self._known.put((child.id, child.contract), self.above(connection, child.contract))
+        return self._known.put(key, self.above(connection, child.contract))
 
     def above(self, connection: Connection, child: Contract) -> list[Relation]:
         """Return the relations to the parents of a dataset with this contract.

@@ -121,7 +121,9 @@ class RecordIngest:
                 made = self._draft_large(dataset, body, media_type, passed_over)
                 made.job.retry_of = retry_of
                 return made
-            rejects, parents = self._rejects(options), ParentKeys(dataset.contract) if related.confirmed else None
+            rejects = self._rejects(options)
+            # Under quarantine the job keeps back what does not fit its parents.
+            parents = ParentKeys(dataset.contract) if related.confirmed and rejects is None else None
             read = self._chunks(dataset, body, media_type, rejects, passed_over, options.merge, parents)
             chunks = self._spooled(read, rejects)
 
@@ -138,7 +140,6 @@ class RecordIngest:
                 refuse_repeated_over(connection, dataset.contract, chunks, lines)
 
             # Which of the records are written, the job decides where there is a pipeline.
-            # Under quarantine the job keeps back what does not fit its parents.
             looked_at = related.checked and not options.quarantine
             checked = fail and not dataset.contract.has_pipeline
             if checked and len(chunks) == 1:
@@ -157,7 +158,7 @@ class RecordIngest:
             draft.compare = compare if checked and len(chunks) > 1 else None
             if parents is not None and parents.complete:
                 draft.confirmation = self._parents.confirmation(dataset, parents)
-            return draft
+            return draft if draft.confirmation else draft.in_order()
 
         small = body.size <= QUICK_BYTES and media_type in _TEXTS
         asks = options.quarantine or options.retry_of is not None

@@ -55,9 +55,10 @@ class EarlyParents:
             found = find_present(connection, relation, wanted, lock=False) if wanted else wanted
             if len(found) < len(wanted):
                 for number, keys in enumerate(asked):
-                    lost = [(place, key) for key, place in keys.places[name].items() if key not in found]
+                    lost = [(key, place) for key, place in keys.places[name].items() if key not in found]
                     if lost and errors[number] is None:
-                        place, key = min(lost)
+                        # The one that the job would name.
+                        key, place = min(lost)
                         errors[number] = missing(relation, key, place)
         return errors
 
@@ -110,8 +111,11 @@ def _refuse_beyond(connection: Connection, relation: Relation, rows: Rows) -> No
     mine, parameters = _named(child, [keys[row] for row in last])
     asked = [measured(child, limit, rows.table) for limit in relation.spec.limits]
     ordered = sorted(distinct(field, [rows]))
+    rows_of: dict[Any, list[int]] = {}
+    for row in last:
+        rows_of.setdefault(parents[row], []).append(row)
     for place, usages in read_usage(connection, relation, ordered, mine, parameters, lock=False):
-        of_parent = [row for row in last if parents[row] == ordered[place]]
+        of_parent = rows_of.get(ordered[place], ())
         for usage, values in zip(usages, asked, strict=True):
             now: Usage = replace(usage, asked=tally(usage.limit, [values[row] for row in of_parent]))
             if now.is_broken:

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from gristmill.datasets.contract import Contract, FieldSpec
+from gristmill.datasets.parents.repository.usage import total_of
 from gristmill.datasets.parents.spec import LimitSpec
 from gristmill.datasets.types import TYPES
 from gristmill.records.columns import ORD_COLUMN
@@ -71,7 +72,9 @@ class Rows:
 
 
 def values_of(field: FieldSpec, table: pa.Table) -> list[Any]:
-    """Return the canonical values of a field, None for null."""
+    """Return the canonical values of a field, None for null: so it is where the field is younger than the payload."""
+    if field.name not in table.column_names:
+        return [None] * table.num_rows
     return TYPES[field.type].key_values(table.column(field.name))
 
 
@@ -79,6 +82,8 @@ def distinct(field: FieldSpec, rows: Sequence[Rows]) -> list[Any]:
     """Return the canonical values of a field that occur, without null."""
     found: set[Any] = set()
     for one in rows:
+        if field.name not in one.table.column_names:
+            continue
         column = one.table.column(field.name)
         if len(column) > _FEW:
             column = pa.chunked_array([column.unique()])
@@ -119,5 +124,5 @@ def tally(limit: LimitSpec, values: Sequence[Any]) -> Any:
     if not given:
         return None
     if limit.measure in ("sum", "count"):
-        return sum(given)
+        return total_of(given)
     return max(given) if limit.is_upper else min(given)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
@@ -12,7 +11,7 @@ from gristmill.core.errors import Violation
 from gristmill.datasets.contract import Contract
 from gristmill.datasets.parents.judge import exceeded, missing
 from gristmill.datasets.parents.relations import Relation
-from gristmill.datasets.parents.repository.usage import Usage, read_usage
+from gristmill.datasets.parents.repository.usage import EXACT, Usage, read_usage
 from gristmill.datasets.parents.spec import LimitSpec
 from gristmill.records.key_list import Key
 from gristmill.records.parents.bounds import beyond_bounds
@@ -29,14 +28,19 @@ class _Children:
     relation: Relation
     usages: dict[Any, list[Usage]] = field(default_factory=dict)
 
+    def absence(self, new: Fields, place: int) -> Violation | None:
+        """Return what is wrong with a record whose parent is not there."""
+        parent = new[self.relation.spec.field]
+        if parent is None or parent in self.usages:
+            return None
+        return _violation(missing(self.relation, parent, place), place)
+
     def refusal(self, new: Fields, old: Fields | None, place: int) -> Violation | None:
         """Return what is wrong with a record, which takes the place of ``old``."""
         spec = self.relation.spec
         parent = new[spec.field]
-        if parent is None:
-            return None
         if parent not in self.usages:
-            return _violation(missing(self.relation, parent, place), place)
+            return self.absence(new, place)
         before = old if old is not None and old[spec.field] == parent else None
         for usage in self.usages[parent]:
             asked, had = _measured(usage.limit, new), _measured(usage.limit, before)
@@ -51,7 +55,8 @@ class _Children:
             for number, usage in enumerate(usages):
                 value = _measured(usage.limit, record)
                 if value is not None and usage.limit.measure in ("sum", "count"):
-                    usages[number] = replace(usage, used=(usage.used or 0) + sign * value)
+                    change = EXACT.add if sign > 0 else EXACT.subtract
+                    usages[number] = replace(usage, used=change(usage.used or 0, value))
 
 
 class Sifter:
@@ -83,6 +88,10 @@ class Sifter:
         for row, (key, new) in enumerate(zip(keys, records, strict=True)):
             old = present.get(key)
             if skip and old is not None:
+                # It is not written, but its parents have to be there, as without quarantine.
+                lost = next((found for one in self._above if (found := one.absence(new, places[row]))), None)
+                if lost is not None:
+                    yield row, lost
                 continue
             wrong = refused.get(row) or next(
                 (found for children in self._above if (found := children.refusal(new, old, places[row]))), None
@@ -130,7 +139,7 @@ def _less(usage: Usage, had: Any) -> Any:
     """Return what the others use. Of a minimum and a maximum only the record itself is looked at."""
     if usage.limit.measure not in ("sum", "count"):
         return None
-    return (usage.used or Decimal(0)) - (had or 0)
+    return EXACT.subtract(usage.used or 0, had or 0)
 
 
 def _violation(error: Any, place: int) -> Violation:

@@ -6,7 +6,8 @@ and 0.1 + 0.2 is 0.3.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from decimal import Context, Decimal
+from functools import lru_cache, reduce
 from types import MappingProxyType
 from typing import Any
 
@@ -22,6 +23,8 @@ from gristmill.datasets.types import TYPES
 from gristmill.kit.identifiers import quote
 
 _DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
+# Adds without rounding: the digits of all floats and decimals together are fewer. Python's own context keeps 28.
+EXACT = Context(prec=2000, traps=[])
 # Parents that one statement looks at.
 _KEYS_PER_QUERY = 1000
 
@@ -56,7 +59,7 @@ class Usage:
     def total(self) -> Any:
         both = [value for value in (self.used, self.asked) if value is not None]
         if self.limit.measure in ("sum", "count"):
-            return sum(both) if both else None
+            return total_of(both) if both else None
         choose = max if self.limit.is_upper else min
         return choose(both) if both else None
 
@@ -65,6 +68,11 @@ class Usage:
         if self.bound is None or self.total is None:
             return False
         return bool(self.total > self.bound if self.limit.is_upper else self.total < self.bound)
+
+
+def total_of(values: Iterable[Any]) -> Any:
+    """Return the exact sum of integers and decimals."""
+    return reduce(EXACT.add, values, Decimal(0))
 
 
 def _select(relation: Relation, mine: Mine | None, lock: bool) -> Prepared:
