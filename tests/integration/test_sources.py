@@ -116,6 +116,27 @@ class TestRecordsThatDoNotFit:
         assert any("offset 17" in one["errors"][0]["reason"] for one in rejects)
         assert len({one["record"] for one in rejects}) == 5
 
+    def test_records_beyond_a_limit_or_without_their_parent_never_stop_a_source(
+        self, app: InProcess, running: SourcesInProcess
+    ) -> None:
+        """The job keeps back what does not fit its parent, each record judged after those before it."""
+        name = {"name": "name", "type": "text", "required": True, "max_length": 20}
+        parent = ready(app, {"fields": [name, {"name": "room", "type": "integer"}], "key": ["name"]})
+        assert app.job(app.post(parent, [{"name": "p", "room": 10}]))["state"] == "succeeded"
+        limits = [{"sum": "n", "at_most": "room"}]
+        field = {"name": "above", "type": "text", "max_length": 20}
+        parents = [{"field": "above", "dataset": parent, "limits": limits}]
+        dataset = ready(app, {"fields": [*NUMBERS["fields"], field], "parents": parents})
+        source = running.create(dataset, settings={"batch_size": 5})
+        pairs = [(4, "p"), (7, "p"), (6, "p"), (1, "q"), (1, "p"), (0, "p"), (5, None)]
+        Scripted.scripts[source] += [{"n": number, "above": above} for number, above in pairs]
+        running.until(source, lambda one: one["records"] == 7, "all are submitted")
+        app.work()
+        assert values(app.rows(dataset)) == [0, 4, 5, 6]
+        counts = [job["record_counts"] for job in running.jobs(source)]
+        assert sum(one["rejected"] for one in counts) == 3
+        assert {job["state"] for job in running.jobs(source)} == {"succeeded"}
+
     def test_a_batch_of_bad_items_alone_moves_the_position(self, app: InProcess, running: SourcesInProcess) -> None:
         dataset = ready(app, NUMBERS)
         name = running.create(dataset)
