@@ -7,9 +7,10 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from tests.support.aggregates import read_in_zone
 from tests.support.in_process import InProcess
 
-from gristmill.records.aggregate import repository
+from gristmill.records.aggregate import service
 
 Row = dict[str, Any]
 READINGS: Row = {
@@ -86,7 +87,7 @@ class TestBuckets:
         body: Row = {"every": "7h", "zone": "Europe/Berlin", "measures": [{"agg": "max", "field": "at"}]}
         body |= {"fill": "null", "rolling": [{"column": "max_at", "window": "1d", "agg": "first"}]}
         before = ask(app, night, body, accept=form).content
-        monkeypatch.setattr(repository, "_SNAPSHOT", f"{repository._SNAPSHOT}; SET LOCAL timezone = '{setting}'")
+        monkeypatch.setattr(service, "read_one_moment", read_in_zone(setting))
         assert ask(app, night, body, accept=form).content == before
 
     def test_without_an_offset_bounds_are_in_the_zone(self, app: InProcess, night: str) -> None:

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.support import aggregates
-from tests.support.aggregates import Row, us
+from tests.support.aggregates import Row, read_in_zone, us
 from tests.support.in_process import InProcess
 from tests.support.servers import add_database
 
-from gristmill.records.aggregate import repository
+from gristmill.records.aggregate import service
 
 pytestmark = pytest.mark.promise(10)
 KINDS = {"f": "float", "i": "integer", "d": "decimal", "s": "text"}
@@ -163,12 +163,9 @@ class TestReference:
                 for one in body["measures"]:
                     if row[one["as"]] == 7 and one["field"] == "d":
                         row[one["as"]] = Decimal(7)
-        before = repository._SNAPSHOT
-        repository._SNAPSHOT = f"{before}; SET LOCAL timezone = '{setting}'"
-        try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(service, "read_one_moment", read_in_zone(setting))
             found = asked.rows(body)
-        finally:
-            repository._SNAPSHOT = before
         same(found, expected)
 
     @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -7,12 +7,25 @@ from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 from fractions import Fraction
 from typing import Any
 
+from sqlalchemy import Connection
+
+from gristmill.core.database import read_one_moment
 from gristmill.kit.buckets import Buckets
 from gristmill.kit.spans import parse_span
 
 Row = dict[str, Any]
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 MICROSECOND = dt.timedelta(microseconds=1)
+
+
+def read_in_zone(zone: str) -> Callable[[Connection], None]:
+    """Return what begins the transaction of an aggregate where Postgres has another zone."""
+
+    def read(connection: Connection) -> None:
+        read_one_moment(connection)
+        connection.exec_driver_sql(f"SET LOCAL timezone = '{zone}'")
+
+    return read
 
 
 def us(moment: dt.datetime) -> int:
