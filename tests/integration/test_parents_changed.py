@@ -182,8 +182,9 @@ def test_the_checks_cost_nothing_where_there_are_no_relations(app: InProcess, mo
     name = app.dataset({"fields": [NAME, AREA], "key": ["name"]})
     app.job(app.post(name, [{"name": "a", "area": 1}]))
     seen: list[str] = []
-    for method in ("above", "below", "all_below"):
+    for method in ("of", "above", "below"):
         monkeypatch.setattr(Relations, method, lambda *_, method=method: seen.append(method))
+    monkeypatch.setattr("gristmill.records.changes.writes.all_below", lambda *_: seen.append("all_below"))
     assert app.job(app.http.patch(app.key(name, "a"), json={"area": 2}))["state"] == "succeeded"
     assert app.job(app.http.delete(app.key(name, "a")))["state"] == "succeeded"
     assert app.job(app.post(name, {"where": {}}, "records/delete"))["state"] == "succeeded"

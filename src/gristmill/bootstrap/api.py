@@ -78,7 +78,7 @@ class ApiServices:
             extensions=self.extensions,
         )
         relations = Relations(lookup)
-        self.dataset_operations = DatasetOperations(database, gristmill.admission, lookup, relations)
+        self.dataset_operations = DatasetOperations(database, gristmill.admission, lookup)
         self.dataset_fit = DatasetFit(database, gristmill.admission, lookup, gristmill.steps)
         self.spool = Spool(settings.api_spool_dir, settings.api_max_spool_bytes)
         self.submitter = Submitter(database, gristmill.admission, lookup)

@@ -81,7 +81,7 @@ def _handlers(gristmill: Gristmill) -> list[Handler]:
         CreateHandler(extensions, relations),
         AlterHandler(extensions, relations),
         DropHandler(extensions),
-        TruncateHandler(extensions, relations),
+        TruncateHandler(extensions),
         RenameHandler(extensions),
         CopyHandler(extensions, relations),
         FitHandler(extensions, gristmill.steps),

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import threading
 import uuid
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -26,7 +26,6 @@ MOST = 64
 MOST_BYTES = 1024 * 1024
 # Batches at the same time; no two of them share a scope or a key. As many more may wait for scopes that others hold.
 BATCHES = 2
-
 
 Check = Callable[[Connection], None]
 Answer = uuid.UUID | BaseException | None
@@ -72,8 +71,8 @@ class GroupCommit:
 
     The answer to each is its job's id, with the row in ``request.receipt``; or the id of the job that its key made
     before; or None when it has to be submitted by itself: its guard says no, it is not confirmed, or somebody else
-    holds its key. Raises
-    IdempotencyKeyReused, what its check raises, and DatabaseUnavailable, as everybody in the batch then does.
+    holds its key. Raises IdempotencyKeyReused, what its check raises, and DatabaseUnavailable, as everybody in the
+    batch then does.
     """
 
     def __init__(self, database: Database, guard: Guard) -> None:
@@ -198,52 +197,54 @@ class GroupCommit:
 
     def _commit_confirmed(self, batch: Sequence[Submission], wait: bool) -> Sequence[Answer | Obstacle]:
         """Submit jobs that are confirmed under the locks of their scopes. One without its locks comes again."""
-        answers: dict[int, Answer | Obstacle] = {}
-        try:
-            with self._database.transaction() as connection:
-                for place, error in confirm(connection, [(one.row, one.confirmation) for one in batch], wait=wait):
-                    answers[place] = None if isinstance(error, NotConfirmed) else error
-                left = [place for place in range(len(batch)) if place not in answers]
-                found = insert_jobs(connection, [batch[place].row for place in left], self._guard) if left else []
-        except (Contended, DBAPIError):
-            return [None] * len(batch)
-        except Exception as error:  # noqa: BLE001 - as above
-            return [error] * len(batch)
-        answers |= {place: _answer(batch[place], one) for place, one in zip(left, found, strict=True)}
-        return [answers[place] for place in range(len(batch))]
+
+        def refuse(connection: Connection) -> Iterator[tuple[int, Answer]]:
+            for place, error in confirm(connection, [(one.row, one.confirmation) for one in batch], wait=wait):
+                yield place, None if isinstance(error, NotConfirmed) else error
+
+        return self._commit_others(batch, refuse)
 
     def _commit_checked(self, batch: Sequence[Submission], wait: bool) -> Sequence[Answer | Obstacle]:
         """Submit jobs of scopes that were idle: under their locks the first of each is checked against what is there.
 
         The others come after it, and their jobs decide.
         """
+
+        def refuse(connection: Connection) -> Iterator[tuple[int, Answer]]:
+            seen = look(connection, [member.row for member in batch], self._guard, wait=wait)
+            begun: set[str] = set()
+            for place, (member, one) in enumerate(zip(batch, seen, strict=True)):
+                scope = member.row.columns["scope"]
+                if one.obstacle is Obstacle.IDLE and scope not in begun:
+                    try:
+                        assert member.check is not None  # only such a one is held up by an idle scope
+                        member.check(connection)
+                    except (Contended, DBAPIError):
+                        raise
+                    except Exception as error:  # noqa: BLE001 - it goes to this member alone: nothing was written
+                        yield place, error
+                        continue
+                if one.obstacle in (None, Obstacle.IDLE):
+                    begun.add(scope)
+                    member.row.columns["checked"] = False
+
+        return self._commit_others(batch, refuse)
+
+    def _commit_others(
+        self, batch: Sequence[Submission], refuse: Callable[[Connection], Iterable[tuple[int, Answer]]]
+    ) -> Sequence[Answer | Obstacle]:
+        """Submit the jobs that ``refuse``, which takes their locks, gives no answer to by their places."""
         answers: dict[int, Answer | Obstacle] = {}
         try:
             with self._database.transaction() as connection:
-                seen = look(connection, [member.row for member in batch], self._guard, wait=wait)
-                begun: set[str] = set()
-                for place, (member, one) in enumerate(zip(batch, seen, strict=True)):
-                    scope = member.row.columns["scope"]
-                    if one.obstacle is Obstacle.IDLE and scope not in begun:
-                        try:
-                            assert member.check is not None  # only such a one is held up by an idle scope
-                            member.check(connection)
-                        except (Contended, DBAPIError):
-                            raise
-                        except Exception as error:  # noqa: BLE001 - it goes to this member alone: nothing was written
-                            answers[place] = error
-                            continue
-                    if one.obstacle in (None, Obstacle.IDLE):
-                        begun.add(scope)
-                        member.row.columns["checked"] = False
+                answers.update(refuse(connection))
                 left = [place for place in range(len(batch)) if place not in answers]
                 found = insert_jobs(connection, [batch[place].row for place in left], self._guard) if left else []
         except (Contended, DBAPIError):
             return [None] * len(batch)
-        except Exception as error:  # noqa: BLE001 - as above
+        except Exception as error:  # noqa: BLE001 - as of _commit_plain
             return [error] * len(batch)
-        for place, one in zip(left, found, strict=True):
-            answers[place] = _answer(batch[place], one)
+        answers.update((place, _answer(batch[place], one)) for place, one in zip(left, found, strict=True))
         return [answers[place] for place in range(len(batch))]
 
 

@@ -19,7 +19,7 @@ from gristmill.datasets.parents.above import attach_above
 from gristmill.datasets.parents.closure import rows_below, scopes_of_removal
 from gristmill.datasets.parents.declare import begin_relations, refuse_for_children
 from gristmill.datasets.parents.early import is_idle, undone
-from gristmill.datasets.parents.relations import Relations
+from gristmill.datasets.parents.relations import all_below
 from gristmill.datasets.parents.removal import refuse_left
 from gristmill.datasets.submit import submit_change
 from gristmill.datasets.where import compile_where
@@ -32,8 +32,7 @@ TRUNCATE, RENAME, COPY = "dataset.truncate", "dataset.rename", "dataset.copy"
 class DatasetOperations:
     """Each method submits one job and returns its id. All raise UnknownDataset and DatasetFailed."""
 
-    def __init__(self, database: Database, admission: Admission, reader: DatasetLookup, relations: Relations) -> None:
-        self._relations = relations
+    def __init__(self, database: Database, admission: Admission, reader: DatasetLookup) -> None:
         self._database = database
         self._admission = admission
         self._reader = reader
@@ -52,7 +51,7 @@ class DatasetOperations:
             further = scopes_of_removal(dataset.contract, below)
             if below and is_idle(connection, [dataset.scope, *further]):
                 with undone(connection):
-                    relations = self._relations.all_below(connection, dataset.contract)
+                    relations = all_below(connection, dataset.contract)
                     refuse_left(connection, dataset.contract, sa.true(), relations)
             return _job(TRUNCATE, dataset, args, further), dataset.id, None
 

@@ -19,7 +19,7 @@ from gristmill.datasets.lookup import DROPPED, scope_of
 from gristmill.datasets.operations import repository
 from gristmill.datasets.operations.service import COPY, RENAME, TRUNCATE
 from gristmill.datasets.parents.judge import check_table
-from gristmill.datasets.parents.relations import Relations
+from gristmill.datasets.parents.relations import Relations, all_below
 from gristmill.datasets.parents.removal import remove
 from gristmill.datasets.schemas import contract_tag
 from gristmill.datasets.tasks import DatasetHandler, id_of, require_ready
@@ -35,10 +35,6 @@ class TruncateHandler(DatasetHandler):
     """
 
     type = TRUNCATE
-
-    def __init__(self, extensions: Sequence[DatasetExtension], relations: Relations) -> None:
-        super().__init__(extensions)
-        self._relations = relations
 
     def apply(self, connection: Connection, task: ChunkTask, prepared: Any) -> Outcome:
         row = self.dataset(connection, task)
@@ -59,7 +55,7 @@ class TruncateHandler(DatasetHandler):
         applied = datasets.find_applied(connection, row["id"])
         assert applied is not None  # it is ready
         contract = load_contract(applied["contract"])
-        relations = self._relations.all_below(connection, contract, task.args.get("below", ()))
+        relations = all_below(connection, contract, task.args.get("below", ()))
         # However many they are: the time limit of the worker ends it.
         set_time_limit(connection, 0)
         return remove(connection, contract, sa.true(), relations, keep_root=True)[1]

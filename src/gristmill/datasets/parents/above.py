@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from gristmill.datasets.contract import Contract, load_contract
+from gristmill.datasets.contract_checks import FILTER_WORDS
 from gristmill.datasets.parents.repository.hierarchy import list_contracts
 
 
@@ -23,7 +24,7 @@ def named_parents(where: Any, contract: Contract) -> Iterator[str]:
             waiting += one
         elif isinstance(one, dict):
             for name, item in one.items():
-                if name in ("and", "or", "not"):
+                if name in FILTER_WORDS:
                     waiting.append(item)
                 elif name.partition(".")[0] in contract.parent_fields and "." in name:
                     yield name

@@ -125,7 +125,7 @@ def _check_limit(contract: Contract, above: Contract, limit: LimitSpec, pointer:
         reason = "A limit has one bound, at_most or at_least"
         yield Violation(pointer, "one_bound", reason, field="limits")
         return
-    if not limit.is_upper and limit.measure in ("sum", "count"):
+    if not limit.is_upper and limit.adds_up:
         reason = f"at_least does not go with {limit.measure}: a parent begins without children"
         yield Violation(f"{pointer}/at_least", "not_applicable", reason, field="limits")
     if (limit.is_upper and limit.measure == "min") or (not limit.is_upper and limit.measure == "max"):

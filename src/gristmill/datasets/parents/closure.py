@@ -1,6 +1,6 @@
 """Which datasets are above and below one, and the scopes that jobs over several of them take."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import Connection
@@ -8,12 +8,11 @@ from sqlalchemy import Connection
 from gristmill.datasets.contract import Contract
 from gristmill.datasets.lookup import scope_of
 from gristmill.datasets.parents.above import named_parents
+from gristmill.datasets.parents.checks import FindContract
 from gristmill.datasets.parents.repository.hierarchy import ChildRow, list_with_parents
 
-Find = Callable[[str], Contract | None]
 
-
-def names_above(contract: Contract, find: Find) -> set[str]:
+def names_above(contract: Contract, find: FindContract) -> set[str]:
     """Return the names of all datasets above one: its parents', and theirs."""
     found: set[str] = set()
     waiting = [parent.dataset for parent in contract.parents]
@@ -59,7 +58,7 @@ def scopes_above(contract: Contract, touched: Collection[str] | None = None) -> 
     return {
         scope_of(parent.dataset): True
         for parent in contract.parents
-        if touched is None or not parent.measured_fields.union([parent.field]).isdisjoint(touched)
+        if touched is None or parent.is_touched_by(touched)
     }
 
 

@@ -7,7 +7,6 @@ from typing import Any
 from sqlalchemy import Connection
 
 from gristmill.core.errors import Violation
-from gristmill.datasets.contract import FieldSpec
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.parents.errors import LimitExceeded, ParentMissing
 from gristmill.datasets.parents.relations import Relation
@@ -90,7 +89,7 @@ def check_bounds(connection: Connection, relation: Relation, seq: int) -> None:
 
 def missing(relation: Relation, key: Any, record: int | None) -> ParentMissing:
     """Return the error of a child whose parent is not there."""
-    shown = _shown(relation.parent.field(relation.parent.key[0]), key)
+    shown = TYPES[relation.key.type].to_json(key)
     reason = f"{relation.parent.name} has no record with the key {shorten(shown)}, which {relation.spec.field} names"
     violation = _violation(relation.spec.field, ParentMissing.code, reason, record)
     extra = {"parent": {"dataset": relation.parent.name, "key": shown}}
@@ -101,7 +100,7 @@ def exceeded(relation: Relation, usage: Usage, record: int | None) -> LimitExcee
     """Return the error of children that ask for more than is left."""
     limit, parts = usage.limit, _parts(relation, usage)
     reason = f"{_children(relation, parts)}: the {limit.describe()} ({parts['value']}), and "
-    if limit.measure in ("sum", "count"):
+    if limit.adds_up:
         reason += f"{parts['used']} are used, {parts['asked']} are asked for, {_left(usage)} are left"
     else:
         reason += f"{parts['asked']} is asked for"
@@ -125,12 +124,12 @@ def _children(relation: Relation, parts: dict[str, Any]) -> str:
 
 def _parts(relation: Relation, usage: Usage) -> dict[str, Any]:
     """Return the members of a problem: limit, parent, value (of the bound), used, asked."""
-    zero = 0 if usage.limit.measure in ("sum", "count") else None
+    zero = 0 if usage.limit.adds_up else None
     return {
         "limit": usage.limit.model_dump(),
         "parent": {
             "dataset": relation.parent.name,
-            "key": _shown(relation.parent.field(relation.parent.key[0]), usage.parent),
+            "key": TYPES[relation.key.type].to_json(usage.parent),
         },
         "children": relation.child.name,
         "value": _number(usage.bound),
@@ -148,10 +147,6 @@ def _number(value: Any) -> Any:
     if isinstance(value, Decimal):
         return int(value) if value.is_finite() and value == value.to_integral_value() else format(value, "f")
     return value if value is None or isinstance(value, int) else str(value)
-
-
-def _shown(field: FieldSpec, key: Any) -> Any:
-    return TYPES[field.type].to_json(key)
 
 
 def _at(record: int | None) -> str:

@@ -1,7 +1,7 @@
 """The parents and children of a dataset with the contracts that their tables have: what a write is checked against."""
 
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,13 +81,7 @@ class Relations:
 
     def below(self, connection: Connection, parent: Contract) -> list[Relation]:
         """Return the relations to the direct children of a dataset whose tables are there."""
-        return [relation for relation in self.all_below(connection, parent) if relation.parent.name == parent.name]
-
-    def all_below(
-        self, connection: Connection, parent: Contract, known: Collection[str] | None = None
-    ) -> list[Relation]:
-        """Return what the function ``all_below`` does."""
-        return all_below(connection, parent, known)
+        return [relation for relation in all_below(connection, parent) if relation.parent.name == parent.name]
 
 
 def all_below(connection: Connection, parent: Contract, known: Collection[str] | None = None) -> list[Relation]:
@@ -105,7 +99,7 @@ def all_below(connection: Connection, parent: Contract, known: Collection[str] |
             reason = f"{row.name} has got parents in {parent.name}, or below it, since the job was submitted"
             raise HierarchyChanged(f"{reason}: submit it again")
         child = contracts[row.name] = load_contract(row.applied)
-        found += [Relation(spec, child, contracts[spec.dataset]) for spec in _within(child, contracts)]
+        found += [Relation(one, child, contracts[one.dataset]) for one in child.parents if one.dataset in contracts]
     return found
 
 
@@ -118,7 +112,3 @@ def all_above(connection: Connection, child: Contract) -> list[Relation]:
             if spec.dataset in above:
                 found[contract.name, spec.field] = Relation(spec, contract, above[spec.dataset])
     return list(found.values())
-
-
-def _within(child: Contract, contracts: dict[str, Contract]) -> Sequence[ParentSpec]:
-    return [spec for spec in child.parents if spec.dataset in contracts and spec.dataset != child.name]

@@ -1,5 +1,6 @@
 """Parents as users write them in a contract."""
 
+from collections.abc import Collection
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -55,6 +56,11 @@ class LimitSpec(BaseModel):
         found: str | int | float = self.at_most if self.at_most is not None else self.at_least
         return found
 
+    @property
+    def adds_up(self) -> bool:
+        """Whether every child counts, as in a sum, or only the one that goes furthest."""
+        return self.measure in ("sum", "count")
+
     def describe(self) -> str:
         """Return the limit in words: ``sum of area is at most area of the parent``."""
         what = self.measure if self.field is None else f"{self.measure} of {self.field}"
@@ -80,6 +86,10 @@ class ParentSpec(BaseModel):
     def measured_fields(self) -> frozenset[str]:
         """Names of the fields of a child that its limits measure."""
         return frozenset(limit.field for limit in self.limits if limit.field is not None)
+
+    def is_touched_by(self, fields: Collection[str]) -> bool:
+        """Say whether a change of these fields of a child may change its parent, or what its limits measure."""
+        return not self.measured_fields.union([self.field]).isdisjoint(fields)
 
     @property
     def bound_fields(self) -> frozenset[str]:

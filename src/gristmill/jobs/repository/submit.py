@@ -175,8 +175,8 @@ def insert_jobs(
     wait: for the locks of their scopes, where jobs are left out otherwise that cannot have theirs. Nobody waits for a
     key here. The keys of a batch are different ones. Over a connection in autocommit mode this is one transaction.
     """
-    locks = (WAIT_FOR_SCOPES, TRY_LOCKS) if wait else (TRY_LOCKS,)
-    found = execute(connection, _parameters(jobs), *locks, guard.insert)
+    parameters, locks = locks_of(jobs, wait=wait)
+    found = execute(connection, {**_parameters(jobs), **parameters}, *locks, guard.insert)
     return [_insertion(job, row) for job, row in zip(jobs, found, strict=True)]
 
 
@@ -187,9 +187,8 @@ def locks_of(jobs: Sequence[JobRow], *, wait: bool) -> tuple[dict[str, str], Seq
 
 def look(connection: Connection, jobs: Sequence[JobRow], guard: Guard, *, wait: bool) -> list[Insertion]:
     """Take the locks as ``insert_jobs`` does and return what it would find in the way of each, inserting nothing."""
-    parameters = {"jobs": _json(jobs), "locks": _locks(jobs)}
-    locks = (WAIT_FOR_SCOPES, TRY_LOCKS) if wait else (TRY_LOCKS,)
-    found = execute(connection, parameters, *locks, guard.look)
+    parameters, locks = locks_of(jobs, wait=wait)
+    found = execute(connection, {"jobs": _json(jobs), **parameters}, *locks, guard.look)
     return [_insertion(job, row) for job, row in zip(jobs, found, strict=True)]
 
 
@@ -201,7 +200,6 @@ def _parameters(jobs: Sequence[JobRow]) -> Mapping[str, Any]:
     further = [(job.columns["id"], scope, exclusive) for job in jobs for scope, exclusive in job.further.items()]
     return {
         "jobs": _json(jobs),
-        "locks": _locks(jobs),
         "hours": jobs[0].columns["hours"],
         "chunk_jobs": [chunk[0] for chunk in chunks],
         "chunk_numbers": [chunk[1] for chunk in chunks],

@@ -10,19 +10,14 @@ from gristmill.datasets.ddl import record_table
 from gristmill.records.apply.merge import StoredRecord
 from gristmill.records.etags import LastWrite
 from gristmill.records.key_list import Key, listed_keys
+from gristmill.records.parents.repository import read_fields_of
 
 
 def read_stored(connection: Connection, contract: Contract, keys: Sequence[Key]) -> dict[Key, StoredRecord]:
     """Return those of the records that are there, by their keys."""
-    table = record_table(contract)
     names = [column.name for column in contract.columns]
-    listed, same = listed_keys(contract, table, keys)
-    shown = [table.c[name] for name in (*names, "_seq", "_ord")]
-    statement = sa.select(listed.c.place, *shown).select_from(listed.join(table, same))
-    return {
-        keys[row[0] - 1]: StoredRecord(dict(zip(names, row[1:-2], strict=True)), LastWrite(row[-2], row[-1]))
-        for row in connection.execute(statement)
-    }
+    found = read_fields_of(connection, contract, keys, [*names, "_seq", "_ord"])
+    return {key: StoredRecord(row, LastWrite(row.pop("_seq"), row.pop("_ord"))) for key, row in found.items()}
 
 
 def lock_writes(connection: Connection, contract: Contract, keys: Sequence[Key]) -> dict[Key, LastWrite]:

@@ -17,7 +17,7 @@ from gristmill.datasets.parents.changed import (
     touched_below,
     touched_parents,
 )
-from gristmill.datasets.parents.relations import Relation, Relations
+from gristmill.datasets.parents.relations import Relation, Relations, all_below
 from gristmill.datasets.parents.removal import remove
 from gristmill.datasets.parents.renaming import follow, refuse_rename
 from gristmill.records.changes import repository
@@ -74,26 +74,22 @@ class Writes:
 
     def may_break(self, connection: Connection, dataset: Dataset, touched: Collection[str]) -> bool:
         """Say whether a change of these fields may break anything between records and their parents or children."""
-        contract = dataset.contract
-        if touched_parents(contract, touched):
+        if touched_parents(dataset.contract, touched):
             return True
-        return bool(touched_below(connection, self._relations, contract, touched, dataset.hierarchy > 0))
+        return bool(dataset.hierarchy and touched_below(connection, self._relations, dataset.contract, touched))
 
     def _check(self, connection: Connection, dataset: Dataset, key: Key, changes: Row, seq: int) -> None:
         contract, values = dataset.contract, changes
         names = {spec.field for spec in touched_parents(contract, changes)} - changes.keys()
         if names:
             values = {**changes, **(repository.read_fields(connection, contract, key, sorted(names)) or {})}
-        has_children = dataset.hierarchy > 0
-        check_record(connection, self._relations, contract, key, values, changes, seq, has_children)
+        check_record(connection, self._relations, dataset, key, values, changes, seq)
 
     def patch_where(self, connection: Connection, dataset: Dataset, where: Any, changes: Row, seq: int) -> int:
         """Change what a filter finds, each record alike; return how many."""
-        contract = dataset.contract
-        changed = repository.patch_where(connection, contract, where, changes, seq)
+        changed = repository.patch_where(connection, dataset.contract, where, changes, seq)
         if changed:
-            has_children = dataset.hierarchy > 0
-            check_records(connection, self._relations, contract, changes, changes, seq, has_children)
+            check_records(connection, self._relations, dataset, changes, changes, seq)
         return changed
 
     def delete(
@@ -104,7 +100,7 @@ class Writes:
 
     def below(self, connection: Connection, dataset: Dataset, known: Below) -> list[Relation]:
         """Return all relations below a dataset."""
-        return self._relations.all_below(connection, dataset.contract, known) if dataset.hierarchy else []
+        return all_below(connection, dataset.contract, known) if dataset.hierarchy else []
 
 
 def key_after(contract: Contract, key: Key, changes: Row) -> Key:

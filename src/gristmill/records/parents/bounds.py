@@ -22,7 +22,7 @@ def beyond_bounds(
     runs between jobs of their parents.
     """
     parent = relation.parent
-    owners = values_of(parent.field(parent.key[0]), rows.table)
+    owners = values_of(relation.key, rows.table)
     ordered = sorted(set(owners))
     found = read_usage(connection, relation, ordered, lock=lock)
     usages = {ordered[place]: of_parent for place, of_parent in found}
@@ -40,7 +40,7 @@ def beyond_bounds(
 
 def refuse_beyond_bounds(connection: Connection, relation: Relation, rows: Rows, *, lock: bool) -> None:
     """Raise the error of the first record; of several with one key the last one counts."""
-    last = {owner: row for row, owner in enumerate(values_of(relation.parent.key_fields[0], rows.table))}
+    last = {owner: row for row, owner in enumerate(values_of(relation.key, rows.table))}
     counting = set(last.values())
     for row, error in beyond_bounds(connection, relation, rows, lock=lock):
         if row in counting:

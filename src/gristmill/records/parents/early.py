@@ -11,7 +11,15 @@ from gristmill.datasets.contract import Contract
 from gristmill.datasets.lookup import Dataset, scope_of
 from gristmill.datasets.parents.judge import check_present, exceeded, missing
 from gristmill.datasets.parents.relations import Relation, Relations
-from gristmill.datasets.parents.repository.usage import NOBODYS, Mine, Usage, array_type, find_present, read_usage
+from gristmill.datasets.parents.repository.usage import (
+    NOBODYS,
+    Mine,
+    Usage,
+    array_type,
+    find_present,
+    measure_of,
+    read_usage,
+)
 from gristmill.datasets.types import TYPES
 from gristmill.jobs.confirmation import Confirmation
 from gristmill.jobs.repository.scopes import may_be_changed
@@ -25,7 +33,6 @@ from gristmill.records.parents.keys import (
     find_place,
     keys_of_records,
     measured,
-    tally,
     values_of,
 )
 from gristmill.records.payload import decode
@@ -117,7 +124,7 @@ def _refuse_beyond(connection: Connection, relation: Relation, rows: Rows) -> No
     for place, usages in read_usage(connection, relation, ordered, mine, parameters, lock=False):
         of_parent = rows_of.get(ordered[place], ())
         for usage, values in zip(usages, asked, strict=True):
-            now: Usage = replace(usage, asked=tally(usage.limit, [values[row] for row in of_parent]))
+            now: Usage = replace(usage, asked=measure_of(usage.limit, [values[row] for row in of_parent]))
             if now.is_broken:
                 raise exceeded(relation, now, find_place(field, [rows], usage.parent))
 

@@ -8,7 +8,6 @@ from typing import Any
 import pyarrow as pa
 
 from gristmill.datasets.contract import Contract, FieldSpec
-from gristmill.datasets.parents.repository.usage import total_of
 from gristmill.datasets.parents.spec import LimitSpec
 from gristmill.datasets.types import TYPES
 from gristmill.records.columns import ORD_COLUMN
@@ -116,13 +115,3 @@ def exact(value: Any) -> Any:
     if isinstance(value, float):
         return Decimal(repr(value))
     return value
-
-
-def tally(limit: LimitSpec, values: Sequence[Any]) -> Any:
-    """Return the measure of these children; None where there are none, or none with a value."""
-    given = [value for value in values if value is not None]
-    if not given:
-        return None
-    if limit.measure in ("sum", "count"):
-        return total_of(given)
-    return max(given) if limit.is_upper else min(given)

@@ -54,7 +54,7 @@ class _Children:
             usages = self.usages.get(None if record is None else record[self.relation.spec.field], [])
             for number, usage in enumerate(usages):
                 value = _measured(usage.limit, record)
-                if value is not None and usage.limit.measure in ("sum", "count"):
+                if value is not None and usage.limit.adds_up:
                     change = EXACT.add if sign > 0 else EXACT.subtract
                     usages[number] = replace(usage, used=change(usage.used or 0, value))
 
@@ -137,7 +137,7 @@ def _measured(limit: LimitSpec, record: Fields | None) -> Any:
 
 def _less(usage: Usage, had: Any) -> Any:
     """Return what the others use. Of a minimum and a maximum only the record itself is looked at."""
-    if usage.limit.measure not in ("sum", "count"):
+    if not usage.limit.adds_up:
         return None
     return EXACT.subtract(usage.used or 0, had or 0)
 

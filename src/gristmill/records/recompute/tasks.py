@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from gristmill.core.database import set_time_limit
 from gristmill.datasets.contract import EMBEDDING_COLUMN, Contract
 from gristmill.datasets.lookup import Dataset
-from gristmill.datasets.parents.changed import check_made_anew
+from gristmill.datasets.parents.changed import check_records
 from gristmill.datasets.parents.relations import Relations
 from gristmill.datasets.types import TYPES
 from gristmill.jobs.handlers import ChunkTask, Outcome, TransactionalHandler
@@ -76,7 +76,7 @@ class RecomputeHandler(TransactionalHandler):
             task.report(share)
             task.check()
         if changed:
-            check_made_anew(connection, self._relations, contract, fields, task.seq, dataset.hierarchy > 0)
+            check_records(connection, self._relations, dataset, {}, fields, task.seq)
         set_time_limit(connection, None)
         return Outcome(result={"records": read, "changed": changed})
 

@@ -12,9 +12,9 @@ from gristmill.datasets.tables import LIVE_STATES
 _LIVE = ", ".join(f"'{state}'" for state in LIVE_STATES)
 # With the contract that clients see, and the one that the table has: a change on its way may come to nothing.
 _WITH_PARENTS = f"""
-SELECT d.id, d.name, d.state, d.contract, v.version, v.contract AS applied
+SELECT d.id, d.name, d.state, d.contract, v.contract AS applied
 FROM gristmill.datasets AS d LEFT JOIN LATERAL (
-    SELECT version, contract FROM gristmill.dataset_versions
+    SELECT contract FROM gristmill.dataset_versions
     WHERE dataset_id = d.id AND state = 'applied' ORDER BY version DESC LIMIT 1
 ) AS v ON true
 WHERE d.state IN ({_LIVE}) AND (d.contract ? 'parents' OR v.contract ? 'parents') ORDER BY d.name
@@ -38,13 +38,12 @@ SELECT name, contract FROM gristmill.datasets WHERE name = ANY(%(names)s) AND st
 
 @dataclass(frozen=True, slots=True)
 class ChildRow:
-    """A dataset with parents. version, applied: of the contract that its table has; None while it is being created."""
+    """A dataset with parents. applied: the contract that its table has; None while it is being created."""
 
     id: uuid.UUID
     name: str
     state: str
     contract: dict[str, Any]
-    version: int | None
     applied: dict[str, Any] | None
 
     @property

@@ -57,22 +57,24 @@ class Usage:
 
     @property
     def total(self) -> Any:
-        both = [value for value in (self.used, self.asked) if value is not None]
-        if self.limit.measure in ("sum", "count"):
-            return total_of(both) if both else None
-        choose = max if self.limit.is_upper else min
-        return choose(both) if both else None
+        return measure_of(self.limit, (self.used, self.asked))
 
     @property
     def is_broken(self) -> bool:
-        if self.bound is None or self.total is None:
+        total = self.total
+        if self.bound is None or total is None:
             return False
-        return bool(self.total > self.bound if self.limit.is_upper else self.total < self.bound)
+        return bool(total > self.bound if self.limit.is_upper else total < self.bound)
 
 
-def total_of(values: Iterable[Any]) -> Any:
-    """Return the exact sum of integers and decimals."""
-    return reduce(EXACT.add, values, Decimal(0))
+def measure_of(limit: LimitSpec, values: Iterable[Any]) -> Any:
+    """Return the measure of what children have, sums exactly; None where none has a value."""
+    given = [value for value in values if value is not None]
+    if not given:
+        return None
+    if limit.adds_up:
+        return reduce(EXACT.add, given, Decimal(0))
+    return max(given) if limit.is_upper else min(given)
 
 
 def _select(relation: Relation, mine: Mine | None, lock: bool) -> Prepared:
@@ -92,7 +94,7 @@ def _made(relation: Relation, mine: Mine | None, lock: bool) -> Prepared:
         expression = _measure(child, limit)
         measures.append(f"{expression} FILTER (WHERE NOT ({written})) AS used{number}")
         measures.append(f"{expression} FILTER (WHERE {written}) AS asked{number}")
-    key, ref = quote(parent.key[0]), quote(spec.field)
+    key, ref = quote(relation.key.name), quote(spec.field)
     usage = ""
     if measures:
         usage = (
@@ -101,7 +103,7 @@ def _made(relation: Relation, mine: Mine | None, lock: bool) -> Prepared:
         )
     # A record that counts is not changed beside those that it is compared with.
     locked = f"FOR {'NO KEY UPDATE' if measures else 'KEY SHARE'} OF p" if lock else ""
-    kind = array_type(parent.field(parent.key[0]))
+    kind = array_type(relation.key)
     sql = (
         f"SELECT {', '.join(['k.place', *columns])} FROM unnest(%(keys)s) WITH ORDINALITY AS k (key, place)"  # noqa: S608
         f" JOIN {data_relation(parent.name)} AS p ON p.{key} = k.key {usage} ORDER BY p.{key} {locked}"
@@ -177,7 +179,7 @@ def find_present(connection: Connection, relation: Relation, keys: Iterable[Any]
 
 def find_orphan(connection: Connection, relation: Relation) -> Any:
     """Return the first key that a child names and no parent has; None where there is none."""
-    ref, key = quote(relation.spec.field), quote(relation.parent.key[0])
+    ref, key = quote(relation.spec.field), quote(relation.key.name)
     query = (
         f"SELECT min(c.{ref}) FROM {data_relation(relation.child.name)} AS c WHERE c.{ref} IS NOT NULL"  # noqa: S608
         f" AND NOT EXISTS (SELECT FROM {data_relation(relation.parent.name)} AS p WHERE p.{key} = c.{ref})"
@@ -200,13 +202,12 @@ def find_broken(connection: Connection, relation: Relation, seq: int | None = No
 @lru_cache(maxsize=1000)
 def _broken(relation: Relation, limit: LimitSpec, written: bool) -> str:
     child, parent = relation.child, relation.parent
-    ref, key = quote(relation.spec.field), quote(parent.key[0])
+    ref, key = quote(relation.spec.field), quote(relation.key.name)
     bound, measure = _bound(parent, limit), _measure(child, limit)
-    mine = "c._seq = %(seq)s" if written else "false"
-    total, sign = measure, ">" if limit.is_upper else "<"
+    mine, sign = (WRITTEN if written else NOBODYS).sql, ">" if limit.is_upper else "<"
     only = f"WHERE c.{ref} IN (SELECT {ref} FROM {data_relation(child.name)} WHERE _seq = %(seq)s)" if written else ""  # noqa: S608
     return (
-        f"SELECT p.{key}, {bound}, u.used, u.asked FROM (SELECT c.{ref} AS ref, {total} AS total,"  # noqa: S608
+        f"SELECT p.{key}, {bound}, u.used, u.asked FROM (SELECT c.{ref} AS ref, {measure} AS total,"  # noqa: S608
         f" {measure} FILTER (WHERE NOT ({mine})) AS used, {measure} FILTER (WHERE {mine}) AS asked"
         f" FROM {data_relation(child.name)} AS c {only} GROUP BY c.{ref}) AS u"
         f" JOIN {data_relation(parent.name)} AS p ON p.{key} = u.ref"
@@ -230,7 +231,7 @@ def find_lowered(connection: Connection, relation: Relation, seq: int) -> Usage 
 @lru_cache(maxsize=1000)
 def _lowered(relation: Relation, limit: LimitSpec) -> str:
     child, parent = relation.child, relation.parent
-    ref, key, sign = quote(relation.spec.field), quote(parent.key[0]), ">" if limit.is_upper else "<"
+    ref, key, sign = quote(relation.spec.field), quote(relation.key.name), ">" if limit.is_upper else "<"
     return (
         f"SELECT p.{key}, {_bound(parent, limit)}, u.used, NULL FROM {data_relation(parent.name)} AS p"  # noqa: S608
         f" JOIN LATERAL (SELECT {_measure(child, limit)} AS used FROM {data_relation(child.name)} AS c"

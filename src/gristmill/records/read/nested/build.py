@@ -76,7 +76,7 @@ class Nesting:
 
         Raises ExpandedTooLarge.
         """
-        if not rows:
+        if not rows or not self._expand:
             return
         top = Level(rows[0]._fields, [Node(record, row) for record, row in zip(records, rows, strict=True)])
         if self._expand.children:
