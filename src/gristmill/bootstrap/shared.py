@@ -12,6 +12,7 @@ import gristmill.search.tables
 import gristmill.sources.tables
 import gristmill.storage.tables  # noqa: F401 - declares its tables for the migrations
 from gristmill.bootstrap.embedders import build_embedders
+from gristmill.bootstrap.images import build_images
 from gristmill.bootstrap.steps import build_steps
 from gristmill.bootstrap.storage import build_files
 from gristmill.core.config import Settings
@@ -55,7 +56,8 @@ class Gristmill:
         self.dataset_lookup = DatasetLookup()
         self.embedders = build_embedders(settings)
         self.files = build_files(settings, self.database)
-        self.steps = build_steps(settings, self.embedders)
+        self.images = build_images(settings)
+        self.steps = build_steps(settings, self.embedders, self.images)
         self.retry_policy = RetryPolicy(settings.jobs_retry_base, settings.jobs_retry_max)
 
     @property

@@ -49,7 +49,8 @@ class FieldSpec(BaseModel):
     max_length: characters of a text, None for 65,536. normalize: the normal form of Unicode that texts are brought into
     before anything else is checked; None leaves them as they are. precision, scale: digits of a decimal, as in SQL.
     zone: IANA zone of timestamps that come without an offset. dimensions: numbers in a vector.
-    max_bytes: size of a decoded image, None for 1 MiB. filterable: the field gets an index of its own.
+    max_bytes: size of a decoded image, None for 1 MiB. stored_as: whether records have the bytes of an image or its
+    path below the image folder; None for bytes. filterable: the field gets an index of its own.
     computed: the pipeline fills the field, and no client may send it. members: those of a json field that get indexes.
     title, description, unit: for people. enum: the values that are valid, as JSON writes them; None for all that the
     type has. default: the value of a record that does not name the field; None for null.
@@ -69,6 +70,7 @@ class FieldSpec(BaseModel):
     zone: str | None = None
     dimensions: int | None = None
     max_bytes: int | None = None
+    stored_as: Literal["bytes", "path"] | None = Field(None, exclude_if=lambda value: value is None)
     filterable: bool = False
     # Left out of stored contracts where it says nothing, so that processes of the release before can read them.
     computed: bool = Field(False, exclude_if=lambda value: not value)

@@ -1,0 +1,42 @@
+"""Pixels to bytes: the same bytes for the same pixels, whoever writes them."""
+
+import io
+from typing import Any, Literal
+
+from PIL import Image
+
+Format = Literal["jpeg", "png", "webp"]
+SUFFIXES: dict[str, str] = {"jpeg": "jpg", "png": "png", "webp": "webp"}
+MEDIA_TYPES: dict[str, str] = {"jpeg": "image/jpeg", "png": "image/png", "webp": "image/webp", "gif": "image/gif"}
+QUALITY = 90
+
+
+def format_of(image: Image.Image) -> Format:
+    """Return the format that an image is written in unless another one is asked for: its own, PNG for GIF."""
+    return "jpeg" if image.format == "JPEG" else "webp" if image.format == "WEBP" else "png"
+
+
+def encode(image: Image.Image, format: Format, quality: int = QUALITY) -> bytes:
+    """Return the file of an image. quality: of JPEG and WebP, 1 to 100. Transparency is put on white in a JPEG."""
+    options: dict[str, Any] = {}
+    if format == "jpeg":
+        image = on_white(image)
+        options = {"quality": quality, "subsampling": 0 if quality >= 90 else 2}
+    elif format == "webp":
+        options = {"quality": quality, "method": 4}
+    elif format == "png":
+        options = {"compress_level": 6}
+    if "icc_profile" in image.info:
+        options["icc_profile"] = image.info["icc_profile"]
+    target = io.BytesIO()
+    image.save(target, format, **options)
+    return target.getvalue()
+
+
+def on_white(image: Image.Image) -> Image.Image:
+    """Return an image without transparency: in the mode L or RGB."""
+    if image.mode != "RGBA":
+        return image
+    ground = Image.new("RGB", image.size, "white")
+    ground.paste(image, mask=image.getchannel("A"))
+    return ground
