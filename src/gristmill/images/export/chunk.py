@@ -142,7 +142,7 @@ def csv_line(cells: Sequence[str | None]) -> bytes:
 def _cell(text: str | None) -> str:
     if text is None:
         return ""
-    if not text or any(character in text for character in ',"\r\n') or text == "\\.":
+    if not text or any(character in text for character in ',"\r\n'):
         return '"' + text.replace('"', '""') + '"'
     return text
 

@@ -1,8 +1,11 @@
 """The records of a chunk, read by their keys: a bounded number of bytes at a time, no connection held in between."""
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
+
+from sqlalchemy import Connection
 
 from gristmill.core.database import Database
 from gristmill.core.errors import Contended
@@ -77,9 +80,7 @@ class ChunkRecords:
         if not self._keys:
             return
         names = list(dict.fromkeys([*self._fields, self.image]))
-        sizes: list[int] = self._reading(
-            lambda connection, contract: read_sizes(connection, contract, self._keys, names)
-        )
+        sizes: list[int] = self._reading(partial(read_sizes, keys=self._keys, names=names))
         start = 0
         while start < len(self._keys):
             end, total = start + 1, sizes[start]
@@ -88,14 +89,12 @@ class ChunkRecords:
                 end += 1
             group = self._keys[start:end]
             rows: list[ExportedRow | None] = self._reading(
-                lambda connection, contract, group=group: read_rows(
-                    connection, contract, group, self._fields, self.image
-                )
+                partial(read_rows, keys=group, names=self._fields, image=self.image)
             )
             yield from zip(group, rows, strict=True)
             start = end
 
-    def _reading(self, read: Any) -> Any:
+    def _reading(self, read: Callable[[Connection, Contract], Any]) -> Any:
         """Read from the table, with the contract that it has now."""
         try:
             with (
