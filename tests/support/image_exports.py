@@ -16,7 +16,7 @@ FIELDS = [
     {"name": "label", "type": "text"},
     {"name": "photo", "type": "image", "stored_as": "path"},
 ]
-CONTRACT = {"fields": FIELDS, "key": ["id"]}
+CONTRACT: dict[str, Any] = {"fields": FIELDS, "key": ["id"]}
 CROP = {"op": "image_random_crop", "width": 0.8, "height": 0.8}
 RESIZE = {"op": "image_resize", "width": 32, "height": 32}
 
