@@ -195,9 +195,7 @@ class TestKills:
         job = exports.export(pictures)
         exports.made(job, CHUNK + 2)
         with exports.stack.locked("LOCK TABLE gristmill.image_export_parts IN SHARE MODE"):
-            eventually(
-                lambda: exports.stack.waiting_for("gristmill.image_export_parts"), "the part is to be noted", 60
-            )
+            eventually(lambda: exports.stack.waiting_for("gristmill.image_export_parts"), "the part is to be noted", 60)
             exports.system.kill("long")
             before, parts = exports.finished_files(job), exports.parts(job)
             assert len(stamps(exports.folder(job))) > len(before)
@@ -301,7 +299,9 @@ class TestDisk:
         eventually(lambda: exports.system.query(
             "SELECT 1 FROM gristmill.chunks WHERE job_id = %s AND fence > 4 AND attempts <= 1", (job,)
         ), "more claims than attempts", 60)  # fmt: skip
-        whole({name: data for name, data in contents(exports.folder(job)).items() if not Path(name).name.startswith(".")})
+        whole(
+            {name: data for name, data in contents(exports.folder(job)).items() if not Path(name).name.startswith(".")}
+        )
         exports.disk.make_room()
         exports.check(job, before)
 

@@ -159,7 +159,7 @@ class TestFailures:
         assert [row["id"] for row in mill.metadata(job["id"])] == ["k000", "k002"]
 
     def test_what_failed_is_exported_alone_once_it_is_mended(self, mill: ImageMill) -> None:
-        name = mill.with_images({"a": small(), "b,\n\"c": b"broken", "d": b"", "e": small()})
+        name = mill.with_images({"a": small(), 'b,\n"c': b"broken", "d": b"", "e": small()})
         first = mill.export(name, steps=[RESIZE])
         assert set(mill.failures(first["id"])) == {'b,\n"c', "d"}
         mill.put("x1", small(colour=(1, 2, 3)))

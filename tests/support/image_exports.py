@@ -6,10 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from gristmill.records.export.stored.expiry import ExportExpiry
 from tests.support.images import encoded, photograph
 from tests.support.in_process import InProcess, Job
-
-from gristmill.records.export.stored.expiry import ExportExpiry
 
 FIELDS = [
     {"name": "id", "type": "text", "required": True, "max_length": 400},
