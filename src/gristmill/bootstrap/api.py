@@ -132,7 +132,29 @@ class ApiServices:
             stored_endpoints.build_router(self.stored_exports, settings),
             index_endpoints.build_router(self.indexes),
             source_endpoints.build_router(self.sources),
+            *self._image_routers(),
         ]
+
+    def _image_routers(self) -> list[APIRouter]:
+        """Return what needs Pillow, where it is installed."""
+        gristmill = self.gristmill
+        if gristmill.images is None:
+            return []
+        from gristmill.images.export import endpoints as image_export_endpoints  # noqa: PLC0415 - Pillow is an extra
+        from gristmill.images.export.service import ImageExports  # noqa: PLC0415
+
+        exports = ImageExports(
+            gristmill.settings,
+            gristmill.database,
+            gristmill.admission,
+            gristmill.dataset_lookup,
+            gristmill.files,
+            gristmill.images.reader,
+            gristmill.images.operations,
+            self.spool,
+            self.stored_exports,
+        )
+        return [image_export_endpoints.build_router(exports)]
 
     def _permission_of(self, job_type: str) -> Permission:
         """Return what a key needs for jobs of a type: what their submission needs."""

@@ -98,9 +98,22 @@ def _handlers(gristmill: Gristmill) -> list[Handler]:
         CreateExportHandler(
             database, lookup, RecordExports(database, lookup), gristmill.files, settings.export_patience
         ),
+        *_image_handlers(gristmill),
         RemoveExportsHandler(database, gristmill.files, grace=settings.export_grace),
         ExpireHandler(database, count_expired),
         IndexBuildHandler(builder),
         IndexRebuildHandler(builder),
         IndexRecallHandler(database, lookup, effort),
     ]
+
+
+def _image_handlers(gristmill: Gristmill) -> list[Handler]:
+    """Return what needs Pillow, where it is installed."""
+    images, database = gristmill.images, gristmill.database
+    if images is None:
+        return []
+    from gristmill.images.export.records import ExportedDatasets  # noqa: PLC0415 - Pillow is an extra
+    from gristmill.images.export.tasks import ImageExportHandler  # noqa: PLC0415
+
+    datasets = ExportedDatasets(database, gristmill.dataset_lookup)
+    return [ImageExportHandler(database, datasets, gristmill.files, images.reader, images.operations)]

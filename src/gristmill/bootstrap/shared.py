@@ -6,6 +6,7 @@ import threading
 
 import gristmill.access.tables
 import gristmill.datasets.tables
+import gristmill.images.tables
 import gristmill.jobs.tables
 import gristmill.records.tables
 import gristmill.search.tables

@@ -68,7 +68,11 @@ def size_of(data: bytes, max_pixels: int) -> tuple[int, int, str]:
 
 
 def _open(data: bytes, max_pixels: int) -> ImageFile.ImageFile:
-    image = Image.open(io.BytesIO(data), formats=FORMATS)
+    try:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except Image.DecompressionBombError as error:
+        # Pillow's own limit, which is reached first where ours is higher.
+        raise BadImage("too_many_pixels", f"has too many pixels: {str(error)[:200]}") from error
     width, height = image.size
     if width * height > max_pixels:
         raise BadImage(

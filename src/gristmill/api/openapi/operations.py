@@ -218,6 +218,16 @@ OPERATIONS: dict[str, Operation] = {
         },
         (*READ, 410, 416, 429),
     ),
+    "read_export_file": Operation(
+        {
+            200: ("The file", {"application/octet-stream": _BINARY}),
+            206: ("The parts that `Range` names", {"application/octet-stream": _BINARY}),
+        },
+        (*READ, 410, 416, 429),
+    ),
+    "export_images": Operation(
+        _JOB, (*SENT, 410), Body({JSON: exports.NewImageExport}, {"crop and resize": exports.IMAGES_EXAMPLE}), True
+    ),
     "search": Operation(
         _gives("The records that were found", records.SearchAnswer),
         (*NAMED, 409, 413, 415),

@@ -18,7 +18,7 @@ from gristmill.images.encode import QUALITY, Format, encode, format_of
 from gristmill.images.errors import BadImage
 from gristmill.images.reader import ImageReader
 from gristmill.transforms.run import column_of, set_column
-from gristmill.transforms.schema_rules import check_target, need_type
+from gristmill.transforms.schema_rules import check_target, need_type, read_parameters
 from gristmill.transforms.spec import (
     Column,
     ColumnParameters,
@@ -140,9 +140,9 @@ def _changed(reader: ImageReader, step: ImageParameters, change: Operation, valu
 def parse_operations(
     steps: Sequence[Mapping[str, Any]], kinds: Mapping[str, ImageOperation]
 ) -> list[tuple[ImageOperation, ImageParameters]]:
-    """Return the operations that an export names, with their parameters. Raises pydantic.ValidationError, KeyError."""
+    """Return the operations that an export names, with their parameters. Raises StepRefused, KeyError."""
     found = []
     for step in steps:
         kind = kinds[step["op"]]
-        found.append((kind, kind.parameters.model_validate({**step, "column": "image"})))
+        found.append((kind, read_parameters(kind.parameters, {**step, "column": "image"})))
     return found

@@ -1,9 +1,11 @@
 """REST: stored exports, and their files, which are read whole or in parts."""
 
 import base64
+import hashlib
 from datetime import UTC
 from email.utils import format_datetime
 from functools import partial
+from pathlib import PurePosixPath
 from typing import Annotated
 
 import anyio
@@ -21,7 +23,7 @@ from gristmill.core.http.own_threads import OwnThreads
 from gristmill.jobs.endpoints import answer_write, request_of, write_options
 from gristmill.kit.entity_tags import Tag
 from gristmill.records.export.desk import TooManyExports
-from gristmill.records.export.formats import MEDIA_TYPES
+from gristmill.records.export.formats import MEDIA_TYPES as FORMATS
 from gristmill.records.export.stored.request import read_link_request
 from gristmill.records.export.stored.service import OpenExport, StoredExports
 
@@ -29,6 +31,9 @@ MAX_BODY_BYTES = 1024 * 1024
 # Files that are read at the same moment, and that are being sent: who reads by parts asks for several at once.
 READERS = 4
 SENT_AT_ONCE = 64
+# Of archives of many files, and of these, by their suffixes.
+ARCHIVE = "application/zip"
+MEDIA_TYPES = {**FORMATS, "jpg": "image/jpeg", "png": "image/png", "webp": "image/webp", "gif": "image/gif"}
 # Seconds that a request waits for its turn.
 PATIENCE = 30.0
 
@@ -107,6 +112,27 @@ def build_router(service: StoredExports, settings: Settings) -> APIRouter:
             downloads.give_back()
             raise
 
+    @router.get("/exports/{export_id}/files/{path:path}", dependencies=[Depends(needs("read"))])
+    async def read_export_file(
+        http: Request,
+        export_id: str,
+        path: str,
+        range: Annotated[str | None, Header(description="bytes=first-last, several with commas")] = None,
+        if_range: Annotated[
+            str | None, Header(description="ETag or Last-Modified: the whole file if it is another")
+        ] = None,
+        if_match: Annotated[str | None, Header(description="ETags: 412 where none is the file's")] = None,
+        if_none_match: Annotated[str | None, Header(description="ETags: 304 where one is the file's")] = None,
+    ) -> Response:
+        """Read one file of a stored export that has many: an image, `metadata.csv` or `failures.csv`."""
+        await downloads.take()
+        try:
+            found = await downloads.run(partial(service.open_one, export_id, path))
+            return _file_of(http, found, downloads, settings.export_stall)
+        except BaseException:
+            downloads.give_back()
+            raise
+
     return router
 
 
@@ -132,21 +158,37 @@ class _Downloads:
         self._turns.release()
 
 
+def _kind_of(found: OpenExport) -> dict[str, str]:
+    """Return the headers that say what a file is."""
+    row = found.row
+    if found.path:
+        kind = MEDIA_TYPES.get(PurePosixPath(found.path).suffix[1:], "application/octet-stream")
+        # Browsers show what it says to be and guess nothing else: the bytes may be those that a client sent.
+        return {"Content-Type": kind, "Content-Disposition": "inline", "X-Content-Type-Options": "nosniff"}
+    headers = {
+        "Content-Type": ARCHIVE if row.is_folder else MEDIA_TYPES[row.format],
+        "Content-Disposition": f'attachment; filename="{row.file_name}"',
+    }
+    if row.sha256 is not None:
+        # Of the whole file, also where a part of it is sent (RFC 9530).
+        digest = base64.b64encode(bytes.fromhex(row.sha256)).decode()
+        headers["Repr-Digest"] = f"sha-256=:{digest}:"
+    return headers
+
+
 def _file_of(http: Request, found: OpenExport, downloads: _Downloads, stall: float) -> FileAnswer:
     row = found.row
-    assert row.sha256 is not None
     assert row.ready_at is not None
     assert row.expires_at is not None
-    digest = base64.b64encode(bytes.fromhex(row.sha256)).decode()
     headers = {
-        "Content-Type": MEDIA_TYPES[row.format],
-        "Content-Disposition": f'attachment; filename="{row.file_name}"',
-        # Of the whole file, also where a part of it is sent (RFC 9530).
-        "Repr-Digest": f"sha-256=:{digest}:",
+        **_kind_of(found),
         "Expires": format_datetime(row.expires_at.astimezone(UTC), usegmt=True),
         "Cache-Control": "private, no-transform",
     }
-    file = StoredFile(found.source, row.stored_name, Tag(row.sha256[:32]), row.ready_at.astimezone(UTC), headers)
+    # What is ready never changes, so that the place of a file stands for its bytes where no checksum was made of them.
+    place = f"{row.files}/{found.path}" if row.is_folder else row.stored_name
+    tag = hashlib.sha256(place.encode()).hexdigest() if row.sha256 is None else row.sha256
+    file = StoredFile(found.source, place, Tag(tag[:32]), row.ready_at.astimezone(UTC), headers)
     try:
         return file_answer(http, file, Sending(downloads.run, downloads.give_back, stall))
     except BaseException:
