@@ -5,10 +5,14 @@ from typing import Any, Literal
 
 from PIL import Image
 
+from gristmill.images.errors import BadImage
+
 Format = Literal["jpeg", "png", "webp"]
 SUFFIXES: dict[str, str] = {"jpeg": "jpg", "png": "png", "webp": "webp"}
 MEDIA_TYPES: dict[str, str] = {"jpeg": "image/jpeg", "png": "image/png", "webp": "image/webp", "gif": "image/gif"}
 QUALITY = 90
+# The longest side that a format takes, in pixels.
+LONGEST_SIDES: dict[str, int] = {"jpeg": 65_500, "webp": 16_383}
 
 
 def format_of(image: Image.Image) -> Format:
@@ -17,7 +21,14 @@ def format_of(image: Image.Image) -> Format:
 
 
 def encode(image: Image.Image, format: Format, quality: int = QUALITY) -> bytes:
-    """Return the file of an image. quality: of JPEG and WebP, 1 to 100. Transparency is put on white in a JPEG."""
+    """Return the file of an image. quality: of JPEG and WebP, 1 to 100. Transparency is put on white in a JPEG.
+
+    Raises BadImage for one that is too long for the format.
+    """
+    longest = LONGEST_SIDES.get(format)
+    if longest is not None and max(image.size) > longest:
+        reason = f"would have {image.width} × {image.height} pixels, and a side of {format} has at most {longest}"
+        raise BadImage("image_too_long", reason)
     options: dict[str, Any] = {}
     if format == "jpeg":
         image = on_white(image)
