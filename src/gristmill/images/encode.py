@@ -1,15 +1,15 @@
 """Pixels to bytes: the same bytes for the same pixels, whoever writes them."""
 
 import io
-from typing import Any, Literal
+from typing import Any
 
 from PIL import Image
 
 from gristmill.images.errors import BadImage
+from gristmill.images.formats import MEDIA_TYPES as MEDIA_TYPES
+from gristmill.images.formats import SUFFIXES as SUFFIXES
+from gristmill.images.formats import Format as Format
 
-Format = Literal["jpeg", "png", "webp"]
-SUFFIXES: dict[str, str] = {"jpeg": "jpg", "png": "png", "webp": "webp"}
-MEDIA_TYPES: dict[str, str] = {"jpeg": "image/jpeg", "png": "image/png", "webp": "image/webp", "gif": "image/gif"}
 QUALITY = 90
 # The longest side that a format takes, in pixels.
 LONGEST_SIDES: dict[str, int] = {"jpeg": 65_500, "webp": 16_383}
