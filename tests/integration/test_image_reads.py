@@ -92,7 +92,8 @@ class TestReads:
         opaque = photograph("coffee.png", (300, 200)).convert("RGBA")
         files = {
             "turned": turned(6, (480, 320)), "clear.png": CLEAR,
-            "clear.gif": encoded(Image.open(io.BytesIO(CLEAR)), "GIF"), "clear.webp": encoded(Image.open(io.BytesIO(CLEAR)), "WEBP"),
+            "clear.gif": encoded(Image.open(io.BytesIO(CLEAR)), "GIF"),
+            "clear.webp": encoded(Image.open(io.BytesIO(CLEAR)), "WEBP"),
             "opaque.png": encoded(opaque, "PNG"),
         }  # fmt: skip
         for path, data in files.items():

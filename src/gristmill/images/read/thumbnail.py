@@ -3,7 +3,7 @@
 import PIL
 from PIL import Image
 
-from gristmill.images.decode import decode
+from gristmill.images.decode import decode, size_of
 from gristmill.images.encode import Format, encode
 
 _QUALITY = 85
@@ -18,9 +18,12 @@ def make_thumbnail(data: bytes, max_pixels: int, size: int) -> tuple[bytes, Form
     """
     image = decode(data, max_pixels, near=size)
     original = image.format
-    longest = max(image.size)
-    if longest > size:
-        width, height = (max(1, round(side * size / longest)) for side in image.size)
+    sides = image.size
+    if original == "JPEG":
+        # It may be decoded smaller already, with sides that are rounded.
+        sides = size_of(data, max_pixels)[:2]
+    if max(sides) > size:
+        width, height = (max(1, round(side * size / max(sides))) for side in sides)
         image = image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
     if image.mode == "RGBA" and image.getchannel("A").getextrema()[0] == 255:
         image = image.convert("RGB")
