@@ -17,6 +17,8 @@ from gristmill.datasets.operations import endpoints as operation_endpoints
 from gristmill.datasets.operations.service import DatasetOperations
 from gristmill.datasets.parents.relations import Relations
 from gristmill.datasets.service import DatasetService
+from gristmill.images.read import endpoints as image_endpoints
+from gristmill.images.read.service import RecordImages
 from gristmill.jobs import endpoints as job_endpoints
 from gristmill.jobs.job_types import endpoints as job_type_endpoints
 from gristmill.jobs.job_types.submission import JobSubmission
@@ -91,6 +93,8 @@ class ApiServices:
         self.record_reads = RecordReads(
             database, lookup, settings.reads_max_expanded, settings.reads_max_expanded_bytes
         )
+        images = gristmill.images
+        self.record_images = RecordImages(self.record_reads, None if images is None else images.reader)
         self.record_aggregates = RecordAggregates(settings, database, lookup, self.spool)
         self.record_preview = RecordPreview(self.submitter, self.datasets, self.record_reads, recompute, pipelines)
         self.views = RecordViews(settings, database, lookup, gristmill.steps)
@@ -125,6 +129,8 @@ class ApiServices:
             ingest_endpoints.build_router(self.record_ingest, self.submitter, settings, self.spool),
             preview_endpoints.build_router(self.record_preview),
             recompute_endpoints.build_router(self.record_recompute, self.submitter),
+            # Before the records, whose keys may be anything.
+            image_endpoints.build_router(self.record_images, settings),
             read_endpoints.build_router(self.record_reads),
             view_endpoints.build_router(self.views),
             reject_endpoints.build_router(self.rejects),

@@ -41,6 +41,17 @@ class ReadCalls(JobCalls):
         answer = self._transport.answer("GET", record_path(dataset, key))
         return answer.json(), answer.headers["ETag"]
 
+    def image(self, dataset: str, key: Key, field: str | None = None, size: int | None = None) -> bytes:
+        """Return the image of a record: its file as it is, or a thumbnail.
+
+        field: may be left out where the dataset has one image field.
+        size: 16 to 2048: a JPEG, or a PNG or WebP where something is transparent, that fits into so many pixels in both
+            directions, upright and never enlarged.
+        Raises NotFound for no record, a null and a missing file, InvalidRequest for a broken one.
+        """
+        path = record_path(dataset, key) + "/image"
+        return self._transport.answer("GET", path, params={"field": field, "size": size}).content
+
     def get_many(
         self,
         dataset: str,

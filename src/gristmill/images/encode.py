@@ -1,14 +1,18 @@
 """Pixels to bytes: the same bytes for the same pixels, whoever writes them."""
 
 import io
-from typing import Any, Literal
+from typing import Any
 
 from PIL import Image
 
-Format = Literal["jpeg", "png", "webp"]
-SUFFIXES: dict[str, str] = {"jpeg": "jpg", "png": "png", "webp": "webp"}
-MEDIA_TYPES: dict[str, str] = {"jpeg": "image/jpeg", "png": "image/png", "webp": "image/webp", "gif": "image/gif"}
+from gristmill.images.errors import BadImage
+from gristmill.images.formats import MEDIA_TYPES as MEDIA_TYPES
+from gristmill.images.formats import SUFFIXES as SUFFIXES
+from gristmill.images.formats import Format as Format
+
 QUALITY = 90
+# The longest side that a format takes, in pixels.
+LONGEST_SIDES: dict[str, int] = {"jpeg": 65_500, "webp": 16_383}
 
 
 def format_of(image: Image.Image) -> Format:
@@ -17,7 +21,14 @@ def format_of(image: Image.Image) -> Format:
 
 
 def encode(image: Image.Image, format: Format, quality: int = QUALITY) -> bytes:
-    """Return the file of an image. quality: of JPEG and WebP, 1 to 100. Transparency is put on white in a JPEG."""
+    """Return the file of an image. quality: of JPEG and WebP, 1 to 100. Transparency is put on white in a JPEG.
+
+    Raises BadImage for one that is too long for the format.
+    """
+    longest = LONGEST_SIDES.get(format)
+    if longest is not None and max(image.size) > longest:
+        reason = f"would have {image.width} × {image.height} pixels, and a side of {format} has at most {longest}"
+        raise BadImage("image_too_long", reason)
     options: dict[str, Any] = {}
     if format == "jpeg":
         image = on_white(image)

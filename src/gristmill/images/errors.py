@@ -2,16 +2,44 @@
 
 GristmillError
 ├── Conflict ── NoImageFolder   no image folder is configured, and a record names an image by its path
+├── Invalid ── UnusableImage    a call is about an image that is broken, hostile or none
+├── NotFound ── ImageMissing    a call is about an image that is null, or whose file is not there
+├── TooMany ── TooManyImages    the API process sends as many images as it may at once
+└── ImagesNotInstalled          Pillow is not installed
 
 BadImage is no such error: it says what is wrong with the image of one record, which is all that it ends.
 """
 
-from gristmill.core.errors import Conflict
+from gristmill.core.errors import Conflict, GristmillError, Invalid, NotFound, TooMany
 
 
 class NoImageFolder(Conflict):
     code = "no_image_folder"
     title = "No image folder is configured"
+
+
+class UnusableImage(Invalid):
+    code = "unusable_image"
+    title = "The image cannot be used"
+
+
+class ImageMissing(NotFound):
+    code = "image_missing"
+    title = "There is no such image"
+
+
+class TooManyImages(TooMany):
+    code = "too_many_images"
+    title = "Too many images at once"
+
+
+class ImagesNotInstalled(GristmillError):
+    """Images exist in contracts, but the library that reads them is not installed on this machine."""
+
+    code = "images_not_installed"
+    kind = "unavailable"
+    status = 503
+    title = "What reads images is not installed"
 
 
 class BadImage(Exception):

@@ -1,13 +1,17 @@
 """Images of records, which have their bytes or their path below the image folder."""
 
+import contextlib
 from collections.abc import Callable
 
 from PIL import Image
 
 from gristmill.images.decode import decode
 from gristmill.images.errors import BadImage, NoImageFolder
-from gristmill.storage.errors import FileMissing, UnsafeName
+from gristmill.storage.errors import FileMissing, FileStorageRefused, UnsafeName
 from gristmill.storage.port import LONGEST_READ, Source, Storage
+
+# A name that no image has, to see whether the image folder can be read at all.
+_PROBE = "gristmill.probe"
 
 
 class ImageReader:
@@ -25,20 +29,25 @@ class ImageReader:
     def read(self, value: bytes | str) -> bytes:
         """Return the bytes of an image. value: they themselves, or a path.
 
-        Raises BadImage, NoImageFolder, and FileStorageUnavailable, FileStorageRefused while the folder cannot be read.
+        Raises BadImage, NoImageFolder, FileStorageUnavailable, and FileStorageRefused where the permissions or
+        credentials suffice for nothing in the folder; where they do not for this file alone, that is a BadImage.
         """
         if isinstance(value, bytes):
             return value
+        folder = self.folder()
         try:
-            source = self.folder().open(value)
+            source = folder.open(value)
+            try:
+                return self._read(value, source)
+            finally:
+                source.close()
         except UnsafeName as error:
             raise BadImage("unsafe_path", f"has no safe path: {error.detail}") from error
         except FileMissing as error:
             raise BadImage("image_missing", f"is missing: there is no {value[:200]} in the image folder") from error
-        try:
-            return self._read(value, source)
-        finally:
-            source.close()
+        except FileStorageRefused as error:
+            _check_readable(folder)
+            raise BadImage("image_unreadable", f"may not be read: {error.detail}") from error
 
     def decode(self, value: bytes | str, near: int | None = None) -> Image.Image:
         """Return the pixels of an image; near: as ``decode.decode`` has it. Raises as ``read`` does."""
@@ -63,3 +72,9 @@ class ImageReader:
             except FileMissing as error:
                 raise BadImage("image_missing", f"was removed or changed while {path[:200]} was read") from error
         return b"".join(pieces)
+
+
+def _check_readable(folder: Storage) -> None:
+    """Raise FileStorageRefused where the folder refuses whatever is asked for."""
+    with contextlib.suppress(FileMissing):
+        folder.open(_PROBE).close()

@@ -11,6 +11,7 @@ from gristmill.core.http.bodies import CSV, JSON
 from gristmill.datasets.fit.schemas import FIT_EXAMPLE, FitRequest
 from gristmill.datasets.operations.schemas import COPY_EXAMPLE, RENAME_EXAMPLE, CopyOf, NewName
 from gristmill.datasets.schemas import CHANGE_EXAMPLE, EXAMPLE
+from gristmill.images.formats import MEDIA_TYPES as IMAGE_TYPES
 from gristmill.jobs.job_types.schemas import JobRequest
 from gristmill.records.aggregate.schemas import EXAMPLE as EXAMPLE_AGGREGATE
 from gristmill.records.preview.schemas import PreviewRequest
@@ -86,6 +87,7 @@ _RECORDS = Body(
     {"array": [_RECORD], "object": {"records": [_RECORD]}},
 )
 _DOWNLOADS = {"application/x-ndjson": _TEXT, CSV: _TEXT, "application/vnd.apache.parquet": _BINARY}
+_IMAGES = dict.fromkeys(IMAGE_TYPES.values(), _BINARY)
 _ARROW = "application/vnd.apache.arrow.stream"
 _COMPUTED = {JSON: computed.AggregateAnswer, "application/x-ndjson": _TEXT, CSV: _TEXT, _ARROW: _BINARY}
 _LISTED_REJECTS = {JSON: jobs.RejectPage, "application/x-ndjson": _TEXT, CSV: _TEXT}
@@ -227,6 +229,13 @@ OPERATIONS: dict[str, Operation] = {
     ),
     "export_images": Operation(
         _JOB, (*SENT, 410), Body({JSON: exports.NewImageExport}, {"crop and resize": exports.IMAGES_EXAMPLE}), True
+    ),
+    "get_record_image": Operation(
+        {
+            200: ("The image", _IMAGES),
+            206: ("The parts that `Range` names", {**_IMAGES, "multipart/byteranges": _BINARY}),
+        },
+        (*READ, 416, 429),
     ),
     "search": Operation(
         _gives("The records that were found", records.SearchAnswer),

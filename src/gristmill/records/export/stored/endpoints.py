@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import PurePosixPath
 from typing import Annotated
 
-import anyio
 from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
@@ -20,6 +19,7 @@ from gristmill.core.http.files import FileAnswer, Sending, StoredFile, file_answ
 from gristmill.core.http.idempotency import request_hash
 from gristmill.core.http.links import next_page
 from gristmill.core.http.own_threads import OwnThreads
+from gristmill.core.http.turns import Turns
 from gristmill.jobs.endpoints import answer_write, request_of, write_options
 from gristmill.kit.entity_tags import Tag
 from gristmill.records.export.desk import TooManyExports
@@ -141,21 +141,12 @@ class _Downloads:
 
     def __init__(self) -> None:
         self.run = OwnThreads(READERS).run
-        self._turns: anyio.Semaphore | None = None
+        turns = Turns(SENT_AT_ONCE, PATIENCE, _too_many)
+        self.take, self.give_back = turns.take, turns.give_back
 
-    async def take(self) -> None:
-        """Wait for a turn. Raises TooManyExports."""
-        if self._turns is None:
-            self._turns = anyio.Semaphore(SENT_AT_ONCE)
-        try:
-            with anyio.fail_after(PATIENCE):
-                await self._turns.acquire()
-        except TimeoutError:
-            raise TooManyExports(f"{SENT_AT_ONCE} files are being sent, as many as can be at once", 5) from None
 
-    def give_back(self) -> None:
-        assert self._turns is not None
-        self._turns.release()
+def _too_many() -> TooManyExports:
+    return TooManyExports(f"{SENT_AT_ONCE} files are being sent, as many as can be at once", 5)
 
 
 def _kind_of(found: OpenExport) -> dict[str, str]:
