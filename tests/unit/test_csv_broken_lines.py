@@ -54,7 +54,9 @@ def read(body: bytes) -> tuple[list[int], list[int], list[Reject]]:
     for batch in read_batches(read_csv, source, 8 * 1024 * 1024, 1000):
         ids += batch.table["id"].to_pylist()
         count = batch.table.num_rows
-        places += list(range(batch.first_record, batch.first_record + count)) if batch.ords is None else list(batch.ords)
+        places += (
+            list(range(batch.first_record, batch.first_record + count)) if batch.ords is None else list(batch.ords)
+        )
     return ids, places, rejects
 
 
