@@ -60,6 +60,7 @@ class Settings(BaseSettings):
     api_bootstrap_key: str = ""
     api_max_body_bytes: int = Field(2048 * MIB, ge=1024)
     api_max_json_bytes: int = Field(16 * MIB, ge=1024)
+    api_max_zip_entries: int = Field(100_000, ge=1, le=10_000_000)
     api_spool_dir: str = ""
     api_max_spool_bytes: int = Field(8192 * MIB, ge=MIB)
     api_max_wait: float = Field(30, ge=0, le=300)

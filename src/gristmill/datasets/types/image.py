@@ -3,7 +3,7 @@
 import base64
 import binascii
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -45,19 +45,19 @@ class Image(FieldType):
             yield "max_bytes", "out_of_range", f"{shorten(field.max_bytes)} is not from 1 to {MAX_BYTES}"
 
     def check_widening(self, before: FieldSpec, after: FieldSpec) -> Iterator[tuple[str, str]]:
-        low, high = _limit(before), _limit(after)
+        low, high = most_bytes(before), most_bytes(after)
         if high < low:
             yield "max_bytes", f"{high} is smaller than {low}: a limit can only be widened"
 
     def describe(self, field: FieldSpec) -> str:
         if is_path(field):
             return "the path of an image below the image folder, such as shoes/10001.jpg"
-        return f"a base64 string of a PNG, JPEG, GIF or WebP image of at most {_limit(field)} bytes"
+        return f"a base64 string of a PNG, JPEG, GIF or WebP image of at most {most_bytes(field)} bytes"
 
     def schema(self, field: FieldSpec) -> CoreSchema:
         if is_path(field):
             return schemas.no_info_after_validator_function(_checked_path, schemas.str_schema(strict=True))
-        limit = _limit(field)
+        limit = most_bytes(field)
 
         def decode(text: str) -> bytes:
             # base64 is a third longer than what it holds, so this refuses an oversized image before decoding it.
@@ -68,10 +68,9 @@ class Image(FieldType):
             except (binascii.Error, UnicodeEncodeError) as error:
                 reason = "is not base64 (RFC 4648, standard alphabet, padded)"
                 raise PydanticCustomError("not_base64", reason) from error
-            if len(data) > limit:
-                raise PydanticCustomError("too_large", f"holds more than {limit} bytes")
-            if not _is_image(data):
-                raise PydanticCustomError("not_an_image", "is not a PNG, JPEG, GIF or WebP image")
+            mistake = mistake_in(field, data)
+            if mistake is not None:
+                raise PydanticCustomError(*mistake)
             return data
 
         return schemas.no_info_after_validator_function(decode, schemas.str_schema(strict=True))
@@ -94,7 +93,7 @@ class Image(FieldType):
             return array, columns.valid_mask(array) & (~plain | device)
         if pa.types.is_string(array.type):
             return pa.nulls(len(array), pa.binary()), columns.valid_mask(array)
-        limit = _limit(field)
+        limit = most_bytes(field)
         bad = [
             value.is_valid and not (len(value.as_buffer()) <= limit and _is_image(value.as_py()[:16]))
             for value in array
@@ -147,16 +146,26 @@ def is_path(field: FieldSpec) -> bool:
     return field.stored_as == "path"
 
 
+def most_bytes(field: FieldSpec) -> int:
+    """Return how many bytes an image in the record may have."""
+    return field.max_bytes or DEFAULT_MAX_BYTES
+
+
+def mistake_in(field: FieldSpec, data: bytes) -> tuple[Literal["too_large", "not_an_image"], str] | None:
+    """Return (code, clause) for what is wrong with the bytes of an image that is stored in the record."""
+    if len(data) > most_bytes(field):
+        return "too_large", f"holds more than {most_bytes(field)} bytes"
+    if not _is_image(data):
+        return "not_an_image", "is not a PNG, JPEG, GIF or WebP image"
+    return None
+
+
 def _checked_path(text: str) -> str:
     try:
         parts_of(text)
     except UnsafeName as error:
         raise PydanticCustomError("unsafe_path", "{reason}", {"reason": f"is no safe path: {error.detail}"}) from error
     return text
-
-
-def _limit(field: FieldSpec) -> int:
-    return field.max_bytes or DEFAULT_MAX_BYTES
 
 
 def _is_image(data: bytes) -> bool:
