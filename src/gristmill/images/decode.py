@@ -25,11 +25,12 @@ _UPRIGHT = {
 _XMP = ("xmp", "XML:com.adobe.xmp", "Raw profile type xmp")
 
 
-def decode(data: bytes, max_pixels: int, near: int | None = None) -> Image.Image:
+def decode(data: bytes, max_pixels: int, near: int | None = None, *, grey: bool = False) -> Image.Image:
     """Return the image, its first frame if there are several, upright, in the mode L, RGB or RGBA.
 
     Its format is that of the file. near: the sides, in pixels, from which on detail is not needed; a JPEG is then
-    decoded at 1/2, 1/4 or 1/8 of its size, as long as both sides stay at least so long. Raises BadImage.
+    decoded at 1/2, 1/4 or 1/8 of its size, as long as both sides stay at least so long. grey: colours are not needed; a
+    JPEG is then decoded without them, and so in the mode L. Raises BadImage.
     """
     if not data:
         raise BadImage("image_empty", "is an empty file")
@@ -37,7 +38,7 @@ def decode(data: bytes, max_pixels: int, near: int | None = None) -> Image.Image
         with warnings.catch_warnings():
             # Pillow warns of many pixels; ours is the limit.
             warnings.simplefilter("ignore")
-            return _decode(data, max_pixels, near)
+            return _decode(data, max_pixels, near, grey)
     except BadImage:
         raise
     except MemoryError:
@@ -78,11 +79,11 @@ def _open(data: bytes, max_pixels: int) -> ImageFile.ImageFile:
     return image
 
 
-def _decode(data: bytes, max_pixels: int, near: int | None) -> Image.Image:
+def _decode(data: bytes, max_pixels: int, near: int | None, grey: bool) -> Image.Image:
     image = _open(data, max_pixels)
     found, turned = image.format, _orientation(image)
     if near is not None:
-        image.draft(None, (near, near))
+        image.draft("L" if grey else None, (near, near))
     image.load()
     result = _in_plain_mode(image)
     if turned in _UPRIGHT:

@@ -14,10 +14,11 @@ from gristmill.images.reader import ImageReader
 class OneByOne(ABC):
     """An embedder that has one image in memory at a time.
 
-    near: the sides, in pixels, from which on detail is not needed; None where all of it is.
+    near: the sides, in pixels, from which on detail is not needed; None where all of it is. grey: colours are not.
     """
 
     near: int | None = None
+    grey: bool = False
 
     def __init__(self, description: Description, reader: ImageReader) -> None:
         self.name, self.version, self.dimensions = description
@@ -34,7 +35,7 @@ class OneByOne(ABC):
             if value is None:
                 continue
             try:
-                vectors[row] = self.vector(self._reader.decode(value, self.near))
+                vectors[row] = self.vector(self._reader.decode(value, self.near, grey=self.grey))
             except BadImage as error:
                 flaws.append(Flaw(row, error.code, error.reason))
         return vectors, flaws

@@ -63,23 +63,15 @@ def _cosines() -> Numbers:
 
 def _zigzag() -> NDArray[np.int64]:
     """Return the places of the 8 × 8 coefficients, by rows, in the order of their diagonals."""
-    places = [
-        (row + column, row if (row + column) % 2 else column, row, column) for row in range(8) for column in range(8)
-    ]
-    return np.array([8 * row + column for _, _, row, column in sorted(places)])
+
+    def order(place: int) -> tuple[int, int]:
+        row, column = divmod(place, 8)
+        return row + column, row if (row + column) % 2 else column
+
+    return np.array(sorted(range(64), key=order))
 
 
 _COSINES, _ZIGZAG = _cosines(), _zigzag()
-# A block's pixels in the order (0, 0), (0, 1), (1, 0), (1, 1).
-_FILTERS = np.array(
-    [
-        [1, -1, 1, -1],
-        [1, 1, -1, -1],
-        [math.sqrt(2), 0, 0, -math.sqrt(2)],
-        [0, math.sqrt(2), -math.sqrt(2), 0],
-        [2, -2, -2, 2],
-    ]
-)
 
 
 def _colours(image: Image.Image) -> Numbers:
@@ -95,8 +87,18 @@ def _colours(image: Image.Image) -> Numbers:
 
 def _edges(image: Image.Image) -> Numbers:
     """Return the roots of the shares of the kinds of edges in each part, of length 1 together."""
-    blocks = np.asarray(image.convert("L"), np.float64).reshape(_SIDE // 2, 2, _SIDE // 2, 2)
-    strengths = np.abs(np.einsum("kab,iajb->kij", _FILTERS.reshape(5, 2, 2), blocks, optimize=False))
+    pixels = np.asarray(image.convert("L"), np.float64)
+    # The four pixels of each block: above and below, left and right. The filters are those of the paper.
+    al, ar, bl, br = pixels[::2, ::2], pixels[::2, 1::2], pixels[1::2, ::2], pixels[1::2, 1::2]
+    strengths = np.abs(
+        [
+            al - ar + bl - br,
+            al + ar - bl - br,
+            math.sqrt(2) * (al - br),
+            math.sqrt(2) * (ar - bl),
+            2 * (al - ar - bl + br),
+        ]
+    )
     kinds = np.where(strengths.max(axis=0) < _THRESHOLD, _KINDS - 1, strengths.argmax(axis=0))
     size = _SIDE // 2 // _PARTS
     part = (np.arange(_SIDE // 2) // size)[:, None] * _PARTS + np.arange(_SIDE // 2) // size

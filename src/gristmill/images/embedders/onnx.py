@@ -117,8 +117,8 @@ def _ends(session: Any) -> tuple[str, Any, str]:
     """Return the name and the numpy type of the input, and the name of the output. Raises Invalid."""
     inputs = session.get_inputs()
     if len(inputs) != 1:
-        names = ", ".join(one.name for one in inputs)
-        raise Invalid(f"the model has the inputs {names}: it has to have one, the images (export its image part alone)")
+        given = ", ".join(one.name for one in inputs)
+        raise Invalid(f"the model has the inputs {given}: it has to have one, the images (export its image part alone)")
     (one,) = inputs
     if one.type not in _TYPES or len(one.shape) != 4 or (isinstance(one.shape[1], int) and one.shape[1] != 3):
         reason = f"the input {one.name} is {one.type} of shape {one.shape}: it has to be floats of shape "

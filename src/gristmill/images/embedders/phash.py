@@ -28,6 +28,7 @@ def describe() -> Description:
 class HashEmbedder(OneByOne):
     # Twice the 32 pixels that the image is reduced to.
     near = 64
+    grey = True
 
     def __init__(self, reader: ImageReader) -> None:
         super().__init__(describe(), reader)
