@@ -12,18 +12,17 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.images import small
 
 from gristmill.core.errors import GristmillError, Invalid, Malformed, TooLarge
 from gristmill.datasets.contract_parser import parse_contract
 from gristmill.records.ingest.chunking import read_batches
 from gristmill.records.readers.archive import ArchiveLimits
 from gristmill.records.readers.context import ReadContext
-
 from gristmill.records.readers.zip import read_zip
 from gristmill.records.reject import Reject
 from gristmill.records.spool import Spool
 from gristmill.records.validation.rows import Problems, RecordValidator
-from tests.support.images import small
 
 ID = {"name": "id", "type": "integer", "required": True}
 CONTRACT = parse_contract(

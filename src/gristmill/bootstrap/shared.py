@@ -55,9 +55,9 @@ class Gristmill:
             max_staged_bytes=settings.jobs_max_staged_bytes,
         )
         self.dataset_lookup = DatasetLookup()
-        self.embedders = build_embedders(settings)
         self.files = build_files(settings, self.database)
         self.images = build_images(settings)
+        self.embedders = build_embedders(settings, self.images)
         self.steps = build_steps(settings, self.embedders, self.images)
         self.retry_policy = RetryPolicy(settings.jobs_retry_base, settings.jobs_retry_max)
 

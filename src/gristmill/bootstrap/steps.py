@@ -70,4 +70,4 @@ def build_steps(settings: Settings, embedders: EmbedderRegistry, images: Images 
     )
     secrets = read_secrets(settings.transforms_secrets)
     of_images = () if images is None else images.step_kinds()
-    return StepRegistry((*plain, chunk_text_kind(embedders), pseudonymise_kind(secrets), *of_images))
+    return StepRegistry((*plain, chunk_text_kind(embedders.of_texts), pseudonymise_kind(secrets), *of_images))

@@ -129,6 +129,7 @@ class Settings(BaseSettings):
     storage_max_file_bytes: int = Field(64 * 1024 * MIB, ge=MIB)
     # [images]
     images_url: str = Field("", pattern=r"^(/.*|file:///.*|s3://[A-Za-z0-9._-]+(/.*)?)?$", max_length=2000)
+    images_models: str = Field("", max_length=1000)
     images_max_file_bytes: int = Field(32 * MIB, ge=1024, le=1024 * MIB)
     images_max_pixels: int = Field(50_000_000, ge=1, le=500_000_000)
     images_export_chunk_records: int = Field(500, ge=1, le=2000)

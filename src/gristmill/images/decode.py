@@ -35,14 +35,15 @@ _UPRIGHT = {
 _XMP = ("xmp", "XML:com.adobe.xmp", "Raw profile type xmp")
 
 
-def decode(data: bytes, max_pixels: int, near: int | None = None) -> Image.Image:
+def decode(data: bytes, max_pixels: int, near: int | None = None, *, grey: bool = False) -> Image.Image:
     """Return the image, its first frame if there are several, upright, in the mode L, RGB or RGBA.
 
     Its format is that of the file. near: the sides, in pixels, from which on detail is not needed; a JPEG is then
-    decoded at 1/2, 1/4 or 1/8 of its size, as long as both sides stay at least so long. Raises BadImage.
+    decoded at 1/2, 1/4 or 1/8 of its size, as long as both sides stay at least so long. grey: colours are not needed; a
+    JPEG is then decoded without them, and so in the mode L. Raises BadImage.
     """
     try:
-        return _decode(data, max_pixels, near)
+        return _decode(data, max_pixels, near, grey)
     except (BadImage, MemoryError):
         raise
     except Exception as error:
@@ -93,10 +94,10 @@ def _format(image: ImageFile.ImageFile) -> str:
     return "JPEG" if image.format == "MPO" else str(image.format)
 
 
-def _decode(data: bytes, max_pixels: int, near: int | None) -> Image.Image:
+def _decode(data: bytes, max_pixels: int, near: int | None, grey: bool) -> Image.Image:
     image = _open(data, max_pixels)
     if near is not None:
-        image.draft(None, (near, near))
+        image.draft("L" if grey else None, (near, near))
     image.load()
     # What a PNG says behind its pixels is known only now.
     turned = _orientation(image)

@@ -49,9 +49,9 @@ class ImageReader:
             _check_readable(folder)
             raise BadImage("image_unreadable", f"may not be read: {error.detail}") from error
 
-    def decode(self, value: bytes | str, near: int | None = None) -> Image.Image:
-        """Return the pixels of an image; near: as ``decode.decode`` has it. Raises as ``read`` does."""
-        return decode(self.read(value), self.max_pixels, near)
+    def decode(self, value: bytes | str, near: int | None = None, *, grey: bool = False) -> Image.Image:
+        """Return the pixels of an image; near, grey: as ``decode.decode`` has it. Raises as ``read`` does."""
+        return decode(self.read(value), self.max_pixels, near, grey=grey)
 
     def folder(self) -> Storage:
         """Return the image folder. Raises NoImageFolder."""

@@ -16,6 +16,7 @@ from gristmill.datasets.describe import cut, shorten
 from gristmill.datasets.types.binary_copy import varying_fields
 from gristmill.datasets.types.columns import Checked, no_mask
 from gristmill.datasets.types.validators import expected, validator
+from gristmill.embeddings.port import Reads
 
 Expression = sa.ColumnElement[Any]
 COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")
@@ -43,7 +44,9 @@ class FieldType(ABC):
     widest: limits that take more than a field takes that does not name them.
     operators: what ``where`` takes. may_be_key: fit for keys; such a type is comparable. is_time: may be a time field.
     becomes: names of the types that a field of this type may be changed to. takes: names of the types that a step may
-    make for a field of this type, besides it. embeddable: text for embedders and words. cell_is_json: in CSV the value
+    make for a field of this type, besides it. read_by: the kind of embedders that read it; those
+    of text also have words. slow: looking into a value takes milliseconds.
+    cell_is_json: in CSV the value
     is JSON text. nests: values may nest to any depth. codes: the stable codes of this type for error types of pydantic.
     extension: the canonical Arrow extension that is accepted, or None. cast: turns a staged value into a stored one.
     limited_as: what limits measure values as: NUMBER or the name of the type. exact: SQL of such a value of column {}.
@@ -63,7 +66,8 @@ class FieldType(ABC):
     is_time: ClassVar[bool] = False
     becomes: ClassVar[tuple[TypeName, ...]] = ()
     takes: ClassVar[tuple[TypeName, ...]] = ()
-    embeddable: ClassVar[bool] = False
+    read_by: ClassVar[Reads | None] = None
+    slow: ClassVar[bool] = False
     cell_is_json: ClassVar[bool] = False
     nests: ClassVar[bool] = False
     codes: ClassVar[Mapping[str, str]] = MappingProxyType({})

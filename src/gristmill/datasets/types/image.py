@@ -34,6 +34,8 @@ class Image(FieldType):
     limits = ("max_bytes", "stored_as")
     operators = ("null",)
     may_be_key = False
+    read_by = "image"
+    slow = True
     # What derive makes is text: a path, or base64.
     takes = ("text",)
 

@@ -117,6 +117,7 @@ class RecordViews:
         made = run(self._steps(contract, view), as_steps_see(contract, rows), context)
         if made.failed:
             failed = made.failed[0]
+            assert failed.step is not None
             step, op = failed.step
             record = rows.slice(failed.record, 1).select(contract.key or rows.column_names[:1]).to_pylist()[0]
             reason = f"step {step} ({op}) of the view {view}: {failed.reason}, in the record {shorten(record)}"

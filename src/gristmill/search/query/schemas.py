@@ -220,7 +220,9 @@ def _most(body: dict[str, Any], mode: Mode, contract: Contract, violations: list
             reason = f"{shorten(body[name])} is below 0, and no distance of {metric} is"
             violations.append(Violation(f"/{name}", "out_of_range", reason, field=name))
         return value
-    return -value if mode == "text" or contract.embedding is None else distance_of(contract.embedding.metric, value)
+    if mode == "text" or contract.embedding is None:
+        return -value
+    return distance_of(contract.embedding.metric, value, contract.embedding.dimensions or 0)
 
 
 def _page_token(body: dict[str, Any], violations: list[Violation]) -> str | None:
