@@ -113,13 +113,13 @@ def insert2db(client: Gristmill) -> Any:
 @calls.post("/query", status_code=202)
 def query(client: Gristmill, filters: Filters) -> Any:
     """Write the images that the filters select, and their metadata, to output/<task id>."""
-    return queued(client.export_images(DATASET, where=where(filters)))
+    return queued(client.export_images(DATASET, where=where(filters), wait=False))
 
 
 @calls.post("/transformedquery", status_code=202)
 def transformedquery(client: Gristmill, filters: Filters, seed: int = 0) -> Any:
     """Do what query does with each image cropped at random, then resized; the same seed gives the same images."""
-    return queued(client.export_images(DATASET, where=where(filters), steps=TRANSFORM, seed=seed))
+    return queued(client.export_images(DATASET, where=where(filters), steps=TRANSFORM, seed=seed, wait=False))
 
 
 @calls.get("/result/{task_id}")
@@ -142,8 +142,9 @@ def archive(client: Gristmill, task_id: str) -> Any:
 
 @calls.get("/result/{task_id}/failures")
 def failures(client: Gristmill, task_id: str) -> list[Json]:
-    """List the records that a task could not do, with their reasons: of a load its rejects."""
-    return list(client.rejects(task_id))
+    """List the records that a task could not do, each with its reason."""
+    exported = client.job(task_id)["type"] == "images.export"
+    return list(client.export_failures(task_id) if exported else client.rejects(task_id))
 
 
 @calls.post("/predict")

@@ -106,7 +106,8 @@ class TestQuery:
             shutil.copy(kept / lost.name, lost), shutil.copy(kept / broken.name, broken)
         files = fashion.files(found["task_id"])
         assert [row["id"] for row in rows(files["metadata.csv"])] == ["10000"]
-        listed = {row["id"]: row for row in rows(files["failures.csv"])}
+        listed = {row["key"]: row for row in rows(files["failures.csv"])}
+        assert fashion.failures(found["task_id"]) == [*listed.values()]
         assert listed["10001"]["code"] == "image_missing"
         assert listed["10002"]["code"] in ("image_broken", "not_an_image")
         assert found["record_counts"]["rejected"] == 2
