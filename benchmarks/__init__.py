@@ -19,6 +19,7 @@ SCENARIOS = (
     "ingest_csv",
     "ingest_parquet",
     "stored_exports",
+    "image_export",
     "json_members",
     "nested_reads",
     "aggregates",
