@@ -342,6 +342,21 @@ CASES: dict[str, TypeCase] = {
         good={"vector": pa.array([[1.0, 2.0], None])},
         arrow=[pa.list_(pa.float32()), pa.list_(pa.float64(), 3), pa.large_list(pa.float16())],
     ),
+    "bits": TypeCase(
+        st.text(st.sampled_from("01"), min_size=11, max_size=11),
+        extremes=["0" * 11, "1" * 11, "10000000001"],
+        limits={"dimensions": 11},
+        sql="bit(11)",
+        fields={"bits": {"dimensions": 3}},
+        columns={
+            "bits": [
+                *(arrays(st.text(st.sampled_from("01"), min_size=2, max_size=4), kind) for kind in TEXTS),
+                arrays(_texts, pa.string()),
+            ]
+        },
+        good={"bits": pa.array(["010", None])},
+        arrow=[pa.string()],
+    ),
     "image": TypeCase(
         st.binary(max_size=20).map(lambda data: PNG + data),
         extremes=[PNG, b"GIF89a" + bytes(range(256)) * 300],

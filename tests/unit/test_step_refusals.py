@@ -7,7 +7,7 @@ import pytest
 from tests.support.steps import DOUBLE, STEPS
 
 from gristmill.core.errors import Invalid
-from gristmill.datasets.contract_parser import parse_contract
+from gristmill.datasets.contract_parser import KnownEmbedder, parse_contract
 
 FIELDS = [
     {"name": "n", "type": "integer"},
@@ -30,7 +30,7 @@ SPLIT = {"op": "split", "column": "label", "separator": ";"}
 def refused(*pipeline: Any, **body: Any) -> list[tuple[str, str, str]]:
     contract = {"name": "things", "fields": FIELDS, "pipeline": list(pipeline), **body}
     with pytest.raises(Invalid) as error:
-        parse_contract(contract, {"static": 256, "hashing": 256}, steps=STEPS)
+        parse_contract(contract, {"static": KnownEmbedder(256), "hashing": KnownEmbedder(256)}, steps=STEPS)
     return [(one.pointer, one.code, one.reason) for one in error.value.violations]
 
 

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -64,6 +65,21 @@ class Body:
 def json_body(value: Any) -> Body:
     """Return ``value`` as a JSON body."""
     return Body(io.BytesIO(dumps(value)), CONTENT_TYPES["json"])
+
+
+def image_search_body(search: Mapping[str, Any], image: bytes | str | os.PathLike[str]) -> Body:
+    """Return a search by an image as a form. image: the bytes of a file, or the path of one."""
+    data = image if isinstance(image, bytes) else Path(image).read_bytes()
+    boundary = secrets.token_hex(16)
+    head = f'--{boundary}\r\nContent-Disposition: form-data; name="'
+    parts = [
+        f'{head}query"\r\nContent-Type: application/json\r\n\r\n'.encode(),
+        dumps(search),
+        f'\r\n{head}image"; filename="image"\r\nContent-Type: application/octet-stream\r\n\r\n'.encode(),
+        data,
+        f"\r\n--{boundary}--\r\n".encode(),
+    ]
+    return Body(io.BytesIO(b"".join(parts)), f"multipart/form-data; boundary={boundary}")
 
 
 @contextmanager

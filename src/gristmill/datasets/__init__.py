@@ -11,6 +11,8 @@ ddl: the table of a dataset, made, changed and dropped
 describe: sentences about values, for people
 differences: in what two contracts differ
 embedders: the embedders that contracts name
+embedding: how records are searched, as values of a contract
+embedding_checks: the rules of embeddings
 extensions: what other domains add to datasets: hooks, state, metrics, maintenance
 field_indexes: the indexes that a change of the contract asks for
 index_session: the connection of one index build

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from gristmill.api.openapi import computed, datasets, exports, jobs, records, sources
-from gristmill.core.http.bodies import CSV, JSON
+from gristmill.core.http.bodies import CSV, FORM, JSON
 from gristmill.datasets.fit.schemas import FIT_EXAMPLE, FitRequest
 from gristmill.datasets.operations.schemas import COPY_EXAMPLE, RENAME_EXAMPLE, CopyOf, NewName
 from gristmill.datasets.schemas import CHANGE_EXAMPLE, EXAMPLE
@@ -240,7 +240,10 @@ OPERATIONS: dict[str, Operation] = {
     "search": Operation(
         _gives("The records that were found", records.SearchAnswer),
         (*NAMED, 409, 413, 415),
-        Body({JSON: records.Search}, {"by text": _SEARCH, "like a record": {"like": ["a", "2026-01-31T12:00:00Z"]}}),
+        Body(
+            {JSON: records.Search, FORM: records.ImageSearch},
+            {"by text": _SEARCH, "like a record": {"like": ["a", "2026-01-31T12:00:00Z"]}},
+        ),
     ),
     "get_index": Operation(_gives("The index", datasets.IndexReport), READ),
     "change_index": Operation(

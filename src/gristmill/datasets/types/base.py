@@ -22,7 +22,7 @@ Expression = sa.ColumnElement[Any]
 COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")
 # ``prefix`` is the name that ``starts_with`` had first.
 TEXT_OPERATORS = ("contains", "icontains", "starts_with", "prefix")
-# pydantic's error types as codes of ours; what stands neither here nor in a type's ``codes`` is such a code already.
+# pydantic's error types as codes of ours; what stands neither here nor in a type's ``codes`` is one already.
 _CODES = {
     "string_pattern_mismatch": "invalid",
     "string_unicode": "bad_unicode",
@@ -44,10 +44,9 @@ class FieldType(ABC):
     widest: limits that take more than a field takes that does not name them.
     operators: what ``where`` takes. may_be_key: fit for keys; such a type is comparable. is_time: may be a time field.
     becomes: names of the types that a field of this type may be changed to. takes: names of the types that a step may
-    make for a field of this type, besides it. read_by: the kind of embedders that read it; those
-    of text also have words. slow: looking into a value takes milliseconds.
-    cell_is_json: in CSV the value
-    is JSON text. nests: values may nest to any depth. codes: the stable codes of this type for error types of pydantic.
+    make for a field of this type, besides it. read_by: the kind of embedders that read it; what those of text read has
+    words. slow: looking into a value takes milliseconds. cell_is_json: in CSV the value is JSON text. nests: values may
+    nest to any depth. codes: the stable codes of this type for error types of pydantic.
     extension: the canonical Arrow extension that is accepted, or None. cast: turns a staged value into a stored one.
     limited_as: what limits measure values as: NUMBER or the name of the type. exact: SQL of such a value of column {}.
     cutoff: SQL of the value before which records are too old after ``%(keep)s``, of time types.

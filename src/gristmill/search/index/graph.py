@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from gristmill.core.database import data_relation
 from gristmill.kit.identifiers import quote
-from gristmill.search.query.vector import operator_class
+from gristmill.search.query.vector import STORED_BITS, operator_class
 from gristmill.search.repository.catalogue import Segment
 from gristmill.search.repository.searchable import Searchable
 
@@ -14,8 +14,6 @@ MIB = 1024 * 1024
 # after 38,585 rows of 256 dimensions and 54,666 in half precision; this sum says 38,657 and 54,827.
 _ELEMENT = 160
 _NEIGHBOUR = 16
-# Of one number, by how vectors are stored.
-_BITS = {"vector": 32, "halfvec": 16, "bit": 1}
 # A build that has a little too little memory goes on many times slower, so a little more than the sum is given to it.
 _SPARE = 1.1
 _LEAST_MB = 64
@@ -35,7 +33,7 @@ class GraphParameters:
 
 def row_bytes(dataset: Searchable, parameters: GraphParameters) -> int:
     """Return the memory of one row in a graph under construction."""
-    vector = 8 + _BITS[dataset.storage] * dataset.dimensions // 8
+    vector = 8 + STORED_BITS[dataset.storage] * dataset.dimensions // 8
     return vector + _ELEMENT + (2 * parameters.m + 2) * _NEIGHBOUR
 
 

@@ -154,7 +154,7 @@ def _queries(body: dict[str, Any], mode: Mode, contract: Contract, violations: l
         pointer = f"/queries/{index}"
         if not isinstance(one, dict):
             violations.append(
-                Violation(pointer, "wrong_type", f"{shorten(one)} is not an object with text, vector or like")
+                Violation(pointer, "wrong_type", f"{shorten(one)} is not an object with {', '.join(KINDS)}")
             )
             continue
         violations.extend(_unknown_members(one, KINDS, pointer))

@@ -16,6 +16,8 @@ from gristmill.datasets.contract_parser import Contract
 OPERATORS = {"cosine": "<=>", "l2": "<->", "inner_product": "<#>", "hamming": "<~>"}
 _OPERATOR_CLASSES = {"cosine": "cosine_ops", "l2": "l2_ops", "inner_product": "ip_ops", "hamming": "hamming_ops"}
 MAX_EF = 1000
+# Of one number, by how vectors are stored.
+STORED_BITS = {"vector": 32, "halfvec": 16, "bit": 1}
 
 Ranges = tuple[tuple[int, int], ...]
 
