@@ -65,7 +65,9 @@ def plain_bits(words: npt.NDArray[np.uint64], threshold: int) -> list[tuple[int,
     return plain(len(words), distance, threshold)
 
 
-def plain_vectors(matrix: npt.NDArray[np.float32], metric: Metric, threshold: float) -> list[tuple[int, int, int, float]]:
+def plain_vectors(
+    matrix: npt.NDArray[np.float32], metric: Metric, threshold: float
+) -> list[tuple[int, int, int, float]]:
     def distance(one: int, other: int) -> float:
         a, b = matrix[one].astype(float).tolist(), matrix[other].astype(float).tolist()
         if metric == "l2":

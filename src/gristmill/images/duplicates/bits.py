@@ -77,7 +77,8 @@ def _buckets(words: Words, threshold: int) -> list[Places] | None:
         if cost >= most:
             return None
         found += [
-            order[start : start + size] for start, size in zip(starts[large].tolist(), sizes[large].tolist(), strict=True)
+            order[start : start + size]
+            for start, size in zip(starts[large].tolist(), sizes[large].tolist(), strict=True)
         ]
     return found or [np.zeros(0, np.int64)]
 

@@ -167,4 +167,3 @@ def _scale(matrix: Matrix, rows: Places, metric: Metric) -> float:
 def _products(one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> Distances:
     found: Distances = np.einsum("ij,ij->i", one, other)
     return found
-
