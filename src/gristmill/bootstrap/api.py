@@ -17,6 +17,8 @@ from gristmill.datasets.operations import endpoints as operation_endpoints
 from gristmill.datasets.operations.service import DatasetOperations
 from gristmill.datasets.parents.relations import Relations
 from gristmill.datasets.service import DatasetService
+from gristmill.images.duplicates import endpoints as duplicate_endpoints
+from gristmill.images.duplicates.service import DUPLICATES, ImageDuplicates
 from gristmill.images.read import endpoints as image_endpoints
 from gristmill.images.read.service import RecordImages
 from gristmill.jobs import endpoints as job_endpoints
@@ -102,6 +104,7 @@ class ApiServices:
         self.stored_exports = StoredExports(settings, database, gristmill.admission, lookup, gristmill.files)
         self.sources = SourceService(database, lookup, build_source_kinds(), self.record_ingest, self.spool)
         self.search = SearchService(database, lookup, gristmill.embedders, ef=settings.search_ef)
+        self.image_duplicates = ImageDuplicates(settings, database, gristmill.admission, lookup)
         self.indexes = IndexService(database, lookup, gristmill.admission, gristmill.build_settings)
 
     def calls(self) -> list[Call[Any]]:
@@ -137,6 +140,7 @@ class ApiServices:
             export_endpoints.build_router(RecordExports(database, lookup), settings),
             stored_endpoints.build_router(self.stored_exports, settings),
             index_endpoints.build_router(self.indexes),
+            duplicate_endpoints.build_router(self.image_duplicates),
             source_endpoints.build_router(self.sources),
             *self._image_routers(),
         ]
@@ -164,6 +168,6 @@ class ApiServices:
 
     def _permission_of(self, job_type: str) -> Permission:
         """Return what a key needs for jobs of a type: what their submission needs."""
-        if job_type.startswith(DATASET_JOBS):
+        if job_type.startswith(DATASET_JOBS) or job_type == DUPLICATES:
             return "admin"
         return self.job_types.permission_of(job_type) or "write"

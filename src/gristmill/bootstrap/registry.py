@@ -10,6 +10,7 @@ from gristmill.datasets.operations.tasks import CopyHandler, RenameHandler, Trun
 from gristmill.datasets.parents.relations import Relations
 from gristmill.datasets.primary_key.tasks import PrimaryKeyHandler
 from gristmill.datasets.tasks import AlterHandler, CreateHandler, DropHandler
+from gristmill.images.duplicates.tasks import DuplicatesHandler
 from gristmill.jobs.handlers import Handler, Registry
 from gristmill.jobs.job_types.catalogue import Catalogue, Plugin
 from gristmill.jobs.job_types.functions import FunctionHandler
@@ -104,6 +105,7 @@ def _handlers(gristmill: Gristmill) -> list[Handler]:
         IndexBuildHandler(builder),
         IndexRebuildHandler(builder),
         IndexRecallHandler(database, lookup, effort),
+        DuplicatesHandler(database, extensions, settings.images_max_compared),
     ]
 
 

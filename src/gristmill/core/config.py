@@ -133,6 +133,7 @@ class Settings(BaseSettings):
     images_max_file_bytes: int = Field(32 * MIB, ge=1024, le=1024 * MIB)
     images_max_pixels: int = Field(50_000_000, ge=1, le=500_000_000)
     images_export_chunk_records: int = Field(500, ge=1, le=2000)
+    images_max_compared: int = Field(1_000_000, ge=2, le=100_000_000)
     # [search]
     search_seal_rows: int = Field(20_000, ge=0)
     search_ef: int = Field(100, ge=10, le=1000)

@@ -11,6 +11,8 @@ from gristmill.core.http.bodies import CSV, FORM, JSON
 from gristmill.datasets.fit.schemas import FIT_EXAMPLE, FitRequest
 from gristmill.datasets.operations.schemas import COPY_EXAMPLE, RENAME_EXAMPLE, CopyOf, NewName
 from gristmill.datasets.schemas import CHANGE_EXAMPLE, EXAMPLE
+from gristmill.images.duplicates.schemas import EXAMPLE as DUPLICATES_EXAMPLE
+from gristmill.images.duplicates.schemas import DuplicatesRequest
 from gristmill.images.formats import MEDIA_TYPES as IMAGE_TYPES
 from gristmill.jobs.job_types.schemas import JobRequest
 from gristmill.records.aggregate.schemas import EXAMPLE as EXAMPLE_AGGREGATE
@@ -144,6 +146,9 @@ OPERATIONS: dict[str, Operation] = {
         True,
     ),
     "copy_dataset": Operation(_JOB, SENT, Body({JSON: CopyOf}, {"some": COPY_EXAMPLE}), True, ("run_at",)),
+    "find_duplicates": Operation(
+        _JOB, SENT, Body({JSON: DuplicatesRequest}, {"hashes": DUPLICATES_EXAMPLE}), True, ("run_at",)
+    ),
     "drop_dataset": Operation(_JOB, (*WRITTEN, 428), makes_job=True, refused=("run_at",)),
     "submit_records": Operation(_JOB, SENT, _RECORDS, True),
     "validate_records": Operation(_gives("All records fit", records.Validation), SENT, _RECORDS),
