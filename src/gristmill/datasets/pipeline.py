@@ -58,9 +58,11 @@ def check_pipeline(contract: Contract, registry: StepRegistry) -> Iterator[Viola
             yield Violation(f"/fields/{place}/computed", "not_filled", reason, field=field.name)
         elif field.name not in columns:
             yield _not_there(field.name, field.name in sent or bool(writers), steps)
-        elif not _fits(columns[field.name].type, field.type):
-            reason = f"{field.name} is of type {field.type}, and this step makes it {columns[field.name].type}"
-            yield Violation(f"/pipeline/{writers[-1]}", "wrong_type", reason, field=field.name)
+        elif not _fits(columns[field.name], field):
+            made = columns[field.name].type.replace(field.type, "one that is stored otherwise")
+            reason = f"{field.name} is of type {field.type}, and this step makes it {made}"
+            where = f"/pipeline/{writers[-1]}" if writers else f"/fields/{place}"
+            yield Violation(where, "wrong_type", reason, field=field.name)
     for name in contract.key:
         if name not in sent:
             reason = f"The key field {name} must be sent by clients"
@@ -137,8 +139,11 @@ def bound_types(contract: Contract) -> Types:
     return _ContractTypes(contract)
 
 
-def _fits(made: str, wanted: str) -> bool:
-    return made == wanted or made in TYPES[wanted].takes
+def _fits(made: Column, wanted: FieldSpec) -> bool:
+    kind = TYPES[wanted.type]
+    # The path of an image is not its bytes.
+    same = "stored_as" not in kind.limits or made.arrow == kind.arrow(wanted)
+    return (made.type == wanted.type and same) or made.type in kind.takes
 
 
 def column_of(field: FieldSpec) -> Column:
@@ -208,6 +213,9 @@ class _ContractTypes:
             # In columns they are as JSON has them.
             found: list[Any] = values.to_pylist()
             return found
+        if pa.types.is_binary(values.type):
+            # Bytes that a step has made may be more than any field takes.
+            return [None if one is None else kind.show(one) for one in values.to_pylist()]
         return [kind.show(kind.parse(field, kind.from_arrow(field, one))) if one.is_valid else None for one in values]
 
     def read_texts(self, column: Column, texts: pa.Array, zone: str | None = None) -> tuple[pa.Array, list[RowMistake]]:
@@ -277,7 +285,7 @@ class _ContractTypes:
         fields = (*self._contract.input_columns, *self._contract.output_columns)
         alike = [field for field in fields if field.type == column.type and column_of(field).arrow == column.arrow]
         named = [field for field in alike if field.name == column.name]
-        if not named and column.type in _plain_types():
+        if not named and column.type in _plain_types() and not any(field.stored_as == "path" for field in alike):
             return _plain(column.name, column.type)
         # Of a type that a name does not tell, such as a vector that was renamed, any field of that type will do.
         known = (named or alike)[0]
@@ -287,5 +295,6 @@ class _ContractTypes:
             zone=known.zone,
             dimensions=known.dimensions,
             normalize=known.normalize,
+            stored_as=known.stored_as,
         )
         return field.model_copy(update=TYPES[known.type].widest)
