@@ -13,18 +13,7 @@ from gristmill.datasets.step_bodies import StepBody, Views
 
 # The list of types: each name is that of a file in ``types/`` that holds all there is to know of the type.
 TypeName = Literal[
-    "text",
-    "integer",
-    "float",
-    "decimal",
-    "boolean",
-    "timestamp",
-    "date",
-    "duration",
-    "uuid",
-    "json",
-    "vector",
-    "image",
+    "text", "integer", "float", "decimal", "boolean", "timestamp", "date", "duration", "uuid", "json", "vector", "image"
 ]
 Metric = Literal["cosine", "l2", "inner_product"]
 VectorStorage = Literal["vector", "halfvec"]

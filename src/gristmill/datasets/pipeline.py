@@ -58,8 +58,11 @@ def check_pipeline(contract: Contract, registry: StepRegistry) -> Iterator[Viola
             yield Violation(f"/fields/{place}/computed", "not_filled", reason, field=field.name)
         elif field.name not in columns:
             yield _not_there(field.name, field.name in sent or bool(writers), steps)
-        elif not _fits(columns[field.name].type, field.type):
-            reason = f"{field.name} is of type {field.type}, and this step makes it {columns[field.name].type}"
+        elif not _fits(columns[field.name], field):
+            made = columns[field.name]
+            reason = f"{field.name} is of type {field.type}, and this step makes it {made.type}"
+            if made.type == field.type:
+                reason = f"{field.name} takes {TYPES[field.type].describe(field)}, and this step makes it {made.arrow}"
             yield Violation(f"/pipeline/{writers[-1]}", "wrong_type", reason, field=field.name)
     for name in contract.key:
         if name not in sent:
@@ -137,8 +140,13 @@ def bound_types(contract: Contract) -> Types:
     return _ContractTypes(contract)
 
 
-def _fits(made: str, wanted: str) -> bool:
-    return made == wanted or made in TYPES[wanted].takes
+def _fits(made: Column, field: FieldSpec) -> bool:
+    """Say whether a column after the last step may hold values of the field: those of one type may differ, too, as the
+    path of an image and its bytes do."""
+    kind = TYPES[field.type]
+    if made.type == field.type:
+        return made.arrow == kind.arrow(field)
+    return made.type in kind.takes and kind.accepts_column(field, made.arrow)
 
 
 def column_of(field: FieldSpec) -> Column:
@@ -278,7 +286,9 @@ class _ContractTypes:
         alike = [field for field in fields if field.type == column.type and column_of(field).arrow == column.arrow]
         named = [field for field in alike if field.name == column.name]
         if not named and column.type in _plain_types():
-            return _plain(column.name, column.type)
+            plain = _plain(column.name, column.type)
+            if column_of(plain).arrow == column.arrow or not alike:
+                return plain
         # Of a type that a name does not tell, such as a vector that was renamed, any field of that type will do.
         known = (named or alike)[0]
         field = FieldSpec(
@@ -287,5 +297,6 @@ class _ContractTypes:
             zone=known.zone,
             dimensions=known.dimensions,
             normalize=known.normalize,
+            stored_as=known.stored_as,
         )
         return field.model_copy(update=TYPES[known.type].widest)

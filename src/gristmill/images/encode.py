@@ -5,10 +5,14 @@ from typing import Any, Literal
 
 from PIL import Image
 
+from gristmill.images.errors import BadImage
+
 Format = Literal["jpeg", "png", "webp"]
 SUFFIXES: dict[str, str] = {"jpeg": "jpg", "png": "png", "webp": "webp"}
 MEDIA_TYPES: dict[str, str] = {"jpeg": "image/jpeg", "png": "image/png", "webp": "image/webp", "gif": "image/gif"}
 QUALITY = 90
+# The longest side that a format has.
+_LONGEST: dict[str, int] = {"jpeg": 65_500, "webp": 16_383}
 
 
 def format_of(image: Image.Image) -> Format:
@@ -17,7 +21,14 @@ def format_of(image: Image.Image) -> Format:
 
 
 def encode(image: Image.Image, format: Format, quality: int = QUALITY) -> bytes:
-    """Return the file of an image. quality: of JPEG and WebP, 1 to 100. Transparency is put on white in a JPEG."""
+    """Return the file of an image. quality: of JPEG and WebP, 1 to 100. Transparency is put on white in a JPEG.
+
+    Raises BadImage for an image that the format cannot hold.
+    """
+    longest = _LONGEST.get(format, max(image.size))
+    if max(image.size) > longest:
+        size = f"{image.width} × {image.height} pixels"
+        raise BadImage("side_too_long", f"has {size}, and a side of a {format} file has at most {longest}: write png")
     options: dict[str, Any] = {}
     if format == "jpeg":
         image = on_white(image)
@@ -39,4 +50,5 @@ def on_white(image: Image.Image) -> Image.Image:
         return image
     ground = Image.new("RGB", image.size, "white")
     ground.paste(image, mask=image.getchannel("A"))
+    ground.info = dict(image.info)
     return ground
