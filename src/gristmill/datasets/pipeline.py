@@ -145,7 +145,7 @@ def _fits(made: Column, field: FieldSpec) -> bool:
     path of an image and its bytes do."""
     kind = TYPES[field.type]
     if made.type == field.type:
-        return made.arrow == kind.arrow(field)
+        return bool(made.arrow == kind.arrow(field))
     return made.type in kind.takes and kind.accepts_column(field, made.arrow)
 
 

@@ -39,9 +39,9 @@ NORMALISE = ImageOperation(
     Normalise,
     _make,
     description=(
-        "Stretches the values of each channel so that the darkest is 0 and the lightest 255, as `autocontrast` "
-        "of Pillow does, and ImageMagick's `-normalize` in much the same way. A channel of one value stays as it is, and so does "
-        "transparency; what is wholly transparent does not count."
+        "Stretches the values of each channel so that the darkest is 0 and the lightest 255, as `autocontrast` of "
+        "Pillow does, and `-normalize` of ImageMagick in much the same way. A channel of one value stays as it is, and "
+        "so does transparency; what is wholly transparent does not count."
     ),
     examples=(example({"op": "image_normalise"}, "00 55 / aa ff", before="60 70 / 80 90"),),
 )
