@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.batch_cases import BATCH_CASES
+from tests.support.image_cases import CASES as IMAGE_CASES
 from tests.support.step_cases import CASES as RECORD_CASES
 from tests.support.step_cases import COLUMNS, Case, Row, alike, canonical, rows_of
 from tests.support.steps import STEPS
@@ -21,7 +22,7 @@ from gristmill.transforms.spec import Column, Example, StepContext
 
 KINDS = [kind for name in STEPS.names() if (kind := STEPS.get(name)) is not None and name not in ("double", "pair")]
 EXAMPLES = [(kind.op, example) for kind in KINDS for example in kind.examples]
-CASES: list[Any] = [*RECORD_CASES, *BATCH_CASES]
+CASES: list[Any] = [*RECORD_CASES, *BATCH_CASES, *IMAGE_CASES]
 by_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 
 

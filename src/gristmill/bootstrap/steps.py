@@ -1,6 +1,6 @@
 """The kinds of steps that pipelines may have."""
 
-from gristmill.bootstrap.images import Images
+from gristmill.bootstrap.images import EXTRA, IMAGE_STEPS, Images
 from gristmill.core.config import Settings
 from gristmill.embeddings.registry import EmbedderRegistry
 from gristmill.transforms.registry import StepRegistry
@@ -70,4 +70,5 @@ def build_steps(settings: Settings, embedders: EmbedderRegistry, images: Images 
     )
     secrets = read_secrets(settings.transforms_secrets)
     of_images = () if images is None else images.step_kinds()
-    return StepRegistry((*plain, chunk_text_kind(embedders.of_texts), pseudonymise_kind(secrets), *of_images))
+    extras = dict.fromkeys(IMAGE_STEPS, EXTRA) if images is None else {}
+    return StepRegistry((*plain, chunk_text_kind(embedders.of_texts), pseudonymise_kind(secrets), *of_images), extras)

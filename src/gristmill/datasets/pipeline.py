@@ -59,8 +59,10 @@ def check_pipeline(contract: Contract, registry: StepRegistry) -> Iterator[Viola
         elif field.name not in columns:
             yield _not_there(field.name, field.name in sent or bool(writers), steps)
         elif not _fits(columns[field.name], field):
-            made = columns[field.name].type.replace(field.type, "one that is stored otherwise")
-            reason = f"{field.name} is of type {field.type}, and this step makes it {made}"
+            made = columns[field.name]
+            reason = f"{field.name} is of type {field.type}, and this step makes it {made.type}"
+            if made.type == field.type:
+                reason = f"{field.name} takes {TYPES[field.type].describe(field)}, and this step makes it {made.arrow}"
             where = f"/pipeline/{writers[-1]}" if writers else f"/fields/{place}"
             yield Violation(where, "wrong_type", reason, field=field.name)
     for name in contract.key:
@@ -139,11 +141,13 @@ def bound_types(contract: Contract) -> Types:
     return _ContractTypes(contract)
 
 
-def _fits(made: Column, wanted: FieldSpec) -> bool:
-    kind = TYPES[wanted.type]
-    # The path of an image is not its bytes.
-    same = "stored_as" not in kind.limits or made.arrow == kind.arrow(wanted)
-    return (made.type == wanted.type and same) or made.type in kind.takes
+def _fits(made: Column, field: FieldSpec) -> bool:
+    """Say whether a column after the last step may hold values of the field: those of one type may differ, too, as the
+    path of an image and its bytes do."""
+    kind = TYPES[field.type]
+    if made.type == field.type:
+        return bool(made.arrow == kind.arrow(field))
+    return made.type in kind.takes and kind.accepts_column(field, made.arrow)
 
 
 def column_of(field: FieldSpec) -> Column:
@@ -285,8 +289,10 @@ class _ContractTypes:
         fields = (*self._contract.input_columns, *self._contract.output_columns)
         alike = [field for field in fields if field.type == column.type and column_of(field).arrow == column.arrow]
         named = [field for field in alike if field.name == column.name]
-        if not named and column.type in _plain_types() and not any(field.stored_as == "path" for field in alike):
-            return _plain(column.name, column.type)
+        if not named and column.type in _plain_types():
+            plain = _plain(column.name, column.type)
+            if column_of(plain).arrow == column.arrow or not alike:
+                return plain
         # Of a type that a name does not tell, such as a vector that was renamed, any field of that type will do.
         known = (named or alike)[0]
         field = FieldSpec(

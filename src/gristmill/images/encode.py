@@ -28,7 +28,7 @@ def encode(image: Image.Image, format: Format, quality: int = QUALITY) -> bytes:
     longest = LONGEST_SIDES.get(format)
     if longest is not None and max(image.size) > longest:
         reason = f"would have {image.width} × {image.height} pixels, and a side of {format} has at most {longest}"
-        raise BadImage("image_too_long", reason)
+        raise BadImage("side_too_long", reason)
     options: dict[str, Any] = {}
     if format == "jpeg":
         image = on_white(image)
@@ -50,4 +50,5 @@ def on_white(image: Image.Image) -> Image.Image:
         return image
     ground = Image.new("RGB", image.size, "white")
     ground.paste(image, mask=image.getchannel("A"))
+    ground.info = dict(image.info)
     return ground

@@ -104,6 +104,10 @@ def check_target(name: str, pointer: str) -> None:
 def _bind(number: int, body: Mapping[str, Any], columns: Columns, types: Types, registry: StepRegistry) -> Step:
     kind = registry.get(body["op"])
     if kind is None:
+        extra = registry.extra_of(body["op"])
+        if extra is not None:
+            reason = f"The step {body['op']} is not installed on this server: pip install '{extra}'"
+            raise StepRefused(Violation("/op", "not_installed", reason, field="op"))
         reason = f"There is no step {json.dumps(body['op'])[:80]}; the steps are: {', '.join(registry.names())}"
         raise StepRefused(Violation("/op", "unknown_step", reason, field="op"))
     parameters = read_parameters(kind.parameters, body)

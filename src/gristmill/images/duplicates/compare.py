@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from gristmill.datasets.contract import EmbeddingSpec
+from gristmill.datasets.embedding import EmbeddingSpec
 from gristmill.images.duplicates.bits import link_bits
 from gristmill.images.duplicates.errors import TooManyCompared
 from gristmill.images.duplicates.groups import Distances, Duplicates, Groups, Places, collect

@@ -1,4 +1,4 @@
-"""What all steps on images share: their parameters, decoding and encoding, and seeded chance.
+"""What all steps on images share: their parameters, bounds, decoding and encoding, and seeded chance.
 
 An operation is a function of pixels. As a step of a pipeline it reads a column of images and makes one; in an export
 several follow one another on the same pixels, which are decoded and encoded once.
@@ -7,18 +7,19 @@ several follow one another on the same pixels, which are decoded and encoded onc
 import hashlib
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 from PIL import Image
 from pydantic import Field
 
+from gristmill.core.errors import Invalid, Violation
 from gristmill.images.encode import QUALITY, Format, encode, format_of
 from gristmill.images.errors import BadImage
 from gristmill.images.reader import ImageReader
 from gristmill.transforms.run import column_of, set_column
-from gristmill.transforms.schema_rules import check_target, need_type, read_parameters
+from gristmill.transforms.schema_rules import check_target, need_type, read_parameters, refuse
 from gristmill.transforms.spec import (
     Column,
     ColumnParameters,
@@ -34,10 +35,10 @@ from gristmill.transforms.spec import (
     writes_target,
 )
 
-# The largest side that a step may make an image of.
+# The longest side that a step may give an image which had none so long.
 MOST_SIDE = 16_384
 # Rows after which a step asks whether it is to end.
-_CHECK_EVERY = 16
+CHECK_EVERY = 16
 
 
 class ImageParameters(ColumnParameters):
@@ -52,7 +53,8 @@ class ImageParameters(ColumnParameters):
 class Chance(NamedTuple):
     """Where the randomness of an image comes from, so that it is the same in every attempt and however a batch is cut.
 
-    seed: the one of the export or of the step. content: a digest of the image's file. place: of the operation.
+    seed: the one of the export or of the step. content: a digest of the image's file. place: of the operation among
+    those on the same pixels.
     """
 
     seed: int
@@ -68,12 +70,18 @@ class Chance(NamedTuple):
 Operation = Callable[[Image.Image, Chance], Image.Image]
 
 
+Size = tuple[int, int]
+"""Width and height in pixels."""
+
+
 @dataclass(frozen=True, slots=True)
 class ImageOperation:
     """One kind of operation.
 
     op, parameters, description, examples: as StepKind has them; parameters may have ``seed``. make: the function on
     pixels, for valid parameters; it raises BadImage. check: raises StepRefused for parameters that do not go together.
+    size: the size that the result has, or has at most, for parameters and the size of an image. least: the size that
+    every result has at least, for parameters: what is beyond the bounds is refused before there is any image.
     """
 
     op: str
@@ -82,6 +90,45 @@ class ImageOperation:
     description: str
     examples: Sequence[Example] = ()
     check: Callable[[Any], None] = lambda _: None
+    size: Callable[[Any, Size], Size] = lambda _, size: size
+    least: Callable[[Any], Size] = lambda _: (1, 1)
+
+    def within(self, max_pixels: int) -> "ImageOperation":
+        """Return the operation bounded: it makes no image of more pixels, or of a longer side than MOST_SIDE."""
+        return replace(
+            self, make=lambda step: _bounded(self, step, max_pixels), check=lambda step: self._check(step, max_pixels)
+        )
+
+    def _check(self, step: ImageParameters, max_pixels: int) -> None:
+        self.check(step)
+        width, height = self.least(step)
+        if width * height > max_pixels:
+            reason = (
+                f"{width} × {height} pixels are more than {max_pixels}, which an image may have (images.max_pixels)"
+            )
+            raise refuse("width", "too_many_pixels", reason)
+
+
+def _bounded(operation: ImageOperation, step: ImageParameters, max_pixels: int) -> Operation:
+    change = operation.make(step)
+
+    def bounded(image: Image.Image, chance: Chance) -> Image.Image:
+        width, height = operation.size(step, image.size)
+        if width * height > max_pixels:
+            limit = f"at most {max_pixels} are allowed (images.max_pixels)"
+            raise BadImage("too_many_pixels", f"would have {width} × {height} pixels, and {limit}")
+        if max(width, height) > max(MOST_SIDE, *image.size):
+            limit = f"a step makes sides of at most {MOST_SIDE}"
+            raise BadImage("side_too_long", f"would have {width} × {height} pixels, and {limit}")
+        after = change(image, chance)
+        if after is not image:
+            # A profile says what the colours of its mode are; it is nonsense beside grey where it was of colours.
+            same = (after.mode == "L") == (image.mode == "L")
+            after.info = dict(image.info) if same else {}
+            after.format = image.format
+        return after
+
+    return bounded
 
 
 def chance_of(data: bytes, seed: int, place: int = 0) -> Chance:
@@ -105,11 +152,14 @@ def step_kind(operation: ImageOperation, reader: ImageReader) -> StepKind:
         def transform(frame: Any, context: StepContext) -> Output:
             made: list[bytes | None] = []
             failures: list[Failure] = []
+            total = 0
             for row, value in enumerate(column_of(frame, step.column).to_pylist()):
-                if row % _CHECK_EVERY == 0:
+                if row % CHECK_EVERY == 0:
                     context.check()
                 try:
                     made.append(None if value is None else _changed(reader, step, change, value))
+                    total += len(made[-1] or b"")
+                    _check_total(operation.op, total, context)
                 except BadImage as error:
                     failures.append(Failure(row, error.code, f"{step.column} {error.reason}", step.column))
                     made.append(None)
@@ -128,6 +178,16 @@ def step_kind(operation: ImageOperation, reader: ImageReader) -> StepKind:
         description=operation.description,
         examples=operation.examples,
     )
+
+
+def _check_total(op: str, total: int, context: StepContext) -> None:
+    """Raise Invalid where the images of a batch take more memory than its rows may: paths are short, images are not."""
+    if total > 2 * context.most_bytes:
+        reason = (
+            f"{op} makes more than {2 * context.most_bytes} bytes of images of one batch: make them smaller, write "
+            "jpeg or webp, or submit fewer records at once (or set jobs.chunk_records lower)"
+        )
+        raise Invalid(reason, [Violation("", "too_large", reason)])
 
 
 def _changed(reader: ImageReader, step: ImageParameters, change: Operation, value: bytes | str) -> bytes:
