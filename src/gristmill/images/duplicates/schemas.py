@@ -7,7 +7,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from gristmill.core.errors import Invalid, Violation
-from gristmill.datasets.contract import Contract, EmbeddingSpec, FieldSpec
+from gristmill.datasets.contract import Contract, FieldSpec
+from gristmill.datasets.embedding import EmbeddingSpec
 from gristmill.datasets.contract_checks import check_name, read_structure
 from gristmill.datasets.contract_parser import parse_contract
 from gristmill.datasets.describe import shorten
