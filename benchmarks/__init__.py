@@ -26,6 +26,7 @@ SCENARIOS = (
     "expressions",
     "steps",
     "batch_steps",
+    "image_embedders",
     "search_60k",
     "search_latency",
     "load_2m",

@@ -136,7 +136,7 @@ def check_sources(
             continue
         kind = TYPES[types[name]].read_by
         if kind is None or (purpose != "Embedding" and kind != reads):
-            wanted = "text" if reads == "text" else "text or image"
+            wanted = "text or image" if purpose == "Embedding" else "text"
             reason = f"{purpose} a field of type {types[name]} is not supported: {name} is no {wanted}"
             yield Violation(where, "not_supported", reason, field=name)
         elif len(kinds - {None}) > 1:

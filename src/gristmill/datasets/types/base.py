@@ -1,5 +1,5 @@
-"""What there is to know of a field type: the class that each file of this folder fills in for one type. The defaults
-are those of text, which psycopg2, Arrow and CSV carry as it is."""
+"""What there is to know of a field type: the class that each file of this folder fills in for one type, by default as
+for text."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,8 +20,7 @@ from gristmill.embeddings.port import Reads
 
 Expression = sa.ColumnElement[Any]
 COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")
-# ``prefix`` is the name that ``starts_with`` had first.
-TEXT_OPERATORS = ("contains", "icontains", "starts_with", "prefix")
+TEXT_OPERATORS = ("contains", "icontains", "starts_with", "prefix")  # prefix: its first name.
 # pydantic's error types as codes of ours; what stands neither here nor in a type's ``codes`` is one already.
 _CODES = {
     "string_pattern_mismatch": "invalid",
@@ -38,8 +37,7 @@ Mistake = tuple[str, str, str]
 class FieldType(ABC):
     """One type. Canonical values are those that validation gives; the methods of one kind stand together.
 
-    accepted_types, arrow_type, sql_type, staging_type: what ``accepted``, ``arrow``, ``column`` and ``staging`` return,
-    where that does not depend on the field.
+    accepted_types, arrow_type, sql_type, staging_type: what ``accepted``, ``arrow``, ``column``, ``staging`` return.
     limits: members of a FieldSpec that apply to this type alone. bounded: minimum and maximum apply, too.
     widest: limits that take more than a field takes that does not name them.
     operators: what ``where`` takes. may_be_key: fit for keys; such a type is comparable. is_time: may be a time field.
@@ -207,8 +205,7 @@ class FieldType(ABC):
     def from_arrow(self, field: FieldSpec, scalar: pa.Scalar) -> Any:
         """Return one value of a column, accepted or of a payload, as the JSON-like value that validation takes.
 
-        Nothing is lost on the way: what is too precise becomes a text that is. Raises ValueError for text that should
-        be JSON and is not.
+        What is too precise becomes a text that is. Raises ValueError for text that should be JSON and is not.
         """
         if not scalar.is_valid:
             return None
