@@ -1,5 +1,6 @@
 """Operations on images for any size, mode and parameters: sizes, bounds, what stays as it was, and seeds."""
 
+import io
 import math
 from collections.abc import Callable
 from typing import Any
@@ -234,7 +235,7 @@ def test_a_profile_stays_where_the_colours_do() -> None:
     assert all(one.info == {"icc_profile": profile} and one.format == "PNG" for one in kept)
     assert changed(image, "image_grayscale").info == {}
     clear = decode(encoded(Image.new("RGBA", (8, 6)), "PNG", icc_profile=profile), 1000)
-    assert Image.open(__import__("io").BytesIO(encode(clear, "jpeg"))).info["icc_profile"] == profile
+    assert Image.open(io.BytesIO(encode(clear, "jpeg"))).info["icc_profile"] == profile
 
 
 class TestBounds:
