@@ -152,10 +152,9 @@ def predict(client: Gristmill, image: Annotated[UploadFile, File()]) -> Json:
     """Say what an image shows, by the images that are most alike; give its vector, and them."""
     count = int(PREDICT["neighbours"])
     found = client.search(DATASET, image=image.file.read(), k=count, include=["query_vector"])
-    votes: Counter[str] = Counter()
-    for hit in found["hits"]:
-        votes[hit["record"][LABEL]] += 1
-    return {"label": votes.most_common(1)[0][0] if votes else None, "votes": votes, "similar": found["hits"]}
+    votes = Counter(hit["record"][LABEL] for hit in found["hits"])
+    label = votes.most_common(1)[0][0] if votes else None
+    return {"label": label, "votes": votes, "embedding": found["query_vector"], "similar": found["hits"]}
 
 
 @calls.get("/healthcheck")

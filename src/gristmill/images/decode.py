@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from gristmill.images.errors import BadImage
+from gristmill.images.errors import CODEC_ERRORS, BadImage
 
 _NO_IMAGE = "is no PNG, JPEG, GIF or WebP image"
 FORMATS = ("PNG", "JPEG", "GIF", "WEBP")
@@ -44,9 +44,7 @@ def decode(data: bytes, max_pixels: int, near: int | None = None, *, grey: bool 
     """
     try:
         return _decode(data, max_pixels, near, grey)
-    except (BadImage, MemoryError):
-        raise
-    except Exception as error:
+    except CODEC_ERRORS as error:
         raise _bad(error) from error
 
 
@@ -60,9 +58,7 @@ def size_of(data: bytes, max_pixels: int) -> tuple[int, int, str]:
         width, height = image.size
         found = _format(image)
         return (height, width, found) if _orientation(image) >= 5 else (width, height, found)
-    except (BadImage, MemoryError):
-        raise
-    except Exception as error:
+    except CODEC_ERRORS as error:
         raise _bad(error) from error
 
 
@@ -121,7 +117,7 @@ def _orientation(image: ImageFile.ImageFile) -> int:
     try:
         # That of the class: the one of PNG decodes the image.
         found: Any = Image.Image.getexif(image).get(_ORIENTATION, 1)
-    except Exception:  # noqa: BLE001 - one broken tag costs no image
+    except CODEC_ERRORS:
         return 1
     return found if isinstance(found, int) else 1
 

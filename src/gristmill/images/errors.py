@@ -10,6 +10,9 @@ GristmillError
 BadImage is no such error: it says what is wrong with the image of one record, which is all that it ends.
 """
 
+import struct
+import zlib
+
 from gristmill.core.errors import Conflict, GristmillError, Invalid, NotFound, TooMany
 
 
@@ -40,6 +43,14 @@ class ImagesNotInstalled(GristmillError):
     kind = "unavailable"
     status = 503
     title = "What reads images is not installed"
+
+
+# What decoders, operations and encoders raise for images that they cannot take, whatever they stumble over. Not all
+# exceptions: that the time of the task is over, or that the memory is, is no fault of the image.
+CODEC_ERRORS = (
+    *(ArithmeticError, AssertionError, AttributeError, BufferError, EOFError, LookupError, NameError, OSError),
+    *(RuntimeError, SyntaxError, SystemError, TypeError, ValueError, struct.error, zlib.error),
+)
 
 
 class BadImage(Exception):

@@ -259,6 +259,7 @@ class Answer(BaseModel):
     complete: bool
     next_page_token: str | None = None
     explain: dict[str, Any] | None = None
+    query_vector: list[float] | str | None = None
 
 
 class SearchAnswer(BaseModel):
@@ -270,5 +271,6 @@ class SearchAnswer(BaseModel):
     complete: bool | None = None
     next_page_token: str | None = None
     explain: dict[str, Any] | None = None
+    query_vector: list[float] | str | None = None
     answers: list[Answer] | None = None
     took_ms: float

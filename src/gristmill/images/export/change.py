@@ -6,7 +6,7 @@ from typing import Any
 from gristmill.core.logs import get_logger
 from gristmill.images.decode import size_of
 from gristmill.images.encode import QUALITY, SUFFIXES, Format, encode, format_of
-from gristmill.images.errors import BadImage
+from gristmill.images.errors import CODEC_ERRORS, BadImage
 from gristmill.images.reader import ImageReader
 from gristmill.images.steps.base import Chance, ImageOperation, chance_of, parse_operations
 
@@ -14,9 +14,6 @@ log = get_logger()
 # Suffixes of files, by the formats that Pillow names.
 _COPIED = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif"}
 ALL_SUFFIXES = tuple(_COPIED.values())
-# What Pillow raises for images that an operation or an encoder cannot take. Not all exceptions: that the time of the
-# chunk is over is one too.
-_UNFIT = (OSError, ValueError, TypeError, ArithmeticError, LookupError, AttributeError, SystemError, RuntimeError)
 
 
 class ImageChange:
@@ -66,7 +63,7 @@ def _shielded(make: Callable[[], bytes]) -> bytes:
         return make()
     except BadImage:
         raise
-    except _UNFIT as error:
+    except CODEC_ERRORS as error:
         said = str(error).replace("\n", " ")[:200] or type(error).__name__
         log.warning("image.not_made", reason=said, kind=type(error).__name__)
         raise BadImage("image_not_made", f"could not be changed or written: {said}") from error

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
@@ -158,7 +158,10 @@ class SearchService:
                 found = self._ranker.rank(connection, dataset, layout, request, where, sought)
                 if request.mode == "text" and not found.rows and asked.last is None:
                     self._require_words(connection, layout, query)
-            answers.append(self._show(layout, request, found, asked.identity))
+            answer = self._show(layout, request, found, asked.identity)
+            if request.query_vector:
+                answer["query_vector"] = None if vector is None else _shown_vector(vector)
+            answers.append(answer)
         if request.several:
             return {"answers": answers}
         return answers[0]
@@ -242,6 +245,11 @@ def _too_complex() -> Invalid:
 
 def _embeds(query: Query) -> bool:
     return query.text is not None and query.vector is None and query.image is None and query.like is None
+
+
+def _shown_vector(text: str) -> Any:
+    """Return a vector of pgvector's text as JSON has it: numbers, or a string of bits."""
+    return from_json(text) if text.startswith("[") else text
 
 
 def _stored_vector(connection: Connection, applied: AppliedDataset, query: Query) -> str:
