@@ -25,6 +25,7 @@ SCENARIOS = (
     "expressions",
     "steps",
     "batch_steps",
+    "image_steps",
     "search_60k",
     "search_latency",
     "load_2m",
