@@ -29,6 +29,7 @@ SCENARIOS = (
     "steps",
     "batch_steps",
     "image_embedders",
+    "image_steps",
     "search_60k",
     "search_latency",
     "load_2m",

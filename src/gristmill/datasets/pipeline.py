@@ -59,12 +59,7 @@ def check_pipeline(contract: Contract, registry: StepRegistry) -> Iterator[Viola
         elif field.name not in columns:
             yield _not_there(field.name, field.name in sent or bool(writers), steps)
         elif not _fits(columns[field.name], field):
-            made = columns[field.name]
-            reason = f"{field.name} is of type {field.type}, and this step makes it {made.type}"
-            if made.type == field.type:
-                reason = f"{field.name} takes {TYPES[field.type].describe(field)}, and this step makes it {made.arrow}"
-            where = f"/pipeline/{writers[-1]}" if writers else f"/fields/{place}"
-            yield Violation(where, "wrong_type", reason, field=field.name)
+            yield _unfit(columns[field.name], field, f"/pipeline/{writers[-1]}" if writers else f"/fields/{place}")
     for name in contract.key:
         if name not in sent:
             reason = f"The key field {name} must be sent by clients"
@@ -142,12 +137,19 @@ def bound_types(contract: Contract) -> Types:
 
 
 def _fits(made: Column, field: FieldSpec) -> bool:
-    """Say whether a column after the last step may hold values of the field: those of one type may differ, too, as the
-    path of an image and its bytes do."""
+    """Say whether the field takes a column. Those of one type differ, too: the path of an image is not its bytes."""
     kind = TYPES[field.type]
     if made.type == field.type:
         return bool(made.arrow == kind.arrow(field))
     return made.type in kind.takes and kind.accepts_column(field, made.arrow)
+
+
+def _unfit(made: Column, field: FieldSpec, pointer: str) -> Violation:
+    takes, name = f"is of type {field.type}", made.type
+    if made.type == field.type:
+        takes, name = f"takes {TYPES[field.type].describe(field)}", str(made.arrow)
+    reason = f"{field.name} {takes}, and this step makes it {name}"
+    return Violation(pointer, "wrong_type", reason, field=field.name)
 
 
 def column_of(field: FieldSpec) -> Column:
@@ -291,16 +293,9 @@ class _ContractTypes:
         named = [field for field in alike if field.name == column.name]
         if not named and column.type in _plain_types():
             plain = _plain(column.name, column.type)
-            if column_of(plain).arrow == column.arrow or not alike:
+            if not alike or column_of(plain).arrow == column.arrow:
                 return plain
         # Of a type that a name does not tell, such as a vector that was renamed, any field of that type will do.
         known = (named or alike)[0]
-        field = FieldSpec(
-            name=column.name,
-            type=known.type,
-            zone=known.zone,
-            dimensions=known.dimensions,
-            normalize=known.normalize,
-            stored_as=known.stored_as,
-        )
-        return field.model_copy(update=TYPES[known.type].widest)
+        kept = known.model_dump(include={"type", "zone", "dimensions", "normalize", "stored_as"})
+        return FieldSpec(name=column.name, **kept).model_copy(update=TYPES[known.type].widest)

@@ -104,7 +104,7 @@ class ImageOperation:
         width, height = self.least(step)
         if width * height > max_pixels:
             reason = (
-                f"{width} × {height} pixels are more than {max_pixels}, which an image may have (images.max_pixels)"
+                f"{width} × {height} pixels are more than {max_pixels}, which an image may have (images_max_pixels)"
             )
             raise refuse("width", "too_many_pixels", reason)
 
@@ -115,7 +115,7 @@ def _bounded(operation: ImageOperation, step: ImageParameters, max_pixels: int) 
     def bounded(image: Image.Image, chance: Chance) -> Image.Image:
         width, height = operation.size(step, image.size)
         if width * height > max_pixels:
-            limit = f"at most {max_pixels} are allowed (images.max_pixels)"
+            limit = f"at most {max_pixels} are allowed (images_max_pixels)"
             raise BadImage("too_many_pixels", f"would have {width} × {height} pixels, and {limit}")
         if max(width, height) > max(MOST_SIDE, *image.size):
             limit = f"a step makes sides of at most {MOST_SIDE}"
