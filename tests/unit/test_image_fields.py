@@ -17,7 +17,8 @@ from gristmill.bootstrap.steps import build_steps
 from gristmill.core.config import Settings
 from gristmill.core.errors import Invalid
 from gristmill.datasets.contract_parser import parse_contract
-from gristmill.datasets.pipeline import bind_pipeline, bound_types
+from gristmill.datasets.pipeline import bind_pipeline
+from gristmill.datasets.step_types import bound_types
 from gristmill.transforms.registry import StepRegistry
 from gristmill.transforms.run import run
 from gristmill.transforms.spec import StepContext

@@ -14,7 +14,8 @@ from tests.support.step_cases import COLUMNS, Case, Row, alike, canonical, rows_
 from tests.support.steps import STEPS
 
 from gristmill.datasets.contract import Contract, load_contract
-from gristmill.datasets.pipeline import bind_pipeline, bound_types
+from gristmill.datasets.pipeline import bind_pipeline
+from gristmill.datasets.step_types import bound_types
 from gristmill.datasets.types import TYPES
 from gristmill.records.columns import to_table
 from gristmill.transforms.run import run

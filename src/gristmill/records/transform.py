@@ -9,7 +9,7 @@ from gristmill.records.batch import Batch, BatchContext
 from gristmill.transforms.multiply import check_repeated
 from gristmill.transforms.registry import StepRegistry
 from gristmill.transforms.run import Seen, run
-from gristmill.transforms.spec import Step, StepContext
+from gristmill.transforms.spec import IMAGES_OF_A_CHUNK, Step, StepContext
 
 
 class Pipelines:
@@ -21,6 +21,11 @@ class Pipelines:
     def steps(self, contract: Contract) -> list[Step]:
         """Return the steps of a contract. Raises Invalid where this process does not know one of them."""
         return self._bind(contract)
+
+    def most_records(self, contract: Contract, most: int) -> int:
+        """Return how many records a chunk of the contract has at most. most: by the settings."""
+        limits = [step.kind.most_records or most for step in self.steps(contract)]
+        return min([most, *limits, *([IMAGES_OF_A_CHUNK] if contract.embeds_images else [])])
 
     def per_record(self, contract: Contract) -> bool:
         """Say whether a batch of the contract may be cut anywhere."""

@@ -8,10 +8,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gristmill.core.errors import Invalid, Violation
 from gristmill.datasets.contract import Contract, FieldSpec
-from gristmill.datasets.embedding import EmbeddingSpec
 from gristmill.datasets.contract_checks import check_name, read_structure
 from gristmill.datasets.contract_parser import parse_contract
 from gristmill.datasets.describe import shorten
+from gristmill.datasets.embedding import EmbeddingSpec
 from gristmill.kit.timestamps import rfc3339
 
 EXAMPLE = {"threshold": 6, "into": "products_duplicates"}

@@ -21,6 +21,7 @@ from gristmill.images.reader import ImageReader
 from gristmill.transforms.run import column_of, set_column
 from gristmill.transforms.schema_rules import check_target, need_type, read_parameters, refuse
 from gristmill.transforms.spec import (
+    IMAGES_OF_A_CHUNK,
     Column,
     ColumnParameters,
     Columns,
@@ -177,6 +178,7 @@ def step_kind(operation: ImageOperation, reader: ImageReader) -> StepKind:
         writes=writes_target,
         description=operation.description,
         examples=operation.examples,
+        most_records=IMAGES_OF_A_CHUNK,
     )
 
 

@@ -16,6 +16,7 @@ from gristmill.images.steps.examples import BEFORE, picture
 from gristmill.transforms.run import column_of, set_column
 from gristmill.transforms.schema_rules import check_target, need_type, refuse
 from gristmill.transforms.spec import (
+    IMAGES_OF_A_CHUNK,
     Columns,
     Example,
     Failure,
@@ -97,6 +98,7 @@ def info_kind(reader: ImageReader) -> StepKind:
         writes=lambda step: frozenset(_made(step).values()),
         description="Says how large an image is and in which format, without decoding it.",
         examples=_EXAMPLES,
+        most_records=IMAGES_OF_A_CHUNK,
     )
 
 

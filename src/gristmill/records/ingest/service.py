@@ -272,7 +272,8 @@ class RecordIngest:
     def _batches(self, contract: Contract, source: ReadContext, media_type: str) -> Iterator[Batch]:
         settings, reader = self._settings, open_reader(media_type)
         if self._pipelines.per_record(contract):
-            return read_batches(reader, source, settings.jobs_chunk_bytes, settings.jobs_chunk_records)
+            most = self._pipelines.most_records(contract, settings.jobs_chunk_records)
+            return read_batches(reader, source, settings.jobs_chunk_bytes, most)
         limits = (settings.jobs_chunk_bytes, settings.transforms_max_batch_records)
         return only_one(read_batches(reader, source, *limits), *limits)
 

@@ -18,7 +18,7 @@ from gristmill.datasets.ddl import batch_of, record_table
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.lookup import Dataset, DatasetLookup
 from gristmill.datasets.parents.above import attach_above
-from gristmill.datasets.pipeline import bound_types
+from gristmill.datasets.step_types import bound_types
 from gristmill.datasets.types import TYPES
 from gristmill.datasets.views import bind_view
 from gristmill.jobs.repository.read import newest_batch
