@@ -85,9 +85,9 @@ def _stretched(pixels: Pixels) -> Pixels:
         values = made[..., channel]
         low, high = int(values[seen].min()), int(values[seen].max())
         if high > low:
-            scale = 255.0 / (high - low)
-            # Whole numbers below it, of 64-bit floats.
-            made[..., channel] = np.clip(np.trunc(values * scale - low * scale), 0, 255)
+            # To the nearest whole number, halves upwards.
+            exact = 255 * (values.astype(int) - low) / (high - low)
+            made[..., channel] = np.clip(np.floor(exact + 0.5), 0, 255)
     return made.reshape(pixels.shape)
 
 
