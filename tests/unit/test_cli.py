@@ -302,6 +302,20 @@ class TestSearch:
         }  # fmt: skip
         assert run("search", "notes", "rain", "--mode", "text", "--vector", "[1]").exit_code == 2
 
+    def test_an_image_is_sent_as_a_form(self, server: Server, run: Run, tmp_path: Path) -> None:
+        server.answer(
+            "POST /api/v1/datasets/notes/search", {"hits": [], "complete": True, "plan": "exact", "took_ms": 1}
+        )
+        (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8 the file")
+        assert run("search", "notes", "--image", "photo.jpg", "-k", "3").exit_code == 0
+        (request,) = server.requests
+        assert request.headers["content-type"].startswith("multipart/form-data; boundary=")
+        assert b'name="query"' in request.content
+        assert b'{"k":3}' in request.content
+        assert b"\xff\xd8 the file" in request.content
+        assert run("search", "notes", "rain", "--image", "photo.jpg").exit_code == 2
+        assert run("search", "notes", "--image", "missing.jpg").exit_code == 2
+
     @pytest.mark.parametrize(
         ("key", "text", "sent"),
         [(["id"], "7", 7), (["name"], "7", "7"), (["name"], "[x", "[x"), (["name", "id"], '["JFK", 1]', ["JFK", 1])],

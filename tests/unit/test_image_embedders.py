@@ -264,7 +264,8 @@ class TestPreprocessing:
             ({"do_resize": True, "size": {"shortest_edge": 60}, "resample": 0, "do_normalize": False}, (60, 90)),
             ({"do_resize": False, "do_normalize": False}, (200, 300)),
             (
-                {"do_resize": False, "do_normalize": False, "do_center_crop": True, "crop_size": {"height": 400, "width": 40}},
+                {"do_resize": False, "do_normalize": False, "do_center_crop": True,
+                 "crop_size": {"height": 400, "width": 40}},
                 (400, 40),
             ),
         ],
