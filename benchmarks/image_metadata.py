@@ -1,4 +1,4 @@
-"""Metadata of an image data set: ten columns with the path of an image, beside the same CSV with that path as a text."""
+"""Metadata of images: ten columns with the path of an image, beside the same CSV with that path as a text."""
 
 import csv
 from collections.abc import Iterator

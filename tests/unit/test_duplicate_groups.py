@@ -2,16 +2,22 @@
 
 import itertools
 import math
+import struct
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gristmill.core.errors import Unavailable
 from gristmill.images.duplicates import bits, vectors
+from gristmill.images.duplicates.compare import compare
+from gristmill.images.duplicates.errors import TooManyCompared
 from gristmill.images.duplicates.groups import Duplicates, Groups, collect
 
 Metric = Literal["cosine", "l2", "inner_product"]
@@ -183,6 +189,58 @@ class TestVectors:
         scale = max((abs(row[3]) for row in expected), default=1.0)
         for one, other in zip(found, expected, strict=True):
             assert one[3] == pytest.approx(other[3], rel=1e-9, abs=1e-12 * max(1.0, scale))
+
+
+def sent_bits(words: npt.NDArray[np.uint64], size: int) -> list[bytes]:
+    """Return rows as Postgres sends values of the type bit: how many bits there are, and the bits."""
+    return [struct.pack("!i", size) + row.tobytes()[: -(-size // 8)] for row in words]
+
+
+class TestCompare:
+    @given(seed=SEEDS, size=st.sampled_from([64, 40, 128]), threshold=st.integers(0, 9), page=st.integers(1, 9))
+    def test_pages_of_bits_that_repeat_are_compared_as_all_pairs_are(
+        self, seed: int, size: int, threshold: int, page: int
+    ) -> None:
+        random = np.random.default_rng(seed)
+        words = clustered_words(random, 40, -(-size // 64))
+        if size % 64:
+            words &= np.uint64((1 << size) - 1)
+        words[random.integers(0, 40, 10)] = words[random.integers(0, 40, 10)]
+        sent = sent_bits(words, size)
+        pages = [(pa.table({"id": range(n, min(n + page, 40))}), sent[n : n + page]) for n in range(0, 40, page)]
+        embedding: Any = SimpleNamespace(metric="hamming", storage="bit")
+        found = compare(pages, embedding, threshold + 0.5, 40, lambda share: None)
+        assert found is not None
+        assert shown(found.found) == plain_bits(words, threshold)
+        assert found.keys["id"].to_pylist() == list(range(40))
+
+    @given(seed=SEEDS, metric=st.sampled_from(METRICS))
+    def test_equal_vectors_are_compared_once_and_counted_each(self, seed: int, metric: Metric) -> None:
+        random = np.random.default_rng(seed)
+        matrix = random.integers(1, 4, (30, 2)).astype(np.float32)
+        head = struct.pack("!hh", 2, 0)
+        sent = [head + row.astype(">f4").tobytes() for row in matrix]
+        threshold = {"cosine": 0.0, "l2": 0.0, "inner_product": -9.0}[metric]
+        embedding: Any = SimpleNamespace(metric=metric, storage="vector")
+        found = compare([(pa.table({"id": range(30)}), sent)], embedding, threshold, 30, lambda share: None)
+        assert found is not None
+        assert shown(found.found) == plain_vectors(matrix, metric, threshold)
+
+    def test_nothing_to_compare_and_too_much(self) -> None:
+        embedding: Any = SimpleNamespace(metric="hamming", storage="bit")
+        assert compare([], embedding, 1, 10, lambda share: None) is None
+        pages = [(pa.table({"id": range(11)}), sent_bits(np.zeros((11, 1), np.uint64), 64))]
+        with pytest.raises(TooManyCompared, match="images_max_compared"):
+            compare(pages, embedding, 1, 10, lambda share: None)
+
+    def test_a_full_disk_is_something_that_may_end(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        embedding: Any = SimpleNamespace(metric="hamming", storage="bit")
+        pages = [(pa.table({"id": range(50_000)}), sent_bits(np.zeros((50_000, 1), np.uint64), 64))]
+        # It takes nothing at all.
+        monkeypatch.setattr("tempfile.TemporaryFile", lambda **_: open("/dev/full", "r+b", buffering=0))  # noqa: SIM115 - compare closes it
+        with pytest.raises(Unavailable) as caught:
+            compare(pages, embedding, 1, 50_000, lambda share: None)
+        assert caught.value.retryable
 
 
 class TestGroups:

@@ -87,8 +87,8 @@ def records_body(records: Records, format: str | None) -> Iterator[Body]:
     """Open records as a body, and close what was opened when done.
 
     records: an iterable of mappings (sent as NDJSON), the path of a file, or a binary file object.
-    format: "json", "ndjson", "csv", "parquet", "arrow" (an IPC stream) or "zip" (metadata and images); for a path None means by
-    its suffix, behind which .gz or .zst may stand; of a .tsv the tabs become commas. An iterable takes none.
+    format: "json", "ndjson", "csv", "parquet", "arrow" (an IPC stream) or "zip" (metadata and images); for a path None
+    means by its suffix, behind which .gz or .zst may stand; of a .tsv the tabs become commas. An iterable takes none.
     Raises InvalidArgument for an unknown format or suffix, and for a record that JSON cannot hold.
     """
     if isinstance(records, (str, os.PathLike)):

@@ -1,5 +1,6 @@
 """Compares the vectors of a dataset: read into a temporary file, so that memory is that of keys and of a few blocks."""
 
+import errno
 import hashlib
 import tempfile
 from collections.abc import Callable, Iterable
@@ -10,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from gristmill.core.errors import Unavailable
 from gristmill.datasets.embedding import EmbeddingSpec
 from gristmill.images.duplicates.bits import link_bits
 from gristmill.images.duplicates.errors import TooManyCompared
@@ -48,12 +50,11 @@ def compare(
                 raise TooManyCompared(f"More than {most} records would be compared with each other, and {limit}")
             keys.append(page)
             block = _decoded(sent, embedding)
-            file.write(block.tobytes())
+            _write(file, block)
             digests += [hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in block]
             tick(0.0)
         if not count:
             return None
-        file.flush()
         firsts, node_of = _nodes(b"".join(digests))
         found = _linked(_mapped(file, count, block), firsts, node_of, embedding, threshold, tick)
     return Compared(pa.concat_tables(keys), found)
@@ -90,6 +91,16 @@ def _decoded(sent: list[bytes], embedding: EmbeddingSpec) -> npt.NDArray[Any]:
     # Two int16 before the numbers: how many there are, and zero.
     kind, head = (np.dtype(">f2"), 2) if storage == "halfvec" else (np.dtype(">f4"), 1)
     return np.frombuffer(data, kind).reshape(len(sent), -1)[:, head:].astype(np.float32)
+
+
+def _write(file: IO[bytes], block: npt.NDArray[Any]) -> None:
+    try:
+        file.write(block.tobytes())
+        file.flush()
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise Unavailable("The disk has no room for the vectors that are compared", retry_after=60) from error
+        raise
 
 
 def _mapped(file: IO[bytes], count: int, like: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -150,11 +150,11 @@ def _error(dimensions: int, metric: Metric, left: float, right: float) -> float:
 
 def _float32(value: float, towards: float) -> np.float32:
     with np.errstate(over="ignore"):
-        return np.nextafter(np.float32(value), np.float32(towards))
+        return np.float32(np.nextafter(np.float32(value), np.float32(towards)))
 
 
 def _scale(matrix: Matrix, rows: Places, metric: Metric) -> float:
-    """Return the length of the longest row, so that squares of long ones do not overflow; 1 where it does not matter."""
+    """Return the length of the longest row, so that no square overflows; 1 where lengths do not matter."""
     if metric == "cosine":
         return 1.0
     longest = 0.0

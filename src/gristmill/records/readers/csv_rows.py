@@ -26,7 +26,7 @@ Cells = list[str | None]
 
 @dataclass(frozen=True, slots=True)
 class CsvRow:
-    """A row of the body. cells: None where the row cannot be split, for the reason ``broken`` with the code ``code``."""
+    """A row of the body. cells: None where it cannot be split, for the reason ``broken`` with the code ``code``."""
 
     line: int
     raw: bytes

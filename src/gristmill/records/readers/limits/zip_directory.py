@@ -1,4 +1,4 @@
-"""The directory of a zip, measured before anything is made of it: what ``zipfile`` makes of a million entries is gigabytes.
+"""The directory of a zip, measured before anything is made of it: ``zipfile`` makes 600 bytes of each entry.
 
 It is found as ``zipfile`` finds it: by the end record in the last 64 KiB, and that of zip64 before it.
 """
