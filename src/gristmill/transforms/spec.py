@@ -227,9 +227,8 @@ class StepKind:
     """One kind of step; ``steps/`` has a file for each.
 
     description: what it does, for those who write pipelines; the parameters describe themselves. fitting: what it has
-    to know of values that are stored, or None.
-    schema: the columns after the step, given those before it; raises StepRefused. make: the function that does it,
-    for parameters that ``schema`` accepted; whatever it prepares is prepared once. reads, writes: names of columns.
+    to know of values that are stored. schema: the columns after the step, given those before it; raises StepRefused.
+    make: the function for parameters that ``schema`` accepted; it prepares once. reads, writes: names of columns.
     per_record: what becomes of a record depends on it alone, or a function that says so of the parameters; else the
     step works per batch. multiplies: it may make several rows of one. merges: it makes one row of several.
     finds_columns: says of parameters whether columns come of the values, so that no step can follow; only views take
