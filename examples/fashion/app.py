@@ -27,26 +27,19 @@ CONFIG.read(os.environ.get("FASHION_CONFIG", Path(__file__).with_name("config.in
 FOLDERS, COLUMNS, PREDICT = CONFIG["folders"], dict(CONFIG["columns"]), CONFIG["predict"]
 METADATA = Path(os.environ.get("FASHION_DATA", FOLDERS["data"]), FOLDERS["metadata"])
 ID, LABEL, DATASET = COLUMNS["id"], COLUMNS[PREDICT["label"]], "fashion"
+# More than a search takes, so that Gristmill refuses what is larger.
+MOST_BYTES = 16 * 1024 * 1024
 Json = dict[str, Any]
 
 
-def field(name: str) -> Json:
-    if name == ID:
-        return {"name": name, "type": "text", "required": True, "max_length": 200}
-    return {
-        "name": name,
-        "type": "integer" if name == "year" else "text",
-        "filterable": name != [*COLUMNS.values()][-1],
-    }
-
-
+SPECIAL = {ID: {"required": True, "max_length": 200}, "year": {"type": "integer"}}
+FIELDS = [
+    {"name": name, "type": "text", "filterable": name != ID, **SPECIAL.get(name, {})} for name in COLUMNS.values()
+]
 CONTRACT = {
     "name": DATASET,
     "input": list(COLUMNS.values()),
-    "fields": [
-        *map(field, COLUMNS.values()),
-        {"name": "image", "type": "image", "stored_as": "path", "computed": True},
-    ],
+    "fields": [*FIELDS, {"name": "image", "type": "image", "stored_as": "path", "computed": True}],
     "key": [ID],
     "pipeline": [{"op": "derive", "as": "image", "value": f"'{FOLDERS['images']}/' + {ID} + '.jpg'"}],
     "embedding": {"from": ["image"], "embedder": PREDICT["embedder"]},
@@ -102,6 +95,8 @@ def where(filters: Json) -> Json:
 @calls.post("/insert2db", status_code=202)
 def insert2db(client: Gristmill) -> Any:
     """Load the metadata; malformed lines, and images that are missing or broken, are among the failures of the task."""
+    if not METADATA.is_file():
+        raise HTTPException(409, f"There is no metadata file {METADATA}: see config.ini")
     with METADATA.open("rb") as file, TemporaryFile() as renamed:
         names = [COLUMNS.get(name, name) for name in file.readline().decode("utf-8-sig").strip().split(",")]
         renamed.write(f"{','.join(names)}\n".encode())
@@ -150,8 +145,8 @@ def failures(client: Gristmill, task_id: str) -> list[Json]:
 @calls.post("/predict")
 def predict(client: Gristmill, image: Annotated[UploadFile, File()]) -> Json:
     """Say what an image shows, by the images that are most alike; give its vector, and them."""
-    count = int(PREDICT["neighbours"])
-    found = client.search(DATASET, image=image.file.read(), k=count, include=["query_vector"])
+    count, data = int(PREDICT["neighbours"]), image.file.read(MOST_BYTES)
+    found = client.search(DATASET, image=data, k=count, include=["query_vector"])
     votes = Counter(hit["record"][LABEL] for hit in found["hits"])
     label = votes.most_common(1)[0][0] if votes else None
     return {"label": label, "votes": votes, "embedding": found["query_vector"], "similar": found["hits"]}

@@ -20,6 +20,8 @@ ALLOWED = {
     "records/embedding.py": ({"image"}, "what embedders read"),
     "datasets/embedding_checks.py": ({"bits", "image"}, "what embedders read and make"),
     "datasets/embedders.py": ({"image"}, "what embedders read"),
+    "images": ({"image", "vector"}, "the domain of these types"),
+    "records/readers/zip.py": ({"image", "json"}, "which fields name members of an archive; names of files"),
     "client": ({"json", "text", "vector"}, "formats of bodies, members of a search's body"),
     "cli/search.py": (
         {"integer", "boolean"},

@@ -16,9 +16,10 @@ from gristmill.bootstrap.images import EXTRA, IMAGE_STEPS, build_images
 from gristmill.bootstrap.steps import build_steps
 from gristmill.core.config import Settings
 from gristmill.core.errors import Invalid
-from gristmill.datasets.contract_parser import parse_contract
+from gristmill.datasets.contract_parser import KnownEmbedder, parse_contract
 from gristmill.datasets.pipeline import bind_pipeline
 from gristmill.datasets.step_types import bound_types
+from gristmill.records.transform import Pipelines
 from gristmill.transforms.registry import StepRegistry
 from gristmill.transforms.run import run
 from gristmill.transforms.spec import StepContext
@@ -144,3 +145,16 @@ def test_the_bytes_of_a_record_are_the_same_in_every_attempt_and_however_the_bat
 
     whole = made(photos)
     assert whole == made(photos) == made(photos[:5]) + made(photos[5:]) == [made([one])[0] for one in photos]
+
+
+class TestChunks:
+    def test_chunks_whose_images_are_read_are_small(self) -> None:
+        pipelines = Pipelines(STEPS)
+        of_images = KnownEmbedder(144, "image", "vector")
+        embedding = {"embedding": {"from": ["photo"], "embedder": "image_layout"}}
+        plain = contract_of([PATH], [])
+        stepped = contract_of([PATH, MADE], [FLIP])
+        embedded = parse_contract({"name": "shoes", "fields": [PATH], **embedding}, {"image_layout": of_images})
+        most = [pipelines.most_records(contract, 10_000) for contract in (plain, stepped, embedded)]
+        assert most == [10_000, 500, 500]
+        assert pipelines.most_records(stepped, 20) == 20

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.folders import open_folder
 from tests.support.images import small
 
 from gristmill.images.errors import BadImage, NoImageFolder
@@ -123,17 +124,18 @@ class TestFolder:
             reader.read("shoes/1.png")
 
     @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-    def test_permissions_as_the_system_has_them(self, reader: ImageReader, folder: Path) -> None:
-        for path in (folder.parent.parent.parent, folder.parent.parent, folder.parent, folder):
-            path.chmod(0o755)
-        (folder / "mine.png").write_bytes(PNG)
-        (folder / "mine.png").chmod(0o600)
-        os.seteuid(65534)
-        try:
-            assert refusal(reader, "mine.png").code == "image_unreadable"
-            assert reader.read("shoes/1.png") == PNG
-        finally:
-            os.seteuid(0)
+    def test_permissions_as_the_system_has_them(self) -> None:
+        with open_folder() as folder:
+            reader = ImageReader(lambda: LocalFolder(folder, 1000), 1000, 1000)
+            for name, mode in (("mine.png", 0o600), ("ours.png", 0o644)):
+                (folder / name).write_bytes(PNG)
+                (folder / name).chmod(mode)
+            os.seteuid(65534)
+            try:
+                assert refusal(reader, "mine.png").code == "image_unreadable"
+                assert reader.read("ours.png") == PNG
+            finally:
+                os.seteuid(0)
 
     def test_a_disk_that_fails_is_not_the_images_fault(
         self, reader: ImageReader, monkeypatch: pytest.MonkeyPatch

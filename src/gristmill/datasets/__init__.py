@@ -26,6 +26,7 @@ pipeline: the pipeline of a contract, bound to the columns that clients send
 primary_key: the primary keys of tables that were made without one
 repairs: jobs for tables that lack something
 retention_period: the texts that ``keep`` takes
+step_types: types as the steps of pipelines know them
 sizes: rows and bytes of tables
 statistics: ANALYZE after loads
 step_bodies: steps as users write them

@@ -260,12 +260,6 @@ class Contract(BaseModel):
         return "vector" if self.embedding is None else self.embedding.storage
 
     @property
-    def embeds_images(self) -> bool:
-        """Whether vectors are made of an image of each record."""
-        sources = () if self.embedding is None else self.embedding.from_ or ()
-        return any(self.field(name).type == "image" for name in sources)
-
-    @property
     def takes_vectors(self) -> bool:
         """Whether clients supply the vectors, as the member ``_embedding`` of each record."""
         return self.embedding is not None and self.embedding.from_ is None

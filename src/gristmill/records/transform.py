@@ -5,11 +5,12 @@ from functools import lru_cache, partial
 
 from gristmill.datasets.contract import Contract
 from gristmill.datasets.pipeline import bind_pipeline
+from gristmill.datasets.types import TYPES
 from gristmill.records.batch import Batch, BatchContext
 from gristmill.transforms.multiply import check_repeated
 from gristmill.transforms.registry import StepRegistry
 from gristmill.transforms.run import Seen, run
-from gristmill.transforms.spec import IMAGES_OF_A_CHUNK, Step, StepContext
+from gristmill.transforms.spec import Step, StepContext
 
 
 class Pipelines:
@@ -24,8 +25,10 @@ class Pipelines:
 
     def most_records(self, contract: Contract, most: int) -> int:
         """Return how many records a chunk of the contract has at most. most: by the settings."""
-        limits = [step.kind.most_records or most for step in self.steps(contract)]
-        return min([most, *limits, *([IMAGES_OF_A_CHUNK] if contract.embeds_images else [])])
+        limits = [step.kind.most_records for step in self.steps(contract)]
+        sources = () if contract.embedding is None else contract.embedding.from_ or ()
+        limits += [TYPES[contract.field(name).type].most_of_a_chunk for name in sources]
+        return min([most, *filter(None, limits)])
 
     def per_record(self, contract: Contract) -> bool:
         """Say whether a batch of the contract may be cut anywhere."""

@@ -210,10 +210,6 @@ class Example:
     after: Sequence[Mapping[str, Any]]
 
 
-# Images are files that are read and decoded one by one, and what is made of them is large. So many take seconds, or a
-# minute where each has many megapixels: their chunk ends in time, and within the memory of a step.
-IMAGES_OF_A_CHUNK = 500
-
 Statistic = Literal["mean", "deviation", "minimum", "maximum", "median", "lower_quartile", "upper_quartile"]
 """Of the values of a column that are not null; deviation: the standard deviation of a population."""
 
@@ -231,14 +227,12 @@ class StepKind:
     """One kind of step; ``steps/`` has a file for each.
 
     description: what it does, for those who write pipelines; the parameters describe themselves. fitting: what it has
-    to know of values that are stored, or None.
-    schema: the columns after the step, given those before it; raises StepRefused. make: the function that does it,
-    for parameters that ``schema`` accepted; whatever it prepares is prepared once. reads, writes: names of columns.
+    to know of values that are stored. schema: the columns after the step, given those before it; raises StepRefused.
+    make: the function for parameters that ``schema`` accepted; it prepares once. reads, writes: names of columns.
     per_record: what becomes of a record depends on it alone, or a function that says so of the parameters; else the
     step works per batch. multiplies: it may make several rows of one. merges: it makes one row of several.
     finds_columns: says of parameters whether columns come of the values, so that no step can follow; only views take
-    such a step. reads_too: columns that it reads though its parameters do not name them. most_records: of a chunk, for
-    steps whose records take long or are large.
+    such a step. reads_too: columns that it reads though its parameters do not name them. most_records: of a chunk.
     """
 
     op: str

@@ -43,8 +43,9 @@ class FieldType(ABC):
     operators: what ``where`` takes. may_be_key: fit for keys; such a type is comparable. is_time: may be a time field.
     becomes: names of the types that a field of this type may be changed to. takes: names of the types that a step may
     make for a field of this type, besides it. read_by: the kind of embedders that read it; what those of text read has
-    words. slow: looking into a value takes milliseconds. cell_is_json: in CSV the value is JSON text. nests: values may
-    nest to any depth. codes: the stable codes of this type for error types of pydantic.
+    words. most_of_a_chunk: records of a chunk whose values are looked into, where that takes milliseconds each.
+    cell_is_json: in CSV the value is JSON text. nests: values may nest to any depth.
+    codes: the stable codes of this type for error types of pydantic.
     extension: the canonical Arrow extension that is accepted, or None. cast: turns a staged value into a stored one.
     limited_as: what limits measure values as: NUMBER or the name of the type. exact: SQL of such a value of column {}.
     cutoff: SQL of the value before which records are too old after ``%(keep)s``, of time types.
@@ -64,7 +65,7 @@ class FieldType(ABC):
     becomes: ClassVar[tuple[TypeName, ...]] = ()
     takes: ClassVar[tuple[TypeName, ...]] = ()
     read_by: ClassVar[Reads | None] = None
-    slow: ClassVar[bool] = False
+    most_of_a_chunk: ClassVar[int | None] = None
     cell_is_json: ClassVar[bool] = False
     nests: ClassVar[bool] = False
     codes: ClassVar[Mapping[str, str]] = MappingProxyType({})

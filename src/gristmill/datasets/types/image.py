@@ -22,6 +22,9 @@ from gristmill.storage.names import parts_of
 DEFAULT_MAX_BYTES = 1024 * 1024
 # An image travels as one record of one chunk, and chunks end at 8 MiB.
 MAX_BYTES = 4 * 1024 * 1024
+# Images are files that are read and decoded one by one, and what is made of them is large. So many take seconds, or a
+# minute where each has many megapixels: their chunk ends in time, and within the memory of a step.
+IMAGES_OF_A_CHUNK = 500
 _STARTS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a")
 # Paths that are safe whatever else is true of them, so that most are judged as a column; the others are read singly.
 _PLAIN_PART = r"[A-Za-z0-9_-]([A-Za-z0-9_.-]{0,60}[A-Za-z0-9_-])?"
@@ -35,7 +38,7 @@ class Image(FieldType):
     operators = ("null",)
     may_be_key = False
     read_by = "image"
-    slow = True
+    most_of_a_chunk = IMAGES_OF_A_CHUNK
     # What derive makes is text: a path, or base64.
     takes = ("text",)
 

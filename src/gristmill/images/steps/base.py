@@ -15,13 +15,13 @@ from PIL import Image
 from pydantic import Field
 
 from gristmill.core.errors import Invalid, Violation
+from gristmill.datasets.types.image import IMAGES_OF_A_CHUNK
 from gristmill.images.encode import QUALITY, Format, encode, format_of
 from gristmill.images.errors import BadImage
 from gristmill.images.reader import ImageReader
 from gristmill.transforms.run import column_of, set_column
 from gristmill.transforms.schema_rules import check_target, need_type, read_parameters, refuse
 from gristmill.transforms.spec import (
-    IMAGES_OF_A_CHUNK,
     Column,
     ColumnParameters,
     Columns,

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 from pydantic import Field
 
+from gristmill.datasets.types.image import IMAGES_OF_A_CHUNK
 from gristmill.images.decode import size_of
 from gristmill.images.errors import BadImage
 from gristmill.images.reader import ImageReader
@@ -16,7 +17,6 @@ from gristmill.images.steps.examples import BEFORE, picture
 from gristmill.transforms.run import column_of, set_column
 from gristmill.transforms.schema_rules import check_target, need_type, refuse
 from gristmill.transforms.spec import (
-    IMAGES_OF_A_CHUNK,
     Columns,
     Example,
     Failure,

@@ -78,7 +78,7 @@ class BatchPipeline:
             self._targets.submitted(task), task.check if payload.num_rows > _CHECKED_FROM else lambda: None
         )
         contract = context.contract
-        if any(TYPES[field.type].slow for field in (*contract.fields, *contract.input_fields)):
+        if any(TYPES[field.type].most_of_a_chunk for field in (*contract.fields, *contract.input_fields)):
             context = replace(context, check=task.check)
         if payload.num_rows == 0:
             return Prepared(self._run(Batch(payload), context).table, 0, piped=contract.has_pipeline)

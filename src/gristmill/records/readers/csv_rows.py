@@ -158,7 +158,7 @@ def _is_row(raw: bytes, width: int | None) -> bool:
     if width is None or len(cells) == width:
         return True
     # Its cells are too many or too few. That may be its mistake, unless one of its lines is a good row by itself.
-    return all(len(_split(line) or ()) != width for line in raw.splitlines()[1:])
+    return all(len(_split(line) or ()) != width for line in raw.split(b"\n")[1:])
 
 
 def _split(raw: bytes) -> Cells | None:
