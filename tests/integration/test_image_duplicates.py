@@ -98,6 +98,25 @@ class TestResult:
         _, rows = found(app, find(app, name, threshold=threshold))
         assert [row["id"] for row in rows] == expected
 
+    @pytest.mark.parametrize(
+        ("field", "values"),
+        [
+            ({"type": "decimal", "precision": 10, "scale": 3}, ["-1.500", "0.000", "12.250"]),
+            ({"type": "decimal"}, ["-1.5", "0.00", "12345678901234567890.25"]),
+            ({"type": "date"}, ["2026-01-01", "2026-01-02", "2026-01-03"]),
+            ({"type": "timestamp"}, [f"2026-01-01T00:00:00.00000{n}Z" for n in (1, 2, 3)]),
+            ({"type": "duration"}, ["PT0.000001S", "PT1S", "PT1M"]),
+            ({"type": "uuid"}, [str(uuid.UUID(int=n)) for n in (1, 2, 3)]),
+            ({"type": "boolean"}, [False, True]),
+        ],
+    )
+    def test_keys_of_every_type_read_back_equal(self, app: InProcess, field: Json, values: list[Any]) -> None:
+        body = contract(fields=[{"name": "id", "required": True, **field}], key=["id"])
+        name = filled(app, body, [{"id": value, "_embedding": [n, 1]} for n, value in enumerate(values)])
+        _, rows = found(app, find(app, name, threshold=5))
+        assert [row["id"] for row in rows] == values
+        assert {row["of_id"] for row in rows} == {values[0]}
+
     @pytest.mark.parametrize("storage", ["vector", "halfvec"])
     def test_equal_to_the_plain_answer_over_many_pages(
         self, app: InProcess, storage: str, monkeypatch: pytest.MonkeyPatch

@@ -11,6 +11,7 @@ from gristmill.core.database import data_relation
 from gristmill.datasets.contract import EMBEDDING_COLUMN, SUBMISSION_COLUMNS, Contract
 from gristmill.datasets.ddl import record_table
 from gristmill.datasets.parents.above import attach_above
+from gristmill.datasets.types import TYPES
 from gristmill.datasets.where import compile_where
 from gristmill.kit.identifiers import quote
 from gristmill.records.apply.copy_binary import copy_table
@@ -19,6 +20,7 @@ from gristmill.records.columns import to_table
 # Records that one statement reads, and bytes of their vectors: the longest have 16 KiB.
 PAGE_RECORDS = 5000
 PAGE_BYTES = 8 * 1024 * 1024
+_STAGE = "pg_temp.duplicates"
 # What returns the binary form of a vector, by how it is stored.
 _SEND = {"vector": "vector_send", "halfvec": "halfvec_send", "bit": "bit_send"}
 
@@ -50,6 +52,16 @@ def read_vectors(connection: Connection, contract: Contract, where: Any) -> Iter
 def write_rows(connection: Connection, contract: Contract, table: pa.Table) -> None:
     """Add rows to the table of a dataset. table: its fields, ``_seq`` and ``_ord``."""
     fields = [*contract.fields, *SUBMISSION_COLUMNS]
+    rows = table.select([field.name for field in fields])
     names = ", ".join(quote(field.name) for field in fields)
-    copy = f"COPY {data_relation(contract.name)} ({names}) FROM STDIN (FORMAT binary)"
-    copy_table(connection, copy, table.select([field.name for field in fields]), fields)
+    target = data_relation(contract.name)
+    casts = [TYPES[field.type].cast for field in fields]
+    if not any(casts):
+        copy_table(connection, f"COPY {target} ({names}) FROM STDIN (FORMAT binary)", rows, fields)
+        return
+    # A value such as a decimal is copied as text, which only a statement makes a number of.
+    stage = ", ".join(f"{quote(field.name)} {TYPES[field.type].staging(field)}" for field in fields)
+    connection.exec_driver_sql(f"CREATE TEMP TABLE {_STAGE} ({stage}) ON COMMIT DROP")
+    copy_table(connection, f"COPY {_STAGE} ({names}) FROM STDIN (FORMAT binary)", rows, fields)
+    values = ", ".join(f"{quote(field.name)}{cast}" for field, cast in zip(fields, casts, strict=True))
+    connection.exec_driver_sql(f"INSERT INTO {target} ({names}) SELECT {values} FROM {_STAGE}")  # noqa: S608

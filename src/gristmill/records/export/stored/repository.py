@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 _COLUMNS = """id, dataset, format, file_name, state, fence, bytes AS size, encode(sha256, 'hex') AS sha256, rows,
     failed, horizon, secret, keep_seconds, created_at, ready_at, expires_at,
-    state = 'ready' AND expires_at <= clock_timestamp() AS expired"""
+    coalesce(expires_at <= clock_timestamp(), false) AS expired"""
 _BEGIN = """
 INSERT INTO gristmill.exports (id, dataset, format, file_name, keep_seconds, secret)
 VALUES (%(id)s, %(dataset)s, %(format)s, %(file_name)s, %(keep)s, %(secret)s) ON CONFLICT (id) DO NOTHING

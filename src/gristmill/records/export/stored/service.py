@@ -171,5 +171,6 @@ def _check(row: StoredExport) -> None:
     if row.state == "writing":
         raise ExportNotReady(f"The export {row.id} is not ready: see its job, /api/v1/jobs/{row.id}")
     if row.state != "ready" or row.expired:
-        what = "was deleted" if row.state == "deleted" else f"expired at {rfc3339(row.expires_at)}"
+        # What is removed before its time was deleted.
+        what = f"expired at {rfc3339(row.expires_at)}" if row.expired else "was deleted"
         raise ExportExpired(f"The export {row.id} of {row.dataset} {what}: ask for another one")
