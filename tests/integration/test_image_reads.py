@@ -127,6 +127,17 @@ class TestReads:
         assert app.http.get(app.key(name, key) + "/image").content == PHOTO
         error_of(app.http.get(app.key(name, "a") + "/image"), 404, "image_missing")
 
+    def test_only_reads_have_its_path_and_a_key_that_looks_like_it_is_written_encoded(self, app: InProcess) -> None:
+        name = with_paths(app, {"a": "1.jpg", "a/image": "1.jpg"})
+        path = f"/api/v1/datasets/{name}/records"
+        for method in ("PATCH", "DELETE", "PUT", "POST"):
+            answer = app.http.request(method, f"{path}/a/image", json={"photo": None})
+            assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD")
+        job = app.job(app.http.patch(f"{path}/a%2Fimage", json={"photo": None}))
+        assert job["state"] == "succeeded", job
+        assert app.http.get(f"{path}/a%2Fimage").json()["record"]["photo"] is None
+        assert app.http.get(f"{path}/a/image").status_code == 200
+
     def test_a_key_of_several_fields_is_an_array(self, app: InProcess) -> None:
         name = dataset(app, "text integer", photo=PATH)
         app.job(app.post(name, [{"k0": "a/image", "k1": 7, "photo": "1.jpg"}]))

@@ -15,7 +15,7 @@ from starlette.types import Scope
 
 from gristmill.core.config import Settings
 from gristmill.core.http.conditions import not_modified
-from gristmill.core.http.convertors import KEY
+from gristmill.core.http.convertors import KEY, names_part
 from gristmill.core.http.endpoints import needs
 from gristmill.core.http.files import HeldFile, Sending, StoredFile, file_answer
 from gristmill.core.http.own_threads import OwnThreads
@@ -32,7 +32,6 @@ READ_AT_ONCE = 4
 DECODED_AT_ONCE = 2
 # Seconds that a request waits for its turn.
 PATIENCE = 30.0
-_LAST = b"/image"
 _HEADERS = {
     # It is an image, whatever its bytes look like.
     "X-Content-Type-Options": "nosniff",
@@ -48,8 +47,7 @@ class _ImageRoute(APIRoute):
     """
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        raw = scope.get("raw_path")
-        if raw is not None and not raw.endswith(_LAST):
+        if scope.get("raw_path") is not None and not names_part(scope):
             return Match.NONE, {}
         return super().matches(scope)
 
