@@ -135,7 +135,7 @@ class TestReads:
             assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD")
         job = app.job(app.http.patch(f"{path}/a%2Fimage", json={"photo": None}))
         assert job["state"] == "succeeded", job
-        assert app.http.get(f"{path}/a%2Fimage").json()["record"]["photo"] is None
+        assert app.http.get(f"{path}/a%2Fimage").json()["photo"] is None
         assert app.http.get(f"{path}/a/image").status_code == 200
 
     def test_a_key_of_several_fields_is_an_array(self, app: InProcess) -> None:

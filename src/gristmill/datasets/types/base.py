@@ -45,7 +45,7 @@ class FieldType(ABC):
     make for a field of this type, besides it. read_by: the kind of embedders that read it; what those of text read has
     words. most_of_a_chunk: records of a chunk whose values are looked into, where that takes milliseconds each.
     cell_is_json: in CSV the value is JSON text. nests: values may nest to any depth. codes: the stable codes of this
-    type for pydantic's error types. extension: the canonical Arrow extension that is accepted, or None. cast: turns a staged value into a stored one.
+    type for pydantic's error types. extension: the Arrow extension that is accepted. cast: makes staged values stored.
     limited_as: what limits measure values as: NUMBER or the name of the type. exact: SQL of such a value of column {}.
     cutoff: SQL of the value before which records are too old after ``%(keep)s``, of time types.
     """
