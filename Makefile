@@ -66,7 +66,7 @@ lock: ## Write the locks anew, after a change of pyproject.toml; UPGRADE=--upgra
 	  $(COMPILE) $(UPGRADE) --all-extras --output-file requirements.lock pyproject.toml -
 	@# What runs in a container, in the same versions.
 	echo 'setuptools>=77' | \
-	  $(COMPILE) --extra server --extra static --extra s3 --constraint requirements.lock --output-file docker/requirements.lock pyproject.toml -
+	  $(COMPILE) --extra server --extra static --extra s3 --extra images --extra onnx --constraint requirements.lock --output-file docker/requirements.lock pyproject.toml -
 	@# What reads the OpenAPI document in the tests.
 	$(COMPILE) $(UPGRADE) --output-file tests/openapi/requirements.lock tests/openapi/requirements.in
 	@# The server of S3 in the tests: OpenStack Swift.

@@ -65,7 +65,7 @@ CASES: list[tuple[dict[str, Any], Callable[[pd.DataFrame], Any], str]] = [
 def run(bench: Bench) -> Iterator[Row]:
     """Yield for each step its time as a multiple of the plain call's, then that of a view."""
     settings = Settings()
-    registry = build_steps(settings, build_embedders(settings))
+    registry = build_steps(settings, build_embedders(settings, None), None)
     # As in a worker.
     reuse_freed_blocks()
     frame = to_frame(_table(bench.size(ROWS, 2_000)))

@@ -14,7 +14,7 @@ from benchmarks.figures import Row, show
 from benchmarks.harness import Bench
 from benchmarks.uploads import Load, middle, upload
 from gristmill.datasets.contract_parser import parse_contract
-from gristmill.datasets.pipeline import bound_types
+from gristmill.datasets.step_types import bound_types
 from gristmill.transforms.expression.check import compile_expression
 from gristmill.transforms.expression.run import evaluate
 from gristmill.transforms.spec import Column

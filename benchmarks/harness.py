@@ -80,6 +80,7 @@ class Bench:
             api_port=0,
             flower_port=0,
             jobs_plugins=plugins,
+            images_url=str(self.folder / "images"),
         )
         self.stack = Stack(asked, say)
         self.settings = asked
@@ -146,7 +147,7 @@ class Bench:
     def changed_settings(self) -> str:
         """Return the settings that are not the defaults, ports and paths aside."""
         own = {"database_url", "broker_url", "api_port", "api_spool_dir", "flower_port", "flower_password"}
-        own |= {"stack_data", "stack_broker"}
+        own |= {"stack_data", "stack_broker", "images_url"}
         changed = [
             f"{name}={getattr(self.settings, name)}"
             for name, field in Settings.model_fields.items()

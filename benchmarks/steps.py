@@ -46,7 +46,7 @@ class Case:
 def run(bench: Bench) -> Iterator[Row]:
     """Yield for each step its time as a multiple of the plain call's, and the rate of chunk_text with an embedder."""
     settings = Settings(transforms_secrets=f"bench={SECRET}")
-    registry = build_steps(settings, build_embedders(settings))
+    registry = build_steps(settings, build_embedders(settings, None), None)
     frame = to_frame(_table(bench.size(ROWS, 2_000)))
     for case in CASES:
         contract = _contract(case.step)
@@ -66,8 +66,8 @@ def run(bench: Bench) -> Iterator[Row]:
 def _chunked(bench: Bench) -> Row:
     """chunk_text and the static embedder beside the embedder alone, which is given the same parts."""
     settings = Settings()
-    embedders = build_embedders(settings)
-    registry, draw = build_steps(settings, embedders), random.Random(3)
+    embedders = build_embedders(settings, None)
+    registry, draw = build_steps(settings, embedders, None), random.Random(3)
     words = [f"{draw.choice(['grain', 'mill', 'flour', 'stone', 'river', 'wheel'])}{number}" for number in range(3000)]
     count = bench.size(TEXTS, 50)
     texts = [" ".join(draw.choices(words, k=draw.randrange(50, 600))) for _ in range(count)]

@@ -1,8 +1,10 @@
-"""Room on disk as the database port sees it: the error of a full disk, and the tablespace of datasets' tables."""
+"""Errors as the database port sees them: a full disk, a message that cannot be read; the tablespace of datasets."""
 
 import os
+import struct
 import uuid
 
+import psycopg2
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import Connection
@@ -11,7 +13,8 @@ from gristmill.api.app import make_app
 from gristmill.bootstrap.api import ApiServices
 from gristmill.bootstrap.shared import Gristmill
 from gristmill.core.config import Settings
-from gristmill.core.database import Database
+from gristmill.core.copy import BINARY_HEAD, BINARY_TAIL, copy_in
+from gristmill.core.database import Database, internal_of
 from gristmill.core.errors import DatabaseUnavailable, StorageFull, Unavailable
 from gristmill.datasets.errors import NoDiskLeft
 from gristmill.datasets.index_session import open_session
@@ -22,6 +25,21 @@ FULL = "RAISE EXCEPTION USING ERRCODE = 'disk_full', MESSAGE = 'could not extend
 
 def fail(connection: Connection) -> None:
     connection.exec_driver_sql(f"DO $$ BEGIN {FULL}; END $$")
+
+
+class TestProtocolViolation:
+    def test_a_copy_that_postgres_cannot_read_is_a_defect_and_is_not_tried_for_ever(self, database: Database) -> None:
+        # One row of one value of four bytes, which as a numeric has eight and more.
+        row = struct.pack("!hii", 1, 4, 0)
+
+        def copy(connection: Connection) -> None:
+            connection.exec_driver_sql("CREATE TEMP TABLE numbers (n numeric) ON COMMIT DROP")
+            copy_in(connection, "COPY numbers FROM STDIN (FORMAT binary)", [BINARY_HEAD + row + BINARY_TAIL])
+
+        with pytest.raises(psycopg2.Error) as caught, database.transaction() as connection:
+            copy(connection)
+        assert caught.value.pgcode == "08P01"
+        assert "protocol violation (SQLSTATE 08P01)" in internal_of(caught.value).detail
 
 
 class TestFullDisk:

@@ -11,7 +11,7 @@ from pydantic_core import ValidationError
 
 from gristmill.core.database import Database
 from gristmill.core.errors import Invalid
-from gristmill.datasets.contract_parser import Contract, parse_contract
+from gristmill.datasets.contract_parser import Contract, KnownEmbedder, parse_contract
 from gristmill.datasets.ddl import create_table, plain_columns
 from gristmill.datasets.types import TYPES
 from gristmill.datasets.types.matrices import vector_column
@@ -78,7 +78,7 @@ class TestWriting:
         body = {**contract.as_json(), "fields": [*_FIELDS, {"name": "t", "type": "text"}]}
         body["name"] += "e"
         body["embedding"] = {"from": ["t"], "storage": "halfvec"}
-        made = parse_contract(body, {"static": 3})
+        made = parse_contract(body, {"static": KnownEmbedder(3)})
         rows = [validator_of(made).validate_python({"k": k, "t": "x"}) for k in range(2)]
         vectors = np.array([[0.1, 0.2, 0.3], [np.nan] * 3], np.float32)
         with database.transaction() as connection:
@@ -140,9 +140,9 @@ class TestContract:
 
     def test_another_storage_is_refused_with_the_valid_ones(self) -> None:
         with pytest.raises(Invalid) as caught:
-            _contract(storage="bit")
+            _contract(storage="float8")
         assert caught.value.violations[0].pointer == "/embedding/storage"
-        assert "vector or halfvec" in caught.value.violations[0].reason
+        assert "vector, halfvec or bit" in caught.value.violations[0].reason
 
 
 class TestValidation:

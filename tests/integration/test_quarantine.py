@@ -168,7 +168,7 @@ class TestQuarantine:
         [
             (b'[{"k":"a"},', "application/json", "malformed"),
             (b"k,colour\na,1\n", "text/csv", "unknown_field"),
-            (b'k\n"a\n', "text/csv", "malformed"),
+            (b'k,"n\na,1\n', "text/csv", "malformed"),
             (parquet()[:200], "application/vnd.apache.parquet", None),
             (b"", "application/x-ndjson", "empty"),
         ],

@@ -132,6 +132,18 @@ class TestHits:
     def test_the_vector_comes_on_request(self, service: SearchService, plane: Dataset) -> None:
         answer = search(service, vector=[1.0, 0.0], k=1, include=["embedding"])
         assert answer["hits"][0]["record"]["_embedding"] == [1.0, 0.0]
+        assert "query_vector" not in answer
+
+    def test_the_vector_of_the_query_comes_on_request(self, service: SearchService, plane: Dataset) -> None:
+        given = search(service, vector=[0.5, 0.25], k=1, include=["query_vector"])
+        assert given["query_vector"] == [0.5, 0.25]
+        assert "_embedding" not in given["hits"][0]["record"]
+        key = given["hits"][0]["key"]
+        like = search(service, like=key, k=1, include=["embedding", "query_vector"])
+        stored = search(service, vector=like["query_vector"], k=1, include=["embedding"])["hits"][0]
+        assert (stored["key"], stored["record"]["_embedding"]) == (key, like["query_vector"])
+        several = {"queries": [{"vector": [1.0, 0.0]}, {"vector": [0.0, 1.0]}], "include": ["query_vector"]}
+        assert [one["query_vector"] for one in search(service, **several)["answers"]] == [[1.0, 0.0], [0.0, 1.0]]
 
     def test_without_a_key_hits_have_none(self, service: SearchService, database: Database) -> None:
         dataset = make_dataset(database, {**PLANE, "key": []})

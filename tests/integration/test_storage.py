@@ -1,5 +1,6 @@
 """The port for files, one suite for each kind of storage: a folder, and a bucket of a real server."""
 
+import errno
 import os
 import socket
 import uuid
@@ -10,8 +11,10 @@ from typing import Any
 import pytest
 from tests.support.swift import ACCESS_KEY, BUCKET, SECRET_KEY, Swift, running_swift
 
+from gristmill.storage import local
 from gristmill.storage.errors import (
     FileMissing,
+    FileStorageFull,
     FileStorageRefused,
     FileStorageUnavailable,
     FileTooLarge,
@@ -20,6 +23,7 @@ from gristmill.storage.errors import (
 from gristmill.storage.local import LocalFolder
 from gristmill.storage.port import LONGEST_READ, Storage
 from gristmill.storage.s3 import Bucket, S3Bucket
+from gristmill.storage.sync import sync_file_system
 
 MIB = 1024 * 1024
 MOST = 40 * MIB
@@ -99,6 +103,45 @@ class TestConformance:
             put(storage, "a", bytes(MOST + 1))
         with pytest.raises(FileMissing):
             storage.open("a")
+
+    def test_many_files_become_durable_together(self, storage: Storage) -> None:
+        data = {f"f/{number}.bin": os.urandom(number * 1000) for number in range(40)}
+        with storage.batch() as batch:
+            for name, content in data.items():
+                batch.put(name, content)
+        assert {name: get(storage, name) for name in data} == data
+        assert len(storage.children("f")) == 40
+        with storage.batch() as batch:
+            batch.put("f/7.bin", b"another one")
+        assert get(storage, "f/7.bin") == b"another one"
+
+    def test_a_batch_without_files_is_nothing(self, storage: Storage) -> None:
+        with storage.batch():
+            pass
+        assert storage.children("f") == []
+
+    def test_what_a_batch_has_written_when_it_breaks_off_is_whole_or_not_there(self, storage: Storage) -> None:
+        def break_off() -> None:
+            with storage.batch() as batch:
+                for number in range(30):
+                    batch.put(f"f/{number}", bytes(100_000))
+                raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            break_off()
+        assert {len(get(storage, f"f/{name}")) for name in storage.children("f")} <= {100_000}
+
+    def test_a_file_of_a_batch_is_bounded_and_its_name_is_checked(self, storage: Storage) -> None:
+        def put_one(name: str, data: bytes) -> None:
+            with storage.batch() as batch:
+                batch.put("f/before", b"x")
+                batch.put(name, data)
+
+        with pytest.raises(FileTooLarge, match="storage_max_file_bytes"):
+            put_one("f/large", bytes(MOST + 1))
+        with pytest.raises(UnsafeName):
+            put_one("../x", b"x")
+        assert storage.children("f") in ([], ["before"])
 
     def test_reads_are_bounded_and_exact(self, storage: Storage) -> None:
         data = os.urandom(17 * MIB)
@@ -191,6 +234,22 @@ class TestFolder:
             with pytest.raises(FileStorageUnavailable, match="No such file"):
                 call()
 
+    def test_what_a_batch_could_not_make_durable_is_said(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def full(descriptor: int) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        # Where a file system looks for room only after it has taken the bytes, syncing tells that there was none.
+        monkeypatch.setattr(local, "sync_file_system", full)
+        with pytest.raises(FileStorageFull, match="No space left"), LocalFolder(tmp_path, MOST).batch() as batch:
+            batch.put("a", b"x")
+
+    def test_syncing_reaches_the_system(self, tmp_path: Path) -> None:
+        descriptor = os.open(tmp_path, os.O_RDONLY)
+        sync_file_system(descriptor)
+        os.close(descriptor)
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            sync_file_system(descriptor)
+
     def test_a_file_that_shrinks_while_it_is_read_is_said(self, tmp_path: Path) -> None:
         storage = LocalFolder(tmp_path, MOST)
         put(storage, "a", bytes(100))
@@ -202,6 +261,19 @@ class TestFolder:
 
 
 class TestBucket:
+    def test_a_server_that_goes_while_a_batch_is_sent_is_said(self, swift: Swift) -> None:
+        storage = bucket(swift, uuid.uuid4().hex, timeout=0.5)
+
+        def send() -> None:
+            with storage.batch() as batch:
+                for number in range(50):
+                    batch.put(f"f/{number}", b"x" * 1000)
+
+        with swift.frozen(), pytest.raises(FileStorageUnavailable):
+            send()
+        send()
+        assert len(storage.children("f")) == 50
+
     def test_a_killed_upload_is_seen_and_cleared(self, swift: Swift) -> None:
         storage = bucket(swift, uuid.uuid4().hex)
         writing = storage.write("f/x")

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from gristmill.core.database import Database
-from gristmill.datasets.contract_parser import Contract, parse_contract
+from gristmill.datasets.contract_parser import Contract, KnownEmbedder, parse_contract
 from gristmill.datasets.ddl import MAX_PLAIN_DIMENSIONS, apply_alter, create_table, plain_columns
 from gristmill.datasets.types.matrices import vector_column
 from gristmill.records.apply import upsert as write
@@ -29,7 +29,7 @@ _SETTINGS = settings(max_examples=40, deadline=None, suppress_health_check=list(
 
 
 def _create(database: Database, body: dict[str, Any]) -> Contract:
-    contract = parse_contract({**body, "name": "w_" + uuid.uuid4().hex[:12]}, {"static": 2})
+    contract = parse_contract({**body, "name": "w_" + uuid.uuid4().hex[:12]}, {"static": KnownEmbedder(2)})
     with database.transaction() as connection:
         create_table(connection, contract, uuid.uuid4())
     return contract

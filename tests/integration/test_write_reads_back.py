@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.support.in_process import CSV, NDJSON, InProcess
-from tests.support.values import CASES
+from tests.support.values import CASES, PATH_CASE
 
 from gristmill.datasets.types import TYPES
 
@@ -21,7 +21,8 @@ _json = st.recursive(
     max_leaves=8,
 )
 # Each value in the form in which it is read back.
-_VALUES = {name: case.values.map(case.reads_back) for name, case in CASES.items()} | {"json": _json}
+_COLUMNS = {**CASES, "path": PATH_CASE}
+_VALUES = {name: case.values.map(case.reads_back) for name, case in _COLUMNS.items()} | {"json": _json}
 _ROWS = st.lists(
     st.fixed_dictionaries({name: st.none() | kind for name, kind in _VALUES.items()}), min_size=1, max_size=6
 )
@@ -53,7 +54,7 @@ class TestReadsBackEqual:
     @given(rows=_ROWS)
     @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
     def test_all_types_through_all_formats(self, app: InProcess, rows: list[dict[str, Any]]) -> None:
-        fields: list[dict[str, Any]] = [{"name": name, "type": name, **case.limits} for name, case in CASES.items()]
+        fields: list[dict[str, Any]] = [{"name": name, "type": name, **case.limits} for name, case in _COLUMNS.items()]
         fields.insert(0, {"name": "n", "type": "integer", "required": True})
         name = app.dataset({"fields": fields, "key": ["n"]})
         expected = [{"n": n, **row} for n, row in enumerate(rows)]

@@ -486,7 +486,7 @@ SMALL: dict[str, list[Any]] = {
     "date": ["2026-01-31", "2026-02-01", "2026-02-02", "0001-01-01", "9999-12-31"],
 }
 _SMALL = {name: st.sampled_from(values) for name, values in SMALL.items()}
-_ALL = [name for name in VALUES if name not in ("json", "vector")]
+_ALL = [name for name in VALUES if name not in ("json", "vector", "image")]
 _AGGREGATES = {
     "sum": ["integer", "float", "decimal", "duration"],
     "mean": ["integer", "float", "decimal", "duration"],
@@ -495,7 +495,7 @@ _AGGREGATES = {
     "max": _ALL,
     "first": _ALL,
     "last": _ALL,
-    "count": [*_ALL, "json", "vector"],
+    "count": [*_ALL, "json", "vector", "image"],
     "median": ["integer", "float"],
 }
 BATCH_CASES = [

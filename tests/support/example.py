@@ -6,11 +6,14 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
+
 from gristmill.core.config import Settings
 from gristmill.stack import ServiceStatus, Stack
 from gristmill.stack.ports import any_free
 from tests.support.folders import open_folder
 from tests.support.servers import WANTED
+from tests.support.system import eventually
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,6 +48,29 @@ class Example:
     def service(self, name: str) -> ServiceStatus:
         """Return one of the processes of the stack."""
         return next(one for one in self.stack.status().services if one.name == name)
+
+    @contextlib.contextmanager
+    def frozen(self, service: str) -> Iterator[None]:
+        """Stop the processes of a service, which answer nothing meanwhile."""
+        processes = self.processes(service)
+        for process in processes:
+            process.suspend()
+        try:
+            yield
+        finally:
+            for process in processes:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.resume()
+
+    def kill(self, service: str) -> None:
+        """Kill the processes of a service, kill -9; the stack starts others."""
+        for process in self.processes(service):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+
+    def processes(self, service: str) -> list[psutil.Process]:
+        first = psutil.Process(eventually(lambda: self.service(service).pid, f"{service} runs"))
+        return [first, *first.children(recursive=True)]
 
 
 @contextlib.contextmanager

@@ -8,7 +8,6 @@ from typing import Any
 from urllib.parse import quote
 
 import httpx
-import psutil
 
 from tests.support.example import Example
 from tests.support.system import eventually
@@ -22,6 +21,7 @@ class Registry:
 
     def __init__(self, example: Example) -> None:
         self.example = example
+        self.frozen, self.kill, self.processes = example.frozen, example.kill, example.processes
         self.http = httpx.Client(base_url=f"{example.url}/api/v1", timeout=60, limits=httpx.Limits(max_connections=60))
 
     def create(self, kind: str, above: str | None, name: str, area: int = 1, population: int = 1, **more: Any) -> Any:
@@ -82,32 +82,9 @@ class Registry:
         with ThreadPoolExecutor(len(creates)) as pool:
             return list(pool.map(lambda one: self.create(*one), creates))
 
-    @contextlib.contextmanager
-    def frozen(self, service: str) -> Iterator[None]:
-        """Stop the processes of a service, which answer nothing meanwhile."""
-        processes = self.processes(service)
-        for process in processes:
-            process.suspend()
-        try:
-            yield
-        finally:
-            for process in processes:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    process.resume()
-
     def held(self) -> contextlib.AbstractContextManager[None]:
         """Let everything be accepted and nothing be worked at."""
         return self.frozen("worker")
-
-    def kill(self, service: str) -> None:
-        """Kill the processes of a service, kill -9; the stack starts others."""
-        for process in self.processes(service):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
-
-    def processes(self, service: str) -> list[psutil.Process]:
-        first = psutil.Process(eventually(lambda: self.example.service(service).pid, f"{service} runs"))
-        return [first, *first.children(recursive=True)]
 
 
 def segment(name: str) -> str:

@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 
 from hypothesis import strategies as st
 
+from tests.support.pictures import IMAGES
 from tests.support.steps import SECRET
 
 Row = dict[str, Any]
@@ -51,6 +52,7 @@ VALUES: dict[str, list[Any]] = {
         1.5,
     ],
     "vector": [[0.0, 1.0], [0.5, -0.25]],
+    "image": IMAGES,
 }
 COLUMNS: dict[str, dict[str, Any]] = {
     "n": {"name": "n", "type": "integer"},

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
+from gristmill.bootstrap.images import build_images
 from gristmill.bootstrap.steps import build_steps
 from gristmill.core.config import Settings
 from gristmill.transforms.registry import StepRegistry
@@ -49,5 +50,5 @@ _PAIR = StepKind(
     description="Two texts joined.",
 )
 SECRET = "only-for-these-tests"
-_known = build_steps(Settings(transforms_secrets=f"example={SECRET}"), registry)
+_known = build_steps(Settings(transforms_secrets=f"example={SECRET}"), registry, build_images(Settings()))
 STEPS = StepRegistry([kind for name in _known.names() if (kind := _known.get(name)) is not None] + [_KIND, _PAIR])

@@ -9,12 +9,12 @@ import sqlalchemy as sa
 from gristmill.core.database import Database
 from gristmill.datasets import ddl, repository
 from gristmill.datasets.contract import Contract
-from gristmill.datasets.contract_parser import parse_contract
+from gristmill.datasets.contract_parser import KnownEmbedder, parse_contract
 from gristmill.datasets.lookup import Dataset, DatasetLookup
 from gristmill.datasets.types import TYPES
 from gristmill.kit.ids import uuid7
 
-EMBEDDERS = {"static": 256, "hashing": 256}
+EMBEDDERS = {"static": KnownEmbedder(256), "hashing": KnownEmbedder(256)}
 
 
 def make_dataset(database: Database, body: dict[str, Any], *, ready: bool = True) -> Dataset:

@@ -1,9 +1,13 @@
 """docs/transforms.md, the part of it that is made of the steps themselves: ``python -m tests.support.transforms_page``
 writes it anew."""
 
+import base64
+import io
 import json
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 from tests.support.steps import STEPS
 
@@ -45,9 +49,25 @@ def _rows(example: dict[str, Any]) -> list[str]:
     return [
         "| before | after |",
         "|---|---|",
-        f"| {'<br>'.join(f'`{_text(row)}`' for row in example['before'])} "
-        f"| {'<br>'.join(f'`{_text(row)}`' for row in example['after']) or '–'} |",
+        f"| {'<br>'.join(f'`{_row(row)}`' for row in example['before'])} "
+        f"| {'<br>'.join(f'`{_row(row)}`' for row in example['after']) or '–'} |",
     ]
+
+
+def _row(row: dict[str, Any]) -> str:
+    """Return a row; an image as its pixels, as its base64 says nothing to people."""
+    members = (f"{_text(name)}: {_pixels(value) or _text(value)}" for name, value in row.items())
+    return f"{{{', '.join(members)}}}"
+
+
+def _pixels(value: Any) -> str | None:
+    if not isinstance(value, str) or not value.startswith("iVBORw0KGgo"):
+        return None
+    image = Image.open(io.BytesIO(base64.b64decode(value)))
+    each, data = len(image.getbands()), image.tobytes()
+    pixels = [data[start : start + each].hex() for start in range(0, len(data), each)]
+    rows = (" ".join(pixels[start : start + image.width]) for start in range(0, len(pixels), image.width))
+    return f"<{image.width}×{image.height}: {' / '.join(rows)}>"
 
 
 def _text(value: Any) -> str:

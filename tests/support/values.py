@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from tests.support.arrays import INTEGERS, TEXTS, UNITS, arrays, decimals, integers, timestamps
 from tests.support.cells import CELLS
 from tests.support.nested_columns import NESTED
+from tests.support.paths import ANY_PATHS, SAFE_PATHS
 from tests.support.rest import Json
 from tests.support.type_case import TypeCase, same_float, same_tree
 
@@ -342,12 +343,27 @@ CASES: dict[str, TypeCase] = {
         good={"vector": pa.array([[1.0, 2.0], None])},
         arrow=[pa.list_(pa.float32()), pa.list_(pa.float64(), 3), pa.large_list(pa.float16())],
     ),
+    "bits": TypeCase(
+        st.text(st.sampled_from("01"), min_size=11, max_size=11),
+        extremes=["0" * 11, "1" * 11, "10000000001"],
+        limits={"dimensions": 11},
+        sql="bit(11)",
+        fields={"bits": {"dimensions": 3}},
+        columns={
+            "bits": [
+                *(arrays(st.text(st.sampled_from("01"), min_size=2, max_size=4), kind) for kind in TEXTS),
+                arrays(_texts, pa.string()),
+            ]
+        },
+        good={"bits": pa.array(["010", None])},
+        arrow=[pa.string()],
+    ),
     "image": TypeCase(
         st.binary(max_size=20).map(lambda data: PNG + data),
         extremes=[PNG, b"GIF89a" + bytes(range(256)) * 300],
         sent=lambda value: base64.b64encode(value).decode(),
         sql="bytea",
-        fields={"image": {"max_bytes": 20}},
+        fields={"image": {"max_bytes": 20}, "image path": {"stored_as": "path"}},
         columns={
             "image": [
                 *(
@@ -355,12 +371,18 @@ CASES: dict[str, TypeCase] = {
                     for kind in (pa.binary(), pa.large_binary(), pa.binary_view())
                 ),
                 arrays(_texts, pa.string()),
-            ]
+            ],
+            "image path": [arrays(ANY_PATHS | _texts, kind) for kind in TEXTS],
         },
-        good={"image": pa.array([PNG, None])},
+        good={"image": pa.array([PNG, None]), "image path": pa.array(["a/1.jpg", None])},
         arrow=[pa.binary(), pa.string()],
     ),
 }  # fmt: skip
+
+# An image whose path a record has, in place of its bytes.
+PATH_CASE = TypeCase(
+    SAFE_PATHS, extremes=["a", "größe/日本 1.png"], sql="text", limits={"type": "image", "stored_as": "path"}
+)
 
 TYPES: dict[str, Json] = {name: case.limits for name, case in CASES.items()}
 CONTRACT = {

@@ -16,7 +16,8 @@ from tests.support.steps import STEPS
 from tests.unit.test_steps import contract_of
 
 from gristmill.datasets.contract_parser import parse_contract
-from gristmill.datasets.pipeline import bind_pipeline, bound_types
+from gristmill.datasets.pipeline import bind_pipeline
+from gristmill.datasets.step_types import bound_types
 from gristmill.transforms.expression.check import compile_expression
 from gristmill.transforms.expression.run import evaluate
 from gristmill.transforms.run import column_of, to_frame

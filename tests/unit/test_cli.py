@@ -255,6 +255,13 @@ class TestTables:
         assert "\\x1b[31mred[/b]\\u202e" in result.stdout
         assert '{"a": [1]}' in result.stdout
 
+    def test_the_image_of_a_record_is_written_to_a_file(self, server: Server, run: Run, tmp_path: Path) -> None:
+        path = "/api/v1/datasets/notes/records/a%2Fb/image"
+        server.answer(f"GET {path}", httpx.Response(200, content=b"\xff\xd8picture"))
+        result = run("records", "image", "notes", "a/b", "--size", "64", "--field", "photo", "-o", "a.jpg")
+        assert (result.exit_code, (tmp_path / "a.jpg").read_bytes()) == (0, b"\xff\xd8picture")
+        assert dict(server.requests[0].url.params) == {"field": "photo", "size": "64"}
+
     def test_the_limit_ends_the_paging(self, server: Server, run: Run) -> None:
         page = {"records": [{"n": 1}, {"n": 2}], "next_page_token": "more"}
         server.answer("POST /api/v1/datasets/notes/records/query", page)
@@ -294,6 +301,20 @@ class TestSearch:
             "text": "rain", "k": 10, "mode": "hybrid", "vector": [1], "ef": 200,
         }  # fmt: skip
         assert run("search", "notes", "rain", "--mode", "text", "--vector", "[1]").exit_code == 2
+
+    def test_an_image_is_sent_as_a_form(self, server: Server, run: Run, tmp_path: Path) -> None:
+        server.answer(
+            "POST /api/v1/datasets/notes/search", {"hits": [], "complete": True, "plan": "exact", "took_ms": 1}
+        )
+        (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8 the file")
+        assert run("search", "notes", "--image", "photo.jpg", "-k", "3").exit_code == 0
+        (request,) = server.requests
+        assert request.headers["content-type"].startswith("multipart/form-data; boundary=")
+        assert b'name="query"' in request.content
+        assert b'{"k":3}' in request.content
+        assert b"\xff\xd8 the file" in request.content
+        assert run("search", "notes", "rain", "--image", "photo.jpg").exit_code == 2
+        assert run("search", "notes", "--image", "missing.jpg").exit_code == 2
 
     @pytest.mark.parametrize(
         ("key", "text", "sent"),

@@ -94,6 +94,7 @@ class TestSubmit:
             ("a.jsonl", "application/x-ndjson"),
             ("a.csv", "text/csv"),
             ("a.parquet", "application/vnd.apache.parquet"),
+            ("a.zip", "application/zip"),
             ("a.arrows", "application/vnd.apache.arrow.stream"),
         ],
     )
@@ -126,11 +127,11 @@ class TestSubmit:
 
     def test_an_unknown_suffix_or_format_lists_the_known_ones(self, tmp_path: Path) -> None:
         with pytest.raises(
-            ValueError, match=r"'\.xls' \(known: \.json, \.ndjson, \.jsonl, \.csv, \.tsv, \.parquet, \.arrows\)"
+            ValueError, match=r"'\.xls' \(known: \.json, \.ndjson, \.jsonl, \.csv, \.tsv, \.parquet, \.arrows, \.zip\)"
         ):
             Server().client().submit("weather", tmp_path / "a.xls")
         with pytest.raises(
-            ValueError, match="unknown format 'excel'; choose one of: json, ndjson, csv, parquet, arrow"
+            ValueError, match="unknown format 'excel'; choose one of: json, ndjson, csv, parquet, arrow, zip"
         ):
             Server().client().submit("weather", io.BytesIO(b""), format="excel")
         with pytest.raises(ValueError, match="needs a format"):

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from gristmill.core.errors import Invalid, Violation
-from gristmill.datasets.contract_parser import load_contract, parse_contract
+from gristmill.datasets.contract_parser import KnownEmbedder, load_contract, parse_contract
 from gristmill.datasets.ddl import MAX_PLAIN_DIMENSIONS, plain_columns, record_table
 
-EMBEDDERS = {"static": 256, "hashing": 512}
+EMBEDDERS = {"static": KnownEmbedder(256), "hashing": KnownEmbedder(512)}
 READINGS = {
     "name": "readings",
     "fields": [

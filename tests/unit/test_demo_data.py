@@ -10,7 +10,7 @@ from gristmill.cli.demo import debian, texts
 from gristmill.cli.demo.files import DemoDataMissing, package_folder
 from gristmill.cli.demo.operations import OPERATIONS, operations
 from gristmill.cli.demo.weather import WEATHER, write_weather
-from gristmill.datasets.contract_parser import parse_contract
+from gristmill.datasets.contract_parser import KnownEmbedder, parse_contract
 
 STANZAS = """\
 Package: gnuchess
@@ -65,7 +65,7 @@ class TestDebian:
         assert debian.available() == ""
 
     def test_the_contract_is_valid(self) -> None:
-        assert parse_contract(debian.PACKAGES, embedders={"static": 256}).key == ("name",)
+        assert parse_contract(debian.PACKAGES, embedders={"static": KnownEmbedder(256)}).key == ("name",)
 
 
 class TestOperations:
@@ -77,7 +77,7 @@ class TestOperations:
         assert not any("</" in record["summary"] or not record["summary"].strip() for record in records)
 
     def test_the_contract_is_valid(self) -> None:
-        assert parse_contract(OPERATIONS, embedders={"static": 256}).key == ("service", "operation")
+        assert parse_contract(OPERATIONS, embedders={"static": KnownEmbedder(256)}).key == ("service", "operation")
 
 
 class TestChoice:

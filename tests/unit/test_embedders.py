@@ -26,7 +26,7 @@ TEXTS = [
 ]
 
 
-@pytest.fixture(params=registry.names())
+@pytest.fixture(params=registry.of_texts.names())
 def embedder(request: pytest.FixtureRequest) -> Embedder:
     return registry.get(request.param)
 
@@ -146,7 +146,7 @@ class TestBatches:
 
 class TestRegistry:
     def test_an_unknown_name_is_refused_with_the_valid_ones(self) -> None:
-        with pytest.raises(UnknownEmbedder, match="'bert'; choose one of: hashing, static"):
+        with pytest.raises(UnknownEmbedder, match="'bert'; choose one of: hashing, image_hash, image_layout, static"):
             registry.get("bert")
 
     def test_an_embedder_is_loaded_once(self) -> None:

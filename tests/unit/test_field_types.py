@@ -15,7 +15,13 @@ ROOT = Path(gristmill.__file__).parent
 NAMES = frozenset(get_args(TypeName))
 # Where a word that is also the name of a type is compared, matched or a key, and why that is no question about a type.
 ALLOWED = {
-    "search/query": ({"text", "vector"}, "modes of a search and members of its body"),
+    "search/query": ({"image", "text", "vector"}, "modes of a search and members of its body, what embedders read"),
+    "embeddings": ({"text"}, "what embedders read"),
+    "records/embedding.py": ({"image"}, "what embedders read"),
+    "datasets/embedding_checks.py": ({"bits", "image"}, "what embedders read and make"),
+    "datasets/embedders.py": ({"image"}, "what embedders read"),
+    "images": ({"image", "vector"}, "the domain of these types"),
+    "records/readers/zip.py": ({"image", "json"}, "which fields name members of an archive; names of files"),
     "client": ({"json", "text", "vector"}, "formats of bodies, members of a search's body"),
     "cli/search.py": (
         {"integer", "boolean"},

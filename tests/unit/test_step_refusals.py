@@ -7,7 +7,7 @@ import pytest
 from tests.support.steps import DOUBLE, STEPS
 
 from gristmill.core.errors import Invalid
-from gristmill.datasets.contract_parser import parse_contract
+from gristmill.datasets.contract_parser import KnownEmbedder, parse_contract
 
 FIELDS = [
     {"name": "n", "type": "integer"},
@@ -30,7 +30,7 @@ SPLIT = {"op": "split", "column": "label", "separator": ";"}
 def refused(*pipeline: Any, **body: Any) -> list[tuple[str, str, str]]:
     contract = {"name": "things", "fields": FIELDS, "pipeline": list(pipeline), **body}
     with pytest.raises(Invalid) as error:
-        parse_contract(contract, {"static": 256, "hashing": 256}, steps=STEPS)
+        parse_contract(contract, {"static": KnownEmbedder(256), "hashing": KnownEmbedder(256)}, steps=STEPS)
     return [(one.pointer, one.code, one.reason) for one in error.value.violations]
 
 
@@ -147,6 +147,27 @@ def refused(*pipeline: Any, **body: Any) -> list[tuple[str, str, str]]:
         ({"op": "json_extract", "column": "label", "path": "a"}, "/column", "wrong_type", "json"),
         ({"op": "json_extract", "column": "raw", "path": "a\\"}, "/path", "bad_path", "a"),
         ({"op": "json_extract", "column": "raw", "path": "a", "type": "vector"}, "/type", "unknown_value", "text"),
+        ({"op": "image_grayscale", "column": "n"}, "/column", "wrong_type", "image, text"),
+        ({"op": "image_grayscale", "column": "label", "as": "N!"}, "/as", "bad_name", "N!"),
+        ({"op": "image_grayscale", "column": "label", "format": "gif"}, "/format", "wrong_type", "webp"),
+        ({"op": "image_resize", "column": "label", "width": 2}, "/height", "missing", "height"),
+        ({"op": "image_resize", "column": "label", "width": 2, "height": 0}, "/height", "wrong_type", "1"),
+        ({"op": "image_resize", "column": "label", "width": 2, "height": 16_385}, "/height", "wrong_type", "16384"),
+        (
+            {"op": "image_resize", "column": "label", "width": 16_384, "height": 16_384},
+            "/width", "too_many_pixels", "50000000",
+        ),
+        ({"op": "image_pad", "column": "label"}, "/width", "missing", "ratio"),
+        ({"op": "image_pad", "column": "label", "width": 2, "colour": "red"}, "/colour", "wrong_type", "red"),
+        ({"op": "image_centre_crop", "column": "label", "width": 1.5}, "/width", "out_of_range", "pixels"),
+        ({"op": "image_rotate", "column": "label", "degrees": 361}, "/degrees", "wrong_type", "360"),
+        ({"op": "image_flip", "column": "label", "seed": -1}, "/seed", "wrong_type", "0"),
+        ({"op": "image_normalise", "column": "label", "cutoff": 50}, "/cutoff", "wrong_type", "50"),
+        ({"op": "image_info", "column": "label", "width": "height"}, "/width", "duplicate", "twice"),
+        (
+            {"op": "image_info", "column": "label", "width": None, "height": None, "format": None},
+            "/width", "missing", "no column",
+        ),
         ({"op": "explode", "column": "label"}, "/column", "wrong_type", "json"),
         ({"op": "explode", "column": "raw", "place": "raw"}, "/place", "duplicate", "raw"),
         ({"op": "split", "column": "label", "separator": ""}, "/separator", "wrong_type", "at least 1"),

@@ -8,12 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.batch_cases import BATCH_CASES
+from tests.support.image_cases import CASES as IMAGE_CASES
 from tests.support.step_cases import CASES as RECORD_CASES
 from tests.support.step_cases import COLUMNS, Case, Row, alike, canonical, rows_of
 from tests.support.steps import STEPS
 
 from gristmill.datasets.contract import Contract, load_contract
-from gristmill.datasets.pipeline import bind_pipeline, bound_types
+from gristmill.datasets.pipeline import bind_pipeline
+from gristmill.datasets.step_types import bound_types
 from gristmill.datasets.types import TYPES
 from gristmill.records.columns import to_table
 from gristmill.transforms.run import run
@@ -21,7 +23,7 @@ from gristmill.transforms.spec import Column, Example, StepContext
 
 KINDS = [kind for name in STEPS.names() if (kind := STEPS.get(name)) is not None and name not in ("double", "pair")]
 EXAMPLES = [(kind.op, example) for kind in KINDS for example in kind.examples]
-CASES: list[Any] = [*RECORD_CASES, *BATCH_CASES]
+CASES: list[Any] = [*RECORD_CASES, *BATCH_CASES, *IMAGE_CASES]
 by_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 
 

@@ -11,7 +11,9 @@ from gristmill.client._tabs import read_as_csv
 from gristmill.records.readers.csv_rows import read_rows
 
 CELLS = st.text(st.sampled_from('ab,"\t\n\r é'), max_size=6)
-ROWS = st.lists(st.lists(CELLS, min_size=2, max_size=4), min_size=1, max_size=5)
+ROWS = st.integers(2, 4).flatmap(
+    lambda width: st.lists(st.lists(CELLS, min_size=width, max_size=width), min_size=1, max_size=5)
+)
 
 
 def cells(text: str) -> list[list[str | None]]:

@@ -3,6 +3,7 @@
 from tests.support.embedders import registry
 from tests.support.transforms_page import MARK, PAGE, made
 
+from gristmill.bootstrap.images import build_images
 from gristmill.bootstrap.steps import build_steps
 from gristmill.core.config import Settings
 
@@ -15,7 +16,7 @@ def test_the_page_is_what_the_steps_say() -> None:
 
 
 def test_every_step_and_parameter_describes_itself() -> None:
-    for step in build_steps(Settings(), registry).as_json():
+    for step in build_steps(Settings(), registry, build_images(Settings())).as_json():
         assert step["description"].endswith("."), step["op"]
         assert step["examples"], step["op"]
         for name, schema in step["parameters"]["properties"].items():

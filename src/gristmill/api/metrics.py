@@ -28,6 +28,8 @@ COUNTERS = {
         "Records that were deleted because they were older than their dataset keeps them.",
         ["dataset"],
     ),
+    "images_exported": ("Images that exports made files of.", ["dataset"]),
+    "images_failed": ("Records whose image an export could not make a file of.", ["dataset"]),
     "jobs_finished": ("Jobs that finished, by type and state.", ["type", "state"]),
     "lease_losses": ("Chunks taken from a worker that was lost.", ["type"]),
 }

@@ -17,6 +17,10 @@ from gristmill.datasets.operations import endpoints as operation_endpoints
 from gristmill.datasets.operations.service import DatasetOperations
 from gristmill.datasets.parents.relations import Relations
 from gristmill.datasets.service import DatasetService
+from gristmill.images.duplicates import endpoints as duplicate_endpoints
+from gristmill.images.duplicates.service import DUPLICATES, ImageDuplicates
+from gristmill.images.read import endpoints as image_endpoints
+from gristmill.images.read.service import RecordImages
 from gristmill.jobs import endpoints as job_endpoints
 from gristmill.jobs.job_types import endpoints as job_type_endpoints
 from gristmill.jobs.job_types.submission import JobSubmission
@@ -91,6 +95,8 @@ class ApiServices:
         self.record_reads = RecordReads(
             database, lookup, settings.reads_max_expanded, settings.reads_max_expanded_bytes
         )
+        images = gristmill.images
+        self.record_images = RecordImages(self.record_reads, None if images is None else images.reader)
         self.record_aggregates = RecordAggregates(settings, database, lookup, self.spool)
         self.record_preview = RecordPreview(self.submitter, self.datasets, self.record_reads, recompute, pipelines)
         self.views = RecordViews(settings, database, lookup, gristmill.steps)
@@ -98,6 +104,7 @@ class ApiServices:
         self.stored_exports = StoredExports(settings, database, gristmill.admission, lookup, gristmill.files)
         self.sources = SourceService(database, lookup, build_source_kinds(), self.record_ingest, self.spool)
         self.search = SearchService(database, lookup, gristmill.embedders, ef=settings.search_ef)
+        self.image_duplicates = ImageDuplicates(settings, database, gristmill.admission, lookup)
         self.indexes = IndexService(database, lookup, gristmill.admission, gristmill.build_settings)
 
     def calls(self) -> list[Call[Any]]:
@@ -125,17 +132,42 @@ class ApiServices:
             ingest_endpoints.build_router(self.record_ingest, self.submitter, settings, self.spool),
             preview_endpoints.build_router(self.record_preview),
             recompute_endpoints.build_router(self.record_recompute, self.submitter),
+            # Before the records, whose keys may be anything.
+            image_endpoints.build_router(self.record_images, settings),
             read_endpoints.build_router(self.record_reads),
             view_endpoints.build_router(self.views),
             reject_endpoints.build_router(self.rejects),
             export_endpoints.build_router(RecordExports(database, lookup), settings),
             stored_endpoints.build_router(self.stored_exports, settings),
             index_endpoints.build_router(self.indexes),
+            duplicate_endpoints.build_router(self.image_duplicates),
             source_endpoints.build_router(self.sources),
+            *self._image_routers(),
         ]
+
+    def _image_routers(self) -> list[APIRouter]:
+        """Return what needs Pillow, where it is installed."""
+        gristmill = self.gristmill
+        if gristmill.images is None:
+            return []
+        from gristmill.images.export import endpoints as image_export_endpoints  # noqa: PLC0415 - Pillow is an extra
+        from gristmill.images.export.service import ImageExports  # noqa: PLC0415
+
+        exports = ImageExports(
+            gristmill.settings,
+            gristmill.database,
+            gristmill.admission,
+            gristmill.dataset_lookup,
+            gristmill.files,
+            gristmill.images.reader,
+            gristmill.images.operations,
+            self.spool,
+            self.stored_exports,
+        )
+        return [image_export_endpoints.build_router(exports)]
 
     def _permission_of(self, job_type: str) -> Permission:
         """Return what a key needs for jobs of a type: what their submission needs."""
-        if job_type.startswith(DATASET_JOBS):
+        if job_type.startswith(DATASET_JOBS) or job_type == DUPLICATES:
             return "admin"
         return self.job_types.permission_of(job_type) or "write"

@@ -10,6 +10,7 @@ from gristmill.datasets.operations.tasks import CopyHandler, RenameHandler, Trun
 from gristmill.datasets.parents.relations import Relations
 from gristmill.datasets.primary_key.tasks import PrimaryKeyHandler
 from gristmill.datasets.tasks import AlterHandler, CreateHandler, DropHandler
+from gristmill.images.duplicates.tasks import DuplicatesHandler
 from gristmill.jobs.handlers import Handler, Registry
 from gristmill.jobs.job_types.catalogue import Catalogue, Plugin
 from gristmill.jobs.job_types.functions import FunctionHandler
@@ -98,9 +99,23 @@ def _handlers(gristmill: Gristmill) -> list[Handler]:
         CreateExportHandler(
             database, lookup, RecordExports(database, lookup), gristmill.files, settings.export_patience
         ),
+        *_image_handlers(gristmill),
         RemoveExportsHandler(database, gristmill.files, grace=settings.export_grace),
         ExpireHandler(database, count_expired),
         IndexBuildHandler(builder),
         IndexRebuildHandler(builder),
         IndexRecallHandler(database, lookup, effort),
+        DuplicatesHandler(database, extensions, settings.images_max_compared),
     ]
+
+
+def _image_handlers(gristmill: Gristmill) -> list[Handler]:
+    """Return what needs Pillow, where it is installed."""
+    images, database = gristmill.images, gristmill.database
+    if images is None:
+        return []
+    from gristmill.images.export.records import ExportedDatasets  # noqa: PLC0415 - Pillow is an extra
+    from gristmill.images.export.tasks import ImageExportHandler  # noqa: PLC0415
+
+    datasets = ExportedDatasets(database, gristmill.dataset_lookup)
+    return [ImageExportHandler(database, datasets, gristmill.files, images.reader, images.operations)]

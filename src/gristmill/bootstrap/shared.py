@@ -6,12 +6,14 @@ import threading
 
 import gristmill.access.tables
 import gristmill.datasets.tables
+import gristmill.images.tables
 import gristmill.jobs.tables
 import gristmill.records.tables
 import gristmill.search.tables
 import gristmill.sources.tables
 import gristmill.storage.tables  # noqa: F401 - declares its tables for the migrations
 from gristmill.bootstrap.embedders import build_embedders
+from gristmill.bootstrap.images import build_images
 from gristmill.bootstrap.steps import build_steps
 from gristmill.bootstrap.storage import build_files
 from gristmill.core.config import Settings
@@ -53,9 +55,10 @@ class Gristmill:
             max_staged_bytes=settings.jobs_max_staged_bytes,
         )
         self.dataset_lookup = DatasetLookup()
-        self.embedders = build_embedders(settings)
         self.files = build_files(settings, self.database)
-        self.steps = build_steps(settings, self.embedders)
+        self.images = build_images(settings)
+        self.embedders = build_embedders(settings, self.images)
+        self.steps = build_steps(settings, self.embedders, self.images)
         self.retry_policy = RetryPolicy(settings.jobs_retry_base, settings.jobs_retry_max)
 
     @property

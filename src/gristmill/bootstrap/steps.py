@@ -1,5 +1,6 @@
 """The kinds of steps that pipelines may have."""
 
+from gristmill.bootstrap.images import EXTRA, IMAGE_STEPS, Images
 from gristmill.core.config import Settings
 from gristmill.embeddings.registry import EmbedderRegistry
 from gristmill.transforms.registry import StepRegistry
@@ -34,8 +35,11 @@ from gristmill.transforms.steps.split import SPLIT
 from gristmill.transforms.steps.text_clean import TEXT_CLEAN
 
 
-def build_steps(settings: Settings, embedders: EmbedderRegistry) -> StepRegistry:
-    """Return the registry. What steps need beside their batch becomes arguments of their kinds here."""
+def build_steps(settings: Settings, embedders: EmbedderRegistry, images: Images | None) -> StepRegistry:
+    """Return the registry. What steps need beside their batch becomes arguments of their kinds here.
+
+    images: None where its steps are not installed.
+    """
     plain = (
         CAST,
         CLIP,
@@ -65,4 +69,6 @@ def build_steps(settings: Settings, embedders: EmbedderRegistry) -> StepRegistry
         TEXT_CLEAN,
     )
     secrets = read_secrets(settings.transforms_secrets)
-    return StepRegistry((*plain, chunk_text_kind(embedders), pseudonymise_kind(secrets)))
+    of_images = () if images is None else images.step_kinds()
+    extras = dict.fromkeys(IMAGE_STEPS, EXTRA) if images is None else {}
+    return StepRegistry((*plain, chunk_text_kind(embedders.of_texts), pseudonymise_kind(secrets), *of_images), extras)

@@ -17,20 +17,22 @@ def build_files(settings: Settings, database: Database) -> Files:
     """Return the storage that ``storage.url`` names; nothing is opened before it is needed."""
     if not settings.storage_url:
         return Files(database, None)
-    url = urlsplit(settings.storage_url)
+    return Files(database, partial(open_storage, settings, settings.storage_url, settings.storage_max_file_bytes))
+
+
+def open_storage(settings: Settings, place: str, max_file_bytes: int) -> Storage:
+    """Return the folder or bucket that a URL names; buckets with the server and credentials of ``[storage]``."""
+    url = urlsplit(place)
     if url.scheme == "s3":
-        return Files(database, partial(_open_bucket, settings, url.netloc, url.path))
-    path = Path(unquote(url.path) if url.scheme == "file" else settings.storage_url)
-    return Files(database, partial(LocalFolder, path, settings.storage_max_file_bytes))
+        return _open_bucket(settings, url.netloc, url.path, max_file_bytes)
+    return LocalFolder(Path(unquote(url.path) if url.scheme == "file" else place), max_file_bytes)
 
 
-def _open_bucket(settings: Settings, name: str, prefix: str) -> Storage:
+def _open_bucket(settings: Settings, name: str, prefix: str, max_file_bytes: int) -> Storage:
     try:
         s3 = importlib.import_module("gristmill.storage.s3")
     except ModuleNotFoundError as error:
-        raise FileStorageRefused(
-            f"{settings.storage_url} needs {error.name}: install the extra `gristmill[s3]`"
-        ) from error
+        raise FileStorageRefused(f"The bucket {name} needs {error.name}: install the extra `gristmill[s3]`") from error
     bucket = s3.Bucket(
         name,
         prefix=prefix,
@@ -40,5 +42,5 @@ def _open_bucket(settings: Settings, name: str, prefix: str) -> Storage:
         secret_key=settings.storage_secret_key,
         timeout=settings.storage_timeout,
     )
-    found: Storage = s3.S3Bucket(bucket, settings.storage_max_file_bytes)
+    found: Storage = s3.S3Bucket(bucket, max_file_bytes)
     return found

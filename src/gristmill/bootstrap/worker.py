@@ -40,7 +40,9 @@ def build_executor(
 
     def count(type_: str, finished_as: str, took: float, outcome: Outcome) -> None:
         counters = gristmill.counters
-        if outcome.succeeded:
+        for (name, label), amount in (outcome.counted or {}).items():
+            counters.count(name, label, amount)
+        if outcome.succeeded and outcome.counted is None:
             counters.count("records_written", type_, outcome.succeeded)
         if outcome.superseded:
             counters.count("records_superseded", type_, outcome.superseded)

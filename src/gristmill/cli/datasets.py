@@ -1,4 +1,4 @@
-"""gristmill datasets: list, show, create, alter, truncate, rename, copy, drop."""
+"""gristmill datasets: list, show, create, alter, truncate, rename, copy, duplicates, drop."""
 
 import json
 import sys
@@ -142,6 +142,25 @@ def copy(
     with session.output.progress("copy") as show:
         job = session.client.copy_dataset(
             name, new_name, where=condition, wait=wait_of(wait, timeout), on_progress=show
+        )
+    report(session, job)
+
+
+@command(app, "duplicates")
+def duplicates(
+    session: Session,
+    name: Name,
+    into: Annotated[str, typer.Argument(metavar="INTO", help="Name of the dataset that is made of them.")],
+    threshold: Annotated[float, typer.Option(help="How far vectors may be apart, in the metric of the dataset.")],
+    where: Annotated[str | None, typer.Option(metavar="JSON", help="A filter, or @FILE.")] = None,
+    wait: WaitOption = False,
+    timeout: Timeout = None,
+) -> None:
+    """Find records whose vectors are near each other, as a new dataset."""
+    condition = None if where is None else parse_json(where, "--where")
+    with session.output.progress("duplicates") as show:
+        job = session.client.find_duplicates(
+            name, threshold, into, where=condition, wait=wait_of(wait, timeout), on_progress=show
         )
     report(session, job)
 

@@ -15,6 +15,7 @@ from gristmill.cli import (
     export,
     exports,
     host,
+    images,
     index,
     jobs,
     pipeline,
@@ -48,6 +49,7 @@ rejects.add(app)
 export.add(app)
 aggregate.add(app)
 app.add_typer(exports.app, name="exports")
+app.add_typer(images.app, name="images")
 app.add_typer(index.app, name="index")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(pipeline.app, name="pipeline")

@@ -1,6 +1,7 @@
-"""gristmill records: get, list, count, distinct, latest, patch, delete."""
+"""gristmill records: get, image, list, count, distinct, latest, patch, delete."""
 
 from itertools import islice
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -24,6 +25,23 @@ Depth = Annotated[int | None, typer.Option(min=1, max=5, help="How many levels a
 def get(session: Session, dataset: Dataset, key: KeyText, expand: Expand = None, depth: Depth = None) -> None:
     """Show one record."""
     session.output.thing(session.client.record(dataset, key_of(key), expand=_names(expand), depth=depth))
+
+
+@command(app, "image")
+def image(
+    session: Session,
+    dataset: Dataset,
+    key: KeyText,
+    out: Annotated[str, typer.Option("--out", "-o", metavar="FILE")],
+    field: Annotated[str | None, typer.Option(help="The image field. Default: the only one.")] = None,
+    size: Annotated[
+        int | None, typer.Option(min=16, max=2048, help="A thumbnail that fits into so many pixels.")
+    ] = None,
+) -> None:
+    """Write the image of one record to FILE: as it is, or with --size a thumbnail."""
+    data = session.client.image(dataset, key_of(key), field, size)
+    Path(out).write_bytes(data)
+    session.output.thing({"file": out, "bytes": len(data)})
 
 
 @command(app, "list")

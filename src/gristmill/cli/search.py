@@ -1,6 +1,7 @@
-"""gristmill search: by text, by vector, like a record, or by words."""
+"""gristmill search: by text, by vector, by an image, like a record, or by words."""
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -30,6 +31,10 @@ def search(
     vector: Annotated[
         str | None, typer.Option(metavar="JSON", help="Closest to this vector instead, or @FILE.")
     ] = None,
+    image: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", exists=True, dir_okay=False, readable=True, help="Closest to this image instead."),
+    ] = None,
     mode: Annotated[
         Mode | None, typer.Option(help="By meaning, by words, or by both. The default is what the dataset is made for.")
     ] = None,
@@ -38,15 +43,18 @@ def search(
     exact: Annotated[bool, typer.Option("--exact", help="Compare every record.")] = False,
     ef: Annotated[int | None, typer.Option(min=1, max=1000, help="Effort: more finds better and takes longer.")] = None,
 ) -> None:
-    """Find the records closest to a text, a vector or another record, or those that match words."""
-    given = sum(one is not None for one in (text, like, vector))
+    """Find the records closest to a text, a vector, an image or another record, or those that match words."""
+    given = sum(one is not None for one in (text, like, vector, image))
     if given != 1 and not (mode is Mode.HYBRID and text is not None and given == 2):
-        raise UsageError("give one of TEXT, --like and --vector (with --mode hybrid, TEXT and one of the others)")
+        raise UsageError(
+            "give one of TEXT, --like, --vector and --image (with --mode hybrid, TEXT and one of the others)"
+        )
     answer = session.client.search(
         dataset,
         text=text,
         like=None if like is None else _key_value(session, dataset, like),
         vector=None if vector is None else parse_json(vector, "--vector"),
+        image=image,
         k=k,
         where=None if where is None else parse_json(where, "--where"),
         mode=None if mode is None else mode.value,

@@ -13,7 +13,7 @@ from gristmill.cli.waiting import Timeout, WaitOption, report, wait_of
 from gristmill.client import UnfinishedJob
 from gristmill.client._bodies import format_of
 
-Format = Literal["json", "ndjson", "csv", "parquet", "arrow"]
+Format = Literal["json", "ndjson", "csv", "parquet", "arrow", "zip"]
 OnConflict = Literal["replace", "fail", "skip"]
 
 

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -23,6 +24,7 @@ CONTENT_TYPES = {
     "csv": "text/csv",
     "parquet": "application/vnd.apache.parquet",
     "arrow": "application/vnd.apache.arrow.stream",
+    "zip": "application/zip",
 }
 SUFFIXES = {
     ".json": "json",
@@ -32,6 +34,7 @@ SUFFIXES = {
     ".tsv": "csv",
     ".parquet": "parquet",
     ".arrows": "arrow",
+    ".zip": "zip",
 }
 # What stands behind the suffix of a compressed file: the server inflates it.
 ENCODINGS = {".gz": "gzip", ".zst": "zstd"}
@@ -64,13 +67,28 @@ def json_body(value: Any) -> Body:
     return Body(io.BytesIO(dumps(value)), CONTENT_TYPES["json"])
 
 
+def image_search_body(search: Mapping[str, Any], image: bytes | str | os.PathLike[str]) -> Body:
+    """Return a search by an image as a form. image: the bytes of a file, or the path of one."""
+    data = image if isinstance(image, bytes) else Path(image).read_bytes()
+    boundary = secrets.token_hex(16)
+    head = f'--{boundary}\r\nContent-Disposition: form-data; name="'
+    parts = [
+        f'{head}query"\r\nContent-Type: application/json\r\n\r\n'.encode(),
+        dumps(search),
+        f'\r\n{head}image"; filename="image"\r\nContent-Type: application/octet-stream\r\n\r\n'.encode(),
+        data,
+        f"\r\n--{boundary}--\r\n".encode(),
+    ]
+    return Body(io.BytesIO(b"".join(parts)), f"multipart/form-data; boundary={boundary}")
+
+
 @contextmanager
 def records_body(records: Records, format: str | None) -> Iterator[Body]:
     """Open records as a body, and close what was opened when done.
 
     records: an iterable of mappings (sent as NDJSON), the path of a file, or a binary file object.
-    format: "json", "ndjson", "csv", "parquet" or "arrow" (an IPC stream); for a path None means by its suffix, behind
-    which .gz or .zst may stand; of a .tsv the tabs become commas. An iterable takes none.
+    format: "json", "ndjson", "csv", "parquet", "arrow" (an IPC stream) or "zip" (metadata and images); for a path None
+    means by its suffix, behind which .gz or .zst may stand; of a .tsv the tabs become commas. An iterable takes none.
     Raises InvalidArgument for an unknown format or suffix, and for a record that JSON cannot hold.
     """
     if isinstance(records, (str, os.PathLike)):

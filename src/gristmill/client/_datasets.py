@@ -157,6 +157,25 @@ class DatasetCalls(JobCalls):
         path = dataset_path(name, "copy")
         return self._write("POST", path, json_body(given), wait, on_progress, idempotency_key)
 
+    def find_duplicates(
+        self,
+        name: str,
+        threshold: float,
+        into: str,
+        *,
+        where: Mapping[str, Any] | None = None,
+        wait: Wait = False,
+        on_progress: Progress | None = None,
+        idempotency_key: str | None = None,
+    ) -> Json:
+        """Find records whose vectors are at most ``threshold`` apart, as the new dataset ``into``; return the job.
+
+        threshold: a distance in the metric of the dataset.
+        """
+        given = {"threshold": threshold, "into": into, **({} if where is None else {"where": where})}
+        path = dataset_path(name, "images", "duplicates")
+        return self._write("POST", path, json_body(given), wait, on_progress, idempotency_key)
+
     def index(self, name: str) -> Json:
         """Return the plan report of a dataset's vector index. Raises NotFound, InvalidRequest without an embedding."""
         answer: Json = self._transport.call("GET", dataset_path(name, "index"))

@@ -39,6 +39,11 @@ def export_path(export_id: str, *rest: str) -> str:
     return "/".join((f"{API}/exports/{_segment(str(export_id))}", *rest))
 
 
+def export_file_path(export_id: str, file: str) -> str:
+    """Return the path of one file of a stored export that has many."""
+    return export_path(export_id, "files", *map(_segment, file.split("/")))
+
+
 def source_path(name: str) -> str:
     """Return the path of a source."""
     return f"{API}/sources/{_segment(name)}"

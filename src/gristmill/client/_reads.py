@@ -1,11 +1,12 @@
 """Calls that read records: by key, pages, counts, search."""
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
 from typing import Any
 
-from gristmill.client._bodies import dumps, json_body
+from gristmill.client._bodies import dumps, image_search_body, json_body
 from gristmill.client._jobs import JobCalls
 from gristmill.client._paths import Key, dataset_path, record_path
 from gristmill.client._transport import Json
@@ -40,6 +41,17 @@ class ReadCalls(JobCalls):
         """Return one record and its ETag, which ``patch`` and ``delete`` take as ``if_match``. Raises NotFound."""
         answer = self._transport.answer("GET", record_path(dataset, key))
         return answer.json(), answer.headers["ETag"]
+
+    def image(self, dataset: str, key: Key, field: str | None = None, size: int | None = None) -> bytes:
+        """Return the image of a record: its file as it is, or a thumbnail.
+
+        field: may be left out where the dataset has one image field.
+        size: 16 to 2048: a JPEG, or a PNG or WebP where something is transparent, that fits into so many pixels in both
+            directions, upright and never enlarged.
+        Raises NotFound for no record, a null and a missing file, InvalidRequest for a broken one.
+        """
+        path = record_path(dataset, key) + "/image"
+        return self._transport.answer("GET", path, params={"field": field, "size": size}).content
 
     def get_many(
         self,
@@ -143,14 +155,16 @@ class ReadCalls(JobCalls):
         dataset: str,
         *,
         text: str | None = None,
-        vector: Sequence[float] | None = None,
+        vector: Sequence[float] | str | None = None,
+        image: bytes | str | os.PathLike[str] | None = None,
         like: Key | None = None,
         k: int = 10,
         where: Where | None = None,
         **options: Any,
     ) -> Json:
-        """Return the ``k`` records closest to a text, a vector, or the record whose key is ``like``; give one of them.
+        """Return the ``k`` records closest to a text, a vector, an image, or the record whose key is ``like``.
 
+        Give one of them. vector: numbers, or a string of bits. image: the bytes of a file, or its path.
         like: a key of one field as its value, of several fields as a list.
         options: further members of the request: ``mode`` ("vector", "text" for words, "hybrid"), ``max_distance``,
             ``min_score``, ``page_size``, ``page_token``, ``exact``, ``ef``, ``include``, ``weights``, ``explain``.
@@ -158,8 +172,9 @@ class ReadCalls(JobCalls):
         ``complete`` and ``took_ms``. Raises InvalidRequest naming each member that is wrong.
         """
         body = {"text": text, "vector": vector, "like": like, "where": where, **options}
-        given = {name: value for name, value in body.items() if value is not None}
-        answer: Json = self._transport.call("POST", dataset_path(dataset, "search"), body=json_body({**given, "k": k}))
+        given = {**{name: value for name, value in body.items() if value is not None}, "k": k}
+        sent = json_body(given) if image is None else image_search_body(given, image)
+        answer: Json = self._transport.call("POST", dataset_path(dataset, "search"), body=sent)
         return answer
 
     def search_many(
@@ -173,7 +188,7 @@ class ReadCalls(JobCalls):
     ) -> list[Json]:
         """Return the answer to each of up to 100 queries in one call.
 
-        queries: ``{"text": …}``, ``{"vector": …}`` or ``{"like": …}`` each.
+        queries: ``{"text": …}``, ``{"vector": …}``, ``{"image": …}`` (bytes) or ``{"like": …}`` each.
         ``k``, ``where`` and ``options`` (see ``search``) count for all of them.
         """
         body = {"where": where, **options}

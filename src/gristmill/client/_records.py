@@ -35,8 +35,8 @@ class RecordCalls(ReadCalls):
 
         records: mappings (any iterable of them), the path of a file, or a binary file object. Sent in constant memory;
             what can be read only once is copied to a temporary file first, so that it can be sent again.
-        format: "json", "ndjson", "csv", "parquet" or "arrow" (an IPC stream); for a path it is known by the suffix,
-            mappings go as ndjson.
+        format: "json", "ndjson", "csv", "parquet", "arrow" (an IPC stream) or "zip" (metadata and images); for a path
+            it is known by the suffix, mappings go as ndjson.
         on_conflict: where a record with the key exists: "replace" (the default of the server), "fail" or "skip".
         mode: "replace" (the default of the server) or "merge": only the fields that a record gives are changed.
         on_error: "reject" (the default of the server) or "quarantine": records that do not fit are kept aside, see

@@ -73,8 +73,8 @@ class StoredExportCalls(ExportCalls):
         """Write the file of a stored export to ``file`` in constant memory and return its size in bytes.
 
         file: a path, which is there when the download is complete and checked; or a binary file object. Where the
-        connection breaks off the download goes on from there. Raises ConnectionFailed, also where the bytes are not
-        those that the server says.
+        connection breaks off the download goes on from there. An export of images comes as a zip. Raises
+        ConnectionFailed, also where the bytes are not those that the server says.
         """
         if isinstance(file, (str, os.PathLike)):
             with finished_file(Path(file)) as target:
@@ -85,7 +85,8 @@ class StoredExportCalls(ExportCalls):
             file.write(piece)
             digest.update(piece)
             size += len(piece)
-        if digest.hexdigest() != found["sha256"]:
+        # Of an archive of many files the server says the length; each file in it has its checksum.
+        if size != found["bytes"] or digest.hexdigest() != (found["sha256"] or digest.hexdigest()):
             raise ConnectionFailed(f"the file of the export {export_id} arrived with another checksum: {size} bytes")
         return size
 

@@ -60,6 +60,7 @@ class Settings(BaseSettings):
     api_bootstrap_key: str = ""
     api_max_body_bytes: int = Field(2048 * MIB, ge=1024)
     api_max_json_bytes: int = Field(16 * MIB, ge=1024)
+    api_max_zip_entries: int = Field(100_000, ge=1, le=10_000_000)
     api_spool_dir: str = ""
     api_max_spool_bytes: int = Field(8192 * MIB, ge=MIB)
     api_max_wait: float = Field(30, ge=0, le=300)
@@ -126,6 +127,13 @@ class Settings(BaseSettings):
     storage_secret_key: str = ""
     storage_timeout: float = Field(30, gt=0, le=600)
     storage_max_file_bytes: int = Field(64 * 1024 * MIB, ge=MIB)
+    # [images]
+    images_url: str = Field("", pattern=r"^(/.*|file:///.*|s3://[A-Za-z0-9._-]+(/.*)?)?$", max_length=2000)
+    images_models: str = Field("", max_length=1000)
+    images_max_file_bytes: int = Field(32 * MIB, ge=1024, le=1024 * MIB)
+    images_max_pixels: int = Field(50_000_000, ge=1, le=500_000_000)
+    images_export_chunk_records: int = Field(500, ge=1, le=2000)
+    images_max_compared: int = Field(1_000_000, ge=2, le=100_000_000)
     # [search]
     search_seal_rows: int = Field(20_000, ge=0)
     search_ef: int = Field(100, ge=10, le=1000)

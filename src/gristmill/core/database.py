@@ -218,6 +218,10 @@ def is_lost_connection(error: BaseException) -> bool:
     code = getattr(cause, "pgcode", None)
     if code is None:
         return isinstance(cause, psycopg2.OperationalError | psycopg2.InterfaceError)
+    if code == "08P01" and cause.diag.severity_nonlocalized == "ERROR":  # type: ignore[union-attr]
+        # A message that Postgres could not read, such as a wrong COPY: it would refuse it again, and the session lives.
+        # A pooler that ends a session says the same as FATAL.
+        return False
     # 57P01-57P05: shutting down, starting, or the session was ended; 25P03: it idled in a transaction; 08xxx:
     # connection; 53xxx: out of disk, memory, connections.
     return bool(code[:2] in ("08", "53") or code[:4] == "57P0" or code in ("25006", "25P03"))

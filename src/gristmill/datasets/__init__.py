@@ -11,6 +11,8 @@ ddl: the table of a dataset, made, changed and dropped
 describe: sentences about values, for people
 differences: in what two contracts differ
 embedders: the embedders that contracts name
+embedding: how records are searched, as values of a contract
+embedding_checks: the rules of embeddings
 extensions: what other domains add to datasets: hooks, state, metrics, maintenance
 field_indexes: the indexes that a change of the contract asks for
 index_session: the connection of one index build
@@ -24,6 +26,7 @@ pipeline: the pipeline of a contract, bound to the columns that clients send
 primary_key: the primary keys of tables that were made without one
 repairs: jobs for tables that lack something
 retention_period: the texts that ``keep`` takes
+step_types: types as the steps of pipelines know them
 sizes: rows and bytes of tables
 statistics: ANALYZE after loads
 step_bodies: steps as users write them

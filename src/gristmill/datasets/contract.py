@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
+from gristmill.datasets.embedding import EmbeddingSpec, Metric, TextSearchSpec, VectorStorage
 from gristmill.datasets.json_members import MemberType, split_path
 from gristmill.datasets.parents.spec import ParentSpec
 from gristmill.datasets.step_bodies import StepBody, Views
@@ -24,10 +25,9 @@ TypeName = Literal[
     "uuid",
     "json",
     "vector",
+    "bits",
     "image",
 ]
-Metric = Literal["cosine", "l2", "inner_product"]
-VectorStorage = Literal["vector", "halfvec"]
 UnknownFields = Literal["reject", "ignore", "collect"]
 EMBEDDING_COLUMN = "_embedding"
 TEXT_COLUMN = "_text"
@@ -48,8 +48,9 @@ class FieldSpec(BaseModel):
     minimum, maximum: inclusive bounds as JSON writes values of the type (strings for decimal, timestamp and date).
     max_length: characters of a text, None for 65,536. normalize: the normal form of Unicode that texts are brought into
     before anything else is checked; None leaves them as they are. precision, scale: digits of a decimal, as in SQL.
-    zone: IANA zone of timestamps that come without an offset. dimensions: numbers in a vector.
-    max_bytes: size of a decoded image, None for 1 MiB. filterable: the field gets an index of its own.
+    zone: IANA zone of timestamps that come without an offset. dimensions: numbers in a vector, or bits.
+    max_bytes: size of a decoded image, None for 1 MiB. stored_as: whether records have the bytes of an image or its
+    path below the image folder; None for bytes. filterable: the field gets an index of its own.
     computed: the pipeline fills the field, and no client may send it. members: those of a json field that get indexes.
     title, description, unit: for people. enum: the values that are valid, as JSON writes them; None for all that the
     type has. default: the value of a record that does not name the field; None for null.
@@ -69,6 +70,7 @@ class FieldSpec(BaseModel):
     zone: str | None = None
     dimensions: int | None = None
     max_bytes: int | None = None
+    stored_as: Literal["bytes", "path"] | None = Field(None, exclude_if=lambda value: value is None)
     filterable: bool = False
     # Left out of stored contracts where it says nothing, so that processes of the release before can read them.
     computed: bool = Field(False, exclude_if=lambda value: not value)
@@ -103,7 +105,8 @@ class FieldSpec(BaseModel):
 
 
 class EmbeddingColumn(FieldSpec):
-    """The column of the vectors that records are searched by: like a field of type vector, and fit for distances.
+    """The column of the vectors that records are searched by: like a field of type vector, and fit for distances; or
+    like one of type bits, which is what the storage bit keeps.
 
     metric, storage: as in EmbeddingSpec.
     """
@@ -122,35 +125,6 @@ EXTRA_FIELD = FieldSpec(name="_extra", type="json")
 EXTRA_COLUMN = EXTRA_FIELD.name
 # The job's number and the record's place in the job: columns of every table.
 SUBMISSION_COLUMNS = tuple(FieldSpec(name=name, type="integer", required=True) for name in ("_seq", "_ord"))
-
-
-class EmbeddingSpec(BaseModel):
-    """Where a record's vector comes from and how vectors are compared.
-
-    from_: text fields that the embedder reads, or None when clients supply vectors as ``_embedding``.
-    embedder: name of the embedder, None exactly when ``from_`` is. dimensions: always set in a checked contract.
-    storage: vector keeps 32-bit floats; halfvec rounds to 16-bit ones, half the size and twice the dimensions.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, populate_by_name=True)
-
-    from_: tuple[str, ...] | None = Field(None, alias="from")
-    embedder: str | None = None
-    metric: Metric = "cosine"
-    dimensions: int | None = None
-    storage: VectorStorage = "vector"
-
-
-class TextSearchSpec(BaseModel):
-    """Which text fields are searched by their words, and how words are reduced to their stems.
-
-    language: the name of a text search configuration of Postgres; ``simple`` takes words as they are.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, populate_by_name=True)
-
-    from_: tuple[str, ...] = Field(alias="from")
-    language: str = "simple"
 
 
 InputItem = Annotated[
@@ -205,7 +179,7 @@ class Contract(BaseModel):
             return None
         return EmbeddingColumn(
             name=EMBEDDING_COLUMN,
-            type="vector",
+            type="bits" if self.embedding.storage == "bit" else "vector",
             dimensions=self.embedding.dimensions,
             metric=self.embedding.metric,
             storage=self.embedding.storage,

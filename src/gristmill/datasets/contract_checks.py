@@ -43,7 +43,17 @@ _NAME_RULE = "a lower-case letter, then up to 47 of a-z, 0-9 and _"
 _LIMITS = {
     **{
         member: tuple(name for name, kind in TYPES.items() if member in kind.limits)
-        for member in ("max_length", "normalize", "precision", "scale", "zone", "dimensions", "max_bytes", "members")
+        for member in (
+            "max_length",
+            "normalize",
+            "precision",
+            "scale",
+            "zone",
+            "dimensions",
+            "max_bytes",
+            "stored_as",
+            "members",
+        )
     },
     **dict.fromkeys(("minimum", "maximum"), tuple(name for name, kind in TYPES.items() if kind.bounded)),
 }

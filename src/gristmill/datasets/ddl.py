@@ -18,7 +18,8 @@ from sqlalchemy.schema import CreateColumn, SetColumnComment
 from sqlalchemy.sql.elements import Grouping
 
 from gristmill.core.database import DATA_SCHEMA, data_relation
-from gristmill.datasets.contract import TEXT_COLUMN, Contract, FieldSpec, TextSearchSpec
+from gristmill.datasets.contract import TEXT_COLUMN, Contract, FieldSpec
+from gristmill.datasets.embedding import TextSearchSpec
 from gristmill.datasets.errors import TableBusy, TableExists
 from gristmill.datasets.json_members import indexed_member
 from gristmill.datasets.types import TYPES

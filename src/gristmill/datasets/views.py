@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from gristmill.core.errors import Violation
 from gristmill.datasets.contract import Contract
-from gristmill.datasets.pipeline import bound_types, column_of
+from gristmill.datasets.step_types import bound_types, column_of
 from gristmill.kit.identifiers import is_name
 from gristmill.transforms.registry import StepRegistry
 from gristmill.transforms.schema_rules import bind

@@ -1,12 +1,16 @@
-"""The port for embedders: what turns texts into vectors, and what of it a dataset remembers."""
+"""The ports for embedders: what turns texts or images into vectors, and what of it a dataset remembers."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 Vectors = NDArray[np.float32]
+Reads = Literal["text", "image"]
+"""What an embedder reads."""
+Gives = Literal["vector", "bits"]
+"""What an embedder makes: vectors of numbers, or of bits, which are the numbers 0 and 1 until they are stored."""
 
 
 class Description(NamedTuple):
@@ -45,6 +49,40 @@ class Embedder(Protocol):
         ...
 
 
+class Flaw(NamedTuple):
+    """What is wrong with one image. row: its place among those to embed. code: stable. reason: without a subject."""
+
+    row: int
+    code: str
+    reason: str
+
+
+class ImageEmbedder(Protocol):
+    """Turns images into vectors. Deterministic, and an image's vector never depends on its batch."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def version(self) -> str:
+        """Changes whenever the vector of any image may change."""
+        ...
+
+    @property
+    def dimensions(self) -> int: ...
+
+    def embed(
+        self, images: Sequence[bytes | str | None], check: Callable[[], None] = lambda: None
+    ) -> tuple[Vectors, list[Flaw]]:
+        """Return float32 of shape ``(len(images), dimensions)``, and what is wrong with images that have no vector.
+
+        images: their bytes, or their paths below the image folder. Rows have the length 1 (L2), or are bits; those of
+        None and of images with a flaw are all NaN. Few images are in memory at a time. check: is called now and then,
+        and raises where the work is to end. Raises what reading the image folder raises while it does not answer.
+        """
+        ...
+
+
 class Provider(NamedTuple):
     """How bootstrap offers an embedder.
 
@@ -55,3 +93,14 @@ class Provider(NamedTuple):
 
     describe: Callable[[], Description]
     load: Callable[[], Embedder]
+    reads: Reads = "text"
+    gives: Gives = "vector"
+
+
+class ImageProvider(NamedTuple):
+    """How bootstrap offers an embedder of images; the same as of texts."""
+
+    describe: Callable[[], Description]
+    load: Callable[[], ImageEmbedder]
+    reads: Reads = "image"
+    gives: Gives = "vector"

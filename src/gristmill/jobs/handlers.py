@@ -13,7 +13,11 @@ from gristmill.jobs.errors import UnknownJobType
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one chunk did. ``result`` is merged into the job's result object; ``rows`` is added up there."""
+    """What one chunk did. ``result`` is merged into the job's result object; ``rows`` is added up there.
+
+    counted: what is added to counters, by their name and label, once the chunk has ended; None where the records that
+    succeeded were written.
+    """
 
     succeeded: int = 0
     rejected: int = 0
@@ -21,6 +25,7 @@ class Outcome:
     dropped: int = 0
     rows: int | None = None
     result: dict[str, Any] | None = None
+    counted: Mapping[tuple[str, str], int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,9 @@ from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 
 from gristmill.core.errors import TooLarge, UnsupportedMedia
-from gristmill.core.http.bodies import blocks, media_type_name
+from gristmill.core.http.bodies import FORM, blocks, media_type_name
 from gristmill.records.content_encoding import content_encoding
-from gristmill.records.form_file import FORM, FormFile
+from gristmill.records.form_file import FormFile
 from gristmill.records.spool import MEMORY_BYTES, BodySpool, Spool
 
 # Says nothing about what is written: a client may repeat a request and wait longer for its answer.

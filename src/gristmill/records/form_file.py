@@ -8,7 +8,6 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from gristmill.core.errors import Malformed, UnsupportedMedia, Violation
 from gristmill.core.http.bodies import check_media_type, media_type_name
 
-FORM = "multipart/form-data"
 _ENCODINGS = {"gz": "gzip", "zst": "zstd"}
 # Of a part's head: its few lines have the names of the field and of the file.
 _MAX_HEADERS, _MAX_HEADER_BYTES = 16, 8 * 1024

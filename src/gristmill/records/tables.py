@@ -51,6 +51,7 @@ exports = sa.Table(
     sa.Column("bytes", sa.BigInteger),
     sa.Column("sha256", BYTEA),
     sa.Column("rows", sa.BigInteger),
+    sa.Column("failed", sa.BigInteger, comment="records that could not be exported; null for exports of one file"),
     sa.Column("horizon", sa.Text),
     sa.Column("secret", BYTEA, nullable=False, comment="signs links to the file"),
     sa.Column("keep_seconds", sa.Double, nullable=False),

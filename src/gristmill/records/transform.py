@@ -5,6 +5,7 @@ from functools import lru_cache, partial
 
 from gristmill.datasets.contract import Contract
 from gristmill.datasets.pipeline import bind_pipeline
+from gristmill.datasets.types import TYPES
 from gristmill.records.batch import Batch, BatchContext
 from gristmill.transforms.multiply import check_repeated
 from gristmill.transforms.registry import StepRegistry
@@ -21,6 +22,13 @@ class Pipelines:
     def steps(self, contract: Contract) -> list[Step]:
         """Return the steps of a contract. Raises Invalid where this process does not know one of them."""
         return self._bind(contract)
+
+    def most_records(self, contract: Contract, most: int) -> int:
+        """Return how many records a chunk of the contract has at most. most: by the settings."""
+        limits = [step.kind.most_records for step in self.steps(contract)]
+        sources = () if contract.embedding is None else contract.embedding.from_ or ()
+        limits += [TYPES[contract.field(name).type].most_of_a_chunk for name in sources]
+        return min([most, *filter(None, limits)])
 
     def per_record(self, contract: Contract) -> bool:
         """Say whether a batch of the contract may be cut anywhere."""

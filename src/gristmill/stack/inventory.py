@@ -29,6 +29,7 @@ class Inventory:
             "api_port": memory.ports["api"],
             "api_spool_dir": self._asked.api_spool_dir or str(self.folder.spool),
             "storage_url": self._asked.storage_url or str(self.folder.files),
+            "images_url": self._asked.images_url or str(self.folder.images),
             "flower_port": memory.ports["flower"],
             "stack_data": str(self.folder.path),
         }

@@ -57,15 +57,16 @@ class DataFolder:
         self.flower_password = self.flower / "password"
         self.spool = self.path / "spool"
         self.files = self.path / "files"
+        self.images = self.path / "images"
         self.logs = self.path / "logs"
         self.run = self.path / "run"
         self.memory_file = self.path / "stack.json"
 
     def create(self) -> None:
         """Make the folders. Only files inside are secret: root's Postgres must be able to pass through the folder."""
-        for folder in (self.path, self.flower, self.spool, self.files, self.logs, self.run):
+        for folder in (self.path, self.flower, self.spool, self.files, self.images, self.logs, self.run):
             folder.mkdir(parents=True, exist_ok=True)
-        for folder in (self.flower, self.spool, self.files, self.logs, self.run):
+        for folder in (self.flower, self.spool, self.files, self.images, self.logs, self.run):
             folder.chmod(0o700)
 
     def application_variables(self, name: str) -> Path:

@@ -17,8 +17,8 @@ from gristmill.core.errors import Conflict, GristmillError, Invalid, NotFound, T
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM)
-# What a path gives that leads over a symbolic link, or to what is no file.
-_UNSAFE = (errno.ELOOP, errno.ENOTDIR, errno.EISDIR)
+# What a path gives that leads over a symbolic link, or to what is no file (a socket, a device), or is too long.
+_UNSAFE = (errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENXIO, errno.ENODEV, errno.ENAMETOOLONG)
 
 
 class FileStorageUnavailable(Unavailable):

@@ -16,6 +16,7 @@ from gristmill.core.errors import GristmillError
 from gristmill.storage.errors import FileMissing, FileStorageUnavailable, check_size, error_of
 from gristmill.storage.names import parts_of
 from gristmill.storage.port import LONGEST_READ
+from gristmill.storage.sync import sync_file_system
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -50,6 +51,32 @@ class LocalFolder:
                 with self._errors(name):
                     os.rename(part, leaf, src_dir_fd=folder, dst_dir_fd=folder)
                     os.fsync(folder)
+            except BaseException:
+                with contextlib.suppress(OSError):  # What cannot be removed now is removed by ``clear``.
+                    os.unlink(part, dir_fd=folder)
+                raise
+
+    @contextlib.contextmanager
+    def batch(self) -> Iterator["_LocalBatch"]:
+        yield _LocalBatch(self)
+        with self._errors(""), self._folder(()) as root:
+            assert root is not None
+            sync_file_system(root)
+
+    def put(self, name: str, data: bytes) -> None:
+        """Write a whole file that need not be durable yet."""
+        check_size(name, len(data), self._most_bytes)
+        *folders, leaf = parts_of(name)
+        part = f".{leaf}.{secrets.token_hex(4)}"
+        with self._errors(name), self._folder(folders, make=True) as folder:
+            assert folder is not None  # it was made where it was not there
+            file = os.open(part, _NEW, 0o666, dir_fd=folder)
+            try:
+                try:
+                    _write_all(file, data)
+                finally:
+                    os.close(file)
+                os.rename(part, leaf, src_dir_fd=folder, dst_dir_fd=folder)
             except BaseException:
                 with contextlib.suppress(OSError):  # What cannot be removed now is removed by ``clear``.
                     os.unlink(part, dir_fd=folder)
@@ -129,6 +156,14 @@ class LocalFolder:
         return self._most_bytes
 
 
+class _LocalBatch:
+    def __init__(self, storage: LocalFolder) -> None:
+        self._storage = storage
+
+    def put(self, name: str, data: bytes) -> None:
+        self._storage.put(name, data)
+
+
 class _LocalSink:
     def __init__(self, storage: LocalFolder, name: str, file: int) -> None:
         self._storage = storage
@@ -139,10 +174,8 @@ class _LocalSink:
     def write(self, data: bytes) -> None:
         self._size += len(data)
         check_size(self._name, self._size, self._storage.most_bytes)
-        left = memoryview(data)
         try:
-            while left:
-                left = left[os.write(self._file, left) :]
+            _write_all(self._file, data)
         except OSError as error:
             raise self._storage.error(self._name, error) from error
 
@@ -176,6 +209,12 @@ class _LocalSource:
         os.close(self._file)
 
 
+def _write_all(file: int, data: bytes) -> None:
+    left = memoryview(data)
+    while left:
+        left = left[os.write(file, left) :]
+
+
 def _enter(at: int, part: str, make: bool) -> int | None:
     """Open a folder within another one."""
     try:
@@ -196,17 +235,19 @@ def _clear(parent: int, name: str, keep: Collection[str]) -> tuple[int, bool]:
         return 0, False
     removed, empty = 0, True
     try:
-        for child in os.listdir(found):
-            if child in keep:
-                empty = False
-                continue
-            with contextlib.suppress(FileNotFoundError):
-                if stat.S_ISDIR(os.stat(child, dir_fd=found, follow_symlinks=False).st_mode):
-                    removed += _clear(found, child, ())[0]
-                    os.rmdir(child, dir_fd=found)
-                else:
-                    os.unlink(child, dir_fd=found)
-                    removed += 1
+        # One by one: a folder may have a million files.
+        with os.scandir(found) as children:
+            for child in children:
+                if child.name in keep:
+                    empty = False
+                    continue
+                with contextlib.suppress(FileNotFoundError):
+                    if child.is_dir(follow_symlinks=False):
+                        removed += _clear(found, child.name, ())[0]
+                        os.rmdir(child.name, dir_fd=found)
+                    else:
+                        os.unlink(child.name, dir_fd=found)
+                        removed += 1
     finally:
         os.close(found)
     return removed, empty

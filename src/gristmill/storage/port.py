@@ -35,6 +35,17 @@ class Source(Protocol):
     def close(self) -> None: ...
 
 
+class Batch(Protocol):
+    """Many small files that become durable together."""
+
+    def put(self, name: str, data: bytes) -> None:
+        """Write a file that is in memory. It may be there at once or at the end of the batch, whole in any case.
+
+        Raises what ``Storage.write`` and its sink raise, perhaps for a file that was given before.
+        """
+        ...
+
+
 class Storage(Protocol):
     """One kind of storage. Names are as ``names.parts_of`` has them, folders too; all methods raise UnsafeName.
 
@@ -48,6 +59,14 @@ class Storage(Protocol):
         """Write a file. It is there, whole and durable, when the block has ended; nothing is if the block raises.
 
         A file of that name is replaced at once. A process that is killed leaves nothing under the name.
+        """
+        ...
+
+    def batch(self) -> AbstractContextManager[Batch]:
+        """Write many files. All are there, whole and durable, when the block has ended.
+
+        If it raises, or the process is killed, each is there whole or not at all; which ones, nobody knows. Making a
+        file durable by itself takes longer than writing it where files are small.
         """
         ...
 

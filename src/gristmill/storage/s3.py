@@ -6,7 +6,9 @@ process has uploaded is aborted by ``clear``; a lifecycle rule of the bucket may
 
 import contextlib
 import os
+from collections import deque
 from collections.abc import Collection, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +33,9 @@ log = get_logger()
 _PART_BYTES = 8 * 1024 * 1024
 _PARTS_OF_A_SIZE = 1000
 _PIECE = 1024 * 1024
+# Files of a batch that are sent at once, and bytes that may wait for it.
+_AT_ONCE = 8
+_PUT_BYTES = 64 * 1024 * 1024
 _MISSING = ("404", "NoSuchKey", "NotFound", "412", "PreconditionFailed")
 _FULL = ("507", "InsufficientStorage", "QuotaExceeded", "XMinioStorageFull")
 
@@ -96,6 +101,17 @@ class S3Bucket:
         except BaseException:
             sink.abort()
             raise
+
+    @contextlib.contextmanager
+    def batch(self) -> Iterator["_S3Batch"]:
+        # A thread waits for the server most of the time.
+        with ThreadPoolExecutor(_AT_ONCE, "s3-put") as pool:
+            found = _S3Batch(self, pool)
+            try:
+                yield found
+                found.finish()
+            finally:
+                pool.shutdown(cancel_futures=True)
 
     def open(self, name: str) -> "_S3Source":
         found = self.call("head_object", name)
@@ -180,6 +196,35 @@ class _S3Sink:
         number = len(self._parts) + 1
         sent = self._storage.call("upload_part", self._name, UploadId=self._upload, PartNumber=number, Body=data)
         self._parts.append({"PartNumber": number, "ETag": sent["ETag"]})
+
+
+class _S3Batch:
+    """Puts several files at once; what waits to be sent is bounded."""
+
+    def __init__(self, storage: S3Bucket, pool: ThreadPoolExecutor) -> None:
+        self._storage = storage
+        self._pool = pool
+        self._waiting: deque[tuple[Future[Any], int]] = deque()
+        self._bytes = 0
+        # The client is made here: threads would make several.
+        storage.client  # noqa: B018
+
+    def put(self, name: str, data: bytes) -> None:
+        check_size(name, len(data), self._storage.most_bytes)
+        self._storage.key(name)
+        self._waiting.append((self._pool.submit(self._storage.call, "put_object", name, Body=data), len(data)))
+        self._bytes += len(data)
+        while len(self._waiting) > 2 * _AT_ONCE or (self._bytes > _PUT_BYTES and len(self._waiting) > 1):
+            self._take()
+
+    def finish(self) -> None:
+        while self._waiting:
+            self._take()
+
+    def _take(self) -> None:
+        future, size = self._waiting.popleft()
+        future.result()
+        self._bytes -= size
 
 
 class _S3Source:

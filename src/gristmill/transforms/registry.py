@@ -1,15 +1,16 @@
 """Finds kinds of steps by their name."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from gristmill.transforms.spec import StepKind
 
 
 class StepRegistry:
-    """The kinds of steps that bootstrap registered."""
+    """The kinds of steps that bootstrap registered. extras: of steps that are not installed, what they come with."""
 
-    def __init__(self, kinds: Iterable[StepKind] = ()) -> None:
+    def __init__(self, kinds: Iterable[StepKind] = (), extras: Mapping[str, str] | None = None) -> None:
+        self._extras = dict(extras or {})
         self._kinds: dict[str, StepKind] = {}
         for kind in kinds:
             if kind.op in self._kinds:
@@ -25,3 +26,7 @@ class StepRegistry:
 
     def get(self, op: str) -> StepKind | None:
         return self._kinds.get(op)
+
+    def extra_of(self, op: str) -> str | None:
+        """Return the extra that the step comes with, where it is not installed."""
+        return self._extras.get(op)

@@ -20,13 +20,19 @@ MOST_OUTPUTS = 2**20
 
 @dataclass(frozen=True, slots=True)
 class FailedRecord:
-    """A record that a step could not do. record: its row in the batch. step: its number in the pipeline, and name."""
+    """A record that a step could not do. record: its row in the batch. step: its number in the pipeline, and name; None
+    where it is no step of the pipeline."""
 
     record: int
-    step: tuple[int, str]
+    step: tuple[int, str] | None
     code: str
     reason: str
     field: str
+
+    @property
+    def full_reason(self) -> str:
+        """The reason, behind the step."""
+        return self.reason if self.step is None else f"step {self.step[0]} ({self.step[1]}): {self.reason}"
 
 
 @dataclass(frozen=True, slots=True)

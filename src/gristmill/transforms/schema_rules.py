@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -15,6 +15,7 @@ from gristmill.transforms.spec import Column, Columns, Parameters, Step, StepRef
 
 # Binding a pipeline and each of its batches takes time for each step.
 MOST_STEPS = 100
+AnyParameters = TypeVar("AnyParameters", bound=Parameters)
 
 
 def bind(
@@ -103,15 +104,20 @@ def check_target(name: str, pointer: str) -> None:
 def _bind(number: int, body: Mapping[str, Any], columns: Columns, types: Types, registry: StepRegistry) -> Step:
     kind = registry.get(body["op"])
     if kind is None:
+        extra = registry.extra_of(body["op"])
+        if extra is not None:
+            reason = f"The step {body['op']} is not installed on this server: pip install '{extra}'"
+            raise StepRefused(Violation("/op", "not_installed", reason, field="op"))
         reason = f"There is no step {json.dumps(body['op'])[:80]}; the steps are: {', '.join(registry.names())}"
         raise StepRefused(Violation("/op", "unknown_step", reason, field="op"))
-    parameters = _parameters(kind.parameters, body)
+    parameters = read_parameters(kind.parameters, body)
     after = kind.schema(parameters, columns, types)
     made = kind.make(parameters, columns, types)
     return Step(number, kind, parameters, after, made, kind.reads_too(parameters, columns, types))
 
 
-def _parameters(model: type[Parameters], body: Mapping[str, Any]) -> Parameters:
+def read_parameters(model: type[AnyParameters], body: Mapping[str, Any]) -> AnyParameters:
+    """Return the parameters of a step. Raises StepRefused with each mistake."""
     try:
         # Strict JSON mode takes arrays for tuples, which strict Python mode does not.
         return model.model_validate_json(json.dumps(body))

@@ -227,13 +227,12 @@ class StepKind:
     """One kind of step; ``steps/`` has a file for each.
 
     description: what it does, for those who write pipelines; the parameters describe themselves. fitting: what it has
-    to know of values that are stored, or None.
-    schema: the columns after the step, given those before it; raises StepRefused. make: the function that does it,
-    for parameters that ``schema`` accepted; whatever it prepares is prepared once. reads, writes: names of columns.
+    to know of values that are stored. schema: the columns after the step, given those before it; raises StepRefused.
+    make: the function for parameters that ``schema`` accepted; it prepares once. reads, writes: names of columns.
     per_record: what becomes of a record depends on it alone, or a function that says so of the parameters; else the
     step works per batch. multiplies: it may make several rows of one. merges: it makes one row of several.
     finds_columns: says of parameters whether columns come of the values, so that no step can follow; only views take
-    such a step. reads_too: columns that it reads though its parameters do not name them.
+    such a step. reads_too: columns that it reads though its parameters do not name them. most_records: of a chunk.
     """
 
     op: str
@@ -249,6 +248,7 @@ class StepKind:
     merges: bool = False
     finds_columns: Callable[[Any], bool] = lambda _: False
     reads_too: Callable[[Any, Columns, Types], frozenset[str]] = lambda *_: frozenset()
+    most_records: int | None = None
     fitting: Callable[[Any], Fitting] | None = None
 
     def as_json(self) -> dict[str, Any]:

@@ -15,6 +15,7 @@ _TAGS = {
     "datasets": "Datasets and their contracts.",
     "records": "Records of a dataset: submit, read, change, export.",
     "exports": "Stored exports: files that are made by jobs, and read until they expire.",
+    "images": "Images of a dataset.",
     "sources": "Sources: what submits records continuously.",
     "search": "Search by meaning and by words, and the vector index.",
     "jobs": "Jobs: every write is one.",

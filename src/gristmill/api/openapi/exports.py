@@ -5,9 +5,19 @@ from typing import Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from gristmill.api.openapi.records import Where
+from gristmill.datasets.step_bodies import StepBody
 from gristmill.records.export.stored.request import LONGEST_LINK
 
 EXAMPLE = {"format": "parquet", "where": {"stars": {"ge": 4}}, "fields": ["id", "stars"], "keep": "24h"}
+
+IMAGES_EXAMPLE = {
+    "where": {"articleType": "Shirts"},
+    "steps": [
+        {"op": "image_random_crop", "width": 0.8, "height": 0.8},
+        {"op": "image_resize", "width": 256, "height": 256},
+    ],
+    "seed": 7,
+}
 
 
 class NewExport(BaseModel):
@@ -24,24 +34,51 @@ class NewExport(BaseModel):
     keep: str | None = Field(None, pattern="^[1-9][0-9]{0,6}[hdw]$")
 
 
+class NewImageExport(BaseModel):
+    """Which images, and what is done to them. steps: operations on images, as in pipelines without ``column``.
+
+    fields: of metadata.csv beside the key. only_failed_of: an export; only the records that failed in it.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    field: str | None = None
+    where: Where | None = None
+    steps: list[StepBody] = Field([], max_length=50)
+    seed: int = Field(0, ge=0, le=2**63 - 1)
+    format: Literal["jpeg", "png", "webp"] | None = None
+    quality: int | None = Field(None, ge=1, le=100)
+    fields: list[str] | None = Field(None, min_length=1)
+    keep_days: float | None = Field(None, gt=0)
+    only_failed_of: str | None = None
+
+
 class ExportLinks(BaseModel):
-    """Paths: the export, its file, and the job that made it."""
+    """Paths: the export, its file, and the job that made it. metadata, failures: of exports of images."""
 
     self_: str = Field(alias="self")
     file: str
     job: str
+    metadata: str | None = None
+    failures: str | None = None
 
 
 class StoredExport(BaseModel):
-    """A file that can be read. bytes, sha256: of the file. horizon: see docs/export.md."""
+    """A file that can be read. bytes, sha256: of the file. horizon: see docs/export.md.
+
+    An export of images is many files in ``folder`` of the storage, and its file is a zip of them, of which there is no
+    checksum; failed: records without an image, see docs/image_export.md.
+    """
 
     id: str
     dataset: str
-    format: Literal["parquet", "csv", "ndjson"]
+    format: Literal["parquet", "csv", "ndjson", "images"]
     bytes: int
-    sha256: str
+    sha256: str | None
     rows: int
-    horizon: str
+    horizon: str | None
+    failed: int | None = None
+    folder: str | None = None
     created_at: AwareDatetime
     expires_at: AwareDatetime
     links: ExportLinks

@@ -7,10 +7,13 @@ from typing import Any
 from pydantic import BaseModel
 
 from gristmill.api.openapi import computed, datasets, exports, jobs, records, sources
-from gristmill.core.http.bodies import CSV, JSON
+from gristmill.core.http.bodies import CSV, FORM, JSON
 from gristmill.datasets.fit.schemas import FIT_EXAMPLE, FitRequest
 from gristmill.datasets.operations.schemas import COPY_EXAMPLE, RENAME_EXAMPLE, CopyOf, NewName
 from gristmill.datasets.schemas import CHANGE_EXAMPLE, EXAMPLE
+from gristmill.images.duplicates.schemas import EXAMPLE as DUPLICATES_EXAMPLE
+from gristmill.images.duplicates.schemas import DuplicatesRequest
+from gristmill.images.formats import MEDIA_TYPES as IMAGE_TYPES
 from gristmill.jobs.job_types.schemas import JobRequest
 from gristmill.records.aggregate.schemas import EXAMPLE as EXAMPLE_AGGREGATE
 from gristmill.records.preview.schemas import PreviewRequest
@@ -86,6 +89,7 @@ _RECORDS = Body(
     {"array": [_RECORD], "object": {"records": [_RECORD]}},
 )
 _DOWNLOADS = {"application/x-ndjson": _TEXT, CSV: _TEXT, "application/vnd.apache.parquet": _BINARY}
+_IMAGES = dict.fromkeys(IMAGE_TYPES.values(), _BINARY)
 _ARROW = "application/vnd.apache.arrow.stream"
 _COMPUTED = {JSON: computed.AggregateAnswer, "application/x-ndjson": _TEXT, CSV: _TEXT, _ARROW: _BINARY}
 _LISTED_REJECTS = {JSON: jobs.RejectPage, "application/x-ndjson": _TEXT, CSV: _TEXT}
@@ -142,6 +146,9 @@ OPERATIONS: dict[str, Operation] = {
         True,
     ),
     "copy_dataset": Operation(_JOB, SENT, Body({JSON: CopyOf}, {"some": COPY_EXAMPLE}), True, ("run_at",)),
+    "find_duplicates": Operation(
+        _JOB, SENT, Body({JSON: DuplicatesRequest}, {"hashes": DUPLICATES_EXAMPLE}), True, ("run_at",)
+    ),
     "drop_dataset": Operation(_JOB, (*WRITTEN, 428), makes_job=True, refused=("run_at",)),
     "submit_records": Operation(_JOB, SENT, _RECORDS, True),
     "validate_records": Operation(_gives("All records fit", records.Validation), SENT, _RECORDS),
@@ -218,10 +225,30 @@ OPERATIONS: dict[str, Operation] = {
         },
         (*READ, 410, 416, 429),
     ),
+    "read_export_file": Operation(
+        {
+            200: ("The file", {"application/octet-stream": _BINARY}),
+            206: ("The parts that `Range` names", {"application/octet-stream": _BINARY}),
+        },
+        (*READ, 410, 416, 429),
+    ),
+    "export_images": Operation(
+        _JOB, (*SENT, 410), Body({JSON: exports.NewImageExport}, {"crop and resize": exports.IMAGES_EXAMPLE}), True
+    ),
+    "get_record_image": Operation(
+        {
+            200: ("The image", _IMAGES),
+            206: ("The parts that `Range` names", {**_IMAGES, "multipart/byteranges": _BINARY}),
+        },
+        (*READ, 416, 429),
+    ),
     "search": Operation(
         _gives("The records that were found", records.SearchAnswer),
         (*NAMED, 409, 413, 415),
-        Body({JSON: records.Search}, {"by text": _SEARCH, "like a record": {"like": ["a", "2026-01-31T12:00:00Z"]}}),
+        Body(
+            {JSON: records.Search, FORM: records.ImageSearch},
+            {"by text": _SEARCH, "like a record": {"like": ["a", "2026-01-31T12:00:00Z"]}},
+        ),
     ),
     "get_index": Operation(_gives("The index", datasets.IndexReport), READ),
     "change_index": Operation(

@@ -203,12 +203,13 @@ class Query(BaseModel):
     """What is searched for: exactly one of them. like: the key of a stored record."""
 
     text: str | None = None
-    vector: list[float] | None = None
+    vector: list[float] | str | None = Field(None, description="numbers; or bits, a string of 0 and 1")
+    image: str | None = Field(None, description="the file of an image, at most 4 MiB, in base64")
     like: Any = None
 
 
 class Search(Query):
-    """A search: one of ``text``, ``vector``, ``like`` and ``queries``, and options."""
+    """A search: one of ``text``, ``vector``, ``image``, ``like`` and ``queries``, and options."""
 
     queries: list[Query] | None = Field(None, min_length=1, max_length=MAX_QUERIES)
     mode: Literal["vector", "text", "hybrid"] | None = None
@@ -223,6 +224,13 @@ class Search(Query):
     ef: int | None = Field(None, ge=1, le=1000, description="more effort, better recall")
     weights: Weights | None = None
     explain: bool | None = None
+
+
+class ImageSearch(BaseModel):
+    """A form with the file of an image to search by. query: all other members of a search."""
+
+    image: bytes
+    query: Search | None = None
 
 
 class Ranks(BaseModel):
@@ -251,6 +259,7 @@ class Answer(BaseModel):
     complete: bool
     next_page_token: str | None = None
     explain: dict[str, Any] | None = None
+    query_vector: list[float] | str | None = None
 
 
 class SearchAnswer(BaseModel):
@@ -262,5 +271,6 @@ class SearchAnswer(BaseModel):
     complete: bool | None = None
     next_page_token: str | None = None
     explain: dict[str, Any] | None = None
+    query_vector: list[float] | str | None = None
     answers: list[Answer] | None = None
     took_ms: float

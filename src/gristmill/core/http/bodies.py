@@ -12,6 +12,9 @@ from gristmill.core.logs import get_logger
 log = get_logger()
 JSON = "application/json"
 CSV = "text/csv"
+FORM = "multipart/form-data"
+# Parameters of media types beside charset.
+_PARAMETERS = {CSV: ("header",), FORM: ("boundary",)}
 
 
 def media_type_of(http: Request, supported: Sequence[str]) -> str:
@@ -32,7 +35,7 @@ def check_media_type(header: str, supported: Sequence[str]) -> str:
         if key == "charset" and value not in ("utf-8", "utf8", "us-ascii"):
             raise UnsupportedMedia(f"The charset {value[:80]!r} is not supported: send UTF-8")
         # Passed over in silence, it would mean something else than the client thinks.
-        valid = ("charset", "header") if name == CSV else ("charset",)
+        valid = ("charset", *_PARAMETERS.get(name, ()))
         if key not in valid or (key == "header" and value != "present"):
             shown = ", ".join("header=present" if one == "header" else one for one in valid)
             raise UnsupportedMedia(f"{name} with {parameter.strip()[:80]!r} is not supported; valid is: {shown}")
@@ -55,8 +58,16 @@ async def blocks(http: Request) -> AsyncIterator[bytes]:
 
 
 async def read_json(http: Request, limit: int, what: str) -> bytes:
-    """Return a body of JSON, unparsed. Raises UnsupportedMedia before it is read, TooLarge as soon as it is longer."""
-    media_type_of(http, [JSON])
+    """Return a body of JSON, unparsed, as ``read_body`` does."""
+    return (await read_body(http, [JSON], limit, what))[1]
+
+
+async def read_body(http: Request, supported: Sequence[str], limit: int, what: str) -> tuple[str, bytes]:
+    """Return the media type of a body, one of ``supported``, and the body.
+
+    Raises UnsupportedMedia before it is read, TooLarge as soon as it is longer.
+    """
+    media_type = media_type_of(http, supported)
     encoding = http.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("", "identity"):
         raise UnsupportedMedia(f"{what} is sent as it is: the Content-Encoding {encoding[:80]!r} is for records alone")
@@ -65,7 +76,7 @@ async def read_json(http: Request, limit: int, what: str) -> bytes:
         body += block
         if len(body) > limit:
             raise TooLarge(f"{what} has at most {limit} bytes", limit=limit)
-    return bytes(body)
+    return media_type, bytes(body)
 
 
 def parse_json(text: bytes | str, what: str = "The body", pointer: str = "", nan: bool = False) -> Any:

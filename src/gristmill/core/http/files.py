@@ -40,9 +40,25 @@ class Source(Protocol):
     def close(self) -> None: ...
 
 
+class HeldFile:
+    """A file that is held in memory."""
+
+    piece = 256 * 1024
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self.size = len(data)
+
+    def read(self, start: int, length: int) -> bytes:
+        return self._data[start : start + length]
+
+    def close(self) -> None:
+        """Nothing else is held."""
+
+
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """A file that is open. name: for messages. changed: when it got its content, in UTC.
+    """A file that is open. name: for messages. changed: when it got its content, in UTC; None where that is not known.
 
     headers: those of every answer with content, Content-Type among them.
     """
@@ -50,7 +66,7 @@ class StoredFile:
     source: Source
     name: str
     tag: Tag
-    changed: datetime
+    changed: datetime | None
     headers: Mapping[str, str]
 
 
@@ -69,8 +85,8 @@ def file_answer(http: Request, file: StoredFile, sending: Sending) -> "FileAnswe
     Raises PreconditionFailed, RangeNotSatisfiable, and Invalid for headers that cannot be read.
     """
     size = file.source.size
-    modified = format_datetime(file.changed, usegmt=True)
-    common = {"Accept-Ranges": "bytes", "ETag": str(file.tag), "Last-Modified": modified}
+    modified = "" if file.changed is None else format_datetime(file.changed, usegmt=True)
+    common = {"Accept-Ranges": "bytes", "ETag": str(file.tag), **({"Last-Modified": modified} if modified else {})}
     wanted = if_match(http)
     if wanted is not None and file.tag.value not in wanted:
         raise PreconditionFailed(f"The file has the ETag {file.tag}, and If-Match names others", etag=str(file.tag))

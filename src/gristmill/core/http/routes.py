@@ -18,6 +18,7 @@ from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
 from gristmill.core.http.conditions import check_conditions
+from gristmill.core.http.convertors import KEY, names_part
 from gristmill.core.http.endpoints import check_permission, check_query, may_repeat
 from gristmill.core.permissions import Level
 
@@ -86,6 +87,8 @@ class HotRoute(Route):
     def matches(self, scope: MutableMapping[str, Any]) -> tuple[Match, MutableMapping[str, Any]]:
         """Match as any route, and say which one it was: metrics name the call by it."""
         match, child = super().matches(scope)
+        if match is not Match.NONE and self.path.endswith(KEY) and names_part(scope):
+            return Match.NONE, {}
         if match is Match.FULL:
             child["route"] = self
         return match, child

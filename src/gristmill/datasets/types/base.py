@@ -1,5 +1,5 @@
-"""What there is to know of a field type: the class that each file of this folder fills in for one type. The defaults
-are those of text, which psycopg2, Arrow and CSV carry as it is."""
+"""What there is to know of a field type: the class that each file of this folder fills in for one type, by default as
+for text."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,12 +16,12 @@ from gristmill.datasets.describe import cut, shorten
 from gristmill.datasets.types.binary_copy import varying_fields
 from gristmill.datasets.types.columns import Checked, no_mask
 from gristmill.datasets.types.validators import expected, validator
+from gristmill.embeddings.port import Reads
 
 Expression = sa.ColumnElement[Any]
 COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")
-# ``prefix`` is the name that ``starts_with`` had first.
-TEXT_OPERATORS = ("contains", "icontains", "starts_with", "prefix")
-# pydantic's error types as codes of ours; what stands neither here nor in a type's ``codes`` is such a code already.
+TEXT_OPERATORS = ("contains", "icontains", "starts_with", "prefix")  # prefix: its first name.
+# pydantic's error types as codes of ours; what stands neither here nor in a type's ``codes`` is one already.
 _CODES = {
     "string_pattern_mismatch": "invalid",
     "string_unicode": "bad_unicode",
@@ -37,15 +37,15 @@ Mistake = tuple[str, str, str]
 class FieldType(ABC):
     """One type. Canonical values are those that validation gives; the methods of one kind stand together.
 
-    accepted_types, arrow_type, sql_type, staging_type: what ``accepted``, ``arrow``, ``column`` and ``staging`` return,
-    where that does not depend on the field.
+    accepted_types, arrow_type, sql_type, staging_type: what ``accepted``, ``arrow``, ``column``, ``staging`` return.
     limits: members of a FieldSpec that apply to this type alone. bounded: minimum and maximum apply, too.
     widest: limits that take more than a field takes that does not name them.
     operators: what ``where`` takes. may_be_key: fit for keys; such a type is comparable. is_time: may be a time field.
     becomes: names of the types that a field of this type may be changed to. takes: names of the types that a step may
-    make for a field of this type, besides it. embeddable: text for embedders and words. cell_is_json: in CSV the value
-    is JSON text. nests: values may nest to any depth. codes: the stable codes of this type for error types of pydantic.
-    extension: the canonical Arrow extension that is accepted, or None. cast: turns a staged value into a stored one.
+    make for a field of this type, besides it. read_by: the kind of embedders that read it; what those of text read has
+    words. most_of_a_chunk: records of a chunk whose values are looked into, where that takes milliseconds each.
+    cell_is_json: in CSV the value is JSON text. nests: values may nest to any depth. codes: the stable codes of this
+    type for pydantic's error types. extension: the Arrow extension that is accepted. cast: makes staged values stored.
     limited_as: what limits measure values as: NUMBER or the name of the type. exact: SQL of such a value of column {}.
     cutoff: SQL of the value before which records are too old after ``%(keep)s``, of time types.
     """
@@ -63,7 +63,8 @@ class FieldType(ABC):
     is_time: ClassVar[bool] = False
     becomes: ClassVar[tuple[TypeName, ...]] = ()
     takes: ClassVar[tuple[TypeName, ...]] = ()
-    embeddable: ClassVar[bool] = False
+    read_by: ClassVar[Reads | None] = None
+    most_of_a_chunk: ClassVar[int | None] = None
     cell_is_json: ClassVar[bool] = False
     nests: ClassVar[bool] = False
     codes: ClassVar[Mapping[str, str]] = MappingProxyType({})
@@ -204,8 +205,7 @@ class FieldType(ABC):
     def from_arrow(self, field: FieldSpec, scalar: pa.Scalar) -> Any:
         """Return one value of a column, accepted or of a payload, as the JSON-like value that validation takes.
 
-        Nothing is lost on the way: what is too precise becomes a text that is. Raises ValueError for text that should
-        be JSON and is not.
+        What is too precise becomes a text that is. Raises ValueError for text that should be JSON and is not.
         """
         if not scalar.is_valid:
             return None

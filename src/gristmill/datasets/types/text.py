@@ -26,7 +26,7 @@ class Text(FieldType):
     limits = ("max_length", "normalize")
     widest: ClassVar[Mapping[str, Any]] = {"max_length": MAX_LENGTH}
     operators = (*FieldType.operators, *TEXT_OPERATORS)
-    embeddable = True
+    read_by = "text"
     codes: ClassVar[Mapping[str, str]] = {"string_pattern_mismatch": "nul", "string_too_long": "too_long"}
     accepted_types = "string"
     arrow_type = pa.string()

@@ -78,6 +78,10 @@ SELECT c.state = 'running' AND c.fence = %(fence)s AS mine, j.state = 'cancellin
 FROM gristmill.chunks c JOIN gristmill.jobs j ON j.id = c.job_id
 WHERE c.job_id = %(job_id)s AND c.number = %(number)s
 """
+_HOLD = """
+SELECT 1 FROM gristmill.chunks
+WHERE job_id = %(job_id)s AND number = %(number)s AND fence = %(fence)s AND state = 'running' FOR SHARE
+"""
 
 Address = tuple[uuid.UUID, int, int]
 """What a message says: job, chunk number, dispatch number."""
@@ -131,3 +135,9 @@ def look(connection: Connection, job_id: uuid.UUID, number: int, fence: int) -> 
     parameters = {"job_id": str(job_id), "number": number, "fence": fence}
     row = connection.exec_driver_sql(_LOOK, parameters).first()
     return (False, False) if row is None else (bool(row[0]), bool(row[1]))
+
+
+def hold(connection: Connection, job_id: uuid.UUID, number: int, fence: int) -> bool:
+    """Keep a running chunk from being given to another worker until the transaction ends; false if it was."""
+    parameters = {"job_id": str(job_id), "number": number, "fence": fence}
+    return connection.exec_driver_sql(_HOLD, parameters).first() is not None

@@ -14,6 +14,7 @@ from gristmill.records.readers.columnar import read_batch
 from gristmill.records.readers.context import ReadContext
 from gristmill.records.reject import Reject
 from gristmill.records.validation.rows import Problems, RecordValidator
+from gristmill.transforms.run import FailedRecord
 from gristmill.transforms.spec import Indexes
 
 Unfit = dict[int, list[Violation]]
@@ -44,12 +45,19 @@ def validate_output(validator: RecordValidator, batch: Batch) -> tuple[pa.Table,
         # A record is written as a whole or not at all.
         whole = ~np.isin(origins, list(unfit))
         table, origins = table.filter(pa.array(whole)), origins[whole]
-    for failed in batch.failed:
-        number, op = failed.step
-        reason = f"step {number} ({op}): {failed.reason}"
-        pointer = f"/{failed.record}/{failed.field}"
-        unfit.setdefault(failed.record, []).append(Violation(pointer, failed.code, reason, field=failed.field))
+    for record, found in failures(batch).items():
+        unfit.setdefault(record, []).extend(found)
     return table, origins, unfit
+
+
+def failures(batch: Batch) -> Unfit:
+    """Return what is wrong with the records that steps failed on."""
+    return {one.record: [violation_of(one)] for one in batch.failed}
+
+
+def violation_of(failed: FailedRecord) -> Violation:
+    """Return a failure as what is wrong with its record, which the pointer begins with as in ``validate_output``."""
+    return Violation(f"/{failed.record}/{failed.field}", failed.code, failed.full_reason, field=failed.field)
 
 
 def of_record(record: int, violations: Sequence[Violation]) -> tuple[Violation, ...]:

@@ -1,14 +1,15 @@
 """The worker's way of a chunk: its payload passes the steps in their order and is validated after the last one."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
 
 from gristmill.datasets.contract import Contract
+from gristmill.datasets.types import TYPES
 from gristmill.jobs.handlers import ChunkTask, Outcome
-from gristmill.records.apply.output import of_record, validate_output
+from gristmill.records.apply.output import Unfit, failures, of_record, validate_output
 from gristmill.records.apply.upsert import WriteCounts, raise_if_repeated, split_places
 from gristmill.records.batch import Batch, BatchContext, BatchStep
 from gristmill.records.columns import ORD_COLUMN
@@ -77,8 +78,12 @@ class BatchPipeline:
             self._targets.submitted(task), task.check if payload.num_rows > _CHECKED_FROM else lambda: None
         )
         contract = context.contract
-        if not contract.has_pipeline or payload.num_rows == 0:
-            return Prepared(self._run(Batch(payload), context).table, payload.num_rows, piped=contract.has_pipeline)
+        if any(TYPES[field.type].most_of_a_chunk for field in (*contract.fields, *contract.input_fields)):
+            context = replace(context, check=task.check)
+        if payload.num_rows == 0:
+            return Prepared(self._run(Batch(payload), context).table, 0, piped=contract.has_pipeline)
+        if not contract.has_pipeline:
+            return self._without_pipeline(task, payload, context)
         fields, places = split_places(payload, task.first_record)
         ords: Indexes = places.to_numpy()
         try:
@@ -87,11 +92,7 @@ class BatchPipeline:
             place = int(ords[error.records[0]])
             raise RecordUnfit(error.reason(place), [error.violation(place)], record=place) from error
         table, origins, unfit = validate_output(output_validator_of(contract), batch)
-        rejects = []
-        for record, found in sorted(unfit.items()):
-            raw = raw_record(validator_of(contract), fields, record, task.args)
-            place = int(ords[record])
-            rejects.append(Reject(place, None, raw, of_record(place, found)))
+        rejects = _rejects(task, contract, fields, ords, unfit)
         # Of records that share a row none can go on without the others.
         shared = batch.merged is not None and batch.origins is not None and np.isin(list(unfit), batch.origins).any()
         if rejects and (shared or task.args.get("on_error") != "quarantine"):
@@ -111,6 +112,21 @@ class BatchPipeline:
         table = table.append_column(ORD_COLUMN, pa.array(numbers))
         return Prepared(table, written, dropped, rejects, True, batch.merged is not None)
 
+    def _without_pipeline(self, task: ChunkTask, payload: pa.Table, context: BatchContext) -> Prepared:
+        """Return what is written of records that are rows as they were sent, once they are embedded."""
+        batch = self._run(Batch(payload), context)
+        if not batch.failed:
+            return Prepared(batch.table, payload.num_rows)
+        fields, places = split_places(payload, task.first_record)
+        rejects = _rejects(task, context.contract, fields, places.to_numpy(), failures(batch))
+        if task.args.get("on_error") != "quarantine":
+            raise refusal(rejects)
+        # The records that stay keep their places.
+        assert batch.origins is not None
+        table = split_places(batch.table, task.first_record)[0]
+        table = table.append_column(ORD_COLUMN, places.take(pa.array(batch.origins)))
+        return Prepared(table, table.num_rows, rejects=rejects)
+
     def _run(self, batch: Batch, context: BatchContext) -> Batch:
         for step in self._steps:
             if not batch.table.num_rows:
@@ -118,6 +134,16 @@ class BatchPipeline:
             context.check()
             batch = step(batch, context)
         return batch
+
+
+def _rejects(task: ChunkTask, contract: Contract, fields: pa.Table, ords: Indexes, unfit: Unfit) -> list[Reject]:
+    """Return the records of a payload that do not fit. ords: their places in the request."""
+    rejects = []
+    for record, found in sorted(unfit.items()):
+        raw = raw_record(validator_of(contract), fields, record, task.args)
+        place = int(ords[record])
+        rejects.append(Reject(place, None, raw, of_record(place, found)))
+    return rejects
 
 
 def refusal(rejects: Sequence[Reject]) -> RecordUnfit:

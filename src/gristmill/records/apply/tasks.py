@@ -1,14 +1,16 @@
 """The handlers of ingest jobs and of merges: rows and the chunk's ``done`` go into one commit."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from sqlalchemy import Connection
 
 from gristmill.core.database import Database
+from gristmill.core.errors import Violation
 from gristmill.datasets.contract import EMBEDDING_COLUMN, Contract
 from gristmill.datasets.lookup import Dataset
 from gristmill.jobs.errors import OutOfDate
@@ -16,7 +18,7 @@ from gristmill.jobs.handlers import ChunkTask, Outcome, Pair, SharingHandler, Tr
 from gristmill.jobs.repository.read import failed_before
 from gristmill.records.apply.groups import group_parts
 from gristmill.records.apply.merge import Merged, merge, needs_vector, payload_keys, unfit_records
-from gristmill.records.apply.output import of_record
+from gristmill.records.apply.output import Unfit, failures, of_record
 from gristmill.records.apply.pipeline import BatchPipeline, Prepared, refusal
 from gristmill.records.apply.repository import lock_writes, read_stored
 from gristmill.records.apply.sift import sift
@@ -148,16 +150,24 @@ class MergeHandler(TransactionalHandler):
             keys = payload_keys(dataset.contract, payload)
             stored = read_stored(connection, dataset.contract, keys)
         sent = [column.name for column in submitted.input_columns]
-        merged, rejects = self._fitting(
-            task, dataset.contract, payload, places, merge(dataset.contract, sent, payload, stored), sent
-        )
+        merged = merge(dataset.contract, sent, payload, stored)
+        rejects: list[Reject] = []
+        unfit = unfit_records(dataset.contract, merged, sent)
+        if unfit:
+            fits, rejects = self._fitting(task, payload, places, merged, unfit)
+            merged = merged.filter(fits)
         ords = pa.array(places.to_numpy()[merged.last])
         if dataset.contract.has_pipeline:
             table = merged.table.select(sent).append_column(ORD_COLUMN, ords)
             prepared = self._pipeline.prepare(task, table)
             prepared = replace(prepared, rejects=[*prepared.rejects, *rejects])
         else:
-            table = self._embedded(dataset, merged).append_column(ORD_COLUMN, ords)
+            table, unfit = self._embedded(dataset, merged, task.check)
+            if unfit:
+                fits, more = self._fitting(task, payload, places, merged, unfit)
+                table, ords = table.filter(pa.array(fits)), ords.filter(pa.array(fits))
+                merged, rejects = merged.filter(fits), sorted([*rejects, *more], key=lambda reject: reject.record)
+            table = table.append_column(ORD_COLUMN, ords)
             prepared = Prepared(table, table.num_rows, rejects=rejects)
         folded = payload.num_rows - len(rejects) - len(merged.keys)
         written = {key: one.written for key, one in stored.items()}
@@ -181,16 +191,12 @@ class MergeHandler(TransactionalHandler):
     def _fitting(
         self,
         task: ChunkTask,
-        contract: Contract,
         payload: pa.Table,
         places: pa.Array,
         merged: Merged,
-        sent: Sequence[str],
-    ) -> tuple[Merged, list[Reject]]:
-        """Return what can be written, and the rejects. Raises RecordUnfit."""
-        unfit = unfit_records(contract, merged, sent)
-        if not unfit:
-            return merged, []
+        unfit: Unfit,
+    ) -> tuple[npt.NDArray[np.bool_], list[Reject]]:
+        """Return which rows can be written, and the rejects. unfit: what is wrong, by row. Raises RecordUnfit."""
         ords = places.to_numpy()
         validator = partial_validator_of(self._targets.submitted(task).contract)
         rejects = []
@@ -204,21 +210,26 @@ class MergeHandler(TransactionalHandler):
             raise refusal(rejects)
         fits = np.ones(len(merged.keys), np.bool_)
         fits[list(unfit)] = False
-        return merged.filter(fits), rejects
+        return fits, rejects
 
-    def _embedded(self, dataset: Dataset, merged: Merged) -> pa.Table:
-        """Return the rows with new vectors where what those are made of may have changed."""
+    def _embedded(
+        self, dataset: Dataset, merged: Merged, check: Callable[[], None]
+    ) -> tuple[pa.Table, dict[int, list[Violation]]]:
+        """Return the rows with new vectors where what those are made of may have changed, and those that are unfit."""
         rows = np.flatnonzero(needs_vector(dataset.contract, merged))
         if not len(rows):
-            return merged.table
+            return merged.table, {}
         table = merged.table.drop_columns([EMBEDDING_COLUMN])
-        made = self._embedding(Batch(table.take(pa.array(rows))), BatchContext(dataset)).table.column(EMBEDDING_COLUMN)
+        batch = self._embedding(Batch(table.take(pa.array(rows)), np.arange(len(rows))), BatchContext(dataset, check))
+        made = batch.table.column(EMBEDDING_COLUMN)
         before = merged.table.column(EMBEDDING_COLUMN)
         # What Postgres gave back has the type of the column, which may be narrower than what the embedder gives.
         both = pa.chunked_array([*before.chunks, *made.cast(before.type).chunks], type=before.type)
         source = np.arange(len(merged.keys))
-        source[rows] = len(source) + np.arange(len(rows))
-        return table.append_column(EMBEDDING_COLUMN, both.take(pa.array(source)))
+        assert batch.origins is not None
+        source[rows[batch.origins]] = len(source) + np.arange(len(batch.origins))
+        unfit = {int(rows[record]): found for record, found in failures(batch).items()}
+        return table.append_column(EMBEDDING_COLUMN, both.take(pa.array(source))), unfit
 
 
 def _rows(contract: Contract, pairs: Sequence[Pair]) -> list[Rows]:

@@ -99,6 +99,7 @@ class Recompute:
             plan.steps, to_table([contract.field(name) for name in known], [known]), StepContext(), wanted=plan.columns
         )
         for failed in made.failed:
+            assert failed.step is not None
             raise RecordUnfit(f"Step {failed.step[0]} ({failed.step[1]}): {failed.reason}", field=failed.field)
         return {**changes, **{name: _value(contract, made.table, name) for name in sorted(plan.writes)}}
 

@@ -9,12 +9,12 @@ from starlette.concurrency import run_in_threadpool
 
 from gristmill.core.config import Settings
 from gristmill.core.errors import Invalid, Violation
-from gristmill.core.http.bodies import media_type_name, media_type_of
+from gristmill.core.http.bodies import FORM, media_type_name, media_type_of
 from gristmill.core.http.endpoints import needs
 from gristmill.core.http.routes import Call
 from gristmill.jobs.endpoints import WRITE_HEADERS, WriteQuery, answer_write, request_of
 from gristmill.records.endpoints import spooled_body
-from gristmill.records.form_file import FORM, FormFile
+from gristmill.records.form_file import FormFile
 from gristmill.records.ingest.service import IngestOptions, OnConflict, RecordIngest
 from gristmill.records.readers import EXTENSIONS, MEDIA_TYPES
 from gristmill.records.spool import Spool

@@ -32,6 +32,7 @@ from gristmill.records.parents.early import EarlyParents
 from gristmill.records.parents.keys import ParentKeys
 from gristmill.records.payload import decode, encode
 from gristmill.records.readers import open_reader
+from gristmill.records.readers.archive import ArchiveLimits
 from gristmill.records.readers.context import ReadContext
 from gristmill.records.readers.lines import lines_of
 from gristmill.records.reject import Reject
@@ -94,6 +95,7 @@ class RecordIngest:
         self._submitter = submitter
         self._spool = spool
         # Those that are read while they are staged hold a connection all that time; others need connections too.
+        self._archives = ArchiveLimits(spool, settings.api_max_body_bytes, settings.api_max_zip_entries)
         self._staging = threading.Semaphore(max(1, settings.database_pool // 2))
 
     def write(self, name: str, body: BodySpool, media_type: str, options: IngestOptions) -> Write:
@@ -270,7 +272,8 @@ class RecordIngest:
     def _batches(self, contract: Contract, source: ReadContext, media_type: str) -> Iterator[Batch]:
         settings, reader = self._settings, open_reader(media_type)
         if self._pipelines.per_record(contract):
-            return read_batches(reader, source, settings.jobs_chunk_bytes, settings.jobs_chunk_records)
+            most = self._pipelines.most_records(contract, settings.jobs_chunk_records)
+            return read_batches(reader, source, settings.jobs_chunk_bytes, most)
         limits = (settings.jobs_chunk_bytes, settings.transforms_max_batch_records)
         return only_one(read_batches(reader, source, *limits), *limits)
 
@@ -282,16 +285,12 @@ class RecordIngest:
         passed_over: frozenset[str] = frozenset(),
         partial: bool = False,
     ) -> ReadContext:
-        problems = Problems()
-        problems.rejected = 0 if rejects is None else rejects.count
-        return ReadContext(
-            body.open(),
-            (partial_validator_of if partial else validator_of)(contract),
-            problems,
-            rejects=None if rejects is None else rejects.add,
-            on_header=None if rejects is None else rejects.take_header,
-            passed_over=passed_over,
-        )
+        problems, validator = Problems(), (partial_validator_of if partial else validator_of)(contract)
+        if rejects is None:
+            return ReadContext(body.open(), validator, problems, passed_over=passed_over, archives=self._archives)
+        problems.rejected = rejects.count
+        takes = (rejects.add, rejects.take_header)
+        return ReadContext(body.open(), validator, problems, *takes, passed_over, self._archives)
 
 
 def _close(chunks: SpooledChunks, rejects: RejectSpool | None) -> None:

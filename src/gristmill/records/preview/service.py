@@ -14,8 +14,8 @@ from gristmill.core.http.bodies import CSV, JSON
 from gristmill.datasets.contract import Contract
 from gristmill.datasets.errors import UnknownDataset
 from gristmill.datasets.lookup import Dataset
-from gristmill.datasets.pipeline import bound_types, column_of
 from gristmill.datasets.service import DatasetService
+from gristmill.datasets.step_types import bound_types, column_of
 from gristmill.records.apply.output import of_record, validate_output
 from gristmill.records.batch import Batch
 from gristmill.records.bodies import read_body

@@ -90,6 +90,12 @@ def read_one(
     return None if row is None else (shape.to_json(row), LastWrite(row[-2], row[-1]), row)
 
 
+def read_value(connection: Connection, contract: Contract, key: tuple[Any, ...], field: str) -> Any:
+    """Return a row with one column, the field of the record with this key; None where there is no record."""
+    table = record_table(contract)
+    return connection.execute(sa.select(table.c[field]).where(key_is(table, contract, key))).first()
+
+
 def key_is(table: sa.Table, contract: Contract, key: tuple[Any, ...]) -> sa.ColumnElement[bool]:
     """Return the condition that picks the record with this key."""
     return sa.and_(*(table.c[name] == value for name, value in zip(contract.key, key, strict=True)))

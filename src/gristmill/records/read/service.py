@@ -1,7 +1,7 @@
 """Reads of one dataset's records: finds the dataset, opens the connection, answers in JSON."""
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -34,6 +34,7 @@ from gristmill.records.read.pages import (
     read_latest,
     read_one,
     read_page,
+    read_value,
 )
 from gristmill.records.read.repository import read_distinct, read_many
 from gristmill.records.read.schemas import DistinctQuery, KeyQuery, RecordQuery, Selection
@@ -71,12 +72,25 @@ class RecordReads:
             values, also = parse_key(contract, key), needed(contract, expand)
             one = read_one(connection, contract, values, embedding, zone, also) if found.has_table else None
             if one is None:
-                raise UnknownRecord(f"The dataset {name} has no record with the key {shorten(key)}")
+                raise _unknown(name, key)
             record, written, row = one
             texts = self._nest(connection, contract, expand, Page([record], None, rows=[row]), embedding, zone)
             version = found.dataset.version
         answer = texts.encode(record)
         return answer, written.tag(version, answer if expand else None)
+
+    def value(self, name: str, key: str, choose: Callable[[Contract], str]) -> tuple[str, Any]:
+        """Return the name of the field that ``choose`` picks, and its value in the record with the key ``key``.
+
+        The value is as Postgres gives it. Raises UnknownRecord, NoKey, Invalid.
+        """
+        with self._reading(name, NOTHING) as (connection, found):
+            contract = found.dataset.contract
+            field, values = choose(contract), parse_key(contract, key)
+            row = read_value(connection, contract, values, field) if found.has_table else None
+        if row is None:
+            raise _unknown(name, key)
+        return field, row[0]
 
     def latest(
         self, name: str, count: int, embedding: bool = False, zone: str | None = None, expand: Expand = NOTHING
@@ -173,6 +187,10 @@ class RecordReads:
         if len(rows) > body.page_size:
             token = encode_page_token([shown[-1]["value"], shown[-1]["count"]], identity)
         return to_json({"values": shown, "next_page_token": token})
+
+
+def _unknown(name: str, key: str) -> UnknownRecord:
+    return UnknownRecord(f"The dataset {name} has no record with the key {shorten(key)}")
 
 
 def _page_query(body: Selection, **further: Any) -> PageQuery:

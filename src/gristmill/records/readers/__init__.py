@@ -7,6 +7,7 @@ from gristmill.records.readers.csv import read_csv
 from gristmill.records.readers.json import read_json
 from gristmill.records.readers.ndjson import read_ndjson
 from gristmill.records.readers.parquet import read_parquet
+from gristmill.records.readers.zip import ZIP, read_zip
 
 _READERS: dict[str, Reader] = {
     JSON: read_json,
@@ -18,6 +19,8 @@ _READERS: dict[str, Reader] = {
     "application/x-parquet": read_parquet,
     "application/parquet": read_parquet,
     "application/vnd.apache.arrow.stream": read_arrow,
+    ZIP: read_zip,
+    "application/x-zip-compressed": read_zip,
 }
 MEDIA_TYPES = tuple(_READERS)
 # What the names of files end with.
@@ -28,6 +31,7 @@ EXTENSIONS = {
     "csv": CSV,
     "parquet": "application/vnd.apache.parquet",
     "arrows": "application/vnd.apache.arrow.stream",
+    "zip": ZIP,
 }
 
 

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from gristmill.core.errors import MAX_LISTED, Malformed, Violation
+from gristmill.records.readers.archive import ArchiveLimits
 from gristmill.records.reject import Reject
 from gristmill.records.validation.rows import MALFORMED, Problems, RecordValidator
 from gristmill.records.validation.tokens import BOM
@@ -32,7 +33,7 @@ class ReadContext:
 
     rejects: takes the records that are not valid while the others go on; None where one of them refuses the request.
     on_header: gets the names in the header of a CSV body. passed_over: names of CSV columns that are no fields and are
-    not read, as a downloaded list of rejects has them.
+    not read, as a downloaded list of rejects has them. archives: what a zip may be; None where none is read.
     """
 
     file: BinaryIO
@@ -41,6 +42,7 @@ class ReadContext:
     rejects: Callable[[Reject], None] | None = None
     on_header: Callable[[list[str]], None] | None = None
     passed_over: frozenset[str] = frozenset()
+    archives: ArchiveLimits | None = None
 
 
 @dataclass(frozen=True, slots=True)

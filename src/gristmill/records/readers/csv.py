@@ -38,6 +38,9 @@ def read_csv(source: ReadContext) -> Iterator[RecordBlock]:
     if source.on_header is not None:
         source.on_header(names)
     before = header.line + header.raw.count(b"\n")
+    skip_bom(source.file)
+    for _ in range(before):
+        source.file.readline()
     yield from read_blocks(source, names, before, partial(_validate, source, names))
 
 
@@ -112,7 +115,7 @@ def _read_values(source: ReadContext, names: list[str], csv_row: CsvRow, record:
     """Return the JSON-like values of a row, or what is wrong with the row."""
     cells, line = csv_row.cells, csv_row.line
     if cells is None:
-        return malformed(csv_row.broken, record, line)
+        return Violation(f"/{record}", csv_row.code, csv_row.broken, record, line)
     if len(cells) != len(names):
         reason = f"The row has {len(cells)} cells, the header {len(names)}"
         return Violation(f"/{record}", "uneven_row", reason, record, line)

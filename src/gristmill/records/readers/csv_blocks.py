@@ -4,7 +4,6 @@ A block with anything odd in it (a quote in the wrong place, rows of different l
 left to the reader of rows, which names the line and the mistake; so are the single rows of a block that do not fit.
 """
 
-import io
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -17,7 +16,15 @@ import pyarrow.csv as arrow_csv
 from gristmill.records.columns import Row
 from gristmill.records.readers.columnar import PIECE_BYTES, to_steps
 from gristmill.records.readers.context import BLOCK_BYTES, MAX_RECORD_BYTES, ReadContext, RecordBlock
-from gristmill.records.readers.csv_rows import CsvRow, read_rows, split_row
+from gristmill.records.readers.csv_rows import (
+    CsvRow,
+    count_lines,
+    is_too_long,
+    long_line,
+    skip_line,
+    split_row,
+    split_rows,
+)
 from gristmill.records.readers.rows import Rows
 from gristmill.records.validation.tokens import BOM
 
@@ -36,7 +43,7 @@ def read_blocks(source: ReadContext, names: list[str], before: int, validate: Va
     """Yield the records of the rows that follow the header.
 
     names: the fields in the header. before: how many lines the header took. validate: returns the record of a row, or
-    refuses it. Raises Malformed where a quote is never closed.
+    refuses it.
     """
     record, pending = 0, b""
     while True:
@@ -49,11 +56,17 @@ def read_blocks(source: ReadContext, names: list[str], before: int, validate: Va
             pending = block
             continue
         # Beyond the longest row that is taken, the reader of rows says what is wrong.
-        rows, pending = block[: size or len(block)], block[size:] if size else b""
-        block_reader = _Block(source, names, rows, before, record, validate)
+        size = size or len(block)
+        block_reader = _Block(source, names, block[:size], before, record, validate, last=not data)
         yield from block_reader.steps()
         record += block_reader.records
-        before += rows.count(b"\n")
+        # Where quotes are in wrong places, the reader of rows finds other ends than those of the block.
+        pending = block[block_reader.taken :]
+        before += count_lines(block[: block_reader.taken])
+        if is_too_long(pending):
+            before += 1
+            validate(long_line(pending, before), record)
+            record, pending = record + 1, skip_line(source.file)
 
 
 def _whole_rows(block: bytes) -> int:
@@ -66,14 +79,25 @@ def _whole_rows(block: bytes) -> int:
 
 
 class _Block:
-    """Whole rows. ``records`` says how many there are, once ``steps`` has been read."""
+    """Rows. Once ``steps`` has been read, ``records`` says how many there are and ``taken`` how many bytes they have.
+
+    last: whether nothing follows the block.
+    """
 
     def __init__(
-        self, source: ReadContext, names: list[str], raw: bytes, before: int, first_record: int, validate: Validate
+        self,
+        source: ReadContext,
+        names: list[str],
+        raw: bytes,
+        before: int,
+        first_record: int,
+        validate: Validate,
+        last: bool,
     ) -> None:
         self._source, self._names, self._raw = source, names, raw
         self._before, self._first, self._validate = before, first_record, validate
-        self.records = 0
+        self._last = last
+        self.records, self.taken = 0, len(raw)
         unknown = [name for name in names if name not in source.validator.fields and name not in source.passed_over]
         # The columns to convert, None for all. Names of those that are collected stand in each record again.
         skips = bool(unknown) and source.validator.unknown == "ignore"
@@ -100,7 +124,7 @@ class _Block:
 
     def _by_row(self) -> Iterator[RecordBlock]:
         rows = Rows(self._source)
-        for csv_row in read_rows(io.BytesIO(self._raw), self._before):
+        for csv_row in self._split():
             record = self._first + self.records
             self.records += 1
             row = self._validate(csv_row, record)
@@ -109,6 +133,9 @@ class _Block:
                 if rows.full:
                     yield from rows.take()
         yield from rows.take()
+
+    def _split(self) -> Iterator[CsvRow]:
+        self.taken = yield from split_rows(self._raw, self._before, self._last, len(self._names))
 
     def _starts(self) -> Places:
         """Return where each row starts; empty lines are no rows."""

@@ -1,15 +1,24 @@
-"""CSV row by row, so that every mistake has its line. An unquoted empty cell is null, ``""`` is the empty string."""
+"""CSV row by row, so that every mistake has its line. An unquoted empty cell is null, ``""`` is the empty string.
+
+A row that cannot be split ends with its first line, and the next one is read as if it were not there: a quote that is
+never closed costs its own record, and not all those that follow.
+"""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from gristmill.core.errors import Malformed
-from gristmill.records.readers.context import MAX_RECORD_BYTES, malformed, read_lines
+from gristmill.records.readers.context import BLOCK_BYTES, MAX_RECORD_BYTES
+from gristmill.records.validation.rows import MALFORMED
 from gristmill.records.validation.tokens import BOM
 
 _CELL = re.compile(r'(?:"((?:[^"]|"")*)"|([^",]*))(,|$)', re.DOTALL)
+# Whole cells, and then one whose quote is open at the end.
+_OPEN = re.compile(rb'(?:(?:"[^"]*+(?:""[^"]*+)*+"|[^",]*+),)*+"[^"]*+(?:""[^"]*+)*+', re.DOTALL)
+_UNCLOSED = "A quote is opened in this row and never closed as one is, at the end of its cell"
+# What is kept of a line that is too long for a record.
+_KEPT_BYTES = 1000
 
 # A cell is its text, or None when it was empty and not quoted.
 Cells = list[str | None]
@@ -17,51 +26,62 @@ Cells = list[str | None]
 
 @dataclass(frozen=True, slots=True)
 class CsvRow:
-    """A row of the body. cells: None where the row cannot be split, for the reason ``broken``."""
+    """A row of the body. cells: None where it cannot be split, for the reason ``broken`` with the code ``code``."""
 
     line: int
     raw: bytes
     cells: Cells | None
     broken: str = ""
+    code: str = MALFORMED
 
 
-def read_rows(file: BinaryIO, before: int = 0) -> Iterator[CsvRow]:
-    """Yield the rows from the file's position on, the header's included. Raises Malformed at a quote never closed.
-
-    before: how many lines of the body come before the position.
-    """
-    lines = read_lines(file, before)
-    for number, raw in lines:
-        if raw.count(b'"') % 2:
-            raw = _join_quoted(number, raw, lines)
-        raw = raw.rstrip(b"\r\n")
-        if not raw:
-            continue
-        if raw.startswith(BOM):
-            reason = "The row starts with a byte order mark, which may only stand at the very start of a body"
-            yield CsvRow(number, raw, None, reason)
-            continue
+def read_rows(file: BinaryIO) -> Iterator[CsvRow]:
+    """Yield the rows from the file's position on, the header first."""
+    before, pending, width = 0, b"", None
+    while True:
+        data = file.read(BLOCK_BYTES)
+        block = pending + data
+        # The first row says how many cells the others have.
+        rows = split_rows(block, before, not data, width, most=1 if width is None else None)
+        taken = 0
         try:
-            yield CsvRow(number, raw, split_row(raw.decode()))
-        except UnicodeDecodeError as error:
-            reason = f"Byte {error.start + 1} of the row, 0x{raw[error.start]:02x}, is not UTF-8"
-            yield CsvRow(number, raw, None, reason)
-        except ValueError as error:
-            yield CsvRow(number, raw, None, str(error))
+            while True:
+                row = next(rows)
+                yield row
+                width = len(row.cells or ()) if width is None else width
+        except StopIteration as ended:
+            taken = ended.value
+        before += count_lines(block[:taken])
+        pending = block[taken:]
+        if is_too_long(pending):
+            yield long_line(pending, before + 1)
+            before, pending = before + 1, skip_line(file)
+        elif not data and not pending:
+            return
 
 
-def _join_quoted(number: int, raw: bytes, lines: Iterator[tuple[int, bytes]]) -> bytes:
-    """Return the whole row that starts with ``raw``, whose last quoted cell goes on in the next lines."""
-    parts, size = [raw], len(raw)
-    for _, more in lines:
-        parts.append(more)
-        size += len(more)
-        if size > MAX_RECORD_BYTES:
+def split_rows(
+    block: bytes, before: int, last: bool, width: int | None, most: int | None = None
+) -> Generator[CsvRow, None, int]:
+    """Yield the rows in ``block``; return how many bytes they take. A row whose end may follow the block is left.
+
+    before: how many lines of the body come before the block. last: nothing follows it. width: how many cells the header
+    has, None where it is not known. most: how many rows are wanted.
+    """
+    start, line, found = 0, before + 1, 0
+    while start < len(block) and found != most:
+        end = _line_end(block, start, last)
+        if end and block.count(b'"', start, end) % 2 and _OPEN.fullmatch(block, start, end):
+            end = _closing_line(block, start, end, last, width)
+        if not end:
             break
-        if more.count(b'"') % 2:
-            return b"".join(parts)
-    reason = "A quote is opened in this row and never closed"
-    raise Malformed(f"Line {number}: {reason}", [malformed(reason, line=number)])
+        raw = block[start:end]
+        row = _row(raw, line) if len(raw) <= MAX_RECORD_BYTES else long_line(raw, line)
+        start, line = end, line + count_lines(raw)
+        if row.raw:
+            found += 1
+            yield row
+    return start
 
 
 def split_row(text: str) -> Cells:
@@ -80,3 +100,84 @@ def split_row(text: str) -> Cells:
         position = match.end()
         if not end:
             return cells
+
+
+def count_lines(raw: bytes) -> int:
+    """Return in how many lines ``raw`` stands; the last one of a body may have no end."""
+    return raw.count(b"\n") + (raw[-1:] not in (b"", b"\n"))
+
+
+def is_too_long(pending: bytes) -> bool:
+    """Say whether a line that has not ended is longer than any record, so that ``split_rows`` would wait for ever."""
+    return len(pending) > MAX_RECORD_BYTES and b"\n" not in pending
+
+
+def long_line(raw: bytes, line: int) -> CsvRow:
+    """Return the row that stands for a line too long for a record."""
+    reason = f"The line is longer than {MAX_RECORD_BYTES} bytes; only its first {_KEPT_BYTES} are kept"
+    return CsvRow(line, raw[:_KEPT_BYTES], None, reason, "too_long")
+
+
+def skip_line(file: BinaryIO) -> bytes:
+    """Read to the end of a line; return what was read of the next one."""
+    while data := file.read(BLOCK_BYTES):
+        if end := data.find(b"\n") + 1:
+            return data[end:]
+    return b""
+
+
+def _line_end(block: bytes, start: int, last: bool) -> int:
+    """Return where the line at ``start`` ends; 0 if not in this block."""
+    return block.find(b"\n", start) + 1 or (len(block) if last else 0)
+
+
+def _closing_line(block: bytes, start: int, first_end: int, last: bool, width: int | None) -> int:
+    """Return where the row ends whose first line, from ``start`` to ``first_end``, leaves a quote open.
+
+    That is where its first line does if the quote is not closed as one is. 0: this block does not say.
+    """
+    place = first_end
+    while place < len(block):
+        end = _line_end(block, place, last)
+        if (end or len(block)) - start > MAX_RECORD_BYTES:
+            return first_end
+        if not end:
+            return 0
+        # Lines with an even number of quotes leave open what was.
+        if block.count(b'"', place, end) % 2:
+            return end if _is_row(block[start:end], width) else first_end
+        place = end
+    return first_end if last or len(block) - start > MAX_RECORD_BYTES else 0
+
+
+def _is_row(raw: bytes, width: int | None) -> bool:
+    """Say whether several lines are one row, and not one with a stray quote and others that it would swallow."""
+    cells = _split(raw)
+    if cells is None:
+        return False
+    if width is None or len(cells) == width:
+        return True
+    # Its cells are too many or too few. That may be its mistake, unless one of its lines is a good row by itself.
+    return all(len(_split(line) or ()) != width for line in raw.split(b"\n")[1:])
+
+
+def _split(raw: bytes) -> Cells | None:
+    try:
+        return split_row(raw.rstrip(b"\r\n").decode("utf-8", "replace"))
+    except ValueError:
+        return None
+
+
+def _row(raw: bytes, line: int) -> CsvRow:
+    is_open = raw.count(b'"') % 2 and _OPEN.fullmatch(raw)
+    raw = raw.rstrip(b"\r\n")
+    if raw.startswith(BOM):
+        reason = "The row starts with a byte order mark, which may only stand at the very start of a body"
+        return CsvRow(line, raw, None, reason)
+    try:
+        return CsvRow(line, raw, split_row(raw.decode()))
+    except UnicodeDecodeError as error:
+        reason = f"Byte {error.start + 1} of the row, 0x{raw[error.start]:02x}, is not UTF-8"
+        return CsvRow(line, raw, None, reason)
+    except ValueError as error:
+        return CsvRow(line, raw, None, _UNCLOSED if is_open else str(error))

@@ -83,7 +83,10 @@ class RecomputeHandler(TransactionalHandler):
     def _embedded(self, dataset: Dataset, rows: pa.Table, before: pa.Table, task: ChunkTask) -> pa.Table:
         for name in sorted(embedding_sources(dataset.contract) - set(rows.column_names)):
             rows = rows.append_column(name, before.column(name))
-        return self._embedding(Batch(rows), BatchContext(dataset, task.check)).table
+        batch = self._embedding(Batch(rows), BatchContext(dataset, task.check))
+        for failed in batch.failed:
+            raise RecordUnfit(f"{_name(dataset.contract, before, failed.record)}: {failed.reason}", field=failed.field)
+        return batch.table
 
 
 def _as_stored_rows(contract: Contract, rows: pa.Table) -> pa.Table:
@@ -100,8 +103,7 @@ def _recomputed(
     frame = table.select([ID_COLUMN.name, *sorted(plan.reads)])
     made = run(plan.steps, frame, StepContext(check), wanted={name: plan.columns[name] for name in fields})
     for failed in made.failed:
-        reason = f"step {failed.step[0]} ({failed.step[1]}): {failed.reason}"
-        raise RecordUnfit(f"{_name(contract, table, failed.record)}: {reason}", field=failed.field)
+        raise RecordUnfit(f"{_name(contract, table, failed.record)}: {failed.full_reason}", field=failed.field)
     validator = RecordValidator(contract, [contract.field(name) for name in fields])
     output, _, unfit = validate_output(validator, Batch(made.table.select(fields), np.arange(table.num_rows)))
     for row, violations in sorted(unfit.items()):

@@ -18,7 +18,7 @@ from gristmill.datasets.ddl import batch_of, record_table
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.lookup import Dataset, DatasetLookup
 from gristmill.datasets.parents.above import attach_above
-from gristmill.datasets.pipeline import bound_types
+from gristmill.datasets.step_types import bound_types
 from gristmill.datasets.types import TYPES
 from gristmill.datasets.views import bind_view
 from gristmill.jobs.repository.read import newest_batch
@@ -117,6 +117,7 @@ class RecordViews:
         made = run(self._steps(contract, view), as_steps_see(contract, rows), context)
         if made.failed:
             failed = made.failed[0]
+            assert failed.step is not None
             step, op = failed.step
             record = rows.slice(failed.record, 1).select(contract.key or rows.column_names[:1]).to_pylist()[0]
             reason = f"step {step} ({op}) of the view {view}: {failed.reason}, in the record {shorten(record)}"

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from gristmill.core.database import data_relation
 from gristmill.kit.identifiers import quote
-from gristmill.search.query.vector import operator_class
+from gristmill.search.query.vector import STORED_BITS, operator_class
 from gristmill.search.repository.catalogue import Segment
 from gristmill.search.repository.searchable import Searchable
 
@@ -33,7 +33,7 @@ class GraphParameters:
 
 def row_bytes(dataset: Searchable, parameters: GraphParameters) -> int:
     """Return the memory of one row in a graph under construction."""
-    vector = 8 + (2 if dataset.storage == "halfvec" else 4) * dataset.dimensions
+    vector = 8 + STORED_BITS[dataset.storage] * dataset.dimensions // 8
     return vector + _ELEMENT + (2 * parameters.m + 2) * _NEIGHBOUR
 
 

@@ -26,7 +26,7 @@ def show_hits(layout: Layout, request: SearchRequest, rows: Sequence[Any]) -> li
         place = float(row[width + 1])
         if request.mode == "vector":
             assert contract.embedding is not None
-            hit |= {"distance": place, "score": score_of(contract.embedding.metric, place)}
+            hit |= {"distance": place, "score": score_of(contract.embedding.metric, place, layout.dimensions)}
         elif request.mode == "text":
             hit["score"] = -place
         else:

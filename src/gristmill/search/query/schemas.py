@@ -27,6 +27,7 @@ MEMBERS = (
     *KINDS, "queries", "k", "where", "mode", "include", "ef", "exact", "max_distance", "min_score", "page_size",
     "page_token", "weights", "explain",
 )  # fmt: skip
+INCLUDED = ("embedding", "query_vector")
 # Of one ranking only; several queries are answered in full.
 _PAGING = ("page_size", "page_token")
 
@@ -36,7 +37,8 @@ class SearchRequest:
     """A checked search.
 
     queries: one, or those of the member ``queries`` if ``several``. most: the largest place in the ranking that is a
-    hit (a distance, or a negative score), None for any. weights: of the ranking by distance and of that by words.
+    hit (a distance, or a negative score), None for any. embedding, query_vector: whether the answer has the vectors of
+    the hits, and that of the query. weights: of the ranking by distance and of that by words.
     page_token: not decoded yet.
     """
 
@@ -46,6 +48,7 @@ class SearchRequest:
     k: int
     where: sa.ColumnElement[bool] | None
     embedding: bool
+    query_vector: bool
     ef: int | None
     exact: bool
     most: float | None
@@ -79,7 +82,7 @@ def check_search(body: Any, contract: Contract) -> SearchRequest:
         several=body.get("queries") is not None,
         k=_integer(body, "k", MAX_K, violations) or DEFAULT_K,
         where=_where(body.get("where"), contract, violations),
-        embedding=_include(body.get("include"), contract, violations),
+        **_include(body.get("include"), contract, violations),
         ef=_integer(body, "ef", MAX_EF, violations),
         exact=_boolean(body, "exact", violations),
         most=_most(body, mode, contract, violations),
@@ -154,7 +157,7 @@ def _queries(body: dict[str, Any], mode: Mode, contract: Contract, violations: l
         pointer = f"/queries/{index}"
         if not isinstance(one, dict):
             violations.append(
-                Violation(pointer, "wrong_type", f"{shorten(one)} is not an object with text, vector or like")
+                Violation(pointer, "wrong_type", f"{shorten(one)} is not an object with {', '.join(KINDS)}")
             )
             continue
         violations.extend(_unknown_members(one, KINDS, pointer))
@@ -220,7 +223,9 @@ def _most(body: dict[str, Any], mode: Mode, contract: Contract, violations: list
             reason = f"{shorten(body[name])} is below 0, and no distance of {metric} is"
             violations.append(Violation(f"/{name}", "out_of_range", reason, field=name))
         return value
-    return -value if mode == "text" or contract.embedding is None else distance_of(contract.embedding.metric, value)
+    if mode == "text" or contract.embedding is None:
+        return -value
+    return distance_of(contract.embedding.metric, value, contract.embedding.dimensions or 0)
 
 
 def _page_token(body: dict[str, Any], violations: list[Violation]) -> str | None:
@@ -275,11 +280,10 @@ def _where(value: Any, contract: Contract, violations: list[Violation]) -> sa.Co
         return None
 
 
-def _include(value: Any, contract: Contract, violations: list[Violation]) -> bool:
-    if value is None:
-        return False
-    if not isinstance(value, list) or any(item != "embedding" for item in value):
-        reason = f"{shorten(value)} is not a list of what to include: the only valid one is embedding"
+def _include(value: Any, contract: Contract, violations: list[Violation]) -> dict[str, bool]:
+    """Return for each thing that may be included whether it is."""
+    if value is not None and (not isinstance(value, list) or any(item not in INCLUDED for item in value)):
+        reason = f"{shorten(value)} is not a list of what to include: valid are {' and '.join(INCLUDED)}"
         violations.append(Violation("/include", "unknown_value", reason, field="include"))
-        return False
-    return bool(value) and contract.embedding is not None
+        value = None
+    return {name: name in (value or ()) and contract.embedding is not None for name in INCLUDED}

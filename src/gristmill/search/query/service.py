@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
@@ -28,7 +28,9 @@ from gristmill.kit.caches import SharedCache
 from gristmill.records.errors import UnknownRecord
 from gristmill.records.read.pages import key_is
 from gristmill.search.query import pages
+from gristmill.search.query.form import read_form
 from gristmill.search.query.hits import show_hits
+from gristmill.search.query.images import QueryImages, vector_text
 from gristmill.search.query.queries import Query
 from gristmill.search.query.rank import EXACT_SECONDS, Found, Ranker, Sought
 from gristmill.search.query.schemas import SearchRequest, check_search, read_body
@@ -55,7 +57,7 @@ class _Asked:
 
 
 class SearchService:
-    """Searches by text, by vector, by likeness to a stored record, by words, and by both."""
+    """Searches by text, by vector, by image, by likeness to a stored record, by words, and by both."""
 
     def __init__(
         self,
@@ -69,15 +71,18 @@ class SearchService:
         self._database = database
         self._datasets = AppliedDatasets(datasets)
         self._embedders = embedders
+        self._images = QueryImages(embedders)
         self._ranker = Ranker(ef, exact_seconds)
         self._layouts: SharedCache[tuple[uuid.UUID, int], Layout] = SharedCache(MAX_LAYOUTS)
 
-    def answer(self, name: str, raw: bytes) -> bytes:
+    def answer(self, name: str, raw: bytes, form: str = "") -> bytes:
         """Return what ``search`` does as JSON text."""
-        return to_json(self.search(name, raw))
+        return to_json(self.search(name, raw, form))
 
-    def search(self, name: str, raw: bytes) -> dict[str, Any]:
-        """Return the answer to the search in ``raw`` (a JSON body): hits, best first, at most k.
+    def search(self, name: str, raw: bytes, form: str = "") -> dict[str, Any]:
+        """Return the answer to the search in ``raw``: hits, best first, at most k.
+
+        raw: a JSON body, or a form, whose Content-Type is then ``form``.
 
         plan: ``exact`` compared every record; ``segments`` walked the graphs of the sealed segments and compared the
         rest; ``segments, then exact`` found fewer than k that way and compared every record after all; ``filter, then
@@ -88,7 +93,7 @@ class SearchService:
         Raises UnknownDataset, UnknownRecord for ``like``, Malformed, Invalid, NotSearchable.
         """
         started = time.perf_counter()
-        answer = self._answer(name, read_body(raw))
+        answer = self._answer(name, read_form(raw, form) if form else read_body(raw))
         answer["took_ms"] = round((time.perf_counter() - started) * 1000, 3)
         return answer
 
@@ -153,7 +158,10 @@ class SearchService:
                 found = self._ranker.rank(connection, dataset, layout, request, where, sought)
                 if request.mode == "text" and not found.rows and asked.last is None:
                     self._require_words(connection, layout, query)
-            answers.append(self._show(layout, request, found, asked.identity))
+            answer = self._show(layout, request, found, asked.identity)
+            if request.query_vector:
+                answer["query_vector"] = None if vector is None else _shown_vector(vector)
+            answers.append(answer)
         if request.several:
             return {"answers": answers}
         return answers[0]
@@ -192,8 +200,9 @@ class SearchService:
             return [None] * len(request.queries)
         texts = [(index, query.text) for index, query in enumerate(request.queries) if _embeds(query)]
         embedded = dict(zip([index for index, _ in texts], self._embed(dataset, request, texts), strict=True))
+        embedded |= self._images.embed(dataset, request.queries)
         return [
-            embedded.get(index) if query.vector is None else _vector_text(query.vector)
+            embedded.get(index) if query.vector is None else vector_text(query.vector)
             for index, query in enumerate(request.queries)
         ]
 
@@ -212,7 +221,7 @@ class SearchService:
             violations.append(Violation(f"{query.pointer}/text", "nothing_to_embed", reason, field="text"))
         if violations:
             raise Invalid(violations[0].reason, violations)
-        return [_vector_text(vector) for vector in vectors.tolist()]
+        return [vector_text(vector) for vector in vectors.tolist()]
 
     @staticmethod
     def _other_than(dataset: Dataset, query: Query) -> sa.ColumnElement[bool] | None:
@@ -229,18 +238,18 @@ class SearchService:
             raise Invalid(reason, [Violation(f"{query.pointer}/text", "nothing_to_search", reason, field="text")])
 
 
-def _vector_text(vector: list[float]) -> str:
-    # JSON is pgvector's text too, and str() takes ten times as long.
-    return to_json(vector).decode()
-
-
 def _too_complex() -> Invalid:
     reason = "The text nests more deeply than Postgres can search for: leave out hyphens and quotes, or part of it"
     return Invalid(reason, [Violation("/text", "too_complex", reason, field="text")])
 
 
 def _embeds(query: Query) -> bool:
-    return query.text is not None and query.vector is None and query.like is None
+    return query.text is not None and query.vector is None and query.image is None and query.like is None
+
+
+def _shown_vector(text: str) -> Any:
+    """Return a vector of pgvector's text as JSON has it: numbers, or a string of bits."""
+    return from_json(text) if text.startswith("[") else text
 
 
 def _stored_vector(connection: Connection, applied: AppliedDataset, query: Query) -> str:

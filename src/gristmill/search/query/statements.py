@@ -71,6 +71,7 @@ class Layout:
     def __init__(self, contract: Contract) -> None:
         self.contract = contract
         self.table = data_relation(contract.name)
+        self.dimensions = contract.vector_dimensions or 0
         self._names = [column.name for column in contract.columns]
         self._members = [(column.name, TYPES[column.type].shown_by) for column in contract.columns]
         self.key_places = [self._names.index(name) for name in contract.key]

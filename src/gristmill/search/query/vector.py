@@ -13,31 +13,39 @@ import math
 
 from gristmill.datasets.contract_parser import Contract
 
-OPERATORS = {"cosine": "<=>", "l2": "<->", "inner_product": "<#>"}
-_OPERATOR_CLASSES = {"cosine": "cosine_ops", "l2": "l2_ops", "inner_product": "ip_ops"}
+OPERATORS = {"cosine": "<=>", "l2": "<->", "inner_product": "<#>", "hamming": "<~>"}
+_OPERATOR_CLASSES = {"cosine": "cosine_ops", "l2": "l2_ops", "inner_product": "ip_ops", "hamming": "hamming_ops"}
 MAX_EF = 1000
+# Of one number, by how vectors are stored.
+STORED_BITS = {"vector": 32, "halfvec": 16, "bit": 1}
 
 Ranges = tuple[tuple[int, int], ...]
 
 
-def score_of(metric: str, distance: float) -> float:
+def score_of(metric: str, distance: float, dimensions: int) -> float:
     """Return the score of a distance: larger is more similar.
 
     cosine: the cosine of the angle, 1 - distance, from -1 to 1. l2: 1 / (1 + distance), from 0 to 1.
-    inner_product: the inner product itself, which pgvector's distance is the negative of.
+    inner_product: the inner product itself, which pgvector's distance is the negative of. hamming: the share of the
+    bits that are equal, from 0 to 1.
     """
     if metric == "cosine":
         return 1.0 - distance
+    if metric == "hamming":
+        return 1.0 - distance / dimensions
     return 1.0 / (1.0 + distance) if metric == "l2" else -distance
 
 
-def distance_of(metric: str, score: float) -> float:
+def distance_of(metric: str, score: float, dimensions: int) -> float:
     """Return the distance whose score is ``score``: the inverse of ``score_of``.
 
     l2: a score above 1 is no distance's, so the distance is negative; one of 0 or less is any distance's.
     """
     if metric == "cosine":
         return 1.0 - score
+    if metric == "hamming":
+        # A whole number of bits: what is a little below it by rounding is that number.
+        return float(math.floor((1.0 - score) * dimensions + 1e-6))
     if metric == "l2":
         return math.inf if score <= 0 else 1.0 / score - 1.0
     return -score
@@ -78,7 +86,7 @@ def vector_type(contract: Contract) -> str:
 
 
 def operator_class(metric: str, storage: str) -> str:
-    """Return the operator class of an index that finds the nearest by ``metric``. storage: vector or halfvec."""
+    """Return the operator class of an index that finds the nearest by ``metric``. storage: vector, halfvec or bit."""
     return f"{storage}_{_OPERATOR_CLASSES[metric]}"
 
 

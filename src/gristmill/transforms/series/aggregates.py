@@ -208,7 +208,7 @@ def _integer(_: str) -> str:
 _NUMBERS = frozenset({"integer", "float"})
 _COMPARABLE = _NUMBERS | {"text", "decimal", "boolean", "timestamp", "date", "duration", "uuid"}
 AGGREGATES: Mapping[str, Aggregate] = {
-    "count": Aggregate(_COMPARABLE | {"json", "vector", "image"}, _integer, lambda *_: ([], None)),
+    "count": Aggregate(_COMPARABLE | {"json", "vector", "bits", "image"}, _integer, lambda *_: ([], None)),
     "sum": Aggregate(_NUMBERS | {"decimal", "duration"}, _same, _sum),
     "mean": Aggregate(_NUMBERS | {"decimal", "duration"}, lambda type_: "float" if type_ in _NUMBERS else type_, _mean),
     "min": Aggregate(_COMPARABLE, _same, _least),

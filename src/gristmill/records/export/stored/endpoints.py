@@ -1,12 +1,13 @@
 """REST: stored exports, and their files, which are read whole or in parts."""
 
 import base64
+import hashlib
 from datetime import UTC
 from email.utils import format_datetime
 from functools import partial
+from pathlib import PurePosixPath
 from typing import Annotated
 
-import anyio
 from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
@@ -18,10 +19,11 @@ from gristmill.core.http.files import FileAnswer, Sending, StoredFile, file_answ
 from gristmill.core.http.idempotency import request_hash
 from gristmill.core.http.links import next_page
 from gristmill.core.http.own_threads import OwnThreads
+from gristmill.core.http.turns import Turns
 from gristmill.jobs.endpoints import answer_write, request_of, write_options
 from gristmill.kit.entity_tags import Tag
 from gristmill.records.export.desk import TooManyExports
-from gristmill.records.export.formats import MEDIA_TYPES
+from gristmill.records.export.formats import MEDIA_TYPES as FORMATS
 from gristmill.records.export.stored.request import read_link_request
 from gristmill.records.export.stored.service import OpenExport, StoredExports
 
@@ -29,6 +31,9 @@ MAX_BODY_BYTES = 1024 * 1024
 # Files that are read at the same moment, and that are being sent: who reads by parts asks for several at once.
 READERS = 4
 SENT_AT_ONCE = 64
+# Of archives of many files, and of these, by their suffixes.
+ARCHIVE = "application/zip"
+MEDIA_TYPES = {**FORMATS, "jpg": "image/jpeg", "png": "image/png", "webp": "image/webp", "gif": "image/gif"}
 # Seconds that a request waits for its turn.
 PATIENCE = 30.0
 
@@ -107,6 +112,27 @@ def build_router(service: StoredExports, settings: Settings) -> APIRouter:
             downloads.give_back()
             raise
 
+    @router.get("/exports/{export_id}/files/{path:path}", dependencies=[Depends(needs("read"))])
+    async def read_export_file(
+        http: Request,
+        export_id: str,
+        path: str,
+        range: Annotated[str | None, Header(description="bytes=first-last, several with commas")] = None,
+        if_range: Annotated[
+            str | None, Header(description="ETag or Last-Modified: the whole file if it is another")
+        ] = None,
+        if_match: Annotated[str | None, Header(description="ETags: 412 where none is the file's")] = None,
+        if_none_match: Annotated[str | None, Header(description="ETags: 304 where one is the file's")] = None,
+    ) -> Response:
+        """Read one file of a stored export that has many: an image, `metadata.csv` or `failures.csv`."""
+        await downloads.take()
+        try:
+            found = await downloads.run(partial(service.open_one, export_id, path))
+            return _file_of(http, found, downloads, settings.export_stall)
+        except BaseException:
+            downloads.give_back()
+            raise
+
     return router
 
 
@@ -115,38 +141,45 @@ class _Downloads:
 
     def __init__(self) -> None:
         self.run = OwnThreads(READERS).run
-        self._turns: anyio.Semaphore | None = None
+        turns = Turns(SENT_AT_ONCE, PATIENCE, _too_many)
+        self.take, self.give_back = turns.take, turns.give_back
 
-    async def take(self) -> None:
-        """Wait for a turn. Raises TooManyExports."""
-        if self._turns is None:
-            self._turns = anyio.Semaphore(SENT_AT_ONCE)
-        try:
-            with anyio.fail_after(PATIENCE):
-                await self._turns.acquire()
-        except TimeoutError:
-            raise TooManyExports(f"{SENT_AT_ONCE} files are being sent, as many as can be at once", 5) from None
 
-    def give_back(self) -> None:
-        assert self._turns is not None
-        self._turns.release()
+def _too_many() -> TooManyExports:
+    return TooManyExports(f"{SENT_AT_ONCE} files are being sent, as many as can be at once", 5)
+
+
+def _kind_of(found: OpenExport) -> dict[str, str]:
+    """Return the headers that say what a file is."""
+    row = found.row
+    if found.path:
+        kind = MEDIA_TYPES.get(PurePosixPath(found.path).suffix[1:], "application/octet-stream")
+        # Browsers show what it says to be and guess nothing else: the bytes may be those that a client sent.
+        return {"Content-Type": kind, "Content-Disposition": "inline", "X-Content-Type-Options": "nosniff"}
+    headers = {
+        "Content-Type": ARCHIVE if row.is_folder else MEDIA_TYPES[row.format],
+        "Content-Disposition": f'attachment; filename="{row.file_name}"',
+    }
+    if row.sha256 is not None:
+        # Of the whole file, also where a part of it is sent (RFC 9530).
+        digest = base64.b64encode(bytes.fromhex(row.sha256)).decode()
+        headers["Repr-Digest"] = f"sha-256=:{digest}:"
+    return headers
 
 
 def _file_of(http: Request, found: OpenExport, downloads: _Downloads, stall: float) -> FileAnswer:
     row = found.row
-    assert row.sha256 is not None
     assert row.ready_at is not None
     assert row.expires_at is not None
-    digest = base64.b64encode(bytes.fromhex(row.sha256)).decode()
     headers = {
-        "Content-Type": MEDIA_TYPES[row.format],
-        "Content-Disposition": f'attachment; filename="{row.file_name}"',
-        # Of the whole file, also where a part of it is sent (RFC 9530).
-        "Repr-Digest": f"sha-256=:{digest}:",
+        **_kind_of(found),
         "Expires": format_datetime(row.expires_at.astimezone(UTC), usegmt=True),
         "Cache-Control": "private, no-transform",
     }
-    file = StoredFile(found.source, row.stored_name, Tag(row.sha256[:32]), row.ready_at.astimezone(UTC), headers)
+    # What is ready never changes, so that the place of a file stands for its bytes where no checksum was made of them.
+    place = f"{row.files}/{found.path}" if row.is_folder else row.stored_name
+    tag = hashlib.sha256(place.encode()).hexdigest() if row.sha256 is None else row.sha256
+    file = StoredFile(found.source, place, Tag(tag[:32]), row.ready_at.astimezone(UTC), headers)
     try:
         return file_answer(http, file, Sending(downloads.run, downloads.give_back, stall))
     except BaseException:

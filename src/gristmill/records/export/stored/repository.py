@@ -4,13 +4,13 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
 _COLUMNS = """id, dataset, format, file_name, state, fence, bytes AS size, encode(sha256, 'hex') AS sha256, rows,
-    horizon, secret, keep_seconds, created_at, ready_at, expires_at,
-    state = 'ready' AND expires_at <= clock_timestamp() AS expired"""
+    failed, horizon, secret, keep_seconds, created_at, ready_at, expires_at,
+    coalesce(expires_at <= clock_timestamp(), false) AS expired"""
 _BEGIN = """
 INSERT INTO gristmill.exports (id, dataset, format, file_name, keep_seconds, secret)
 VALUES (%(id)s, %(dataset)s, %(format)s, %(file_name)s, %(keep)s, %(secret)s) ON CONFLICT (id) DO NOTHING
@@ -26,6 +26,13 @@ UPDATE gristmill.exports SET state = 'ready', ready_at = clock_timestamp(),
     expires_at = clock_timestamp() + keep_seconds * interval '1 second'
 WHERE id = %(id)s AND state = 'writing' AND fence = %(fence)s RETURNING {_COLUMNS}
 """  # noqa: S608 - constants of this file
+_HOLD = f"SELECT {_COLUMNS} FROM gristmill.exports WHERE id = %(id)s FOR UPDATE"  # noqa: S608 - constants of this file
+_GROWN = "UPDATE gristmill.exports SET bytes = %(size)s WHERE id = %(id)s AND state = 'writing'"
+_FOLDER_READY = f"""
+UPDATE gristmill.exports SET state = 'ready', bytes = %(size)s, rows = %(rows)s, failed = %(failed)s,
+    ready_at = clock_timestamp(), expires_at = clock_timestamp() + keep_seconds * interval '1 second'
+WHERE id = %(id)s AND state = 'writing' RETURNING {_COLUMNS}
+"""  # noqa: S608 - constants of this file
 _FIND = f"SELECT {_COLUMNS} FROM gristmill.exports WHERE id = %(id)s"  # noqa: S608 - constants of this file
 _LIST = f"""
 SELECT {_COLUMNS} FROM gristmill.exports
@@ -36,7 +43,7 @@ ORDER BY id DESC LIMIT %(limit)s
 _DELETE = "UPDATE gristmill.exports SET state = 'deleted' WHERE id = %(id)s AND state = 'ready' RETURNING id"
 # Of those that are being written, jobs that were cancelled or have failed leave some behind: their ends say which.
 _DUE = """
-SELECT id, state FROM gristmill.exports
+SELECT id, state, format, keep_seconds FROM gristmill.exports
 WHERE state = 'deleted' OR state = 'writing'
     OR state = 'ready' AND expires_at + %(grace)s * interval '1 second' <= clock_timestamp()
 ORDER BY id LIMIT %(limit)s
@@ -52,9 +59,28 @@ DELETE FROM gristmill.exports WHERE id IN (
 """
 
 
+# Where the file of an export is, or what belongs to its files; and where these are.
+FOLDER, FILES_FOLDER = "exports", "output"
+# Formats of exports that are many files, chunk by chunk.
+FOLDER_FORMATS = ("images",)
+
+
+class Due(NamedTuple):
+    """An export whose files are to go, or, while it is being written, may be."""
+
+    id: uuid.UUID
+    state: str
+    format: str
+    keep_seconds: float
+
+
 @dataclass(frozen=True, slots=True)
 class StoredExport:
-    """A row. fence: of the attempt whose file counts. keep_seconds: how long it is kept once it is ready."""
+    """A row. fence: of the attempt whose file counts. keep_seconds: how long it is kept once it is ready.
+
+    rows, failed: what the export has, and what it was to have and could not be made. size: of the file; of an export
+    that is a folder, of the archive of its files.
+    """
 
     id: uuid.UUID
     dataset: str
@@ -65,6 +91,7 @@ class StoredExport:
     size: int | None
     sha256: str | None
     rows: int | None
+    failed: int | None
     horizon: str | None
     secret: bytes
     keep_seconds: float
@@ -78,14 +105,34 @@ class StoredExport:
         return folder_of(self.id)
 
     @property
+    def is_folder(self) -> bool:
+        """Whether the export is many files, which are read one by one or as an archive."""
+        return self.format in FOLDER_FORMATS
+
+    @property
+    def files(self) -> str:
+        """The folder in the storage that has the files of such an export, and nothing else."""
+        return files_of(self.id)
+
+    @property
+    def archive(self) -> str:
+        """What the names of the index of their archive begin with; see ``storage/zips``."""
+        return f"{self.folder}/zip"
+
+    @property
     def stored_name(self) -> str:
         """The name of the file in the storage."""
         return f"{self.folder}/{stored_leaf(self.fence or 0, self.file_name)}"
 
 
+def files_of(export_id: uuid.UUID) -> str:
+    """Return the folder in the storage that has the files of an export of many."""
+    return f"{FILES_FOLDER}/{export_id}"
+
+
 def folder_of(export_id: uuid.UUID) -> str:
     """Return the folder in the storage that all attempts of a job write to."""
-    return f"exports/{export_id}"
+    return f"{FOLDER}/{export_id}"
 
 
 def stored_leaf(fence: int, file_name: str) -> str:
@@ -111,6 +158,24 @@ def make_ready(connection: Connection, export_id: uuid.UUID, fence: int) -> Stor
     return _one(connection.exec_driver_sql(_READY, {"id": str(export_id), "fence": fence}))
 
 
+def hold(connection: Connection, export_id: uuid.UUID) -> StoredExport | None:
+    """Return an export that nobody else changes until the transaction ends."""
+    return _one(connection.exec_driver_sql(_HOLD, {"id": str(export_id)}))
+
+
+def note_size(connection: Connection, export_id: uuid.UUID, size: int) -> None:
+    """Note how many bytes an export has so far that is being made."""
+    connection.exec_driver_sql(_GROWN, {"id": str(export_id), "size": size})
+
+
+def make_folder_ready(
+    connection: Connection, export_id: uuid.UUID, *, size: int, rows: int, failed: int
+) -> StoredExport | None:
+    """Give an export that is a folder to readers; None if it is not being made any more."""
+    values = {"id": str(export_id), "size": size, "rows": rows, "failed": failed}
+    return _one(connection.exec_driver_sql(_FOLDER_READY, values))
+
+
 def find(connection: Connection, export_id: uuid.UUID) -> StoredExport | None:
     return _one(connection.exec_driver_sql(_FIND, {"id": str(export_id)}))
 
@@ -126,10 +191,10 @@ def delete(connection: Connection, export_id: uuid.UUID) -> bool:
     return connection.exec_driver_sql(_DELETE, {"id": str(export_id)}).first() is not None
 
 
-def due(connection: Connection, grace: float, limit: int) -> list[tuple[uuid.UUID, str]]:
-    """Return (id, state) of exports whose files are to go, or, for ``writing``, may be, if their jobs have ended."""
+def due(connection: Connection, grace: float, limit: int) -> list[Due]:
+    """Return exports whose files are to go, or, for ``writing``, may be, if their jobs have ended."""
     rows = connection.exec_driver_sql(_DUE, {"grace": grace, "limit": limit})
-    return [(row[0], row[1]) for row in rows]
+    return [Due(*row) for row in rows]
 
 
 def note_removed(connection: Connection, export_id: uuid.UUID) -> None:

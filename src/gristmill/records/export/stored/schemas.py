@@ -16,12 +16,19 @@ def export_body(row: StoredExport) -> dict[str, Any]:
         "format": row.format,
         **_file_of(row),
         "created_at": rfc3339(row.created_at),
+        **({"failed": row.failed, "folder": row.files} if row.is_folder else {}),
         "links": {
             "self": f"{ROOT}/{row.id}",
             "file": f"{ROOT}/{row.id}/{row.file_name}",
+            **({name: file_link(row, f"{name}.csv") for name in ("metadata", "failures")} if row.is_folder else {}),
             "job": f"/api/v1/jobs/{row.id}",
         },
     }
+
+
+def file_link(row: StoredExport, path: str) -> str:
+    """Return where one file of an export of many is read."""
+    return f"{ROOT}/{row.id}/files/{path}"
 
 
 def result_of(row: StoredExport) -> dict[str, Any]:

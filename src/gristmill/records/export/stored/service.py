@@ -26,17 +26,19 @@ from gristmill.records.export.stored.repository import StoredExport
 from gristmill.records.export.stored.request import check_export, read_export_request
 from gristmill.records.export.stored.schemas import ROOT, export_body
 from gristmill.records.export.stored.tasks import export_job, remove_job
-from gristmill.storage.errors import FileMissing
+from gristmill.storage.errors import FileMissing, UnsafeName
 from gristmill.storage.port import Source
 from gristmill.storage.service import Files
+from gristmill.storage.zips.source import ZipSource
 
 
 @dataclass(frozen=True, slots=True)
 class OpenExport:
-    """An export whose file is open to be read."""
+    """An export whose file, or one of its files, is open to be read. path: of the latter."""
 
     row: StoredExport
     source: Source
+    path: str = ""
 
 
 class StoredExports:
@@ -66,13 +68,7 @@ class StoredExports:
             if dataset.state != "ready":
                 raise Conflict(f"The dataset {name} is still being created")
             check_export(attach_above(connection, dataset.contract, wanted.query.where), wanted)
-            used, most = repository.stored_bytes(connection), self._settings.export_max_stored_bytes
-            if used >= most:
-                raise ExportsFull(
-                    f"Stored exports have {used} bytes and the limit is {most} (export_max_stored_bytes):"
-                    " delete some, or wait until they expire",
-                    retry_after=60,
-                )
+            check_room(connection, self._settings.export_max_stored_bytes)
             return export_job(dataset, self._settings.jobs_max_attempts, **wanted.args())
 
         return submit_once(self._database, request, work)
@@ -89,6 +85,10 @@ class StoredExports:
         rows = rows[:page_size]
         token = encode_page_token([str(rows[-1].id)], query) if more else None
         return {"exports": [export_body(row) for row in rows], "next_page_token": token}
+
+    def find(self, export_id: str) -> StoredExport:
+        """Return an export that can be read."""
+        return self._find(export_id)
 
     def get(self, export_id: str) -> dict[str, Any]:
         return export_body(self._find(export_id))
@@ -107,9 +107,22 @@ class StoredExports:
         if file_name != row.file_name:
             raise UnknownExport(f"The export {row.id} has no file {file_name[:80]!r}; its file is {row.file_name}")
         try:
-            return OpenExport(row, self._files.get().open(row.stored_name))
+            storage = self._files.get()
+            if row.is_folder:
+                return OpenExport(row, ZipSource(storage, row.archive, row.files))
+            return OpenExport(row, storage.open(row.stored_name))
         except FileMissing as error:
             raise ExportExpired(f"The file of the export {row.id} is gone: {error.detail}") from error
+
+    def open_one(self, export_id: str, path: str) -> OpenExport:
+        """Open one file of an export of many. Raises UnknownExport where it has no such file."""
+        row = self._find(export_id)
+        if not row.is_folder:
+            raise UnknownExport(f"The export {row.id} is one file, {row.file_name}, and no folder")
+        try:
+            return OpenExport(row, self._files.get().open(f"{row.files}/{path}"), path)
+        except (UnsafeName, FileMissing) as error:
+            raise UnknownExport(f"The export {row.id} has no file {path[:80]!r}: see its metadata.csv") from error
 
     def delete(self, export_id: str, request: WriteRequest) -> uuid.UUID:
         """Take an export from its readers at once, and submit the job that removes its file; return the job's id."""
@@ -142,10 +155,22 @@ class StoredExports:
         return row
 
 
+def check_room(connection: Connection, most: int) -> None:
+    """Raise ExportsFull where the stored exports have ``most`` bytes or more."""
+    used = repository.stored_bytes(connection)
+    if used >= most:
+        raise ExportsFull(
+            f"Stored exports have {used} bytes and the limit is {most} (export_max_stored_bytes):"
+            " delete some, or wait until they expire",
+            retry_after=60,
+        )
+
+
 def _check(row: StoredExport) -> None:
     """Raise unless an export can be read."""
     if row.state == "writing":
         raise ExportNotReady(f"The export {row.id} is not ready: see its job, /api/v1/jobs/{row.id}")
     if row.state != "ready" or row.expired:
-        what = "was deleted" if row.state == "deleted" else f"expired at {rfc3339(row.expires_at)}"
+        # What is removed before its time was deleted.
+        what = f"expired at {rfc3339(row.expires_at)}" if row.expired else "was deleted"
         raise ExportExpired(f"The export {row.id} of {row.dataset} {what}: ask for another one")

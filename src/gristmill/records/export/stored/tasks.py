@@ -6,7 +6,8 @@ ends the chunk. What other attempts have left in the job's folder is removed, or
 
 import secrets
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection
@@ -20,6 +21,7 @@ from gristmill.datasets.sizes import estimate
 from gristmill.jobs.errors import JobDropped, LostChunk
 from gristmill.jobs.handlers import ChunkTask, IdempotentHandler, Outcome, TransactionalHandler
 from gristmill.jobs.repository import read
+from gristmill.jobs.states import JobState
 from gristmill.jobs.submit import NewJob
 from gristmill.records.export.scan import ExportQuery
 from gristmill.records.export.service import Export, RecordExports
@@ -35,7 +37,6 @@ CREATE, REMOVE = "exports.create", "exports.remove"
 QUEUE = "long"
 # Exports that one job removes; the next one goes on.
 MOST_REMOVED = 1000
-FOLDER = "exports"
 # The scope of jobs that remove what is due: one at a time.
 ALL_EXPORTS = "exports"
 
@@ -154,7 +155,7 @@ class RemoveExportsHandler(IdempotentHandler):
         return Outcome(result={"removed": removed, "unknown": self._remove_unknown(storage, task)})
 
     def _remove(self, storage: Storage, export_id: uuid.UUID) -> int:
-        storage.clear(repository.folder_of(export_id))
+        _clear(storage, export_id)
         with self._database.transaction() as connection:
             repository.note_removed(connection, export_id)
         log.info("export.removed", export=str(export_id))
@@ -163,26 +164,48 @@ class RemoveExportsHandler(IdempotentHandler):
     def _remove_unknown(self, storage: Storage, task: ChunkTask) -> int:
         """Remove folders without a row. A row is there before its folder, so what is listed first has had its time."""
         found = []
-        for name in storage.children(FOLDER):
-            try:
-                found.append(uuid.UUID(name))
-            except ValueError:
-                log.warning("export.foreign_file", file=f"{FOLDER}/{name}")
+        for folder in (repository.FOLDER, repository.FILES_FOLDER):
+            for name in storage.children(folder):
+                try:
+                    found.append(uuid.UUID(name))
+                except ValueError:
+                    log.warning("export.foreign_file", file=f"{folder}/{name}")
         with self._database.autocommit() as connection:
             unknown = set(found) - repository.known(connection, found)
         for export_id in unknown:
             task.check()
-            storage.clear(repository.folder_of(export_id))
+            _clear(storage, export_id)
         return len(unknown)
 
 
 def due_exports(database: Database, grace: float) -> list[uuid.UUID]:
-    """Return the exports whose files are to go: expired, deleted, or of jobs that have ended without one."""
+    """Return the exports whose files are to go: expired, deleted, or of jobs that have ended without one.
+
+    Of an export that is a folder the chunks that are done stay for as long as it would have been kept: a retry of the
+    failed job goes on from there.
+    """
     with database.autocommit() as connection:
         found = repository.due(connection, grace, MOST_REMOVED)
-        jobs = read.get_jobs(connection, [id_ for id_, state in found if state == "writing"])
-    running = {row["id"] for row in jobs if row["finished_at"] is None}
-    return [id_ for id_, _ in found if id_ not in running]
+        jobs = read.get_jobs(connection, [one.id for one in found if one.state == "writing"])
+    by_id = {row["id"]: row for row in jobs}
+    return [one.id for one in found if one.state != "writing" or _is_given_up(one, by_id.get(one.id))]
+
+
+def _is_given_up(export: repository.Due, job: Mapping[str, Any] | None) -> bool:
+    """Say whether an export that is not ready never will be."""
+    if job is None:
+        return True
+    if job["finished_at"] is None:
+        return False
+    if job["state"] != JobState.FAILED or export.format not in repository.FOLDER_FORMATS:
+        return True
+    return bool(datetime.now(UTC) - job["finished_at"] > timedelta(seconds=export.keep_seconds))
+
+
+def _clear(storage: Storage, export_id: uuid.UUID) -> None:
+    # First what readers see, so that nothing is there that nothing else is known of.
+    storage.clear(repository.files_of(export_id))
+    storage.clear(repository.folder_of(export_id))
 
 
 def _adopted(storage: Storage, row: repository.StoredExport) -> Written | None:

@@ -1,0 +1,1 @@
+"""Near-duplicates: groups of records whose vectors are near each other, as a dataset of its own."""

@@ -1,0 +1,62 @@
+"""Errors of images.
+
+GristmillError
+├── Conflict ── NoImageFolder   no image folder is configured, and a record names an image by its path
+├── Invalid ── UnusableImage    a call is about an image that is broken, hostile or none
+├── NotFound ── ImageMissing    a call is about an image that is null, or whose file is not there
+├── TooMany ── TooManyImages    the API process sends as many images as it may at once
+└── ImagesNotInstalled          Pillow is not installed
+
+BadImage is no such error: it says what is wrong with the image of one record, which is all that it ends.
+"""
+
+import struct
+import zlib
+
+from gristmill.core.errors import Conflict, GristmillError, Invalid, NotFound, TooMany
+
+
+class NoImageFolder(Conflict):
+    code = "no_image_folder"
+    title = "No image folder is configured"
+
+
+class UnusableImage(Invalid):
+    code = "unusable_image"
+    title = "The image cannot be used"
+
+
+class ImageMissing(NotFound):
+    code = "image_missing"
+    title = "There is no such image"
+
+
+class TooManyImages(TooMany):
+    code = "too_many_images"
+    title = "Too many images at once"
+
+
+class ImagesNotInstalled(GristmillError):
+    """Images exist in contracts, but the library that reads them is not installed on this machine."""
+
+    code = "images_not_installed"
+    kind = "unavailable"
+    status = 503
+    title = "What reads images is not installed"
+
+
+# What decoders, operations and encoders raise for images that they cannot take, whatever they stumble over. Not all
+# exceptions: that the time of the task is over, or that the memory is, is no fault of the image.
+CODEC_ERRORS = (
+    *(ArithmeticError, AssertionError, AttributeError, BufferError, EOFError, LookupError, NameError, OSError),
+    *(RuntimeError, SyntaxError, SystemError, TypeError, ValueError, struct.error, zlib.error),
+)
+
+
+class BadImage(Exception):
+    """An image that cannot be used. code: stable, as violations have it. reason: a clause without a subject."""
+
+    def __init__(self, code: str, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason

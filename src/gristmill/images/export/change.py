@@ -1,0 +1,69 @@
+"""What is done to one image of an export: read, decoded once, changed by each operation, encoded once."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from gristmill.core.logs import get_logger
+from gristmill.images.decode import size_of
+from gristmill.images.encode import QUALITY, SUFFIXES, Format, encode, format_of
+from gristmill.images.errors import CODEC_ERRORS, BadImage
+from gristmill.images.reader import ImageReader
+from gristmill.images.steps.base import Chance, ImageOperation, chance_of, parse_operations
+
+log = get_logger()
+# Suffixes of files, by the formats that Pillow names.
+_COPIED = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif"}
+ALL_SUFFIXES = tuple(_COPIED.values())
+
+
+class ImageChange:
+    """Makes the file of an image. Without operations, format and quality it is the image's own, byte for byte."""
+
+    def __init__(
+        self,
+        reader: ImageReader,
+        kinds: Mapping[str, ImageOperation],
+        steps: Sequence[Mapping[str, Any]],
+        *,
+        seed: int,
+        format: Format | None,
+        quality: int | None,
+    ) -> None:
+        self._reader = reader
+        self._operations = [
+            (kind.make(parameters), _seed(parameters, seed)) for kind, parameters in parse_operations(steps, kinds)
+        ]
+        self._format = format
+        self._quality = QUALITY if quality is None else quality
+        self._copies = not steps and format is None and quality is None
+
+    def make(self, value: bytes | str) -> tuple[bytes, str]:
+        """Return the file and its suffix. value: as ``ImageReader.read`` has it. Raises as that does."""
+        data = self._reader.read(value)
+        if self._copies:
+            return data, _COPIED[size_of(data, self._reader.max_pixels)[2]]
+        image = self._reader.decode(data)
+        format = self._format or format_of(image)
+        return _shielded(lambda: self._made(data, image, format)), SUFFIXES[format]
+
+    def _made(self, data: bytes, image: Any, format: Format) -> bytes:
+        content = chance_of(data, 0).content
+        for place, (operation, seed) in enumerate(self._operations):
+            image = operation(image, Chance(seed, content, place))
+        return encode(image, format, self._quality)
+
+
+def _seed(parameters: Any, seed: int) -> int:
+    """Return the seed of an operation: its own, where it was given one."""
+    return int(parameters.seed) if "seed" in parameters.model_fields_set else seed
+
+
+def _shielded(make: Callable[[], bytes]) -> bytes:
+    try:
+        return make()
+    except BadImage:
+        raise
+    except CODEC_ERRORS as error:
+        said = str(error).replace("\n", " ")[:200] or type(error).__name__
+        log.warning("image.not_made", reason=said, kind=type(error).__name__)
+        raise BadImage("image_not_made", f"could not be changed or written: {said}") from error

@@ -1,0 +1,1 @@
+"""SQL of image exports: the selection, the records of a chunk, and the parts that are made."""

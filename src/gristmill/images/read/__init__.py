@@ -1,0 +1,1 @@
+"""Images of records over REST: as they are, or as thumbnails."""
