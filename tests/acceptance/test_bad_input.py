@@ -212,10 +212,10 @@ class TestSize:
             413,
             "too_large",
         )
-        # A hundred vectors are more.
+        # An image, or a hundred vectors, are more.
         refused(
             rest.http.post(
-                f"/api/v1/datasets/{name}/search", content=body * 3, headers={"content-type": "application/json"}
+                f"/api/v1/datasets/{name}/search", content=body * 5, headers={"content-type": "application/json"}
             ),
             413,
             "too_large",
