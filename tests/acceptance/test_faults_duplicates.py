@@ -6,11 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.support.faults import FaultStack
-from tests.support.folders import open_folder
+from tests.support.faults import FaultStack, own_stack
 from tests.support.images import small
 from tests.support.rest import Json, Rest, new_name
-from tests.support.servers import WANTED
 from tests.support.system import eventually
 
 from gristmill.client import Client
@@ -31,10 +29,8 @@ CONTRACT: Json = {
 @pytest.fixture(scope="module")
 def own() -> Iterator[FaultStack]:
     """Servers and processes of their own: these tests have a worker of the queue ``long`` beside."""
-    with open_folder() as folder:
-        found = FaultStack(folder / "duplicates", WANTED)
+    with own_stack("duplicates") as found:
         yield found
-        found.close()
 
 
 @pytest.fixture

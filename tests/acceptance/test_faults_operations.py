@@ -4,10 +4,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.support.faults import FaultStack
-from tests.support.folders import open_folder
+from tests.support.faults import FaultStack, own_stack
 from tests.support.rest import Json, Rest, new_name
-from tests.support.servers import WANTED
 from tests.support.system import eventually
 
 from gristmill.core.database import Database
@@ -34,10 +32,8 @@ SELECT pg_get_constraintdef(oid) AS text FROM pg_constraint WHERE contype = 'p' 
 @pytest.fixture(scope="module")
 def own() -> Iterator[FaultStack]:
     """Servers and processes of their own: these tests have a worker of the queue ``long`` beside."""
-    with open_folder() as folder:
-        found = FaultStack(folder / "operations", WANTED)
+    with own_stack("operations") as found:
         yield found
-        found.close()
 
 
 @pytest.fixture

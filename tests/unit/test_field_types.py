@@ -20,7 +20,7 @@ ALLOWED = {
     "records/embedding.py": ({"image"}, "what embedders read"),
     "datasets/embedding_checks.py": ({"bits", "image"}, "what embedders read and make"),
     "datasets/embedders.py": ({"image"}, "what embedders read"),
-    "images": ({"image", "vector"}, "the domain of these types"),
+    "images": ({"vector"}, "how a vector is stored, which is called as its type is"),
     "records/readers/zip.py": ({"image", "json"}, "which fields name members of an archive; names of files"),
     "client": ({"json", "text", "vector"}, "formats of bodies, members of a search's body"),
     "cli/search.py": (

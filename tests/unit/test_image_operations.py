@@ -3,22 +3,27 @@
 import io
 import math
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
-from tests.support.images import encoded
+from tests.support.images import encoded, small
 
 from gristmill.bootstrap.images import IMAGE_STEPS, build_images
 from gristmill.core.config import Settings
 from gristmill.images.decode import decode
 from gristmill.images.encode import encode
 from gristmill.images.errors import BadImage
-from gristmill.images.steps.base import MOST_SIDE, chance_of
-from gristmill.transforms.spec import StepRefused
+from gristmill.images.reader import ImageReader
+from gristmill.images.steps.base import MOST_SIDE, Chance, chance_of, step_kind
+from gristmill.images.steps.flip import FLIP
+from gristmill.transforms.run import to_frame
+from gristmill.transforms.spec import Column, StepContext, StepRefused
 
 FOUND = build_images(Settings())
 assert FOUND is not None
@@ -306,3 +311,17 @@ def test_parameters_that_do_not_go_together_are_refused(
     found = refused(op, **parameters)
     assert found[0] == pointer
     assert said in found[2]
+
+
+def test_what_an_operation_or_an_encoder_stumbles_over_fails_its_record() -> None:
+    def stumble(image: Image.Image, chance: Chance) -> Image.Image:
+        raise ValueError("no room for pixels")
+
+    broken = replace(FLIP, op="image_stumbles", make=lambda step: stumble)
+    kind = step_kind(broken, ImageReader(None, 1000, 1000))
+    step = kind.parameters(op="image_stumbles", column="photo")
+    frame = to_frame(pa.table({"photo": pa.array([small(), None], pa.binary())}))
+    columns = {"photo": Column("photo", "image", pa.binary())}
+    output = kind.make(step, columns, cast(Any, None))(frame, StepContext())
+    assert [(one.row, one.code, one.field) for one in output.failures] == [(0, "image_not_made", "photo")]
+    assert "no room for pixels" in output.failures[0].reason

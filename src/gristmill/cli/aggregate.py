@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from gristmill.cli.exits import UsageError, parse_json
+from gristmill.cli.exits import UsageError, parse_json, parse_names
 from gristmill.cli.session import Session, command
 
 Format = Literal["json", "ndjson", "csv", "arrow"]
@@ -48,10 +48,10 @@ def aggregate(
         "zone": zone,
         "origin": origin,
         "offset": offset,
-        "by": _names(by),
+        "by": parse_names(by),
         "start": start,
         "end": end,
-        "fields": _names(fields),
+        "fields": parse_names(fields),
         "fill": parse_json(fill, "--fill") if fill is not None and fill.startswith(("{", "@")) else fill,
         "order": order,
         "limit": limit,
@@ -71,10 +71,6 @@ def aggregate(
     else:
         size = session.client.aggregate_file(dataset, out, format=format, **request)
         session.output.thing({"dataset": dataset, "file": out, "bytes": size})
-
-
-def _names(text: str | None) -> list[str] | None:
-    return None if text is None else [name.strip() for name in text.split(",")]
 
 
 def _measure(text: str) -> dict[str, Any]:

@@ -110,6 +110,11 @@ def _places(output: Output, places: list[dict[str, Any]], total: int | None) -> 
         output.note(f"  … and {more} more")
 
 
+def parse_names(text: str | None) -> list[str] | None:
+    """Return the names in a list such as ``id,note``; None stays None."""
+    return None if text is None else [name.strip() for name in text.split(",")]
+
+
 def parse_json(text: str, what: str) -> Any:
     """Return JSON given as an option: the text itself, or ``@FILE``. Raises UsageError naming ``what``."""
     if text.startswith("@"):

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from gristmill.cli.exits import UsageError, parse_json
+from gristmill.cli.exits import UsageError, parse_json, parse_names
 from gristmill.cli.session import Session, command
 
 Format = Literal["csv", "ndjson", "parquet"]
@@ -34,7 +34,7 @@ def export(
         "where": None if where is None else parse_json(where, "--where"),
         "start": start,
         "end": end,
-        "fields": None if fields is None else [name.strip() for name in fields.split(",")],
+        "fields": parse_names(fields),
         "embedding": embedding,
     }
     if out == "-":

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from gristmill.cli.exits import parse_json
+from gristmill.cli.exits import parse_json, parse_names
 from gristmill.cli.export import Format
 from gristmill.cli.session import Session, command
 from gristmill.cli.waiting import Timeout, WaitOption, report, wait_of
@@ -39,7 +39,7 @@ def create(
             where=None if where is None else parse_json(where, "--where"),
             start=start,
             end=end,
-            fields=None if fields is None else [name.strip() for name in fields.split(",")],
+            fields=parse_names(fields),
             embedding=embedding,
             keep=keep,
             wait=wait_of(wait, timeout),

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from gristmill.cli.exits import UsageError, parse_json
+from gristmill.cli.exits import UsageError, parse_json, parse_names
 from gristmill.cli.session import Session, command
 from gristmill.cli.waiting import Timeout, WaitOption, report, wait_of
 
@@ -45,7 +45,7 @@ def export(
             seed=seed,
             format=format,
             quality=quality,
-            fields=None if fields is None else [name.strip() for name in fields.split(",")],
+            fields=parse_names(fields),
             keep_days=keep_days,
             only_failed_of=only_failed_of,
             wait=wait_of(wait, timeout),

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gristmill.cli.exits import UsageError, parse_json
+from gristmill.cli.exits import UsageError, parse_json, parse_names
 from gristmill.cli.session import Session, command, key_of
 from gristmill.cli.waiting import Timeout, WaitOption, report, wait_of
 
@@ -24,7 +24,7 @@ Depth = Annotated[int | None, typer.Option(min=1, max=5, help="How many levels a
 @command(app, "get")
 def get(session: Session, dataset: Dataset, key: KeyText, expand: Expand = None, depth: Depth = None) -> None:
     """Show one record."""
-    session.output.thing(session.client.record(dataset, key_of(key), expand=_names(expand), depth=depth))
+    session.output.thing(session.client.record(dataset, key_of(key), expand=parse_names(expand), depth=depth))
 
 
 @command(app, "image")
@@ -66,8 +66,8 @@ def list_records(
         end=end,
         order=order,
         page_size=None if most is None else min(most, 1000),
-        fields=_names(fields),
-        expand=_names(expand),
+        fields=parse_names(fields),
+        expand=parse_names(expand),
         depth=depth,
     )
     session.output.rows(islice(found, most), empty="no record matches")
@@ -139,7 +139,3 @@ def delete(
             condition = parse_json(where or "", "--where")
             job = session.client.delete_where(dataset, condition, wait=waiting, on_progress=show)
     report(session, job)
-
-
-def _names(text: str | None) -> list[str] | None:
-    return None if text is None else [name.strip() for name in text.split(",")]

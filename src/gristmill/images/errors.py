@@ -12,8 +12,13 @@ BadImage is no such error: it says what is wrong with the image of one record, w
 
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from gristmill.core.errors import Conflict, GristmillError, Invalid, NotFound, TooMany
+from gristmill.core.logs import get_logger
+
+log = get_logger()
 
 
 class NoImageFolder(Conflict):
@@ -60,3 +65,14 @@ class BadImage(Exception):
         super().__init__(reason)
         self.code = code
         self.reason = reason
+
+
+@contextmanager
+def codec_errors() -> Iterator[None]:
+    """Turn what an operation or an encoder stumbles over into BadImage: it fails the record, and not its job."""
+    try:
+        yield
+    except CODEC_ERRORS as error:
+        said = str(error).replace("\n", " ")[:200] or type(error).__name__
+        log.warning("image.not_made", reason=said, kind=type(error).__name__)
+        raise BadImage("image_not_made", f"could not be changed or written: {said}") from error

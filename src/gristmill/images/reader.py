@@ -8,7 +8,7 @@ from PIL import Image
 from gristmill.images.decode import decode
 from gristmill.images.errors import BadImage, NoImageFolder
 from gristmill.storage.errors import FileMissing, FileStorageRefused, UnsafeName
-from gristmill.storage.port import LONGEST_READ, Source, Storage
+from gristmill.storage.port import LONGEST_READ, Source, Storage, pieces_of
 
 # A name that no image has, to see whether the image folder can be read at all.
 _PROBE = "gristmill.probe"
@@ -65,13 +65,10 @@ class ImageReader:
         if source.size > self._max_file_bytes:
             most = f"at most {self._max_file_bytes} are allowed (images_max_file_bytes)"
             raise BadImage("image_too_large", f"has {source.size} bytes, and {most}")
-        pieces = []
-        for start in range(0, source.size, LONGEST_READ):
-            try:
-                pieces.append(source.read(start, min(LONGEST_READ, source.size - start)))
-            except FileMissing as error:
-                raise BadImage("image_missing", f"was removed or changed while {path[:200]} was read") from error
-        return b"".join(pieces)
+        try:
+            return b"".join(pieces_of(source, LONGEST_READ))
+        except FileMissing as error:
+            raise BadImage("image_missing", f"was removed or changed while {path[:200]} was read") from error
 
 
 def _check_readable(folder: Storage) -> None:

@@ -1,6 +1,6 @@
 """The port for files: written whole or not at all, read in bounded pieces, never outside of the storage's root."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -85,3 +85,9 @@ class Storage(Protocol):
     def children(self, folder: str) -> list[str]:
         """Return the names of files and folders directly within a folder; none where there is no such folder."""
         ...
+
+
+def pieces_of(source: Source, piece: int) -> Iterator[bytes]:
+    """Yield a whole file in pieces of so many bytes. Raises as ``Source.read`` does."""
+    for start in range(0, source.size, piece):
+        yield source.read(start, min(piece, source.size - start))

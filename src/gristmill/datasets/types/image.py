@@ -2,7 +2,7 @@
 
 import base64
 import binascii
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -144,6 +144,11 @@ class Image(FieldType):
         if is_path(field):
             return column
         return pa.array([None if text is None else bytes.fromhex(text) for text in column.to_pylist()], pa.binary())
+
+
+def image_fields(fields: Sequence[FieldSpec]) -> list[FieldSpec]:
+    """Return those that are of this type."""
+    return [field for field in fields if field.type == Image.name]
 
 
 def is_path(field: FieldSpec) -> bool:

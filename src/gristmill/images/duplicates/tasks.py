@@ -1,6 +1,5 @@
 """Handler of ``images.duplicates``."""
 
-import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from gristmill.images.duplicates.schemas import DISTANCE, FIRST_OF, GROUP
 from gristmill.images.duplicates.service import DUPLICATES
 from gristmill.jobs.errors import JobDropped
 from gristmill.jobs.handlers import ChunkTask, Outcome
+from gristmill.kit.pace import Pace
 
 # Seconds between two looks at whether the job is cancelled.
 _LOOK_EVERY = 0.5
@@ -113,13 +113,10 @@ def _rows(compared: Compared, target: Contract, seq: int) -> pa.Table:
 
 def _ticks(task: ChunkTask) -> Callable[[float], None]:
     """Return what reports the share that is done, and ends the work of a job that is cancelled."""
-    looked = time.monotonic()
+    look = Pace(task.check, _LOOK_EVERY)
 
     def tick(share: float) -> None:
-        nonlocal looked
         task.report(share)
-        if time.monotonic() - looked >= _LOOK_EVERY:
-            task.check()
-            looked = time.monotonic()
+        look()
 
     return tick

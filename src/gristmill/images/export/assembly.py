@@ -1,13 +1,13 @@
 """Joining what the chunks of an export say of their records: metadata.csv, failures.csv, the index of the archive."""
 
 import itertools
-import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 
 from gristmill.images.export.chunk import csv_line, part_name, read_entries
+from gristmill.kit.pace import Pace
 from gristmill.records.export.stored.repository import StoredExport
-from gristmill.storage.port import Storage
+from gristmill.storage.port import Storage, pieces_of
 from gristmill.storage.zips.index import write_index
 from gristmill.storage.zips.layout import Entry
 
@@ -26,7 +26,7 @@ def assemble(
 
     fields: of metadata.csv, beside the name of the file. check: called now and then; what it raises ends this.
     """
-    pace = _Pace(check)
+    pace = Pace(check, _ASK_EVERY)
 
     def pieces(kind: str) -> Iterator[bytes]:
         for number, fence in fences():
@@ -52,22 +52,11 @@ def _join(storage: Storage, export: StoredExport, name: str, pieces: Iterator[by
     return Entry(name, size, crc)
 
 
-def _read(storage: Storage, name: str, pace: "_Pace") -> Iterator[bytes]:
+def _read(storage: Storage, name: str, pace: Pace) -> Iterator[bytes]:
     source = storage.open(name)
     try:
-        for start in range(0, source.size, _PIECE):
+        for piece in pieces_of(source, _PIECE):
             pace()
-            yield source.read(start, min(_PIECE, source.size - start))
+            yield piece
     finally:
         source.close()
-
-
-class _Pace:
-    def __init__(self, check: Callable[[], None]) -> None:
-        self._check = check
-        self._asked = time.monotonic()
-
-    def __call__(self) -> None:
-        if time.monotonic() - self._asked >= _ASK_EVERY:
-            self._check()
-            self._asked = time.monotonic()

@@ -1,19 +1,13 @@
 """What is done to one image of an export: read, decoded once, changed by each operation, encoded once."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gristmill.core.logs import get_logger
 from gristmill.images.decode import size_of
 from gristmill.images.encode import QUALITY, SUFFIXES, Format, encode, format_of
-from gristmill.images.errors import CODEC_ERRORS, BadImage
+from gristmill.images.errors import codec_errors
 from gristmill.images.reader import ImageReader
 from gristmill.images.steps.base import Chance, ImageOperation, chance_of, parse_operations
-
-log = get_logger()
-# Suffixes of files, by the formats that Pillow names.
-_COPIED = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif"}
-ALL_SUFFIXES = tuple(_COPIED.values())
 
 
 class ImageChange:
@@ -41,10 +35,11 @@ class ImageChange:
         """Return the file and its suffix. value: as ``ImageReader.read`` has it. Raises as that does."""
         data = self._reader.read(value)
         if self._copies:
-            return data, _COPIED[size_of(data, self._reader.max_pixels)[2]]
+            return data, SUFFIXES[size_of(data, self._reader.max_pixels)[2].lower()]
         image = self._reader.decode(data)
         format = self._format or format_of(image)
-        return _shielded(lambda: self._made(data, image, format)), SUFFIXES[format]
+        with codec_errors():
+            return self._made(data, image, format), SUFFIXES[format]
 
     def _made(self, data: bytes, image: Any, format: Format) -> bytes:
         content = chance_of(data, 0).content
@@ -56,14 +51,3 @@ class ImageChange:
 def _seed(parameters: Any, seed: int) -> int:
     """Return the seed of an operation: its own, where it was given one."""
     return int(parameters.seed) if "seed" in parameters.model_fields_set else seed
-
-
-def _shielded(make: Callable[[], bytes]) -> bytes:
-    try:
-        return make()
-    except BadImage:
-        raise
-    except CODEC_ERRORS as error:
-        said = str(error).replace("\n", " ")[:200] or type(error).__name__
-        log.warning("image.not_made", reason=said, kind=type(error).__name__)
-        raise BadImage("image_not_made", f"could not be changed or written: {said}") from error

@@ -2,18 +2,20 @@
 
 import contextlib
 import struct
-import time
 import zlib
 from collections.abc import Iterator, Sequence
 
 from gristmill.images.errors import BadImage
-from gristmill.images.export.change import ALL_SUFFIXES, ImageChange
+from gristmill.images.export.change import ImageChange
 from gristmill.images.export.names import IMAGES, file_stem, key_text
 from gristmill.images.export.records import ChunkRecords, Key
 from gristmill.images.export.repository.parts import Part
 from gristmill.images.export.repository.rows import ExportedRow
+from gristmill.images.formats import SUFFIXES
 from gristmill.jobs.handlers import ChunkTask
+from gristmill.kit.pace import Pace
 from gristmill.records.export.stored.repository import StoredExport
+from gristmill.records.rejects.cells import csv_cell
 from gristmill.storage.port import Batch, Sink, Storage
 
 # Seconds after which a chunk asks again whether it is still to be done.
@@ -73,14 +75,8 @@ class _Work:
         self._records = records
         self._change = change
         self._metadata, self._failures, self._entries = metadata, failures, entries
-        self._asked = 0.0
+        self.ask = Pace(task.check, _ASK_EVERY, at_once=True)
         self.images = self.size = 0
-
-    def ask(self) -> None:
-        """Raise where the attempt is to end."""
-        if time.monotonic() - self._asked >= _ASK_EVERY:
-            self._task.check()
-            self._asked = time.monotonic()
 
     def export(self, key: Key, row: ExportedRow | None) -> None:
         stem = f"{IMAGES}/{file_stem(self._records.contract, key)}"
@@ -110,7 +106,7 @@ class _Work:
     def _leave_only(self, stem: str, name: str) -> None:
         """Remove what an earlier attempt made of a record that was another one then."""
         if self._task.fence > 1:
-            for suffix in ALL_SUFFIXES:
+            for suffix in SUFFIXES.values():
                 if f"{stem}.{suffix}" != name:
                     self._storage.remove(f"{self._export.files}/{stem}.{suffix}")
 
@@ -135,16 +131,8 @@ class _Lines:
 
 
 def csv_line(cells: Sequence[str | None]) -> bytes:
-    """Return a line of CSV (RFC 4180) as exports of records write it: null is an empty cell, empty text is ``""``."""
-    return (",".join(map(_cell, cells)) + "\n").encode()
-
-
-def _cell(text: str | None) -> str:
-    if text is None:
-        return ""
-    if not text or any(character in text for character in ',"\r\n'):
-        return '"' + text.replace('"', '""') + '"'
-    return text
+    """Return a line of CSV as exports of records end it."""
+    return (",".join(map(csv_cell, cells)) + "\n").encode()
 
 
 def read_entries(pieces: Iterator[bytes]) -> Iterator[tuple[int, int, str]]:

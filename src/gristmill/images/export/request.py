@@ -9,7 +9,7 @@ from gristmill.core.errors import Invalid, Violation
 from gristmill.datasets.contract import Contract, FieldSpec
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.keys import NoKey
-from gristmill.datasets.types.image import is_path
+from gristmill.datasets.types.image import image_fields, is_path
 from gristmill.images.export.errors import NoImageField
 from gristmill.images.export.schemas import ImageExportRequest
 from gristmill.images.steps.base import ImageOperation, parse_operations
@@ -53,7 +53,7 @@ def image_field(contract: Contract, request: ImageExportRequest) -> FieldSpec:
     """Return the field whose images are exported. Raises NoKey, NoImageField, Invalid."""
     if not contract.key:
         raise NoKey(f"The dataset {contract.name} has no key, by which the files of an export are called")
-    images = [field.name for field in contract.fields if field.type == "image"]
+    images = [field.name for field in image_fields(contract.fields)]
     if request.field is None:
         if len(images) != 1:
             what = f"has several ({', '.join(images)}): name one as field" if images else "has none"
@@ -69,7 +69,7 @@ def image_field(contract: Contract, request: ImageExportRequest) -> FieldSpec:
 def metadata_fields(contract: Contract, request: ImageExportRequest) -> list[str]:
     """Return the columns of metadata.csv: the key, and what was asked for. Raises Invalid."""
     check_fields(request.fields, contract, "/fields")
-    bytes_of = {field.name for field in contract.fields if field.type == "image" and not is_path(field)}
+    bytes_of = {field.name for field in image_fields(contract.fields) if not is_path(field)}
     for place, name in enumerate(request.fields or ()):
         if name in bytes_of:
             reason = f"{name} holds images, which are files and no cells of metadata.csv"

@@ -1,7 +1,7 @@
 """The records of an export, frozen when it is asked for: their keys, in chunks."""
 
 import csv
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from sqlalchemy import Connection
@@ -18,7 +18,7 @@ from gristmill.records.export.stored.repository import StoredExport
 from gristmill.records.export.stored.service import StoredExports
 from gristmill.records.payload import decode, encode
 from gristmill.records.spool import Spool, SpooledChunks
-from gristmill.storage.port import Source
+from gristmill.storage.port import Source, pieces_of
 
 Key = tuple[Any, ...]
 FORMAT = "images"
@@ -84,7 +84,7 @@ def _chunk(contract: Contract, first: int, keys: list[Key]) -> NewChunk:
 
 
 def _failed_keys(contract: Contract, export: StoredExport, source: Source) -> Iterator[Key]:
-    rows = csv.reader(_lines(source.read, source.size))
+    rows = csv.reader(_lines(source))
     next(rows)
     for row in rows:
         key = parse_key(contract, row[0])
@@ -93,10 +93,10 @@ def _failed_keys(contract: Contract, export: StoredExport, source: Source) -> It
         yield key
 
 
-def _lines(read: Callable[[int, int], bytes], size: int) -> Iterator[str]:
+def _lines(source: Source) -> Iterator[str]:
     rest = b""
-    for start in range(0, size, _PIECE):
-        *whole, rest = (rest + read(start, min(_PIECE, size - start))).split(b"\n")
+    for piece in pieces_of(source, _PIECE):
+        *whole, rest = (rest + piece).split(b"\n")
         yield from (line.decode() + "\n" for line in whole)
     if rest:
         yield rest.decode()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from gristmill.core.errors import Invalid, Violation
 from gristmill.datasets.contract_parser import Contract
 from gristmill.datasets.describe import shorten
+from gristmill.datasets.types.image import image_fields
 from gristmill.images.errors import BadImage, ImageMissing, ImagesNotInstalled, UnusableImage
 from gristmill.records.read.service import RecordReads
 
@@ -76,7 +77,7 @@ class RecordImages:
 
 def _field(contract: Contract, field: str | None) -> str:
     """Return the name of the image field that is meant. Raises Invalid."""
-    names = [one.name for one in contract.fields if one.type == "image"]
+    names = [one.name for one in image_fields(contract.fields)]
     if field in names:
         return str(field)
     if not names:

@@ -17,7 +17,7 @@ from pydantic import Field
 from gristmill.core.errors import Invalid, Violation
 from gristmill.datasets.types.image import IMAGES_OF_A_CHUNK
 from gristmill.images.encode import QUALITY, Format, encode, format_of
-from gristmill.images.errors import BadImage
+from gristmill.images.errors import BadImage, codec_errors
 from gristmill.images.reader import ImageReader
 from gristmill.transforms.run import column_of, set_column
 from gristmill.transforms.schema_rules import check_target, need_type, read_parameters, refuse
@@ -195,8 +195,9 @@ def _check_total(op: str, total: int, context: StepContext) -> None:
 def _changed(reader: ImageReader, step: ImageParameters, change: Operation, value: bytes | str) -> bytes:
     data = reader.read(value)
     before = reader.decode(data)
-    after = change(before, chance_of(data, getattr(step, "seed", 0)))
-    return encode(after, step.format or format_of(before), step.quality)
+    with codec_errors():
+        after = change(before, chance_of(data, getattr(step, "seed", 0)))
+        return encode(after, step.format or format_of(before), step.quality)
 
 
 def parse_operations(

@@ -99,7 +99,7 @@ def csv_cells(
 
 def csv_line(cells: Sequence[str | None]) -> bytes:
     """Return a CSV row with its line end, such that the CSV reader gives the same cells back."""
-    return (",".join(_quoted(cell) for cell in cells) + "\r\n").encode()
+    return (",".join(csv_cell(cell) for cell in cells) + "\r\n").encode()
 
 
 def readable(raw: bytes) -> str:
@@ -122,7 +122,8 @@ def _split(raw: bytes, columns: Sequence[str]) -> Cells | None:
     return cells if len(cells) == len(columns) else None
 
 
-def _quoted(cell: str | None) -> str:
+def csv_cell(cell: str | None) -> str:
+    """Return a cell as CSV (RFC 4180) has it: null is an empty cell, empty text is ``""``."""
     if cell is None:
         return ""
     if cell and not any(sign in cell for sign in ',"\r\n'):
