@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from tests.support.in_process import InProcess
@@ -20,19 +21,31 @@ def _patient_searches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rank, "TEXT_SECONDS", 60.0)
 
 
-@pytest.fixture
-def app(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcess]:
-    """Gristmill as one process, on a database and with a file storage of its own."""
-    found = InProcess(database_url, storage_url=str(tmp_path_factory.mktemp("files")))
-    with found.http:
-        yield found
-    found.gristmill.database.close()
-
-
 @pytest.fixture(scope="module")
-def module_app() -> Iterator[InProcess]:
-    """Gristmill as one process for a whole module: for properties, which cannot have a database for each example."""
-    found = InProcess(add_database(os.environ["GRISTMILL_TEST_POSTGRES"], os.environ["GRISTMILL_TEST_TEMPLATE"]))
+def module_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcess]:
+    """Gristmill as one process, on a database and with a file storage of its own, for a whole module."""
+    url = add_database(os.environ["GRISTMILL_TEST_POSTGRES"], os.environ["GRISTMILL_TEST_TEMPLATE"])
+    with running(url, tmp_path_factory) as found:
+        yield found
+
+
+@pytest.fixture
+def app(module_app: InProcess) -> Iterator[InProcess]:
+    """The one of the module, where each test has datasets of its own; what a test left to do is cancelled after it."""
+    yield module_app
+    module_app.cancel_all()
+
+
+@pytest.fixture
+def fresh_app(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcess]:
+    """For tests that look at all that there is: all jobs, all datasets, the metrics, the caches."""
+    with running(database_url, tmp_path_factory) as found:
+        yield found
+
+
+@contextmanager
+def running(url: str, folders: pytest.TempPathFactory) -> Iterator[InProcess]:
+    found = InProcess(url, storage_url=str(folders.mktemp("files")))
     with found.http:
         yield found
     found.gristmill.database.close()

@@ -48,8 +48,9 @@ class TestLinks:
         found, pages = walk(app, f"/api/v1/jobs?page_size=1&label=a=1&label=b=0&dataset={thing}", "jobs")
         assert ([job["id"] for job in found], pages) == ([jobs[2], jobs[0]], 2)
 
-    def test_they_lead_through_datasets_and_rejects(self, app: InProcess, thing: str) -> None:
-        app.dataset(ONE)
+    def test_they_lead_through_datasets_and_rejects(self, fresh_app: InProcess) -> None:
+        app = fresh_app
+        thing, _ = app.dataset(ONE), app.dataset(ONE)
         found, pages = walk(app, "/api/v1/datasets?page_size=1", "datasets")
         assert (len(found), pages) == (2, 2)
         body = [{"k": "a", "v": "x"}, {"k": "b", "v": "x"}, {"k": "c", "v": "x"}]

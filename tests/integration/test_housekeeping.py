@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import pytest
 from tests.support.in_process import NDJSON, InProcess
 from tests.support.system import eventually
 
@@ -12,6 +13,12 @@ NOTES: dict[str, Any] = {
     "fields": [{"name": "k", "type": "integer", "required": True}, {"name": "note", "type": "text"}],
     "key": ["k"],
 }
+
+
+@pytest.fixture
+def app(fresh_app: InProcess) -> InProcess:
+    """They count all that there is, and lose tables."""
+    return fresh_app
 
 
 def create(app: InProcess) -> str:

@@ -19,6 +19,12 @@ CONTRACT: dict[str, Any] = {
 }
 
 
+@pytest.fixture
+def app(fresh_app: InProcess) -> InProcess:
+    """They patch what its services are."""
+    return fresh_app
+
+
 def create(app: InProcess, body: Any = CONTRACT, flag: str = "", **options: Any) -> Any:
     return app.http.post(f"{URL}?if_not_exists{flag}", json=body, **options)
 

@@ -9,6 +9,12 @@ from tests.support.in_process import InProcess
 
 
 @pytest.fixture
+def app(fresh_app: InProcess) -> InProcess:
+    """They look into its database."""
+    return fresh_app
+
+
+@pytest.fixture
 def world(app: InProcess) -> Geography:
     return Geography(app)
 

@@ -37,6 +37,12 @@ RED = {"n": 1, "colour": "red", "size_name": "small", "note": "rain"}
 STORED = {"n": 1, "colour": "red", "code": "R", "size": 1, "note": "rain"}
 
 
+@pytest.fixture
+def app(fresh_app: InProcess) -> InProcess:
+    """The other instances work on its database."""
+    return fresh_app
+
+
 def counts(job: Job) -> dict[str, int]:
     found: dict[str, int] = {name: number for name, number in job["record_counts"].items() if number}
     return found

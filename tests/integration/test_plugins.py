@@ -33,6 +33,12 @@ RECORDS = [
 
 
 @pytest.fixture
+def app(fresh_app: InProcess) -> InProcess:
+    """Their handlers have fixed names."""
+    return fresh_app
+
+
+@pytest.fixture
 def old(database_url: str) -> Iterator[tuple[InProcess, Any]]:
     """A process that has loaded the old plugin, and the plugin."""
     sys.modules.pop(OLD, None)

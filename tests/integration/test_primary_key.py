@@ -24,6 +24,12 @@ BACK = {
 }
 
 
+@pytest.fixture
+def app(fresh_app: InProcess) -> InProcess:
+    """They look at every job."""
+    return fresh_app
+
+
 def catalogue(app: InProcess, name: str) -> tuple[list[str], list[str]]:
     """Return the definitions of a table's constraints but NOT NULL, and of its indexes."""
     constraints = """

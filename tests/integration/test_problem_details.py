@@ -32,6 +32,12 @@ DATASET: Job = {
 }
 
 
+@pytest.fixture
+def app(fresh_app: InProcess) -> InProcess:
+    """They break it."""
+    return fresh_app
+
+
 def texts(value: Any) -> Iterator[str]:
     """Yield every text of a JSON value, names of members too."""
     if isinstance(value, str):

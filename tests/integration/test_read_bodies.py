@@ -66,8 +66,9 @@ def calls(app: InProcess) -> Calls:
     return Calls(app)
 
 
-@pytest.fixture
-def things(calls: Calls) -> Calls:
+@pytest.fixture(scope="module")
+def things(module_app: InProcess) -> Calls:
+    calls = Calls(module_app)
     calls.post("datasets", THINGS, 202)
     calls.post(BASE, ALL, 202)
     calls.work()
@@ -159,7 +160,8 @@ class TestGet:
         calls.post("datasets", {"name": "loose", "fields": [{"name": "n", "type": "integer"}]}, 202)
         assert calls.post("datasets/loose/records/get", {"keys": [1]}, 409)["code"] == "no_key"
 
-    def test_before_the_dataset_is_made_every_key_is_missing(self, calls: Calls) -> None:
+    def test_before_the_dataset_is_made_every_key_is_missing(self, fresh_app: InProcess) -> None:
+        calls = Calls(fresh_app)
         calls.post("datasets", THINGS, 202)
         assert calls.post(f"{BASE}/get", {"keys": KEYS[:2]}) == {"records": [], "missing": KEYS[:2]}
         assert calls.post(f"{BASE}/count", {}) == {"count": 0}
@@ -227,8 +229,9 @@ class TestCountAndDistinct:
 
 
 class TestZone:
-    @pytest.fixture
-    def times(self, calls: Calls) -> Calls:
+    @pytest.fixture(scope="class")
+    def times(self, module_app: InProcess) -> Calls:
+        calls = Calls(module_app)
         fields = [
             {"name": "k", "type": "integer", "required": True},
             {"name": "at", "type": "timestamp", "zone": "Europe/Berlin"},

@@ -27,6 +27,12 @@ DAYS: dict[str, Any] = {
 }
 
 
+@pytest.fixture
+def app(fresh_app: InProcess) -> InProcess:
+    """They look at the metrics, and at every job."""
+    return fresh_app
+
+
 def ago(**age: float) -> str:
     return (datetime.now(UTC) - timedelta(**age)).isoformat()
 

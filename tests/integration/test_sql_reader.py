@@ -25,6 +25,12 @@ Ask = Callable[..., list[Any]]
 
 
 @pytest.fixture
+def app(fresh_app: InProcess) -> InProcess:
+    """They lose what it stands on."""
+    return fresh_app
+
+
+@pytest.fixture
 def ask(app: InProcess) -> Iterator[Ask]:
     """Runs statements as the reader."""
     connection = psycopg2.connect(read_only_url(app.gristmill.database))

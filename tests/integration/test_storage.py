@@ -262,16 +262,18 @@ class TestFolder:
 
 class TestBucket:
     def test_a_server_that_goes_while_a_batch_is_sent_is_said(self, swift: Swift) -> None:
-        storage = bucket(swift, uuid.uuid4().hex, timeout=0.5)
+        name = uuid.uuid4().hex
 
-        def send() -> None:
+        def send(timeout: float) -> Storage:
+            storage = bucket(swift, name, timeout=timeout)
             with storage.batch() as batch:
                 for number in range(50):
                     batch.put(f"f/{number}", b"x" * 1000)
+            return storage
 
         with swift.frozen(), pytest.raises(FileStorageUnavailable):
-            send()
-        send()
+            send(timeout=0.5)
+        storage = send(timeout=30)
         assert len(storage.children("f")) == 50
 
     def test_a_killed_upload_is_seen_and_cleared(self, swift: Swift) -> None:

@@ -5,8 +5,6 @@ import os
 import random
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,14 +15,16 @@ import psutil
 import psycopg2
 import psycopg2.extras
 
+from tests.support.forked import Forked
+
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = {
-    "api": ["-m", "gristmill.api"],
-    "dispatcher": ["-m", "gristmill.dispatcher"],
-    "worker": ["-m", "gristmill.worker", "--queue", "default"],
-    "long": ["-m", "gristmill.worker", "--queue", "long"],
-    "runner": ["-m", "gristmill.source_runner"],
-    "flower": ["-m", "gristmill.stack.flower"],
+    "api": ["gristmill.api"],
+    "dispatcher": ["gristmill.dispatcher"],
+    "worker": ["gristmill.worker", "--queue", "default"],
+    "long": ["gristmill.worker", "--queue", "long"],
+    "runner": ["gristmill.source_runner"],
+    "flower": ["gristmill.stack.flower"],
 }
 # What ``start`` without names starts.
 _USUAL = ("api", "dispatcher", "worker", "long")
@@ -78,7 +78,7 @@ class System:
         self.folder = folder
         self.port = free_port()
         self.settings = settings
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.processes: dict[str, Forked] = {}
         folder.mkdir(parents=True, exist_ok=True)
 
     @property
@@ -119,16 +119,8 @@ class System:
         """Start processes without waiting for them."""
         for name in names:
             assert name not in self.processes, f"{name} runs already"
-            with (self.folder / f"{name}.log").open("ab") as log:
-                self.processes[name] = subprocess.Popen(
-                    [sys.executable, *COMMANDS[_kind(name)]],
-                    cwd=self.folder,
-                    env=self.environment(**settings),
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    start_new_session=True,
-                )
+            command, log = COMMANDS[_kind(name)], self.folder / f"{name}.log"
+            self.processes[name] = Forked(command, self.folder, self.environment(**settings), log)
 
     def wait_ready(self, name: str) -> None:
         """Wait until a process that was started can do its work."""

@@ -23,6 +23,13 @@ from gristmill.datasets.types.binary_copy import fixed_fields
 MAX_BITS = 64_000
 
 
+class PlainBits(BIT):
+    """Its values are read as plain text; SQLAlchemy's own class of text equals no text that is not of that class."""
+
+    def result_processor(self, dialect: sa.Dialect, coltype: object) -> Any:
+        return None
+
+
 class Bits(FieldType):
     """Everywhere but in Postgres a value is the text that Postgres prints: a digit 0 or 1 for each bit."""
 
@@ -81,7 +88,7 @@ class Bits(FieldType):
         return fixed_fields(array, values)
 
     def column(self, field: FieldSpec) -> sa.types.TypeEngine[Any]:
-        return BIT(field.dimensions)
+        return PlainBits(field.dimensions)
 
     def staging(self, field: FieldSpec) -> str:
         return f"bit({field.dimensions})"

@@ -35,5 +35,5 @@ def build_calls(service: SearchService) -> list[Call[Any]]:
         return Response(found, media_type="application/json")
 
     # A generator of Python clients forgets an import for calls with two kinds of bodies and nothing optional.
-    named = Header("X-Request-Id", "The name of the request in logs; the answer has it too. One is made without it.")
+    named = Header("x-request-id", "The name of the request in logs; the answer has it too. One is made without it.")
     return [Call("POST", "/datasets/{dataset}/search", "read", search, NoQuery, "search", headers=(named,))]

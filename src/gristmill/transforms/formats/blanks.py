@@ -1,11 +1,10 @@
 """Blanks of Unicode, as Python's ``str.isspace`` has them."""
 
-import sys
-
 import pyarrow as pa
 import pyarrow.compute as pc
 
-BLANKS = "".join(character for character in map(chr, range(sys.maxunicode + 1)) if character.isspace())
+# None stands after U+3000; to look at all of Unicode at each start takes 70 ms.
+BLANKS = "".join(character for character in map(chr, range(0x3001)) if character.isspace())
 
 
 def trim(texts: pa.Array) -> pa.Array:
