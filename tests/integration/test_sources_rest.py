@@ -14,6 +14,12 @@ URL = "/api/v1/sources"
 
 
 @pytest.fixture
+def app(fresh_app: InProcess) -> InProcess:
+    """Their sources have one name."""
+    return fresh_app
+
+
+@pytest.fixture
 def sources(app: InProcess) -> SourcesInProcess:
     return SourcesInProcess(app)
 
