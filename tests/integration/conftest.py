@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import pytest
 from tests.support.in_process import InProcess
 from tests.support.servers import add_database
+from tests.support.unfinished import cancel_unfinished
 
 from gristmill.core.database import Database
 from gristmill.search.index.builder import IndexBuilder
@@ -33,7 +34,7 @@ def module_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcess]:
 def app(module_app: InProcess) -> Iterator[InProcess]:
     """The one of the module, where each test has datasets of its own; what a test left to do is cancelled after it."""
     yield module_app
-    module_app.cancel_all()
+    cancel_unfinished(module_app.gristmill.database)
 
 
 @pytest.fixture

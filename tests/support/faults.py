@@ -12,13 +12,13 @@ from typing import Any
 
 from gristmill.core.database import Database
 from gristmill.core.migrate import upgrade
-from gristmill.jobs.repository import cancel
 from gristmill.jobs.submit import NewChunk, NewJob, WriteRequest, submit_once
 from gristmill.stack import StackFailed
 from tests.support import own_jobs, plugin
 from tests.support.folders import open_folder
 from tests.support.servers import WANTED, make_broker, start_postgres
 from tests.support.system import System, eventually
+from tests.support.unfinished import cancel_unfinished
 
 # Short enough that a test sees a lease run out, long enough that a busy machine does not lose one by itself.
 SETTINGS = {
@@ -63,19 +63,11 @@ class FaultStack:
         if not self.broker.ready():
             self.broker.kill()
             self.broker.start()
-        left = self._abandon()
+        left = cancel_unfinished(self._database)
         for name, process in list(self.system.processes.items()):
             if name not in APPLICATIONS or process.poll() is not None or (left and name == "worker"):
                 self.system.kill(name)
         self.ensure(*APPLICATIONS)
-
-    def _abandon(self) -> bool:
-        """Cancel the jobs that a failed test has left; say whether there were any."""
-        left = self.system.query("SELECT id FROM gristmill.jobs WHERE finished_at IS NULL")
-        for row in left:
-            with self._database.transaction() as connection:
-                cancel.cancel(connection, uuid.UUID(str(row["id"])))
-        return bool(left)
 
     def ensure(self, *names: str) -> None:
         """Start those of the processes that do not run."""

@@ -3,16 +3,15 @@
 What runs in them is what ``python -m`` runs, with a folder, variables and a session of its own.
 """
 
-import contextlib
 import multiprocessing
 import os
 import runpy
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
+from unittest import mock
 
 # Nothing that reads settings while it is loaded.
 _LOADED = [
@@ -35,7 +34,8 @@ class Forked:
 
     def __init__(self, words: list[str], folder: Path, variables: dict[str, str], log: Path) -> None:
         self._process = _context().Process(target=_run, args=(words, folder, variables, log))
-        with _few_threads():
+        # The first start makes the server of forks, which loads numpy with as many threads as are named here.
+        with mock.patch.dict(os.environ, OMP_NUM_THREADS="1"):
             self._process.start()
         self.pid: int = self._process.pid or 0
 
@@ -44,13 +44,13 @@ class Forked:
         return self._process.exitcode
 
     def poll(self) -> int | None:
-        return self._process.exitcode
+        return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
         self._process.join(timeout)
-        if self._process.exitcode is None:
+        if self.returncode is None:
             raise subprocess.TimeoutExpired(f"process {self.pid}", timeout or 0)
-        return self._process.exitcode
+        return self.returncode
 
     def send_signal(self, number: int) -> None:
         if self.poll() is None:
@@ -64,19 +64,6 @@ def _context() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_LOADED)
     return context
-
-
-@contextlib.contextmanager
-def _few_threads() -> Iterator[None]:
-    """Within the block a server of forks that is started loads numpy with one thread for each process."""
-    before = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = "1"
-    try:
-        yield
-    finally:
-        del os.environ["OMP_NUM_THREADS"]
-        if before is not None:
-            os.environ["OMP_NUM_THREADS"] = before
 
 
 def _run(words: list[str], folder: Path, variables: dict[str, str], log: Path) -> None:

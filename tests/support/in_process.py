@@ -43,14 +43,6 @@ class InProcess:
             done += len(messages)
         return done
 
-    def cancel_all(self) -> None:
-        """Cancel every job that has not ended."""
-        with self.gristmill.database.transaction() as connection:
-            query = "SELECT id FROM gristmill.jobs WHERE finished_at IS NULL"
-            left = connection.exec_driver_sql(query).scalars().all()
-        for job_id in left:
-            self.http.post(f"/api/v1/jobs/{job_id}/cancel")
-
     def dataset(self, body: Job) -> str:
         name = f"d{next(self.names)}_{uuid.uuid4().hex[:8]}"
         answer = self.http.post("/api/v1/datasets", json={**body, "name": name})
