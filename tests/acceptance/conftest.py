@@ -22,8 +22,16 @@ def fault_stack() -> Iterator[FaultStack]:
         found.close()
 
 
-@pytest.fixture
-def stack(fault_stack: FaultStack) -> FaultStack:
-    """The stack with everything running, whatever the test before has broken."""
+@pytest.fixture(scope="module")
+def module_stack(fault_stack: FaultStack) -> FaultStack:
+    """The stack with everything running, and no indexes to be built for the modules before."""
     fault_stack.heal()
+    fault_stack.drop_searched()
     return fault_stack
+
+
+@pytest.fixture
+def stack(module_stack: FaultStack) -> FaultStack:
+    """The stack with everything running, whatever the test before has broken."""
+    module_stack.heal()
+    return module_stack

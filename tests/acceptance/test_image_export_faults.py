@@ -137,15 +137,14 @@ def whole(found: dict[str, bytes]) -> None:
 
 
 @pytest.fixture(scope="module")
-def storage(fault_stack: FaultStack) -> Iterator[Exports]:
+def storage(module_stack: FaultStack) -> Iterator[Exports]:
     """API and dispatcher have the storage as long as the module runs."""
-    fault_stack.heal()
     with open_folder() as folder, small_disk(folder / "files", 64) as disk:
-        found = Exports(fault_stack, folder, disk)
+        found = Exports(module_stack, folder, disk)
         found.restart("api", "dispatcher")
         yield found
         for name in ("api", "dispatcher"):
-            fault_stack.system.kill(name)
+            module_stack.system.kill(name)
 
 
 @pytest.fixture

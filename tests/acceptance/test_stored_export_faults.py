@@ -101,15 +101,14 @@ class Filed:
 
 
 @pytest.fixture(scope="module")
-def storage(fault_stack: FaultStack) -> Iterator[Filed]:
+def storage(module_stack: FaultStack) -> Iterator[Filed]:
     """API and dispatcher have the storage as long as the module runs."""
-    fault_stack.heal()
     with open_folder() as folder, small_disk(folder / "files", 64) as disk:
-        found = Filed(fault_stack, disk)
+        found = Filed(module_stack, disk)
         found.restart("api", "dispatcher")
         yield found
         for name in ("api", "dispatcher"):
-            fault_stack.system.kill(name)
+            module_stack.system.kill(name)
 
 
 @pytest.fixture

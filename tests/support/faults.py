@@ -16,6 +16,7 @@ from gristmill.jobs.submit import NewChunk, NewJob, WriteRequest, submit_once
 from gristmill.stack import StackFailed
 from tests.support import own_jobs, plugin
 from tests.support.folders import open_folder
+from tests.support.rest import Rest
 from tests.support.servers import WANTED, make_broker, start_postgres
 from tests.support.system import System, eventually
 from tests.support.unfinished import cancel_unfinished
@@ -68,6 +69,16 @@ class FaultStack:
             if name not in APPLICATIONS or process.poll() is not None or (left and name == "worker"):
                 self.system.kill(name)
         self.ensure(*APPLICATIONS)
+
+    def drop_searched(self) -> None:
+        """Drop the datasets that can be searched: the next worker for long jobs would build their indexes first."""
+        left = self.system.query(
+            "SELECT name FROM gristmill.datasets WHERE contract->>'embedding' IS NOT NULL AND dropped_at IS NULL"
+        )
+        with Rest(self.system) as rest:
+            for row in left:
+                dropped = rest.http.delete(f"/api/v1/datasets/{row['name']}", params={"confirm": row["name"]})
+                rest.finished(dropped)
 
     def ensure(self, *names: str) -> None:
         """Start those of the processes that do not run."""
