@@ -2,8 +2,6 @@
 
 import io
 import json
-import shutil
-import uuid
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +16,7 @@ from tests.support.faults import FaultStack
 from tests.support.folders import open_folder
 from tests.support.images import encoded, photograph
 from tests.support.rest import Rest
+from tests.support.stored import StoredStack
 from tests.support.system import System, eventually
 
 pytestmark = [pytest.mark.promise(1), pytest.mark.promise(2)]
@@ -34,43 +33,21 @@ Json = dict[str, Any]
 Stamps = dict[str, tuple[int, int]]
 
 
-class Exports:
-    """A stack whose API and worker for long jobs have an image folder, and a storage on a small disk."""
+class Exports(StoredStack):
+    """API and worker have an image folder, too."""
 
     def __init__(self, stack: FaultStack, folder: Path, disk: SmallDisk) -> None:
-        self.stack = stack
-        self.disk = disk
-        self.images = folder / "images"
-        self.images.mkdir()
+        images = folder / "images"
+        images.mkdir()
         # Large enough that a chunk of them takes a while.
-        (self.images / "large.jpg").write_bytes(encoded(photograph(size=(1600, 1600))))
-        (self.images / "bad.jpg").write_bytes(b"no image")
-        self.settings = {
-            "storage_url": str(disk.path),
-            "images_url": str(self.images),
-            "images_export_chunk_records": CHUNK,
-            "worker_long_processes": 1,
-            "export_grace": 0,
-        }
-
-    @property
-    def system(self) -> System:
-        return self.stack.system
-
-    def restart(self, *names: str, **settings: Any) -> None:
-        for name in names:
-            if name in self.system.processes:
-                self.system.kill(name)
-            self.system.start(name, **{**self.settings, **settings})
+        (images / "large.jpg").write_bytes(encoded(photograph(size=(1600, 1600))))
+        (images / "bad.jpg").write_bytes(b"no image")
+        super().__init__(stack, disk, images_url=str(images), images_export_chunk_records=CHUNK)
 
     def export(self, name: str) -> str:
         answer = httpx.post(f"{self.system.url}/api/v1/datasets/{name}/images/export", json=BODY, timeout=60)
         assert answer.status_code == 202, answer.text
         return str(answer.json()["id"])
-
-    def job(self, job: str) -> Json:
-        found: Json = httpx.get(f"{self.system.url}/api/v1/jobs/{job}", timeout=60).json()
-        return found
 
     def folder(self, job: str) -> Path:
         return self.disk.path / "output" / job
@@ -150,13 +127,7 @@ def storage(module_stack: FaultStack) -> Iterator[Exports]:
 @pytest.fixture
 def exports(storage: Exports, stack: FaultStack) -> Iterator[Exports]:
     """With an empty storage, and a worker for long jobs."""
-    stack.system.query("DELETE FROM gristmill.exports")
-    for name in ("exports", "output"):
-        shutil.rmtree(storage.disk.path / name, ignore_errors=True)
-    mark = str(uuid.uuid4())
-    (storage.disk.path / "gristmill.id").write_text(mark)
-    stack.system.query("DELETE FROM gristmill.file_storage")
-    stack.system.query("INSERT INTO gristmill.file_storage (id, place) VALUES (%s, 'a test')", (mark,))
+    storage.empty()
     storage.restart("long")
     yield storage
     stack.system.kill("long")

@@ -3,21 +3,20 @@
 import hashlib
 import json
 import os
-import shutil
 import subprocess
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from tests.support.disk import SmallDisk, small_disk
+from tests.support.disk import small_disk
 from tests.support.faults import FaultStack
 from tests.support.folders import open_folder
 from tests.support.rest import Rest
+from tests.support.stored import StoredStack
 from tests.support.swift import running_swift, settings_of
-from tests.support.system import System, eventually
+from tests.support.system import eventually
 
 pytestmark = [pytest.mark.promise(1), pytest.mark.promise(2)]
 ROWS = 60_000
@@ -28,30 +27,8 @@ CONTRACT = {
 Json = dict[str, Any]
 
 
-class Filed:
-    """A stack whose API and worker for long jobs have a storage on a small disk."""
-
-    def __init__(self, stack: FaultStack, disk: SmallDisk) -> None:
-        self.stack = stack
-        self.disk = disk
-        self.settings = {"storage_url": str(disk.path), "worker_long_processes": 1, "export_grace": 0}
-
-    @property
-    def system(self) -> System:
-        return self.stack.system
-
-    def restart(self, *names: str, **settings: Any) -> None:
-        for name in names:
-            if name in self.system.processes:
-                self.system.kill(name)
-            self.system.start(name, **{**self.settings, **settings})
-
-    def mark(self) -> None:
-        """Make the disk the storage of the installation, whatever was done to it."""
-        mark = str(uuid.uuid4())
-        (self.disk.path / "gristmill.id").write_text(mark)
-        self.system.query("DELETE FROM gristmill.file_storage")
-        self.system.query("INSERT INTO gristmill.file_storage (id, place) VALUES (%s, 'a test')", (mark,))
+class Filed(StoredStack):
+    """What the tests of this module ask of it."""
 
     def export(self, name: str, **body: Any) -> str:
         answer = self.post(name, **body)
@@ -60,10 +37,6 @@ class Filed:
 
     def post(self, name: str, **body: Any) -> httpx.Response:
         return httpx.post(f"{self.system.url}/api/v1/datasets/{name}/exports", json=body, timeout=60)
-
-    def job(self, job: str) -> Json:
-        found: Json = httpx.get(f"{self.system.url}/api/v1/jobs/{job}", timeout=60).json()
-        return found
 
     def waits_with(self, job: str, code: str) -> Json:
         """Wait until the job shows what it waits for."""
@@ -114,9 +87,7 @@ def storage(module_stack: FaultStack) -> Iterator[Filed]:
 @pytest.fixture
 def filed(storage: Filed, stack: FaultStack) -> Iterator[Filed]:
     """With an empty storage, and a worker for long jobs."""
-    stack.system.query("DELETE FROM gristmill.exports")
-    shutil.rmtree(storage.disk.path / "exports", ignore_errors=True)
-    storage.mark()
+    storage.empty()
     storage.restart("long")
     yield storage
     stack.system.kill("long")
