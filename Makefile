@@ -11,6 +11,8 @@ ARGS ?=
 # auto: RabbitMQ where it is installed, else Valkey. rabbitmq: fail without it.
 GRISTMILL_TEST_BROKER ?= auto
 export GRISTMILL_TEST_BROKER
+# Some images set it: then each process that starts compiles every module anew, a third of its start.
+unexport PYTHONDONTWRITEBYTECODE
 
 help: ## Show what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile

@@ -16,7 +16,7 @@ from tests.support.faults import FaultStack
 from tests.support.folders import open_folder
 from tests.support.images import encoded, photograph
 from tests.support.rest import Rest
-from tests.support.stored import StoredStack
+from tests.support.stored_stack import StoredStack
 from tests.support.system import System, eventually
 
 pytestmark = [pytest.mark.promise(1), pytest.mark.promise(2)]

@@ -14,7 +14,7 @@ from tests.support.disk import small_disk
 from tests.support.faults import FaultStack
 from tests.support.folders import open_folder
 from tests.support.rest import Rest
-from tests.support.stored import StoredStack
+from tests.support.stored_stack import StoredStack
 from tests.support.swift import running_swift, settings_of
 from tests.support.system import eventually
 
