@@ -69,6 +69,18 @@ def test_results_that_floats_can_hold_are_there() -> None:
     assert one([{"x": 1.7e308}, {"x": 1.7e308}], "mean", "x") == 1.7e308
 
 
+def test_a_deviation_is_as_exact_beside_a_group_of_large_values_as_without_it() -> None:
+    rows = [
+        {"s": "b", "x": 9007199254740992.0},
+        {"s": "a", "x": 1.5},
+        {"s": "b", "x": 9007199254740994.0},
+        {"s": "a", "x": 7.0},
+    ]
+    step = {"op": "group", "by": ["s"], "measures": [{"agg": "stddev", "column": "x", "as": "made"}]}
+    found = {row["s"]: row["made"] for row in made(rows, step)}
+    assert found == {"a": pytest.approx(3.8890872965260113, rel=1e-15), "b": pytest.approx(math.sqrt(2), rel=1e-15)}
+
+
 def test_a_mean_of_large_decimals_has_the_places_that_there_is_room_for() -> None:
     rows = [{"d": f"10000000000000000000{last}"} for last in (0, 1, 1)]
     assert one(rows, "mean", "d") == "100000000000000000000.66666666666666667"

@@ -58,11 +58,22 @@ def round_means(values: Indexes, starts: Indexes, ends: Indexes) -> Indexes:
     return found
 
 
+def _near(values: Floats) -> Floats:
+    """Return the distances from the first value, if none of them is rounded: they have more exact digits than values.
+
+    Where the values of one group are far from those of another one, small ones would lose theirs.
+    """
+    if not len(values):
+        return values
+    with np.errstate(over="ignore", invalid="ignore"):
+        near = values - values[0]
+        exact = (near + values[0] == values) & (values - near == values[0])
+    return near if exact.all() else values
+
+
 def deviations(values: Floats, starts: Indexes, ends: Indexes) -> Floats:
     """Return the standard deviations of samples; those of one value mean nothing."""
-    # Deviations from a value that is near are exact where those from zero are not.
-    with np.errstate(over="ignore"):
-        near = values - (values[0] if len(values) and np.ptp(values) < abs(values[0]) else 0.0)
+    near = _near(values)
     found = _deviations(near, starts, ends)
     beyond, small = ~np.isfinite(found), found < _SMALL
     with np.errstate(over="ignore", invalid="ignore"):
