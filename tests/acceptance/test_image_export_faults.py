@@ -37,12 +37,12 @@ class Exports(StoredStack):
     """API and worker have an image folder, too."""
 
     def __init__(self, stack: FaultStack, folder: Path, disk: SmallDisk) -> None:
-        images = folder / "images"
-        images.mkdir()
+        self.images = folder / "images"
+        self.images.mkdir()
         # Large enough that a chunk of them takes a while.
-        (images / "large.jpg").write_bytes(encoded(photograph(size=(1600, 1600))))
-        (images / "bad.jpg").write_bytes(b"no image")
-        super().__init__(stack, disk, images_url=str(images), images_export_chunk_records=CHUNK)
+        (self.images / "large.jpg").write_bytes(encoded(photograph(size=(1600, 1600))))
+        (self.images / "bad.jpg").write_bytes(b"no image")
+        super().__init__(stack, disk, images_url=str(self.images), images_export_chunk_records=CHUNK)
 
     def export(self, name: str) -> str:
         answer = httpx.post(f"{self.system.url}/api/v1/datasets/{name}/images/export", json=BODY, timeout=60)
