@@ -116,12 +116,12 @@ def whole(found: dict[str, bytes]) -> None:
 @pytest.fixture(scope="module")
 def storage(module_stack: FaultStack) -> Iterator[Exports]:
     """API and dispatcher have the storage as long as the module runs."""
-    with open_folder() as folder, small_disk(folder / "files", 64) as disk:
-        found = Exports(module_stack, folder, disk)
-        found.restart("api", "dispatcher")
+    with (
+        open_folder() as folder,
+        small_disk(folder / "files", 64) as disk,
+        Exports(module_stack, folder, disk).serving() as found,
+    ):
         yield found
-        for name in ("api", "dispatcher"):
-            module_stack.system.kill(name)
 
 
 @pytest.fixture

@@ -145,7 +145,7 @@ class TestFuzz:
         ``delete``, so that its path has more methods than the call of that name."""
         said = run(
             TOOLS / "st", "--config-file", FOLDER / "schemathesis.toml", "run", document,
-            "--url", own.url, "--max-examples", "6", "--no-color", "--warnings", "off",
+            "--url", own.url, "--max-examples", "10", "--no-color", "--warnings", "off",
             # Parameters of a write exclude each other, so much of what is drawn is thrown away.
             "--suppress-health-check", "filter_too_much",
             "--exclude-checks", "positive_data_acceptance,allow_header_conformance",

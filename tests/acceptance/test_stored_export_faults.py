@@ -76,12 +76,12 @@ class Filed(StoredStack):
 @pytest.fixture(scope="module")
 def storage(module_stack: FaultStack) -> Iterator[Filed]:
     """API and dispatcher have the storage as long as the module runs."""
-    with open_folder() as folder, small_disk(folder / "files", 64) as disk:
-        found = Filed(module_stack, disk)
-        found.restart("api", "dispatcher")
+    with (
+        open_folder() as folder,
+        small_disk(folder / "files", 64) as disk,
+        Filed(module_stack, disk).serving() as found,
+    ):
         yield found
-        for name in ("api", "dispatcher"):
-            module_stack.system.kill(name)
 
 
 @pytest.fixture

@@ -1,8 +1,10 @@
 """A fault stack whose API and worker for long jobs have a storage on a small disk."""
 
+import contextlib
 import shutil
 import uuid
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Self
 
 import httpx
 
@@ -31,15 +33,19 @@ class StoredStack:
                 self.system.kill(name)
             self.system.start(name, **{**self.settings, **settings})
 
+    @contextlib.contextmanager
+    def serving(self) -> Iterator[Self]:
+        """Within the block API and dispatcher have the storage."""
+        self.restart("api", "dispatcher")
+        yield self
+        for name in ("api", "dispatcher"):
+            self.system.kill(name)
+
     def empty(self) -> None:
-        """Remove every export and every file of one."""
+        """Remove every export and its files, and make the disk the storage of the installation again."""
         self.system.query("DELETE FROM gristmill.exports")
         for name in ("exports", "output"):
             shutil.rmtree(self.disk.path / name, ignore_errors=True)
-        self.mark()
-
-    def mark(self) -> None:
-        """Make the disk the storage of the installation, whatever was done to it."""
         mark = str(uuid.uuid4())
         (self.disk.path / "gristmill.id").write_text(mark)
         self.system.query("DELETE FROM gristmill.file_storage")

@@ -59,9 +59,9 @@ def round_means(values: Indexes, starts: Indexes, ends: Indexes) -> Indexes:
 
 
 def _near(values: Floats) -> Floats:
-    """Return the distances from the first value, if none of them is rounded: they have more exact digits than values.
+    """Return the distances from the first value if none of them is rounded, else the values.
 
-    Where the values of one group are far from those of another one, small ones would lose theirs.
+    Means of short distances are rounded less. A rounded distance would cost a group of small values its digits.
     """
     if not len(values):
         return values
