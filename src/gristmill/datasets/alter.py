@@ -18,7 +18,7 @@ from gristmill.transforms.registry import StepRegistry
 
 _CHANGEABLE = (
     "type", "required", "max_length", "minimum", "maximum", "precision", "scale", "max_bytes", "filterable",
-    "title", "description", "unit", "enum", "default", "members",
+    "title", "description", "unit", "enum", "default", "members", "sent_as",
 )  # fmt: skip
 # Members of the contract that are texts, or null.
 _TEXTS = {"title": "a text", "description": "a text", "keep": KEEP_RULE}
@@ -84,6 +84,7 @@ def alter_contract(
         new = contract.load_contract(new.model_copy(update={"input": tuple(filled)}).as_json())
     if not violations:
         violations += checks.check_input(new)
+        violations += checks.check_sent_names(new)
         violations += checks.check_size(new)
         violations += checks.check_indexed(new)
         violations += checks.check_keep(new)

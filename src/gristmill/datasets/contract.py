@@ -52,6 +52,7 @@ class FieldSpec(BaseModel):
     max_bytes: size of a decoded image, None for 1 MiB. stored_as: whether records have the bytes of an image or its
     path below the image folder; None for bytes. filterable: the field gets an index of its own.
     computed: the pipeline fills the field, and no client may send it. members: those of a json field that get indexes.
+    sent_as: what clients may call the field in place of its name, such as the header of a column in their files.
     title, description, unit: for people. enum: the values that are valid, as JSON writes them; None for all that the
     type has. default: the value of a record that does not name the field; None for null.
     """
@@ -75,6 +76,7 @@ class FieldSpec(BaseModel):
     # Left out of stored contracts where it says nothing, so that processes of the release before can read them.
     computed: bool = Field(False, exclude_if=lambda value: not value)
     members: tuple[MemberSpec, ...] = Field((), exclude_if=lambda value: not value)
+    sent_as: str | None = Field(None, exclude_if=lambda value: value is None)
     title: str | None = None
     description: str | None = None
     unit: str | None = None
@@ -219,6 +221,11 @@ class Contract(BaseModel):
         Raises KeyError.
         """
         return self._columns_by_name[name]
+
+    @cached_property
+    def sent_names(self) -> dict[str, str]:
+        """The names of input columns by what clients may call them besides."""
+        return {column.sent_as: column.name for column in self.input_columns if column.sent_as is not None}
 
     @property
     def has_pipeline(self) -> bool:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 
 from gristmill.core.errors import Violation
 from gristmill.datasets.annotation_checks import check_texts, check_values
-from gristmill.datasets.contract import EXTRA_COLUMN, EXTRA_FIELD, Contract, FieldSpec
+from gristmill.datasets.contract import EMBEDDING_COLUMN, EXTRA_COLUMN, EXTRA_FIELD, Contract, FieldSpec
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.retention_period import parse_retention_period
 from gristmill.datasets.types import TYPES
@@ -16,6 +16,7 @@ from gristmill.kit.identifiers import is_name
 from gristmill.kit.json_pointer import pointer_to
 
 MAX_FIELDS = 250
+MAX_SENT_NAME = 200
 # An entry of a B-tree must fit a third of a page (2,704 bytes), with its header and the time field beside the key.
 MAX_KEY_BYTES = 2600
 # Columns that an index of Postgres may have.
@@ -120,6 +121,7 @@ def check_contract(contract: Contract) -> Iterator[Violation]:
     for index, field in enumerate(contract.fields):
         yield from check_field(field, f"/fields/{index}")
     yield from check_input(contract)
+    yield from check_sent_names(contract)
     yield from check_indexed(contract)
     if contract.time_field is not None:
         yield from _check_time_field(contract, contract.time_field)
@@ -151,6 +153,30 @@ def check_input(contract: Contract) -> Iterator[Violation]:
         elif field.computed:
             reason = f"{shorten(name)} is computed, so clients do not send it"
             yield Violation(pointer, "computed_field", reason, field=name)
+        seen.add(name)
+
+
+def check_sent_names(contract: Contract) -> Iterator[Violation]:
+    """Yield what is wrong with the names that clients may use in place of those of columns."""
+    sent = {column.name for column in contract.input_columns}
+    seen: set[str] = set()
+    places = [(f"/fields/{index}", field) for index, field in enumerate(contract.fields)]
+    places += [(f"/input/{n}", item) for n, item in enumerate(contract.input or ()) if isinstance(item, FieldSpec)]
+    for pointer, field in places:
+        name = field.sent_as
+        if name is None:
+            continue
+        found: tuple[str, str] | None = None
+        if field.name not in sent:
+            found = "not_applicable", f"{field.name} is not sent by clients, so sent_as has no meaning"
+        elif not 1 <= len(name) <= MAX_SENT_NAME or "\0" in name or not name.isprintable():
+            found = "bad_name", f"{shorten(name)} is no text of 1 to {MAX_SENT_NAME} characters in one line"
+        elif name in sent or name in (EXTRA_COLUMN, EMBEDDING_COLUMN):
+            found = "duplicate", f"{shorten(name)} is the name of something that clients send"
+        elif name in seen:
+            found = "duplicate", f"{shorten(name)} is sent_as of an earlier field already"
+        if found is not None:
+            yield Violation(f"{pointer}/sent_as", *found, field=field.name)
         seen.add(name)
 
 

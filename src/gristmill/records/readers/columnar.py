@@ -26,6 +26,11 @@ PIECE_BYTES = 4 * 1024 * 1024
 PIECE_ROWS = 16_384
 
 
+def by_field(source: ReadContext, schema: pa.Schema) -> pa.Schema:
+    """Return the schema of a body with the names of fields for those that clients may call them by besides."""
+    return pa.schema([one.with_name(source.validator.name_of(one.name)) for one in schema])
+
+
 def read_batch(source: ReadContext, batch: pa.Table, first_record: int) -> Iterator[RecordBlock]:
     """Yield the valid records of a table of loosely typed columns that ``check_schema`` accepts; refuse the others."""
     nests = {name for name, field in source.validator.fields.items() if TYPES[field.type].nests}

@@ -49,7 +49,8 @@ def _check_header(source: ReadContext, row: CsvRow) -> list[str]:
     problems = Problems()
     if row.cells is None:
         problems.add(malformed(row.broken, line=row.line))
-    names = [name or "" for name in row.cells or []]
+    sent = [name or "" for name in row.cells or []]
+    names = [name if name in source.passed_over else source.validator.name_of(name) for name in sent]
     fields = source.validator.fields
     delimiter = _delimiter(names, fields)
     if delimiter is not None:
@@ -57,7 +58,7 @@ def _check_header(source: ReadContext, row: CsvRow) -> list[str]:
         raise Malformed(f"line 1: {reason}; nothing was stored", [Violation("", "wrong_delimiter", reason, line=1)])
     known, seen = ", ".join(fields), set[str]()
     for index, name in enumerate(names):
-        pointer = f"/{escape_pointer(shorten_name(name))}"
+        pointer = f"/{escape_pointer(shorten_name(sent[index]))}"
         if name not in fields and name not in source.passed_over:
             reason = f"Column {index + 1} of the header, {shorten(name)}, is not a field; the fields are: {known}"
             found = source.validator.unknown_member(name, reason)
@@ -65,7 +66,7 @@ def _check_header(source: ReadContext, row: CsvRow) -> list[str]:
                 problems.add(Violation(pointer, *found, line=1, field=shorten_name(name)))
                 continue
         if name in seen:
-            reason = f"Column {index + 1} of the header is {shorten(name)}, as one before it"
+            reason = f"Column {index + 1} of the header is {shorten(sent[index])}, as one before it"
             problems.add(Violation(pointer, "duplicate", reason, line=1, field=shorten_name(name)))
         seen.add(name)
     together = check_unknown(source.validator, [name for name in names if name not in source.passed_over])

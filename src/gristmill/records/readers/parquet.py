@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from gristmill.core.errors import Invalid, Malformed, Violation
 from gristmill.datasets.types import TYPES
 from gristmill.kit.json_pointer import escape_pointer
-from gristmill.records.readers.columnar import PIECE_BYTES, PIECE_ROWS, read_batch
+from gristmill.records.readers.columnar import PIECE_BYTES, PIECE_ROWS, by_field, read_batch
 from gristmill.records.readers.context import ReadContext, RecordBlock, malformed
 from gristmill.records.readers.int96 import UNITS, exact, int96_columns
 from gristmill.records.readers.limits.nested import check_lists
@@ -43,7 +43,7 @@ def read_parquet(source: ReadContext) -> Iterator[RecordBlock]:
         skipped = {leaves[index].path for index in passed_over}
         timestamps = [path for path in int96_columns(file) if path not in skipped]
         finer = [_open(source, unit) for unit in UNITS] if timestamps else []
-        violations = [*_check_nested_int96(timestamps), *check_schema(source.validator, schema)]
+        violations = [*_check_nested_int96(timestamps), *check_schema(source.validator, by_field(source, schema))]
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise _broken("The body is not a whole Parquet file", error) from error
     source.problems.add(*violations)
@@ -60,7 +60,8 @@ def read_parquet(source: ReadContext) -> Iterator[RecordBlock]:
         most = max(1, int(rows))
         others = [_batches(other, number, most, record, timestamps) for other in finer]
         for batch in exact(_batches(file, number, most, record, read), *others):
-            yield from read_batch(source, pa.Table.from_batches([batch]), record)
+            table = pa.Table.from_batches([batch])
+            yield from read_batch(source, table.rename_columns(by_field(source, table.schema).names), record)
             record += batch.num_rows
 
 
@@ -68,12 +69,14 @@ def _columns_to_read(
     source: ReadContext, names: Sequence[str], leaves: Sequence[Leaf]
 ) -> tuple[list[str] | None, frozenset[int]]:
     """Return the columns to read, None for all of them, and the indexes of the leaves that are passed over."""
-    fields = source.validator.fields
-    if source.validator.unknown != "ignore" or all(name in fields for name in names):
+    validator = source.validator
+    read = [name for name in names if validator.name_of(name) in validator.fields]
+    if validator.unknown != "ignore" or len(read) == len(names):
         return None, frozenset()
-    # pyarrow reads every column whose path starts with one of the names, "a.b" for "a" too.
-    passed_over = (index for index, leaf in enumerate(leaves) if leaf.path.partition(".")[0] not in fields)
-    return [name for name in names if name in fields], frozenset(passed_over)
+    # pyarrow reads every column whose path starts with one of the names, "a.b" for "a" too; a name may have a dot.
+    kept = tuple(f"{name}." for name in read)
+    passed_over = (index for index, leaf in enumerate(leaves) if not f"{leaf.path}.".startswith(kept))
+    return read, frozenset(passed_over)
 
 
 def _check_names(names: list[str]) -> None:
@@ -140,7 +143,7 @@ def _check_values(
     """
     found = []
     for index, (chunk, leaf) in enumerate(zip(group.chunks, leaves, strict=True)):
-        field = source.validator.fields.get(chunk.column)
+        field = source.validator.fields.get(source.validator.name_of(chunk.column))
         if index in passed_over:
             continue
         if field is None or (leaf.levels and TYPES[field.type].nests):

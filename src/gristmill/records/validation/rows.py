@@ -91,6 +91,8 @@ class RecordValidator:
         self._has_extra = contract.unknown_fields == "collect"
         self.max_depth = MAX_DEPTH + 1 if self._has_extra else MAX_DEPTH
         self._fields: dict[str, FieldSpec] = {column.name: column for column in columns}
+        # What clients may call a column besides, and its name.
+        self.sent_names = {one.sent_as: one.name for one in columns if one.sent_as is not None}
         self._schemas = {name: value_schema(TYPES[field.type], field) for name, field in self._fields.items()}
         if self._has_extra and EXTRA_COLUMN in self._schemas:
             self._schemas[EXTRA_COLUMN] = unknown_members.extra_schema()
@@ -103,6 +105,10 @@ class RecordValidator:
     def fields(self) -> dict[str, FieldSpec]:
         """The members that a record may have, by name."""
         return self._fields
+
+    def name_of(self, sent: str) -> str:
+        """Return the name of the column that clients call ``sent``; of what is no column that is ``sent``."""
+        return self.sent_names.get(sent, sent)
 
     def must_be_given(self, field: FieldSpec) -> bool:
         """Whether every record has to name the field, be it as null."""
@@ -215,16 +221,19 @@ class RecordValidator:
             return Violation(prefix, "wrong_type", f"{shorten(item['input'])} is not a JSON object", record, line)
         name = str(location[0])
         pointer = f"{prefix}/{escape_pointer(shorten_name(name))}"
-        field = self._fields.get(name)
+        field = self._fields.get(self.name_of(name))
         if field is None:
             known = ", ".join(self._fields)
             reason = f"There is no field {shorten(name)} in {self.contract.name}; its fields are: {known}"
             code, reason = self.unknown_member(name, reason) or ("unknown_field", reason)
             return Violation(pointer, code, reason, record, line, shorten_name(name))
         token = token_at(tokens, location)
+        if item["type"] == "extra_forbidden":
+            reason = f"{shorten(name)} and {field.name} are names of one field: give one of them"
+            return Violation(pointer, "duplicate", reason, record, line, field.name)
         code, reason = TYPES[field.type].explain(field, item if token is None else {**item, "token": token})
         inside = "".join(f"/{part}" for part in location[1:] if isinstance(part, int))
-        return Violation(pointer + inside, code, reason, record, line, name)
+        return Violation(pointer + inside, code, reason, record, line, field.name)
 
     def _schema(
         self,
@@ -241,8 +250,10 @@ class RecordValidator:
             if not field.must_be_given and not partial:
                 default = default_value(TYPES[field.type], field)
                 nullable = schemas.with_default_schema(nullable, default=default)
-            members[name] = schemas.typed_dict_field(nullable, required=needed)
-        return unknown_members.record_schema(members, unknown, self._computed)
+            # A name that is not tried costs nothing: most fields have one only.
+            names = [[name], [field.sent_as]] if field.sent_as is not None else None
+            members[name] = schemas.typed_dict_field(nullable, required=needed, validation_alias=names)
+        return unknown_members.record_schema(members, unknown, self._computed - self.sent_names.keys())
 
 
 @lru_cache(maxsize=1000)
