@@ -34,6 +34,8 @@ from gristmill.records.export import endpoints as export_endpoints
 from gristmill.records.export.service import RecordExports
 from gristmill.records.export.stored import endpoints as stored_endpoints
 from gristmill.records.export.stored.service import StoredExports
+from gristmill.records.infer import endpoints as infer_endpoints
+from gristmill.records.infer.service import RecordInference
 from gristmill.records.ingest import endpoints as ingest_endpoints
 from gristmill.records.ingest.service import RecordIngest
 from gristmill.records.parents.early import EarlyParents
@@ -99,6 +101,7 @@ class ApiServices:
         self.record_images = RecordImages(self.record_reads, None if images is None else images.reader)
         self.record_aggregates = RecordAggregates(settings, database, lookup, self.spool)
         self.record_preview = RecordPreview(self.submitter, self.datasets, self.record_reads, recompute, pipelines)
+        self.record_inference = RecordInference(self.datasets, gristmill.embedders, settings.embeddings_default)
         self.views = RecordViews(settings, database, lookup, gristmill.steps)
         self.rejects = RejectService(database, lookup)
         self.stored_exports = StoredExports(settings, database, gristmill.admission, lookup, gristmill.files)
@@ -126,6 +129,7 @@ class ApiServices:
         return [
             job_endpoints.build_router(self.jobs, self._permission_of),
             dataset_endpoints.build_router(self.datasets),
+            infer_endpoints.build_router(self.record_inference, self.spool),
             transform_endpoints.build_router(self.gristmill.steps),
             operation_endpoints.build_router(self.dataset_operations),
             fit_endpoints.build_router(self.dataset_fit),

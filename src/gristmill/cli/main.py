@@ -18,6 +18,7 @@ from gristmill.cli import (
     images,
     index,
     jobs,
+    load,
     pipeline,
     records,
     rejects,
@@ -45,6 +46,7 @@ app = typer.Typer(
 app.add_typer(applications.app, name="app", rich_help_panel="This machine")
 app.add_typer(datasets.app, name="datasets")
 submit.add(app)
+load.add(app)
 rejects.add(app)
 export.add(app)
 aggregate.add(app)

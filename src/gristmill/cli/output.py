@@ -2,13 +2,24 @@
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import IO, Any, cast
 from unicodedata import category
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TransferSpeedColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -107,6 +118,7 @@ class Output:
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
+            _Rate(),
             TimeElapsedColumn(),
         )
         with Progress(*columns, console=self._errors, transient=True) as bar:
@@ -119,6 +131,46 @@ class Output:
                 bar.update(task, description=f"{what} {job['state']}", total=total, completed=done)
 
             yield show
+
+    @contextmanager
+    def sending(self, file: IO[bytes], size: int) -> Iterator[IO[bytes]]:
+        """Show a bar on standard error while ``file`` is read; yields what is to be read in its place."""
+        if self.json or not self._errors.is_terminal:
+            yield file
+            return
+        columns = (SpinnerColumn(), TextColumn("send"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+        with Progress(*columns, console=self._errors, transient=True) as bar:
+            task = bar.add_task("send", total=size)
+            yield cast(IO[bytes], _Watched(file, lambda place: bar.update(task, completed=place)))
+
+
+class _Rate(ProgressColumn):
+    """How many a second."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:,.0f}/s")
+
+
+class _Watched:
+    """A file of which each read is told by the place that it has come to."""
+
+    def __init__(self, file: IO[bytes], seen: Callable[[int], None]) -> None:
+        self._file, self._seen = file, seen
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._file.read(size)
+        self._seen(self._file.tell())
+        return data
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def seekable(self) -> bool:
+        return self._file.seekable()
 
 
 def cell(value: Any) -> Text:

@@ -41,6 +41,12 @@ ENCODINGS = {".gz": "gzip", ".zst": "zstd"}
 
 Records = Iterable[Mapping[str, Any]] | str | os.PathLike[str] | IO[bytes]
 
+# What an inference takes at most, and how much of a file is sent to it where the first part will do.
+MAX_SAMPLE = 64 * 1024 * 1024
+_SAMPLE = 16 * 1024 * 1024
+_PARQUET = b"PAR1"
+# Formats that are sent as a whole while they are small enough.
+_WHOLE = (CONTENT_TYPES["parquet"], CONTENT_TYPES["arrow"])
 _PIECE = 256 * 1024
 _IN_MEMORY = 8 * 1024 * 1024
 
@@ -60,6 +66,21 @@ class Body:
         self._file.seek(self._start)
         while piece := self._file.read(_PIECE):
             yield piece
+
+    def start(self, size: int) -> bytes:
+        """Return the first ``size`` bytes."""
+        self._file.seek(self._start)
+        return self._file.read(size)
+
+    def footer(self) -> bytes:
+        """Return the footer of a Parquet file as a file of its own, without a row; all of what is no such file."""
+        self._file.seek(max(self._start, self._start + self.length - 8))
+        tail = self._file.read(8)
+        size = int.from_bytes(tail[:4], "little") + 8
+        if tail[4:] != _PARQUET or size > min(self.length, MAX_SAMPLE - 4):
+            raise InvalidArgument("the file is no whole Parquet file: it does not end with PAR1")
+        self._file.seek(self._start + self.length - size)
+        return _PARQUET + self._file.read(size)
 
 
 def json_body(value: Any) -> Body:
@@ -110,6 +131,22 @@ def records_body(records: Records, format: str | None) -> Iterator[Body]:
             raise InvalidArgument(f"records given as Python objects are sent as ndjson, not as {format!r}")
         with _spooled(_line(index, record) for index, record in enumerate(records)) as spool:
             yield Body(spool, CONTENT_TYPES["ndjson"])
+
+
+@contextmanager
+def sample_body(records: Records, format: str | None) -> Iterator[tuple[Body, bool]]:
+    """Open the first part of records as a body; yields also whether it is a part only. Arguments as of
+    ``records_body``.
+
+    Of a Parquet file that is too long as a whole the footer is taken, which says what its columns are.
+    """
+    with records_body(records, format) as body:
+        if body.encoding is None and body.content_type in _WHOLE and body.length <= MAX_SAMPLE:
+            yield body, False
+        elif body.encoding is None and body.content_type == CONTENT_TYPES["parquet"]:
+            yield Body(io.BytesIO(body.footer()), body.content_type), True
+        else:
+            yield Body(io.BytesIO(body.start(_SAMPLE)), body.content_type, body.encoding), body.length > _SAMPLE
 
 
 def format_of(path: str | os.PathLike[str], format: str | None, suffixes: Mapping[str, str] = SUFFIXES) -> str:

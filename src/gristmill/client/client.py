@@ -10,6 +10,7 @@ from gristmill.client._aggregates import AggregateCalls
 from gristmill.client._datasets import DatasetCalls
 from gristmill.client._httpx import httpx
 from gristmill.client._image_exports import ImageExportCalls
+from gristmill.client._inference import InferenceCalls
 from gristmill.client._records import RecordCalls
 from gristmill.client._rejects import RejectCalls
 from gristmill.client._retry import Retry
@@ -18,7 +19,16 @@ from gristmill.client._transport import Json, Transport
 from gristmill.client._views import ViewCalls
 
 
-class Client(AggregateCalls, DatasetCalls, RecordCalls, RejectCalls, SourceCalls, ImageExportCalls, ViewCalls):
+class Client(
+    AggregateCalls,
+    DatasetCalls,
+    InferenceCalls,
+    RecordCalls,
+    RejectCalls,
+    SourceCalls,
+    ImageExportCalls,
+    ViewCalls,
+):
     """Talks to one Gristmill server. Safe to use from several threads; close it, or use it in a ``with`` block.
 
     base_url: as in "http://127.0.0.1:8000", without "/api/v1".

@@ -18,11 +18,17 @@ _NOT_IDENTITY = frozenset({"wait"})
 
 @contextlib.asynccontextmanager
 async def spooled_body(
-    http: Request, spool: Spool, max_bytes: int, compressed: bool = False, form: FormFile | None = None
+    http: Request,
+    spool: Spool,
+    max_bytes: int,
+    compressed: bool = False,
+    form: FormFile | None = None,
+    part: bool = False,
 ) -> AsyncIterator[BodySpool]:
     """Give the whole body, spooled and decompressed, until the block ends.
 
     compressed: whether it may be compressed. form: what takes the file out of a form; that is the body then.
+    part: a compressed body is inflated as far as ``max_bytes`` go, and may be the first part of one.
 
     Raises TooLarge (by Content-Length before anything is read, else while it streams in or is decompressed),
     UnsupportedMedia for a Content-Encoding, Malformed for a body that cannot be decompressed, Unavailable when the
@@ -61,7 +67,7 @@ async def spooled_body(
             encoding = form.encoding
             body.identify(f"{form.media_type} {encoding}")
         if encoding is not None:
-            await run_in_threadpool(body.decompress, encoding)
+            await run_in_threadpool(body.decompress, encoding, part)
         yield body
     finally:
         body.close()

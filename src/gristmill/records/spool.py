@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from gristmill.core.errors import TooLarge, Unavailable
+from gristmill.core.errors import Malformed, TooLarge, Unavailable
 from gristmill.jobs.submit import NewChunk
 from gristmill.records.content_encoding import decompress
 
@@ -121,6 +121,8 @@ class BodySpool:
         self._spool = spool
         self._content = SpoolFile(spool)
         self._max_bytes = max_bytes
+        # Whether the end of what was compressed was left out.
+        self.cut = False
         self._digest = None if identity is None else hashlib.sha256(identity + b"\0")
 
     @property
@@ -148,15 +150,20 @@ class BodySpool:
         if self._digest is not None:
             self._digest.update(b"\0" + what.encode())
 
-    def decompress(self, encoding: str) -> None:
+    def decompress(self, encoding: str, part: bool = False) -> None:
         """Replace the body by what it holds, compressed as ``encoding`` says; the hash stays that of what was sent.
 
+        part: it may be the first part of a stream, and what goes beyond the size of a body is left out.
         Raises TooLarge as soon as that is larger than a body may be, Malformed, Unavailable.
         """
         decompressed = SpoolFile(self._spool)
         try:
-            for block in decompress(self.open(), encoding):
+            for block in self._inflated(encoding, part):
                 if decompressed.size + len(block) > self._max_bytes:
+                    if part:
+                        decompressed.write(block[: self._max_bytes - decompressed.size])
+                        self.cut = True
+                        break
                     raise TooLarge(
                         f"The body is larger than {self._max_bytes} bytes once it is inflated",
                         max_bytes=self._max_bytes,
@@ -167,6 +174,17 @@ class BodySpool:
             raise
         self._content.close()
         self._content = decompressed
+
+    def _inflated(self, encoding: str, part: bool) -> Iterator[bytes]:
+        begun = False
+        try:
+            for block in decompress(self.open(), encoding):
+                begun = True
+                yield block
+        except Malformed as error:
+            if not (part and begun and error.violations[0].code == "truncated"):
+                raise
+            self.cut = True
 
     def open(self) -> BinaryIO:
         """Return the body from its start."""

@@ -57,10 +57,18 @@ def read_json(source: ReadContext) -> Iterator[RecordBlock]:
 
 
 def _gather(elements: Iterator[bytes]) -> Iterator[list[bytes]]:
-    """Yield the elements in lists of some length."""
+    """Yield the elements in lists of some length, also those before a place where the array is broken."""
     texts: list[bytes] = []
     size = 0
-    for text in elements:
+    while True:
+        try:
+            text = next(elements, None)
+        except Malformed:
+            if texts:
+                yield texts
+            raise
+        if text is None:
+            break
         texts.append(text)
         size += len(text)
         if len(texts) >= STEP_ROWS or size >= LINES_BYTES:

@@ -251,7 +251,7 @@ class RecordValidator:
                 default = default_value(TYPES[field.type], field)
                 nullable = schemas.with_default_schema(nullable, default=default)
             # A name that is not tried costs nothing: most fields have one only.
-            names = [[name], [field.sent_as]] if field.sent_as is not None else None
+            names: list[list[str | int]] | None = [[name], [field.sent_as]] if field.sent_as is not None else None
             members[name] = schemas.typed_dict_field(nullable, required=needed, validation_alias=names)
         return unknown_members.record_schema(members, unknown, self._computed - self.sent_names.keys())
 

@@ -59,6 +59,28 @@ def check_frames(file: BinaryIO) -> None:
         messages += 1
 
 
+def whole_messages(file: BinaryIO) -> BinaryIO:
+    """Return the messages that are whole at the start of a stream that may be broken off, ended by its marker.
+
+    Raises Malformed where not even the schema is whole.
+    """
+    size, end, first = file.seek(0, io.SEEK_END), 0, True
+    file.seek(0)
+    while True:
+        try:
+            metadata = _read_metadata(file, "The stream", first)
+        except Malformed:
+            if first:
+                raise
+            break
+        length = 0 if metadata is None else _Table.root(metadata).number(3, "<q")
+        if metadata is None or length < 0 or file.tell() + length > size:
+            break
+        end, first = file.seek(file.tell() + length), False
+    file.seek(0)
+    return io.BytesIO(file.read(end) + struct.pack("<II", _CONTINUES, 0))
+
+
 def _read_metadata(file: BinaryIO, what: str, first: bool) -> bytes | None:
     """Return the metadata of the next message, or None at the end of the stream.
 

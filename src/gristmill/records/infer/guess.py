@@ -1,0 +1,213 @@
+"""The type of a column of texts: the narrowest one that takes every value of the sample, as it is or by a cast."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic_core import ValidationError
+
+from gristmill.datasets.contract import FieldSpec
+from gristmill.datasets.describe import shorten
+from gristmill.datasets.types import TYPES
+from gristmill.datasets.types.columns import Mask
+from gristmill.records.infer import numbers
+from gristmill.records.infer.formats import fitting_formats
+from gristmill.records.infer.questions import Question, ask_format
+from gristmill.records.infer.sample import BOOLEAN, CELL, INTEGER, NESTED, NUMBER, STRING, SampledColumn
+from gristmill.transforms.formats.blanks import trim
+
+# What people write where they have no value, without regard to case.
+NULLS = frozenset({"", "n/a", "na", "n.a.", "#n/a", "null", "none", "nil", "nan", "-", "--", "?"})
+_WORDS = (("true", "false"), ("yes", "no"), ("y", "n"), ("t", "f"), ("ja", "nein"), ("oui", "non"))
+# Texts up to this length are taken by a field that says nothing of it.
+_PLAIN_TEXT = 65_536
+_LONGEST_TEXT = 1_048_576
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """What a column may be. body: type and limits of its field. cast: parameters of the step that makes it of texts,
+    None where it needs none. because: what was seen. question: what the values leave open."""
+
+    body: dict[str, Any]
+    because: str
+    cast: dict[str, Any] | None = None
+    question: Question | None = None
+    naive: bool = False
+    notes: Sequence[str] = field(default=())
+
+
+def guess(column: SampledColumn, answers: dict[str, Any], name: str, zone: str) -> Guess:
+    """Return what a column of texts is. answers: to questions. name: of its field. zone: of times without an offset."""
+    values = column.values
+    assert values is not None
+    found = values.drop_null()
+    if not len(found):
+        return Guess({"type": "text"}, "no record of the sample has a value: any text fits")
+    distinct = pc.unique(found)
+    if isinstance(distinct, pa.ChunkedArray):  # pragma: no cover - pyarrow gives an array
+        distinct = distinct.combine_chunks()
+    kinds = set(column.kinds)
+    if kinds <= {CELL}:
+        return _of_texts(distinct, _Asked(len(found), answers, name, zone), cells=True)
+    if kinds == {STRING}:
+        return _of_texts(distinct, _Asked(len(found), answers, name, zone), cells=False)
+    return _of_json(column.kinds, distinct, len(found))
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    values: int
+    answers: dict[str, Any]
+    name: str
+    zone: str
+
+
+def _of_json(kinds: Counter[str], distinct: pa.Array, count: int) -> Guess:
+    said = ", ".join(f"{number} {kind}" for kind, number in kinds.most_common())
+    names = set(kinds)
+    if names == {BOOLEAN}:
+        return Guess({"type": "boolean"}, f"all {count} values are true or false")
+    if names == {INTEGER}:
+        for body in ({"type": "integer"}, {"type": "decimal"}):
+            if _misfit(_spec(body), distinct) is None:
+                return Guess(body, f"all {count} values are whole numbers")
+    if names <= {INTEGER, NUMBER} and _misfit(_spec({"type": "float"}), distinct) is None:
+        return Guess({"type": "float"}, f"all {count} values are numbers ({said})")
+    what = "objects or arrays" if names == {NESTED} else f"of several kinds ({said})"
+    return Guess({"type": "json"}, f"the values are {what}")
+
+
+def _of_texts(distinct: pa.Array, asked: _Asked, cells: bool) -> Guess:
+    for body, what in _plain_bodies(distinct, asked.zone, cells):
+        if _misfit(_spec(body), distinct) is None:
+            naive = "zone" in body
+            return Guess(body, f"all {asked.values} values are {what}", naive=naive)
+    return _by_cast(distinct, asked, cells) or _text(distinct, asked)
+
+
+def _plain_bodies(distinct: pa.Array, zone: str, cells: bool) -> Iterator[tuple[dict[str, Any], str]]:
+    """Yield the types that take texts as they are, the narrowest first, and what their values are."""
+    if cells:
+        yield {"type": "boolean"}, "true or false"
+        yield {"type": "integer"}, "integers"
+        yield from numbers.bodies(distinct)
+    elif numbers.is_exact(distinct):
+        yield {"type": "decimal"}, "decimal numbers in strings"
+    yield {"type": "date"}, "dates (ISO 8601)"
+    yield {"type": "timestamp"}, "times with an offset (ISO 8601)"
+    yield {"type": "timestamp", "zone": zone}, f"times without an offset (ISO 8601), read in the zone {zone}"
+    yield {"type": "uuid"}, "UUIDs"
+    yield {"type": "duration"}, "durations (ISO 8601)"
+    if cells and _looks_nested(distinct):
+        yield {"type": "json"}, "JSON objects or arrays"
+
+
+def _by_cast(distinct: pa.Array, asked: _Asked, cells: bool) -> Guess | None:
+    """Return what a step can make of the texts, None where that is nothing better than texts."""
+    trimmed = trim(distinct)
+    lower = pc.utf8_lower(trimmed)
+    stands_for_null = pc.is_in(lower, value_set=pa.array(sorted(NULLS)))
+    nulls = sorted(set(trimmed.filter(stands_for_null).to_pylist()))
+    known = pc.unique(trimmed.filter(pc.invert(stands_for_null)))
+    if not len(known):
+        return None
+    without = f", apart from {', '.join(map(shorten, nulls))}, read as null" if nulls else ""
+    given = {"nulls": nulls} if nulls else {}
+    if cells:
+        found = _words(known)
+        if found is not None:
+            true, false = found
+            because = f"the values are {true} or {false}{without}"
+            return Guess({"type": "boolean"}, because, {"type": "boolean", "true": [true], "false": [false], **given})
+        for marks, what in numbers.writings(known):
+            plain = numbers.plain(known, marks)
+            if plain is None:
+                continue
+            for body, kind in ({"type": "integer"}, "integers"), *numbers.bodies(plain):
+                if _misfit(_spec(body), plain) is None:
+                    return Guess(
+                        body, f"the values are {kind}{what}{without}", {"type": body["type"], **marks, **given}
+                    )
+    for body, kind in _moments(asked.zone) if nulls or len(known) < len(distinct) else ():
+        if _misfit(_spec(body), known) is None:
+            zone = {"zone": body["zone"]} if "zone" in body else {}
+            cast = {"type": body["type"], **zone, **given}
+            return Guess({"type": body["type"]}, f"the values are {kind}{without}", cast, naive=bool(zone))
+    return _by_format(known, asked, without, given)
+
+
+def _by_format(known: pa.Array, asked: _Asked, without: str, given: dict[str, Any]) -> Guess | None:
+    formats = fitting_formats(known)
+    if not formats:
+        return None
+    about = f"format:{asked.name}"
+    question = None if len(formats) == 1 else ask_format(about, asked.name, formats, known)
+    chosen = (
+        formats[0] if question is None else next((one for one in formats if one.text == asked.answers.get(about)), None)
+    )
+    if chosen is None:
+        if about in asked.answers:
+            return None
+        because = f"text for now: the values are dates that may be read in {len(formats)} ways"
+        return Guess({"type": "text"}, because, None, question)
+    zone = {"zone": asked.zone} if chosen.type == "timestamp" and not chosen.has_offset else {}
+    cast = {"type": chosen.type, "format": chosen.text, **zone, **given}
+    because = f"the values are of the form {chosen.text}{without}"
+    return Guess({"type": chosen.type}, because, cast, naive=bool(zone))
+
+
+def _moments(zone: str) -> Iterator[tuple[dict[str, Any], str]]:
+    yield {"type": "date"}, "dates (ISO 8601)"
+    yield {"type": "timestamp"}, "times with an offset (ISO 8601)"
+    yield {"type": "timestamp", "zone": zone}, f"times without an offset (ISO 8601), read in the zone {zone}"
+
+
+def _text(distinct: pa.Array, asked: _Asked) -> Guess:
+    longest = pc.max(pc.utf8_length(distinct)).as_py()
+    body = {"type": "text", **({"max_length": _LONGEST_TEXT} if longest > _PLAIN_TEXT else {})}
+    because = f"the values are texts of up to {longest} characters"
+    number = next((text for text in distinct.slice(0, 1000).to_pylist() if numbers.is_code(text)), None)
+    if number is not None:
+        because += f"; {shorten(number)} begins with a zero that a number would lose"
+    return Guess(body, because)
+
+
+def _words(known: pa.Array) -> tuple[str, str] | None:
+    """Return the words for true and false where the texts are such words, and both occur."""
+    texts = set(pc.utf8_lower(known).to_pylist())
+    return next((pair for pair in _WORDS if texts == set(pair)), None)
+
+
+def _looks_nested(distinct: pa.Array) -> bool:
+    start = pc.utf8_slice_codeunits(trim(distinct), 0, 1)
+    return bool(pc.all(pc.is_in(start, value_set=pa.array(["{", "["]))).as_py())
+
+
+def _spec(body: dict[str, Any]) -> FieldSpec:
+    return FieldSpec(name="sample", **body)
+
+
+def _misfit(spec: FieldSpec, texts: pa.Array) -> str | None:
+    """Return a text that is no value of the field as CSV cells are read, None where all are."""
+    kind = TYPES[spec.type]
+    for part in (texts.slice(0, 50), texts.slice(50)):
+        if not len(part):
+            continue
+        try:
+            cells, unread = kind.read_cells(spec, part)
+            _, wrong = kind.check_column(spec, cells)
+            marked: Mask = unread | wrong
+        except pa.ArrowInvalid:
+            marked = np.ones(len(part), np.bool_)
+        for place in np.flatnonzero(marked).tolist():
+            text = part[place].as_py()
+            try:
+                kind.parse(spec, kind.from_text(spec, text))
+            except (ValidationError, ValueError):
+                return str(text)
+    return None

@@ -1,0 +1,82 @@
+"""Numbers in texts: which type holds them exactly, and the marks that people of other countries write."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from gristmill.transforms.formats.numbers import to_plain
+
+# Digits that every double keeps.
+_EXACT_DIGITS = 15
+_CENTS = r"^[+-]?[0-9]+\.[0-9]{2}$"
+_POINT = r"^[+-]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+)$"
+_CODE = re.compile(r"[+-]?0[0-9]+")
+_CODES = r"^[+-]?0[0-9]"
+# Marks, and how they are told; those whose numbers could be read otherwise only where a number shows which it is.
+_WRITINGS: tuple[tuple[dict[str, str], str, str | None], ...] = (
+    ({}, "", None),
+    ({"thousands": ","}, " with commas between thousands", r",[0-9]{3}(,|\.|$)"),
+    ({"decimal": ","}, " with a decimal comma", None),
+    ({"decimal": ",", "thousands": "."}, " with a decimal comma and points between thousands", None),
+    ({"decimal": ",", "thousands": " "}, " with a decimal comma and blanks between thousands", None),
+    ({"decimal": ",", "thousands": "\N{NO-BREAK SPACE}"}, " with a decimal comma and blanks between thousands", None),
+    ({"thousands": "'"}, " with apostrophes between thousands", None),
+    ({"thousands": " "}, " with blanks between thousands", None),
+)
+
+
+def bodies(texts: pa.Array) -> Iterator[tuple[dict[str, Any], str]]:
+    """Yield decimal and float for numbers in texts, first the one that loses nothing of them."""
+    if bool(pc.all(pc.match_substring_regex(texts, _CENTS)).as_py()):
+        yield {"type": "decimal"}, "numbers of exactly two places, as amounts are written"
+    elif is_exact(texts) and _most_digits(texts) > _EXACT_DIGITS:
+        yield {"type": "decimal"}, "numbers of more digits than a float keeps"
+    yield {"type": "float"}, "numbers"
+    yield {"type": "decimal"}, "numbers"
+
+
+def is_exact(texts: pa.Array) -> bool:
+    """Say whether all texts are numbers without an exponent, and one of them has a point."""
+    if not pc.all(pc.match_substring_regex(texts, _POINT)).as_py():
+        return False
+    return bool(pc.any(pc.match_substring(texts, ".")).as_py())
+
+
+def is_code(text: str) -> bool:
+    """Say whether a text looks like a number whose leading zeros mean something."""
+    return _CODE.fullmatch(text) is not None
+
+
+def writings(texts: pa.Array) -> Iterator[tuple[dict[str, str], str]]:
+    """Yield the marks that the numbers may be written with, and how a message says it; none for codes."""
+    if (
+        pc.any(pc.match_substring_regex(texts, _CODES)).as_py()
+        and not pc.all(pc.match_substring_regex(texts, r"^[+-]?(0[.,]|[1-9]|0$)")).as_py()
+    ):
+        return
+    for marks, what, shows in _WRITINGS:
+        # 1,234 is 1234 or 1.234: a number of two groups, or with a point too, shows that it is the former.
+        if shows is not None and not pc.any(pc.match_substring_regex(texts, r"(,[0-9]{3}){2}|,[0-9]{3}\.")).as_py():
+            continue
+        if (
+            marks == {"decimal": ","}
+            and not pc.any(
+                pc.match_substring_regex(texts, r",([0-9]{1,2}|[0-9]{4,})$|^[+-]?0,|^[+-]?[0-9]{4,},")
+            ).as_py()
+        ):
+            continue
+        yield marks, what
+
+
+def plain(texts: pa.Array, marks: dict[str, str]) -> pa.Array | None:
+    """Return the numbers with a point and without other marks; None where a text is no such number."""
+    found = to_plain(texts, marks.get("decimal", "."), marks.get("thousands"))
+    return None if found.null_count else found
+
+
+def _most_digits(texts: pa.Array) -> int:
+    digits = pc.replace_substring_regex(pc.replace_substring_regex(texts, r"[^0-9]", ""), "^0+", "")
+    return int(pc.max(pc.utf8_length(digits)).as_py() or 0)

@@ -1,0 +1,221 @@
+"""Reads samples: with the readers of records, under contracts that take whatever the format can hold."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+from pydantic_core import from_json, to_json
+
+from gristmill.core.errors import Invalid, Malformed, Violation
+from gristmill.core.http.bodies import CSV
+from gristmill.datasets.contract import EXTRA_COLUMN, EXTRA_FIELD, Contract, FieldSpec
+from gristmill.datasets.types.text import MAX_LENGTH
+from gristmill.records.infer.columnar import MEDIA_TYPES as COLUMNAR
+from gristmill.records.infer.columnar import declare
+from gristmill.records.infer.sample import (
+    BOOLEAN,
+    CELL,
+    INTEGER,
+    MAX_BYTES,
+    MAX_RECORDS,
+    NESTED,
+    NUMBER,
+    STRING,
+    Sample,
+    SampledColumn,
+)
+from gristmill.records.readers import open_reader
+from gristmill.records.readers.context import ReadContext, RecordBlock, skip_bom
+from gristmill.records.readers.csv_rows import read_rows
+from gristmill.records.reject import Reject
+from gristmill.records.validation.rows import Problems, RecordValidator
+
+MAX_COLUMNS = 1000
+_LISTED = 20
+_ALL_MEMBERS = Contract(name="sample", fields=(EXTRA_FIELD,), unknown_fields="collect")
+
+
+def read_sample(file: BinaryIO, media_type: str, partial: bool) -> Sample:
+    """Return what ``file`` begins with. partial: it is the first part of one, and may end within a record.
+
+    Raises Malformed and Invalid for what no contract could make readable.
+    """
+    if media_type == CSV:
+        return _read_cells(file, partial)
+    if media_type in COLUMNAR:
+        return _read_columns(file, media_type, partial)
+    return _read_members(file, media_type, partial)
+
+
+def _read_cells(file: BinaryIO, partial: bool) -> Sample:
+    skip_bom(file)
+    header = next(read_rows(file), None)
+    if header is None:
+        raise Invalid("The body is empty", [Violation("", "empty", "The body is empty: there is no header row")])
+    names = [cell or "" for cell in header.cells or ()]
+    _check_count(names)
+    fields = tuple(FieldSpec(name=name, type="text", max_length=MAX_LENGTH) for name in dict.fromkeys(names))
+    source = _Source(file, Contract(name="sample", fields=fields), CSV, partial)
+    tables = [block.table for block in source.blocks()]
+    if not tables:
+        tables = [source.validator.to_table([])]
+    table = pa.concat_tables(tables)
+    columns = [
+        SampledColumn(name, table[name], Counter({CELL: table.num_rows - table[name].null_count})) for name in names
+    ]
+    return source.sample(columns, table.num_rows)
+
+
+def _read_members(file: BinaryIO, media_type: str, partial: bool) -> Sample:
+    source = _Source(file, _ALL_MEMBERS, media_type, partial)
+    members = _Members()
+    for block in source.blocks():
+        members.add([{} if one is None else from_json(one) for one in block.table[EXTRA_COLUMN].to_pylist()])
+    return source.sample(members.columns(), members.records)
+
+
+def _read_columns(file: BinaryIO, media_type: str, partial: bool) -> Sample:
+    declared = declare(file, media_type, partial)
+    _check_count(list(declared.fields))
+    if declared.schema_only or not declared.fields:
+        columns = [SampledColumn(name, None, Counter(), body) for name, body in declared.fields.items()]
+        size = file.seek(0, 2)
+        return Sample(columns, 0, size, False, left_out=declared.left_out)
+    fields = tuple(FieldSpec(**{**body, "name": name}) for name, body in declared.fields.items())
+    contract = Contract(name="sample", fields=fields, unknown_fields="ignore")
+    source = _Source(declared.file, contract, media_type, partial)
+    tables = [block.table for block in source.blocks()]
+    table = pa.concat_tables(tables) if tables else source.validator.to_table([])
+    columns = [SampledColumn(name, table[name], Counter(), body) for name, body in declared.fields.items()]
+    return source.sample(columns, table.num_rows, declared.left_out)
+
+
+class _Source:
+    """A body that is read until the sample is large enough. What cannot be read is counted, and its records go on."""
+
+    def __init__(self, file: BinaryIO, contract: Contract, media_type: str, partial: bool) -> None:
+        self.validator = RecordValidator(contract, unknown=contract.unknown_fields)
+        self._media_type = media_type
+        self._partial = partial
+        self._size = file.seek(0, 2)
+        self._file: BinaryIO = _UpToLastLine(file) if partial and _has_lines(media_type) else file  # type: ignore[assignment]
+        self._rejects: list[Reject] = []
+        self._cut = partial
+
+    def blocks(self) -> Iterator[RecordBlock]:
+        context = ReadContext(self._file, self.validator, Problems(), rejects=self._rejects.append)
+        records = size = 0
+        self._file.seek(0)
+        try:
+            for block in open_reader(self._media_type)(context):
+                room = MAX_RECORDS - records
+                taken = block if block.table.num_rows <= room else block.slice(0, room)
+                records += taken.table.num_rows
+                size += taken.table.nbytes
+                yield taken
+                if taken is not block or size >= MAX_BYTES:
+                    self._cut = True
+                    return
+            context.problems.raise_if_any()
+        except Malformed:
+            # The end of a part may stand anywhere.
+            if not (self._partial and records):
+                raise
+
+    def sample(self, columns: list[SampledColumn], records: int, left_out: dict[str, str] | None = None) -> Sample:
+        rejects = self._rejects
+        if self._partial and rejects and rejects[-1].record >= records + len(rejects) - 1:
+            # The last record was cut.
+            rejects = rejects[:-1]
+        violations = [violation for reject in rejects[:_LISTED] for violation in reject.violations[:1]]
+        return Sample(columns, records, self._size, not self._cut, len(rejects), violations, left_out or {})
+
+
+class _UpToLastLine:
+    """A file without what follows its last line end, as far as readers need one."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        size = file.seek(0, 2)
+        self._end = size
+        step = 64 * 1024
+        place = size
+        while place > 0:
+            place = max(0, place - step)
+            file.seek(place)
+            found = file.read(step).rfind(b"\n")
+            if found >= 0:
+                self._end = place + found + 1
+                break
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._file.seek(offset if whence == 0 else self._end)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def read(self, size: int = -1) -> bytes:
+        left = max(0, self._end - self._file.tell())
+        return self._file.read(left if size < 0 else min(size, left))
+
+    def readline(self, size: int = -1) -> bytes:
+        left = max(0, self._end - self._file.tell())
+        return self._file.readline(left if size < 0 else min(size, left))
+
+
+class _Members:
+    """The members of JSON records as columns of texts, some records at a time."""
+
+    def __init__(self) -> None:
+        self.records = 0
+        self._parts: dict[str, list[pa.Array]] = {}
+        self._kinds: dict[str, Counter[str]] = {}
+
+    def add(self, records: list[dict[str, Any]]) -> None:
+        names = dict.fromkeys(name for record in records for name in record)
+        for name in names:
+            if name not in self._parts:
+                self._parts[name] = [pa.nulls(self.records, pa.string())] if self.records else []
+                self._kinds[name] = Counter()
+        _check_count(list(self._parts))
+        for name, parts in self._parts.items():
+            if name not in names:
+                parts.append(pa.nulls(len(records), pa.string()))
+                continue
+            told = [_tell(record.get(name)) for record in records]
+            parts.append(pa.array([text for _, text in told], pa.string()))
+            self._kinds[name].update(kind for kind, _ in told if kind is not None)
+        self.records += len(records)
+
+    def columns(self) -> list[SampledColumn]:
+        return [
+            SampledColumn(name, pa.chunked_array(parts, pa.string()), self._kinds[name])
+            for name, parts in self._parts.items()
+        ]
+
+
+def _tell(value: Any) -> tuple[str | None, str | None]:
+    """Return the kind of a JSON value, and its text: a string is its own."""
+    if value is None:
+        return None, None
+    if isinstance(value, str):
+        return STRING, value
+    if isinstance(value, bool):
+        return BOOLEAN, "true" if value else "false"
+    if isinstance(value, int):
+        return INTEGER, json.dumps(value)
+    if isinstance(value, float):
+        return NUMBER, json.dumps(value)
+    return NESTED, to_json(value).decode()
+
+
+def _has_lines(media_type: str) -> bool:
+    return media_type == CSV or "ndjson" in media_type or "jsonl" in media_type
+
+
+def _check_count(names: list[str]) -> None:
+    if len(names) > MAX_COLUMNS:
+        reason = f"There are {len(names)} columns: at most {MAX_COLUMNS} are looked at"
+        raise Invalid(reason, [Violation("", "too_many", reason)])

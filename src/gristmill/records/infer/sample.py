@@ -1,0 +1,53 @@
+"""What is known of a file by its first part: its columns with their values, however they were written."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from gristmill.core.errors import Violation
+
+# Records that are looked at, and bytes of their values once they are unpacked.
+MAX_RECORDS = 100_000
+MAX_BYTES = 64 * 1024 * 1024
+# What a value is said to be that comes from a CSV cell; the others are kinds of JSON.
+CELL = "cell"
+STRING, INTEGER, NUMBER, BOOLEAN, NESTED = "string", "integer", "number", "boolean", "nested"
+
+
+@dataclass(frozen=True, slots=True)
+class SampledColumn:
+    """A column, or a member of JSON records.
+
+    sent: its name in the file. values: those of the sample in the order of the records: texts, or what Arrow has;
+    None where the sample has the schema alone. kinds: how many values of each kind there are, nulls apart. declared:
+    the field that the column's type in Parquet or Arrow stands for, None for other formats.
+    """
+
+    sent: str
+    values: pa.ChunkedArray | None
+    kinds: Counter[str]
+    declared: dict[str, Any] | None = None
+
+    @property
+    def nulls(self) -> int:
+        return 0 if self.values is None else int(self.values.null_count)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What was read. records: how many were looked at. whole: they are all of the file. bytes: of the body.
+
+    rejected: how many records cannot be read, whatever the contract says; violations: the first of their mistakes.
+    left_out: columns of types that no field takes, each with its type.
+    """
+
+    columns: Sequence[SampledColumn]
+    records: int
+    bytes: int
+    whole: bool
+    rejected: int = 0
+    violations: Sequence[Violation] = ()
+    left_out: dict[str, str] = field(default_factory=dict)
