@@ -44,8 +44,9 @@ class FieldType(ABC):
     becomes: names of the types that a field of this type may be changed to. takes: names of the types that a step may
     make for a field of this type, besides it. read_by: the kind of embedders that read it; what those of text read has
     words. most_of_a_chunk: records of a chunk whose values are looked into, where that takes milliseconds each.
-    cell_is_json: in CSV the value is JSON text. nests: values may nest to any depth. codes: the stable codes of this
-    type for pydantic's error types. extension: the Arrow extension that is accepted. cast: makes staged values stored.
+    cell_is_json: in CSV the value is JSON text. cell_is_number: it is a number there, written as the dialect has them.
+    nests: values may nest to any depth. codes: the stable codes of this type for pydantic's error types. extension: the
+    Arrow extension that is accepted. cast: makes staged values stored.
     limited_as: what limits measure values as: NUMBER or the name of the type. exact: SQL of such a value of column {}.
     cutoff: SQL of the value before which records are too old after ``%(keep)s``, of time types.
     """
@@ -66,6 +67,7 @@ class FieldType(ABC):
     read_by: ClassVar[Reads | None] = None
     most_of_a_chunk: ClassVar[int | None] = None
     cell_is_json: ClassVar[bool] = False
+    cell_is_number: ClassVar[bool] = False
     nests: ClassVar[bool] = False
     codes: ClassVar[Mapping[str, str]] = MappingProxyType({})
     extension: ClassVar[str | None] = None
