@@ -2,7 +2,10 @@
 
 import codecs
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+
+from gristmill.core.errors import Invalid, Violation
 
 # Names for characters that are awkward to write in a URL or a shell.
 NAMED = {
@@ -117,3 +120,25 @@ def _encoding(name: str) -> str:
 
 
 DEFAULT = CsvDialect()
+PARAMETERS = tuple(asdict(DEFAULT))
+
+
+def read_dialect(given: Mapping[str, str], place: str = "/query") -> CsvDialect:
+    """Return the dialect that the parameters of a request name. place: of the parameters. Raises Invalid."""
+    try:
+        return CsvDialect(**given)
+    except BadDialect as error:
+        name = error.parameter
+        raise Invalid(
+            error.reason, [Violation(f"{place}/{name}", "bad_parameter", error.reason, field=name)]
+        ) from error
+
+
+def refuse_parameters(given: Iterable[str], what: str, place: str = "/query") -> None:
+    """Raise Invalid for each parameter that is given though ``what`` is not CSV."""
+    reasons = {name: f"{name} says how CSV is written, and {what} is not CSV: leave it out" for name in given}
+    if reasons:
+        places = [
+            Violation(f"{place}/{name}", "not_applicable", reason, field=name) for name, reason in reasons.items()
+        ]
+        raise Invalid(next(iter(reasons.values())), places)
