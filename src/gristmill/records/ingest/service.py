@@ -210,8 +210,7 @@ class RecordIngest:
         dataset = self._submitter.load(name)
         contract = dataset.contract
         problems, records, rows = Problems(), 0, 0
-        source = self._source(contract, body, IngestOptions(dialect=dialect))
-        for batch in self._batches(contract, source, media_type):
+        for batch in self._batches(contract, self._source(contract, body, IngestOptions(dialect=dialect)), media_type):
             records += batch.table.num_rows
             if pipeline and contract.has_pipeline:
                 rows += check_through_steps(contract, self._pipelines.steps(contract), batch, problems)
