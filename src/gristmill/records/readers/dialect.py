@@ -82,8 +82,10 @@ class CsvDialect:
             raise BadDialect("decimal", self.decimal, ". or ,")
         if self.thousands is not None:
             self._check_thousands(self.thousands)
-        if self.null is not None and (len(self.null) > MAX_NULL or re.search(r"[\0\r\n]", self.null)):
-            raise BadDialect("null", self.null, f"a text of one line with at most {MAX_NULL} characters")
+        never = {"\0", "\r", "\n", self.delimiter, self.quote}
+        if self.null is not None and (len(self.null) > MAX_NULL or never.intersection(self.null)):
+            valid = f"at most {MAX_NULL} characters in one line, none of them that of delimiter or quote"
+            raise BadDialect("null", self.null, valid)
 
     def _check_thousands(self, sign: str) -> None:
         if not _THOUSANDS.fullmatch(sign):
