@@ -12,7 +12,7 @@ from gristmill.cli.pipeline import read_sample
 def sample(folder: Path, name: str, content: bytes, limit: int = 2) -> object:
     path = folder / name
     path.write_bytes(content)
-    return read_sample(str(path), limit)
+    return read_sample(str(path), limit, {})
 
 
 @pytest.mark.parametrize(
@@ -61,4 +61,4 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, name: str, content:
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"none\.csv"):
-        read_sample(str(tmp_path / "none.csv"), 1)
+        read_sample(str(tmp_path / "none.csv"), 1, {})

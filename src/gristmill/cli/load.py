@@ -56,7 +56,7 @@ def load(
     contract = found["contract"]
     session.client.create_dataset(contract, wait=True)
     session.output.note(f"created {contract['name']}")
-    job = _submit(session, path, kind, format, contract["name"])
+    job = _submit(session, path, kind, format, found)
     _report(session, found, job)
 
 
@@ -135,8 +135,7 @@ def _show(session: Session, found: Json) -> None:
         ],
         ["column", "field", "type", "required", "examples", "because"],
     )
-    for member in ("key", "time_field", "csv"):
-        given = contract.get(member) if member != "csv" else found.get("csv")
+    for member, given in (("csv", found["csv"]), *((one, contract.get(one)) for one in ("key", "time_field"))):
         if given:
             why = found["reasons"].get(member)
             session.output.line(f"{member}: {_shown(given)}" + (f" ({why})" if why else ""))
@@ -156,12 +155,13 @@ def _show_questions(session: Session, questions: list[Json]) -> None:
         session.output.note(f"{one['about']}: {one['question']} ({options}; proposed: {_shown(one['proposed'])})")
 
 
-def _submit(session: Session, path: Path, kind: str, format: str | None, name: str) -> Json:
-    if path.suffix.lower() in ENCODINGS or path.suffix.lower() == ".tsv":
-        job = session.client.submit(name, path, format=format)
+def _submit(session: Session, path: Path, kind: str, format: str | None, found: Json) -> Json:
+    name, csv = found["contract"]["name"], found["csv"]
+    if path.suffix.lower() in ENCODINGS:
+        job = session.client.submit(name, path, format=format, **csv)
     else:
         with path.open("rb") as file, session.output.sending(file, path.stat().st_size) as sent:
-            job = session.client.submit(name, sent, format=kind)
+            job = session.client.submit(name, sent, format=kind, **csv)
     try:
         with session.output.progress("load") as on_progress:
             return session.client.wait(job["id"], on_progress=on_progress)

@@ -41,12 +41,6 @@ ENCODINGS = {".gz": "gzip", ".zst": "zstd"}
 
 Records = Iterable[Mapping[str, Any]] | str | os.PathLike[str] | IO[bytes]
 
-# What an inference takes at most, and how much of a file is sent to it where the first part will do.
-MAX_SAMPLE = 64 * 1024 * 1024
-_SAMPLE = 16 * 1024 * 1024
-_PARQUET = b"PAR1"
-# Formats that are sent as a whole while they are small enough.
-_WHOLE = (CONTENT_TYPES["parquet"], CONTENT_TYPES["arrow"])
 _PIECE = 256 * 1024
 _IN_MEMORY = 8 * 1024 * 1024
 
@@ -67,20 +61,10 @@ class Body:
         while piece := self._file.read(_PIECE):
             yield piece
 
-    def start(self, size: int) -> bytes:
-        """Return the first ``size`` bytes."""
-        self._file.seek(self._start)
+    def part(self, start: int, size: int) -> bytes:
+        """Return ``size`` bytes from the place ``start`` of the body on, or as many as there are."""
+        self._file.seek(self._start + start)
         return self._file.read(size)
-
-    def footer(self) -> bytes:
-        """Return the footer of a Parquet file as a file of its own, without a row; all of what is no such file."""
-        self._file.seek(max(self._start, self._start + self.length - 8))
-        tail = self._file.read(8)
-        size = int.from_bytes(tail[:4], "little") + 8
-        if tail[4:] != _PARQUET or size > min(self.length, MAX_SAMPLE - 4):
-            raise InvalidArgument("the file is no whole Parquet file: it does not end with PAR1")
-        self._file.seek(self._start + self.length - size)
-        return _PARQUET + self._file.read(size)
 
 
 def json_body(value: Any) -> Body:
@@ -104,17 +88,18 @@ def image_search_body(search: Mapping[str, Any], image: bytes | str | os.PathLik
 
 
 @contextmanager
-def records_body(records: Records, format: str | None) -> Iterator[Body]:
+def records_body(records: Records, format: str | None, as_it_is: bool = False) -> Iterator[Body]:
     """Open records as a body, and close what was opened when done.
 
     records: an iterable of mappings (sent as NDJSON), the path of a file, or a binary file object.
     format: "json", "ndjson", "csv", "parquet", "arrow" (an IPC stream) or "zip" (metadata and images); for a path None
     means by its suffix, behind which .gz or .zst may stand; of a .tsv the tabs become commas. An iterable takes none.
+    as_it_is: a .tsv is not changed.
     Raises InvalidArgument for an unknown format or suffix, and for a record that JSON cannot hold.
     """
     if isinstance(records, (str, os.PathLike)):
         path, content_type = Path(records), CONTENT_TYPES[format_of(records, format)]
-        if format is None and path.suffix.lower() == ".tsv":
+        if format is None and path.suffix.lower() == ".tsv" and not as_it_is:
             with path.open("rb") as file, _spooled(read_as_csv(file)) as spool:
                 yield Body(spool, content_type)
             return
@@ -133,20 +118,20 @@ def records_body(records: Records, format: str | None) -> Iterator[Body]:
             yield Body(spool, CONTENT_TYPES["ndjson"])
 
 
-@contextmanager
-def sample_body(records: Records, format: str | None) -> Iterator[tuple[Body, bool]]:
-    """Open the first part of records as a body; yields also whether it is a part only. Arguments as of
-    ``records_body``.
+def csv_parameters(records: Records, format: str | None, *values: str | None) -> dict[str, str]:
+    """Return the parameters of the call for CSV that is written in ``values``, those of them that are given.
 
-    Of a Parquet file that is too long as a whole the footer is taken, which says what its columns are.
+    values: delimiter, decimal, thousands, encoding, null, quote. What the client cannot make commas of, as it does of
+    a .tsv by itself, is sent as it is, with tabs as its delimiter.
     """
-    with records_body(records, format) as body:
-        if body.encoding is None and body.content_type in _WHOLE and body.length <= MAX_SAMPLE:
-            yield body, False
-        elif body.encoding is None and body.content_type == CONTENT_TYPES["parquet"]:
-            yield Body(io.BytesIO(body.footer()), body.content_type), True
-        else:
-            yield Body(io.BytesIO(body.start(_SAMPLE)), body.content_type, body.encoding), body.length > _SAMPLE
+    names = ("delimiter", "decimal", "thousands", "encoding", "null", "quote")
+    given = {name: value for name, value in zip(names, values, strict=True) if value is not None}
+    if format is None and isinstance(records, (str, os.PathLike)) and given.keys() & {"encoding", "quote"}:
+        path = Path(records)
+        path = path.with_suffix("") if path.suffix.lower() in ENCODINGS else path
+        if path.suffix.lower() == ".tsv":
+            given.setdefault("delimiter", "tab")
+    return given
 
 
 def format_of(path: str | os.PathLike[str], format: str | None, suffixes: Mapping[str, str] = SUFFIXES) -> str:

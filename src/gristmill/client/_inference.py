@@ -4,9 +4,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from gristmill.client._bodies import Records, sample_body
+from gristmill.client._bodies import Records
 from gristmill.client._jobs import JobCalls
 from gristmill.client._paths import API
+from gristmill.client._samples import sample_body
 from gristmill.client._transport import Json
 
 
@@ -27,6 +28,7 @@ class InferenceCalls(JobCalls):
         name: that of the dataset, in the contract.
         answers: to the ``questions`` of an earlier answer, each by what it is ``about``.
         The answer has ``contract``, which ``create_dataset`` takes; ``columns``, the evidence for each field;
+        ``csv``, the arguments of ``submit`` for the dialect of a CSV file;
         ``questions`` with what is ``proposed`` where nobody answers; ``read``, how much was looked at; and ``notes``.
         Raises InvalidRequest for what no contract fits.
         """
