@@ -16,12 +16,12 @@ from gristmill.datasets.types import TYPES
 from gristmill.datasets.types.columns import Mask
 from gristmill.records.infer import numbers
 from gristmill.records.infer.formats import fitting_formats
+from gristmill.records.infer.nulls import split_nulls
 from gristmill.records.infer.questions import Question, ask_format
 from gristmill.records.infer.sample import BOOLEAN, CELL, INTEGER, NESTED, NUMBER, STRING, SampledColumn
+from gristmill.records.readers.dialect import DEFAULT, CsvDialect
 from gristmill.transforms.formats.blanks import trim
 
-# What people write where they have no value, without regard to case.
-NULLS = frozenset({"", "n/a", "na", "n.a.", "#n/a", "null", "none", "nil", "nan", "-", "--", "?"})
 _WORDS = (("true", "false"), ("yes", "no"), ("y", "n"), ("t", "f"), ("ja", "nein"), ("oui", "non"))
 # Texts up to this length are taken by a field that says nothing of it.
 _PLAIN_TEXT = 65_536
@@ -41,8 +41,11 @@ class Guess:
     notes: Sequence[str] = field(default=())
 
 
-def guess(column: SampledColumn, answers: dict[str, Any], name: str, zone: str) -> Guess:
-    """Return what a column of texts is. answers: to questions. name: of its field. zone: of times without an offset."""
+def guess(column: SampledColumn, answers: dict[str, Any], name: str, zone: str, dialect: CsvDialect = DEFAULT) -> Guess:
+    """Return what a column of texts is. answers: to questions. name: of its field. zone: of times without an offset.
+
+    dialect: how the numbers of CSV look.
+    """
     values = column.values
     assert values is not None
     found = values.drop_null()
@@ -53,9 +56,9 @@ def guess(column: SampledColumn, answers: dict[str, Any], name: str, zone: str) 
         distinct = distinct.combine_chunks()
     kinds = set(column.kinds)
     if kinds <= {CELL}:
-        return _of_texts(distinct, _Asked(len(found), answers, name, zone), cells=True)
+        return _of_texts(distinct, _Asked(len(found), answers, name, zone, dialect), cells=True)
     if kinds == {STRING}:
-        return _of_texts(distinct, _Asked(len(found), answers, name, zone), cells=False)
+        return _of_texts(distinct, _Asked(len(found), answers, name, zone, dialect), cells=False)
     return _of_json(column.kinds, distinct, len(found))
 
 
@@ -65,6 +68,7 @@ class _Asked:
     answers: dict[str, Any]
     name: str
     zone: str
+    dialect: CsvDialect
 
 
 def _of_json(kinds: Counter[str], distinct: pa.Array, count: int) -> Guess:
@@ -83,20 +87,30 @@ def _of_json(kinds: Counter[str], distinct: pa.Array, count: int) -> Guess:
 
 
 def _of_texts(distinct: pa.Array, asked: _Asked, cells: bool) -> Guess:
-    for body, what in _plain_bodies(distinct, asked.zone, cells):
+    if cells and not asked.dialect.has_plain_numbers:
+        plain = numbers.of_dialect(distinct, asked.dialect)
+        bodies = () if plain is None else (({"type": "integer"}, "integers"), *numbers.bodies(plain))
+        for body, what in bodies:
+            if _misfit(_spec(body), plain) is None:
+                return Guess(body, f"all {asked.values} values are {what} as the file writes them")
+    for body, what in _plain_bodies(distinct, asked.zone, cells and asked.dialect.has_plain_numbers, cells):
         if _misfit(_spec(body), distinct) is None:
             naive = "zone" in body
             return Guess(body, f"all {asked.values} values are {what}", naive=naive)
     return _by_cast(distinct, asked, cells) or _text(distinct, asked)
 
 
-def _plain_bodies(distinct: pa.Array, zone: str, cells: bool) -> Iterator[tuple[dict[str, Any], str]]:
-    """Yield the types that take texts as they are, the narrowest first, and what their values are."""
+def _plain_bodies(distinct: pa.Array, zone: str, plain: bool, cells: bool) -> Iterator[tuple[dict[str, Any], str]]:
+    """Yield the types that take texts as they are, the narrowest first, and what their values are.
+
+    plain: numbers are written as the contract takes them. cells: the texts are those of CSV.
+    """
     if cells:
         yield {"type": "boolean"}, "true or false"
+    if plain:
         yield {"type": "integer"}, "integers"
         yield from numbers.bodies(distinct)
-    elif numbers.is_exact(distinct):
+    elif not cells and numbers.is_exact(distinct):
         yield {"type": "decimal"}, "decimal numbers in strings"
     yield {"type": "date"}, "dates (ISO 8601)"
     yield {"type": "timestamp"}, "times with an offset (ISO 8601)"
@@ -109,11 +123,7 @@ def _plain_bodies(distinct: pa.Array, zone: str, cells: bool) -> Iterator[tuple[
 
 def _by_cast(distinct: pa.Array, asked: _Asked, cells: bool) -> Guess | None:
     """Return what a step can make of the texts, None where that is nothing better than texts."""
-    trimmed = trim(distinct)
-    lower = pc.utf8_lower(trimmed)
-    stands_for_null = pc.is_in(lower, value_set=pa.array(sorted(NULLS)))
-    nulls = sorted(set(trimmed.filter(stands_for_null).to_pylist()))
-    known = pc.unique(trimmed.filter(pc.invert(stands_for_null)))
+    nulls, known = split_nulls(distinct)
     if not len(known):
         return None
     without = f", apart from {', '.join(map(shorten, nulls))}, read as null" if nulls else ""

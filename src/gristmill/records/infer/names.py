@@ -12,6 +12,8 @@ _LONGEST = 40
 _RESERVED = frozenset({*FILTER_WORDS, *POSTGRES_COLUMNS})
 # Between the words of InvoiceNo and HTTPStatus.
 _WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+# Letters that are no Latin letter with a mark.
+_LETTERS = str.maketrans({"ß": "ss", "æ": "ae", "Æ": "Ae", "ø": "o", "Ø": "O", "œ": "oe", "ł": "l", "Ł": "L", "đ": "d"})
 _OTHER = re.compile(r"[^a-z0-9]+")
 
 
@@ -33,7 +35,7 @@ def text_name(name: str, taken: set[str]) -> str:
 
 def make_name(header: str) -> str:
     """Return a name like ``header``, "" where it has no Latin letter and no digit."""
-    plain = unicodedata.normalize("NFKD", header).encode("ascii", "ignore").decode()
+    plain = unicodedata.normalize("NFKD", header.translate(_LETTERS)).encode("ascii", "ignore").decode()
     name = _OTHER.sub("_", _WORDS.sub("_", plain).lower()).strip("_")
     if name[:1].isdigit():
         name = f"column_{name}"

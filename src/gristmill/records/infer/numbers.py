@@ -7,13 +7,22 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from gristmill.records.infer.nulls import split_nulls
+from gristmill.records.readers.csv_numbers import to_plain as to_plain_cell
+from gristmill.records.readers.dialect import CsvDialect
 from gristmill.transforms.formats.numbers import to_plain
 
+Marks = tuple[str, str | None]
+# What a column shows that has no number with a mark; and one whose points may be either.
+NONE: Marks = ("", None)
+OPEN: Marks = ("", ".")
 # Digits that every double keeps.
 _EXACT_DIGITS = 15
 _CENTS = r"^[+-]?[0-9]+\.[0-9]{2}$"
 _POINT = r"^[+-]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+)$"
 _CODE = re.compile(r"[+-]?0[0-9]+")
+# 1.234 is a number of thousands where the decimal mark is a comma.
+_GROUPS = r"^[+-]?[1-9][0-9]{0,2}(\.[0-9]{3})+$"
 _CODES = r"^[+-]?0[0-9]"
 # Marks, and how they are told; those whose numbers could be read otherwise only where a number shows which it is.
 _WRITINGS: tuple[tuple[dict[str, str], str, str | None], ...] = (
@@ -69,6 +78,34 @@ def writings(texts: pa.Array) -> Iterator[tuple[dict[str, str], str]]:
         ):
             continue
         yield marks, what
+
+
+def marks_of(texts: pa.Array) -> Marks:
+    """Return the decimal mark and the thousands mark that the numbers of a column show; ``NONE`` for other columns."""
+    _, known = split_nulls(texts)
+    if not len(known):
+        return NONE
+    for marks, _ in writings(known):
+        if plain(known, marks) is None:
+            continue
+        if marks:
+            return marks.get("decimal", "."), marks.get("thousands")
+        pointed = known.filter(pc.match_substring(known, "."))
+        if not len(pointed):
+            return NONE
+        return OPEN if pc.all(pc.match_substring_regex(pointed, _GROUPS)).as_py() else (".", None)
+    return NONE
+
+
+def of_dialect(texts: pa.Array, dialect: CsvDialect) -> pa.Array | None:
+    """Return numbers of CSV cells as the contract takes them, None where a text is no such number."""
+    found = []
+    for text in texts.to_pylist():
+        number = to_plain_cell(text, dialect.decimal, dialect.thousands)
+        if number is None:
+            return None
+        found.append(number)
+    return pa.array(found, pa.string())
 
 
 def plain(texts: pa.Array, marks: dict[str, str]) -> pa.Array | None:

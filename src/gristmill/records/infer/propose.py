@@ -66,6 +66,11 @@ class _Maker:
         self._zone = self._chosen_zone()
 
     def make(self) -> Proposal:
+        for question in self._sample.questions:
+            if question.about == "encoding":
+                self._ask_free(question)
+            else:
+                self._ask(question)
         guesses = [self._guess(column, name) for column, name in zip(self._sample.columns, self._names, strict=True)]
         seen = [
             _seen(column, name, made)
@@ -107,7 +112,7 @@ class _Maker:
             naive = "zone" in column.declared
             body = {**column.declared, **({"zone": self._zone} if naive else {})}
             return Guess(body, "the file's schema says so", naive=naive)
-        made = guess(column, self._answers, name, self._zone)
+        made = guess(column, self._answers, name, self._zone, self._sample.dialect)
         if made.question is not None:
             self._ask(made.question)
         elif f"format:{name}" in self._answers:
@@ -134,14 +139,17 @@ class _Maker:
             raise Invalid(reason, [Violation("/query/answers", "unknown_zone", reason, field="answers")])
         return zone
 
+    def _ask_free(self, question: Question) -> None:
+        """Note a question to which more answers are valid than it lists, unless it was answered."""
+        self._open.add(question.about)
+        if question.about not in self._answers:
+            self._questions.append(question)
+
     def _ask_zone(self, names: Sequence[str]) -> None:
-        if not names:
-            return
-        self._open.add("zone")
-        if "zone" not in self._answers:
+        if names:
             text = f"In which time zone are the times of {', '.join(names[:10])} meant, which have no offset?"
             options = [Option(UTC, "UTC"), Option("Europe/Berlin", "the clocks of a place, by its IANA name")]
-            self._questions.append(Question("zone", text, UTC, options))
+            self._ask_free(Question("zone", text, UTC, options))
 
     def _key(self, seen: Sequence[Seen], reasons: dict[str, str]) -> list[str]:
         key, reasons["key"], question = choose_key(seen, self._sample)
@@ -218,6 +226,8 @@ class _Maker:
         if renamed:
             shown = ", ".join(shorten(one) for one in renamed[:10]) + (", …" if len(renamed) > 10 else "")
             notes.append(f"headers that are no names of fields get one, and records may be sent by either: {shown}")
+        if not self._sample.records and not self._sample.rejected and self._sample.columns[0].values is not None:
+            notes.append("there is no record: nothing says what the fields are, and texts are proposed")
         for column, kind in self._sample.left_out.items():
             notes.append(f"the column {shorten(column)} is left out: no field takes the type {kind}")
         if self._sample.rejected:

@@ -2,7 +2,8 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, BinaryIO
 
 import pyarrow as pa
@@ -14,6 +15,8 @@ from gristmill.datasets.contract import EXTRA_COLUMN, EXTRA_FIELD, Contract, Fie
 from gristmill.datasets.types.text import MAX_LENGTH
 from gristmill.records.infer.columnar import MEDIA_TYPES as COLUMNAR
 from gristmill.records.infer.columnar import declare
+from gristmill.records.infer.dialects import choose_marks, sniff
+from gristmill.records.infer.parts import UpToLastLine, newline_of
 from gristmill.records.infer.sample import (
     BOOLEAN,
     CELL,
@@ -29,6 +32,9 @@ from gristmill.records.infer.sample import (
 from gristmill.records.readers import open_reader
 from gristmill.records.readers.context import ReadContext, RecordBlock, skip_bom
 from gristmill.records.readers.csv_rows import read_rows
+from gristmill.records.readers.csv_syntax import syntax_of
+from gristmill.records.readers.dialect import DEFAULT, CsvDialect
+from gristmill.records.readers.transcode import as_utf8
 from gristmill.records.reject import Reject
 from gristmill.records.validation.rows import Problems, RecordValidator
 
@@ -37,39 +43,48 @@ _LISTED = 20
 _ALL_MEMBERS = Contract(name="sample", fields=(EXTRA_FIELD,), unknown_fields="collect")
 
 
-def read_sample(file: BinaryIO, media_type: str, partial: bool) -> Sample:
+def read_sample(file: BinaryIO, media_type: str, partial: bool, answers: Mapping[str, Any]) -> Sample:
     """Return what ``file`` begins with. partial: it is the first part of one, and may end within a record.
+
+    answers: to questions about how a file is written.
 
     Raises Malformed and Invalid for what no contract could make readable.
     """
     if media_type == CSV:
-        return _read_cells(file, partial)
+        return _read_cells(file, partial, answers)
     if media_type in COLUMNAR:
         return _read_columns(file, media_type, partial)
     return _read_members(file, media_type, partial)
 
 
-def _read_cells(file: BinaryIO, partial: bool) -> Sample:
-    skip_bom(file)
-    header = next(read_rows(file), None)
+def _read_cells(file: BinaryIO, partial: bool, answers: Mapping[str, Any]) -> Sample:
+    dialect, asked = sniff(file, answers.get("encoding"), partial)
+    text = as_utf8(file, dialect.encoding)
+    skip_bom(text)
+    header = next(read_rows(text, syntax_of(dialect)), None)
     if header is None:
         raise Invalid("The body is empty", [Violation("", "empty", "The body is empty: there is no header row")])
-    names = [cell or "" for cell in header.cells or ()]
+    if header.cells is None:
+        reason = f"line {header.line}: {header.broken}"
+        raise Malformed(reason, [Violation("", header.code, header.broken, line=header.line)])
+    names = [cell or "" for cell in header.cells]
     _check_count(names)
     fields = tuple(FieldSpec(name=name, type="text", max_length=MAX_LENGTH) for name in dict.fromkeys(names))
-    source = _Source(file, Contract(name="sample", fields=fields), CSV, partial)
+    part = UpToLastLine(file, newline_of(file, dialect.encoding)) if partial else file
+    source = _Source(part, Contract(name="sample", fields=fields), CSV, partial, dialect)
     tables = [block.table for block in source.blocks()]
-    if not tables:
-        tables = [source.validator.to_table([])]
-    table = pa.concat_tables(tables)
+    table = pa.concat_tables(tables) if tables else source.validator.to_table([])
     columns = [
         SampledColumn(name, table[name], Counter({CELL: table.num_rows - table[name].null_count})) for name in names
     ]
-    return source.sample(columns, table.num_rows)
+    marked, about_points = choose_marks(dialect, columns, answers.get("points"))
+    questions = tuple(one for one in (asked, about_points) if one is not None)
+    return replace(source.sample(columns, table.num_rows), dialect=marked, questions=questions)
 
 
 def _read_members(file: BinaryIO, media_type: str, partial: bool) -> Sample:
-    source = _Source(file, _ALL_MEMBERS, media_type, partial)
+    lines = "ndjson" in media_type or "jsonl" in media_type
+    source = _Source(UpToLastLine(file, b"\n") if partial and lines else file, _ALL_MEMBERS, media_type, partial)
     members = _Members()
     for block in source.blocks():
         members.add([{} if one is None else from_json(one) for one in block.table[EXTRA_COLUMN].to_pylist()])
@@ -95,17 +110,27 @@ def _read_columns(file: BinaryIO, media_type: str, partial: bool) -> Sample:
 class _Source:
     """A body that is read until the sample is large enough. What cannot be read is counted, and its records go on."""
 
-    def __init__(self, file: BinaryIO, contract: Contract, media_type: str, partial: bool) -> None:
+    def __init__(
+        self,
+        file: BinaryIO | UpToLastLine,
+        contract: Contract,
+        media_type: str,
+        partial: bool,
+        dialect: CsvDialect = DEFAULT,
+    ) -> None:
         self.validator = RecordValidator(contract, unknown=contract.unknown_fields)
         self._media_type = media_type
         self._partial = partial
         self._size = file.seek(0, 2)
-        self._file: BinaryIO = _UpToLastLine(file) if partial and _has_lines(media_type) else file  # type: ignore[assignment]
+        self._file: Any = file
+        self._dialect = dialect
         self._rejects: list[Reject] = []
         self._cut = partial
 
     def blocks(self) -> Iterator[RecordBlock]:
-        context = ReadContext(self._file, self.validator, Problems(), rejects=self._rejects.append)
+        context = ReadContext(
+            self._file, self.validator, Problems(), rejects=self._rejects.append, dialect=self._dialect
+        )
         records = size = 0
         self._file.seek(0)
         try:
@@ -131,38 +156,6 @@ class _Source:
             rejects = rejects[:-1]
         violations = [violation for reject in rejects[:_LISTED] for violation in reject.violations[:1]]
         return Sample(columns, records, self._size, not self._cut, len(rejects), violations, left_out or {})
-
-
-class _UpToLastLine:
-    """A file without what follows its last line end, as far as readers need one."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        size = file.seek(0, 2)
-        self._end = size
-        step = 64 * 1024
-        place = size
-        while place > 0:
-            place = max(0, place - step)
-            file.seek(place)
-            found = file.read(step).rfind(b"\n")
-            if found >= 0:
-                self._end = place + found + 1
-                break
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        return self._file.seek(offset if whence == 0 else self._end)
-
-    def tell(self) -> int:
-        return self._file.tell()
-
-    def read(self, size: int = -1) -> bytes:
-        left = max(0, self._end - self._file.tell())
-        return self._file.read(left if size < 0 else min(size, left))
-
-    def readline(self, size: int = -1) -> bytes:
-        left = max(0, self._end - self._file.tell())
-        return self._file.readline(left if size < 0 else min(size, left))
 
 
 class _Members:
@@ -209,10 +202,6 @@ def _tell(value: Any) -> tuple[str | None, str | None]:
     if isinstance(value, float):
         return NUMBER, json.dumps(value)
     return NESTED, to_json(value).decode()
-
-
-def _has_lines(media_type: str) -> bool:
-    return media_type == CSV or "ndjson" in media_type or "jsonl" in media_type
 
 
 def _check_count(names: list[str]) -> None:

@@ -60,11 +60,12 @@ def choose_key(fields: Sequence[Seen], sample: Sample) -> tuple[list[str], str, 
     if not candidates:
         return [], "no field has another value in each record: records are only appended", None
     best, said = candidates[0], f"in each of the {sample.records} records that were read"
-    likely = [one for one in candidates if _rank(one) == _rank(best)]
-    proposed = [best.name] if _rank(best) < _UNLIKELY else []
     because = f"{best.name} has another value {said}"
-    if proposed and len(likely) == 1 and sample.whole:
-        return proposed, f"{because}, and is called like a key", None
+    if _rank(best) == _UNLIKELY:
+        return [], f"{because}, but is not called like a key: records are only appended", None
+    likely = [one for one in candidates if _rank(one) == _rank(best)]
+    if len(likely) == 1 and sample.whole:
+        return [best.name], f"{because}, and is called like a key", None
     options = [
         Option(one.name, f"a record with the same {one.name} takes the place of the one before")
         for one in candidates[:10]
@@ -144,10 +145,11 @@ def _is_unique(one: Seen) -> bool:
         return False
     if one.type == "text" or not pa.types.is_string(one.values.type):
         return True
-    # +5 and 5 are one integer, and a UUID may be written in both cases.
-    values = (
-        pc.utf8_lower(one.values) if one.type == "uuid" else pc.utf8_ltrim(one.values, characters="+").cast(pa.int64())
-    )
+    # A UUID may be written in both cases; +5 and 5 are one integer, and so are 1.000 and 1000 in some dialects.
+    if one.type == "uuid":
+        values = pc.utf8_lower(one.values)
+    else:
+        values = pc.replace_substring_regex(one.values, "[^0-9-]", "").cast(pa.int64())
     return len(pc.unique(values)) == len(one.values)
 
 

@@ -8,6 +8,8 @@ from typing import Any
 import pyarrow as pa
 
 from gristmill.core.errors import Violation
+from gristmill.records.infer.questions import Question
+from gristmill.records.readers.dialect import DEFAULT, CsvDialect
 
 # Records that are looked at, and bytes of their values once they are unpacked.
 MAX_RECORDS = 100_000
@@ -41,7 +43,7 @@ class Sample:
     """What was read. records: how many were looked at. whole: they are all of the file. bytes: of the body.
 
     rejected: how many records cannot be read, whatever the contract says; violations: the first of their mistakes.
-    left_out: columns of types that no field takes, each with its type.
+    left_out: columns of types that no field takes, each with its type. dialect: of CSV. questions: about it.
     """
 
     columns: Sequence[SampledColumn]
@@ -51,3 +53,5 @@ class Sample:
     rejected: int = 0
     violations: Sequence[Violation] = ()
     left_out: dict[str, str] = field(default_factory=dict)
+    dialect: CsvDialect = DEFAULT
+    questions: Sequence[Question] = ()

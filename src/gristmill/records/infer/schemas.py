@@ -2,13 +2,7 @@
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
-
-
-class Answers(BaseModel):
-    """Answers to questions of an earlier inference of the same sample, by what these are about."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
+from pydantic import BaseModel, Field
 
 
 class ReadPart(BaseModel):
@@ -54,6 +48,7 @@ class Inferred(BaseModel):
 
     contract: dict[str, Any] = Field(description="as `POST /datasets` takes it")
     format: str
+    csv: dict[str, str] = Field(description="the parameters by which `POST …/records` reads the file, if it is CSV")
     read: ReadPart
     columns: list[ColumnEvidence]
     reasons: dict[str, str] = Field(description="why key, time field and embedding are what they are")

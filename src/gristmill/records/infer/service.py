@@ -29,13 +29,15 @@ class RecordInference:
 
         answers: a JSON object. partial: the file is the first part of one. Raises Malformed and Invalid.
         """
-        sample = read_sample(file, media_type, partial)
-        proposal = propose(name, sample, _read_answers(answers), self._embeds())
+        given = _read_answers(answers)
+        sample = read_sample(file, media_type, partial, given)
+        proposal = propose(name, sample, given, self._embeds())
         # Whoever takes the proposal is not to learn afterwards that it is none.
         self._datasets.check_contract(json.loads(json.dumps(proposal.contract)))
         return {
             "contract": proposal.contract,
             "format": _FORMATS.get(media_type, media_type),
+            "csv": sample.dialect.changed,
             "read": {
                 "bytes": sample.bytes,
                 "records": sample.records,

@@ -57,7 +57,9 @@ def _check_header(source: ReadContext, row: CsvRow) -> list[str]:
     """Return the names in the header. Raises Malformed, and Invalid for empty, unknown and repeated names."""
     problems = Problems()
     fields = source.validator.fields
-    hint = header_hint(row, {*fields, *source.validator.sent_names}, source.dialect, source.validator.unknown == "reject")
+    hint = header_hint(
+        row, {*fields, *source.validator.sent_names}, source.dialect, source.validator.unknown == "reject"
+    )
     if hint is not None:
         raise Malformed(f"line {row.line}: {hint[1]}; nothing was stored", [Violation("", *hint, line=row.line)])
     if row.cells is None:
