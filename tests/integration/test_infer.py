@@ -1,14 +1,23 @@
 """Inference: what is proposed for a file is accepted, and its records read back as they were."""
 
+import gzip
+import io
 import json
 import uuid
+import zipfile
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from tests.support.in_process import CSV, NDJSON, InProcess
 from tests.support.tables import Table, agrees, tables
 
+from gristmill.records.infer.sample import MAX_BYTES
+
+JSON = {"content-type": "application/json"}
+PARQUET = {"content-type": "application/vnd.apache.parquet"}
+ARROW = {"content-type": "application/vnd.apache.arrow.stream"}
 INFER = "/api/v1/datasets/infer"
 
 
@@ -26,7 +35,7 @@ def load(
     found = infer(app, raw, kind, name=name, **params)
     created = app.http.post("/api/v1/datasets", json=found["contract"])
     assert created.status_code == 202, created.text
-    job = app.job(app.post(name, raw, headers=kind))
+    job = app.job(app.post(name, raw, headers=kind, params=found["csv"]))
     assert job["state"] == "succeeded", job
     return found, app.rows(name)
 
@@ -50,15 +59,28 @@ def check(table: Table, found: dict[str, Any], rows: list[dict[str, Any]]) -> No
         left.remove(match)
 
 
+def zipped() -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("a.csv", "id\n1\n")
+    return packed.getvalue()
+
+
 class TestRoundTrip:
     @pytest.mark.promise(9)
-    @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(table=tables())
-    def test_a_csv_file_is_accepted_as_proposed_and_reads_back_as_it_was(self, app: InProcess, table: Table) -> None:
-        check(table, *load(app, table.to_csv(), CSV))
+    @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(
+        table=tables(),
+        delimiter=st.sampled_from(",;\t|"),
+        encoding=st.sampled_from(["utf-8", "utf-8", "utf-8-sig", "utf-16"]),
+    )
+    def test_a_csv_file_is_accepted_as_proposed_and_reads_back_as_it_was(
+        self, app: InProcess, table: Table, delimiter: str, encoding: str
+    ) -> None:
+        check(table, *load(app, table.to_csv(delimiter, encoding), CSV))
 
     @pytest.mark.promise(9)
-    @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
     @given(table=tables())
     def test_ndjson_is_accepted_as_proposed_and_reads_back_as_it_was(self, app: InProcess, table: Table) -> None:
         check(table, *load(app, table.to_ndjson(), NDJSON))
@@ -77,3 +99,86 @@ class TestAnswer:
         assert [one["because"] for one in found["columns"]][
             2
         ] == 'the values are integers, apart from "n/a", read as null'
+
+
+class TestBadInput:
+    @pytest.mark.parametrize("kind", [CSV, NDJSON, JSON, PARQUET, ARROW])
+    @pytest.mark.parametrize(
+        "raw",
+        [
+            b"",
+            b"\0\0\0",
+            b"PAR1",
+            b"[[[[" * 10_000,
+            b'{"a": ' * 5000,
+            b'"' * 5001,
+            b"a,a\n1,2\n",
+            b"\xff\xfe\x00",
+            gzip.compress(b"a,b\n1,2\n"),
+            zipped(),
+            b"a" * 300 + b",b\n1,2\n",
+            b"_embedding,_extra\n1,2\n",
+            (",".join(f"c{n}" for n in range(2000)) + "\n").encode(),
+            json.dumps([{"": 1, "a.b": None, "\ud800": 1}]).encode(),
+        ],
+        ids=lambda raw: str(raw[:8]),
+    )
+    def test_nothing_that_is_sent_is_a_defect(self, app: InProcess, raw: bytes, kind: dict[str, str]) -> None:
+        for params in ({}, {"partial": "true"}):
+            answer = app.http.post(INFER, content=raw, headers=kind, params=params)
+            assert answer.status_code in (200, 400, 422), answer.text
+            assert answer.status_code == 200 or answer.json()["errors"], answer.text
+
+    @pytest.mark.parametrize(
+        ("params", "headers", "status"),
+        [
+            ({"answers": "{"}, CSV, 400),
+            ({"answers": "[]"}, CSV, 422),
+            ({"answers": '{"key": ["n"]}'}, CSV, 422),
+            ({"name": "No Name"}, CSV, 422),
+            ({"partial": "perhaps"}, CSV, 422),
+            ({}, {"content-type": "text/html"}, 415),
+            ({}, {"content-type": "application/zip"}, 415),
+            ({}, {**CSV, "content-encoding": "gzip"}, 400),
+            ({}, {**CSV, "content-encoding": "br"}, 415),
+        ],
+    )
+    def test_what_is_asked_wrongly_is_refused(
+        self, app: InProcess, params: dict[str, str], headers: dict[str, str], status: int
+    ) -> None:
+        answer = app.http.post(INFER, content=b"n\n1\n", headers=headers, params=params)
+        assert answer.status_code == status, answer.text
+
+    @pytest.mark.promise(7)
+    def test_a_body_is_inflated_as_far_as_a_sample_goes(self, app: InProcess) -> None:
+        raw = gzip.compress(b"n,m\n" + b"1,2\n" * (20 * 1024 * 1024), 1)
+        found = infer(app, raw, {**CSV, "content-encoding": "gzip"})
+        assert found["read"] == {"bytes": MAX_BYTES, "records": 100_000, "complete": False, "rejected": 0}
+        # The first part of a compressed file is broken off.
+        found = infer(app, raw[: len(raw) // 2], {**CSV, "content-encoding": "gzip"}, partial="true")
+        assert found["read"]["records"] == 100_000
+
+    def test_a_record_beyond_the_sample_that_does_not_fit_is_named(self, app: InProcess) -> None:
+        raw = b"n,m\n" + b"1,2\n" * 100_000 + b"1,two\n"
+        name = f"t_{uuid.uuid4().hex[:10]}"
+        found = infer(app, raw, CSV, name=name)
+        assert app.http.post("/api/v1/datasets", json=found["contract"]).status_code == 202
+        app.work()
+        answer = app.post(name, raw, headers=CSV)
+        assert answer.status_code == 422
+        (error,) = answer.json()["errors"]
+        assert (error["record"], error["line"], error["field"]) == (100_000, 100_002, "m")
+        assert '"two"' in error["reason"]
+
+    def test_a_record_beyond_the_sample_that_a_step_cannot_read_fails_the_job_by_its_place(
+        self, app: InProcess
+    ) -> None:
+        raw = b"n,m\n" + b"1,2\n" * 99_999 + b"1,n/a\n1,two\n"
+        name = f"t_{uuid.uuid4().hex[:10]}"
+        found = infer(app, raw, CSV, name=name)
+        assert app.http.post("/api/v1/datasets", json=found["contract"]).status_code == 202
+        job = app.job(app.post(name, raw, headers=CSV))
+        assert job["state"] == "failed"
+        (error,) = job["error"]["errors"]
+        assert error["record"] == 100_000
+        assert "'two'" in error["reason"]

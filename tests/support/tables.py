@@ -1,8 +1,6 @@
 """Random tables as strangers write them: what each cell means, and the text that stands for it."""
 
-import csv
 import datetime as dt
-import io
 import json
 from dataclasses import dataclass
 from decimal import Decimal
@@ -22,22 +20,21 @@ class Table:
     headers: list[str]
     rows: list[list[Cell]]
 
-    def to_csv(self) -> bytes:
-        lines = [",".join(_quoted(name) for name in self.headers)]
-        lines += [",".join("" if text is None else _quoted(text) for _, text in row) for row in self.rows]
-        return ("\r\n".join(lines) + "\r\n").encode()
+    def to_csv(self, delimiter: str = ",", encoding: str = "utf-8") -> bytes:
+        lines = [delimiter.join(_quoted(name, delimiter) for name in self.headers)]
+        lines += [
+            delimiter.join("" if text is None else _quoted(text, delimiter) for _, text in row) for row in self.rows
+        ]
+        return ("\r\n".join(lines) + "\r\n").encode(encoding)
 
     def to_ndjson(self) -> bytes:
         records = (dict(zip(self.headers, (text for _, text in row), strict=True)) for row in self.rows)
         return "".join(json.dumps(record) + "\n" for record in records).encode()
 
 
-def _quoted(text: str) -> str:
-    out = io.StringIO()
-    csv.writer(
-        out, quoting=csv.QUOTE_ALL if text == "" or "\r" in text or "\n" in text else csv.QUOTE_MINIMAL
-    ).writerow([text])
-    return out.getvalue().removesuffix("\r\n")
+def _quoted(text: str, delimiter: str) -> str:
+    plain = text and not set(text) & {delimiter, '"', "\r", "\n"}
+    return text if plain else '"' + text.replace('"', '""') + '"'
 
 
 def _german(number: Decimal) -> str:
@@ -70,7 +67,7 @@ _KINDS: dict[str, st.SearchStrategy[Cell]] = {
     "uuids": _written(st.uuids(), str),
     "texts": _written(_texts, str),
     "sentences": _written(
-        st.lists(st.sampled_from("the red fox runs over hills".split()), min_size=8).map(" ".join), str
+        st.lists(st.sampled_from(["the", "red", "fox", "runs", "over", "hills"]), min_size=8).map(" ".join), str
     ),
 }
 

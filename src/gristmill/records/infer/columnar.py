@@ -1,5 +1,6 @@
 """The fields that the types of Parquet and Arrow columns stand for: the schema of such a file is the truth."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
@@ -11,6 +12,7 @@ from gristmill.core.errors import Invalid, Malformed, Violation
 from gristmill.datasets.contract import FieldSpec
 from gristmill.datasets.types import TYPES
 from gristmill.datasets.types.vector import MAX_DIMENSIONS
+from gristmill.records.infer.sample import MAX_COLUMNS
 from gristmill.records.readers.context import malformed
 from gristmill.records.readers.limits.arrow_frames import whole_messages
 from gristmill.records.readers.limits.parquet_pages import read_footer
@@ -52,7 +54,11 @@ def declare(file: BinaryIO, media_type: str, partial: bool) -> Declared:
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         reason = f"The body cannot be read as what it is said to be: {str(error).splitlines()[0][:300]}"
         raise Malformed(reason, [malformed(reason)]) from error
-    repeated = sorted({name for name in schema.names if schema.names.count(name) > 1})
+    names = schema.names
+    if len(names) > MAX_COLUMNS:
+        reason = f"There are {len(names)} columns: at most {MAX_COLUMNS} are looked at"
+        raise Invalid(reason, [Violation("", "too_many", reason)])
+    repeated = sorted(name for name, count in Counter(names).items() if count > 1)
     if repeated:
         reason = f"The column {repeated[0][:80]!r} is there twice: give each its own name"
         raise Invalid(reason, [Violation("", "duplicate", reason, field=repeated[0][:80])])

@@ -161,14 +161,12 @@ def _by_format(known: pa.Array, asked: _Asked, without: str, given: dict[str, An
         formats[0] if question is None else next((one for one in formats if one.text == asked.answers.get(about)), None)
     )
     if chosen is None:
-        if about in asked.answers:
-            return None
         because = f"text for now: the values are dates that may be read in {len(formats)} ways"
         return Guess({"type": "text"}, because, None, question)
     zone = {"zone": asked.zone} if chosen.type == "timestamp" and not chosen.has_offset else {}
     cast = {"type": chosen.type, "format": chosen.text, **zone, **given}
     because = f"the values are of the form {chosen.text}{without}"
-    return Guess({"type": chosen.type}, because, cast, naive=bool(zone))
+    return Guess({"type": chosen.type}, because, cast, question, naive=bool(zone))
 
 
 def _moments(zone: str) -> Iterator[tuple[dict[str, Any], str]]:

@@ -24,16 +24,23 @@ _CODE = re.compile(r"[+-]?0[0-9]+")
 # 1.234 is a number of thousands where the decimal mark is a comma.
 _GROUPS = r"^[+-]?[1-9][0-9]{0,2}(\.[0-9]{3})+$"
 _CODES = r"^[+-]?0[0-9]"
-# Marks, and how they are told; those whose numbers could be read otherwise only where a number shows which it is.
+# 1,234 is 1234 or 1.234: what shows that a comma groups digits, or stands before decimals, in one number at least.
+_GROUPING_COMMA = r"(,[0-9]{3}){2}|,[0-9]{3}\."
+_DECIMAL_COMMA = r",([0-9]{0,2}|[0-9]{4,})$|^[+-]?0,|^[+-]?[0-9]{4,},"
+# Marks, how a message says them, and what a number has to look like for them.
 _WRITINGS: tuple[tuple[dict[str, str], str, str | None], ...] = (
     ({}, "", None),
-    ({"thousands": ","}, " with commas between thousands", r",[0-9]{3}(,|\.|$)"),
-    ({"decimal": ","}, " with a decimal comma", None),
-    ({"decimal": ",", "thousands": "."}, " with a decimal comma and points between thousands", None),
-    ({"decimal": ",", "thousands": " "}, " with a decimal comma and blanks between thousands", None),
-    ({"decimal": ",", "thousands": "\N{NO-BREAK SPACE}"}, " with a decimal comma and blanks between thousands", None),
+    ({"thousands": ","}, " with commas between thousands", _GROUPING_COMMA),
+    ({"decimal": ","}, " with a decimal comma", _DECIMAL_COMMA),
+    *(
+        (
+            {"decimal": ",", "thousands": mark},
+            f" with a decimal comma and {name} between thousands",
+            rf"{re.escape(mark)}[0-9]{{3}},|{_DECIMAL_COMMA}",
+        )
+        for mark, name in ((".", "points"), (" ", "blanks"), ("\N{NO-BREAK SPACE}", "blanks"))
+    ),
     ({"thousands": "'"}, " with apostrophes between thousands", None),
-    ({"thousands": " "}, " with blanks between thousands", None),
 )
 
 
@@ -67,17 +74,8 @@ def writings(texts: pa.Array) -> Iterator[tuple[dict[str, str], str]]:
     ):
         return
     for marks, what, shows in _WRITINGS:
-        # 1,234 is 1234 or 1.234: a number of two groups, or with a point too, shows that it is the former.
-        if shows is not None and not pc.any(pc.match_substring_regex(texts, r"(,[0-9]{3}){2}|,[0-9]{3}\.")).as_py():
-            continue
-        if (
-            marks == {"decimal": ","}
-            and not pc.any(
-                pc.match_substring_regex(texts, r",([0-9]{1,2}|[0-9]{4,})$|^[+-]?0,|^[+-]?[0-9]{4,},")
-            ).as_py()
-        ):
-            continue
-        yield marks, what
+        if shows is None or pc.any(pc.match_substring_regex(texts, shows)).as_py():
+            yield marks, what
 
 
 def marks_of(texts: pa.Array) -> Marks:

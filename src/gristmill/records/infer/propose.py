@@ -115,8 +115,6 @@ class _Maker:
         made = guess(column, self._answers, name, self._zone, self._sample.dialect)
         if made.question is not None:
             self._ask(made.question)
-        elif f"format:{name}" in self._answers:
-            self._open.add(f"format:{name}")
         return made
 
     def _ask(self, question: Question) -> Any:

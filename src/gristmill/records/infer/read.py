@@ -22,6 +22,7 @@ from gristmill.records.infer.sample import (
     CELL,
     INTEGER,
     MAX_BYTES,
+    MAX_COLUMNS,
     MAX_RECORDS,
     NESTED,
     NUMBER,
@@ -38,7 +39,6 @@ from gristmill.records.readers.transcode import as_utf8
 from gristmill.records.reject import Reject
 from gristmill.records.validation.rows import Problems, RecordValidator
 
-MAX_COLUMNS = 1000
 _LISTED = 20
 _ALL_MEMBERS = Contract(name="sample", fields=(EXTRA_FIELD,), unknown_fields="collect")
 
@@ -50,6 +50,8 @@ def read_sample(file: BinaryIO, media_type: str, partial: bool, answers: Mapping
 
     Raises Malformed and Invalid for what no contract could make readable.
     """
+    if not file.seek(0, 2):
+        raise Invalid("The body is empty", [Violation("", "empty", "The body is empty: there is nothing to look at")])
     if media_type == CSV:
         return _read_cells(file, partial, answers)
     if media_type in COLUMNAR:
@@ -93,7 +95,6 @@ def _read_members(file: BinaryIO, media_type: str, partial: bool) -> Sample:
 
 def _read_columns(file: BinaryIO, media_type: str, partial: bool) -> Sample:
     declared = declare(file, media_type, partial)
-    _check_count(list(declared.fields))
     if declared.schema_only or not declared.fields:
         columns = [SampledColumn(name, None, Counter(), body) for name, body in declared.fields.items()]
         size = file.seek(0, 2)

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -11,6 +10,8 @@ import pyarrow.compute as pc
 from gristmill.records.infer.questions import Option, Question
 from gristmill.records.infer.sample import Sample
 
+# The rank of a field that is not called like a key.
+_UNLIKELY = 2
 # What names of keys are, or end with; the first are the surer ones.
 _KEYS = re.compile(r"(^|_)(id|uuid|guid|key)$")
 _NUMBERS = re.compile(r"(^|_)(no|nr|number|code|sku|isbn|ean|slug|ref|reference|iata|icao|iso)$")
@@ -73,11 +74,7 @@ def choose_key(fields: Sequence[Seen], sample: Sample) -> tuple[list[str], str, 
     options.append(Option(None, "no key: records are only appended"))
     names = ", ".join(one.name for one in candidates[:10])
     text = f"Which field is the key? Each of these has another value {said}: {names}"
-    return (
-        proposed,
-        because if proposed else f"{because}, but is not called like a key",
-        Question("key", text, proposed[0] if proposed else None, options),
-    )
+    return [best.name], because, Question("key", text, best.name, options)
 
 
 def choose_time(fields: Sequence[Seen]) -> tuple[str | None, str, Question | None]:
@@ -130,9 +127,6 @@ def choose_embedded(fields: Sequence[Seen]) -> dict[str, str]:
     return found
 
 
-_UNLIKELY = 2
-
-
 def _rank(one: Seen) -> int:
     if _KEYS.search(one.name) or one.type == "uuid":
         return 0 if one.name in ("id", "uuid", "key") else 1
@@ -151,8 +145,3 @@ def _is_unique(one: Seen) -> bool:
     else:
         values = pc.replace_substring_regex(one.values, "[^0-9-]", "").cast(pa.int64())
     return len(pc.unique(values)) == len(one.values)
-
-
-def answered(question: Question | None, answers: dict[str, Any]) -> bool:
-    """Say whether a question was answered."""
-    return question is not None and question.about in answers

@@ -14,6 +14,7 @@ from gristmill.records.readers.dialect import DEFAULT, CsvDialect
 # Records that are looked at, and bytes of their values once they are unpacked.
 MAX_RECORDS = 100_000
 MAX_BYTES = 64 * 1024 * 1024
+MAX_COLUMNS = 1000
 # What a value is said to be that comes from a CSV cell; the others are kinds of JSON.
 CELL = "cell"
 STRING, INTEGER, NUMBER, BOOLEAN, NESTED = "string", "integer", "number", "boolean", "nested"
