@@ -11,12 +11,13 @@ import typer
 
 from gristmill.cli.exits import UsageError
 from gristmill.cli.session import Session, command
-from gristmill.client import UnfinishedJob
+from gristmill.client import Conflict, Refused, UnfinishedJob
 from gristmill.client._bodies import ENCODINGS, format_of
 from gristmill.client._transport import Json
 
 _SHOWN = 3
 _EXAMPLES = 3
+_WORDS = 4
 
 
 def add(app: typer.Typer) -> None:
@@ -54,8 +55,12 @@ def load(
         return
     found = _settle(session, file, format, name, answers, found, yes)
     contract = found["contract"]
-    session.client.create_dataset(contract, wait=True)
-    session.output.note(f"created {contract['name']}")
+    try:
+        session.client.create_dataset(contract, wait=True)
+    except Conflict:
+        session.output.note(f"choose another name with --name, or add to it: gristmill submit {name} {file}")
+        raise
+    session.output.note(f"created {name}")
     job = _submit(session, path, kind, format, found)
     _report(session, found, job)
 
@@ -157,11 +162,17 @@ def _show_questions(session: Session, questions: list[Json]) -> None:
 
 def _submit(session: Session, path: Path, kind: str, format: str | None, found: Json) -> Json:
     name, csv = found["contract"]["name"], found["csv"]
-    if path.suffix.lower() in ENCODINGS:
-        job = session.client.submit(name, path, format=format, **csv)
-    else:
-        with path.open("rb") as file, session.output.sending(file, path.stat().st_size) as sent:
-            job = session.client.submit(name, sent, format=kind, **csv)
+    try:
+        if path.suffix.lower() in ENCODINGS:
+            job = session.client.submit(name, path, format=format, **csv)
+        else:
+            with path.open("rb") as file, session.output.sending(file, path.stat().st_size) as sent:
+                job = session.client.submit(name, sent, format=kind, **csv)
+    except Refused:
+        # Nothing of the file is stored: it can be mended and loaded under the same name.
+        session.client.drop_dataset(name)
+        session.output.note(f"nothing was loaded, and {name} is dropped again")
+        raise
     try:
         with session.output.progress("load") as on_progress:
             return session.client.wait(job["id"], on_progress=on_progress)
@@ -189,7 +200,11 @@ def _report(session: Session, found: Json, job: Json) -> None:
 def _next(contract: Json, columns: list[Json]) -> str:
     name = contract["name"]
     if "embedding" in contract:
-        return f'gristmill search {name} "what you look for"'
+        source = contract["embedding"]["from"][0]
+        examples = next((one["examples"] for one in columns if one["field"] == source), [])
+        # Some words of a record: they show what a search by meaning finds.
+        words = re.findall(r"\w+", examples[0])[:_WORDS] if examples else ["what", "you", "look", "for"]
+        return f'gristmill search {name} "{" ".join(words)}"'
     filters = {one["name"] for one in contract["fields"] if one.get("filterable") and one["type"] == "text"}
     for one in columns:
         if one["field"] in filters and one["examples"]:
