@@ -1,6 +1,11 @@
 """``gristmill load``: a stranger's file becomes a dataset by one command, on real processes."""
 
+import asyncio
 import json
+import os
+import pty
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -80,6 +85,33 @@ class TestLoad:
         assert found.exit_code == 0, found.output
         assert [one["day"] for one in rest.rows(name)] == ["2003-02-01", "2004-03-02"]
 
+    def test_on_a_terminal_the_questions_are_asked_one_by_one(self, rest: Rest, tmp_path: Path) -> None:
+        name, file = new_name("asked"), tmp_path / "asked.csv"
+        file.write_text("day,order_id,item_id,at\n01/02/03,1,7,2026-01-31 12:00\n02/03/04,2,8,2026-07-31 12:00\n")
+        ours, theirs = pty.openpty()
+        command = [sys.executable, "-m", "gristmill.cli.main", "load", str(file), "--name", name]
+        process = subprocess.Popen(
+            [*command, "--url", rest.system.url],
+            stdin=theirs,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        # The order of the dates, the zone, the key; then whether all of it is meant.
+        os.write(ours, b"9\n2\nEurope/Berlin\n2\ny\n")
+        _, errors = process.communicate(timeout=60)
+        os.close(theirs)
+        os.close(ours)
+        assert process.returncode == 0, errors
+        assert "9 is not a number from 1 to 4" in errors
+        assert "2  %m/%d/%y: 01/02/03 is 2003-01-02" in errors
+        assert "2 of 2 records loaded" in errors
+        assert rest.http.get(f"/api/v1/datasets/{name}").json()["contract"]["key"] == ["item_id"]
+        assert [(one["day"], one["at"]) for one in rest.rows(name)] == [
+            ("2003-01-02", "2026-01-31T11:00:00Z"),
+            ("2004-02-03", "2026-07-31T10:00:00Z"),
+        ]
+
     @pytest.mark.parametrize("suffix", ["parquet", "arrows", "ndjson", "json", "tsv", "csv.gz"])
     def test_every_format_is_loaded(self, rest: Rest, tmp_path: Path, suffix: str) -> None:
         records = [{"id": n, "place name": f"p{n}"} for n in range(5)]
@@ -149,8 +181,6 @@ class TestLoad:
 
 class TestClient:
     def test_both_clients_infer(self, rest: Rest, tmp_path: Path) -> None:
-        import asyncio  # noqa: PLC0415
-
         records = [{"id": 1, "Name": "a"}, {"id": 2, "Name": "b"}]
 
         async def infer() -> object:

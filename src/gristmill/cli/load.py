@@ -201,7 +201,7 @@ def _next(contract: Json, columns: list[Json]) -> str:
     name = contract["name"]
     if "embedding" in contract:
         source = contract["embedding"]["from"][0]
-        examples = next((one["examples"] for one in columns if one["field"] == source), [])
+        examples: list[str] = next((one["examples"] for one in columns if one["field"] == source), [])
         # Some words of a record: they show what a search by meaning finds.
         words = re.findall(r"\w+", examples[0])[:_WORDS] if examples else ["what", "you", "look", "for"]
         return f'gristmill search {name} "{" ".join(words)}"'

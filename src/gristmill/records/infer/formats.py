@@ -27,11 +27,15 @@ _LONGEST = 60
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A format that all texts of a column fit. text: in the directives of ``strptime``. type: date or timestamp."""
+    """A format that all texts of a column fit. text: in the directives of ``strptime``. type: date or timestamp.
+
+    first: what the first text is in ISO 8601.
+    """
 
     text: str
     type: str
     has_offset: bool
+    first: str
 
 
 def fitting_formats(texts: pa.Array) -> list[Reading]:
@@ -48,7 +52,9 @@ def fitting_formats(texts: pa.Array) -> list[Reading]:
         if values is None or any(values.equals(other) for other in seen):
             continue
         seen.append(values)
-        found.append(Reading(text, "timestamp" if time else "date", format_.has_offset))
+        found.append(
+            Reading(text, "timestamp" if time else "date", format_.has_offset, format_.to_iso(few, time)[0].as_py())
+        )
     return found
 
 

@@ -40,6 +40,6 @@ class Question:
 def ask_format(about: str, name: str, formats: Sequence[Reading], values: pa.Array) -> Question:
     """Return the question in which order dates are written that fit several. Nothing is proposed but their texts."""
     shown = values[0].as_py()
-    options = [Option(one.text, f"{shown} is read as {one.text}") for one in formats]
+    options = [Option(one.text, f"{shown} is {one.first}") for one in formats]
     options.append(Option(AS_TEXT, "the values stay the texts that they are"))
     return Question(about, f"In which order are the dates of {name} written, such as {shown}?", AS_TEXT, options)
