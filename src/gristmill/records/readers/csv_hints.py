@@ -44,7 +44,7 @@ def header_hint(row: CsvRow, fields: Iterable[str], dialect: CsvDialect, strict:
         return None
     encoding = wide_encoding(row.raw) if dialect.encoding == "utf-8" else None
     if encoding is not None:
-        return "wrong_encoding", f"Every other byte of the header is zero, as in UTF-16: encoding={encoding}?"
+        return "wrong_encoding", f"The header has zero bytes between its letters, as UTF-16 has: encoding={encoding}?"
     text, known = row.raw.decode("utf-8", "replace"), set(fields)
     columns = row.cells or []
     matched = len(known.intersection(columns))
