@@ -1,5 +1,6 @@
 """CSV in any dialect: what Python's csv module writes is read back equal, however the body is cut into blocks."""
 
+import codecs
 import csv
 import io
 from collections.abc import Sequence
@@ -272,6 +273,11 @@ class TestHeader:
         source = ReadContext(io.BytesIO(b"id,a;b|c\n1,2\n"), RecordValidator(contract, unknown="collect"), Problems())
         assert sum(block.table.num_rows for block in read_csv(source)) == 1
 
+    def test_one_of_two_thousand_columns_lists_a_hundred(self) -> None:
+        with pytest.raises(Invalid) as caught:
+            read((",".join(["id", *(f"c{n}" for n in range(2000))]) + "\n1\n").encode(), CsvDialect())
+        assert (len(caught.value.violations), caught.value.total) == (100, 2000)
+
 
 class TestEncodings:
     @pytest.mark.parametrize("encoding", [name for name in ENCODINGS.values() if name != "ascii"])
@@ -352,5 +358,7 @@ class TestParameters:
     def test_names_stand_for_characters_and_encodings_have_one_name(self) -> None:
         found = CsvDialect("tab", "comma", "nbsp", "UTF16", "", "apostrophe")
         assert found == CsvDialect("\t", ",", "\u00a0", "utf-16", None, "'")
+        assert {CsvDialect(encoding=name).encoding for name in ("Windows-1252", "cp1252", "1252")} == {"cp1252"}
+        assert all(CsvDialect(encoding=codecs.lookup(name).name).encoding == name for name in ENCODINGS.values())
         assert CsvDialect(encoding="ISO-8859-1").changed == {"encoding": "latin-1"}
         assert CsvDialect("comma", encoding="utf-8-sig", thousands="").is_default

@@ -121,15 +121,16 @@ def records_body(records: Records, format: str | None, as_it_is: bool = False) -
 def csv_parameters(records: Records, format: str | None, *values: str | None) -> dict[str, str]:
     """Return the parameters of the call for CSV that is written in ``values``, those of them that are given.
 
-    values: delimiter, decimal, thousands, encoding, null, quote. What the client cannot make commas of, as it does of
-    a .tsv by itself, is sent as it is, with tabs as its delimiter.
+    values: delimiter, decimal, thousands, encoding, null, quote. A .tsv whose tabs the client does not make commas of
+    itself, as it is compressed or written in a way of its own, has tabs as its delimiter.
     """
     names = ("delimiter", "decimal", "thousands", "encoding", "null", "quote")
     given = {name: value for name, value in zip(names, values, strict=True) if value is not None}
-    if format is None and isinstance(records, (str, os.PathLike)) and given.keys() & {"encoding", "quote"}:
+    if format is None and isinstance(records, (str, os.PathLike)):
         path = Path(records)
-        path = path.with_suffix("") if path.suffix.lower() in ENCODINGS else path
-        if path.suffix.lower() == ".tsv":
+        compressed = path.suffix.lower() in ENCODINGS
+        tabs = (path.with_suffix("") if compressed else path).suffix.lower() == ".tsv"
+        if tabs and (compressed or given.keys() & {"encoding", "quote"}):
             given.setdefault("delimiter", "tab")
     return given
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic_core import ValidationError
 
-from gristmill.core.errors import Invalid, Malformed, Violation
+from gristmill.core.errors import MAX_LISTED, Invalid, Malformed, Violation
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.types import TYPES
 from gristmill.kit.json_pointer import escape_pointer
@@ -97,7 +97,8 @@ def _validate(source: ReadContext, names: list[str], csv_row: CsvRow, record: in
     except ValidationError as error:
         tokens = _tokens(names, csv_row, values)
         violations, total = validator.violations(error, f"/{record}", record, line, tokens=tokens)
-        violations = _hinted(source, names, csv_row, violations)
+        if source.rejects is not None or len(source.problems.violations) < MAX_LISTED:
+            violations = _hinted(source, names, csv_row, violations)
         refuse(source, record, line, csv_row.raw, violations, total)
         return None
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 from gristmill.datasets.contract import FieldSpec
 from gristmill.records.readers.csv_numbers import is_number, to_plain
@@ -20,6 +21,7 @@ _NULLS = frozenset(
     ("n/a", "na", "n.a.", "#n/a", "<na>", "nan", "null", "(null)", "none", "nil", "\\n", "-", "--", "?", ".", "missing")
 )
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
+_ZEROS = str.maketrans("123456789", "0" * 9)
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 # Ways to write numbers: decimal, thousands.
 _WAYS = [
@@ -42,7 +44,7 @@ def header_hint(row: CsvRow, fields: Iterable[str], dialect: CsvDialect, strict:
         return None
     encoding = wide_encoding(row.raw) if dialect.encoding == "utf-8" else None
     if encoding is not None:
-        return "wrong_encoding", f"Every other byte of the header is zero, as in UTF-16: encoding={encoding}?"
+        return "wrong_encoding", f"The header has zero bytes between its letters, as UTF-16 has: encoding={encoding}?"
     text, known = row.raw.decode("utf-8", "replace"), set(fields)
     columns = row.cells or []
     matched = len(known.intersection(columns))
@@ -72,10 +74,15 @@ def cell_hint(cell: str | None, field: FieldSpec, dialect: CsvDialect) -> str:
         return ""
     if cell.strip().casefold() in _NULLS and cell != dialect.null:
         return f": null={cell}?"
-    if not is_number(field):
-        return ""
+    # Which digits there are says nothing: a column of such cells has a few shapes.
+    return _number_hint(cell.translate(_ZEROS), field.type == "integer", dialect) if is_number(field) else ""
+
+
+@lru_cache(maxsize=1000)
+def _number_hint(cell: str, whole: bool, dialect: CsvDialect) -> str:
+    """Return what ``cell_hint`` does for a cell of a number. whole: it has to be an integer."""
     now = to_plain(cell, dialect.decimal, dialect.thousands)
-    pattern = _INTEGER if field.type == "integer" else _NUMBER
+    pattern = _INTEGER if whole else _NUMBER
     if now is not None and pattern.fullmatch(now):
         return ""
     ways: list[str] = []

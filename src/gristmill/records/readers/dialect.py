@@ -1,9 +1,9 @@
 """How a CSV body is written: what separates its cells, quotes them and stands for null, and how its numbers look."""
 
-import codecs
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from encodings.aliases import aliases
 
 from gristmill.core.errors import Invalid, Violation
 
@@ -21,10 +21,18 @@ NAMED = {
     "nbsp": "\N{NO-BREAK SPACE}",
     "nnbsp": "\N{NARROW NO-BREAK SPACE}",
 }
+
+
+def _module(name: str) -> str:
+    """Return the name that Python's codecs have for an encoding. Asked themselves, they keep every name in memory."""
+    plain = name.strip().lower().replace("-", "_").replace(" ", "_")
+    return aliases.get(plain, plain)
+
+
 # Encodings that are taken, by the names that Python's codecs have for them. None has states that a part of a body would
 # leave open, and each decodes in linear time.
 ENCODINGS = {
-    codecs.lookup(name).name: name
+    _module(name): name
     for name in (
         *("utf-8", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be", "ascii", "latin-1"),
         *(f"iso8859-{part}" for part in (2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 14, 15, 16)),
@@ -110,12 +118,8 @@ class CsvDialect:
 
 
 def _encoding(name: str) -> str:
-    try:
-        found = ENCODINGS.get(codecs.lookup(name).name)
-    except (LookupError, ValueError):
-        found = None
     # A byte order mark of UTF-8 is passed over in any case.
-    found = "utf-8" if name.lower().replace("_", "-") == "utf-8-sig" else found
+    found = ENCODINGS.get(_module(name).removesuffix("_sig"))
     if found is None:
         raise BadDialect("encoding", name, f"one of {', '.join(ENCODINGS.values())}")
     return found
