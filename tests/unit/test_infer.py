@@ -342,6 +342,20 @@ class TestBadInput:
         assert (found.records, found.whole) == (MAX_RECORDS, False)
         assert "required" not in propose("t", found, {}, embeds=False).contract["fields"][0]
 
+    @pytest.mark.promise(7)
+    def test_members_of_which_each_record_has_another_do_not_fill_the_memory(self) -> None:
+        found = sample("".join(f'{{"m{n % 900}": 1}}\n' for n in range(90_000)), NDJSON)
+        assert not found.whole
+        assert 10_000 < found.records < 40_000
+        assert len(found.columns) == 900
+
+    @pytest.mark.promise(7)
+    def test_records_none_of_which_can_be_read_are_counted_up_to_a_limit(self) -> None:
+        found = sample("x\n" * (MAX_RECORDS + 10), NDJSON)
+        assert (found.records, found.rejected, len(found.violations), found.whole) == (0, MAX_RECORDS, 20, False)
+        with pytest.raises(Invalid, match="no record"):
+            propose("t", found, {}, embeds=False)
+
     @given(
         raw=st.binary(max_size=300), kind=st.sampled_from([CSV, NDJSON, JSON, PARQUET, ARROW]), partial=st.booleans()
     )

@@ -49,8 +49,10 @@ def propose(name: str, sample: Sample, answers: Mapping[str, Any], embeds: bool)
     is no question, or that are none of its options.
     """
     if not sample.columns:
-        reason = f"The body has no record: there is nothing to infer a contract from ({sample.bytes} bytes)"
-        raise Invalid(reason, [Violation("", "empty", reason)])
+        reason = f"The body has no record that can be read, in {sample.bytes} bytes"
+        first = f": {sample.violations[0].reason}" if sample.violations else ""
+        violations = [*sample.violations] or [Violation("", "empty", reason)]
+        raise Invalid(f"{reason}{first}", violations, max(1, sample.rejected))
     _check_columns(sample)
     maker = _Maker(name, sample, dict(answers), embeds)
     return maker.make()

@@ -90,6 +90,10 @@ def _read_members(file: BinaryIO, media_type: str, partial: bool) -> Sample:
     members = _Members()
     for block in source.blocks():
         members.add([{} if one is None else from_json(one) for one in block.table[EXTRA_COLUMN].to_pylist()])
+        if members.bytes >= MAX_BYTES:
+            # A record with one of many members has a place in the columns of all others.
+            source.stop()
+            break
     return source.sample(members.columns(), members.records)
 
 
@@ -108,6 +112,25 @@ def _read_columns(file: BinaryIO, media_type: str, partial: bool) -> Sample:
     return source.sample(columns, table.num_rows, declared.left_out)
 
 
+class _Enough(Exception):
+    """So many records cannot be read that nothing more is to be learnt."""
+
+
+class _Rejects:
+    """What is kept of records that cannot be read: the first mistakes, their number, and which was the last."""
+
+    def __init__(self) -> None:
+        self.violations: list[Violation] = []
+        self.count, self.last = 0, -1
+
+    def add(self, reject: Reject) -> None:
+        self.count, self.last = self.count + 1, reject.record
+        if len(self.violations) < _LISTED:
+            self.violations += reject.violations[:1]
+        if self.count >= MAX_RECORDS:
+            raise _Enough
+
+
 class _Source:
     """A body that is read until the sample is large enough. What cannot be read is counted, and its records go on."""
 
@@ -121,17 +144,15 @@ class _Source:
     ) -> None:
         self.validator = RecordValidator(contract, unknown=contract.unknown_fields)
         self._media_type = media_type
-        self._partial = partial
         self._size = file.seek(0, 2)
         self._file: Any = file
         self._dialect = dialect
-        self._rejects: list[Reject] = []
+        self._rejects = _Rejects()
+        self._partial = partial
         self._cut = partial
 
     def blocks(self) -> Iterator[RecordBlock]:
-        context = ReadContext(
-            self._file, self.validator, Problems(), rejects=self._rejects.append, dialect=self._dialect
-        )
+        context = ReadContext(self._file, self.validator, Problems(), rejects=self._rejects.add, dialect=self._dialect)
         records = size = 0
         self._file.seek(0)
         try:
@@ -145,25 +166,30 @@ class _Source:
                     self._cut = True
                     return
             context.problems.raise_if_any()
+        except _Enough:
+            self._cut = True
         except Malformed:
             # The end of a part may stand anywhere.
             if not (self._partial and records):
                 raise
 
+    def stop(self) -> None:
+        """Say that not all was read."""
+        self._cut = True
+
     def sample(self, columns: list[SampledColumn], records: int, left_out: dict[str, str] | None = None) -> Sample:
-        rejects = self._rejects
-        if self._partial and rejects and rejects[-1].record >= records + len(rejects) - 1:
+        rejected, violations = self._rejects.count, self._rejects.violations
+        if self._partial and rejected and self._rejects.last >= records + rejected - 1:
             # The last record was cut.
-            rejects = rejects[:-1]
-        violations = [violation for reject in rejects[:_LISTED] for violation in reject.violations[:1]]
-        return Sample(columns, records, self._size, not self._cut, len(rejects), violations, left_out or {})
+            rejected, violations = rejected - 1, violations[: rejected - 1]
+        return Sample(columns, records, self._size, not self._cut, rejected, violations, left_out or {})
 
 
 class _Members:
     """The members of JSON records as columns of texts, some records at a time."""
 
     def __init__(self) -> None:
-        self.records = 0
+        self.records = self.bytes = 0
         self._parts: dict[str, list[pa.Array]] = {}
         self._kinds: dict[str, Counter[str]] = {}
 
@@ -171,17 +197,21 @@ class _Members:
         names = dict.fromkeys(name for record in records for name in record)
         for name in names:
             if name not in self._parts:
-                self._parts[name] = [pa.nulls(self.records, pa.string())] if self.records else []
-                self._kinds[name] = Counter()
+                self._parts[name], self._kinds[name] = [], Counter()
+                self._append(name, pa.nulls(self.records, pa.string()))
         _check_count(list(self._parts))
-        for name, parts in self._parts.items():
+        for name in self._parts:
             if name not in names:
-                parts.append(pa.nulls(len(records), pa.string()))
+                self._append(name, pa.nulls(len(records), pa.string()))
                 continue
             told = [_tell(record.get(name)) for record in records]
-            parts.append(pa.array([text for _, text in told], pa.string()))
+            self._append(name, pa.array([text for _, text in told], pa.string()))
             self._kinds[name].update(kind for kind, _ in told if kind is not None)
         self.records += len(records)
+
+    def _append(self, name: str, part: pa.Array) -> None:
+        self._parts[name].append(part)
+        self.bytes += part.nbytes
 
     def columns(self) -> list[SampledColumn]:
         return [
