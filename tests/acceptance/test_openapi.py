@@ -16,6 +16,7 @@ from tests.support.system import ROOT, System
 
 from gristmill.client import Client, InvalidRequest, NotFound
 from gristmill.datasets.schemas import EXAMPLE
+from gristmill.records.infer.endpoints import SAMPLE_TYPES
 from gristmill.records.readers import MEDIA_TYPES
 
 TOOLS = ROOT / ".venv-openapi" / "bin"
@@ -104,7 +105,7 @@ class TestDocument:
         assert bodies == {
             "create_dataset", "alter_dataset", "submit_records", "validate_records", "change_record", "delete_records",
             "search", "change_index", "submit_job", "rename_dataset", "copy_dataset",
-            "recompute_dataset", "fit_dataset", "preview_pipeline",
+            "recompute_dataset", "fit_dataset", "preview_pipeline", "infer_contract",
             "query_records", "aggregate_records", "get_records", "count_records", "distinct_values", "change_records",
             "create_export", "link_export", "create_source", "change_source", "find_duplicates", "export_images",
         }  # fmt: skip
@@ -120,7 +121,7 @@ class TestClients:
             "--config", FOLDER / "generator.yaml", "--meta", "none", "--overwrite",
         )  # fmt: skip
         known = made.count("Unsupported content type")
-        assert made.count("WARNING") == known == 2 * (len(MEDIA_TYPES) - 1), made[-4000:]
+        assert made.count("WARNING") == known == 2 * (len(MEDIA_TYPES) - 1) + len(SAMPLE_TYPES) - 1, made[-4000:]
         said = run(
             TOOLS / "python", FOLDER / "tour.py", own.url, "tour_generated",
             input=json.dumps(TOUR), cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path)},

@@ -16,6 +16,7 @@ embedding_checks: the rules of embeddings
 extensions: what other domains add to datasets: hooks, state, metrics, maintenance
 field_indexes: the indexes that a change of the contract asks for
 index_session: the connection of one index build
+input_checks: the rules of what clients send
 json_members: members of json fields: their paths, their types, their SQL
 keys: the key of a record, in a URL or a body
 lookup: a dataset by its name or id, for other domains

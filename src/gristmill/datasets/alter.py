@@ -9,6 +9,7 @@ from gristmill.datasets import contract_checks as checks
 from gristmill.datasets.annotation_checks import check_texts, enum_narrowed
 from gristmill.datasets.contract import EXTRA_COLUMN, EXTRA_FIELD, Contract, FieldSpec, UnknownFields
 from gristmill.datasets.describe import shorten
+from gristmill.datasets.input_checks import check_input, check_sent_names
 from gristmill.datasets.parents.checks import FindContract, check_parents
 from gristmill.datasets.pipeline import check_pipeline, without_statistics
 from gristmill.datasets.retention_period import RULE as KEEP_RULE
@@ -83,14 +84,14 @@ def alter_contract(
         filled = (checks.with_defaults(item, draft) if isinstance(item, FieldSpec) else item for item in new.input)
         new = contract.load_contract(new.model_copy(update={"input": tuple(filled)}).as_json())
     if not violations:
-        violations += checks.check_input(new)
-        violations += checks.check_sent_names(new)
+        violations += check_input(new)
         violations += checks.check_size(new)
         violations += checks.check_indexed(new)
         violations += checks.check_keep(new)
         violations += check_texts(new, "", "")
     if not violations:
-        # Its rules need fields that are valid.
+        # Their rules need fields that are valid.
+        violations += check_sent_names(new)
         violations += check_pipeline(new, steps or StepRegistry())
         violations += check_views(new, steps or StepRegistry())
         violations += check_parents(new, find)

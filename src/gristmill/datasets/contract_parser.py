@@ -17,6 +17,7 @@ from gristmill.datasets.contract import (
 from gristmill.datasets.describe import shorten
 from gristmill.datasets.embedding import EmbeddingSpec, TextSearchSpec
 from gristmill.datasets.embedding_checks import KnownEmbedder, check_embedding, check_sources, complete_embedding
+from gristmill.datasets.input_checks import check_input, check_sent_names
 from gristmill.datasets.parents.checks import FindContract, check_parents
 from gristmill.datasets.pipeline import check_pipeline
 from gristmill.datasets.views import check_views
@@ -51,7 +52,10 @@ def parse_contract(
     if isinstance(contract, list):
         raise refuse(contract)
     contract = contract.model_copy(update=_defaults(contract, embedders or {}, default_embedder))
-    violations = list(checks.check_contract(contract))
+    violations = [*checks.check_contract(contract), *check_input(contract)]
+    if not violations:
+        # What clients send is known once the names in input are those of fields.
+        violations += check_sent_names(contract)
     embedding = contract.embedding
     if embedding is not None:
         violations += check_embedding(contract, embedding, embedders or {})

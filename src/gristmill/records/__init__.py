@@ -12,6 +12,7 @@ read: one record, several by keys, pages, the newest, counts, distinct values
 aggregate: buckets, groups, measures and windows over them
 views: pipelines over the newest batch or a window
 recompute: computed fields of records that are there, made anew
+infer: a contract proposed for a sample of a file
 preview: what the steps of a pipeline make of a sample
 export: all of them as a file, streamed or stored
 retention: deletion by age

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from gristmill.api.openapi import computed, datasets, exports, jobs, records, sources
+from gristmill.api.openapi import computed, datasets, exports, inference, jobs, records, sources
 from gristmill.core.http.bodies import CSV, FORM, JSON
 from gristmill.datasets.fit.schemas import FIT_EXAMPLE, FitRequest
 from gristmill.datasets.operations.schemas import COPY_EXAMPLE, RENAME_EXAMPLE, CopyOf, NewName
@@ -16,6 +16,7 @@ from gristmill.images.duplicates.schemas import DuplicatesRequest
 from gristmill.images.formats import MEDIA_TYPES as IMAGE_TYPES
 from gristmill.jobs.job_types.schemas import JobRequest
 from gristmill.records.aggregate.schemas import EXAMPLE as EXAMPLE_AGGREGATE
+from gristmill.records.infer.endpoints import SAMPLE_TYPES
 from gristmill.records.preview.schemas import PreviewRequest
 from gristmill.records.read.schemas import KeyQuery
 from gristmill.records.readers import MEDIA_TYPES, open_reader
@@ -88,6 +89,7 @@ _RECORDS = Body(
     },
     {"array": [_RECORD], "object": {"records": [_RECORD]}},
 )
+_SAMPLE = Body({kind: _RECORDS.media[kind] for kind in SAMPLE_TYPES}, _RECORDS.examples)
 _DOWNLOADS = {"application/x-ndjson": _TEXT, CSV: _TEXT, "application/vnd.apache.parquet": _BINARY}
 _IMAGES = dict.fromkeys(IMAGE_TYPES.values(), _BINARY)
 _ARROW = "application/vnd.apache.arrow.stream"
@@ -132,6 +134,7 @@ OPERATIONS: dict[str, Operation] = {
     "create_dataset": Operation(
         _JOB, SENT, Body({JSON: datasets.NewContract}, {"readings": EXAMPLE}), True, ("run_at",)
     ),
+    "infer_contract": Operation(_gives("The proposed contract", inference.Inferred), (*ASKED, 413, 415), _SAMPLE),
     "get_dataset": Operation(_gives("The dataset", datasets.Dataset), NAMED),
     "alter_dataset": Operation(
         _JOB, SENT, Body({JSON: datasets.ContractChange}, {"wider": CHANGE_EXAMPLE}), True, ("run_at",)

@@ -12,7 +12,6 @@ from gristmill.core.http.endpoints import needs
 from gristmill.records.endpoints import spooled_body
 from gristmill.records.form_file import FormFile
 from gristmill.records.infer.sample import MAX_BYTES
-from gristmill.records.infer.schemas import Inferred
 from gristmill.records.infer.service import RecordInference
 from gristmill.records.readers import EXTENSIONS, MEDIA_TYPES
 from gristmill.records.readers.zip import ZIP
@@ -20,7 +19,7 @@ from gristmill.records.spool import Spool
 
 # Each holds a sample unpacked, and computes all the while.
 _AT_ONCE = 2
-_TYPES = tuple(one for one in MEDIA_TYPES if "zip" not in one)
+SAMPLE_TYPES = tuple(one for one in MEDIA_TYPES if "zip" not in one)
 _EXTENSIONS = {name: kind for name, kind in EXTENSIONS.items() if kind != ZIP}
 
 Name = Annotated[str, Query(description="the name of the dataset in the contract")]
@@ -36,14 +35,14 @@ def build_router(service: RecordInference, spool: Spool) -> APIRouter:
     router = APIRouter(prefix="/datasets", tags=["datasets"], dependencies=[Depends(needs("write"))])
     limiter = anyio.CapacityLimiter(_AT_ONCE)
 
-    @router.post("/infer", response_model=Inferred)
+    @router.post("/infer")
     async def infer_contract(
         http: Request, name: Name = "inferred", answers: Answers = None, partial: Partial = False
     ) -> JSONResponse:
         """Propose a contract for a sample of a file, with the evidence for each field; nothing is stored."""
         header = http.headers.get("content-type", "")
-        form = FormFile(header, _TYPES, _EXTENSIONS) if media_type_name(header) == FORM else None
-        kind = FORM if form else media_type_of(http, (*_TYPES, FORM))
+        form = FormFile(header, SAMPLE_TYPES, _EXTENSIONS) if media_type_name(header) == FORM else None
+        kind = FORM if form else media_type_of(http, (*SAMPLE_TYPES, FORM))
         async with spooled_body(http, spool, MAX_BYTES, compressed=True, form=form, part=True) as body:
             kind = form.media_type if form else kind
 

@@ -8,8 +8,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gristmill.core.errors import Invalid, Violation
-from gristmill.datasets.contract_checks import MAX_FIELDS, MAX_SENT_NAME
+from gristmill.datasets.contract_checks import MAX_FIELDS
 from gristmill.datasets.describe import shorten
+from gristmill.datasets.input_checks import MAX_SENT_NAME
 from gristmill.kit.time_zones import time_zones
 from gristmill.records.infer.guess import Guess, guess
 from gristmill.records.infer.names import field_names, text_name

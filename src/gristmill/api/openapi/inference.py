@@ -1,8 +1,10 @@
-"""What an inference is asked with, and what it answers."""
+"""Models of what an inference answers."""
 
 from typing import Any
 
 from pydantic import BaseModel, Field
+
+from gristmill.core.errors import Violation
 
 
 class ReadPart(BaseModel):
@@ -54,4 +56,4 @@ class Inferred(BaseModel):
     reasons: dict[str, str] = Field(description="why key, time field and embedding are what they are")
     questions: list[OpenQuestion]
     notes: list[str]
-    errors: list[dict[str, Any]] = Field(description="mistakes of records that cannot be read, the first of each")
+    errors: list[Violation] = Field(description="mistakes of records that cannot be read, the first of each")
