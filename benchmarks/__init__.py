@@ -16,6 +16,7 @@ SCENARIOS = (
     "changes",
     "registry",
     "ingest_ndjson",
+    "first_load",
     "ingest_csv",
     "ingest_parquet",
     "image_metadata",

@@ -192,6 +192,19 @@ class TestQuestions:
         field = proposal(raw, zone="Europe/Berlin").contract["fields"][0]
         assert field == {"name": "at", "type": "timestamp", "zone": "Europe/Berlin", "required": True}
 
+    def test_a_text_that_is_null_in_another_column_is_asked(self) -> None:
+        raw = "tail,delay\nN1,5\nNA,NA\n"
+        found = proposal(raw)
+        assert asked(found) == {"null": "text"}
+        assert "tail has 1 texts that stand for null in other columns, NA" in found.questions[0].text
+        assert casts(proposal(raw, null="text")) == {"delay": {"type": "integer", "nulls": ["NA"]}}
+        told = proposal(raw, null="NA")
+        assert (casts(told), told.questions) == ({}, [])
+        assert [one["nulls"] for one in told.columns] == [1, 1]
+        assert sample(raw, null="NA").dialect.changed == {"null": "NA"}
+        with pytest.raises(Invalid, match="no answer about null"):
+            proposal(raw, null="a,b")
+
     @pytest.mark.parametrize(
         ("answers", "reason"),
         [
@@ -237,7 +250,7 @@ class TestDialects:
         told = proposal(raw, encoding="cp1250")
         assert told.columns[0]["examples"] == ["Łódź"]
         assert not told.questions
-        with pytest.raises(Invalid, match="is no encoding"):
+        with pytest.raises(Invalid, match="no answer about encoding"):
             proposal(raw, encoding="klingon")
 
     def test_points_that_may_group_digits_are_asked(self) -> None:

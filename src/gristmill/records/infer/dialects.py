@@ -1,16 +1,15 @@
 """The dialect of a CSV file: told by its bytes, and by which delimiter gives its rows one number of cells."""
 
 import codecs
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pyarrow.compute as pc
 
 from gristmill.core.errors import Invalid, Violation
-from gristmill.datasets.describe import shorten
 from gristmill.records.infer import numbers
-from gristmill.records.infer.questions import Option, Question
+from gristmill.records.infer.questions import AS_TEXT, Option, Question
 from gristmill.records.infer.sample import SampledColumn
 from gristmill.records.readers.context import OTHER_BOMS
 from gristmill.records.readers.csv_rows import split_rows
@@ -30,22 +29,26 @@ _WINDOWS = frozenset(range(0x80, 0xA0)) - {0x81, 0x8D, 0x8F, 0x90, 0x9D}
 _CONTROLS = frozenset(range(0x80, 0xA0))
 
 
-def sniff(file: BinaryIO, encoding: object, partial: bool) -> tuple[CsvDialect, Question | None]:
+def sniff(file: BinaryIO, answers: Mapping[str, Any], partial: bool) -> tuple[CsvDialect, Question | None]:
     """Return the dialect of a file, its numbers apart, and the question about its encoding where nothing tells it.
 
-    encoding: the answer to that question, None without one. Raises Invalid for an answer that is no encoding.
+    answers: to that question, and to the one about null. Raises Invalid for an answer that no dialect has.
     """
     found, question = _encoding(file, partial)
-    if question is not None and encoding is not None:
-        try:
-            found = CsvDialect(encoding=str(encoding)).encoding
-        except BadDialect as error:
-            reason = f"{shorten(encoding)} is no encoding: {error.reason}"
-            raise Invalid(reason, [Violation("/query/answers", "unknown_value", reason, field="answers")]) from error
-    text = as_utf8(file, found)
-    text.seek(0)
-    start = text.read(_START_BYTES).removeprefix(BOM)
-    return replace(_syntax(start), encoding=found), question
+    given = {}
+    if question is not None and "encoding" in answers:
+        given["encoding"] = str(answers["encoding"])
+    if answers.get("null", AS_TEXT) != AS_TEXT:
+        given["null"] = str(answers["null"])
+    try:
+        found = CsvDialect(**{"encoding": found, **given}).encoding
+        text = as_utf8(file, found)
+        text.seek(0)
+        start = text.read(_START_BYTES).removeprefix(BOM)
+        return replace(_syntax(start), **{"encoding": found, **given}), question
+    except BadDialect as error:
+        reason = f"It is no answer about {error.parameter}: {error.reason}"
+        raise Invalid(reason, [Violation("/query/answers", "unknown_value", reason, field="answers")]) from error
 
 
 def choose_marks(

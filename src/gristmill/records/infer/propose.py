@@ -23,7 +23,7 @@ from gristmill.records.infer.roles import (
     choose_time,
     key_candidates,
 )
-from gristmill.records.infer.sample import Sample, SampledColumn
+from gristmill.records.infer.sample import CELL, Sample, SampledColumn
 
 UTC = "UTC"
 _EXAMPLES = 3
@@ -81,6 +81,7 @@ class _Maker:
         ]
         reasons: dict[str, str] = {}
         self._ask_zone([one.name for one, made in zip(seen, guesses, strict=True) if made.naive])
+        self._ask_null(guesses, seen)
         key = self._key(seen, reasons)
         time = self._time(seen, reasons)
         filters = choose_filters([one for one in seen if one.name not in key], self._sample.records)
@@ -151,6 +152,23 @@ class _Maker:
             text = f"In which time zone are the times of {', '.join(names[:10])} meant, which have no offset?"
             options = [Option(UTC, "UTC"), Option("Europe/Berlin", "the clocks of a place, by its IANA name")]
             self._ask_free(Question("zone", text, UTC, options))
+
+    def _ask_null(self, guesses: Sequence[Guess], seen: Sequence[Seen]) -> None:
+        """Ask whether what stands for null in some columns of CSV does so in columns of texts too."""
+        if self._sample.dialect.null is not None:
+            self._open.add("null")
+            return
+        nulls = {text for made in guesses if made.cast is not None for text in made.cast.get("nulls", ()) if text}
+        for column, made, one in zip(self._sample.columns, guesses, seen, strict=True):
+            if made.body["type"] != "text" or not column.kinds[CELL] or column.values is None:
+                continue
+            found = pc.sum(pc.is_in(column.values, value_set=pa.array(sorted(nulls), pa.string()))).as_py()
+            if found:
+                text = f"{one.name} has {found} texts that stand for null in other columns, {', '.join(sorted(nulls))}"
+                options = [Option(null, f"{null} is null in all columns") for null in sorted(nulls)]
+                options.append(Option(AS_TEXT, "in columns of texts it stays a text"))
+                self._ask(Question("null", f"{text}: are they null there too?", AS_TEXT, options))
+                return
 
     def _key(self, seen: Sequence[Seen], reasons: dict[str, str]) -> list[str]:
         key, reasons["key"], question = choose_key(seen, self._sample)
@@ -268,6 +286,3 @@ def _check_columns(sample: Sample) -> None:
     if long is not None:
         reason = f"The header {shorten(long)} has {len(long)} characters: at most {MAX_SENT_NAME} are allowed"
         raise Invalid(reason, [Violation("", "too_long", reason)])
-
-
-__all__ = ["AS_TEXT", "Proposal", "propose"]

@@ -60,7 +60,7 @@ def read_sample(file: BinaryIO, media_type: str, partial: bool, answers: Mapping
 
 
 def _read_cells(file: BinaryIO, partial: bool, answers: Mapping[str, Any]) -> Sample:
-    dialect, asked = sniff(file, answers.get("encoding"), partial)
+    dialect, asked = sniff(file, answers, partial)
     text = as_utf8(file, dialect.encoding)
     skip_bom(text)
     header = next(read_rows(text, syntax_of(dialect)), None)
