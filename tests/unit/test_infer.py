@@ -64,7 +64,9 @@ class TestTypes:
             (["true", "false"], "boolean", None),
             (["Yes", "no"], "boolean", {"type": "boolean", "true": ["yes"], "false": ["no"]}),
             (["1", "-7", "9223372036854775807"], "integer", None),
-            (["1", "9223372036854775808"], "float", None),
+            (["1", "9223372036854775808"], "decimal", None),
+            (["1", "0.30000000000000004"], "float", None),
+            (["1.5", "9007199254740993"], "decimal", None),
             (["007", "123"], "text", None),
             (["1.5", "2"], "float", None),
             (["1.50", "22.05"], "decimal", None),
@@ -98,13 +100,23 @@ class TestTypes:
 
     def test_json_values_keep_their_kinds(self) -> None:
         lines = [
-            {"n": 1, "x": 1, "s": "5", "d": "12.50", "day": "2026-01-31", "o": {"a": 1}, "m": 1, "b": True},
-            {"n": 2, "x": 2.5, "s": "6", "d": "1.5", "day": "2026-02-01", "o": [1], "m": "x", "b": None},
+            {
+                "n": 1,
+                "x": 1,
+                "s": "5",
+                "d": "12.50",
+                "day": "2026-01-31",
+                "o": {"a": 1},
+                "m": 1,
+                "b": True,
+                "big": 2**60 + 1,
+            },
+            {"n": 2, "x": 2.5, "s": "6", "d": "1.5", "day": "2026-02-01", "o": [1], "m": "x", "b": None, "big": 0.5},
         ]
         found = proposal("".join(json.dumps(line) + "\n" for line in lines), NDJSON)
         assert types(found) == {
             "n": "integer", "x": "float", "s": "text", "d": "decimal", "day": "date", "o": "json", "m": "json",
-            "b": "boolean",
+            "b": "boolean", "big": "json",
         }  # fmt: skip
 
     def test_of_parquet_and_arrow_the_schema_is_the_truth(self) -> None:

@@ -80,9 +80,11 @@ def _of_json(kinds: Counter[str], distinct: pa.Array, count: int) -> Guess:
         for body in ({"type": "integer"}, {"type": "decimal"}):
             if _misfit(_spec(body), distinct) is None:
                 return Guess(body, f"all {count} values are whole numbers")
-    if names <= {INTEGER, NUMBER} and _misfit(_spec({"type": "float"}), distinct) is None:
+    if names <= {INTEGER, NUMBER} and not numbers.loses_digits(distinct):
         return Guess({"type": "float"}, f"all {count} values are numbers ({said})")
-    what = "objects or arrays" if names == {NESTED} else f"of several kinds ({said})"
+    what = (
+        "objects or arrays" if names == {NESTED} else f"of several kinds ({said}), of which no type takes all exactly"
+    )
     return Guess({"type": "json"}, f"the values are {what}")
 
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
@@ -48,7 +49,7 @@ def bodies(texts: pa.Array) -> Iterator[tuple[dict[str, Any], str]]:
     """Yield decimal and float for numbers in texts, first the one that loses nothing of them."""
     if bool(pc.all(pc.match_substring_regex(texts, _CENTS)).as_py()):
         yield {"type": "decimal"}, "numbers of exactly two places, as amounts are written"
-    elif is_exact(texts) and _most_digits(texts) > _EXACT_DIGITS:
+    elif loses_digits(texts):
         yield {"type": "decimal"}, "numbers of more digits than a float keeps"
     yield {"type": "float"}, "numbers"
     yield {"type": "decimal"}, "numbers"
@@ -59,6 +60,17 @@ def is_exact(texts: pa.Array) -> bool:
     if not pc.all(pc.match_substring_regex(texts, _POINT)).as_py():
         return False
     return bool(pc.any(pc.match_substring(texts, ".")).as_py())
+
+
+def loses_digits(texts: pa.Array) -> bool:
+    """Say whether the nearest float of one of the numbers, as it is shown, is another number."""
+    digits = pc.replace_substring_regex(texts, r"[eE].*$|[^0-9]", "")
+    long = texts.filter(pc.greater(pc.utf8_length(digits), _EXACT_DIGITS)).to_pylist()
+    try:
+        return any(Decimal(repr(float(text))) != Decimal(text) for text in long)
+    except (ValueError, ArithmeticError):
+        # One of them is no number.
+        return False
 
 
 def is_code(text: str) -> bool:
@@ -110,8 +122,3 @@ def plain(texts: pa.Array, marks: dict[str, str]) -> pa.Array | None:
     """Return the numbers with a point and without other marks; None where a text is no such number."""
     found = to_plain(texts, marks.get("decimal", "."), marks.get("thousands"))
     return None if found.null_count else found
-
-
-def _most_digits(texts: pa.Array) -> int:
-    digits = pc.replace_substring_regex(pc.replace_substring_regex(texts, r"[^0-9]", ""), "^0+", "")
-    return int(pc.max(pc.utf8_length(digits)).as_py() or 0)
