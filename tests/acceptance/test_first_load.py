@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,11 +18,8 @@ from typer.testing import CliRunner, Result
 from gristmill.cli.main import app
 from gristmill.client import AsyncClient, Client
 
-ORDERS = """Order No.;Bestellt;Due;Betrag;Paid;Comment
-1001;2026-01-31T12:00:00;31.01.2026;1.012,50;ja;"Das rote Hemd war zu klein, bitte ein größeres senden"
-1002;2026-02-01T08:10:00;13.02.2026;1,00;nein;Bitte das Paket bei den Nachbarn links im Haus abgeben
-1003;2026-02-02T09:00:00;28.02.2026;n/a;nein;"Geschenk für meine Mutter, bitte in blaues Papier wickeln"
-"""
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "first_load.md").read_text(encoding="utf-8")
+ORDERS = PAGE[PAGE.index("```csv\n") + len("```csv\n") : PAGE.index("```\n\n```text")]
 
 
 def run(rest: Rest, *arguments: str) -> Result:
@@ -41,6 +39,11 @@ class TestLoad:
         assert "zone: In which time zone" in found.stderr
         assert "Taken: UTC" in found.stderr
         assert ("encoding: In which encoding" in found.stderr) == (encoding == "latin-1")
+        # The page shows the lines without the examples of the table, and shortened.
+        shown = PAGE[PAGE.index("$ gristmill load orders.csv --yes") : PAGE.index("## What is proposed")].splitlines()
+        for line in shown[3:9]:
+            assert all(part in found.stdout for part in re.split(r" {2,}| … ", line.strip())), line
+        assert all(line in found.stdout for line in shown[10:13]), found.stdout
         assert f'next: gristmill search {name} "Das rote Hemd war"' in found.stdout
         assert rest.rows(name) == [
             {

@@ -174,6 +174,8 @@ class TestRoles:
         one = proposal("n,made\n1,2026-01-31T12:00:00Z\n")
         assert one.contract["time_field"] == "made"
         assert not one.questions
+        none = proposal("n,made\n1,2026-01-31T12:00:00Z\n", time_field=None)
+        assert "time_field" not in none.contract
         two = "made,seen_at\n2026-01-31T12:00:00Z,2026-01-31T12:00:00Z\n"
         assert asked(proposal(two)) == {"time_field": "seen_at"}
         assert proposal(two, time_field="made").contract["time_field"] == "made"

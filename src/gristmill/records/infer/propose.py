@@ -188,6 +188,9 @@ class _Maker:
 
     def _time(self, seen: Sequence[Seen], reasons: dict[str, str]) -> str | None:
         time, reasons["time_field"], question = choose_time(seen)
+        if question is None and time is not None and "time_field" in self._answers:
+            # One that is plain may still be refused.
+            question = Question("time_field", reasons["time_field"], time, [Option(time, ""), Option(None, "")])
         if question is not None:
             answer: str | None = self._ask(question)
             return answer
