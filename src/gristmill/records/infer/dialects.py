@@ -22,6 +22,7 @@ _DELIMITERS = ",;\t|"
 # What is looked at to tell delimiter and quote.
 _START_BYTES, _START_ROWS = 256 * 1024, 200
 _BLOCK = 1024 * 1024
+_LONGEST_NUMBER = 100
 # The share of rows that have as many cells as the header where a delimiter is the right one.
 _EVEN = 0.9
 # Bytes that are letters or quotation marks in Windows and control characters in Latin-1; five of them are nothing.
@@ -60,7 +61,7 @@ def choose_marks(
     """
     found: set[numbers.Marks] = set()
     for column in columns:
-        if column.values is not None and column.values.null_count < len(column.values):
+        if column.values is not None and 0 < column.longest <= _LONGEST_NUMBER:
             found.add(numbers.marks_of(pc.unique(column.values.drop_null())))
     is_open = numbers.OPEN in found
     found -= {numbers.NONE, numbers.OPEN}

@@ -26,6 +26,8 @@ _WORDS = (("true", "false"), ("yes", "no"), ("y", "n"), ("t", "f"), ("ja", "nein
 # Texts up to this length are taken by a field that says nothing of it.
 _PLAIN_TEXT = 65_536
 _LONGEST_TEXT = 1_048_576
+# Bytes of the longest number, moment or word; what is longer is a text, or JSON.
+_LONGEST_WRITTEN = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +50,15 @@ def guess(column: SampledColumn, answers: dict[str, Any], name: str, zone: str, 
     """
     values = column.values
     assert values is not None
-    found = values.drop_null()
-    if not len(found):
+    count = len(values) - values.null_count
+    if not count:
         return Guess({"type": "text"}, "no record of the sample has a value: any text fits")
-    distinct = pc.unique(found)
-    if isinstance(distinct, pa.ChunkedArray):  # pragma: no cover - pyarrow gives an array
-        distinct = distinct.combine_chunks()
     kinds = set(column.kinds)
-    if kinds <= {CELL}:
-        return _of_texts(distinct, _Asked(len(found), answers, name, zone, dialect), cells=True)
-    if kinds == {STRING}:
-        return _of_texts(distinct, _Asked(len(found), answers, name, zone, dialect), cells=False)
-    return _of_json(column.kinds, distinct, len(found))
+    if kinds not in ({CELL}, {STRING}):
+        return _of_json(column.kinds, values, count)
+    if column.longest > _LONGEST_WRITTEN:
+        return _of_long_texts(values, count, column.longest, cells=kinds == {CELL})
+    return _of_texts(_distinct(values), _Asked(count, answers, name, zone, dialect), cells=kinds == {CELL})
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +70,26 @@ class _Asked:
     dialect: CsvDialect
 
 
-def _of_json(kinds: Counter[str], distinct: pa.Array, count: int) -> Guess:
+def _distinct(values: pa.ChunkedArray) -> pa.Array:
+    """Return the values that there are, without null."""
+    return pc.unique(values.drop_null())
+
+
+def _of_long_texts(values: pa.ChunkedArray, count: int, longest: int, cells: bool) -> Guess:
+    """Return what texts are that are too long for anything but JSON; they are not copied, as there may be many MiB."""
+    chunks = [chunk.drop_null() for chunk in values.chunks]
+    nested = cells and all(_looks_nested(chunk) for chunk in chunks if len(chunk))
+    if nested and all(_misfit(_spec({"type": "json"}), chunk) is None for chunk in chunks):
+        return Guess({"type": "json"}, f"all {count} values are JSON objects or arrays")
+    return _text(longest)
+
+
+def _of_json(kinds: Counter[str], values: pa.ChunkedArray, count: int) -> Guess:
     said = ", ".join(f"{number} {kind}" for kind, number in kinds.most_common())
     names = set(kinds)
     if names == {BOOLEAN}:
         return Guess({"type": "boolean"}, f"all {count} values are true or false")
+    distinct = _distinct(values) if names <= {INTEGER, NUMBER} else None
     if names == {INTEGER}:
         for body in ({"type": "integer"}, {"type": "decimal"}):
             if _misfit(_spec(body), distinct) is None:
@@ -99,7 +113,7 @@ def _of_texts(distinct: pa.Array, asked: _Asked, cells: bool) -> Guess:
         if _misfit(_spec(body), distinct) is None:
             naive = "zone" in body
             return Guess(body, f"all {asked.values} values are {what}", naive=naive)
-    return _by_cast(distinct, asked, cells) or _text(distinct, asked)
+    return _by_cast(distinct, asked, cells) or _short_text(distinct)
 
 
 def _plain_bodies(distinct: pa.Array, zone: str, plain: bool, cells: bool) -> Iterator[tuple[dict[str, Any], str]]:
@@ -177,14 +191,18 @@ def _moments(zone: str) -> Iterator[tuple[dict[str, Any], str]]:
     yield {"type": "timestamp", "zone": zone}, f"times without an offset (ISO 8601), read in the zone {zone}"
 
 
-def _text(distinct: pa.Array, asked: _Asked) -> Guess:
-    longest = pc.max(pc.utf8_length(distinct)).as_py()
+def _text(longest: int) -> Guess:
+    """longest: bytes of the longest text, which has no more characters."""
     body = {"type": "text", **({"max_length": _LONGEST_TEXT} if longest > _PLAIN_TEXT else {})}
-    because = f"the values are texts of up to {longest} characters"
+    return Guess(body, f"the values are texts of up to {longest} bytes")
+
+
+def _short_text(distinct: pa.Array) -> Guess:
+    because = f"the values are texts of up to {pc.max(pc.utf8_length(distinct)).as_py()} characters"
     number = next((text for text in distinct.slice(0, 1000).to_pylist() if numbers.is_code(text)), None)
     if number is not None:
         because += f"; {shorten(number)} begins with a zero that a number would lose"
-    return Guess(body, because)
+    return Guess({"type": "text"}, because)
 
 
 def _words(known: pa.Array) -> tuple[str, str] | None:

@@ -16,6 +16,7 @@ from gristmill.records.infer.guess import Guess, guess
 from gristmill.records.infer.names import field_names, text_name
 from gristmill.records.infer.questions import AS_TEXT, Option, Question
 from gristmill.records.infer.roles import (
+    LONGEST_KEY,
     Seen,
     choose_embedded,
     choose_filters,
@@ -27,6 +28,7 @@ from gristmill.records.infer.sample import CELL, Sample, SampledColumn
 
 UTC = "UTC"
 _EXAMPLES = 3
+_FEW = 10_000
 
 
 @dataclass(slots=True)
@@ -160,7 +162,8 @@ class _Maker:
             return
         nulls = {text for made in guesses if made.cast is not None for text in made.cast.get("nulls", ()) if text}
         for column, made, one in zip(self._sample.columns, guesses, seen, strict=True):
-            if made.body["type"] != "text" or not column.kinds[CELL] or column.values is None:
+            is_text = made.body["type"] == "text" and column.kinds[CELL]
+            if not is_text or column.values is None or column.longest > LONGEST_KEY:
                 continue
             found = pc.sum(pc.is_in(column.values, value_set=pa.array(sorted(nulls), pa.string()))).as_py()
             if found:
@@ -261,14 +264,16 @@ class _Maker:
 def _seen(column: SampledColumn, name: str, made: Guess) -> Seen:
     values = column.values
     if values is None:
-        return Seen(name, made.body["type"], None, 0, 0, 0, made.cast is None)
+        return Seen(name, made.body["type"], None, 0, 0, 0, 0, made.cast is None)
+    # Of long texts some are looked at: nobody filters by them, and they are no key.
+    looked_at = values if column.longest <= LONGEST_KEY else values.slice(0, _FEW)
     try:
-        distinct = int(pc.count_distinct(values, mode="only_valid").as_py())
+        distinct = int(pc.count_distinct(looked_at, mode="only_valid").as_py())
     except pa.ArrowNotImplementedError:
         # Lists of numbers.
         distinct = len(values) - values.null_count
-    longest = int(pc.max(pc.utf8_length(values)).as_py() or 0) if pa.types.is_string(values.type) else 0
-    return Seen(name, made.body["type"], values, values.null_count, distinct, longest, made.cast is None)
+    given = len(looked_at) - looked_at.null_count
+    return Seen(name, made.body["type"], values, values.null_count, distinct, given, column.longest, made.cast is None)
 
 
 def _examples(column: SampledColumn) -> list[str]:

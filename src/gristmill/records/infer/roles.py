@@ -17,8 +17,8 @@ _KEYS = re.compile(r"(^|_)(id|uuid|guid|key)$")
 _NUMBERS = re.compile(r"(^|_)(no|nr|number|code|sku|isbn|ean|slug|ref|reference|iata|icao|iso)$")
 _TIMES = re.compile(r"(^|_)(at|time|timestamp|datetime|ts|when|date|day|hour)(_|$)")
 _KEY_TYPES = frozenset({"integer", "text", "uuid"})
-# Characters that a text in a key or an index has by default.
-_KEY_LENGTH = 255
+# Characters that a text in a key or an index has by default; here bytes, of which it has no fewer.
+LONGEST_KEY = 255
 _FILTER_TYPES = frozenset({"text", "boolean", "integer"})
 _FILTER_LENGTH = 64
 _FILTER_VALUES = 50
@@ -30,13 +30,18 @@ _WORDS, _CHARACTERS, _MOST_EMBEDDED = 4, 30, 3
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A field that is proposed, and what the sample says of its values. sent: clients send it, and no step makes it."""
+    """A field that is proposed, and what the sample says of its values.
+
+    distinct: how many of ``given`` values that were compared are different. longest: bytes of the longest text.
+    sent: clients send it, and no step makes it.
+    """
 
     name: str
     type: str
     values: pa.ChunkedArray | None
     nulls: int
     distinct: int
+    given: int
     longest: int
     sent: bool
 
@@ -50,7 +55,7 @@ def key_candidates(fields: Sequence[Seen]) -> list[Seen]:
     found = [
         one
         for one in fields
-        if one.complete and one.sent and one.type in _KEY_TYPES and one.longest <= _KEY_LENGTH and _is_unique(one)
+        if one.complete and one.sent and one.type in _KEY_TYPES and one.longest <= LONGEST_KEY and _is_unique(one)
     ]
     return sorted(found, key=lambda one: (_rank(one), fields.index(one)))
 
@@ -116,7 +121,7 @@ def choose_embedded(fields: Sequence[Seen]) -> dict[str, str]:
         if one.type != "text" or one.values is None or one.distinct < 2 or len(found) == _MOST_EMBEDDED:
             continue
         texts = one.values.slice(0, 10_000).drop_null()
-        if not len(texts) or one.distinct * 2 < len(one.values) - one.nulls:
+        if not len(texts) or one.distinct * 2 < one.given:
             continue
         characters = pc.mean(pc.utf8_length(texts)).as_py()
         words = pc.mean(pc.count_substring_regex(texts, r"\S+")).as_py()

@@ -3,9 +3,11 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from gristmill.core.errors import Violation
 from gristmill.records.infer.questions import Question
@@ -20,7 +22,7 @@ CELL = "cell"
 STRING, INTEGER, NUMBER, BOOLEAN, NESTED = "string", "integer", "number", "boolean", "nested"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SampledColumn:
     """A column, or a member of JSON records.
 
@@ -34,9 +36,12 @@ class SampledColumn:
     kinds: Counter[str]
     declared: dict[str, Any] | None = None
 
-    @property
-    def nulls(self) -> int:
-        return 0 if self.values is None else int(self.values.null_count)
+    @cached_property
+    def longest(self) -> int:
+        """Bytes of the longest text; 0 for columns of other values."""
+        if self.values is None or not pa.types.is_string(self.values.type):
+            return 0
+        return int(pc.max(pc.binary_length(self.values)).as_py() or 0)
 
 
 @dataclass(frozen=True, slots=True)
