@@ -84,6 +84,10 @@ class TestLoad:
         assert "format:day: In which order" in found.stderr
         assert "--answer format:day=…" in found.stderr
         assert rest.http.get(f"/api/v1/datasets/{name}").status_code == 404
+        tried = run(rest, "load", str(file), "--name", name, "--dry-run", "--json")
+        assert tried.exit_code == 0
+        assert [one["about"] for one in json.loads(tried.stdout)["questions"]] == ["format:day"]
+        assert rest.http.get(f"/api/v1/datasets/{name}").status_code == 404
         found = run(rest, "load", str(file), "--name", name, "--answer", "format:day=%d/%m/%y")
         assert found.exit_code == 0, found.output
         assert [one["day"] for one in rest.rows(name)] == ["2003-02-01", "2004-03-02"]

@@ -158,6 +158,19 @@ class TestBadInput:
         found = infer(app, raw[: len(raw) // 2], {**CSV, "content-encoding": "gzip"}, partial="true")
         assert found["read"]["records"] == 100_000
 
+    def test_a_gzip_of_a_zip_is_refused(self, app: InProcess) -> None:
+        body = gzip.compress(zipped())
+        for kind in (CSV, NDJSON, JSON, PARQUET, ARROW):
+            headers = {**kind, "content-encoding": "gzip"}
+            answer = app.http.post(INFER, content=body, headers=headers)
+            assert answer.status_code in (400, 422), answer.text
+
+    def test_a_form_is_taken_and_its_zip_is_not(self, app: InProcess) -> None:
+        files = {"f": ("orders.csv.gz", gzip.compress(b"id;n\n1;2\n"))}
+        found = app.http.post(INFER, files=files, params={"name": "orders"}).json()
+        assert (found["format"], found["csv"], found["contract"]["key"]) == ("csv", {"delimiter": ";"}, ["id"])
+        assert app.http.post(INFER, files={"f": ("a.zip", zipped())}).status_code == 415
+
     def test_a_record_beyond_the_sample_that_does_not_fit_is_named(self, app: InProcess) -> None:
         raw = b"n,m\n" + b"1,2\n" * 100_000 + b"1,two\n"
         name = f"t_{uuid.uuid4().hex[:10]}"

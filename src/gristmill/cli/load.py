@@ -51,6 +51,8 @@ def load(
     found = session.client.infer(file, name=name, format=format, answers=answers)
     _show(session, found)
     if dry_run:
+        if session.output.json:
+            session.output.document(found)
         _show_questions(session, found["questions"])
         return
     found = _settle(session, file, format, name, answers, found, yes)
