@@ -1,8 +1,8 @@
 """The type of a column of texts: the narrowest one that takes every value of the sample, as it is or by a cast."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -32,15 +32,17 @@ _LONGEST_WRITTEN = 200
 
 @dataclass(frozen=True, slots=True)
 class Guess:
-    """What a column may be. body: type and limits of its field. cast: parameters of the step that makes it of texts,
-    None where it needs none. because: what was seen. question: what the values leave open."""
+    """What a column may be.
+
+    body: type and limits of its field. because: what was seen. cast: parameters of the step that makes it of texts,
+    None where it needs none. question: what the values leave open. naive: they are times without an offset.
+    """
 
     body: dict[str, Any]
     because: str
     cast: dict[str, Any] | None = None
     question: Question | None = None
     naive: bool = False
-    notes: Sequence[str] = field(default=())
 
 
 def guess(column: SampledColumn, answers: dict[str, Any], name: str, zone: str, dialect: CsvDialect = DEFAULT) -> Guess:
