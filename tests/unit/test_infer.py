@@ -358,6 +358,11 @@ class TestBadInput:
         with pytest.raises(Malformed):
             sample(raw[:20], ARROW, partial=True)
 
+    def test_a_schema_with_a_name_that_is_no_text_is_refused(self) -> None:
+        raw = arrow(pa.table({"a": [{"member": 1}]})).replace(b"member", b"mem\xfff\xff")
+        with pytest.raises(Malformed, match="cannot be read"):
+            sample(raw, ARROW)
+
     def test_the_footer_of_a_parquet_file_says_what_its_columns_are(self) -> None:
         raw = parquet(pa.table({"a": [1, 2], "b": ["x", "y"]}))
         footer = b"PAR1" + raw[-(int.from_bytes(raw[-8:-4], "little") + 8) :]

@@ -40,20 +40,25 @@ def declare(file: BinaryIO, media_type: str, partial: bool) -> Declared:
 
     Raises Malformed for what is no such file, Invalid for a name that occurs twice.
     """
-    file.seek(0)
     try:
-        if media_type in PARQUET:
-            read_footer(file)
-            file.seek(0)
-            schema = pq.ParquetFile(file, pre_buffer=False).schema_arrow
-        else:
-            if partial:
-                file = whole_messages(file)
-            file.seek(0)
-            schema = pa.ipc.open_stream(file).schema
+        return _declare(file, media_type, partial)
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
-        reason = f"The body cannot be read as what it is said to be: {str(error).splitlines()[0][:300]}"
+        # Of a schema nothing is trusted either: names may not be UTF-8.
+        reason = f"The body cannot be read as what it is said to be: {(str(error).splitlines() or [''])[0][:300]}"
         raise Malformed(reason, [malformed(reason)]) from error
+
+
+def _declare(file: BinaryIO, media_type: str, partial: bool) -> Declared:
+    file.seek(0)
+    if media_type in PARQUET:
+        read_footer(file)
+        file.seek(0)
+        schema = pq.ParquetFile(file, pre_buffer=False).schema_arrow
+    else:
+        if partial:
+            file = whole_messages(file)
+        file.seek(0)
+        schema = pa.ipc.open_stream(file).schema
     names = schema.names
     if len(names) > MAX_COLUMNS:
         reason = f"There are {len(names)} columns: at most {MAX_COLUMNS} are looked at"
