@@ -17,6 +17,7 @@ import uvicorn
 from fastapi import APIRouter, Body, Depends, FastAPI, File, HTTPException, Response, UploadFile
 from fastapi.responses import JSONResponse, StreamingResponse
 from fastapi.security import HTTPBearer
+from fastapi_offline import FastAPIOffline
 
 from gristmill.client import Client, ClientError, Retry
 
@@ -58,7 +59,7 @@ async def lifespan(_: FastAPI) -> Any:
     yield
 
 
-app = FastAPI(title="Image data set", lifespan=lifespan)
+app = FastAPIOffline(title="Image data set", lifespan=lifespan)
 calls = APIRouter(prefix="/api/v1/svc_ml", tags=["svc_ml"])
 client_of = lru_cache(maxsize=100)(lambda key: Client(URL, key))
 
