@@ -83,17 +83,18 @@ def image_search_body(search: Mapping[str, Any], image: bytes | str | os.PathLik
 
 
 @contextmanager
-def records_body(records: Records, format: str | None) -> Iterator[Body]:
+def records_body(records: Records, format: str | None, as_it_is: bool = False) -> Iterator[Body]:
     """Open records as a body, and close what was opened when done.
 
     records: an iterable of mappings (sent as NDJSON), the path of a file, or a binary file object.
     format: "json", "ndjson", "csv", "parquet", "arrow" (an IPC stream) or "zip" (metadata and images); for a path None
     means by its suffix, behind which .gz or .zst may stand; of a .tsv the tabs become commas. An iterable takes none.
+    as_it_is: a .tsv is not changed.
     Raises InvalidArgument for an unknown format or suffix, and for a record that JSON cannot hold.
     """
     if isinstance(records, (str, os.PathLike)):
         path, content_type = Path(records), CONTENT_TYPES[format_of(records, format)]
-        if format is None and path.suffix.lower() == ".tsv":
+        if format is None and path.suffix.lower() == ".tsv" and not as_it_is:
             with path.open("rb") as file, _spooled(read_as_csv(file)) as spool:
                 yield Body(spool, content_type)
             return
@@ -110,6 +111,23 @@ def records_body(records: Records, format: str | None) -> Iterator[Body]:
             raise InvalidArgument(f"records given as Python objects are sent as ndjson, not as {format!r}")
         with _spooled(_line(index, record) for index, record in enumerate(records)) as spool:
             yield Body(spool, CONTENT_TYPES["ndjson"])
+
+
+def csv_parameters(records: Records, format: str | None, *values: str | None) -> dict[str, str]:
+    """Return the parameters of the call for CSV that is written in ``values``, those of them that are given.
+
+    values: delimiter, decimal, thousands, encoding, null, quote. A .tsv whose tabs the client does not make commas of
+    itself, as it is compressed or written in a way of its own, has tabs as its delimiter.
+    """
+    names = ("delimiter", "decimal", "thousands", "encoding", "null", "quote")
+    given = {name: value for name, value in zip(names, values, strict=True) if value is not None}
+    if format is None and isinstance(records, (str, os.PathLike)):
+        path = Path(records)
+        compressed = path.suffix.lower() in ENCODINGS
+        tabs = (path.with_suffix("") if compressed else path).suffix.lower() == ".tsv"
+        if tabs and (compressed or given.keys() & {"encoding", "quote"}):
+            given.setdefault("delimiter", "tab")
+    return given
 
 
 def format_of(path: str | os.PathLike[str], format: str | None, suffixes: Mapping[str, str] = SUFFIXES) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from gristmill.client._bodies import Records, json_body, records_body
+from gristmill.client._bodies import Records, csv_parameters, json_body, records_body
 from gristmill.client._jobs import Progress, Wait
 from gristmill.client._paths import API, Key, dataset_path, record_path
 from gristmill.client._reads import ReadCalls, Where, time_text
@@ -24,6 +24,12 @@ class RecordCalls(ReadCalls):
         mode: str | None = None,
         on_error: str | None = None,
         retry_of: str | None = None,
+        delimiter: str | None = None,
+        decimal: str | None = None,
+        thousands: str | None = None,
+        encoding: str | None = None,
+        null: str | None = None,
+        quote: str | None = None,
         priority: int | None = None,
         labels: Mapping[str, str] | None = None,
         run_at: datetime | str | None = None,
@@ -42,13 +48,16 @@ class RecordCalls(ReadCalls):
         on_error: "reject" (the default of the server) or "quarantine": records that do not fit are kept aside, see
             ``rejects``, and the others go on.
         retry_of: the id of the job whose rejects these are, corrected.
+        delimiter, decimal, thousands, encoding, null, quote: what CSV is written in, where that is not "," and ".",
+            no sign between thousands, "utf-8", nothing and '"'. A .tsv has tabs unless ``delimiter`` says otherwise.
         priority: 0 to 9; 9 goes first.
         labels: what ``jobs(label=...)`` finds the job by.
         run_at: the earliest time to run, with an offset.
         idempotency_key: give your own to repeat a submission safely across restarts of your program.
         Raises InvalidRequest with the record, field and reason of each error: then nothing was stored or queued.
         """
-        with records_body(records, format) as body:
+        csv = csv_parameters(records, format, delimiter, decimal, thousands, encoding, null, quote)
+        with records_body(records, format, as_it_is="delimiter" in csv) as body:
             return self._write(
                 "POST",
                 dataset_path(dataset, "records"),
@@ -64,17 +73,32 @@ class RecordCalls(ReadCalls):
                     "priority": priority,
                     "label": [f"{name}={value}" for name, value in (labels or {}).items()] or None,
                     "run_at": time_text(run_at),
+                    **csv,
                 },
             )
 
-    def validate(self, dataset: str, records: Records, *, format: str | None = None, pipeline: bool = False) -> Json:
+    def validate(
+        self,
+        dataset: str,
+        records: Records,
+        *,
+        format: str | None = None,
+        pipeline: bool = False,
+        delimiter: str | None = None,
+        decimal: str | None = None,
+        thousands: str | None = None,
+        encoding: str | None = None,
+        null: str | None = None,
+        quote: str | None = None,
+    ) -> Json:
         """Check a batch as ``submit`` would and store nothing. Raises InvalidRequest as ``submit`` does.
 
         pipeline: the records pass the steps of the contract too, so that what a worker would refuse is refused now;
             ``rows`` of the answer is how many rows would be written.
         """
-        params = {"pipeline": "true"} if pipeline else {}
-        with records_body(records, format) as body:
+        csv = csv_parameters(records, format, delimiter, decimal, thousands, encoding, null, quote)
+        params = {**csv, **({"pipeline": "true"} if pipeline else {})}
+        with records_body(records, format, as_it_is="delimiter" in csv) as body:
             answer: Json = self._transport.call("POST", dataset_path(dataset, "validate"), params=params, body=body)
         return answer
 
@@ -95,6 +119,11 @@ class RecordCalls(ReadCalls):
         *,
         data: str | None = None,
         format: str = "csv",
+        delimiter: str | None = None,
+        decimal: str | None = None,
+        thousands: str | None = None,
+        null: str | None = None,
+        quote: str | None = None,
         contract: Mapping[str, Any] | None = None,
         limit: int = 20,
     ) -> Json:
@@ -102,6 +131,7 @@ class RecordCalls(ReadCalls):
 
         records: the sample; or ``data``, its text in the ``format`` csv or ndjson. Without both, the newest records
         that are stored.
+        delimiter, decimal, thousands, null, quote: what ``data`` is written in if it is CSV, as of ``submit``.
         contract: members that are tried in place of those of the contract; a whole one for a dataset that is not there.
         limit: how many records of the sample are taken, at most 100.
         The answer has ``input``, ``steps`` and ``output``, each with ``columns`` and ``rows``; ``rejects`` with the
@@ -109,6 +139,7 @@ class RecordCalls(ReadCalls):
         InvalidRequest for a contract that is not valid.
         """
         sample = {"records": None if records is None else list(records), "data": data, "contract": contract}
+        sample |= {"delimiter": delimiter, "decimal": decimal, "thousands": thousands, "null": null, "quote": quote}
         given = {name: value for name, value in sample.items() if value is not None}
         body = json_body({**given, "limit": limit, **({} if data is None else {"format": format})})
         answer: Json = self._transport.call("POST", dataset_path(dataset, "pipeline/preview"), body=body)
