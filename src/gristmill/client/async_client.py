@@ -37,6 +37,7 @@ class AsyncRows:
 
     async def aclose(self) -> None:
         """End the iteration."""
+        await self._iteration.aclose()
         await _greenlets.run(self._rows.close)
 
     async def to_arrow(self) -> pa.Table:
@@ -130,7 +131,7 @@ def _awaited(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _lists(method: Callable[..., Any]) -> bool:
-    return str(inspect.signature(method).return_annotation).rpartition(".")[2].strip("'>") == "Rows"
+    return inspect.signature(method).return_annotation in (Rows, "Rows")
 
 
 def _yields(method: Callable[..., Any]) -> bool:
