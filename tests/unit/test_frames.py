@@ -248,7 +248,7 @@ class TestShape:
     @pytest.mark.parametrize(
         ("frame", "said"),
         [
-            (pd.DataFrame({"v": [1, 2]}, index=["x", "y"]), "the index has no name and would be lost (it begins with 'x')"),
+            (pd.DataFrame({"v": [1, 2]}, index=["x", "y"]), "no name and would be lost (it begins with 'x')"),
             (pd.DataFrame({"v": [1]}, index=pd.to_datetime(["2026"])), "the index has no name and would be lost"),
             (
                 pd.DataFrame({"v": [1]}, index=pd.MultiIndex.from_tuples([("a", 1)], names=["k", None])),
@@ -388,7 +388,8 @@ from gristmill.client import Client, InvalidArgument
 class Frame:
     def __arrow_c_stream__(self, requested_schema=None): ...
 def answer(request):
-    return httpx.Response(200, json={"id": "j", "done": True, "state": "succeeded", "records": [], "next_page_token": None})
+    job = {"id": "j", "done": True, "state": "succeeded"}
+    return httpx.Response(200, json={**job, "records": [], "next_page_token": None})
 with Client("http://x", transport=httpx.MockTransport(answer)) as client:
     assert client.submit("d", [{"a": 1}], wait=True)["id"] == "j"
     assert list(client.records("d")) == []

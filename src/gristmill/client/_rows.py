@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from gristmill.client._frames import import_arrow
 from gristmill.client._parameters import time_text, where_text
@@ -97,6 +98,11 @@ def read_records(
     import_arrow()
     if expand:
         raise InvalidArgument("nested records are no table: leave out expand, or iterate over them")
+    if zone not in (None, "contract"):
+        try:
+            ZoneInfo(zone)
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+            raise InvalidArgument(f"{zone!r} is not a time zone such as Europe/Berlin, nor contract") from error
     terms = list(order or ())
     # What the rows are ordered by is fetched too, and left out again.
     more = [name for term in terms if fields is not None and (name := term.removeprefix("-")) not in fields]
