@@ -18,6 +18,7 @@ SCENARIOS = (
     "ingest_ndjson",
     "ingest_csv",
     "ingest_parquet",
+    "frames",
     "image_metadata",
     "image_duplicates",
     "stored_exports",

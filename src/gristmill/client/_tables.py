@@ -118,11 +118,22 @@ def to_pandas(table: pa.Table) -> pd.DataFrame:
 
 
 def to_polars(table: pa.Table) -> pl.DataFrame:
-    """Return a table as a frame of Polars. Raises InvalidArgument where Polars is not installed."""
+    """Return a table as a frame of Polars.
+
+    Raises InvalidArgument where Polars is not installed, and for decimals that it does not hold.
+    """
     try:
         import polars as pl  # noqa: PLC0415 - no extra of ours
     except ImportError as error:
         raise InvalidArgument("to_polars() needs Polars: pip install polars") from error
+    import pyarrow as pa  # noqa: PLC0415 - of the extra
+
+    for field in table.schema:
+        if pa.types.is_decimal256(field.type):
+            raise InvalidArgument(
+                f"the column {field.name!r} has decimals of more than {_NARROW} digits, which Polars lacks: take"
+                " to_arrow(), or leave it out of fields"
+            )
     return pl.DataFrame(table)
 
 
