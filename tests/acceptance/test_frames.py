@@ -77,6 +77,18 @@ class TestSubmit:
             pa.record_batch({"id": [1, 2**53 + 1], "t": ["a", None]}),
             pa.table({"id": pa.array([1, 2**53 + 1], pa.uint64()), "t": pa.array(["a", None], pa.string_view())}),
             pa.table({"id": [1, 2**53 + 1], "t": pa.array(["a", None]).dictionary_encode()}),
+            # Each batch has a dictionary of its own.
+            pa.concat_tables(
+                pa.table({"id": [number], "t": pa.array([text], pa.string()).dictionary_encode()})
+                for number, text in ((1, "a"), (2**53 + 1, None))
+            ),
+            pl.concat(
+                [
+                    pl.DataFrame({"id": [number], "t": pl.Series([text], dtype=pl.Categorical)})
+                    for number, text in ((1, "a"), (2**53 + 1, None))
+                ],
+                rechunk=False,
+            ),
             duckdb.sql("SELECT * FROM (VALUES (1, 'a'), (9007199254740993, NULL)) AS r(id, t)"),
         ],
         ids=lambda frame: type(frame).__module__,
@@ -242,6 +254,8 @@ class TestRecords:
             client.records(filled, zone="Nowhere/At_All").to_arrow()
         with pytest.raises(InvalidRequest):
             client.records(filled, fields=["nope"]).to_pandas()
+        with pytest.raises(InvalidArgument, match="the request cannot be sent: URL"):
+            client.records(filled, where={"id": {"in": list(range(20_000))}}).to_pandas()
         with pytest.raises(NotFound):
             client.records("there_is_no_such_dataset").to_pandas()
 
