@@ -12,6 +12,7 @@ SCENARIOS = (
     "job_throughput",
     "own_jobs",
     "sources",
+    "schedules",
     "waited_upserts",
     "changes",
     "registry",

@@ -49,6 +49,11 @@ def source_path(name: str) -> str:
     return f"{API}/sources/{_segment(name)}"
 
 
+def schedule_path(name: str, *rest: str) -> str:
+    """Return the path of a schedule, or of ``rest`` below it."""
+    return "/".join((f"{API}/schedules/{_segment(name)}", *rest))
+
+
 def key_text(key: Key) -> str:
     """Return a key as the text that stands in a path: its plain form, or a JSON array for several fields."""
     if isinstance(key, str):

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from gristmill.api.openapi import computed, datasets, exports, jobs, records, sources
+from gristmill.api.openapi import computed, datasets, exports, jobs, records, schedules, sources
 from gristmill.core.http.bodies import ARROW, CSV, FORM, JSON
 from gristmill.datasets.fit.schemas import FIT_EXAMPLE, FitRequest
 from gristmill.datasets.operations.schemas import COPY_EXAMPLE, RENAME_EXAMPLE, CopyOf, NewName
@@ -22,6 +22,7 @@ from gristmill.records.readers import MEDIA_TYPES, open_reader
 from gristmill.records.readers.csv import read_csv
 from gristmill.records.readers.ndjson import read_ndjson
 from gristmill.records.recompute.schemas import RecomputeRequest
+from gristmill.schedules import schemas as scheduled
 from gristmill.sources.schemas import EXAMPLE as SOURCE_EXAMPLE
 from gristmill.sources.schemas import PAUSE_EXAMPLE, SETTINGS_EXAMPLE, NewSource, SourceChange
 
@@ -268,4 +269,21 @@ OPERATIONS: dict[str, Operation] = {
         Body({JSON: SourceChange}, {"pause": PAUSE_EXAMPLE, "settings": SETTINGS_EXAMPLE}),
     ),
     "delete_source": Operation({204: ("It is deleted", None)}, NAMED),
+    "create_schedule": Operation(
+        {201: ("The schedule", schedules.Schedule)},
+        SENT,
+        Body({JSON: scheduled.NewSchedule}, {"cron": scheduled.EXAMPLE, "interval": scheduled.INTERVAL_EXAMPLE}),
+    ),
+    "list_schedules": Operation(_gives("A page of schedules", schedules.SchedulePage), ASKED),
+    "get_schedule": Operation(_gives("The schedule", schedules.Schedule), NAMED),
+    "change_schedule": Operation(
+        _gives("The schedule", schedules.Schedule),
+        SENT,
+        Body(
+            {JSON: scheduled.ScheduleChange},
+            {"pause": scheduled.PAUSE_EXAMPLE, "other times": scheduled.TIMING_EXAMPLE},
+        ),
+    ),
+    "run_schedule": Operation(_JOB, (*NAMED, 409, 429), makes_job=True),
+    "delete_schedule": Operation({204: ("It is deleted", None)}, NAMED),
 }
