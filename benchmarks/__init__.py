@@ -19,6 +19,7 @@ SCENARIOS = (
     "ingest_ndjson",
     "ingest_csv",
     "ingest_parquet",
+    "frames",
     "image_metadata",
     "image_duplicates",
     "stored_exports",

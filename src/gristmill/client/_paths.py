@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote
 from uuid import UUID
 
-from gristmill.client._bodies import dumps
+from gristmill.client._json import dumps
 from gristmill.client.errors import InvalidArgument
 
 API = "/api/v1"

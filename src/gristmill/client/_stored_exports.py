@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from gristmill.client._bodies import json_body
-from gristmill.client._exports import _SILENCE, ExportCalls, finished_file
+from gristmill.client._exports import ExportCalls, finished_file
 from gristmill.client._jobs import Progress, Wait
+from gristmill.client._parameters import time_text
 from gristmill.client._paths import API, dataset_path, export_path
-from gristmill.client._reads import time_text
+from gristmill.client._rows import SILENCE
 from gristmill.client._transport import Json
 from gristmill.client.errors import ConnectionFailed
 
@@ -81,7 +82,7 @@ class StoredExportCalls(ExportCalls):
                 return self.download_export(export_id, target)
         found = self.stored_export(export_id)
         digest, size = hashlib.sha256(), 0
-        for piece in self._transport.stream_file(found["links"]["file"], found["bytes"], _SILENCE):
+        for piece in self._transport.stream_file(found["links"]["file"], found["bytes"], SILENCE):
             file.write(piece)
             digest.update(piece)
             size += len(piece)

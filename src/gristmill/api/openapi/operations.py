@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from gristmill.api.openapi import computed, datasets, exports, jobs, records, schedules, sources
-from gristmill.core.http.bodies import CSV, FORM, JSON
+from gristmill.core.http.bodies import ARROW, CSV, FORM, JSON
 from gristmill.datasets.fit.schemas import FIT_EXAMPLE, FitRequest
 from gristmill.datasets.operations.schemas import COPY_EXAMPLE, RENAME_EXAMPLE, CopyOf, NewName
 from gristmill.datasets.schemas import CHANGE_EXAMPLE, EXAMPLE
@@ -89,10 +89,9 @@ _RECORDS = Body(
     },
     {"array": [_RECORD], "object": {"records": [_RECORD]}},
 )
-_DOWNLOADS = {"application/x-ndjson": _TEXT, CSV: _TEXT, "application/vnd.apache.parquet": _BINARY}
+_DOWNLOADS = {"application/x-ndjson": _TEXT, CSV: _TEXT, "application/vnd.apache.parquet": _BINARY, ARROW: _BINARY}
 _IMAGES = dict.fromkeys(IMAGE_TYPES.values(), _BINARY)
-_ARROW = "application/vnd.apache.arrow.stream"
-_COMPUTED = {JSON: computed.AggregateAnswer, "application/x-ndjson": _TEXT, CSV: _TEXT, _ARROW: _BINARY}
+_COMPUTED = {JSON: computed.AggregateAnswer, "application/x-ndjson": _TEXT, CSV: _TEXT, ARROW: _BINARY}
 _LISTED_REJECTS = {JSON: jobs.RejectPage, "application/x-ndjson": _TEXT, CSV: _TEXT}
 
 # What parameters take that are parsed by hand, by their names.
