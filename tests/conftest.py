@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 from gristmill.core.database import Database
@@ -23,6 +24,15 @@ settings.register_profile(
     "gristmill", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 settings.load_profile("gristmill")
+
+# What the tests' own process logs. By default structlog draws each traceback, with colours and the values of all
+# variables: more than a second's work.
+structlog.configure(
+    processors=[
+        *structlog.get_config()["processors"][:-1],
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
 
 TEMPLATE = "gristmill_template"
 _started: list[Any] = []
