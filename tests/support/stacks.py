@@ -14,6 +14,7 @@ from gristmill.stack import Stack, StackStatus
 from gristmill.stack.processes import is_alive
 from gristmill.stack.program import MARK
 from tests.support.servers import WANTED
+from tests.support.system import eventually
 
 
 def make(folder: Path, broker: Any = WANTED, say: Callable[[str], None] = lambda line: None, **settings: Any) -> Stack:
@@ -54,6 +55,11 @@ class SharedStack:
         assert not target.exists()
         self.stack = make(self.stack.folder.path.rename(target), self.broker, **self.given)
         return self.stack
+
+
+def patiently(condition: Callable[[], Any], what: str | Callable[[], str], seconds: float) -> Any:
+    """Wait as ``eventually``, for what asks all services or looks at all processes: a tenth of a second's work."""
+    return eventually(condition, what, seconds, every=0.3)
 
 
 def pids(status: StackStatus) -> dict[str, int]:

@@ -15,6 +15,8 @@ _START_SECONDS = 120
 # its servers answering: what ends twice will not come up. A server's port or files may be held by one that is ending.
 _STARTS = {"app": 2, "own": 2}
 _STARTS_OF_SERVERS = 4
+# Seconds between two looks: each makes a connection, and takes it from what is starting.
+_EVERY = 0.1
 
 
 def await_services(supervisor: Supervisor, folder: DataFolder, services: list[Service]) -> list[str]:
@@ -66,7 +68,7 @@ def _await_one(look: _Look, service: Service, deadline: float) -> str | None:
         return ready
 
     try:
-        processes.wait_until(settled, deadline - time.monotonic(), "")
+        processes.wait_until(settled, deadline - time.monotonic(), "", _EVERY)
     except WaitedTooLong:
         return f"{name} is not ready after {_START_SECONDS} s; its log is {log}"
     return None

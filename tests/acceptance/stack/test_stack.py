@@ -9,8 +9,7 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
-from tests.support.stacks import SharedStack, alive_of, frozen, make, pids, supervisor_of
-from tests.support.system import eventually
+from tests.support.stacks import SharedStack, alive_of, frozen, make, patiently, pids, supervisor_of
 
 from gristmill.broker.queues import queue_names
 from gristmill.client import Client
@@ -58,8 +57,8 @@ class TestUp:
     def test_a_crashed_child_is_restarted(self, stack: Stack, name: str) -> None:
         before = pids(stack.status())[name]
         os.kill(before, signal.SIGKILL)
-        eventually(lambda: pids(stack.status()).get(name, before) != before, f"{name} runs again", 30)
-        eventually(lambda: stack.status().ok, "every service answers again", 60)
+        patiently(lambda: pids(stack.status()).get(name, before) != before, f"{name} runs again", 30)
+        patiently(lambda: stack.status().ok, "every service answers again", 60)
 
     def test_what_is_late_is_named_and_nothing_is_stopped_for_it(
         self, stack: Stack, monkeypatch: pytest.MonkeyPatch
@@ -72,7 +71,7 @@ class TestUp:
             assert [service.name for service in status.services if not service.ready] == [broker]
             assert any(note.startswith(f"{broker} is not ready after 4 s") for note in status.notes)
             assert httpx.get(f"{status.url('api')}/readyz").status_code == 200
-        eventually(lambda: stack.status().ok, "every service answers again", 60)
+        patiently(lambda: stack.status().ok, "every service answers again", 60)
         assert pids(stack.status()) == before
 
     def test_status_names_what_does_not_answer_and_asks_the_others_all_the_same(self, stack: Stack) -> None:
@@ -85,7 +84,7 @@ class TestUp:
             status = stack.status()
             assert not status.ok
             assert "supervisor: no answer within 1 s" in status.notes
-        eventually(lambda: stack.status().ok, "every service answers again", 60)
+        patiently(lambda: stack.status().ok, "every service answers again", 60)
 
     @pytest.mark.promise(1)
     def test_after_a_kill_of_the_supervisor_up_starts_all_anew_on_the_same_ports(self, stack: Stack) -> None:
@@ -101,10 +100,10 @@ class TestUp:
 
     def test_a_child_does_not_outlive_its_supervisor(self, stack: Stack) -> None:
         os.kill(supervisor_of(stack), signal.SIGKILL)
-        eventually(lambda: alive_of(stack) == [], lambda: f"all children have ended: {alive_of(stack)}", 60)
+        patiently(lambda: alive_of(stack) == [], lambda: f"all children have ended: {alive_of(stack)}", 60)
         assert not stack.status().ok
         stack.up()
-        eventually(lambda: stack.status().ok, "every service answers again", 60)
+        patiently(lambda: stack.status().ok, "every service answers again", 60)
 
 
 class TestDown:
@@ -121,8 +120,8 @@ class TestDown:
         assert alive_of(neighbour) == []
         assert not neighbour.status().running
         # ``status`` waits a second for each answer, which a busy machine may take.
-        eventually(lambda: pids(stack.status()) == before, "the same processes run", 60)
-        eventually(lambda: stack.status().ok, "every service answers", 60)
+        patiently(lambda: pids(stack.status()) == before, "the same processes run", 60)
+        patiently(lambda: stack.status().ok, "every service answers", 60)
 
     def test_down_without_up_does_nothing(self, folder: Path) -> None:
         make(folder / "never").down()

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 from tests.support.folders import open_folder
-from tests.support.stacks import SharedStack
+from tests.support.stacks import SharedStack, patiently
 from tests.support.system import eventually
 
 from gristmill.stack import Guests, Stack, StackFailed, processes, waiting
@@ -83,7 +83,7 @@ class Beside:
         """Start the one that never answers, from a process of its own; return that once it is waited for."""
         command = [sys.executable, "-c", START, str(self.stack.folder.path), str(self.files / "silent.py"), str(port)]
         starting = subprocess.Popen(command, stderr=subprocess.PIPE)
-        eventually(lambda: self.running("silent.py"), "it runs", 60)
+        patiently(lambda: self.running("silent.py"), "it runs", 60)
         return starting
 
 

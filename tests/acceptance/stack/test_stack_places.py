@@ -15,7 +15,7 @@ import httpx
 import psutil
 import pytest
 from tests.support.servers import WANTED
-from tests.support.stacks import SharedStack, alive_of, frozen, make, pids, supervisor_of
+from tests.support.stacks import SharedStack, alive_of, frozen, make, patiently, pids, supervisor_of
 from tests.support.system import eventually
 
 import gristmill
@@ -88,7 +88,7 @@ class TestMoved:
         for command in (copy.down, copy.up):
             with pytest.raises(StackFailed, match="is a copy of"):
                 command()
-        eventually(lambda: stack.status().ok, "every service answers", 60)
+        patiently(lambda: stack.status().ok, "every service answers", 60)
 
 
 class TestStopping:
@@ -150,7 +150,7 @@ class TestForeground:
                 return False
 
             eventually(replaced, "another supervisor runs", 60)
-            eventually(lambda: watched.status().ok, "every service answers again", 120)
+            patiently(lambda: watched.status().ok, "every service answers again", 120)
             foreground.send_signal(signal.SIGINT)
             assert foreground.wait(60) == 0
         assert alive_of(watched) == []
