@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import signal
 import stat
+from collections import Counter
 from pathlib import Path
 
 import httpx
@@ -153,5 +155,7 @@ class TestDown:
             with pytest.raises(StackFailed, match="no licence"):
                 failing.up()
             assert alive_of(failing) == []
+            started = Counter(re.findall(r"spawned: '([\w-]+)'", failing.folder.log("supervisor").read_text()))
+            assert max(started.values()) == 3, "what has ended twice is not waited for any longer"
         finally:
             failing.down()

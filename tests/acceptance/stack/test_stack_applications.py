@@ -38,6 +38,7 @@ time.sleep(600)
 START = """
 import sys
 from pathlib import Path
+from gristmill.core.config import Settings
 from gristmill.stack import Guests
 Guests(Settings(stack_data=sys.argv[1])).start("silent", Path(sys.argv[2]), int(sys.argv[3]))
 """
