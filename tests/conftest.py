@@ -125,6 +125,7 @@ def system(worker_number: int, tmp_path_factory: pytest.TempPathFactory) -> Iter
         add_database(os.environ["GRISTMILL_TEST_POSTGRES"], os.environ["GRISTMILL_TEST_TEMPLATE"]),
         os.environ[f"GRISTMILL_TEST_BROKER_URL_{worker_number}"],
         tmp_path_factory.mktemp("system"),
+        jobs_plugins="tests.support.plugin tests.support.own_jobs examples.daily_weather",
         jobs_resend_after=5,
         jobs_retry_base=0.05,
         dispatcher_poll=0.1,

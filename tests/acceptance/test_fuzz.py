@@ -108,12 +108,18 @@ def name(rest: Rest) -> str:
     return found
 
 
+def _query_names(call: dict[str, Any]) -> list[str]:
+    """The names of a call's parameters in the URL; those of an object are its members."""
+    found = [one for one in call.get("parameters", []) if one["in"] == "query"]
+    return [name for one in found for name in one["schema"].get("properties", [one["name"]])]
+
+
 @pytest.fixture(scope="module")
 def operations(rest: Rest) -> list[tuple[str, str, list[str]]]:
     """(method, path, query parameters) of every call but those that would take the dataset away."""
     paths = rest.http.get("/openapi.json").json()["paths"]
     found = [
-        (method.upper(), path, [one["name"] for one in call.get("parameters", []) if one["in"] == "query"])
+        (method.upper(), path, _query_names(call))
         for path, calls in paths.items()
         for method, call in calls.items()
         if (method, path) != ("delete", "/api/v1/datasets/{dataset}")

@@ -314,4 +314,10 @@ def declared_parameters(app: InProcess, method: str, path: str) -> list[dict[str
     route = next(one for one in hot_routes(app) if one.call.method == method and one.path_regex.fullmatch(path))
     document = app.http.get("/openapi.json").json()
     found: list[dict[str, Any]] = document["paths"][route.path_format][method.lower()]["parameters"]
-    return found
+    # Members of an object are parameters of the URL each.
+    members = [
+        {**one, "name": name, "schema": schema}
+        for one in found
+        for name, schema in one["schema"].get("properties", {}).items()
+    ]
+    return [*(one for one in found if "properties" not in one["schema"]), *members]

@@ -229,6 +229,16 @@ class TestSubmit:
         assert first.url.params["label"] == "team=a"
         assert (second.headers["Content-Type"], second.url.params["on_conflict"]) == ("text/csv", "fail")
 
+    @pytest.mark.parametrize("more", [[], ["--dry-run"]])
+    def test_what_csv_is_written_in_goes_along(self, server: Server, run: Run, tmp_path: Path, more: list[str]) -> None:
+        server.answer("POST /api/v1/datasets/weather/records", job())
+        server.answer("POST /api/v1/datasets/weather/validate", {"valid": True})
+        (tmp_path / "data.csv").write_bytes(b"a\n1\n")
+        options = {"delimiter": ";", "decimal": ",", "thousands": ".", "encoding": "cp1252", "null": "-", "quote": "'"}
+        words = [word for name, value in options.items() for word in (f"--{name}", value)]
+        assert run("submit", "weather", "data.csv", *words, *more).exit_code == 0
+        assert dict(server.requests[-1].url.params) == {**options, **({"pipeline": "true"} if more else {})}
+
     def test_a_file_is_sent_as_its_suffix_says(self, server: Server, run: Run, tmp_path: Path) -> None:
         server.answer("POST /api/v1/datasets/weather/records", job())
         (tmp_path / "data.csv").write_bytes(b"a\n1\n")

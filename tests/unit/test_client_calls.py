@@ -125,6 +125,36 @@ class TestSubmit:
         assert server.last.headers["Content-Type"] == "text/csv"
         assert server.last.content == b'k,v\r\n"a,b","5"" pipe"\r\n,"x\ty\nz"\r\n'
 
+    @pytest.mark.parametrize(
+        ("name", "given", "sent"),
+        [
+            (
+                "a.csv",
+                {"delimiter": ";", "decimal": ",", "null": "NA"},
+                {"delimiter": ";", "decimal": ",", "null": "NA"},
+            ),
+            ("a.csv", {}, {}),
+            ("a.tsv", {"encoding": "utf-16"}, {"encoding": "utf-16", "delimiter": "tab"}),
+            ("a.tsv", {"delimiter": ";", "quote": "'"}, {"delimiter": ";", "quote": "'"}),
+            ("a.tsv.gz", {"thousands": "."}, {"thousands": ".", "delimiter": "tab"}),
+        ],
+    )
+    def test_what_a_file_is_written_in_goes_along_and_the_file_as_it_is(
+        self, tmp_path: Path, name: str, given: dict[str, str], sent: dict[str, str]
+    ) -> None:
+        (tmp_path / name).write_bytes(b"a\tb\n1\t2\n")
+        for call in ("submit", "validate"):
+            server = Server(job())
+            getattr(server.client(), call)("weather", tmp_path / name, **given)
+            assert dict(server.last.url.params) == sent
+            assert server.last.content == b"a\tb\n1\t2\n"
+
+    def test_a_file_with_tabs_and_its_own_numbers_goes_as_csv_with_them(self, tmp_path: Path) -> None:
+        (tmp_path / "a.tsv").write_bytes(b"a\tb\n1,5\t2\n")
+        server = Server(job())
+        server.client().submit("weather", tmp_path / "a.tsv", decimal=",")
+        assert (dict(server.last.url.params), server.last.content) == ({"decimal": ","}, b'a,b\n"1,5",2\n')
+
     def test_an_unknown_suffix_or_format_lists_the_known_ones(self, tmp_path: Path) -> None:
         with pytest.raises(
             ValueError, match=r"'\.xls' \(known: \.json, \.ndjson, \.jsonl, \.csv, \.tsv, \.parquet, \.arrows, \.zip\)"

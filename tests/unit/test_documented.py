@@ -59,8 +59,8 @@ class TestRest:
                 named = section.lower() + (shared if "(#write-options)" in section else "")
                 for parameter in call.get("parameters", []):
                     if parameter["in"] != "path":
-                        name = parameter["name"]
-                        assert f"`{name.lower()}" in named, f"{name} of {method.upper()} {path}"
+                        for name in (parameter["name"], *parameter["schema"].get("properties", ())):
+                            assert f"`{name.lower()}" in named, f"{name} of {method.upper()} {path}"
 
     def test_every_problem_code_is_listed(self) -> None:
         text = (DOCS / "rest.md").read_text()

@@ -210,7 +210,10 @@ class TestByteOrderMarks:
 
 
 class TestCsv:
-    @pytest.mark.parametrize(("delimiter", "shown"), [(";", '";"'), ("\t", '"\\t"'), ("|", '"|"')])
+    @pytest.mark.parametrize(
+        ("delimiter", "shown"),
+        [(";", "two semicolons: delimiter=;?"), ("\t", "two tabs: delimiter=tab?"), ("|", "delimiter=|?")],
+    )
     def test_another_delimiter_is_named(self, delimiter: str, shown: str) -> None:
         body = f"id{delimiter}s{delimiter}f\na{delimiter}b{delimiter}1,5\n".encode()
         (violation,) = refusals(read_csv, body).violations

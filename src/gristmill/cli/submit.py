@@ -7,6 +7,7 @@ from typing import IO, Annotated, Any, Literal
 
 import typer
 
+from gristmill.cli.dialect import DecimalSign, Delimiter, Encoding, Null, Quote, Thousands, dialect_of
 from gristmill.cli.exits import UsageError
 from gristmill.cli.session import Session, command
 from gristmill.cli.waiting import Timeout, WaitOption, report, wait_of
@@ -46,6 +47,12 @@ def submit(
     retry_of: Annotated[
         str | None, typer.Option("--retry-of", metavar="JOB", help="These are the rejects of that job, corrected.")
     ] = None,
+    delimiter: Delimiter = None,
+    decimal: DecimalSign = None,
+    thousands: Thousands = None,
+    encoding: Encoding = None,
+    null: Null = None,
+    quote: Quote = None,
     wait: WaitOption = False,
     timeout: Timeout = None,
     dry_run: Annotated[
@@ -71,6 +78,7 @@ def submit(
         if file != "-" and (not Path(file).exists() or Path(file).is_dir()):
             raise UsageError(f"{file} is not a file that is there; nothing was submitted")
     seconds = wait_of(wait, timeout)
+    dialect = dialect_of(delimiter, decimal, thousands, encoding, null, quote)
     jobs = []
     for file, name in zip(given, formats, strict=True):
         if several:
@@ -80,7 +88,8 @@ def submit(
             session.output.note("reading records from standard input; Ctrl-D ends them")
         if dry_run:
             given_format = name if file == "-" else format
-            session.output.thing(session.client.validate(dataset, records, format=given_format, pipeline=True))
+            answer = session.client.validate(dataset, records, format=given_format, pipeline=True, **dialect)
+            session.output.thing(answer)
             continue
         with session.output.progress("submit") as on_progress:
             job = session.client.submit(
@@ -91,6 +100,7 @@ def submit(
                 mode=mode,
                 on_error="quarantine" if quarantine else None,
                 retry_of=retry_of,
+                **dialect,
                 priority=priority,
                 labels=labels,
                 run_at=run_at,

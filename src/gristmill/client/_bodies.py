@@ -1,20 +1,17 @@
 """Request bodies that are sent in constant memory and can be sent again from the start."""
 
-import base64
 import io
-import json
 import os
 import secrets
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import date, datetime
-from decimal import Decimal
 from pathlib import Path
 from typing import IO, Any, cast
-from uuid import UUID
 
+from gristmill.client._frames import ArrowStream, is_frame, write_frame
+from gristmill.client._json import dumps
 from gristmill.client._tabs import read_as_csv
 from gristmill.client.errors import InvalidArgument
 
@@ -39,7 +36,7 @@ SUFFIXES = {
 # What stands behind the suffix of a compressed file: the server inflates it.
 ENCODINGS = {".gz": "gzip", ".zst": "zstd"}
 
-Records = Iterable[Mapping[str, Any]] | str | os.PathLike[str] | IO[bytes]
+Records = Iterable[Mapping[str, Any]] | ArrowStream | str | os.PathLike[str] | IO[bytes]
 
 _PIECE = 256 * 1024
 _IN_MEMORY = 8 * 1024 * 1024
@@ -83,22 +80,32 @@ def image_search_body(search: Mapping[str, Any], image: bytes | str | os.PathLik
 
 
 @contextmanager
-def records_body(records: Records, format: str | None) -> Iterator[Body]:
+def records_body(records: Records, format: str | None, as_it_is: bool = False) -> Iterator[Body]:
     """Open records as a body, and close what was opened when done.
 
-    records: an iterable of mappings (sent as NDJSON), the path of a file, or a binary file object.
+    records: an iterable of mappings (sent as NDJSON), a frame (sent as Arrow), the path of a file, or a binary file
+    object.
     format: "json", "ndjson", "csv", "parquet", "arrow" (an IPC stream) or "zip" (metadata and images); for a path None
-    means by its suffix, behind which .gz or .zst may stand; of a .tsv the tabs become commas. An iterable takes none.
-    Raises InvalidArgument for an unknown format or suffix, and for a record that JSON cannot hold.
+    means by its suffix, behind which .gz or .zst may stand; of a .tsv the tabs become commas. Others take none.
+    as_it_is: a .tsv is not changed.
+    Raises InvalidArgument for an unknown format or suffix, for a record that JSON cannot hold, and for a frame that
+    Arrow cannot hold as it is.
     """
     if isinstance(records, (str, os.PathLike)):
         path, content_type = Path(records), CONTENT_TYPES[format_of(records, format)]
-        if format is None and path.suffix.lower() == ".tsv":
+        if format is None and path.suffix.lower() == ".tsv" and not as_it_is:
             with path.open("rb") as file, _spooled(read_as_csv(file)) as spool:
                 yield Body(spool, content_type)
             return
         with path.open("rb") as file, _replayable(file) as seekable:
             yield Body(seekable, content_type, ENCODINGS.get(path.suffix.lower()))
+    elif is_frame(records):
+        if format not in (None, "arrow"):
+            raise InvalidArgument(f"a frame is sent as arrow, not as {format!r}")
+        with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as spool:
+            write_frame(records, spool)
+            spool.seek(0)
+            yield Body(spool, CONTENT_TYPES["arrow"])
     elif hasattr(records, "read"):
         if format is None:
             raise InvalidArgument(f"a file object needs a format: one of {', '.join(CONTENT_TYPES)}")
@@ -108,8 +115,26 @@ def records_body(records: Records, format: str | None) -> Iterator[Body]:
     else:
         if format not in (None, "ndjson"):
             raise InvalidArgument(f"records given as Python objects are sent as ndjson, not as {format!r}")
-        with _spooled(_line(index, record) for index, record in enumerate(records)) as spool:
+        rows = cast(Iterable[Mapping[str, Any]], records)
+        with _spooled(_line(index, record) for index, record in enumerate(rows)) as spool:
             yield Body(spool, CONTENT_TYPES["ndjson"])
+
+
+def csv_parameters(records: Records, format: str | None, *values: str | None) -> dict[str, str]:
+    """Return the parameters of the call for CSV that is written in ``values``, those of them that are given.
+
+    values: delimiter, decimal, thousands, encoding, null, quote. A .tsv whose tabs the client does not make commas of
+    itself, as it is compressed or written in a way of its own, has tabs as its delimiter.
+    """
+    names = ("delimiter", "decimal", "thousands", "encoding", "null", "quote")
+    given = {name: value for name, value in zip(names, values, strict=True) if value is not None}
+    if format is None and isinstance(records, (str, os.PathLike)):
+        path = Path(records)
+        compressed = path.suffix.lower() in ENCODINGS
+        tabs = (path.with_suffix("") if compressed else path).suffix.lower() == ".tsv"
+        if tabs and (compressed or given.keys() & {"encoding", "quote"}):
+            given.setdefault("delimiter", "tab")
+    return given
 
 
 def format_of(path: str | os.PathLike[str], format: str | None, suffixes: Mapping[str, str] = SUFFIXES) -> str:
@@ -132,17 +157,6 @@ def format_of(path: str | os.PathLike[str], format: str | None, suffixes: Mappin
             f"(known: {', '.join(suffixes)}); name the format: {formats}"
         )
     return suffixes[suffix]
-
-
-def dumps(value: Any) -> bytes:
-    """Return compact JSON. Times, decimals, UUIDs, bytes (base64) and numpy values are written as contracts take them.
-
-    Raises InvalidArgument for what JSON does not have: NaN and infinities, halves of surrogate pairs, other types.
-    """
-    try:
-        return json.dumps(value, default=_plain, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidArgument(f"it cannot be written as JSON: {error}") from error
 
 
 @contextmanager
@@ -172,17 +186,3 @@ def _line(index: int, record: Mapping[str, Any]) -> bytes:
         return dumps(record) + b"\n"
     except InvalidArgument as error:
         raise InvalidArgument(f"record {index} {str(error).removeprefix('it ')}") from error
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, (datetime, date)):
-        return value.isoformat()
-    if isinstance(value, (Decimal, UUID)):
-        return str(value)
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        return base64.b64encode(value).decode("ascii")
-    if isinstance(value, Mapping):
-        return dict(value)
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    raise TypeError(f"a value of type {type(value).__name__} has no JSON form: {value!r:.80}")

@@ -4,10 +4,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from gristmill.client._bodies import Records, json_body, records_body
+from gristmill.client._bodies import Records, csv_parameters, json_body, records_body
+from gristmill.client._frames import ArrowStream, first_rows, is_frame
 from gristmill.client._jobs import Progress, Wait
+from gristmill.client._parameters import Where, time_text
 from gristmill.client._paths import API, Key, dataset_path, record_path
-from gristmill.client._reads import ReadCalls, Where, time_text
+from gristmill.client._reads import ReadCalls
 from gristmill.client._transport import Json
 
 
@@ -24,6 +26,12 @@ class RecordCalls(ReadCalls):
         mode: str | None = None,
         on_error: str | None = None,
         retry_of: str | None = None,
+        delimiter: str | None = None,
+        decimal: str | None = None,
+        thousands: str | None = None,
+        encoding: str | None = None,
+        null: str | None = None,
+        quote: str | None = None,
         priority: int | None = None,
         labels: Mapping[str, str] | None = None,
         run_at: datetime | str | None = None,
@@ -33,22 +41,27 @@ class RecordCalls(ReadCalls):
     ) -> Json:
         """Submit a batch and return its job.
 
-        records: mappings (any iterable of them), the path of a file, or a binary file object. Sent in constant memory;
-            what can be read only once is copied to a temporary file first, so that it can be sent again.
+        records: mappings (any iterable of them), a frame (pandas, Polars, pyarrow, DuckDB; ``gristmill[frames]`` is
+            needed), the path of a file, or a binary file object. Sent in constant memory; mappings, frames, and what
+            can be read only once, are written to a temporary file first, so that they can be sent again.
         format: "json", "ndjson", "csv", "parquet", "arrow" (an IPC stream) or "zip" (metadata and images); for a path
-            it is known by the suffix, mappings go as ndjson.
+            it is known by the suffix, mappings go as ndjson, frames as arrow.
         on_conflict: where a record with the key exists: "replace" (the default of the server), "fail" or "skip".
         mode: "replace" (the default of the server) or "merge": only the fields that a record gives are changed.
         on_error: "reject" (the default of the server) or "quarantine": records that do not fit are kept aside, see
             ``rejects``, and the others go on.
         retry_of: the id of the job whose rejects these are, corrected.
+        delimiter, decimal, thousands, encoding, null, quote: what CSV is written in, where that is not "," and ".",
+            no sign between thousands, "utf-8", nothing and '"'. A .tsv has tabs unless ``delimiter`` says otherwise.
         priority: 0 to 9; 9 goes first.
         labels: what ``jobs(label=...)`` finds the job by.
         run_at: the earliest time to run, with an offset.
         idempotency_key: give your own to repeat a submission safely across restarts of your program.
-        Raises InvalidRequest with the record, field and reason of each error: then nothing was stored or queued.
+        Raises InvalidRequest with the record, field and reason of each error: then nothing was stored or queued; and
+        InvalidArgument for a frame that would lose something, such as an index without a name.
         """
-        with records_body(records, format) as body:
+        csv = csv_parameters(records, format, delimiter, decimal, thousands, encoding, null, quote)
+        with records_body(records, format, as_it_is="delimiter" in csv) as body:
             return self._write(
                 "POST",
                 dataset_path(dataset, "records"),
@@ -64,17 +77,32 @@ class RecordCalls(ReadCalls):
                     "priority": priority,
                     "label": [f"{name}={value}" for name, value in (labels or {}).items()] or None,
                     "run_at": time_text(run_at),
+                    **csv,
                 },
             )
 
-    def validate(self, dataset: str, records: Records, *, format: str | None = None, pipeline: bool = False) -> Json:
+    def validate(
+        self,
+        dataset: str,
+        records: Records,
+        *,
+        format: str | None = None,
+        pipeline: bool = False,
+        delimiter: str | None = None,
+        decimal: str | None = None,
+        thousands: str | None = None,
+        encoding: str | None = None,
+        null: str | None = None,
+        quote: str | None = None,
+    ) -> Json:
         """Check a batch as ``submit`` would and store nothing. Raises InvalidRequest as ``submit`` does.
 
         pipeline: the records pass the steps of the contract too, so that what a worker would refuse is refused now;
             ``rows`` of the answer is how many rows would be written.
         """
-        params = {"pipeline": "true"} if pipeline else {}
-        with records_body(records, format) as body:
+        csv = csv_parameters(records, format, delimiter, decimal, thousands, encoding, null, quote)
+        params = {**csv, **({"pipeline": "true"} if pipeline else {})}
+        with records_body(records, format, as_it_is="delimiter" in csv) as body:
             answer: Json = self._transport.call("POST", dataset_path(dataset, "validate"), params=params, body=body)
         return answer
 
@@ -91,24 +119,32 @@ class RecordCalls(ReadCalls):
     def preview_pipeline(
         self,
         dataset: str,
-        records: Sequence[Mapping[str, Any]] | None = None,
+        records: Sequence[Mapping[str, Any]] | ArrowStream | None = None,
         *,
         data: str | None = None,
         format: str = "csv",
+        delimiter: str | None = None,
+        decimal: str | None = None,
+        thousands: str | None = None,
+        null: str | None = None,
+        quote: str | None = None,
         contract: Mapping[str, Any] | None = None,
         limit: int = 20,
     ) -> Json:
         """Return what the pipeline of a dataset makes of a sample, step by step; nothing is stored.
 
-        records: the sample; or ``data``, its text in the ``format`` csv or ndjson. Without both, the newest records
-        that are stored.
+        records: the sample, mappings or a frame; or ``data``, its text in the ``format`` csv or ndjson. Without both,
+        the newest records that are stored.
+        delimiter, decimal, thousands, null, quote: what ``data`` is written in if it is CSV, as of ``submit``.
         contract: members that are tried in place of those of the contract; a whole one for a dataset that is not there.
         limit: how many records of the sample are taken, at most 100.
         The answer has ``input``, ``steps`` and ``output``, each with ``columns`` and ``rows``; ``rejects`` with the
         errors of records that do not fit, and ``dropped``, the places of those that a filter took away. Raises
         InvalidRequest for a contract that is not valid.
         """
-        sample = {"records": None if records is None else list(records), "data": data, "contract": contract}
+        rows: Any = first_rows(records, limit) if is_frame(records) else records
+        sample = {"records": None if rows is None else list(rows), "data": data, "contract": contract}
+        sample |= {"delimiter": delimiter, "decimal": decimal, "thousands": thousands, "null": null, "quote": quote}
         given = {name: value for name, value in sample.items() if value is not None}
         body = json_body({**given, "limit": limit, **({} if data is None else {"format": format})})
         answer: Json = self._transport.call("POST", dataset_path(dataset, "pipeline/preview"), body=body)

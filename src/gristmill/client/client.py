@@ -13,12 +13,22 @@ from gristmill.client._image_exports import ImageExportCalls
 from gristmill.client._records import RecordCalls
 from gristmill.client._rejects import RejectCalls
 from gristmill.client._retry import Retry
+from gristmill.client._schedules import ScheduleCalls
 from gristmill.client._sources import SourceCalls
 from gristmill.client._transport import Json, Transport
 from gristmill.client._views import ViewCalls
 
 
-class Client(AggregateCalls, DatasetCalls, RecordCalls, RejectCalls, SourceCalls, ImageExportCalls, ViewCalls):
+class Client(
+    AggregateCalls,
+    DatasetCalls,
+    RecordCalls,
+    RejectCalls,
+    ScheduleCalls,
+    SourceCalls,
+    ImageExportCalls,
+    ViewCalls,
+):
     """Talks to one Gristmill server. Safe to use from several threads; close it, or use it in a ``with`` block.
 
     base_url: as in "http://127.0.0.1:8000", without "/api/v1".

@@ -9,6 +9,7 @@ from pydantic.json_schema import models_json_schema
 from gristmill.api.openapi import problems
 from gristmill.api.openapi.operations import OPERATIONS, PARAMETERS, Body, Operation
 from gristmill.core.http.bodies import JSON
+from gristmill.records.readers.dialect import PARAMETERS as DIALECT
 
 _REF = "#/components/schemas/{model}"
 _TAGS = {
@@ -17,6 +18,7 @@ _TAGS = {
     "exports": "Stored exports: files that are made by jobs, and read until they expire.",
     "images": "Images of a dataset.",
     "sources": "Sources: what submits records continuously.",
+    "schedules": "Schedules: jobs that are submitted at their times.",
     "search": "Search by meaning and by words, and the vector index.",
     "jobs": "Jobs: every write is one.",
     "service": "The process itself. These calls need no key.",
@@ -108,8 +110,24 @@ def _describe(found: dict[str, Any], operation: Operation, models: set[type[Base
     found["responses"] = responses
     for parameter in found["parameters"]:
         _parameter(parameter)
+    found["parameters"] = _group_dialect(found["parameters"])
     if operation.body is not None:
         found["requestBody"] = {"required": True, "content": _content(operation.body, models)}
+
+
+def _group_dialect(parameters: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the parameters of a call with those of CSV as members of one; in a URL each is one of its own.
+
+    Generated clients have arguments of the names of parameters, and some call a function ``quote`` for the path.
+    """
+    members = {one["name"]: one for one in parameters if one["in"] == "query" and one["name"] in DIALECT}
+    if members.keys() != set(DIALECT):
+        return parameters
+    properties = {name: {**one["schema"], "description": one["description"]} for name, one in members.items()}
+    schema = {"type": "object", "properties": properties, "additionalProperties": False}
+    text = "what CSV is written in; each member is a parameter of the URL"
+    csv = {"name": "csv", "in": "query", "required": False, "style": "form", "explode": True, "schema": schema}
+    return [*(one for one in parameters if one["name"] not in members), {**csv, "description": text}]
 
 
 def _content(body: Body, models: set[type[BaseModel]]) -> dict[str, Any]:

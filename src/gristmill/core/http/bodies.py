@@ -12,6 +12,7 @@ from gristmill.core.logs import get_logger
 log = get_logger()
 JSON = "application/json"
 CSV = "text/csv"
+ARROW = "application/vnd.apache.arrow.stream"
 FORM = "multipart/form-data"
 # Parameters of media types beside charset.
 _PARAMETERS = {CSV: ("header",), FORM: ("boundary",)}
@@ -33,7 +34,8 @@ def check_media_type(header: str, supported: Sequence[str]) -> str:
         key, _, value = parameter.partition("=")
         key, value = key.strip().lower(), value.strip().strip('"').lower()
         if key == "charset" and value not in ("utf-8", "utf8", "us-ascii"):
-            raise UnsupportedMedia(f"The charset {value[:80]!r} is not supported: send UTF-8")
+            how = ", or name it by the parameter encoding" if name == CSV else ""
+            raise UnsupportedMedia(f"The charset {value[:80]!r} is not supported: send UTF-8{how}")
         # Passed over in silence, it would mean something else than the client thinks.
         valid = ("charset", *_PARAMETERS.get(name, ()))
         if key not in valid or (key == "header" and value != "present"):

@@ -30,24 +30,23 @@ _CODES = {
     "finite_number": "not_finite",
 }
 NUMBER = "number"
-# (member of the field, code, reason)
-Mistake = tuple[str, str, str]
+Mistake = tuple[str, str, str]  # Member of the field, code, reason.
 
 
 class FieldType(ABC):
     """One type. Canonical values are those that validation gives; the methods of one kind stand together.
 
     accepted_types, arrow_type, sql_type, staging_type: what ``accepted``, ``arrow``, ``column``, ``staging`` return.
-    limits: members of a FieldSpec that apply to this type alone. bounded: minimum and maximum apply, too.
-    widest: limits that take more than a field takes that does not name them.
-    operators: what ``where`` takes. may_be_key: fit for keys; such a type is comparable. is_time: may be a time field.
-    becomes: names of the types that a field of this type may be changed to. takes: names of the types that a step may
-    make for a field of this type, besides it. read_by: the kind of embedders that read it; what those of text read has
-    words. most_of_a_chunk: records of a chunk whose values are looked into, where that takes milliseconds each.
-    cell_is_json: in CSV the value is JSON text. nests: values may nest to any depth. codes: the stable codes of this
-    type for pydantic's error types. extension: the Arrow extension that is accepted. cast: makes staged values stored.
-    limited_as: what limits measure values as: NUMBER or the name of the type. exact: SQL of such a value of column {}.
-    cutoff: SQL of the value before which records are too old after ``%(keep)s``, of time types.
+    limits: members of a FieldSpec that apply to this type alone. bounded: minimum and maximum apply, too. widest:
+    limits that take more than a field takes that does not name them. operators: what ``where`` takes. may_be_key: fit
+    for keys; such a type is comparable. is_time: may be a time field. becomes: names of the types that a field of this
+    type may be changed to. takes: names of the types that a step may make for a field of this type, besides it.
+    read_by: the kind of embedders that read it; what those of text read has words. most_of_a_chunk: records of a chunk
+    whose values are looked into, where that takes milliseconds each. cell_is_json, cell_is_number: in CSV the value is
+    JSON text; is a number, which dialects write in their own ways. nests: values may nest to any depth. codes: the
+    stable codes of this type for pydantic's error types. extension: the Arrow extension that is accepted. cast: makes
+    staged values stored. limited_as: what limits measure values as: NUMBER or the name of the type. exact: SQL of such
+    a value of column {}. cutoff: SQL of the value before which records are too old after ``%(keep)s``, of time types.
     """
 
     name: ClassVar[TypeName]
@@ -66,6 +65,7 @@ class FieldType(ABC):
     read_by: ClassVar[Reads | None] = None
     most_of_a_chunk: ClassVar[int | None] = None
     cell_is_json: ClassVar[bool] = False
+    cell_is_number: ClassVar[bool] = False
     nests: ClassVar[bool] = False
     codes: ClassVar[Mapping[str, str]] = MappingProxyType({})
     extension: ClassVar[str | None] = None

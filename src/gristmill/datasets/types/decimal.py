@@ -31,6 +31,7 @@ _ANY = pa.decimal256(2 * MAX_DIGITS, MAX_DIGITS)
 class DecimalNumber(FieldType):
     name = "decimal"
     limited_as = NUMBER
+    cell_is_number = True
     exact = "{}::numeric"
     limits = ("precision", "scale")
     bounded = True

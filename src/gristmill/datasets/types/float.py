@@ -25,6 +25,7 @@ _CELL = r"^-?(0|[1-9][0-9]{0,30})(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,2})?$"
 class Float(FieldType):
     name = "float"
     limited_as = NUMBER
+    cell_is_number = True
     exact = "{}::text::numeric"
     bounded = True
     takes = ("integer",)

@@ -25,6 +25,7 @@ _CELL = r"^-?(0|[1-9][0-9]{0,17})$"
 class Integer(FieldType):
     name = "integer"
     limited_as = NUMBER
+    cell_is_number = True
     exact = "{}::numeric"
     bounded = True
     becomes = ("decimal",)

@@ -1,5 +1,6 @@
 """REST: submit and validate records."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -9,22 +10,34 @@ from starlette.concurrency import run_in_threadpool
 
 from gristmill.core.config import Settings
 from gristmill.core.errors import Invalid, Violation
-from gristmill.core.http.bodies import FORM, media_type_name, media_type_of
+from gristmill.core.http.bodies import CSV, FORM, media_type_name, media_type_of
 from gristmill.core.http.endpoints import needs
 from gristmill.core.http.routes import Call
 from gristmill.jobs.endpoints import WRITE_HEADERS, WriteQuery, answer_write, request_of
 from gristmill.records.endpoints import spooled_body
 from gristmill.records.form_file import FormFile
 from gristmill.records.ingest.service import IngestOptions, OnConflict, RecordIngest
-from gristmill.records.readers import EXTENSIONS, MEDIA_TYPES
+from gristmill.records.readers import EXTENSIONS, MEDIA_TYPES, open_reader
+from gristmill.records.readers.dialect import DEFAULT, PARAMETERS, CsvDialect, read_dialect, refuse_parameters
+from gristmill.records.readers.zip import read_zip
 from gristmill.records.spool import Spool
 from gristmill.records.submit import Submitter
 
+Delimiter = Annotated[
+    str | None, Query(description="of CSV: what separates cells, one character or a name such as `tab`; `,` by default")
+]
+Decimal = Annotated[str | None, Query(description="of CSV: the sign before the decimals of numbers, `.` or `,`")]
+Thousands = Annotated[str | None, Query(description="of CSV: what groups the digits of numbers by three, such as `.`")]
+Encoding = Annotated[str | None, Query(description="of CSV: such as `latin-1`, `cp1252`, `utf-16`; `utf-8` by default")]
+Null = Annotated[
+    str | None, Query(description="of CSV: what stands for null in a cell without quotes, beside nothing at all")
+]
+Quote = Annotated[str | None, Query(description='of CSV: what cells are quoted with, `"` by default')]
 Pipeline = Annotated[bool, Query(description="whether the records pass the steps of the contract too, as in a worker")]
 
 
 class IngestQuery(WriteQuery):
-    """How records are taken in."""
+    """How records are taken in, and what CSV is written in."""
 
     on_conflict: OnConflict = Field(
         "replace", description="of a key that is there: replace the record, refuse the batch, or skip the new record"
@@ -39,6 +52,12 @@ class IngestQuery(WriteQuery):
     retry_of: str | None = Field(
         None, max_length=100, description="the job whose quarantined records these are, mended"
     )
+    delimiter: Delimiter = None
+    decimal: Decimal = None
+    thousands: Thousands = None
+    encoding: Encoding = None
+    null: Null = None
+    quote: Quote = None
 
 
 def build_calls(service: RecordIngest, submitter: Submitter, settings: Settings, spool: Spool) -> list[Call[Any]]:
@@ -54,13 +73,15 @@ def build_calls(service: RecordIngest, submitter: Submitter, settings: Settings,
         if merge and query.on_conflict != "replace":
             reason = f"mode=merge has no on_conflict={query.on_conflict}: records that are there are what it is for"
             raise Invalid(reason, [Violation("/query/on_conflict", "not_applicable", reason, field="on_conflict")])
-        options = IngestOptions(query.on_conflict, merge, query.on_error == "quarantine", query.retry_of)
         form, kind = _kind_of(http)
+        given = _given(query) if http.scope["query_string"] else {}
+        quarantine = query.on_error == "quarantine"
+        options = IngestOptions(query.on_conflict, merge, quarantine, query.retry_of, dialect=_dialect(given, kind))
         name = http.path_params["dataset"]
         await submitter.expect(name, lambda: request_of(http))
         async with spooled_body(http, spool, most, compressed=True, form=form) as body:
             request = request_of(http, body.body_hash)
-            write = service.write(name, body, form.media_type if form else kind, options)
+            write = service.write(name, body, _kind_in(form, kind, given), options)
             job_id = await submitter.submit(write, request)
         return await answer_write(http, job_id, request)
 
@@ -74,13 +95,26 @@ def build_router(service: RecordIngest, submitter: Submitter, settings: Settings
     most = settings.api_max_body_bytes
 
     @router.post("/validate")
-    async def validate_records(http: Request, dataset: str, pipeline: Pipeline = False) -> JSONResponse:
+    async def validate_records(
+        http: Request,
+        dataset: str,
+        pipeline: Pipeline = False,
+        delimiter: Delimiter = None,
+        decimal: Decimal = None,
+        thousands: Thousands = None,
+        encoding: Encoding = None,
+        null: Null = None,
+        quote: Quote = None,
+    ) -> JSONResponse:
         """Validate records and store nothing."""
         form, kind = _kind_of(http)
+        members = (delimiter, decimal, thousands, encoding, null, quote)
+        given = {name: value for name, value in zip(PARAMETERS, members, strict=True) if value is not None}
+        dialect = _dialect(given, kind)
         await run_in_threadpool(submitter.load, dataset)
         async with spooled_body(http, spool, most, compressed=True, form=form) as body:
-            kind = form.media_type if form else kind
-            return JSONResponse(await run_in_threadpool(service.validate, dataset, body, kind, pipeline))
+            kind = _kind_in(form, kind, given)
+            return JSONResponse(await run_in_threadpool(service.validate, dataset, body, kind, pipeline, dialect))
 
     return router
 
@@ -91,3 +125,26 @@ def _kind_of(http: Request) -> tuple[FormFile | None, str]:
     if media_type_name(header) == FORM:
         return FormFile(header, MEDIA_TYPES, EXTENSIONS), FORM
     return None, media_type_of(http, (*MEDIA_TYPES, FORM))
+
+
+def _kind_in(form: FormFile | None, kind: str, given: Mapping[str, str]) -> str:
+    """Return the media type of a body once it is there. Raises Invalid where it takes no ``given`` dialect."""
+    if form is None:
+        return kind
+    _dialect(given, form.media_type)
+    return form.media_type
+
+
+def _given(query: IngestQuery) -> dict[str, str]:
+    """Return the parameters of the dialect that a request gives."""
+    return {name: value for name in PARAMETERS if (value := getattr(query, name)) is not None}
+
+
+def _dialect(given: Mapping[str, str], kind: str) -> CsvDialect:
+    """Return the dialect of a body. kind: its media type. Raises Invalid where that takes none, or for a bad value."""
+    if not given:
+        return DEFAULT
+    dialect = read_dialect(given)
+    if kind not in (FORM, CSV) and open_reader(kind) is not read_zip:
+        refuse_parameters(given, kind)
+    return dialect

@@ -34,6 +34,7 @@ from gristmill.records.payload import decode, encode
 from gristmill.records.readers import open_reader
 from gristmill.records.readers.archive import ArchiveLimits
 from gristmill.records.readers.context import ReadContext
+from gristmill.records.readers.dialect import DEFAULT, CsvDialect
 from gristmill.records.readers.lines import lines_of
 from gristmill.records.reject import Reject
 from gristmill.records.rejects.service import NOTES, attach_rejects, check_retried
@@ -60,7 +61,7 @@ class IngestOptions:
     merge: only the fields that a record gives are changed. quarantine: records that do not fit are kept with their
     errors, and the others go on. retry_of: the job whose rejects are sent again, mended. refused: items beside the
     body that are no records; they are kept with those that do not fit. most_rejects: so many are kept whatever the
-    configured limit is.
+    configured limit is. dialect: what a CSV body is written in.
     """
 
     on_conflict: OnConflict = "replace"
@@ -69,6 +70,7 @@ class IngestOptions:
     retry_of: str | None = None
     refused: Sequence[Reject] = ()
     most_rejects: int = 0
+    dialect: CsvDialect = DEFAULT
 
 
 class RecordIngest:
@@ -108,7 +110,7 @@ class RecordIngest:
         ordered = options.merge or options.on_conflict != "replace"
 
         def lines(records: set[int]) -> dict[int, int]:
-            return lines_of(media_type, body.open(), records)
+            return lines_of(media_type, body.open(), records, options.dialect)
 
         def draft(dataset: Dataset) -> Draft:
             if ordered and not dataset.contract.key:
@@ -119,15 +121,15 @@ class RecordIngest:
             related = Related(dataset, ordered)
             retry_of = self._retried(dataset, options)
             passed_over = NOTES if retry_of else frozenset()
+            rejects = self._rejects(options)
+            source = self._source(dataset.contract, body, options, rejects, passed_over)
             if body.on_disk and related.streams and not options.quarantine and self._staging.acquire(blocking=False):
-                made = self._draft_large(dataset, body, media_type, passed_over)
+                made = self._draft_large(dataset, source, media_type)
                 made.job.retry_of = retry_of
                 return made
-            rejects = self._rejects(options)
             # Under quarantine the job keeps back what does not fit its parents.
             parents = ParentKeys(dataset.contract) if related.confirmed and rejects is None else None
-            read = self._chunks(dataset, body, media_type, rejects, passed_over, options.merge, parents)
-            chunks = self._spooled(read, rejects)
+            chunks = self._spooled(self._chunks(dataset, source, media_type, parents), rejects)
 
             def check(connection: Connection) -> None:
                 for chunk in chunks if checked else ():
@@ -153,7 +155,7 @@ class RecordIngest:
             job = self._merge(dataset, chunks) if options.merge else self._job(related, chunks, options.on_conflict)
             job.retry_of = retry_of
             if rejects is not None:
-                attach_rejects(job, rejects)
+                attach_rejects(job, rejects, options.dialect)
                 job.args["on_error"] = "quarantine"
             draft = Draft(job, partial(_close, chunks, rejects), ordered=related.ordered)
             draft.check = check if checked or looked_at else None
@@ -178,12 +180,12 @@ class RecordIngest:
             rejects.add(reject)
         return rejects
 
-    def _draft_large(self, dataset: Dataset, body: BodySpool, media_type: str, passed_over: frozenset[str]) -> Draft:
+    def _draft_large(self, dataset: Dataset, source: ReadContext, media_type: str) -> Draft:
         """Return the upsert of a body that is read while Postgres takes what was read before.
 
         A record that is not valid raises Invalid while the job is being submitted, which undoes all of that.
         """
-        chunks = ReadAhead(self._chunks(dataset, body, media_type, passed_over=passed_over), _CHUNKS_AHEAD)
+        chunks = ReadAhead(self._chunks(dataset, source, media_type), _CHUNKS_AHEAD)
 
         def release() -> None:
             chunks.close()
@@ -197,15 +199,18 @@ class RecordIngest:
         with self._database.autocommit() as connection:
             return check_retried(connection, dataset, options.retry_of)
 
-    def validate(self, name: str, body: BodySpool, media_type: str, pipeline: bool) -> dict[str, Any]:
+    def validate(
+        self, name: str, body: BodySpool, media_type: str, pipeline: bool, dialect: CsvDialect = DEFAULT
+    ) -> dict[str, Any]:
         """Validate the records as ``ingest`` would, and store nothing; return how many there are.
 
-        pipeline: they pass the steps of the contract too, so that what a worker would refuse is refused now.
+        pipeline: they pass the steps of the contract too, so that what a worker would refuse is refused now. dialect:
+        what a CSV body is written in.
         """
         dataset = self._submitter.load(name)
         contract = dataset.contract
         problems, records, rows = Problems(), 0, 0
-        for batch in self._batches(contract, self._source(contract, body), media_type):
+        for batch in self._batches(contract, self._source(contract, body, IngestOptions(dialect=dialect)), media_type):
             records += batch.table.num_rows
             if pipeline and contract.has_pipeline:
                 rows += check_through_steps(contract, self._pipelines.steps(contract), batch, problems)
@@ -242,21 +247,12 @@ class RecordIngest:
         return chunks
 
     def _chunks(
-        self,
-        dataset: Dataset,
-        body: BodySpool,
-        media_type: str,
-        rejects: RejectSpool | None = None,
-        passed_over: frozenset[str] = frozenset(),
-        partial: bool = False,
-        parents: ParentKeys | None = None,
+        self, dataset: Dataset, source: ReadContext, media_type: str, parents: ParentKeys | None = None
     ) -> Iterator[NewChunk]:
-        """Yield the validated records of ``body`` as chunks, one in memory at a time; at the end, raise Invalid.
+        """Yield the validated records of a body as chunks, one in memory at a time; at the end, raise Invalid.
 
-        rejects: takes the records that are not valid; they refuse the request without it. passed_over: columns of a
-        CSV body that are not read. partial: the records need not be whole. parents: takes the keys that are named.
+        parents: takes the keys that are named.
         """
-        source = self._source(dataset.contract, body, rejects, passed_over, partial)
         for batch in self._batches(dataset.contract, source, media_type):
             first_record, records = batch.first_record, batch.table.num_rows
             payload = encode(as_stored(dataset.contract, batch.payload()))
@@ -281,16 +277,21 @@ class RecordIngest:
         self,
         contract: Contract,
         body: BodySpool,
+        options: IngestOptions,
         rejects: RejectSpool | None = None,
         passed_over: frozenset[str] = frozenset(),
-        partial: bool = False,
     ) -> ReadContext:
-        problems, validator = Problems(), (partial_validator_of if partial else validator_of)(contract)
-        if rejects is None:
-            return ReadContext(body.open(), validator, problems, passed_over=passed_over, archives=self._archives)
-        problems.rejected = rejects.count
-        takes = (rejects.add, rejects.take_header)
-        return ReadContext(body.open(), validator, problems, *takes, passed_over, self._archives)
+        """Return what a reader gets of ``body``.
+
+        rejects: takes the records that are not valid; they refuse the request without it. passed_over: columns of a
+        CSV body that are not read.
+        """
+        problems, validator = Problems(), (partial_validator_of if options.merge else validator_of)(contract)
+        takes: tuple[Any, Any] = (None, None)
+        if rejects is not None:
+            problems.rejected = rejects.count
+            takes = (rejects.add, rejects.take_header)
+        return ReadContext(body.open(), validator, problems, *takes, passed_over, self._archives, options.dialect)
 
 
 def _close(chunks: SpooledChunks, rejects: RejectSpool | None) -> None:

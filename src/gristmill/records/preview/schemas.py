@@ -13,7 +13,18 @@ class PreviewRequest(BaseModel):
     records: list[Any] | None = Field(None, description="the sample; without it and `data` the newest stored records")
     data: str | None = Field(None, description="the sample as text in the format `format`")
     format: Literal["csv", "ndjson"] = Field("csv", description="of `data`")
+    delimiter: str | None = Field(None, description="what `data` is written in if it is CSV, as for records")
+    decimal: str | None = Field(None, description="as `delimiter`")
+    thousands: str | None = Field(None, description="as `delimiter`")
+    null: str | None = Field(None, description="as `delimiter`")
+    quote: str | None = Field(None, description="as `delimiter`")
     contract: dict[str, Any] | None = Field(
         None, description="members that are tried in place of those of the contract, or of a dataset that is not there"
     )
     limit: int = Field(20, ge=1, le=100, description="how many records of the sample are taken")
+
+    @property
+    def given_dialect(self) -> dict[str, str]:
+        """The parameters of a CSV dialect that are given."""
+        names = ("delimiter", "decimal", "thousands", "null", "quote")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}

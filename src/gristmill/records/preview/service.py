@@ -25,6 +25,7 @@ from gristmill.records.preview.schemas import PreviewRequest
 from gristmill.records.read.service import RecordReads
 from gristmill.records.readers import open_reader
 from gristmill.records.readers.context import ReadContext, RecordBlock
+from gristmill.records.readers.dialect import DEFAULT, CsvDialect, read_dialect, refuse_parameters
 from gristmill.records.reject import Reject
 from gristmill.records.submit import Submitter
 from gristmill.records.transform import Pipelines, transform
@@ -72,8 +73,12 @@ class RecordPreview:
         if request.records is not None and request.data is not None:
             reason = "A sample is either records or data"
             raise Invalid(reason, [Violation("/data", "not_applicable", reason, field="data")])
+        dialect = read_dialect(request.given_dialect, "")
+        if request.data is None or request.format != "csv":
+            what = "a sample of records" if request.data is None else request.format
+            refuse_parameters(request.given_dialect, what, "")
         contract, dataset = self._contract(name, request)
-        return self._shown(contract, self._sample(contract, request, dataset))
+        return self._shown(contract, self._sample(contract, request, dataset, dialect))
 
     def _contract(self, name: str, request: PreviewRequest) -> tuple[Contract, Dataset | None]:
         """Return the contract that is tried, and the dataset if there is one."""
@@ -96,9 +101,11 @@ class RecordPreview:
             places = [replace(one, pointer=f"/contract{one.pointer}") for one in error.violations]
             raise Invalid(error.detail, places, error.total) from error
 
-    def _sample(self, contract: Contract, request: PreviewRequest, dataset: Dataset | None) -> _Sample:
+    def _sample(
+        self, contract: Contract, request: PreviewRequest, dataset: Dataset | None, dialect: CsvDialect
+    ) -> _Sample:
         if request.data is not None:
-            return _read(contract, request.data.encode(), _FORMATS[request.format], request.limit)
+            return _read(contract, request.data.encode(), _FORMATS[request.format], request.limit, dialect)
         records = request.records
         if records is None:
             records = [] if dataset is None else self._stored(contract, dataset.name, request.limit)
@@ -143,11 +150,11 @@ class RecordPreview:
         return answer
 
 
-def _read(contract: Contract, raw: bytes, media_type: str, limit: int) -> _Sample:
+def _read(contract: Contract, raw: bytes, media_type: str, limit: int, dialect: CsvDialect = DEFAULT) -> _Sample:
     """Return the first records of a body; those that are not valid are rejects."""
     rejects: list[Reject] = []
     validator = validator_of(contract)
-    source = ReadContext(io.BytesIO(raw), validator, Problems(), rejects=rejects.append)
+    source = ReadContext(io.BytesIO(raw), validator, Problems(), rejects=rejects.append, dialect=dialect)
     blocks: list[RecordBlock] = []
     for block in open_reader(media_type)(source):
         blocks.append(block)

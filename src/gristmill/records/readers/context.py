@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from gristmill.core.errors import MAX_LISTED, Malformed, Violation
 from gristmill.records.readers.archive import ArchiveLimits
+from gristmill.records.readers.dialect import DEFAULT, CsvDialect
 from gristmill.records.reject import Reject
 from gristmill.records.validation.rows import MALFORMED, Problems, RecordValidator
 from gristmill.records.validation.tokens import BOM
@@ -22,7 +23,13 @@ BLOCK_BYTES = 1024 * 1024
 # JSON texts are validated in lists of about this size.
 LINES_BYTES = 128 * 1024
 
-_OTHER_BOMS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16", b"\x00\x00\xfe\xff": "UTF-32"}
+# Byte order marks of other encodings than UTF-8; that of UTF-32 may start as that of UTF-16 does.
+OTHER_BOMS = {
+    b"\xff\xfe\x00\x00": "UTF-32",
+    b"\xff\xfe": "UTF-16",
+    b"\xfe\xff": "UTF-16",
+    b"\x00\x00\xfe\xff": "UTF-32",
+}
 
 Ords = npt.NDArray[np.int64]
 
@@ -33,7 +40,8 @@ class ReadContext:
 
     rejects: takes the records that are not valid while the others go on; None where one of them refuses the request.
     on_header: gets the names in the header of a CSV body. passed_over: names of CSV columns that are no fields and are
-    not read, as a downloaded list of rejects has them. archives: what a zip may be; None where none is read.
+    not read, as a downloaded list of rejects has them. archives: what a zip may be; None where none is read. dialect:
+    what CSV is written in.
     """
 
     file: BinaryIO
@@ -43,6 +51,7 @@ class ReadContext:
     on_header: Callable[[list[str]], None] | None = None
     passed_over: frozenset[str] = frozenset()
     archives: ArchiveLimits | None = None
+    dialect: CsvDialect = DEFAULT
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,16 +96,17 @@ def refuse(
         source.rejects(Reject(record, line, raw, tuple(violations[:MAX_LISTED])))
 
 
-def skip_bom(file: BinaryIO) -> int:
+def skip_bom(file: BinaryIO, named: bool = False) -> int:
     """Go to the start, behind a byte order mark of UTF-8, and return where that is.
 
-    Raises Malformed for the marks of other encodings.
+    named: the encoding of a body may be named. Raises Malformed for the marks of other encodings.
     """
     file.seek(0)
     start = file.read(4)
-    for bom, name in _OTHER_BOMS.items():
+    for bom, name in OTHER_BOMS.items():
         if start.startswith(bom):
-            reason = f"The body starts with the byte order mark of {name}: only UTF-8 is taken"
+            what = f"encoding={name.lower()}?" if named else "only UTF-8 is taken"
+            reason = f"The body starts with the byte order mark of {name}: {what}"
             raise Malformed(reason, [Violation("", "wrong_encoding", reason, line=1)])
     offset = len(BOM) if start.startswith(BOM) else 0
     file.seek(offset)

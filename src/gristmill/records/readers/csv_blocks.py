@@ -16,6 +16,7 @@ import pyarrow.csv as arrow_csv
 from gristmill.records.columns import Row
 from gristmill.records.readers.columnar import PIECE_BYTES, to_steps
 from gristmill.records.readers.context import BLOCK_BYTES, MAX_RECORD_BYTES, ReadContext, RecordBlock
+from gristmill.records.readers.csv_numbers import plain_columns
 from gristmill.records.readers.csv_rows import (
     CsvRow,
     count_lines,
@@ -25,18 +26,14 @@ from gristmill.records.readers.csv_rows import (
     split_row,
     split_rows,
 )
+from gristmill.records.readers.csv_syntax import PLAIN, CsvSyntax, syntax_of
 from gristmill.records.readers.rows import Rows
 from gristmill.records.validation.tokens import BOM
 
 Validate = Callable[[CsvRow, int], Row | None]
 Places = npt.NDArray[np.int64]
 
-_QUOTE, _NEWLINE = ord('"'), ord("\n")
-# What may stand before a quote that opens a cell, and after one that closes it. A doubled quote closes and opens.
-_MAY_OPEN = np.zeros(256, np.bool_)
-_MAY_OPEN[[ord(","), _NEWLINE, _QUOTE]] = True
-_MAY_CLOSE = np.zeros(256, np.bool_)
-_MAY_CLOSE[[ord(","), _NEWLINE, ord("\r"), _QUOTE]] = True
+_NEWLINE = ord("\n")
 
 
 def read_blocks(source: ReadContext, names: list[str], before: int, validate: Validate) -> Iterator[RecordBlock]:
@@ -45,13 +42,13 @@ def read_blocks(source: ReadContext, names: list[str], before: int, validate: Va
     names: the fields in the header. before: how many lines the header took. validate: returns the record of a row, or
     refuses it.
     """
-    record, pending = 0, b""
+    record, pending, syntax = 0, b"", syntax_of(source.dialect)
     while True:
         data = source.file.read(BLOCK_BYTES)
         block = pending + data
         if not block:
             return
-        size = len(block) if not data else _whole_rows(block)
+        size = len(block) if not data else _whole_rows(block, syntax)
         if not size and len(block) <= MAX_RECORD_BYTES:
             pending = block
             continue
@@ -69,11 +66,11 @@ def read_blocks(source: ReadContext, names: list[str], before: int, validate: Va
             record, pending = record + 1, skip_line(source.file)
 
 
-def _whole_rows(block: bytes) -> int:
+def _whole_rows(block: bytes, syntax: CsvSyntax) -> int:
     """Return how many of the first bytes are whole rows: they end with the last newline outside quotes."""
-    if b'"' not in block:
+    if syntax.quote_byte not in block:
         return block.rfind(b"\n") + 1
-    newlines, quotes = _find(block, _NEWLINE), _find(block, _QUOTE)
+    newlines, quotes = _find(block, _NEWLINE), _find(block, syntax.quote_byte[0])
     outside = newlines[np.searchsorted(quotes, newlines) % 2 == 0]
     return int(outside[-1]) + 1 if len(outside) else 0
 
@@ -96,7 +93,7 @@ class _Block:
     ) -> None:
         self._source, self._names, self._raw = source, names, raw
         self._before, self._first, self._validate = before, first_record, validate
-        self._last = last
+        self._last, self._syntax = last, syntax_of(source.dialect)
         self.records, self.taken = 0, len(raw)
         unknown = [name for name in names if name not in source.validator.fields and name not in source.passed_over]
         # The columns to convert, None for all. Names of those that are collected stand in each record again.
@@ -107,15 +104,16 @@ class _Block:
 
     def steps(self) -> Iterator[RecordBlock]:
         # Columns that are passed over have rules of their own.
-        by_column = self._source.passed_over.isdisjoint(self._names) and not _is_odd(self._raw)
+        by_column = self._source.passed_over.isdisjoint(self._names) and not _is_odd(self._raw, self._syntax)
         if by_column and self._read is not None:
             # What is not converted is not checked either.
             by_column = _is_utf8(self._raw)
-        table = _parse(self._raw, self._names, self._read) if by_column else None
+        table = _parse(self._raw, self._names, self._read, self._syntax) if by_column else None
         starts = None if table is None else self._starts()
         if table is None or starts is None or len(starts) != table.num_rows:
             yield from self._by_row()
             return
+        table = plain_columns(self._source, table)
         self.records = table.num_rows
         rows = max(1, PIECE_BYTES // self._width) if self._width else max(1, self.records)
         for start in range(0, self.records, rows):
@@ -135,13 +133,14 @@ class _Block:
         yield from rows.take()
 
     def _split(self) -> Iterator[CsvRow]:
-        self.taken = yield from split_rows(self._raw, self._before, self._last, len(self._names))
+        self.taken = yield from split_rows(self._raw, self._before, self._last, len(self._names), syntax=self._syntax)
 
     def _starts(self) -> Places:
         """Return where each row starts; empty lines are no rows."""
         newlines = _find(self._raw, _NEWLINE)
-        if b'"' in self._raw:
-            newlines = newlines[np.searchsorted(_find(self._raw, _QUOTE), newlines) % 2 == 0]
+        if self._syntax.quote_byte in self._raw:
+            quotes = _find(self._raw, self._syntax.quote_byte[0])
+            newlines = newlines[np.searchsorted(quotes, newlines) % 2 == 0]
         starts: Places = np.concatenate([[0], newlines + 1])
         starts = starts[starts < len(self._raw)]
         first = np.frombuffer(self._raw, np.uint8)[starts]
@@ -154,7 +153,8 @@ class _Block:
         start = int(starts[index])
         end = int(starts[index + 1]) if index + 1 < len(starts) else len(self._raw)
         raw = self._raw[start:end].rstrip(b"\r\n")
-        return self._validate(CsvRow(self._line(start), raw, split_row(raw.decode())), self._first + index)
+        cells = split_row(raw.decode(), self._syntax)
+        return self._validate(CsvRow(self._line(start), raw, cells), self._first + index)
 
     def _line(self, start: int) -> int:
         """Return the line in the body at a place in the block; found once for all rows that are refused."""
@@ -163,20 +163,20 @@ class _Block:
         return self._before + int(np.searchsorted(self._newlines, start)) + 1
 
 
-def _is_odd(raw: bytes) -> bool:
+def _is_odd(raw: bytes, syntax: CsvSyntax) -> bool:
     """Say whether Arrow might see other rows and cells in ``raw`` than the reader of rows does."""
     if b"\0" in raw or raw.count(b"\r") != raw.count(b"\r\n"):
         return True
     if BOM in raw and (raw.startswith(BOM) or b"\n" + BOM in raw):
         return True
-    if b'"' not in raw:
+    if syntax.quote_byte not in raw:
         return False
-    quotes = _find(raw, _QUOTE)
+    quotes = _find(raw, syntax.quote_byte[0])
     if len(quotes) % 2:
         return True
     data = np.frombuffer(b"\n" + raw + b"\n", np.uint8)
     opening, closing = quotes[0::2], quotes[1::2]
-    return not (_MAY_OPEN[data[opening]].all() and _MAY_CLOSE[data[closing + 2]].all())
+    return not (syntax.may_open[data[opening]].all() and syntax.may_close[data[closing + 2]].all())
 
 
 def _is_utf8(raw: bytes) -> bool:
@@ -186,7 +186,7 @@ def _is_utf8(raw: bytes) -> bool:
         return False
 
 
-def _parse(raw: bytes, names: list[str], read: list[str] | None = None) -> pa.Table | None:
+def _parse(raw: bytes, names: list[str], read: list[str] | None = None, syntax: CsvSyntax = PLAIN) -> pa.Table | None:
     """Return the cells as columns of text, null where empty and not quoted; None if Arrow refuses the block.
 
     read: the columns that are wanted, None for all.
@@ -198,10 +198,14 @@ def _parse(raw: bytes, names: list[str], read: list[str] | None = None) -> pa.Ta
         return arrow_csv.read_csv(
             pa.BufferReader(raw),
             read_options=arrow_csv.ReadOptions(use_threads=False, block_size=len(raw) + 1, column_names=names),
-            parse_options=arrow_csv.ParseOptions(newlines_in_values=b'"' in raw),
+            parse_options=arrow_csv.ParseOptions(
+                delimiter=syntax.delimiter,
+                quote_char=syntax.quote,
+                newlines_in_values=syntax.quote_byte in raw,
+            ),
             convert_options=arrow_csv.ConvertOptions(
                 column_types=dict.fromkeys(names, pa.string()),
-                null_values=[""],
+                null_values=list(syntax.nulls),
                 strings_can_be_null=True,
                 quoted_strings_can_be_null=False,
                 include_columns=read,

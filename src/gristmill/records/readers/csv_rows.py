@@ -4,18 +4,16 @@ A row that cannot be split ends with its first line, and the next one is read as
 never closed costs its own record, and not all those that follow.
 """
 
-import re
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
 from gristmill.records.readers.context import BLOCK_BYTES, MAX_RECORD_BYTES
+from gristmill.records.readers.csv_syntax import PLAIN, CsvSyntax
+from gristmill.records.readers.transcode import explain_byte
 from gristmill.records.validation.rows import MALFORMED
 from gristmill.records.validation.tokens import BOM
 
-_CELL = re.compile(r'(?:"((?:[^"]|"")*)"|([^",]*))(,|$)', re.DOTALL)
-# Whole cells, and then one whose quote is open at the end.
-_OPEN = re.compile(rb'(?:(?:"[^"]*+(?:""[^"]*+)*+"|[^",]*+),)*+"[^"]*+(?:""[^"]*+)*+', re.DOTALL)
 _UNCLOSED = "A quote is opened in this row and never closed as one is, at the end of its cell"
 # What is kept of a line that is too long for a record.
 _KEPT_BYTES = 1000
@@ -35,14 +33,14 @@ class CsvRow:
     code: str = MALFORMED
 
 
-def read_rows(file: BinaryIO) -> Iterator[CsvRow]:
-    """Yield the rows from the file's position on, the header first."""
+def read_rows(file: BinaryIO, syntax: CsvSyntax = PLAIN) -> Iterator[CsvRow]:
+    """Yield the rows from the file's position on, the header first. file: in UTF-8."""
     before, pending, width = 0, b"", None
     while True:
         data = file.read(BLOCK_BYTES)
         block = pending + data
         # The first row says how many cells the others have.
-        rows = split_rows(block, before, not data, width, most=1 if width is None else None)
+        rows = split_rows(block, before, not data, width, 1 if width is None else None, syntax)
         taken = 0
         try:
             while True:
@@ -61,7 +59,12 @@ def read_rows(file: BinaryIO) -> Iterator[CsvRow]:
 
 
 def split_rows(
-    block: bytes, before: int, last: bool, width: int | None, most: int | None = None
+    block: bytes,
+    before: int,
+    last: bool,
+    width: int | None,
+    most: int | None = None,
+    syntax: CsvSyntax = PLAIN,
 ) -> Generator[CsvRow, None, int]:
     """Yield the rows in ``block``; return how many bytes they take. A row whose end may follow the block is left.
 
@@ -71,12 +74,12 @@ def split_rows(
     start, line, found = 0, before + 1, 0
     while start < len(block) and found != most:
         end = _line_end(block, start, last)
-        if end and block.count(b'"', start, end) % 2 and _OPEN.fullmatch(block, start, end):
-            end = _closing_line(block, start, end, last, width)
+        if end and block.count(syntax.quote_byte, start, end) % 2 and syntax.open.fullmatch(block, start, end):
+            end = _closing_line(block, start, end, last, width, syntax)
         if not end:
             break
         raw = block[start:end]
-        row = _row(raw, line) if len(raw) <= MAX_RECORD_BYTES else long_line(raw, line)
+        row = _row(raw, line, syntax) if len(raw) <= MAX_RECORD_BYTES else long_line(raw, line)
         start, line = end, line + count_lines(raw)
         if row.raw:
             found += 1
@@ -84,19 +87,24 @@ def split_rows(
     return start
 
 
-def split_row(text: str) -> Cells:
+def split_row(text: str, syntax: CsvSyntax = PLAIN) -> Cells:
     """Return the cells of one row. Raises ValueError where a quote stands inside a cell."""
-    if '"' not in text:
-        return [cell or None for cell in text.split(",")]
-    cells: Cells = []
+    null = syntax.dialect.null
+    if syntax.quote not in text:
+        cells: Cells = [cell or None for cell in text.split(syntax.delimiter)]
+        return cells if null is None else [None if cell == null else cell for cell in cells]
+    cells = []
     position = 0
     while True:
-        match = _CELL.match(text, position)
+        match = syntax.cell.match(text, position)
         if match is None:
             rule = "quote the whole cell, and double the quotes in it"
             raise ValueError(f"Cell {len(cells) + 1} has a quote in the wrong place: {rule}")
         quoted, plain, end = match.groups()
-        cells.append(quoted.replace('""', '"') if quoted is not None else plain or None)
+        if quoted is not None:
+            cells.append(quoted.replace(syntax.quote * 2, syntax.quote))
+        else:
+            cells.append(None if plain == null else plain or None)
         position = match.end()
         if not end:
             return cells
@@ -131,7 +139,7 @@ def _line_end(block: bytes, start: int, last: bool) -> int:
     return block.find(b"\n", start) + 1 or (len(block) if last else 0)
 
 
-def _closing_line(block: bytes, start: int, first_end: int, last: bool, width: int | None) -> int:
+def _closing_line(block: bytes, start: int, first_end: int, last: bool, width: int | None, syntax: CsvSyntax) -> int:
     """Return where the row ends whose first line, from ``start`` to ``first_end``, leaves a quote open.
 
     That is where its first line does if the quote is not closed as one is. 0: this block does not say.
@@ -144,40 +152,39 @@ def _closing_line(block: bytes, start: int, first_end: int, last: bool, width: i
         if not end:
             return 0
         # Lines with an even number of quotes leave open what was.
-        if block.count(b'"', place, end) % 2:
-            return end if _is_row(block[start:end], width) else first_end
+        if block.count(syntax.quote_byte, place, end) % 2:
+            return end if _is_row(block[start:end], width, syntax) else first_end
         place = end
     return first_end if last or len(block) - start > MAX_RECORD_BYTES else 0
 
 
-def _is_row(raw: bytes, width: int | None) -> bool:
+def _is_row(raw: bytes, width: int | None, syntax: CsvSyntax) -> bool:
     """Say whether several lines are one row, and not one with a stray quote and others that it would swallow."""
-    cells = _split(raw)
+    cells = _split(raw, syntax)
     if cells is None:
         return False
     if width is None or len(cells) == width:
         return True
     # Its cells are too many or too few. That may be its mistake, unless one of its lines is a good row by itself.
-    return all(len(_split(line) or ()) != width for line in raw.split(b"\n")[1:])
+    return all(len(_split(line, syntax) or ()) != width for line in raw.split(b"\n")[1:])
 
 
-def _split(raw: bytes) -> Cells | None:
+def _split(raw: bytes, syntax: CsvSyntax) -> Cells | None:
     try:
-        return split_row(raw.rstrip(b"\r\n").decode("utf-8", "replace"))
+        return split_row(raw.rstrip(b"\r\n").decode("utf-8", "replace"), syntax)
     except ValueError:
         return None
 
 
-def _row(raw: bytes, line: int) -> CsvRow:
-    is_open = raw.count(b'"') % 2 and _OPEN.fullmatch(raw)
+def _row(raw: bytes, line: int, syntax: CsvSyntax) -> CsvRow:
+    is_open = raw.count(syntax.quote_byte) % 2 and syntax.open.fullmatch(raw)
     raw = raw.rstrip(b"\r\n")
     if raw.startswith(BOM):
         reason = "The row starts with a byte order mark, which may only stand at the very start of a body"
         return CsvRow(line, raw, None, reason)
     try:
-        return CsvRow(line, raw, split_row(raw.decode()))
+        return CsvRow(line, raw, split_row(raw.decode(), syntax))
     except UnicodeDecodeError as error:
-        reason = f"Byte {error.start + 1} of the row, 0x{raw[error.start]:02x}, is not UTF-8"
-        return CsvRow(line, raw, None, reason)
+        return CsvRow(line, raw, None, explain_byte(error, syntax.dialect.encoding))
     except ValueError as error:
         return CsvRow(line, raw, None, _UNCLOSED if is_open else str(error))

@@ -14,12 +14,14 @@ import pyarrow as pa
 
 from gristmill.core.errors import MAX_LISTED, Invalid, Violation
 from gristmill.datasets.contract import FieldSpec
+from gristmill.datasets.describe import shorten
 from gristmill.datasets.types.image import is_path, mistake_in, most_bytes
 from gristmill.kit.json_pointer import escape_pointer
 from gristmill.records.readers.archive import Archive, BadMember
 from gristmill.records.readers.columnar import PIECE_BYTES
 from gristmill.records.readers.context import ReadContext, Reader, RecordBlock, refuse
 from gristmill.records.readers.csv import read_csv
+from gristmill.records.readers.dialect import refuse_parameters
 from gristmill.records.readers.json import read_json
 from gristmill.records.readers.ndjson import read_ndjson
 from gristmill.records.readers.parquet import read_parquet
@@ -47,6 +49,8 @@ def read_zip(source: ReadContext) -> Iterator[RecordBlock]:
     archive = Archive(source.file, source.archives)
     name, extension = archive.metadata(METADATA)
     reader = METADATA[extension]
+    if reader is not read_csv:
+        refuse_parameters(source.dialect.changed, f"the file {shorten(name)} of the zip")
     with closing(archive.unpack(name)) as metadata:
         inner = replace(source, file=metadata.file, validator=_by_path(source.validator, fields))
         images = _Images(inner, reader, archive, fields)
@@ -118,7 +122,7 @@ class _Images:
         self._waiting = {}
         # The reader goes on from here.
         place = file.tell()
-        for record, line, raw in find_rows(self._reader, file, set(waiting)):
+        for record, line, raw in find_rows(self._reader, file, set(waiting), self._source.dialect):
             mistakes = [replace(mistake, line=line) for mistake in waiting[record]]
             refuse(self._source, record, line, raw, mistakes)
         file.seek(place)

@@ -9,7 +9,9 @@ from pydantic_core import from_json
 
 from gristmill.datasets.contract import EXTRA_COLUMN, FieldSpec, UnknownFields
 from gristmill.datasets.types import TYPES
+from gristmill.records.readers.csv_numbers import is_number, to_plain
 from gristmill.records.readers.csv_rows import Cells, split_row
+from gristmill.records.readers.csv_syntax import PLAIN, CsvSyntax
 from gristmill.records.reject import NOTE_COLUMNS, RAW_COLUMN
 
 
@@ -53,26 +55,33 @@ def json_values(raw: bytes) -> bytes | None:
     return raw.strip().replace(b"\r", b" ").replace(b"\n", b" ") if isinstance(value, dict) else None
 
 
-def csv_values(raw: bytes, columns: Sequence[str]) -> dict[str, str | None] | None:
+def csv_values(raw: bytes, columns: Sequence[str], syntax: CsvSyntax = PLAIN) -> dict[str, str | None] | None:
     """Return the cells of a CSV row by their columns, without notes; None if the row cannot be split."""
-    cells = _split(raw, columns)
+    cells = _split(raw, columns, syntax)
     if cells is None:
         return None
     return {name: cell for name, cell in zip(columns, cells, strict=True) if name not in NOTE_COLUMNS}
 
 
 def csv_cells(
-    raw: bytes, columns: Sequence[str] | None, fields: Mapping[str, FieldSpec], others: Unknown = REFUSED
+    raw: bytes,
+    columns: Sequence[str] | None,
+    fields: Mapping[str, FieldSpec],
+    others: Unknown = REFUSED,
+    syntax: CsvSyntax = PLAIN,
 ) -> tuple[Cells, str | None]:
     """Return the cells of ``fields``, in their order, and what of ``raw`` does not fit into them, or None.
 
     columns: the header of the body if it was CSV. others: what is done with members that are none of the fields.
+    syntax: of the CSV body. Numbers come out as they are in the default dialect, if they are numbers.
     """
     if columns is not None:
-        cells = _split(raw, columns)
+        cells = _split(raw, columns, syntax)
         if cells is None:
             return [None] * len(fields), readable(raw)
         found = dict(zip(columns, cells, strict=True))
+        if not syntax.dialect.has_plain_numbers:
+            found |= _plain_numbers(found, fields, syntax)
         if others.mode == "collect":
             more = {name: cell for name, cell in found.items() if cell is not None and name not in NOTE_COLUMNS}
             extra = more.get(EXTRA_COLUMN)
@@ -97,9 +106,9 @@ def csv_cells(
         return [None] * len(fields), readable(raw)
 
 
-def csv_line(cells: Sequence[str | None]) -> bytes:
+def csv_line(cells: Sequence[str | None], syntax: CsvSyntax = PLAIN) -> bytes:
     """Return a CSV row with its line end, such that the CSV reader gives the same cells back."""
-    return (",".join(csv_cell(cell) for cell in cells) + "\r\n").encode()
+    return (syntax.delimiter.join(csv_cell(cell, syntax) for cell in cells) + "\r\n").encode()
 
 
 def readable(raw: bytes) -> str:
@@ -114,21 +123,31 @@ def _whole(cells: Cells, rest: str | None, raw: bytes) -> tuple[Cells, str | Non
     return cells, rest
 
 
-def _split(raw: bytes, columns: Sequence[str]) -> Cells | None:
+def _split(raw: bytes, columns: Sequence[str], syntax: CsvSyntax) -> Cells | None:
     try:
-        cells = split_row(raw.decode())
+        cells = split_row(raw.decode(), syntax)
     except ValueError:
         return None
     return cells if len(cells) == len(columns) else None
 
 
-def csv_cell(cell: str | None) -> str:
+def _plain_numbers(
+    cells: Mapping[str, str | None], fields: Mapping[str, FieldSpec], syntax: CsvSyntax
+) -> dict[str, str | None]:
+    """Return the cells of number fields as the default dialect writes them; what is no number stays as it is."""
+    decimal, thousands = syntax.dialect.decimal, syntax.dialect.thousands
+    numbers = {name: cell for name, cell in cells.items() if cell and name in fields and is_number(fields[name])}
+    return {name: to_plain(cell, decimal, thousands) or cell for name, cell in numbers.items()}
+
+
+def csv_cell(cell: str | None, syntax: CsvSyntax = PLAIN) -> str:
     """Return a cell as CSV (RFC 4180) has it: null is an empty cell, empty text is ``""``."""
     if cell is None:
         return ""
-    if cell and not any(sign in cell for sign in ',"\r\n'):
+    quote = syntax.quote
+    if cell not in syntax.nulls and not any(sign in cell for sign in (syntax.delimiter, quote, "\r", "\n")):
         return cell
-    return '"' + cell.replace('"', '""') + '"'
+    return quote + cell.replace(quote, quote * 2) + quote
 
 
 def _parse(raw: bytes) -> dict[str, Any]:

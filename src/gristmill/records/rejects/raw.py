@@ -7,12 +7,17 @@ from typing import Any
 import pyarrow as pa
 
 from gristmill.datasets.contract import EXTRA_COLUMN
+from gristmill.records.readers.csv_numbers import from_plain, is_number
+from gristmill.records.readers.csv_syntax import syntax_of
+from gristmill.records.readers.dialect import CsvDialect
 from gristmill.records.rejects.cells import csv_cells, csv_line
 from gristmill.records.validation.columns import show_row
 from gristmill.records.validation.rows import RecordValidator
 
 # In the arguments of a job whose body was CSV: its header.
 COLUMNS = "csv_columns"
+# And what it was written in, where that is not the default: the members of a CsvDialect.
+DIALECT = "csv_dialect"
 
 
 def raw_record(validator: RecordValidator, table: pa.Table, row: int, args: Mapping[str, Any]) -> bytes:
@@ -28,7 +33,17 @@ def raw_record(validator: RecordValidator, table: pa.Table, row: int, args: Mapp
     by_name = dict(zip(validator.fields, cells, strict=True))
     if by_name.get(EXTRA_COLUMN) is not None:
         by_name |= _columns_of(json.loads(by_name[EXTRA_COLUMN] or ""), columns, validator)
-    return csv_line([by_name.get(name) for name in columns]).removesuffix(b"\r\n")
+    syntax = syntax_of(dialect_of(args))
+    if not syntax.dialect.has_plain_numbers:
+        for name, field in validator.fields.items():
+            number = by_name.get(name)
+            by_name[name] = from_plain(number, syntax.dialect) if number and is_number(field) else number
+    return csv_line([by_name.get(name) for name in columns], syntax).removesuffix(b"\r\n")
+
+
+def dialect_of(args: Mapping[str, Any]) -> CsvDialect:
+    """Return the dialect in which the CSV rows among the rejects of a job are written. args: those of the job."""
+    return CsvDialect(**args.get(DIALECT, {}))
 
 
 def _columns_of(extra: Any, columns: Sequence[str], validator: RecordValidator) -> dict[str, str | None]:

@@ -15,10 +15,12 @@ from gristmill.datasets.lookup import Dataset, DatasetLookup
 from gristmill.jobs.errors import UnknownJob
 from gristmill.jobs.submit import NewJob
 from gristmill.kit.pagination import encode_page_token
+from gristmill.records.readers.csv_syntax import CsvSyntax, syntax_of
+from gristmill.records.readers.dialect import CsvDialect
 from gristmill.records.reject import NOTE_COLUMNS
 from gristmill.records.rejects import repository
 from gristmill.records.rejects.cells import REFUSED, Unknown
-from gristmill.records.rejects.raw import COLUMNS
+from gristmill.records.rejects.raw import COLUMNS, DIALECT, dialect_of
 from gristmill.records.rejects.repository import RejectingJob, StoredReject
 from gristmill.records.rejects.show import csv_header, reject_csv, reject_json
 from gristmill.records.rejects.spool import RejectSpool
@@ -57,11 +59,12 @@ class RejectService:
             if not 0 <= after < 2**63:
                 raise bad_page_token()
         with self._database.autocommit() as connection:
-            columns = _columns(_job(connection, job_id))
+            job = _job(connection, job_id)
+            columns, syntax = _columns(job), _syntax(job)
             found = repository.page(connection, job_id, after, page_size, BYTES_PER_READ)
             more = bool(found) and bool(repository.page(connection, job_id, found[-1].record, 1, 0))
         token = encode_page_token([found[-1].record], query) if more else None
-        listed = b",".join(reject_json(reject, columns) for reject in found)
+        listed = b",".join(reject_json(reject, columns, syntax) for reject in found)
         shown = b"null" if token is None else b'"%s"' % token.encode()
         return b'{"rejects":[%s],"next_page_token":%s}' % (listed, shown), token
 
@@ -74,18 +77,18 @@ class RejectService:
         return Download(f"{job.dataset or 'job'}-{job_id}-rejects.{format}", pieces)
 
     def _ndjson(self, job: RejectingJob) -> Iterator[bytes]:
-        columns = _columns(job)
+        columns, syntax = _columns(job), _syntax(job)
         for rejects in self._reads(job.id):
-            yield b"".join(reject_json(reject, columns) + b"\n" for reject in rejects)
+            yield b"".join(reject_json(reject, columns, syntax) + b"\n" for reject in rejects)
 
     def _csv(self, job: RejectingJob, contract: Contract | None) -> Iterator[bytes]:
         """contract: that of the records; None for a job that brought none."""
-        columns = _columns(job)
+        columns, syntax = _columns(job), _syntax(job)
         fields = {} if contract is None else validator_of(contract).fields
         others = REFUSED if contract is None else Unknown(contract.unknown_fields, contract.computed_fields)
         yield csv_header(fields)
         for rejects in self._reads(job.id):
-            yield b"".join(reject_csv(reject, columns, fields, others) for reject in rejects)
+            yield b"".join(reject_csv(reject, columns, fields, others, syntax) for reject in rejects)
 
     def _reads(self, job_id: uuid.UUID) -> Iterator[Sequence[StoredReject]]:
         """Yield all rejects of a job. Each read is a short transaction, so a slow client keeps nothing open."""
@@ -106,14 +109,19 @@ class RejectService:
         ).contract
 
 
-def attach_rejects(job: NewJob, rejects: RejectSpool) -> None:
-    """Make the rejects of a request a part of its job: stored in its transaction, counted by it."""
+def attach_rejects(job: NewJob, rejects: RejectSpool, dialect: CsvDialect) -> None:
+    """Make the rejects of a request a part of its job: stored in its transaction, counted by it.
+
+    dialect: what they are written in if the body was CSV.
+    """
     if not rejects.count:
         return
     job.rejected = rejects.count
     job.attach = lambda connection, job_id: repository.store(connection, rejects.copy_data(job_id))
     if rejects.columns is not None:
         job.args[COLUMNS] = rejects.columns
+        if not dialect.is_default:
+            job.args[DIALECT] = dialect.changed
 
 
 def check_retried(connection: Connection, dataset: Dataset, retry_of: str) -> uuid.UUID:
@@ -147,3 +155,7 @@ def _job(connection: Connection, job_id: uuid.UUID) -> RejectingJob:
 
 def _columns(job: RejectingJob) -> Sequence[str] | None:
     return job.args.get(COLUMNS)
+
+
+def _syntax(job: RejectingJob) -> CsvSyntax:
+    return syntax_of(dialect_of(job.args))

@@ -5,17 +5,18 @@ import json
 from collections.abc import Mapping, Sequence
 
 from gristmill.datasets.contract import FieldSpec
+from gristmill.records.readers.csv_syntax import PLAIN, CsvSyntax
 from gristmill.records.reject import NOTE_COLUMNS
 from gristmill.records.rejects.cells import REFUSED, Unknown, csv_cells, csv_line, csv_values, json_values
 from gristmill.records.rejects.repository import StoredReject
 
 
-def reject_json(reject: StoredReject, columns: Sequence[str] | None) -> bytes:
+def reject_json(reject: StoredReject, columns: Sequence[str] | None, syntax: CsvSyntax = PLAIN) -> bytes:
     """Return a reject as a JSON object on one line.
 
     ``raw`` is the record as it was sent: text, or base64 where it is no UTF-8, as ``raw_encoding`` says. ``values`` is
     the record as an object (of a CSV row the cells by their columns), or null where it cannot be read as one.
-    columns: the header of the body if it was CSV.
+    columns: the header of the body if it was CSV. syntax: of such a body.
     """
     try:
         raw, encoding = reject.raw.decode(), "utf-8"
@@ -24,7 +25,7 @@ def reject_json(reject: StoredReject, columns: Sequence[str] | None) -> bytes:
     if columns is None:
         values = json_values(reject.raw)
     else:
-        cells = csv_values(reject.raw, columns)
+        cells = csv_values(reject.raw, columns, syntax)
         values = None if cells is None else _dump(cells)
     members = {
         "record": _dump(reject.record),
@@ -44,10 +45,17 @@ def csv_header(fields: Mapping[str, FieldSpec]) -> bytes:
 
 
 def reject_csv(
-    reject: StoredReject, columns: Sequence[str] | None, fields: Mapping[str, FieldSpec], others: Unknown = REFUSED
+    reject: StoredReject,
+    columns: Sequence[str] | None,
+    fields: Mapping[str, FieldSpec],
+    others: Unknown = REFUSED,
+    syntax: CsvSyntax = PLAIN,
 ) -> bytes:
-    """Return a reject as a CSV row. columns: the header of the body if it was CSV. others: as of ``csv_cells``."""
-    cells, rest = csv_cells(reject.raw, columns, fields, others)
+    """Return a reject as a row of CSV in the default dialect.
+
+    columns: the header of the body if it was CSV. others, syntax: as of ``csv_cells``.
+    """
+    cells, rest = csv_cells(reject.raw, columns, fields, others, syntax)
     line = None if reject.line is None else str(reject.line)
     return csv_line([*cells, str(reject.record), line, "; ".join(map(_error, reject.errors)), rest])
 
