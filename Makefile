@@ -63,8 +63,9 @@ COMPILE := PIP_FIND_LINKS= PIP_EXTRA_INDEX_URL= PIP_CONFIG_FILE=/dev/null $(BIN)
   --no-emit-find-links --no-emit-trusted-host
 
 lock: ## Write the locks anew, after a change of pyproject.toml; UPGRADE=--upgrade takes newer versions too
-	@# The build backend; and what redis wants on Python 3.11.2, which Debian 12 has: the lock may be made with a newer one.
-	printf 'setuptools>=77\nasync-timeout>=4.0.3\n' | \
+	@# The build backend; and for Python 3.11.2, which Debian 12 has, as the lock may be made with a newer one: what redis
+	@# wants there, and the last soupsieve (of nbconvert) that runs there.
+	printf 'setuptools>=77\nasync-timeout>=4.0.3\nsoupsieve<3.0.2\n' | \
 	  $(COMPILE) $(UPGRADE) --all-extras --output-file requirements.lock pyproject.toml -
 	@# What runs in a container, in the same versions.
 	echo 'setuptools>=77' | \

@@ -74,7 +74,7 @@ class Bench:
         self.asked = asked or {}
         self.folder = Path(tempfile.mkdtemp(prefix="gristmill-bench-", dir=parent))
         self.folder.chmod(0o755)  # root's Postgres runs as a system user, who must be able to enter
-        asked = Settings(
+        self.settings = Settings(
             stack_data=str(self.folder / "data"),
             stack_broker="rabbitmq",
             api_port=0,
@@ -82,8 +82,7 @@ class Bench:
             jobs_plugins=plugins,
             images_url=str(self.folder / "images"),
         )
-        self.stack = Stack(asked, say)
-        self.settings = asked
+        self.stack = Stack(self.settings, say)
         self._small_exists = False
 
     def up(self) -> None:

@@ -97,7 +97,8 @@ def _as_pipeline(photos: list[bytes]) -> list[bytes]:
     settings = Settings()
     pipeline: list[dict[str, Any]] = [{**CROP, "column": "photo"}, {**RESIZE, "column": "photo"}]
     contract = load_contract({"name": "b", "fields": [{"name": "photo", "type": "image"}], "pipeline": pipeline})
-    steps = bind_pipeline(contract, build_steps(settings, build_embedders(settings), build_images(settings)))
+    images = build_images(settings)
+    steps = bind_pipeline(contract, build_steps(settings, build_embedders(settings, images), images))
     table = pa.table({"photo": pa.array(photos, pa.binary())})
     found: list[bytes] = run_steps(steps, table, StepContext()).table.column("photo").to_pylist()
     return found

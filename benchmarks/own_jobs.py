@@ -3,6 +3,7 @@
 On a stack of its own, which loads ``benchmarks.own_plugin``; the other one idles meanwhile.
 """
 
+import contextlib
 import json
 import os
 from collections.abc import Iterator
@@ -22,14 +23,21 @@ _ROUNDS = 2
 
 def run(bench: Bench) -> Iterator[Row]:
     """Yield the latency of each kind, then the rates, each measured in turns."""
+    with own_stack(bench) as own:
+        yield _idle(own)
+        yield from _sustained(own)
+
+
+@contextlib.contextmanager
+def own_stack(bench: Bench) -> Iterator[Bench]:
+    """Give a stack that loads the plugin, and has its table; it is gone afterwards."""
     own = Bench(bench.quick, bench.say, bench.folder.parent, bench.cache, plugins=own_plugin.__name__)
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = str(Path(__file__).resolve().parents[1])
     try:
         own.up()
         own.rows(own_plugin.TABLE)
-        yield _idle(own)
-        yield from _sustained(own)
+        yield own
     finally:
         own.close()
         if before is None:

@@ -16,6 +16,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 Report = dict[str, Any]
 
@@ -33,7 +34,7 @@ def main() -> None:
     draws: dict[str, Callable[[Report], Figure | None]] = {
         "loading": loading, "load-2m": large_load, "search": searching, "jobs": jobs,
     }  # fmt: skip
-    plt.rcParams.update(_STYLE)
+    plt.rcParams.update(_STYLE)  # type: ignore[arg-type] # names of settings, as text
     for name, draw in draws.items():
         figure = draw(report)
         if figure is not None:
@@ -70,7 +71,7 @@ def _rates(report: Report) -> Iterator[tuple[str, float, str]]:
         ("  LangChain", "LangChain PGVectorStore", THEIRS),
         ("  SQLAlchemy", "SQLAlchemy ORM + pgvector", THEIRS),
     ):
-        values = next((row["values"] for row in rows if row["what"].startswith(start)), {})
+        values: dict[str, Any] = next((row["values"] for row in rows if row["what"].startswith(start)), {})
         if "rows_per_second" in values:
             yield name, values["rows_per_second"], colour
     text = _rows(report, "ingest_ndjson")
@@ -84,7 +85,7 @@ def large_load(report: Report) -> Figure | None:
     if not loads:
         return None
     figure = plt.figure(figsize=(7.4, 4.2), layout="constrained")
-    figure.get_layout_engine().set(rect=(0, 0.06, 1, 0.94))
+    _make_room(figure, 0.06)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     for row, colour, style in zip(loads, (LIMIT, OURS), ("--", "-"), strict=False):
         seconds, done, tail = zip(*row["values"]["series"], strict=True)
@@ -145,9 +146,7 @@ def jobs(report: Report) -> Figure | None:
 
 def _figure(height: float) -> tuple[Figure, Axes]:
     figure = plt.figure(figsize=(7.4, height), layout="constrained")
-    # Room for the caption.
-    low = 0.25 / height
-    figure.get_layout_engine().set(rect=(0, low, 1, 1 - low))  # type: ignore[union-attr]
+    _make_room(figure, 0.25 / height)
     return figure, figure.subplots()
 
 
@@ -167,6 +166,13 @@ def _caption(report: Report) -> str:
         f"{quick}{report['date'][:10]}, {machine['cores']} cores ({machine['cpu']}), {machine['memory_gib']} GiB, "
         f"{machine['system']}, {machine['disk']}; everything on one machine, fsync on"
     )
+
+
+def _make_room(figure: Figure, low: float) -> None:
+    """Leave the lowest part of the figure to the caption. low: a fraction of its height."""
+    engine = figure.get_layout_engine()
+    assert isinstance(engine, ConstrainedLayoutEngine)
+    engine.set(rect=(0, low, 1, 1 - low))
 
 
 if __name__ == "__main__":

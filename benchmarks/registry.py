@@ -81,7 +81,7 @@ def _rates(bench: Bench, rates: dict[str, list[float]]) -> Iterator[Row]:
             f"creates by {CONNECTIONS} connections, one record each: {way}",
             f"done {show(rate)}/s, {show(ratio)} × those without parents, the last turn {show(rates[way][-1])}/s with "
             f"{children:,} records there, the worst turn {show(slowest)} ×",
-            None if least is None else f"≥ {least} ×",
+            "" if least is None else f"≥ {least} ×",
             None if least is None else ratio >= least,
             {"done_per_second": round(rate, 1), "ratio": round(ratio, 3), "records": children},
             figure=rate,

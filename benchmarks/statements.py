@@ -26,6 +26,7 @@ def logged(bench: Bench, act: Callable[[], None], part: str, wanted: int) -> Log
     Raises RuntimeError if there are fewer than ``wanted`` of them in the log.
     """
     log = next(service for service in bench.stack.status().services if service.name == "postgres").log
+    assert log is not None  # Postgres runs here
     with open(log, encoding="utf-8", errors="replace") as file:
         file.seek(0, 2)
         _log_all(bench, True)

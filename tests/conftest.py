@@ -11,18 +11,28 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 from gristmill.core.database import Database
 from gristmill.core.migrate import upgrade
 from tests.support import own_jobs, plugin, transitions
-from tests.support.servers import WANTED, add_database, add_vhost, make_broker, start_postgres
+from tests.support.servers import WANTED, add_database, add_vhosts, make_broker, start_postgres
 from tests.support.system import System
 
 settings.register_profile(
     "gristmill", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 settings.load_profile("gristmill")
+
+# What the tests' own process logs. By default structlog draws each traceback, with colours and the values of all
+# variables: more than a second's work.
+structlog.configure(
+    processors=[
+        *structlog.get_config()["processors"][:-1],
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
 
 TEMPLATE = "gristmill_template"
 _started: list[Any] = []
@@ -43,10 +53,11 @@ def pytest_configure(config: pytest.Config) -> None:
     _make_template(postgres)
     workers = getattr(config.option, "numprocesses", None) or 0
     count = max(int(workers), 1)
+    urls = add_vhosts(broker, *(f"test{number}" for number in range(2 * count)))
     for number in range(count):
-        os.environ[f"GRISTMILL_TEST_BROKER_URL_{number}"] = add_vhost(broker, f"test{number}")
+        os.environ[f"GRISTMILL_TEST_BROKER_URL_{number}"] = urls[number]
         # For a second system, which shares nothing with the first.
-        os.environ[f"GRISTMILL_TEST_BROKER_URL_{number}_OWN"] = add_vhost(broker, f"test{count + number}")
+        os.environ[f"GRISTMILL_TEST_BROKER_URL_{number}_OWN"] = urls[count + number]
 
 
 def _needs_servers(config: pytest.Config) -> bool:
@@ -114,6 +125,7 @@ def system(worker_number: int, tmp_path_factory: pytest.TempPathFactory) -> Iter
         add_database(os.environ["GRISTMILL_TEST_POSTGRES"], os.environ["GRISTMILL_TEST_TEMPLATE"]),
         os.environ[f"GRISTMILL_TEST_BROKER_URL_{worker_number}"],
         tmp_path_factory.mktemp("system"),
+        jobs_plugins="tests.support.plugin tests.support.own_jobs examples.daily_weather",
         jobs_resend_after=5,
         jobs_retry_base=0.05,
         dispatcher_poll=0.1,

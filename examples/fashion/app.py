@@ -15,8 +15,9 @@ from typing import Annotated, Any
 
 import uvicorn
 from fastapi import APIRouter, Body, Depends, FastAPI, File, HTTPException, Response, UploadFile
-from fastapi.responses import JSONResponse, RedirectResponse
+from fastapi.responses import JSONResponse, StreamingResponse
 from fastapi.security import HTTPBearer
+from fastapi_offline import FastAPIOffline
 
 from gristmill.client import Client, ClientError, Retry
 
@@ -58,7 +59,7 @@ async def lifespan(_: FastAPI) -> Any:
     yield
 
 
-app = FastAPI(title="Image data set", lifespan=lifespan)
+app = FastAPIOffline(title="Image data set", lifespan=lifespan)
 calls = APIRouter(prefix="/api/v1/svc_ml", tags=["svc_ml"])
 client_of = lru_cache(maxsize=100)(lambda key: Client(URL, key))
 
@@ -131,8 +132,9 @@ def result(client: Gristmill, task_id: str, response: Response) -> Json:
 
 @calls.get("/result/{task_id}/zip")
 def archive(client: Gristmill, task_id: str) -> Any:
-    """Lead to the zip of a result, by a link that needs no key."""
-    return RedirectResponse(client.export_link(task_id))
+    """Hand on the zip of a result, piece by piece."""
+    headers = {"Content-Length": str(client.stored_export(task_id)["bytes"])}
+    return StreamingResponse(client.stored_export_pieces(task_id), headers=headers, media_type="application/zip")
 
 
 @calls.get("/result/{task_id}/failures")

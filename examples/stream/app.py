@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import uvicorn
 from fastapi import Depends, FastAPI, Header
 from fastapi.responses import JSONResponse
+from fastapi_offline import FastAPIOffline
 
 from gristmill.client import Client, ClientError, Conflict
 
@@ -50,7 +51,7 @@ async def lifespan(_: FastAPI) -> Any:
     yield
 
 
-app = FastAPI(title="Simulated stream", lifespan=lifespan)
+app = FastAPIOffline(title="Simulated stream", lifespan=lifespan)
 
 
 def gristmill(authorization: Annotated[str | None, Header()] = None) -> Iterator[Client]:

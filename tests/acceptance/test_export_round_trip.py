@@ -13,7 +13,12 @@ from tests.support.values import CONTRACT, EXTREMES, ROWS, TYPES, as_json
 
 pytestmark = pytest.mark.promise(9)
 
-MEDIA_TYPES = {"csv": "text/csv", "ndjson": "application/x-ndjson", "parquet": "application/vnd.apache.parquet"}
+MEDIA_TYPES = {
+    "csv": "text/csv",
+    "ndjson": "application/x-ndjson",
+    "parquet": "application/vnd.apache.parquet",
+    "arrow": "application/vnd.apache.arrow.stream",
+}
 FORMATS = list(MEDIA_TYPES)
 CARRIED: Json = {**CONTRACT, "embedding": {"dimensions": 3, "metric": "l2"}}
 VECTORS = itertools.cycle([[0.1, -0.0, 1.5], [1e-30, 3.0, -2.5], [0.0, 0.0, 0.0]])

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.support.faults import FaultStack
 from tests.support.rest import Json, Rest
-from tests.support.servers import add_database, add_vhost
+from tests.support.servers import add_database, add_vhosts
 from tests.support.system import System, eventually
 
 VECTORS: Json = {
@@ -25,7 +25,7 @@ def sealing(stack: FaultStack, tmp_path: Path) -> Iterator[System]:
     """Processes, a database and queues of their own: a short lease, and a tail that is due from 1,000 records on."""
     found = System(
         add_database(os.environ["GRISTMILL_TEST_POSTGRES"], os.environ["GRISTMILL_TEST_TEMPLATE"]),
-        add_vhost(stack.broker, "test7"),
+        *add_vhosts(stack.broker, "test7"),
         tmp_path / "sealing",
         jobs_lease=5,
         jobs_heartbeat=1,

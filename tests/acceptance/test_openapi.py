@@ -107,7 +107,8 @@ class TestDocument:
             "search", "change_index", "submit_job", "rename_dataset", "copy_dataset",
             "recompute_dataset", "fit_dataset", "preview_pipeline", "infer_contract",
             "query_records", "aggregate_records", "get_records", "count_records", "distinct_values", "change_records",
-            "create_export", "link_export", "create_source", "change_source", "find_duplicates", "export_images",
+            "create_export", "link_export", "create_source", "change_source", "create_schedule", "change_schedule",
+            "find_duplicates", "export_images",
         }  # fmt: skip
 
 

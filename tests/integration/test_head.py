@@ -32,7 +32,16 @@ def places(app: InProcess) -> dict[str, str]:
     body = {"name": f"source_{name}", "kind": "simulator", "dataset": app.dataset({"fields": emitted})}
     source = app.http.post("/api/v1/sources", json={**body, "state": "paused"})
     assert source.status_code == 201, source.text
+    with app.gristmill.database.transaction() as connection:
+        # No plugin is loaded here that would have a job type.
+        connection.exec_driver_sql(
+            "INSERT INTO gristmill.schedules (id, name, type, args, every, zone, start, overlap, state, created_by,"
+            " owned_since) VALUES (gen_random_uuid(), %(name)s, 'own.plain', '{}', '1d', 'UTC', now(), 'allow',"
+            " 'paused', 'local', now())",
+            {"name": f"schedule_{name}"},
+        )
     return {
+        "schedule": f"schedule_{name}",
         "source": source.json()["name"],
         "dataset": name,
         "key": "a",

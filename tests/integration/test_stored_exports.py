@@ -92,7 +92,7 @@ class TestCreate:
             key: result[key] for key in ("bytes", "sha256", "rows", "expires_at")
         }
 
-    @pytest.mark.parametrize("format", ["csv", "ndjson", "parquet"])
+    @pytest.mark.parametrize("format", ["csv", "ndjson", "parquet", "arrow"])
     def test_the_file_is_that_of_the_stream(self, mill: Mill, format: str) -> None:
         name = mill.filled()
         stored = mill.read(mill.export(name, format=format))

@@ -1,4 +1,4 @@
-"""An example's application on a stack of its own, started by make as its users start it."""
+"""An example's application beside a stack, started by make as its users start it."""
 
 import contextlib
 import os
@@ -8,31 +8,32 @@ from pathlib import Path
 
 import psutil
 
-from gristmill.core.config import Settings
-from gristmill.stack import ServiceStatus, Stack
+from gristmill.stack import ServiceStatus
 from gristmill.stack.ports import any_free
-from tests.support.folders import open_folder
-from tests.support.servers import WANTED
+from tests.support.stacks import SharedStack
 from tests.support.system import eventually
 
 ROOT = Path(__file__).parents[2]
 
 
 class Example:
-    """One example. settings: of the stack, as their environment variables have them."""
+    """One example beside a shared stack; its commands have the settings of that stack in their environment."""
 
-    def __init__(self, name: str, data: Path, **settings: str) -> None:
+    def __init__(self, name: str, shared: SharedStack) -> None:
         self.name = name
         self.port = any_free()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.stack = Stack(Settings(stack_data=str(data), stack_broker=WANTED, api_port=0, flower_port=0))
+        self.stack = shared.stack
+        given = {
+            "stack_data": shared.stack.folder.path,
+            "stack_broker": shared.broker,
+            "api_port": 0,
+            "flower_port": 0,
+            **shared.given,
+        }
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("MAKE")},
-            "GRISTMILL_STACK_DATA": str(data),
-            "GRISTMILL_STACK_BROKER": WANTED,
-            "GRISTMILL_API_PORT": "0",
-            "GRISTMILL_FLOWER_PORT": "0",
-            **settings,
+            **{f"GRISTMILL_{name.upper()}": str(value) for name, value in given.items()},
         }
 
     def make(self, *words: str) -> subprocess.CompletedProcess[str]:
@@ -74,14 +75,14 @@ class Example:
 
 
 @contextlib.contextmanager
-def running(name: str, arguments: str = "", **settings: str) -> Iterator[Example]:
-    """Run an example, and end it with its stack."""
-    with open_folder() as path:
-        found = Example(name, path / "data", **settings)
-        try:
-            made = found.make("example", f"NAME={name}", f"PORT={found.port}", f"ARGS={arguments}")
-            assert made.returncode == 0, made.stdout + made.stderr
-            assert f"ready {found.url}" in made.stdout.splitlines()
-            yield found
-        finally:
-            found.stack.down()
+def running(name: str, shared: SharedStack, arguments: str = "") -> Iterator[Example]:
+    """Run an example, whose command starts the stack unless it runs; end it with the block."""
+    found = Example(name, shared)
+    try:
+        made = found.make("example", f"NAME={name}", f"PORT={found.port}", f"ARGS={arguments}")
+        assert made.returncode == 0, made.stdout + made.stderr
+        assert f"ready {found.url}" in made.stdout.splitlines()
+        yield found
+    finally:
+        if name in {one.name for one in found.stack.status().services}:
+            found.gristmill("app", "stop", name)

@@ -15,9 +15,8 @@ from gristmill.core.migrate import upgrade
 from gristmill.jobs.submit import NewChunk, NewJob, WriteRequest, submit_once
 from gristmill.stack import StackFailed
 from tests.support import own_jobs, plugin
-from tests.support.folders import open_folder
 from tests.support.rest import Rest
-from tests.support.servers import WANTED, make_broker, start_postgres
+from tests.support.servers import make_broker, start_postgres
 from tests.support.system import System, eventually
 from tests.support.unfinished import cancel_unfinished
 
@@ -216,12 +215,3 @@ def wait_past(moment: float) -> None:
     """Sleep until ``time.monotonic()`` has passed ``moment``: for tests about time itself."""
     while (left := moment - time.monotonic()) > 0:
         time.sleep(left)
-
-
-@contextlib.contextmanager
-def own_stack(name: str) -> Iterator[FaultStack]:
-    """A stack for one module, ended with it."""
-    with open_folder() as folder:
-        found = FaultStack(folder / name, WANTED)
-        yield found
-        found.close()

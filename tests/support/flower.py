@@ -59,7 +59,7 @@ class Flower:
         return Counter(task["state"] for task in self.search(text).values())
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run ``celery -A gristmill.worker.app ...``."""
+        """Run ``celery -A gristmill.broker.commands ...``."""
         return subprocess.run(
             self._line(*arguments), env=self._environment(), capture_output=True, text=True, check=False
         )
@@ -82,7 +82,7 @@ class Flower:
         return connection, EventReceiver(connection, handlers={"*": keep}, app=app)
 
     def _line(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "celery", "-A", "gristmill.worker.app", *arguments]
+        return [sys.executable, "-m", "celery", "-A", "gristmill.broker.commands", *arguments]
 
     def _environment(self) -> dict[str, str]:
         return {**os.environ, **self.system.environment()}

@@ -26,6 +26,8 @@ _LOADED = [
     "gristmill.bootstrap.dispatcher",
     "gristmill.bootstrap.sources",
     "gristmill.bootstrap.worker",
+    # Each process of a worker's pool loads the default embedder.
+    "wordllama",
 ]
 
 

@@ -1,6 +1,7 @@
 """What every step has to pass: a plain reading of each record, every type and null, an empty frame, every cut."""
 
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -19,7 +20,7 @@ from gristmill.datasets.step_types import bound_types
 from gristmill.datasets.types import TYPES
 from gristmill.records.columns import to_table
 from gristmill.transforms.run import run
-from gristmill.transforms.spec import Column, Example, StepContext
+from gristmill.transforms.spec import Column, Example, Step, StepContext
 
 KINDS = [kind for name in STEPS.names() if (kind := STEPS.get(name)) is not None and name not in ("double", "pair")]
 EXAMPLES = [(kind.op, example) for kind in KINDS for example in kind.examples]
@@ -51,9 +52,11 @@ def shown(contract: Contract, table: pa.Table, columns: dict[str, Column]) -> li
     return [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
 
 
-def transformed(contract: Contract, rows: list[Row]) -> tuple[list[tuple[int, Row]], list[int]]:
-    """The rows, each with its record, and the records that do not fit."""
-    steps = bind_pipeline(contract, STEPS)
+def transformed(
+    contract: Contract, rows: list[Row], steps: Sequence[Step] | None = None
+) -> tuple[list[tuple[int, Row]], list[int]]:
+    """The rows, each with its record, and the records that do not fit. steps: of the contract, bound already."""
+    steps = steps or bind_pipeline(contract, STEPS)
     made = run(steps, table_of(contract, rows), StepContext())
     found = shown(contract, made.table, dict(steps[-1].columns))
     assert made.table.column_names == list(steps[-1].columns)
@@ -67,13 +70,14 @@ def test_it_does_what_a_plain_reading_of_each_record_does_however_it_is_cut(case
     rows = data.draw(rows_of(case))
     expected, unfit = case.expected(rows)
     contract = contract_of(case.step)
+    steps = bind_pipeline(contract, STEPS)
     cuts = data.draw(st.sets(st.integers(0, len(rows)), max_size=3))
     ways = ([0, len(rows)], sorted({0, len(rows), *cuts}), range(len(rows) + 1))
     for edges in ways if case.may_be_cut else ways[:1]:
         made: list[tuple[int, Row]] = []
         failed: list[int] = []
         for start, end in itertools.pairwise(edges):
-            good, bad = transformed(contract, rows[start:end])
+            good, bad = transformed(contract, rows[start:end], steps)
             made += [(start + record, row) for record, row in good]
             failed += [start + record for record in bad]
         assert [record for record, _ in made] == [record for record, _ in expected]

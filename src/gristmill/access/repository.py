@@ -1,6 +1,7 @@
 """SQL of API keys, and of the role that reads by SQL."""
 
 import uuid
+from datetime import datetime
 from typing import Any
 
 from psycopg2.extensions import encrypt_password
@@ -14,6 +15,10 @@ INSERT INTO gristmill.api_keys (id, name, hash, scope) VALUES (%(id)s, %(name)s,
 ON CONFLICT (name) WHERE revoked_at IS NULL DO NOTHING RETURNING id
 """
 _FIND = "SELECT name, scope FROM gristmill.api_keys WHERE hash = %(hash)s AND revoked_at IS NULL"
+_SCOPE = """
+SELECT scope FROM gristmill.api_keys
+WHERE name = %(name)s AND revoked_at IS NULL AND created_at <= %(since)s
+"""
 _LIST = "SELECT name, scope, created_at, revoked_at FROM gristmill.api_keys ORDER BY created_at, name"
 _REVOKE = "UPDATE gristmill.api_keys SET revoked_at = now() WHERE name = %(name)s AND revoked_at IS NULL"
 _ANY = "SELECT EXISTS (SELECT FROM gristmill.api_keys WHERE revoked_at IS NULL)"
@@ -34,6 +39,12 @@ def find_key(connection: Connection, hash_: str) -> tuple[str, str] | None:
     """Return (name, scope) of the key with this hash, unless it was revoked."""
     row = connection.exec_driver_sql(_FIND, {"hash": hash_}).first()
     return None if row is None else (row[0], row[1])
+
+
+def scope_of(connection: Connection, name: str, since: datetime) -> str | None:
+    """Return the scope of the key called ``name`` if it was in use at ``since`` and has not been revoked."""
+    row = connection.exec_driver_sql(_SCOPE, {"name": name, "since": since}).first()
+    return None if row is None else str(row[0])
 
 
 def list_keys(connection: Connection) -> list[dict[str, Any]]:

@@ -52,6 +52,8 @@ from gristmill.records.submit import Submitter
 from gristmill.records.transform import Pipelines
 from gristmill.records.views import endpoints as view_endpoints
 from gristmill.records.views.service import RecordViews
+from gristmill.schedules import endpoints as schedule_endpoints
+from gristmill.schedules.service import ScheduleService
 from gristmill.search.index import endpoints as index_endpoints
 from gristmill.search.index.service import IndexService
 from gristmill.search.query import endpoints as search_endpoints
@@ -106,6 +108,7 @@ class ApiServices:
         self.rejects = RejectService(database, lookup)
         self.stored_exports = StoredExports(settings, database, gristmill.admission, lookup, gristmill.files)
         self.sources = SourceService(database, lookup, build_source_kinds(), self.record_ingest, self.spool)
+        self.schedules = ScheduleService(database, self.job_types, lookup, gristmill.admission)
         self.search = SearchService(database, lookup, gristmill.embedders, ef=settings.search_ef)
         self.image_duplicates = ImageDuplicates(settings, database, gristmill.admission, lookup)
         self.indexes = IndexService(database, lookup, gristmill.admission, gristmill.build_settings)
@@ -146,6 +149,7 @@ class ApiServices:
             index_endpoints.build_router(self.indexes),
             duplicate_endpoints.build_router(self.image_duplicates),
             source_endpoints.build_router(self.sources),
+            schedule_endpoints.build_router(self.schedules),
             *self._image_routers(),
         ]
 

@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from gristmill.bootstrap.extensions import build_extensions
-from gristmill.bootstrap.registry import build_registry
+from gristmill.bootstrap.registry import build_catalogue, build_registry
 from gristmill.bootstrap.shared import Gristmill
 from gristmill.datasets.field_indexes.tasks import field_indexes
 from gristmill.datasets.primary_key.tasks import primary_keys
@@ -16,6 +16,8 @@ from gristmill.jobs.maintenance.rescue import Rescuer
 from gristmill.jobs.maintenance.schedules import promote_scheduled
 from gristmill.records.export.stored.expiry import ExportExpiry
 from gristmill.records.rejects.cleanup import RejectCleanup
+from gristmill.schedules.run import EVERY as SCHEDULES_EVERY
+from gristmill.schedules.run import ScheduleRunner
 
 _MINUTE = 60.0
 # Seconds between two looks for files that are to go: one short statement.
@@ -50,15 +52,7 @@ def maintenance_tasks(gristmill: Gristmill) -> list[tuple[float, Callable[[], An
         max_attempts=settings.jobs_max_attempts,
     )
 
-    def waking(submit: Callable[[], int]) -> Callable[[], None]:
-        """Return a task that wakes the dispatcher when ``submit`` has made something due."""
-
-        def do() -> None:
-            if submit():
-                gristmill.notifier.due()
-
-        return do
-
+    waking = partial(_waking, gristmill)
     return [
         (often, waking(partial(promote_scheduled, database))),
         (often, waking(rescuer.rescue_expired)),
@@ -73,6 +67,24 @@ def maintenance_tasks(gristmill: Gristmill) -> list[tuple[float, Callable[[], An
         (_EXPIRY, waking(expiry.run)),
         (_MINUTE, partial(prune, database, **_kept(gristmill))),
     ]
+
+
+def schedule_tasks(gristmill: Gristmill) -> list[tuple[float, Callable[[], Any]]]:
+    """Return what submits the jobs of schedules, in the same form: for a thread of its own, as it has its time."""
+    runner = ScheduleRunner(
+        gristmill.database, build_catalogue(gristmill), gristmill.dataset_lookup, gristmill.admission
+    )
+    return [(SCHEDULES_EVERY, _waking(gristmill, runner.run))]
+
+
+def _waking(gristmill: Gristmill, submit: Callable[[], int]) -> Callable[[], None]:
+    """Return a task that wakes the dispatcher when ``submit`` has made something due."""
+
+    def do() -> None:
+        if submit():
+            gristmill.notifier.due()
+
+    return do
 
 
 def _kept(gristmill: Gristmill) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from gristmill.bootstrap.shared import Gristmill
 from gristmill.datasets.extensions import DatasetExtension
 from gristmill.records.retention.tasks import Retention, forget_retention, retention_state
+from gristmill.schedules.metrics import schedule_gauges
 from gristmill.search.index.report import index_state
 from gristmill.search.index.scheduler import IndexScheduler
 from gristmill.search.index.tasks import empty_catalogue, interrupt_builds, release_table
@@ -31,6 +32,7 @@ def build_extensions(gristmill: Gristmill) -> list[DatasetExtension]:
             ),
         ),
         DatasetExtension(name="sources", on_drop=fail_sources, gauges=source_gauges),
+        DatasetExtension(name="schedules", gauges=schedule_gauges),
         DatasetExtension(
             name="retention",
             on_drop=forget_retention,

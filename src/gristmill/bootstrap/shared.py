@@ -9,6 +9,7 @@ import gristmill.datasets.tables
 import gristmill.images.tables
 import gristmill.jobs.tables
 import gristmill.records.tables
+import gristmill.schedules.tables
 import gristmill.search.tables
 import gristmill.sources.tables
 import gristmill.storage.tables  # noqa: F401 - declares its tables for the migrations

@@ -8,7 +8,7 @@ import typer
 from gristmill.cli.exits import UsageError, parse_json, parse_names
 from gristmill.cli.session import Session, command
 
-Format = Literal["csv", "ndjson", "parquet"]
+Format = Literal["csv", "ndjson", "parquet", "arrow"]
 
 
 def add(app: typer.Typer) -> None:
@@ -29,7 +29,7 @@ def export(
     fields: Annotated[str | None, typer.Option(metavar="NAMES", help="As in: id,note. Default: all.")] = None,
     embedding: Annotated[bool, typer.Option("--embedding", help="With each record's vector.")] = False,
 ) -> None:
-    """Export records as CSV, NDJSON or Parquet, however many. FILE is there when the export is complete."""
+    """Export records as CSV, NDJSON, Parquet or Arrow, however many. FILE is there when the export is complete."""
     options = {
         "where": None if where is None else parse_json(where, "--where"),
         "start": start,
@@ -40,8 +40,8 @@ def export(
     if out == "-":
         if session.output.json:
             raise UsageError("--json needs --out FILE: standard output would hold the records")
-        if format == "parquet" and sys.stdout.isatty():
-            raise UsageError("Parquet is no text: give --out FILE")
+        if format in ("parquet", "arrow") and sys.stdout.isatty():
+            raise UsageError(f"{format.capitalize()} is no text: give --out FILE")
         session.client.export(dataset, sys.stdout.buffer, format=format or "ndjson", **options)  # type: ignore[arg-type]
         return
     size = session.client.export(dataset, out, format=format, **options)  # type: ignore[arg-type]

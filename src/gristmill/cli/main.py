@@ -22,6 +22,7 @@ from gristmill.cli import (
     pipeline,
     records,
     rejects,
+    schedules,
     search,
     sources,
     submit,
@@ -61,6 +62,8 @@ view.add(app)
 app.add_typer(sources.app, name="sources")
 # The name of other groups is a plural; this one is called by both.
 app.add_typer(sources.app, name="source", hidden=True)
+app.add_typer(schedules.app, name="schedules")
+app.add_typer(schedules.app, name="schedule", hidden=True)
 host.add(app)
 demo.add(app)
 

@@ -11,6 +11,8 @@ with Client("http://127.0.0.1:8000") as client:
 from typing import TYPE_CHECKING, Any
 
 from gristmill.client._retry import Retry
+from gristmill.client._rows import Rows
+from gristmill.client._tables import Frame
 from gristmill.client.client import Client
 from gristmill.client.errors import (
     ClientError,
@@ -45,6 +47,7 @@ __all__ = [
     "Conflict",
     "ConnectionFailed",
     "Forbidden",
+    "Frame",
     "InvalidArgument",
     "InvalidRequest",
     "JobCancelled",
@@ -56,6 +59,7 @@ __all__ = [
     "Refused",
     "RefusedPrecondition",
     "Retry",
+    "Rows",
     "ServerError",
     "TooLarge",
     "Unauthenticated",

@@ -9,9 +9,11 @@ from typing import IO, Any
 
 from gristmill.client._bodies import CONTENT_TYPES, Body, format_of, json_body
 from gristmill.client._exports import finished_file
+from gristmill.client._frames import import_arrow
 from gristmill.client._jobs import JobCalls
+from gristmill.client._parameters import given, time_text
 from gristmill.client._paths import dataset_path
-from gristmill.client._reads import given, time_text
+from gristmill.client._tables import Frame, read_table
 from gristmill.client._transport import Json
 from gristmill.client.errors import InvalidArgument
 
@@ -71,6 +73,14 @@ class AggregateCalls(JobCalls):
             *lines, rest = (rest + piece).split(b"\n")
             for line in lines:
                 yield json.loads(line)
+
+    def aggregate_frame(self, dataset: str, **request: Any) -> Frame:
+        """Return an aggregate as a frame, whose ``to_pandas()``, ``to_polars()`` and ``to_arrow()`` have its columns.
+
+        It comes in Arrow, so no type is lost on the way; ``gristmill[frames]`` is needed. request: as of ``aggregate``.
+        """
+        import_arrow()
+        return Frame(read_table(self.aggregate_pieces(dataset, "arrow", **request)))
 
     def aggregate_pieces(self, dataset: str, format: str, **request: Any) -> Iterator[bytes]:
         """Yield the bytes of an answer as they arrive. request: as of ``aggregate``.

@@ -1,20 +1,17 @@
 """Request bodies that are sent in constant memory and can be sent again from the start."""
 
-import base64
 import io
-import json
 import os
 import secrets
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import date, datetime
-from decimal import Decimal
 from pathlib import Path
 from typing import IO, Any, cast
-from uuid import UUID
 
+from gristmill.client._frames import ArrowStream, is_frame, write_frame
+from gristmill.client._json import dumps
 from gristmill.client._tabs import read_as_csv
 from gristmill.client.errors import InvalidArgument
 
@@ -39,7 +36,7 @@ SUFFIXES = {
 # What stands behind the suffix of a compressed file: the server inflates it.
 ENCODINGS = {".gz": "gzip", ".zst": "zstd"}
 
-Records = Iterable[Mapping[str, Any]] | str | os.PathLike[str] | IO[bytes]
+Records = Iterable[Mapping[str, Any]] | ArrowStream | str | os.PathLike[str] | IO[bytes]
 
 _PIECE = 256 * 1024
 _IN_MEMORY = 8 * 1024 * 1024
@@ -91,11 +88,13 @@ def image_search_body(search: Mapping[str, Any], image: bytes | str | os.PathLik
 def records_body(records: Records, format: str | None, as_it_is: bool = False) -> Iterator[Body]:
     """Open records as a body, and close what was opened when done.
 
-    records: an iterable of mappings (sent as NDJSON), the path of a file, or a binary file object.
+    records: an iterable of mappings (sent as NDJSON), a frame (sent as Arrow), the path of a file, or a binary file
+    object.
     format: "json", "ndjson", "csv", "parquet", "arrow" (an IPC stream) or "zip" (metadata and images); for a path None
-    means by its suffix, behind which .gz or .zst may stand; of a .tsv the tabs become commas. An iterable takes none.
+    means by its suffix, behind which .gz or .zst may stand; of a .tsv the tabs become commas. Others take none.
     as_it_is: a .tsv is not changed.
-    Raises InvalidArgument for an unknown format or suffix, and for a record that JSON cannot hold.
+    Raises InvalidArgument for an unknown format or suffix, for a record that JSON cannot hold, and for a frame that
+    Arrow cannot hold as it is.
     """
     if isinstance(records, (str, os.PathLike)):
         path, content_type = Path(records), CONTENT_TYPES[format_of(records, format)]
@@ -105,6 +104,13 @@ def records_body(records: Records, format: str | None, as_it_is: bool = False) -
             return
         with path.open("rb") as file, _replayable(file) as seekable:
             yield Body(seekable, content_type, ENCODINGS.get(path.suffix.lower()))
+    elif is_frame(records):
+        if format not in (None, "arrow"):
+            raise InvalidArgument(f"a frame is sent as arrow, not as {format!r}")
+        with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as spool:
+            write_frame(records, spool)
+            spool.seek(0)
+            yield Body(spool, CONTENT_TYPES["arrow"])
     elif hasattr(records, "read"):
         if format is None:
             raise InvalidArgument(f"a file object needs a format: one of {', '.join(CONTENT_TYPES)}")
@@ -114,7 +120,8 @@ def records_body(records: Records, format: str | None, as_it_is: bool = False) -
     else:
         if format not in (None, "ndjson"):
             raise InvalidArgument(f"records given as Python objects are sent as ndjson, not as {format!r}")
-        with _spooled(_line(index, record) for index, record in enumerate(records)) as spool:
+        rows = cast(Iterable[Mapping[str, Any]], records)
+        with _spooled(_line(index, record) for index, record in enumerate(rows)) as spool:
             yield Body(spool, CONTENT_TYPES["ndjson"])
 
 
@@ -157,17 +164,6 @@ def format_of(path: str | os.PathLike[str], format: str | None, suffixes: Mappin
     return suffixes[suffix]
 
 
-def dumps(value: Any) -> bytes:
-    """Return compact JSON. Times, decimals, UUIDs, bytes (base64) and numpy values are written as contracts take them.
-
-    Raises InvalidArgument for what JSON does not have: NaN and infinities, halves of surrogate pairs, other types.
-    """
-    try:
-        return json.dumps(value, default=_plain, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidArgument(f"it cannot be written as JSON: {error}") from error
-
-
 @contextmanager
 def _spooled(pieces: Iterable[bytes]) -> Iterator[IO[bytes]]:
     """Yield the pieces as a file, in memory while they are few."""
@@ -195,17 +191,3 @@ def _line(index: int, record: Mapping[str, Any]) -> bytes:
         return dumps(record) + b"\n"
     except InvalidArgument as error:
         raise InvalidArgument(f"record {index} {str(error).removeprefix('it ')}") from error
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, (datetime, date)):
-        return value.isoformat()
-    if isinstance(value, (Decimal, UUID)):
-        return str(value)
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        return base64.b64encode(value).decode("ascii")
-    if isinstance(value, Mapping):
-        return dict(value)
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    raise TypeError(f"a value of type {type(value).__name__} has no JSON form: {value!r:.80}")

@@ -9,13 +9,10 @@ from typing import IO, Any
 
 from gristmill.client._bodies import format_of
 from gristmill.client._jobs import JobCalls
-from gristmill.client._paths import dataset_path
-from gristmill.client._reads import time_text, where_text
+from gristmill.client._rows import export_stream
 from gristmill.client.errors import InvalidArgument
 
-EXPORT_SUFFIXES = {".csv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson", ".parquet": "parquet"}
-# The server waits for its database for a minute before it gives an export up.
-_SILENCE = 120.0
+EXPORT_SUFFIXES = {".csv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson", ".parquet": "parquet", ".arrows": "arrow"}
 
 
 class ExportCalls(JobCalls):
@@ -37,7 +34,7 @@ class ExportCalls(JobCalls):
         """Write the matching records to ``file`` in constant memory and return its size in bytes.
 
         file: a path, which is there when the export is complete and not before; or a binary file object.
-        format: "csv", "ndjson" or "parquet"; for a path it is known by the suffix.
+        format: "csv", "ndjson", "parquet" or "arrow" (an IPC stream, .arrows); for a path it is known by the suffix.
         fields: the fields to export in their order; None for all. embedding: with each record's vector.
         compressed: on the way, by gzip: fewer bytes, for a slow network; a fast one would wait for it. Not the file.
         Raises ConnectionFailed if the answer breaks off: an export cannot be resumed.
@@ -70,15 +67,9 @@ class ExportCalls(JobCalls):
         compressed: bool = False,
     ) -> Iterator[bytes]:
         """Yield the bytes of an export as they arrive. Parameters and errors as of ``export``."""
-        params = {
-            "format": format_of("", format, EXPORT_SUFFIXES),
-            "where": where_text(where),
-            "start": time_text(start),
-            "end": time_text(end),
-            "fields": None if fields is None else ",".join(fields),
-            "include": "embedding" if embedding else None,
-        }
-        return self._transport.stream(dataset_path(dataset, "export"), params, _SILENCE, compressed)
+        chosen, include = format_of("", format, EXPORT_SUFFIXES), ["embedding"] if embedding else None
+        options: dict[str, Any] = {"where": where, "start": start, "end": end, "fields": fields, "include": include}
+        return export_stream(self._transport, dataset, chosen, compressed=compressed, **options)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any, TypeVar
 
 from greenlet import getcurrent, greenlet
@@ -45,7 +45,7 @@ def sleep(seconds: float) -> None:
     wait_for(asyncio.sleep(seconds))
 
 
-async def iterate(items: Iterator[T]) -> AsyncIterator[T]:
+async def iterate(items: Iterator[T]) -> AsyncGenerator[T, None]:
     """Yield what ``items`` yields, each within ``run``."""
     try:
         while (item := await run(next, items, _END)) is not _END:

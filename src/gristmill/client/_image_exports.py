@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from gristmill.client._bodies import json_body
-from gristmill.client._exports import _SILENCE
 from gristmill.client._jobs import Progress, Wait
 from gristmill.client._paths import dataset_path, export_file_path
+from gristmill.client._rows import SILENCE
 from gristmill.client._stored_exports import StoredExportCalls
 from gristmill.client._transport import Json
 
@@ -64,10 +64,10 @@ class ImageExportCalls(StoredExportCalls):
 
     def export_file(self, export_id: str, path: str) -> bytes:
         """Return one file of an export of images, as in "images/10001.jpg". Raises NotFound."""
-        return b"".join(self._transport.stream(export_file_path(export_id, path), {}, _SILENCE))
+        return b"".join(self._transport.stream(export_file_path(export_id, path), {}, SILENCE))
 
     def _export_rows(self, export_id: str, name: str) -> Iterator[Json]:
-        pieces = self._transport.stream(export_file_path(export_id, name), {}, _SILENCE)
+        pieces = self._transport.stream(export_file_path(export_id, name), {}, SILENCE)
         yield from csv.DictReader(_lines(pieces))
 
 

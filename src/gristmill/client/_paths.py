@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote
 from uuid import UUID
 
-from gristmill.client._bodies import dumps
+from gristmill.client._json import dumps
 from gristmill.client.errors import InvalidArgument
 
 API = "/api/v1"
@@ -47,6 +47,11 @@ def export_file_path(export_id: str, file: str) -> str:
 def source_path(name: str) -> str:
     """Return the path of a source."""
     return f"{API}/sources/{_segment(name)}"
+
+
+def schedule_path(name: str, *rest: str) -> str:
+    """Return the path of a schedule, or of ``rest`` below it."""
+    return "/".join((f"{API}/schedules/{_segment(name)}", *rest))
 
 
 def key_text(key: Key) -> str:

@@ -6,12 +6,13 @@ from datetime import datetime
 from itertools import islice
 from typing import Any
 
-from gristmill.client._bodies import dumps, image_search_body, json_body
+from gristmill.client._bodies import image_search_body, json_body
 from gristmill.client._jobs import JobCalls
+from gristmill.client._parameters import Where, given, time_text
 from gristmill.client._paths import Key, dataset_path, record_path
+from gristmill.client._rows import Rows, read_records
 from gristmill.client._transport import Json
 
-Where = Mapping[str, Any]
 _KEYS_PER_CALL = 1000
 
 
@@ -92,8 +93,8 @@ class ReadCalls(JobCalls):
         zone: str | None = None,
         expand: Sequence[str] | None = None,
         depth: int | None = None,
-    ) -> Iterator[Json]:
-        """Yield the matching records, page by page as they are asked for.
+    ) -> Rows:
+        """Yield the matching records, page by page as they are asked for; ``to_pandas()`` and the like fetch a frame.
 
         start, end: the window of the time field, both included.
         order: field names, ``-field`` for descending; the key comes last in any case.
@@ -103,9 +104,10 @@ class ReadCalls(JobCalls):
         """
         names = order.split(",") if isinstance(order, str) else order
         window = {"start": time_text(start), "end": time_text(end)}
-        shown = {"fields": fields, "include": include, "zone": zone, "expand": expand, "depth": depth}
-        body = given(where=where, order=names, page_size=page_size, **shown, **window)
-        return self._body_pages(dataset_path(dataset, "records", "query"), body, "records")
+        shown: dict[str, Any] = {"order": names, "fields": fields, "include": include, "zone": zone, "expand": expand}
+        body = given(where=where, page_size=page_size, depth=depth, **shown, **window)
+        pages = self._body_pages(dataset_path(dataset, "records", "query"), body, "records")
+        return Rows(pages, lambda: read_records(self._transport, dataset, where=where, **shown, **window))
 
     def count(
         self,
@@ -216,19 +218,3 @@ class ReadCalls(JobCalls):
             token = answer["next_page_token"]
             if token is None:
                 return
-
-
-def given(**members: Any) -> dict[str, Any]:
-    """Return what is not None; lists for other sequences."""
-    return {
-        name: list(value) if isinstance(value, tuple) else value for name, value in members.items() if value is not None
-    }
-
-
-def time_text(value: datetime | str | None) -> str | None:
-    return value.isoformat() if isinstance(value, datetime) else value
-
-
-def where_text(where: Where | None) -> str | None:
-    """Return a filter as the parameter of a URL."""
-    return None if where is None else dumps(where).decode()

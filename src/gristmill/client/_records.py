@@ -5,9 +5,11 @@ from datetime import datetime
 from typing import Any
 
 from gristmill.client._bodies import Records, csv_parameters, json_body, records_body
+from gristmill.client._frames import ArrowStream, first_rows, is_frame
 from gristmill.client._jobs import Progress, Wait
+from gristmill.client._parameters import Where, time_text
 from gristmill.client._paths import API, Key, dataset_path, record_path
-from gristmill.client._reads import ReadCalls, Where, time_text
+from gristmill.client._reads import ReadCalls
 from gristmill.client._transport import Json
 
 
@@ -39,10 +41,11 @@ class RecordCalls(ReadCalls):
     ) -> Json:
         """Submit a batch and return its job.
 
-        records: mappings (any iterable of them), the path of a file, or a binary file object. Sent in constant memory;
-            what can be read only once is copied to a temporary file first, so that it can be sent again.
+        records: mappings (any iterable of them), a frame (pandas, Polars, pyarrow, DuckDB; ``gristmill[frames]`` is
+            needed), the path of a file, or a binary file object. Sent in constant memory; mappings, frames, and what
+            can be read only once, are written to a temporary file first, so that they can be sent again.
         format: "json", "ndjson", "csv", "parquet", "arrow" (an IPC stream) or "zip" (metadata and images); for a path
-            it is known by the suffix, mappings go as ndjson.
+            it is known by the suffix, mappings go as ndjson, frames as arrow.
         on_conflict: where a record with the key exists: "replace" (the default of the server), "fail" or "skip".
         mode: "replace" (the default of the server) or "merge": only the fields that a record gives are changed.
         on_error: "reject" (the default of the server) or "quarantine": records that do not fit are kept aside, see
@@ -54,7 +57,8 @@ class RecordCalls(ReadCalls):
         labels: what ``jobs(label=...)`` finds the job by.
         run_at: the earliest time to run, with an offset.
         idempotency_key: give your own to repeat a submission safely across restarts of your program.
-        Raises InvalidRequest with the record, field and reason of each error: then nothing was stored or queued.
+        Raises InvalidRequest with the record, field and reason of each error: then nothing was stored or queued; and
+        InvalidArgument for a frame that would lose something, such as an index without a name.
         """
         csv = csv_parameters(records, format, delimiter, decimal, thousands, encoding, null, quote)
         with records_body(records, format, as_it_is="delimiter" in csv) as body:
@@ -115,7 +119,7 @@ class RecordCalls(ReadCalls):
     def preview_pipeline(
         self,
         dataset: str,
-        records: Sequence[Mapping[str, Any]] | None = None,
+        records: Sequence[Mapping[str, Any]] | ArrowStream | None = None,
         *,
         data: str | None = None,
         format: str = "csv",
@@ -129,8 +133,8 @@ class RecordCalls(ReadCalls):
     ) -> Json:
         """Return what the pipeline of a dataset makes of a sample, step by step; nothing is stored.
 
-        records: the sample; or ``data``, its text in the ``format`` csv or ndjson. Without both, the newest records
-        that are stored.
+        records: the sample, mappings or a frame; or ``data``, its text in the ``format`` csv or ndjson. Without both,
+        the newest records that are stored.
         delimiter, decimal, thousands, null, quote: what ``data`` is written in if it is CSV, as of ``submit``.
         contract: members that are tried in place of those of the contract; a whole one for a dataset that is not there.
         limit: how many records of the sample are taken, at most 100.
@@ -138,7 +142,8 @@ class RecordCalls(ReadCalls):
         errors of records that do not fit, and ``dropped``, the places of those that a filter took away. Raises
         InvalidRequest for a contract that is not valid.
         """
-        sample = {"records": None if records is None else list(records), "data": data, "contract": contract}
+        rows: Any = first_rows(records, limit) if is_frame(records) else records
+        sample = {"records": None if rows is None else list(rows), "data": data, "contract": contract}
         sample |= {"delimiter": delimiter, "decimal": decimal, "thousands": thousands, "null": null, "quote": quote}
         given = {name: value for name, value in sample.items() if value is not None}
         body = json_body({**given, "limit": limit, **({} if data is None else {"format": format})})

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from gristmill.client._bodies import json_body
-from gristmill.client._exports import _SILENCE, ExportCalls, finished_file
+from gristmill.client._exports import ExportCalls, finished_file
 from gristmill.client._jobs import Progress, Wait
+from gristmill.client._parameters import time_text
 from gristmill.client._paths import API, dataset_path, export_path
-from gristmill.client._reads import time_text
+from gristmill.client._rows import SILENCE
 from gristmill.client._transport import Json
 from gristmill.client.errors import ConnectionFailed
 
@@ -79,16 +80,26 @@ class StoredExportCalls(ExportCalls):
         if isinstance(file, (str, os.PathLike)):
             with finished_file(Path(file)) as target:
                 return self.download_export(export_id, target)
+        size = 0
+        for piece in self.stored_export_pieces(export_id):
+            file.write(piece)
+            size += len(piece)
+        return size
+
+    def stored_export_pieces(self, export_id: str) -> Iterator[bytes]:
+        """Yield the bytes of the file of a stored export, as ``download_export`` (which see) writes them.
+
+        What does not arrive as the server says it is raises ConnectionFailed after the last piece.
+        """
         found = self.stored_export(export_id)
         digest, size = hashlib.sha256(), 0
-        for piece in self._transport.stream_file(found["links"]["file"], found["bytes"], _SILENCE):
-            file.write(piece)
+        for piece in self._transport.stream_file(found["links"]["file"], found["bytes"], SILENCE):
+            yield piece
             digest.update(piece)
             size += len(piece)
         # Of an archive of many files the server says the length; each file in it has its checksum.
         if size != found["bytes"] or digest.hexdigest() != (found["sha256"] or digest.hexdigest()):
             raise ConnectionFailed(f"the file of the export {export_id} arrived with another checksum: {size} bytes")
-        return size
 
     def delete_export(self, export_id: str, *, wait: Wait = False) -> Json:
         """Delete a stored export and return the job that removes its file. Raises NotFound."""

@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from gristmill.client._bodies import CONTENT_TYPES, dumps, format_of
+from gristmill.client._bodies import CONTENT_TYPES, format_of
+from gristmill.client._frames import import_arrow
 from gristmill.client._jobs import JobCalls
+from gristmill.client._parameters import time_text, where_text
 from gristmill.client._paths import view_path
-from gristmill.client._reads import time_text
+from gristmill.client._tables import Frame, read_table
 from gristmill.client._transport import Json
 
 _SUFFIXES = {".json": "json", ".ndjson": "ndjson", ".jsonl": "ndjson", ".csv": "csv", ".arrows": "arrow"}
@@ -39,6 +41,14 @@ class ViewCalls(JobCalls):
         answer: Json = self._transport.call("GET", view_path(dataset, view), params=params, hold=_SILENCE)
         return answer
 
+    def view_frame(self, dataset: str, view: str, **request: Any) -> Frame:
+        """Return a view as a frame, whose ``to_pandas()``, ``to_polars()`` and ``to_arrow()`` have its columns.
+
+        It comes in Arrow, so no type is lost on the way; ``gristmill[frames]`` is needed. request: as of ``view``.
+        """
+        import_arrow()
+        return Frame(read_table([self.view_bytes(dataset, view, "arrow", **request)]))
+
     def view_bytes(
         self,
         dataset: str,
@@ -60,5 +70,4 @@ class ViewCalls(JobCalls):
 def _params(
     start: datetime | str | None, end: datetime | str | None, where: Mapping[str, Any] | None, batch: str | None
 ) -> dict[str, Any]:
-    filter_ = None if where is None else dumps(where).decode()
-    return {"start": time_text(start), "end": time_text(end), "where": filter_, "batch": batch}
+    return {"start": time_text(start), "end": time_text(end), "where": where_text(where), "batch": batch}

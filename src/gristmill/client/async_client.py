@@ -5,14 +5,52 @@ from __future__ import annotations
 import functools
 import inspect
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from gristmill.client import _greenlets
 from gristmill.client._httpx import httpx
 from gristmill.client._retry import Retry
+from gristmill.client._rows import Rows
+from gristmill.client._transport import Json
 from gristmill.client.client import Client
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
+    import pyarrow as pa
+
+
+class AsyncRows:
+    """Records that match, of ``AsyncClient.records``: used in ``async for``, or fetched at once as a frame."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+        self._iteration = _greenlets.iterate(rows)
+
+    def __aiter__(self) -> AsyncIterator[Json]:
+        return self._iteration
+
+    async def __anext__(self) -> Json:
+        return await anext(self._iteration)
+
+    async def aclose(self) -> None:
+        """End the iteration."""
+        await self._iteration.aclose()
+        await _greenlets.run(self._rows.close)
+
+    async def to_arrow(self) -> pa.Table:
+        """See ``Rows.to_arrow``."""
+        return await _greenlets.run(self._rows.to_arrow)
+
+    async def to_pandas(self) -> pd.DataFrame:
+        """See ``Rows.to_pandas``."""
+        return await _greenlets.run(self._rows.to_pandas)
+
+    async def to_polars(self) -> pl.DataFrame:
+        """See ``Rows.to_polars``."""
+        return await _greenlets.run(self._rows.to_polars)
 
 
 class AsyncClient:
@@ -66,6 +104,15 @@ class AsyncClient:
 
 def _awaited(method: Callable[..., Any]) -> Callable[..., Any]:
     """Return the asynchronous form of a method of Client."""
+    if _lists(method):
+
+        @functools.wraps(method)
+        def listed(self: AsyncClient, *args: Any, **options: Any) -> AsyncRows:
+            # Nothing is asked of the server before it is iterated over.
+            return AsyncRows(method(self._client, *args, **options))
+
+        return listed
+
     if _yields(method):
 
         @functools.wraps(method)
@@ -81,6 +128,10 @@ def _awaited(method: Callable[..., Any]) -> Callable[..., Any]:
         return await _greenlets.run(method, self._client, *args, **options)
 
     return awaited
+
+
+def _lists(method: Callable[..., Any]) -> bool:
+    return inspect.signature(method).return_annotation in (Rows, "Rows")
 
 
 def _yields(method: Callable[..., Any]) -> bool:

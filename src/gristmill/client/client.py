@@ -14,6 +14,7 @@ from gristmill.client._inference import InferenceCalls
 from gristmill.client._records import RecordCalls
 from gristmill.client._rejects import RejectCalls
 from gristmill.client._retry import Retry
+from gristmill.client._schedules import ScheduleCalls
 from gristmill.client._sources import SourceCalls
 from gristmill.client._transport import Json, Transport
 from gristmill.client._views import ViewCalls
@@ -25,6 +26,7 @@ class Client(
     InferenceCalls,
     RecordCalls,
     RejectCalls,
+    ScheduleCalls,
     SourceCalls,
     ImageExportCalls,
     ViewCalls,

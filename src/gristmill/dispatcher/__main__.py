@@ -3,7 +3,7 @@
 import signal
 import threading
 
-from gristmill.bootstrap.dispatcher import maintenance_tasks
+from gristmill.bootstrap.dispatcher import maintenance_tasks, schedule_tasks
 from gristmill.bootstrap.shared import Gristmill, freeze_memory
 from gristmill.broker.app import make_celery
 from gristmill.broker.queues import queue_names
@@ -27,9 +27,13 @@ def main() -> None:
         signal.signal(number, lambda *_: stop.set())
     beat = ProcessBeat(gristmill.database, "dispatcher")
     beat.start()
-    maintenance = Maintenance(maintenance_tasks(gristmill), stop)
-    thread = threading.Thread(target=maintenance.run, name="maintenance")
-    thread.start()
+    # Schedules have their time: they wait for no other task.
+    threads = [
+        threading.Thread(target=Maintenance(tasks, stop).run, name=name)
+        for name, tasks in (("maintenance", maintenance_tasks(gristmill)), ("schedules", schedule_tasks(gristmill)))
+    ]
+    for thread in threads:
+        thread.start()
     dispatcher = make_dispatcher(gristmill, stop)
     freeze_memory()
     log.info("dispatcher.started")
@@ -38,7 +42,8 @@ def main() -> None:
     finally:
         # A defect ends the whole process, to be started again: maintenance alone would look alive and send nothing.
         stop.set()
-        thread.join()
+        for thread in threads:
+            thread.join()
     beat.stop()
     log.info("dispatcher.stopped")
 

@@ -11,6 +11,12 @@ from gristmill.datasets.contract import FieldSpec
 from gristmill.datasets.types import TYPES
 
 
+def type_metadata(field: FieldSpec) -> dict[str, str]:
+    """Return what the metadata of an Arrow column says of a field's type: that a text is a decimal, for example."""
+    limits = {"precision": field.precision, "scale": field.scale, "zone": field.zone}
+    return {"type": field.type, **{name: str(value) for name, value in limits.items() if value is not None}}
+
+
 def written_columns(fields: Sequence[FieldSpec], table: sa.Table) -> list[sa.ColumnElement[object]]:
     """Return what Postgres writes of each field."""
     return [TYPES[field.type].arrow_cell(table.c[field.name]).label(field.name) for field in fields]

@@ -43,7 +43,7 @@ def main() -> None:
     change()
     # What Flower remembers lives long: to look through it after every 700 new objects takes a fifth of its time.
     gc.set_threshold(50_000, 20, 100)
-    sys.argv = ["celery", "-A", "gristmill.worker.app", "flower"]
+    sys.argv = ["celery", "-A", "gristmill.broker.commands", "flower"]
     celery(auto_envvar_prefix="CELERY")
 
 

@@ -173,7 +173,9 @@ class RabbitServer(Server):
             "RABBITMQ_ADVANCED_CONFIG_FILE": str(inside / "advanced.config"),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(inside / "enabled_plugins"),
             "RABBITMQ_PID_FILE": str(inside / "pid"),
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
+            # Threads with nothing to do sleep at once: on a machine that runs everything others need the processors.
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}"
+            " +sbwt none +sbwtdcpu none +sbwtdio none",
             # Makes the script replace itself by the Erlang machine instead of standing between it and the supervisor.
             "RUNNING_UNDER_SYSTEMD": "true",
             "PATH": os.environ.get("PATH", "/usr/bin:/bin"),

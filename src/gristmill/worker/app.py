@@ -1,4 +1,4 @@
-"""The worker's Celery application: one task per handler, named after the job type. Flower loads it too."""
+"""The worker's Celery application: one task per handler, named after the job type."""
 
 import multiprocessing
 import os

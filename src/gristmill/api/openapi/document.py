@@ -18,6 +18,7 @@ _TAGS = {
     "exports": "Stored exports: files that are made by jobs, and read until they expire.",
     "images": "Images of a dataset.",
     "sources": "Sources: what submits records continuously.",
+    "schedules": "Schedules: jobs that are submitted at their times.",
     "search": "Search by meaning and by words, and the vector index.",
     "jobs": "Jobs: every write is one.",
     "service": "The process itself. These calls need no key.",

@@ -25,7 +25,7 @@ class NewExport(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    format: Literal["parquet", "csv", "ndjson"] | None = None
+    format: Literal["parquet", "csv", "ndjson", "arrow"] | None = None
     where: Where | None = None
     start: str | None = Field(None, max_length=64)
     end: str | None = Field(None, max_length=64)
@@ -72,7 +72,7 @@ class StoredExport(BaseModel):
 
     id: str
     dataset: str
-    format: Literal["parquet", "csv", "ndjson", "images"]
+    format: Literal["parquet", "csv", "ndjson", "arrow", "images"]
     bytes: int
     sha256: str | None
     rows: int

@@ -6,8 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from gristmill.api.openapi import computed, datasets, exports, inference, jobs, records, sources
-from gristmill.core.http.bodies import CSV, FORM, JSON
+from gristmill.api.openapi import computed, datasets, exports, inference, jobs, records, schedules, sources
+from gristmill.core.http.bodies import ARROW, CSV, FORM, JSON
 from gristmill.datasets.fit.schemas import FIT_EXAMPLE, FitRequest
 from gristmill.datasets.operations.schemas import COPY_EXAMPLE, RENAME_EXAMPLE, CopyOf, NewName
 from gristmill.datasets.schemas import CHANGE_EXAMPLE, EXAMPLE
@@ -23,6 +23,7 @@ from gristmill.records.readers import MEDIA_TYPES, open_reader
 from gristmill.records.readers.csv import read_csv
 from gristmill.records.readers.ndjson import read_ndjson
 from gristmill.records.recompute.schemas import RecomputeRequest
+from gristmill.schedules import schemas as scheduled
 from gristmill.sources.schemas import EXAMPLE as SOURCE_EXAMPLE
 from gristmill.sources.schemas import PAUSE_EXAMPLE, SETTINGS_EXAMPLE, NewSource, SourceChange
 
@@ -90,10 +91,9 @@ _RECORDS = Body(
     {"array": [_RECORD], "object": {"records": [_RECORD]}},
 )
 _SAMPLE = Body({kind: _RECORDS.media[kind] for kind in SAMPLE_TYPES}, _RECORDS.examples)
-_DOWNLOADS = {"application/x-ndjson": _TEXT, CSV: _TEXT, "application/vnd.apache.parquet": _BINARY}
+_DOWNLOADS = {"application/x-ndjson": _TEXT, CSV: _TEXT, "application/vnd.apache.parquet": _BINARY, ARROW: _BINARY}
 _IMAGES = dict.fromkeys(IMAGE_TYPES.values(), _BINARY)
-_ARROW = "application/vnd.apache.arrow.stream"
-_COMPUTED = {JSON: computed.AggregateAnswer, "application/x-ndjson": _TEXT, CSV: _TEXT, _ARROW: _BINARY}
+_COMPUTED = {JSON: computed.AggregateAnswer, "application/x-ndjson": _TEXT, CSV: _TEXT, ARROW: _BINARY}
 _LISTED_REJECTS = {JSON: jobs.RejectPage, "application/x-ndjson": _TEXT, CSV: _TEXT}
 
 # What parameters take that are parsed by hand, by their names.
@@ -272,4 +272,21 @@ OPERATIONS: dict[str, Operation] = {
         Body({JSON: SourceChange}, {"pause": PAUSE_EXAMPLE, "settings": SETTINGS_EXAMPLE}),
     ),
     "delete_source": Operation({204: ("It is deleted", None)}, NAMED),
+    "create_schedule": Operation(
+        {201: ("The schedule", schedules.Schedule)},
+        SENT,
+        Body({JSON: scheduled.NewSchedule}, {"cron": scheduled.EXAMPLE, "interval": scheduled.INTERVAL_EXAMPLE}),
+    ),
+    "list_schedules": Operation(_gives("A page of schedules", schedules.SchedulePage), ASKED),
+    "get_schedule": Operation(_gives("The schedule", schedules.Schedule), NAMED),
+    "change_schedule": Operation(
+        _gives("The schedule", schedules.Schedule),
+        SENT,
+        Body(
+            {JSON: scheduled.ScheduleChange},
+            {"pause": scheduled.PAUSE_EXAMPLE, "other times": scheduled.TIMING_EXAMPLE},
+        ),
+    ),
+    "run_schedule": Operation(_JOB, (*NAMED, 409, 429), makes_job=True),
+    "delete_schedule": Operation({204: ("It is deleted", None)}, NAMED),
 }

@@ -12,6 +12,7 @@ from gristmill.core.logs import get_logger
 log = get_logger()
 JSON = "application/json"
 CSV = "text/csv"
+ARROW = "application/vnd.apache.arrow.stream"
 FORM = "multipart/form-data"
 # Parameters of media types beside charset.
 _PARAMETERS = {CSV: ("header",), FORM: ("boundary",)}

@@ -48,6 +48,9 @@ class Catalogue:
             raise Invalid(reason, [Violation("/type", "unknown_job_type", reason, field="type")])
         return found
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._types
+
     def permission_of(self, name: str) -> Permission | None:
         """Return the permission that a type says it needs, None for a type that is not submitted by its name."""
         return self._types[name].permission if name in self._types else None

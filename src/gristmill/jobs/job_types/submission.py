@@ -77,26 +77,27 @@ class JobSubmission:
             self._admission.check()
             try:
                 with self._database.transaction() as connection:
-                    self._must_be_there(connection, job_type, job)
+                    must_be_there(connection, self._check_dataset, job_type, job)
                     return submit(connection, job, request)
             finally:
                 self._count_off(request)
 
         return first_or(self._database, request.key, make)
 
-    def _must_be_there(self, connection: Connection, job_type: JobType, job: NewJob) -> None:
-        if job.dataset is None or job_type.dataset is None:
-            return
-        try:
-            self._check_dataset(connection, job.dataset)
-        except NotFound as error:
-            fields = fields_in(job_type.dataset)
-            pointer = pointer_to(["args", *fields[:1]]) if fields else "/type"
-            raise Invalid(
-                error.detail, [Violation(pointer, error.code, error.detail, field=pointer.rpartition("/")[2])]
-            ) from error
-
     def _count_off(self, request: WriteRequest) -> None:
         """Take back what was counted for a request that made no job."""
         if request.receipt.row is None:
             self._admission.give_back(0)
+
+
+def must_be_there(connection: Connection, check_dataset: CheckDataset, job_type: JobType, job: NewJob) -> None:
+    """Refuse a job whose dataset is not there. Raises Invalid that names the argument."""
+    if job.dataset is None or job_type.dataset is None:
+        return
+    try:
+        check_dataset(connection, job.dataset)
+    except NotFound as error:
+        fields = fields_in(job_type.dataset)
+        pointer = pointer_to(["args", *fields[:1]]) if fields else "/type"
+        violation = Violation(pointer, error.code, error.detail, field=pointer.rpartition("/")[2])
+        raise Invalid(error.detail, [violation]) from error

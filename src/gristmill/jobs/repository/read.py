@@ -65,6 +65,7 @@ WHERE f.chunks_failed > 0 AND f.state = 'failed' AND f.type = %(type)s AND f.exc
     SELECT FROM gristmill.jobs AS l WHERE l.scope = f.scope AND l.exclusive AND l.seq > f.seq)
 ORDER BY f.id
 """
+_UNFINISHED = "SELECT id FROM gristmill.jobs WHERE id = ANY (%(ids)s::uuid[]) AND finished_at IS NULL"
 
 
 def newest_batch(
@@ -153,3 +154,10 @@ def live_chunks(connection: Connection) -> list[tuple[str, str, int, float]]:
 def live_processes(connection: Connection) -> list[tuple[str, str, int, int]]:
     """Return (kind, queue, processes, slots) of what has beaten within the last minute."""
     return [(row[0], row[1], row[2], row[3]) for row in connection.exec_driver_sql(_OLDEST_BEAT)]
+
+
+def unfinished(connection: Connection, job_ids: Sequence[uuid.UUID]) -> set[uuid.UUID]:
+    """Return those of the jobs that have not ended."""
+    if not job_ids:
+        return set()
+    return set(connection.exec_driver_sql(_UNFINISHED, {"ids": [str(one) for one in job_ids]}).scalars())

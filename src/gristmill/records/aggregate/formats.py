@@ -11,11 +11,12 @@ import pyarrow.csv
 import sqlalchemy as sa
 
 from gristmill.core.errors import Invalid, Violation
-from gristmill.core.http.bodies import CSV, JSON
+from gristmill.core.http.bodies import ARROW, CSV, JSON
 from gristmill.datasets.types import TYPES, FieldType
 from gristmill.kit.drain import Drain
 from gristmill.kit.identifiers import quote
 from gristmill.records.aggregate.relation import Column
+from gristmill.records.arrow_rows import type_metadata
 
 PIECE_BYTES = 256 * 1024
 # The longest row that is read back from the text; a record has at most 8 MiB.
@@ -120,7 +121,7 @@ class CsvFormat(Format):
 class ArrowFormat(Format):
     """An Arrow IPC stream: typed columns, as in exports as Parquet."""
 
-    media_type = "application/vnd.apache.arrow.stream"
+    media_type = ARROW
     suffix = "arrows"
     text_edges = False
 
@@ -164,7 +165,7 @@ class ArrowFormat(Format):
         kind = TYPES[column.field.type].export_type(column.field)
         if column.edge and pa.types.is_timestamp(kind):
             kind = pa.timestamp("us", self.zone)
-        return pa.field(column.name, kind)
+        return pa.field(column.name, kind, metadata=type_metadata(column.field))
 
     def _array(self, column: Column, found: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
         made = TYPES[column.field.type].finish(column.field, found)
@@ -189,5 +190,5 @@ ACCEPTED = {
     "application/ndjson": "ndjson",
     "application/jsonl": "ndjson",
     CSV: "csv",
-    "application/vnd.apache.arrow.stream": "arrow",
+    ARROW: "arrow",
 }

@@ -10,7 +10,7 @@ from fastapi.responses import Response
 
 from gristmill.core.config import Settings
 from gristmill.core.errors import GristmillError
-from gristmill.core.http.bodies import CSV
+from gristmill.core.http.bodies import ARROW, CSV
 from gristmill.core.http.endpoints import needs
 from gristmill.core.http.files import disconnected
 from gristmill.core.http.formats import accepted_format
@@ -35,6 +35,7 @@ ACCEPTED = {
     "application/vnd.apache.parquet": "parquet",
     "application/x-parquet": "parquet",
     "application/parquet": "parquet",
+    ARROW: "arrow",
 }
 
 
@@ -48,7 +49,8 @@ def build_router(service: RecordExports, settings: Settings) -> APIRouter:
         http: Request,
         dataset: str,
         format: Annotated[
-            Literal["csv", "ndjson", "parquet"] | None, Query(description="the format; `ndjson` if Accept has no other")
+            Literal["csv", "ndjson", "parquet", "arrow"] | None,
+            Query(description="the format; `ndjson` if Accept has no other"),
         ] = None,
         start: Annotated[str | None, Query(max_length=64, description="time from, inclusive")] = None,
         end: Annotated[str | None, Query(max_length=64, description="time to, inclusive")] = None,

@@ -8,10 +8,11 @@ import pyarrow.parquet
 import sqlalchemy as sa
 
 from gristmill.core.errors import Invalid, Violation
+from gristmill.core.http.bodies import ARROW
 from gristmill.datasets.contract import Contract, FieldSpec
 from gristmill.datasets.types import TYPES, FieldType
 from gristmill.kit.drain import Drain
-from gristmill.records.arrow_rows import read_rows
+from gristmill.records.arrow_rows import read_rows, type_metadata
 
 # A row group is written when it has so many rows or bytes: large enough to compress, small enough to hold in memory.
 GROUP_ROWS = 65_536
@@ -88,27 +89,17 @@ class NdjsonFormat(Format):
         return copied.replace(b"\\\\", b"\\")
 
 
-class ParquetFormat(Format):
+class ColumnFormat(Format):
     """Typed columns: decimals, UUIDs and JSON as text, vectors as fixed-size lists of float32, images as binary."""
 
-    media_type = "application/vnd.apache.parquet"
-    suffix = "parquet"
+    # What writes tables to ``_file``, made by the formats.
+    _writer: Any
 
     def __init__(self, contract: Contract, names: Sequence[str]) -> None:
         super().__init__(contract, names)
         self._schema = pa.schema([_column(field) for field in self._fields])
         self._file = Drain()
         self._pending: list[pa.Table] = []
-        kinds = {name: self._schema.field(name).type for name in names}
-        plain = [name for name in names if not pa.types.is_fixed_size_list(kinds[name])]
-        self._writer = pyarrow.parquet.ParquetWriter(
-            self._file,
-            self._schema,
-            # Vectors do not compress; trying would take longer than everything else.
-            compression=dict.fromkeys(plain, "zstd"),
-            use_dictionary=[name for name in names if pa.types.is_string(kinds[name])],
-            write_statistics=plain,
-        )
 
     def expression(self, kind: FieldType, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
         return kind.arrow_cell(column)
@@ -129,26 +120,73 @@ class ParquetFormat(Format):
         self._writer.close()
         return self._file.drain()
 
+    def write(self, group: pa.Table) -> None:
+        """Write some rows as one group of the format."""
+        raise NotImplementedError
+
     def _flush(self) -> None:
         if self._pending:
-            table = pa.concat_tables(self._pending)
+            group = pa.concat_tables(self._pending)
             self._pending.clear()
-            self._writer.write_table(table, row_group_size=table.num_rows)
+            self.write(group)
 
     def _parse(self, copied: bytes) -> pa.Table:
         return pa.Table.from_arrays(read_rows(self._fields, copied).columns, schema=self._schema)
 
 
+class ParquetFormat(ColumnFormat):
+    """A Parquet file, a row group for each group."""
+
+    media_type = "application/vnd.apache.parquet"
+    suffix = "parquet"
+
+    def __init__(self, contract: Contract, names: Sequence[str]) -> None:
+        super().__init__(contract, names)
+        kinds = {name: self._schema.field(name).type for name in names}
+        plain = [name for name in names if not pa.types.is_fixed_size_list(kinds[name])]
+        self._writer = pyarrow.parquet.ParquetWriter(
+            self._file,
+            self._schema,
+            # Vectors do not compress; trying would take longer than everything else.
+            compression=dict.fromkeys(plain, "zstd"),
+            use_dictionary=[name for name in names if pa.types.is_string(kinds[name])],
+            write_statistics=plain,
+        )
+
+    def write(self, group: pa.Table) -> None:
+        self._writer.write_table(group, row_group_size=group.num_rows)
+
+
+class ArrowFormat(ColumnFormat):
+    """An Arrow IPC stream, a record batch for each group."""
+
+    media_type = ARROW
+    suffix = "arrows"
+
+    def __init__(self, contract: Contract, names: Sequence[str]) -> None:
+        super().__init__(contract, names)
+        self._writer = pa.ipc.new_stream(self._file, self._schema)
+
+    def write(self, group: pa.Table) -> None:
+        self._writer.write_table(group.combine_chunks())
+
+
 def _column(field: FieldSpec) -> pa.Field:
-    """Return the column of a field in Parquet; its metadata is what people are told of the field."""
+    """Return the column of a field; its metadata is what people are told of the field, and its type by the contract."""
     texts = {"title": field.title, "description": field.description, "unit": field.unit}
     about = {name: text for name, text in texts.items() if text is not None}
-    return pa.field(field.name, TYPES[field.type].export_type(field), metadata=about or None)
+    return pa.field(field.name, TYPES[field.type].export_type(field), metadata={**about, **type_metadata(field)})
 
 
 FORMATS: dict[str, Callable[[Contract, Sequence[str]], Format]] = {
     "csv": CsvFormat,
     "ndjson": NdjsonFormat,
     "parquet": ParquetFormat,
+    "arrow": ArrowFormat,
 }
-MEDIA_TYPES = {"csv": CsvFormat.media_type, "ndjson": NdjsonFormat.media_type, "parquet": ParquetFormat.media_type}
+MEDIA_TYPES = {
+    "csv": CsvFormat.media_type,
+    "ndjson": NdjsonFormat.media_type,
+    "parquet": ParquetFormat.media_type,
+    "arrow": ArrowFormat.media_type,
+}

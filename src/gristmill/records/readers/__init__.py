@@ -1,6 +1,6 @@
 """Readers: a request body, read as a stream of validated records in constant memory."""
 
-from gristmill.core.http.bodies import CSV, JSON
+from gristmill.core.http.bodies import ARROW, CSV, JSON
 from gristmill.records.readers.arrow import read_arrow
 from gristmill.records.readers.context import Reader
 from gristmill.records.readers.csv import read_csv
@@ -18,7 +18,7 @@ _READERS: dict[str, Reader] = {
     "application/vnd.apache.parquet": read_parquet,
     "application/x-parquet": read_parquet,
     "application/parquet": read_parquet,
-    "application/vnd.apache.arrow.stream": read_arrow,
+    ARROW: read_arrow,
     ZIP: read_zip,
     "application/x-zip-compressed": read_zip,
 }
@@ -30,7 +30,7 @@ EXTENSIONS = {
     "jsonl": "application/x-ndjson",
     "csv": CSV,
     "parquet": "application/vnd.apache.parquet",
-    "arrows": "application/vnd.apache.arrow.stream",
+    "arrows": ARROW,
     "zip": ZIP,
 }
 

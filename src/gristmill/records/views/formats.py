@@ -6,12 +6,11 @@ from typing import Any
 import pyarrow as pa
 from pydantic_core import to_json
 
-from gristmill.core.http.bodies import CSV, JSON
+from gristmill.core.http.bodies import ARROW, CSV, JSON
 from gristmill.kit.drain import Drain
 from gristmill.records.views.service import Viewed
 
 NDJSON = "application/x-ndjson"
-ARROW = "application/vnd.apache.arrow.stream"
 # The formats by their media types, the one that is preferred first.
 ACCEPTED = {JSON: "json", NDJSON: "ndjson", CSV: "csv", ARROW: "arrow"}
 MEDIA_TYPES = {name: media_type for media_type, name in ACCEPTED.items()} | {
@@ -73,13 +72,14 @@ def _cell(value: Any) -> str:
 
 def _arrow(viewed: Viewed) -> Iterator[bytes]:
     """An Arrow stream; UUIDs are texts, as in exports."""
-    arrays = {}
+    arrays, fields = list[Any](), list[pa.Field]()
     for column in viewed.columns:
         array = viewed.table.column(column.name)
         if pa.types.is_fixed_size_binary(array.type):
             array = pa.chunked_array([pa.array(viewed.types.shown(column, _whole(array)), pa.string())])
-        arrays[column.name] = array
-    table, file = pa.table(arrays), Drain()
+        arrays.append(array)
+        fields.append(pa.field(column.name, array.type, metadata={"type": column.type}))
+    table, file = pa.table(arrays, schema=pa.schema(fields)), Drain()
     with pa.ipc.new_stream(file, table.schema) as writer:
         for batch in table.to_batches(max_chunksize=65_536):
             writer.write_batch(batch)

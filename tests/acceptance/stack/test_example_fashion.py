@@ -11,6 +11,7 @@ import pytest
 from tests.support.example import ROOT, running
 from tests.support.fashion import Fashion, Json, rows, size
 from tests.support.images import encoded, hostile, photograph
+from tests.support.stacks import SharedStack
 from tests.support.system import eventually
 
 COUNT = 300
@@ -19,8 +20,8 @@ BAD_IMAGES, BAD_LINES = 9, 9
 
 
 @pytest.fixture(scope="module")
-def fashion(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fashion]:
-    data = tmp_path_factory.mktemp("images")
+def fashion(whole: SharedStack) -> Iterator[Fashion]:
+    data = Path(whole.given["images_url"])
     made = subprocess.run(
         [sys.executable, str(ROOT / "examples/fashion/load.py"), str(data / "fashion"), str(COUNT)],
         capture_output=True, text=True, check=True,
@@ -28,15 +29,7 @@ def fashion(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fashion]:
     assert made.stdout.splitlines() == [
         f"images: {COUNT - BAD_IMAGES}", f"bad images: {BAD_IMAGES}", f"malformed lines: {BAD_LINES}"
     ]  # fmt: skip
-    settings = {
-        "GRISTMILL_IMAGES_URL": str(data),
-        "GRISTMILL_WORKER_LONG_PROCESSES": "2",
-        "GRISTMILL_IMAGES_EXPORT_CHUNK_RECORDS": "20",
-        # A killed worker's work is taken up soon.
-        "GRISTMILL_JOBS_LEASE": "5",
-        "GRISTMILL_JOBS_HEARTBEAT": "1",
-    }
-    with running("fashion", f"--env FASHION_DATA={data}", **settings) as example:
+    with running("fashion", whole, f"--env FASHION_DATA={data}") as example:
         yield Fashion(example, data)
 
 

@@ -12,9 +12,9 @@ from typing import Any
 import httpx
 import pytest
 from tests.support.folders import open_folder
+from tests.support.stacks import SharedStack, patiently
 from tests.support.system import eventually
 
-from gristmill.core.config import Settings
 from gristmill.stack import Guests, Stack, StackFailed, processes, waiting
 from gristmill.stack.ports import any_free
 from gristmill.stack.program import MARK
@@ -84,36 +84,32 @@ class Beside:
         """Start the one that never answers, from a process of its own; return that once it is waited for."""
         command = [sys.executable, "-c", START, str(self.stack.folder.path), str(self.files / "silent.py"), str(port)]
         starting = subprocess.Popen(command, stderr=subprocess.PIPE)
-        eventually(lambda: self.running("silent.py"), "it runs", 60)
+        patiently(lambda: self.running("silent.py"), "it runs", 60)
         return starting
 
 
 @pytest.fixture(scope="module")
-def whole() -> Iterator[Beside]:
+def applications(light: SharedStack) -> Iterator[Beside]:
     with open_folder() as path:
-        settings = Settings(stack_data=str(path / "data"), stack_broker="valkey", api_port=0, flower_port=0)
-        stack = Stack(settings)
         for name, text in {"working": WORKING, "broken": BROKEN, "silent": SILENT}.items():
             (path / f"{name}.py").write_text(text)
+        light.stopped()
         with pytest.MonkeyPatch.context() as patched:
             patched.setenv("GRISTMILL_API_KEY", "of the shell that ran up")
-            stack.up()
-        try:
-            yield Beside(stack, Guests(settings), path, any_free())
-        finally:
-            stack.down()
+            stack = light.running()
+        yield Beside(stack, Guests(light.settings), path, any_free())
 
 
 @pytest.fixture
-def beside(whole: Beside, monkeypatch: pytest.MonkeyPatch) -> Iterator[Beside]:
+def beside(applications: Beside, monkeypatch: pytest.MonkeyPatch) -> Iterator[Beside]:
     """With one application that works, and has a key and a variable."""
-    assert whole.stack.up().ok
+    assert applications.stack.up().ok
     monkeypatch.setenv("GRISTMILL_API_KEY", "the first key")
-    whole.guests.start("one", whole.files / "working.py", whole.port, {"COLOUR": "red"})
-    yield whole
-    for name in whole.listed():
-        whole.guests.stop(name)
-    assert whole.listed() == set()
+    applications.guests.start("one", applications.files / "working.py", applications.port, {"COLOUR": "red"})
+    yield applications
+    for name in applications.listed():
+        applications.guests.stop(name)
+    assert applications.listed() == set()
 
 
 class TestStart:

@@ -12,13 +12,13 @@ import httpx
 import pytest
 from tests.support.example import ROOT, running
 from tests.support.registry import PLENTY, Json, Registry, own, segment
+from tests.support.stacks import SharedStack
 from tests.support.system import eventually
 
 
 @pytest.fixture(scope="module")
-def registry() -> Iterator[Registry]:
-    # A killed worker's work is taken up soon.
-    with running("geography", GRISTMILL_JOBS_LEASE="5", GRISTMILL_JOBS_HEARTBEAT="1") as found:
+def registry(whole: SharedStack) -> Iterator[Registry]:
+    with running("geography", whole) as found:
         yield Registry(found)
 
 

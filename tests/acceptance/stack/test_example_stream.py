@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 import httpx
 import pytest
 from tests.support.example import Example, running
+from tests.support.stacks import SharedStack
 from tests.support.system import eventually
 
 FAST = "--env STREAM_INTERVAL=0.05 --env STREAM_ZONE=Europe/Berlin"
@@ -39,8 +40,8 @@ class Stream:
 
 
 @pytest.fixture(scope="module")
-def example() -> Iterator[Stream]:
-    with running("stream", FAST) as found:
+def example(whole: SharedStack) -> Iterator[Stream]:
+    with running("stream", whole, FAST) as found:
         yield Stream(found)
 
 

@@ -1,0 +1,26 @@
+"""The applications among the examples, as they are imported: no server is asked anything."""
+
+import importlib.util
+import os
+import re
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+APPLICATIONS = sorted((Path(__file__).parents[2] / "examples").glob("*/app.py"))
+
+
+@pytest.mark.parametrize("file", APPLICATIONS, ids=[file.parent.name for file in APPLICATIONS])
+def test_the_page_of_its_calls_needs_no_other_host(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(os.environ, "GRISTMILL_URL", "http://127.0.0.1:1")
+    spec = importlib.util.spec_from_file_location(f"example_{file.parent.name}", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    client = TestClient(module.app)  # not entered: its lifespan would ask Gristmill
+    page = client.get("/docs").text
+    files = re.findall(r"""(?:src|href)=["']([^"']+)""", page)
+    assert len(files) >= 2
+    assert all(client.get(name).status_code == 200 for name in files), files
