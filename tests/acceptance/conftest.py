@@ -24,7 +24,8 @@ def fault_stack() -> Iterator[FaultStack]:
 
 @pytest.fixture(scope="module")
 def module_stack(fault_stack: FaultStack) -> FaultStack:
-    """The stack with everything running, and no indexes to be built for the modules before."""
+    """The stack with everything running, a broker that is whole, and no indexes to be built for the modules before."""
+    fault_stack.renew_broker()
     fault_stack.heal()
     fault_stack.drop_searched()
     return fault_stack

@@ -1,11 +1,12 @@
 """A worker that is killed while it finds near-duplicates: the result comes once and whole, or not yet."""
 
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.support.faults import FaultStack
+from tests.support.faults import FaultStack, own_stack
 from tests.support.images import small
 from tests.support.rest import Json, Rest, new_name
 from tests.support.system import eventually
@@ -23,6 +24,19 @@ CONTRACT: Json = {
     "key": ["id"],
     "embedding": {"dimensions": 64},
 }
+
+
+@pytest.fixture(scope="module")
+def own() -> Iterator[FaultStack]:
+    """Servers and processes of their own: these tests have a worker of the queue ``long`` beside."""
+    with own_stack("duplicates") as found:
+        yield found
+
+
+@pytest.fixture
+def stack(own: FaultStack) -> FaultStack:
+    own.heal()
+    return own
 
 
 def records(count: int) -> tuple[list[Json], list[int]]:

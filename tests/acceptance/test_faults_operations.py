@@ -1,9 +1,10 @@
 """Workers killed in the middle of a truncate, a rename, a copy: all of it happens once, or none of it yet."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.support.faults import FaultStack
+from tests.support.faults import FaultStack, own_stack
 from tests.support.rest import Json, Rest, new_name
 from tests.support.system import eventually
 
@@ -26,6 +27,19 @@ SELECT pid FROM pg_stat_activity WHERE application_name = 'gristmill-worker' AND
 KEY = """
 SELECT pg_get_constraintdef(oid) AS text FROM pg_constraint WHERE contype = 'p' AND conrelid = %s::regclass
 """
+
+
+@pytest.fixture(scope="module")
+def own() -> Iterator[FaultStack]:
+    """Servers and processes of their own: these tests have a worker of the queue ``long`` beside."""
+    with own_stack("operations") as found:
+        yield found
+
+
+@pytest.fixture
+def stack(own: FaultStack) -> FaultStack:
+    own.heal()
+    return own
 
 
 def merged(*batches: list[Json]) -> list[Json]:

@@ -1,6 +1,7 @@
 """``gristmill load``: a stranger's file becomes a dataset by one command, on real processes."""
 
 import asyncio
+import datetime as dt
 import json
 import os
 import pty
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from tests.support.rest import Rest, new_name
+from tests.support.workbooks import workbook
 from typer.testing import CliRunner, Result
 
 from gristmill.cli.main import app
@@ -211,3 +213,35 @@ class TestClient:
             assert not first["read"]["complete"]
             assert 0 <= 16 * 1024 * 1024 - first["read"]["bytes"] < 2000
             assert client.infer(parquet)["contract"]["fields"] == [{"name": "n", "type": "integer"}]
+
+
+class TestWorkbook:
+    def test_a_workbook_is_loaded_by_one_command_and_more_of_it_submitted(self, rest: Rest, tmp_path: Path) -> None:
+        name, rows = new_name("book"), [["Order No.", "at", "Paid", "Amount"]]
+        orders = [[1001, dt.datetime(2026, 1, 31, 8), True, 1.5], [1002, dt.datetime(2026, 2, 1), False, "#N/A"]]
+        file = tmp_path / "book.xlsx"
+        file.write_bytes(workbook(sheets={"Notes": [["read me"]], "Orders": [*rows, *orders]}))
+        found = run(rest, "load", str(file), "--name", name, "--yes")
+        assert found.exit_code == 2
+        assert "2 sheets have values: 'Notes', 'Orders'; say which one" in found.stderr
+        assert rest.http.get(f"/api/v1/datasets/{name}").status_code == 404
+        found = run(rest, "load", str(file), "--name", name, "--yes", "--sheet", "Orders")
+        assert found.exit_code == 0, found.output
+        assert "2 of 2 records loaded" in found.stderr
+        first, second = rest.rows(name)
+        assert (first["order_no"], first["at"], first["paid"]) == (1001, "2026-01-31T08:00:00Z", True)
+        assert second["at"] == "2026-02-01T00:00:00Z"
+        file.write_bytes(workbook(*rows, [1003, dt.datetime(2026, 2, 2, 9), True, 2.5]))
+        submitted = run(rest, "submit", name, str(file), "--wait")
+        assert submitted.exit_code == 0, submitted.output
+        with Client(rest.system.url) as client, file.open("rb") as opened:
+            assert client.validate(name, opened, format="xlsx")["records"] == 1
+        assert [one["order_no"] for one in rest.rows(name)] == [1001, 1002, 1003]
+
+    def test_what_a_workbook_would_lose_is_named_and_nothing_is_created(self, rest: Rest, tmp_path: Path) -> None:
+        name, file = new_name("formula"), tmp_path / "formula.xlsx"
+        file.write_bytes(workbook(["id", "double"], [1, "=A2*2"]))
+        found = run(rest, "load", str(file), "--name", name, "--yes")
+        assert found.exit_code == 2
+        assert "B2 of 'Sheet' is a formula that nothing has computed" in found.stderr
+        assert rest.http.get(f"/api/v1/datasets/{name}").status_code == 404

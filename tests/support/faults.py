@@ -15,8 +15,9 @@ from gristmill.core.migrate import upgrade
 from gristmill.jobs.submit import NewChunk, NewJob, WriteRequest, submit_once
 from gristmill.stack import StackFailed
 from tests.support import own_jobs, plugin
+from tests.support.folders import open_folder
 from tests.support.rest import Rest
-from tests.support.servers import make_broker, start_postgres
+from tests.support.servers import WANTED, make_broker, start_postgres
 from tests.support.system import System, eventually
 from tests.support.unfinished import cancel_unfinished
 
@@ -54,6 +55,7 @@ class FaultStack:
             connection.exec_driver_sql(plugin.EFFECTS)
             connection.exec_driver_sql(own_jobs.TABLE)
         self._paused: set[int] = set()
+        self._broker_was_killed = False
 
     def heal(self) -> None:
         """Bring everything back to: one process of each kind, both servers, nothing frozen."""
@@ -68,6 +70,17 @@ class FaultStack:
             if name not in APPLICATIONS or process.poll() is not None or (left and name == "worker"):
                 self.system.kill(name)
         self.ensure(*APPLICATIONS)
+
+    def renew_broker(self) -> None:
+        """Give the next module an empty broker if this one was killed.
+
+        After several kills in a row a quorum queue of RabbitMQ 3.10 may have no leader any more: it answers nothing.
+        """
+        if self._broker_was_killed:
+            self._broker_was_killed = False
+            self.broker.kill()
+            self.broker.wipe()
+            self.broker.start()
 
     def drop_searched(self) -> None:
         """Drop the datasets that can be searched: the next worker for long jobs would build their indexes first."""
@@ -102,6 +115,7 @@ class FaultStack:
     def kill_broker(self) -> None:
         """SIGKILL, frozen or not; its data stay."""
         self._paused.discard(self.broker.pid)
+        self._broker_was_killed = True
         self.broker.kill()
 
     def start_broker(self, *, empty: bool = False) -> None:
@@ -215,3 +229,12 @@ def wait_past(moment: float) -> None:
     """Sleep until ``time.monotonic()`` has passed ``moment``: for tests about time itself."""
     while (left := moment - time.monotonic()) > 0:
         time.sleep(left)
+
+
+@contextlib.contextmanager
+def own_stack(name: str) -> Iterator[FaultStack]:
+    """A stack for one module, ended with it."""
+    with open_folder() as folder:
+        found = FaultStack(folder / name, WANTED)
+        yield found
+        found.close()

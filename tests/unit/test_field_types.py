@@ -22,11 +22,21 @@ ALLOWED = {
     "datasets/embedders.py": ({"image"}, "what embedders read"),
     "images": ({"vector"}, "how a vector is stored, which is called as its type is"),
     "records/readers/zip.py": ({"image", "json"}, "which fields name members of an archive; names of files"),
-    "client": ({"json", "text", "vector"}, "formats of bodies, members of a search's body"),
+    "client/_pandas_objects.py": (
+        {"boolean", "date", "decimal", "duration", "float", "integer", "uuid"},
+        "kinds of Python objects in columns of pandas, and the Arrow type of each",
+    ),
+    "client/_tables.py": (
+        {"decimal"},
+        "the client knows REST only: of which columns the scale follows from the values",
+    ),
+    "client": ({"decimal", "json", "text", "vector"}, "formats of bodies and of CSV, members of a search's body"),
     "cli/search.py": (
         {"integer", "boolean"},
         "the command line knows REST only: it must tell whether a key that was typed in is a JSON number or a text",
     ),
+    "cli/dialect.py": ({"decimal"}, "the parameter of CSV for the sign before decimals"),
+    "cli/load.py": ({"text"}, "the command line knows REST only: which filter it shows as an example"),
     "cli/pipeline.py": ({"json"}, "formats of files"),
     "cli/demo": ({"text"}, "members of a search's body"),
     "broker/task_events.py": ({"uuid"}, "the id of a task, as Celery's events call it"),
@@ -35,6 +45,11 @@ ALLOWED = {
     "datasets/where_members.py": ({"text", "boolean"}, "types of values in JSON documents"),
     "datasets/where_operands.py": ({"text", "boolean"}, "types of values in JSON documents"),
     "records/readers/__init__.py": ({"json"}, "what the names of files end with"),
+    "records/readers/csv_hints.py": ({"integer"}, "which numbers cannot have decimals that a hint would be about"),
+    "records/infer": (
+        {"date", "decimal", "text", "timestamp", "uuid"},
+        "what a column is proposed as, asked about and good for is decided by its type; parameters of CSV",
+    ),
     "transforms/expression": (
         {"boolean", "date", "decimal", "duration", "float", "integer", "json", "text", "timestamp", "uuid"},
         "what an operator means follows from the types of its operands; a type that is not there is refused",

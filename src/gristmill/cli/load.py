@@ -12,12 +12,14 @@ import typer
 from gristmill.cli.exits import UsageError
 from gristmill.cli.session import Session, command
 from gristmill.client import Conflict, Refused, UnfinishedJob
-from gristmill.client._bodies import ENCODINGS, format_of
+from gristmill.client._bodies import ENCODINGS, WORKBOOK, format_of
 from gristmill.client._transport import Json
 
 _SHOWN = 3
 _EXAMPLES = 3
 _WORDS = 4
+# How the file is read, as ``Client.submit`` takes it: format, sheet.
+Given = dict[str, Any]
 
 
 def add(app: typer.Typer) -> None:
@@ -28,7 +30,10 @@ def add(app: typer.Typer) -> None:
 def load(
     session: Session,
     file: Annotated[
-        str, typer.Argument(metavar="FILE", help="CSV, TSV, NDJSON, JSON, Parquet or Arrow stream; .gz and .zst too.")
+        str,
+        typer.Argument(
+            metavar="FILE", help="CSV, TSV, NDJSON, JSON, Parquet, Arrow stream or .xlsx; .gz and .zst too."
+        ),
     ],
     name: Annotated[str | None, typer.Option("--name", help="Name of the dataset. Default: that of the file.")] = None,
     yes: Annotated[
@@ -39,6 +44,9 @@ def load(
         typer.Option("--answer", metavar="QUESTION=ANSWER", help="Answer a question; may be given several times."),
     ] = None,
     format: Annotated[str | None, typer.Option("--format", "-f", help="Default: by the file's suffix.")] = None,
+    sheet: Annotated[
+        str | None, typer.Option("--sheet", help="Of a workbook of Excel, where several have values.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the contract and create nothing.")] = False,
 ) -> None:
     """Infer a contract for a file, create the dataset, load the file and show its first records."""
@@ -48,14 +56,15 @@ def load(
     kind = format_of(file, format)
     answers = dict(_answer_of(pair) for pair in answer or [])
     name = name or name_of(path)
-    found = session.client.infer(file, name=name, format=format, answers=answers)
+    given = {"format": format, "sheet": sheet}
+    found = session.client.infer(file, name=name, answers=answers, **given)
     _show(session, found)
     if dry_run:
         if session.output.json:
             session.output.document(found)
         _show_questions(session, found["questions"])
         return
-    found = _settle(session, file, format, name, answers, found, yes)
+    found = _settle(session, file, given, name, answers, found, yes)
     contract = found["contract"]
     try:
         session.client.create_dataset(contract, wait=True)
@@ -63,7 +72,7 @@ def load(
         session.output.note(f"choose another name with --name, or add to it: gristmill submit {name} {file}")
         raise
     session.output.note(f"created {name}")
-    job = _submit(session, path, kind, format, found)
+    job = _submit(session, path, kind, given, found)
     _report(session, found, job)
 
 
@@ -83,7 +92,7 @@ def _answer_of(pair: str) -> tuple[str, Any]:
 
 
 def _settle(
-    session: Session, file: str, format: str | None, name: str, answers: dict[str, Any], found: Json, yes: bool
+    session: Session, file: str, given: Given, name: str, answers: dict[str, Any], found: Json, yes: bool
 ) -> Json:
     """Return the inference once its questions are answered and the contract is agreed to. Raises UsageError."""
     questions = found["questions"]
@@ -103,7 +112,7 @@ def _settle(
     for one in questions:
         answers[one["about"]] = _ask(session, one)
     if questions:
-        found = session.client.infer(file, name=name, format=format, answers=answers)
+        found = session.client.infer(file, name=name, answers=answers, **given)
         _show(session, found)
     if not typer.confirm(f"Create {name} and load the file?", default=True, err=True):
         raise UsageError("nothing was created")
@@ -162,11 +171,11 @@ def _show_questions(session: Session, questions: list[Json]) -> None:
         session.output.note(f"{one['about']}: {one['question']} ({options}; proposed: {_shown(one['proposed'])})")
 
 
-def _submit(session: Session, path: Path, kind: str, format: str | None, found: Json) -> Json:
+def _submit(session: Session, path: Path, kind: str, given: Given, found: Json) -> Json:
     name, csv = found["contract"]["name"], found["csv"]
     try:
-        if path.suffix.lower() in ENCODINGS:
-            job = session.client.submit(name, path, format=format, **csv)
+        if path.suffix.lower() in ENCODINGS or kind == WORKBOOK:
+            job = session.client.submit(name, path, **given, **csv)
         else:
             with path.open("rb") as file, session.output.sending(file, path.stat().st_size) as sent:
                 job = session.client.submit(name, sent, format=kind, **csv)

@@ -14,7 +14,7 @@ from gristmill.cli.waiting import Timeout, WaitOption, report, wait_of
 from gristmill.client import UnfinishedJob
 from gristmill.client._bodies import format_of
 
-Format = Literal["json", "ndjson", "csv", "parquet", "arrow", "zip"]
+Format = Literal["json", "ndjson", "csv", "parquet", "arrow", "zip", "xlsx"]
 OnConflict = Literal["replace", "fail", "skip"]
 
 
@@ -34,6 +34,9 @@ def submit(
     ] = None,
     format: Annotated[
         Format | None, typer.Option("--format", "-f", help="Default: by the file's suffix; ndjson for standard input.")
+    ] = None,
+    sheet: Annotated[
+        str | None, typer.Option("--sheet", help="Of workbooks of Excel, where several have values.")
     ] = None,
     on_conflict: Annotated[
         OnConflict | None, typer.Option("--on-conflict", help="Where a record with the key exists.")
@@ -65,7 +68,7 @@ def submit(
         str | None, typer.Option(help="Submitting again with the same key and records gives the same job.")
     ] = None,
 ) -> None:
-    """Submit batches of records (JSON, NDJSON, CSV, Parquet, Arrow stream) and print their jobs."""
+    """Submit batches of records (JSON, NDJSON, CSV, Parquet, Arrow stream, .xlsx) and print their jobs."""
     labels = dict(label_of(pair) for pair in label or [])
     given = files or ["-"]
     formats = [format or ("ndjson" if file == "-" else format_of(file, None)) for file in given]
@@ -88,7 +91,9 @@ def submit(
             session.output.note("reading records from standard input; Ctrl-D ends them")
         if dry_run:
             given_format = name if file == "-" else format
-            answer = session.client.validate(dataset, records, format=given_format, pipeline=True, **dialect)
+            answer = session.client.validate(
+                dataset, records, format=given_format, sheet=sheet, pipeline=True, **dialect
+            )
             session.output.thing(answer)
             continue
         with session.output.progress("submit") as on_progress:
@@ -96,6 +101,7 @@ def submit(
                 dataset,
                 records,
                 format=name if file == "-" else format,
+                sheet=sheet,
                 on_conflict=on_conflict,
                 mode=mode,
                 on_error="quarantine" if quarantine else None,

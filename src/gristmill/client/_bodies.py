@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, cast
 
+from gristmill.client import _tabs, _workbooks
 from gristmill.client._frames import ArrowStream, is_frame, write_frame
 from gristmill.client._json import dumps
-from gristmill.client._tabs import read_as_csv
 from gristmill.client.errors import InvalidArgument
 
 CONTENT_TYPES = {
@@ -23,6 +23,8 @@ CONTENT_TYPES = {
     "arrow": "application/vnd.apache.arrow.stream",
     "zip": "application/zip",
 }
+# The client makes CSV of it.
+WORKBOOK = "xlsx"
 SUFFIXES = {
     ".json": "json",
     ".ndjson": "ndjson",
@@ -32,7 +34,10 @@ SUFFIXES = {
     ".parquet": "parquet",
     ".arrows": "arrow",
     ".zip": "zip",
+    ".xlsx": WORKBOOK,
+    ".xlsm": WORKBOOK,
 }
+FORMATS = tuple(dict.fromkeys(SUFFIXES.values()))
 # What stands behind the suffix of a compressed file: the server inflates it.
 ENCODINGS = {".gz": "gzip", ".zst": "zstd"}
 
@@ -85,21 +90,28 @@ def image_search_body(search: Mapping[str, Any], image: bytes | str | os.PathLik
 
 
 @contextmanager
-def records_body(records: Records, format: str | None, as_it_is: bool = False) -> Iterator[Body]:
+def records_body(
+    records: Records, format: str | None, as_it_is: bool = False, sheet: str | None = None
+) -> Iterator[Body]:
     """Open records as a body, and close what was opened when done.
 
     records: an iterable of mappings (sent as NDJSON), a frame (sent as Arrow), the path of a file, or a binary file
     object.
-    format: "json", "ndjson", "csv", "parquet", "arrow" (an IPC stream) or "zip" (metadata and images); for a path None
-    means by its suffix, behind which .gz or .zst may stand; of a .tsv the tabs become commas. Others take none.
-    as_it_is: a .tsv is not changed.
+    format: "json", "ndjson", "csv", "parquet", "arrow" (an IPC stream), "zip" (metadata and images) or "xlsx"; for
+    a path None means by its suffix, behind which .gz or .zst may stand; of a .tsv the tabs become commas.
+    Others take none. as_it_is: a .tsv is not changed. sheet: of a workbook of Excel ("xlsx"), which becomes CSV.
     Raises InvalidArgument for an unknown format or suffix, for a record that JSON cannot hold, and for a frame that
     Arrow cannot hold as it is.
     """
     if isinstance(records, (str, os.PathLike)):
-        path, content_type = Path(records), CONTENT_TYPES[format_of(records, format)]
+        path, kind = Path(records), format_of(records, format)
+        if kind == WORKBOOK:
+            with path.open("rb") as file, _spooled(_workbooks.read_as_csv(file, sheet)) as spool:
+                yield Body(spool, CONTENT_TYPES["csv"])
+            return
+        content_type = CONTENT_TYPES[kind]
         if format is None and path.suffix.lower() == ".tsv" and not as_it_is:
-            with path.open("rb") as file, _spooled(read_as_csv(file)) as spool:
+            with path.open("rb") as file, _spooled(_tabs.read_as_csv(file)) as spool:
                 yield Body(spool, content_type)
             return
         with path.open("rb") as file, _replayable(file) as seekable:
@@ -113,10 +125,14 @@ def records_body(records: Records, format: str | None, as_it_is: bool = False) -
             yield Body(spool, CONTENT_TYPES["arrow"])
     elif hasattr(records, "read"):
         if format is None:
-            raise InvalidArgument(f"a file object needs a format: one of {', '.join(CONTENT_TYPES)}")
-        content_type = CONTENT_TYPES[format_of("", format)]
+            raise InvalidArgument(f"a file object needs a format: one of {', '.join(FORMATS)}")
+        kind = format_of("", format)
         with _replayable(cast(IO[bytes], records)) as seekable:
-            yield Body(seekable, content_type)
+            if kind == WORKBOOK:
+                with _spooled(_workbooks.read_as_csv(seekable, sheet)) as spool:
+                    yield Body(spool, CONTENT_TYPES["csv"])
+            else:
+                yield Body(seekable, CONTENT_TYPES[kind])
     else:
         if format not in (None, "ndjson"):
             raise InvalidArgument(f"records given as Python objects are sent as ndjson, not as {format!r}")

@@ -20,11 +20,12 @@ class InferenceCalls(JobCalls):
         *,
         name: str | None = None,
         format: str | None = None,
+        sheet: str | None = None,
         answers: Mapping[str, Any] | None = None,
     ) -> Json:
         """Return a contract that is proposed for records, with what it rests on; nothing is stored.
 
-        records, format: as of ``submit``. The first part of them is sent, at most 64 MiB.
+        records, format, sheet: as of ``submit``. The first part of them is sent, at most 64 MiB.
         name: that of the dataset, in the contract.
         answers: to the ``questions`` of an earlier answer, each by what it is ``about``.
         The answer has ``contract``, which ``create_dataset`` takes; ``columns``, the evidence for each field;
@@ -32,7 +33,7 @@ class InferenceCalls(JobCalls):
         ``questions`` with what is ``proposed`` where nobody answers; ``read``, how much was looked at; and ``notes``.
         Raises InvalidRequest for what no contract fits.
         """
-        with sample_body(records, format) as (body, partial):
+        with sample_body(records, format, sheet) as (body, partial):
             params = {
                 "name": name,
                 "answers": json.dumps(dict(answers)) if answers else None,

@@ -22,6 +22,7 @@ class RecordCalls(ReadCalls):
         records: Records,
         *,
         format: str | None = None,
+        sheet: str | None = None,
         on_conflict: str | None = None,
         mode: str | None = None,
         on_error: str | None = None,
@@ -45,7 +46,9 @@ class RecordCalls(ReadCalls):
             needed), the path of a file, or a binary file object. Sent in constant memory; mappings, frames, and what
             can be read only once, are written to a temporary file first, so that they can be sent again.
         format: "json", "ndjson", "csv", "parquet", "arrow" (an IPC stream) or "zip" (metadata and images); for a path
-            it is known by the suffix, mappings go as ndjson, frames as arrow.
+            it is known by the suffix, mappings go as ndjson, frames as arrow. A workbook of Excel ("xlsx") goes as CSV
+            (``gristmill[excel]`` is needed).
+        sheet: of a workbook; None where one sheet alone has values.
         on_conflict: where a record with the key exists: "replace" (the default of the server), "fail" or "skip".
         mode: "replace" (the default of the server) or "merge": only the fields that a record gives are changed.
         on_error: "reject" (the default of the server) or "quarantine": records that do not fit are kept aside, see
@@ -58,10 +61,10 @@ class RecordCalls(ReadCalls):
         run_at: the earliest time to run, with an offset.
         idempotency_key: give your own to repeat a submission safely across restarts of your program.
         Raises InvalidRequest with the record, field and reason of each error: then nothing was stored or queued; and
-        InvalidArgument for a frame that would lose something, such as an index without a name.
+        InvalidArgument for a frame or workbook that would lose something, such as an index without a name.
         """
         csv = csv_parameters(records, format, delimiter, decimal, thousands, encoding, null, quote)
-        with records_body(records, format, as_it_is="delimiter" in csv) as body:
+        with records_body(records, format, as_it_is="delimiter" in csv, sheet=sheet) as body:
             return self._write(
                 "POST",
                 dataset_path(dataset, "records"),
@@ -87,6 +90,7 @@ class RecordCalls(ReadCalls):
         records: Records,
         *,
         format: str | None = None,
+        sheet: str | None = None,
         pipeline: bool = False,
         delimiter: str | None = None,
         decimal: str | None = None,
@@ -102,7 +106,7 @@ class RecordCalls(ReadCalls):
         """
         csv = csv_parameters(records, format, delimiter, decimal, thousands, encoding, null, quote)
         params = {**csv, **({"pipeline": "true"} if pipeline else {})}
-        with records_body(records, format, as_it_is="delimiter" in csv) as body:
+        with records_body(records, format, as_it_is="delimiter" in csv, sheet=sheet) as body:
             answer: Json = self._transport.call("POST", dataset_path(dataset, "validate"), params=params, body=body)
         return answer
 

@@ -15,13 +15,13 @@ _PARQUET, _ARROW = CONTENT_TYPES["parquet"], CONTENT_TYPES["arrow"]
 
 
 @contextmanager
-def sample_body(records: Records, format: str | None) -> Iterator[tuple[Body, bool]]:
+def sample_body(records: Records, format: str | None, sheet: str | None = None) -> Iterator[tuple[Body, bool]]:
     """Open the first part of records as a body; yields also whether it is a part only. Arguments as of
     ``records_body``.
 
     Of a Parquet file that is too long as a whole the footer is taken, which says what its columns are.
     """
-    with records_body(records, format, as_it_is=True) as body:
+    with records_body(records, format, as_it_is=True, sheet=sheet) as body:
         whole = body.encoding is None and body.content_type in (_PARQUET, _ARROW)
         if body.length <= (MAX_SAMPLE if whole else _SAMPLE):
             yield body, False
