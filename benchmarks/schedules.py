@@ -42,7 +42,7 @@ def run(bench: Bench) -> Iterator[Row]:
 
 
 def _idle(bench: Bench) -> Row:
-    seconds = bench.size(60, 3)
+    seconds = bench.size(30, 3)
     shares: dict[int, list[float]] = {0: [], COUNT: []}
     for _ in range(_TURNS):
         for count, found in shares.items():
@@ -70,7 +70,7 @@ def _idle(bench: Bench) -> Row:
 
 def _late(bench: Bench) -> Row:
     _create(bench, "1h")
-    seconds = bench.size(120, 5)
+    seconds = bench.size(60, 5)
     # All of them are due in the hour that begins in an hour: from now on.
     bench.rows("UPDATE gristmill.schedules SET next_run_at = next_run_at - interval '1 hour', "
                "start = start - interval '1 hour'")  # fmt: skip
