@@ -39,7 +39,10 @@ def test_texts_are_found_by_what_they_mean(taken: Any) -> None:
 
 def test_a_schedule_has_its_times_and_runs_now(taken: Any) -> None:
     assert "At 06:30 on Monday through Friday" in cell(taken, "create_schedule")
-    assert "'succeeded', {'days': 1092}, {'schedule': 'tour-daily'}" in cell(taken, "run_schedule")
+    ran = re.search(r"'succeeded', \{'days': (\d+)\}, \{'schedule': 'tour-daily'\}", cell(taken, "run_schedule"))
+    assert ran is not None
+    # The three airports in 2013, and the days that other tests have written to the dataset.
+    assert int(ran[1]) >= 1092
 
 
 def test_it_draws_and_leaves_nothing_of_its_own_behind(taken: Any) -> None:
