@@ -7,11 +7,12 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.support.named_server import NamedServer
 from typer.testing import CliRunner
 
 from gristmill.cli import session
 from gristmill.cli.main import app
-from gristmill.client import AsyncClient, Client, Conflict, Forbidden, InvalidRequest, NotFound, Retry
+from gristmill.client import AsyncClient, Conflict, Forbidden, InvalidRequest, NotFound
 
 SCHEDULE = {
     "name": "nightly", "type": "reports.daily", "words": "At 06:30 every day", "zone": "UTC", "state": "running",
@@ -20,33 +21,9 @@ SCHEDULE = {
 JOB = {"id": "j", "state": "queued", "links": {"self": "/api/v1/jobs/j"}}
 
 
-class Server:
-    """Answers as the schedules of a server do, and keeps the calls."""
-
+class Server(NamedServer):
     def __init__(self, *statuses: int) -> None:
-        self.statuses = list(statuses)
-        self.calls: list[tuple[str, str, Any]] = []
-        self.headers: list[httpx.Headers] = []
-
-    def __call__(self, request: httpx.Request) -> httpx.Response:
-        body = json.loads(request.content) if request.content else dict(request.url.params)
-        self.calls.append((request.method, request.url.path.removeprefix("/api/v1"), body))
-        self.headers.append(request.headers)
-        status = self.statuses.pop(0) if self.statuses else 200
-        if status != 200:
-            return httpx.Response(status, json={"code": "x", "detail": "no"})
-        if request.method == "DELETE":
-            return httpx.Response(204)
-        if request.url.path.endswith("/run-now"):
-            return httpx.Response(202, json=JOB)
-        if request.method == "GET" and request.url.path.endswith("/schedules"):
-            last = "page_token" in request.url.params
-            page = {"schedules": [{**SCHEDULE, "name": "b" if last else "a"}], "next_page_token": None if last else "t"}
-            return httpx.Response(200, json=page)
-        return httpx.Response(201 if request.method == "POST" else 200, json=SCHEDULE)
-
-    def client(self, *_: Any, **__: Any) -> Client:
-        return Client(retry=Retry(attempts=2), transport=httpx.MockTransport(self), sleep=lambda _: None)
+        super().__init__("schedules", SCHEDULE, statuses, {"/run-now": (202, JOB)})
 
 
 class TestClient:

@@ -6,11 +6,12 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.support.named_server import NamedServer
 from typer.testing import CliRunner
 
 from gristmill.cli import session
 from gristmill.cli.main import app
-from gristmill.client import AsyncClient, Client, Conflict, InvalidRequest, NotFound, Retry
+from gristmill.client import AsyncClient, Conflict, InvalidRequest, NotFound
 
 SOURCE = {
     "name": "demo", "kind": "simulator", "dataset": "readings", "state": "running", "records": 5, "rate": 1.0,
@@ -19,33 +20,9 @@ SOURCE = {
 KIND = {"kind": "simulator", "summary": "Emits.", "settings": {"properties": {"interval": {"minimum": 0.001}}}}
 
 
-class Server:
-    """Answers as the sources of a server do, and keeps the calls."""
-
+class Server(NamedServer):
     def __init__(self, *statuses: int) -> None:
-        self.statuses = list(statuses)
-        self.calls: list[tuple[str, str, Any]] = []
-        self.headers: list[httpx.Headers] = []
-
-    def __call__(self, request: httpx.Request) -> httpx.Response:
-        body = json.loads(request.content) if request.content else dict(request.url.params)
-        self.calls.append((request.method, request.url.path.removeprefix("/api/v1"), body))
-        self.headers.append(request.headers)
-        status = self.statuses.pop(0) if self.statuses else 200
-        if status != 200:
-            return httpx.Response(status, json={"code": "x", "detail": "no"})
-        if request.method == "DELETE":
-            return httpx.Response(204)
-        if request.url.path.endswith("/source-kinds"):
-            return httpx.Response(200, json={"source_kinds": [KIND]})
-        if request.method == "GET" and request.url.path.endswith("/sources"):
-            last = "page_token" in request.url.params
-            page = {"sources": [{**SOURCE, "name": "b" if last else "a"}], "next_page_token": None if last else "t"}
-            return httpx.Response(200, json=page)
-        return httpx.Response(201 if request.method == "POST" else 200, json=SOURCE)
-
-    def client(self, *_: Any, **__: Any) -> Client:
-        return Client(retry=Retry(attempts=2), transport=httpx.MockTransport(self), sleep=lambda _: None)
+        super().__init__("sources", SOURCE, statuses, {"/source-kinds": (200, {"source_kinds": [KIND]})})
 
 
 class TestClient:

@@ -30,12 +30,11 @@ ALLOWED = {
         {"decimal"},
         "the client knows REST only: of which columns the scale follows from the values",
     ),
-    "client": ({"decimal", "json", "text", "vector"}, "formats of bodies and of CSV, members of a search's body"),
+    "client": ({"json", "text", "vector"}, "formats of bodies, members of a search's body"),
     "cli/search.py": (
         {"integer", "boolean"},
         "the command line knows REST only: it must tell whether a key that was typed in is a JSON number or a text",
     ),
-    "cli/dialect.py": ({"decimal"}, "the parameter of CSV for the sign before decimals"),
     "cli/load.py": ({"text"}, "the command line knows REST only: which filter it shows as an example"),
     "cli/pipeline.py": ({"json"}, "formats of files"),
     "cli/demo": ({"text"}, "members of a search's body"),

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gristmill.core.http.bodies import ARROW
 from gristmill.records.readers.context import MAX_RECORD_BYTES
 from gristmill.sources import batching
 from gristmill.sources.batching import Batch, Batcher, halves
-from gristmill.sources.encoding import ARROW, MAX_RAW_BYTES, NDJSON, encode_records
+from gristmill.sources.encoding import MAX_RAW_BYTES, NDJSON, encode_records
 from gristmill.sources.figures import WINDOW, RateMeter
 from gristmill.sources.port import MalformedItem, Read
 

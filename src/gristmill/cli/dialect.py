@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from gristmill.cli.exits import UsageError
+from gristmill.client._parameters import given
 
 Delimiter = Annotated[
     str | None, typer.Option(metavar="SIGN", help="Of CSV: what separates cells, such as ; or tab.", show_default='","')
@@ -41,12 +42,4 @@ def dialect_of(
     quote: str | None,
 ) -> dict[str, str]:
     """Return the options that are given as arguments of ``Client.submit`` and others."""
-    options = {
-        "delimiter": delimiter,
-        "decimal": decimal,
-        "thousands": thousands,
-        "encoding": encoding,
-        "null": null,
-        "quote": quote,
-    }
-    return {name: value for name, value in options.items() if value is not None}
+    return given(delimiter=delimiter, decimal=decimal, thousands=thousands, encoding=encoding, null=null, quote=quote)

@@ -9,7 +9,7 @@ import typer
 
 from gristmill.cli.exits import UsageError, parse_json
 from gristmill.cli.session import Session, command, read_text
-from gristmill.cli.submit import label_of
+from gristmill.cli.submit import labels_of
 from gristmill.cli.waiting import Timeout, WaitOption, report, wait_of
 
 app = typer.Typer(no_args_is_help=True, help="Submit jobs, look at them, wait for them, cancel and retry them.")
@@ -124,7 +124,7 @@ def submit(
 ) -> None:
     """Submit a job of a type of your own; with --wait print what its function returned."""
     given = _object(args)
-    labels = dict(label_of(pair) for pair in label or [])
+    labels = labels_of(label) or {}
     with session.output.progress("submit") as show:
         job = session.client.submit_job(
             type,

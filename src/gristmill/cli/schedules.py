@@ -7,7 +7,7 @@ import typer
 
 from gristmill.cli.exits import parse_json
 from gristmill.cli.session import Session, command
-from gristmill.cli.submit import label_of
+from gristmill.cli.submit import labels_of
 
 app = typer.Typer(no_args_is_help=True, help="Schedules: jobs that are submitted at their times.")
 
@@ -50,7 +50,7 @@ def create(
         start=start,
         overlap=overlap,
         max_attempts=max_attempts,
-        labels=_labels(label),
+        labels=labels_of(label),
         priority=priority,
         paused=paused,
     )
@@ -103,7 +103,7 @@ def change(
         start=start,
         overlap=overlap,
         max_attempts=max_attempts,
-        labels=_labels(label),
+        labels=labels_of(label),
         priority=priority,
     )
     session.output.thing(found)
@@ -141,7 +141,3 @@ def delete(session: Session, name: Name) -> None:
 def _args(text: str | None) -> dict[str, Any] | None:
     found: dict[str, Any] | None = None if text is None else parse_json(text, "--args")
     return found
-
-
-def _labels(pairs: list[str] | None) -> dict[str, str] | None:
-    return None if pairs is None else dict(label_of(pair) for pair in pairs)

@@ -7,7 +7,7 @@ import typer
 
 from gristmill.cli.exits import parse_json
 from gristmill.cli.session import Session, command
-from gristmill.cli.submit import label_of
+from gristmill.cli.submit import labels_of
 
 app = typer.Typer(no_args_is_help=True, help="Sources: what submits records to a dataset continuously.")
 
@@ -51,7 +51,7 @@ def create(
         kind,
         dataset,
         None if settings is None else parse_json(settings, "--settings"),
-        labels=_labels(label),
+        labels=labels_of(label),
         priority=priority,
         paused=paused,
     )
@@ -83,7 +83,7 @@ def change(
 ) -> None:
     """Change settings, labels or priority of a source. It goes on from where it is."""
     given: dict[str, Any] | None = None if settings is None else parse_json(settings, "--settings")
-    found = session.client.change_source(name, settings=given, labels=_labels(label), priority=priority)
+    found = session.client.change_source(name, settings=given, labels=labels_of(label), priority=priority)
     session.output.thing(found)
 
 
@@ -104,7 +104,3 @@ def delete(session: Session, name: Name) -> None:
     """Delete a source. The records that it brought stay."""
     session.client.delete_source(name)
     session.output.thing({"source": name, "deleted": True})
-
-
-def _labels(pairs: list[str] | None) -> dict[str, str] | None:
-    return None if pairs is None else dict(label_of(pair) for pair in pairs)

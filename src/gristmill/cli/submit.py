@@ -69,7 +69,7 @@ def submit(
     ] = None,
 ) -> None:
     """Submit batches of records (JSON, NDJSON, CSV, Parquet, Arrow stream, .xlsx) and print their jobs."""
-    labels = dict(label_of(pair) for pair in label or [])
+    labels = labels_of(label) or {}
     given = files or ["-"]
     formats = [format or ("ndjson" if file == "-" else format_of(file, None)) for file in given]
     several = len(given) > 1
@@ -133,6 +133,11 @@ def _wait_for_all(session: Session, jobs: list[dict[str, Any]], timeout: float |
             failure = failure or error
     if failure is not None:
         raise failure
+
+
+def labels_of(pairs: list[str] | None) -> dict[str, str] | None:
+    """Return labels as the command line gives them, None where it gives none. Raises UsageError."""
+    return None if pairs is None else dict(label_of(pair) for pair in pairs)
 
 
 def label_of(pair: str) -> tuple[str, str]:

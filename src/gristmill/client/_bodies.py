@@ -105,17 +105,9 @@ def records_body(
     """
     if isinstance(records, (str, os.PathLike)):
         path, kind = Path(records), format_of(records, format)
-        if kind == WORKBOOK:
-            with path.open("rb") as file, _spooled(_workbooks.read_as_csv(file, sheet)) as spool:
-                yield Body(spool, CONTENT_TYPES["csv"])
-            return
-        content_type = CONTENT_TYPES[kind]
-        if format is None and path.suffix.lower() == ".tsv" and not as_it_is:
-            with path.open("rb") as file, _spooled(_tabs.read_as_csv(file)) as spool:
-                yield Body(spool, content_type)
-            return
-        with path.open("rb") as file, _replayable(file) as seekable:
-            yield Body(seekable, content_type, ENCODINGS.get(path.suffix.lower()))
+        tabs = format is None and path.suffix.lower() == ".tsv" and not as_it_is
+        with path.open("rb") as file, _file_body(file, kind, sheet, tabs, ENCODINGS.get(path.suffix.lower())) as body:
+            yield body
     elif is_frame(records):
         if format not in (None, "arrow"):
             raise InvalidArgument(f"a frame is sent as arrow, not as {format!r}")
@@ -126,19 +118,28 @@ def records_body(
     elif hasattr(records, "read"):
         if format is None:
             raise InvalidArgument(f"a file object needs a format: one of {', '.join(FORMATS)}")
-        kind = format_of("", format)
-        with _replayable(cast(IO[bytes], records)) as seekable:
-            if kind == WORKBOOK:
-                with _spooled(_workbooks.read_as_csv(seekable, sheet)) as spool:
-                    yield Body(spool, CONTENT_TYPES["csv"])
-            else:
-                yield Body(seekable, CONTENT_TYPES[kind])
+        with _file_body(cast(IO[bytes], records), format_of("", format), sheet) as body:
+            yield body
     else:
         if format not in (None, "ndjson"):
             raise InvalidArgument(f"records given as Python objects are sent as ndjson, not as {format!r}")
         rows = cast(Iterable[Mapping[str, Any]], records)
         with _spooled(_line(index, record) for index, record in enumerate(rows)) as spool:
             yield Body(spool, CONTENT_TYPES["ndjson"])
+
+
+@contextmanager
+def _file_body(
+    file: IO[bytes], kind: str, sheet: str | None, tabs: bool = False, encoding: str | None = None
+) -> Iterator[Body]:
+    """Open a file as a body. tabs: they become commas. encoding: how it is compressed."""
+    with _replayable(file) as seekable:
+        if kind == WORKBOOK or tabs:
+            rows = _workbooks.read_as_csv(seekable, sheet) if kind == WORKBOOK else _tabs.read_as_csv(seekable)
+            with _spooled(rows) as spool:
+                yield Body(spool, CONTENT_TYPES["csv"])
+        else:
+            yield Body(seekable, CONTENT_TYPES[kind], encoding)
 
 
 def csv_parameters(records: Records, format: str | None, *values: str | None) -> dict[str, str]:

@@ -7,7 +7,7 @@ from typing import Any
 from gristmill.client._bodies import Records, csv_parameters, json_body, records_body
 from gristmill.client._frames import ArrowStream, first_rows, is_frame
 from gristmill.client._jobs import Progress, Wait
-from gristmill.client._parameters import Where, time_text
+from gristmill.client._parameters import Where, given, time_text
 from gristmill.client._paths import API, Key, dataset_path, record_path
 from gristmill.client._reads import ReadCalls
 from gristmill.client._transport import Json
@@ -147,10 +147,9 @@ class RecordCalls(ReadCalls):
         InvalidRequest for a contract that is not valid.
         """
         rows: Any = first_rows(records, limit) if is_frame(records) else records
-        sample = {"records": None if rows is None else list(rows), "data": data, "contract": contract}
-        sample |= {"delimiter": delimiter, "decimal": decimal, "thousands": thousands, "null": null, "quote": quote}
-        given = {name: value for name, value in sample.items() if value is not None}
-        body = json_body({**given, "limit": limit, **({} if data is None else {"format": format})})
+        dialect = given(delimiter=delimiter, decimal=decimal, thousands=thousands, null=null, quote=quote)
+        sample = given(records=None if rows is None else list(rows), data=data, contract=contract)
+        body = json_body({**sample, **dialect, "limit": limit, **({} if data is None else {"format": format})})
         answer: Json = self._transport.call("POST", dataset_path(dataset, "pipeline/preview"), body=body)
         return answer
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from gristmill.client._bodies import json_body
 from gristmill.client._jobs import JobCalls, Progress, Wait
+from gristmill.client._parameters import given, time_text
 from gristmill.client._paths import API, schedule_path
 from gristmill.client._transport import Json, new_idempotency_key
 
@@ -38,21 +39,22 @@ class ScheduleCalls(JobCalls):
         Raises InvalidRequest naming what does not fit, Conflict if the name is taken, Forbidden if the type needs more
         than the key may do.
         """
-        given = {
-            "name": name,
-            "type": type,
-            "args": None if args is None else dict(args),
-            "cron": cron,
-            "every": every,
-            "zone": zone,
-            "start": start.isoformat() if isinstance(start, datetime) else start,
-            "overlap": overlap,
-            "max_attempts": max_attempts,
-            "labels": None if labels is None else dict(labels),
-            "priority": priority,
-            "state": "paused" if paused else None,
-        }
-        body = json_body({member: value for member, value in given.items() if value is not None})
+        body = json_body(
+            given(
+                name=name,
+                type=type,
+                args=args,
+                cron=cron,
+                every=every,
+                zone=zone,
+                start=time_text(start),
+                overlap=overlap,
+                max_attempts=max_attempts,
+                labels=labels,
+                priority=priority,
+                state="paused" if paused else None,
+            )
+        )
         key = idempotency_key or new_idempotency_key()
         answer: Json = self._transport.call("POST", f"{API}/schedules", body=body, idempotency_key=key)
         return answer
@@ -85,19 +87,20 @@ class ScheduleCalls(JobCalls):
 
         state: "paused" or "running". Raises NotFound, InvalidRequest, Forbidden.
         """
-        given = {
-            "args": None if args is None else dict(args),
-            "cron": cron,
-            "every": every,
-            "zone": zone,
-            "start": start.isoformat() if isinstance(start, datetime) else start,
-            "overlap": overlap,
-            "max_attempts": max_attempts,
-            "labels": None if labels is None else dict(labels),
-            "priority": priority,
-            "state": state,
-        }
-        body = json_body({member: value for member, value in given.items() if value is not None})
+        body = json_body(
+            given(
+                args=args,
+                cron=cron,
+                every=every,
+                zone=zone,
+                start=time_text(start),
+                overlap=overlap,
+                max_attempts=max_attempts,
+                labels=labels,
+                priority=priority,
+                state=state,
+            )
+        )
         answer: Json = self._transport.call("PATCH", schedule_path(name), body=body)
         return answer
 

@@ -57,11 +57,8 @@ def _place_of(name: str) -> tuple[int, int] | None:
 
 def _part_of(parts: zipfile.ZipFile, sheet: str) -> str | None:
     """Return the name of the part that holds a sheet."""
-    try:
-        workbook = XML.fromstring(parts.read(_WORKBOOK))
-        relations = XML.fromstring(parts.read("xl/_rels/workbook.xml.rels"))
-    except (KeyError, XML.ParseError) as error:
-        raise InvalidArgument(f"the file is no workbook that can be read: {error}") from error
+    workbook = XML.fromstring(parts.read(_WORKBOOK))
+    relations = XML.fromstring(parts.read("xl/_rels/workbook.xml.rels"))
     targets = {one.get("Id"): one.get("Target", "") for one in relations}
     for one in workbook.iter():
         if one.tag in (f"{_MAIN}sheet", f"{_STRICT}sheet") and one.get("name") == sheet:

@@ -19,7 +19,16 @@ _EXACT = 2**53
 _OLD = b"\xd0\xcf\x11\xe0"
 _LISTED = 5
 # What the parts of a damaged workbook raise.
-_DAMAGED = (zipfile.BadZipFile, zlib.error, XML.ParseError, EOFError, NotImplementedError, RuntimeError, ValueError)
+_DAMAGED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    XML.ParseError,
+    EOFError,
+    KeyError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+)
 
 
 def read_as_csv(file: IO[bytes], sheet: str | None = None) -> Iterator[bytes]:

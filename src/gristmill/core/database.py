@@ -1,10 +1,12 @@
 """The database port: engines, transactions, LISTEN. The only place that commits."""
 
 import contextlib
+import json
 import re
 import select
+import uuid
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import psycopg2
@@ -248,6 +250,14 @@ def internal_of(error: BaseException) -> Internal:
     # Only the first line: messages of libraries go on with code, advice and links.
     said_first = _LINK.sub("", _first_line(error))[:500]
     return Internal(f"{type(error).__name__}: {said_first}")
+
+
+def written(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return parameters of a statement as psycopg2 takes them: objects as JSON texts, UUIDs as texts."""
+    return {
+        name: json.dumps(value) if isinstance(value, dict) else str(value) if isinstance(value, uuid.UUID) else value
+        for name, value in values.items()
+    }
 
 
 @contextlib.contextmanager

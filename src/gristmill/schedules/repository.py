@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from gristmill.core.database import written
 from gristmill.schedules.timing import Timing
 
 _COLUMNS = """id, name, type, args, max_attempts, labels, priority, cron, every, zone, start, overlap, state, error,
@@ -109,7 +110,7 @@ class Note:
 
 def insert(connection: Connection, values: Mapping[str, Any]) -> Schedule | None:
     """Insert a schedule and return it, or None if its name is taken. values: the columns that a request decides."""
-    return _first(connection, _INSERT, _stored(values))
+    return _first(connection, _INSERT, written(values))
 
 
 def find(connection: Connection, name: str, *, lock: bool = False) -> Schedule | None:
@@ -127,7 +128,7 @@ def list_schedules(
 
 def change(connection: Connection, schedule: Schedule, values: Mapping[str, Any]) -> Schedule:
     """Give a schedule, whose row is locked, other values; what paused it is forgotten where it runs again."""
-    changed = _first(connection, _CHANGE, {"id": str(schedule.id), **_stored(values)})
+    changed = _first(connection, _CHANGE, {"id": str(schedule.id), **written(values)})
     assert changed is not None  # its row is locked
     return changed
 
@@ -165,13 +166,6 @@ def note(connection: Connection, notes: Sequence[Note]) -> None:
 def figures(connection: Connection) -> dict[str, tuple[int, float]]:
     """Return for each state the number of schedules, and for how many seconds the longest has been due."""
     return {row[0]: (row[1], row[2]) for row in connection.exec_driver_sql(_FIGURES)}
-
-
-def _stored(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: json.dumps(value) if isinstance(value, dict) else str(value) if isinstance(value, uuid.UUID) else value
-        for name, value in values.items()
-    }
 
 
 def _first(connection: Connection, statement: str, values: Mapping[str, Any]) -> Schedule | None:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
+from gristmill.core.http.bodies import ARROW
 from gristmill.records.reject import Reject
-from gristmill.sources.encoding import ARROW, NDJSON, encode_records, encode_table, rejects_of
+from gristmill.sources.encoding import NDJSON, encode_records, encode_table, rejects_of
 from gristmill.sources.port import MalformedItem, Read
 
 # A batch is closed at this size whatever it may have: one chunk, and little memory for any number of batches in hand.

@@ -11,7 +11,6 @@ from gristmill.records.reject import Reject
 from gristmill.sources.port import MalformedItem, Record
 
 NDJSON = "application/x-ndjson"
-ARROW = "application/vnd.apache.arrow.stream"
 # Of an item that is not a record at most so many bytes are kept.
 MAX_RAW_BYTES = 64 * 1024
 MALFORMED = "malformed_item"

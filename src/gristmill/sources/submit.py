@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 
 from gristmill.core.database import Database
 from gristmill.core.errors import Invalid
+from gristmill.core.http.bodies import ARROW
 from gristmill.datasets.errors import UnknownDataset
 from gristmill.datasets.lookup import Dataset, DatasetLookup
 from gristmill.jobs.notifications import Notifier
@@ -19,7 +20,6 @@ from gristmill.records.spool import BodySpool, Spool
 from gristmill.records.submit import Draft, Submitted, Submitter, Write
 from gristmill.sources.batching import MAX_BATCH_BYTES, Batch, as_lines
 from gristmill.sources.drops import dataset_dropped
-from gristmill.sources.encoding import ARROW
 from gristmill.sources.errors import LeaseLost
 from gristmill.sources.figures import Figures
 from gristmill.sources.repository import leases

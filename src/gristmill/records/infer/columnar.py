@@ -9,16 +9,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gristmill.core.errors import Invalid, Malformed, Violation
+from gristmill.core.http.bodies import ARROW
 from gristmill.datasets.contract import FieldSpec
 from gristmill.datasets.types import TYPES
 from gristmill.datasets.types.vector import MAX_DIMENSIONS
-from gristmill.records.infer.sample import MAX_COLUMNS
+from gristmill.records.infer.sample import check_count
+from gristmill.records.readers import MEDIA_TYPES as ALL_TYPES
+from gristmill.records.readers import open_reader
 from gristmill.records.readers.context import malformed
 from gristmill.records.readers.limits.arrow_frames import whole_messages
 from gristmill.records.readers.limits.parquet_pages import read_footer
+from gristmill.records.readers.parquet import read_parquet
 
-PARQUET = frozenset({"application/vnd.apache.parquet", "application/x-parquet", "application/parquet"})
-MEDIA_TYPES = PARQUET | {"application/vnd.apache.arrow.stream"}
+PARQUET = frozenset(one for one in ALL_TYPES if open_reader(one) is read_parquet)
+MEDIA_TYPES = PARQUET | {ARROW}
 _MAX_DIGITS = 38
 
 
@@ -60,9 +64,7 @@ def _declare(file: BinaryIO, media_type: str, partial: bool) -> Declared:
         file.seek(0)
         schema = pa.ipc.open_stream(file).schema
     names = schema.names
-    if len(names) > MAX_COLUMNS:
-        reason = f"There are {len(names)} columns: at most {MAX_COLUMNS} are looked at"
-        raise Invalid(reason, [Violation("", "too_many", reason)])
+    check_count(names)
     repeated = sorted(name for name, count in Counter(names).items() if count > 1)
     if repeated:
         reason = f"The column {repeated[0][:80]!r} is there twice: give each its own name"

@@ -7,9 +7,8 @@ from typing import Any, BinaryIO
 
 import pyarrow.compute as pc
 
-from gristmill.core.errors import Invalid, Violation
 from gristmill.records.infer import numbers
-from gristmill.records.infer.questions import AS_TEXT, Option, Question
+from gristmill.records.infer.questions import AS_TEXT, Option, Question, bad_answer
 from gristmill.records.infer.sample import SampledColumn
 from gristmill.records.readers.context import OTHER_BOMS
 from gristmill.records.readers.csv_rows import split_rows
@@ -49,7 +48,7 @@ def sniff(file: BinaryIO, answers: Mapping[str, Any], partial: bool) -> tuple[Cs
         return replace(_syntax(start), **{"encoding": found, **given}), question
     except BadDialect as error:
         reason = f"It is no answer about {error.parameter}: {error.reason}"
-        raise Invalid(reason, [Violation("/query/answers", "unknown_value", reason, field="answers")]) from error
+        raise bad_answer(reason) from error
 
 
 def choose_marks(

@@ -130,9 +130,7 @@ def _plain_bodies(distinct: pa.Array, zone: str, plain: bool, cells: bool) -> It
         yield from numbers.bodies(distinct)
     elif not cells and numbers.is_exact(distinct):
         yield {"type": "decimal"}, "decimal numbers in strings"
-    yield {"type": "date"}, "dates (ISO 8601)"
-    yield {"type": "timestamp"}, "times with an offset (ISO 8601)"
-    yield {"type": "timestamp", "zone": zone}, f"times without an offset (ISO 8601), read in the zone {zone}"
+    yield from _moments(zone)
     yield {"type": "uuid"}, "UUIDs"
     yield {"type": "duration"}, "durations (ISO 8601)"
     if cells and _looks_nested(distinct):

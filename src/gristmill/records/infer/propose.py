@@ -14,7 +14,7 @@ from gristmill.datasets.input_checks import MAX_SENT_NAME
 from gristmill.kit.time_zones import time_zones
 from gristmill.records.infer.guess import Guess, guess
 from gristmill.records.infer.names import field_names, text_name
-from gristmill.records.infer.questions import AS_TEXT, Option, Question
+from gristmill.records.infer.questions import AS_TEXT, Option, Question, bad_answer
 from gristmill.records.infer.roles import (
     LONGEST_KEY,
     Seen,
@@ -94,7 +94,7 @@ class _Maker:
             about = sorted(unknown)[0]
             asked = ", ".join(sorted(self._open)) or "none"
             reason = f"{shorten(about)} is no question about this sample; they are: {asked}"
-            raise Invalid(reason, [Violation("/query/answers", "unknown_value", reason, field="answers")])
+            raise bad_answer(reason)
         contract: dict[str, Any] = {"name": self._name}
         fields, inputs, steps = self._fields(guesses, seen, key, filters)
         if steps:
@@ -133,14 +133,14 @@ class _Maker:
         if value not in [one.value for one in question.options]:
             valid = ", ".join(shorten(one.value) for one in question.options)
             reason = f"{shorten(value)} is no answer about {question.about}; they are: {valid}"
-            raise Invalid(reason, [Violation("/query/answers", "unknown_value", reason, field="answers")])
+            raise bad_answer(reason)
         return value
 
     def _chosen_zone(self) -> str:
         zone = self._answers.get("zone", UTC)
         if not isinstance(zone, str) or zone not in time_zones():
             reason = f"{shorten(zone)} is not an IANA time zone such as Europe/Berlin"
-            raise Invalid(reason, [Violation("/query/answers", "unknown_zone", reason, field="answers")])
+            raise bad_answer(reason, "unknown_zone")
         return zone
 
     def _ask_free(self, question: Question) -> None:
@@ -185,7 +185,7 @@ class _Maker:
             valid = [one.name for one in key_candidates(seen)]
             if given is not None and given not in valid:
                 reason = f"{shorten(given)} cannot be the key: of one field each, fit are: {', '.join(valid) or 'none'}"
-                raise Invalid(reason, [Violation("/query/answers", "unknown_value", reason, field="answers")])
+                raise bad_answer(reason)
             return [] if given is None else [given]
         return key
 

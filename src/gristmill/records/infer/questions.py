@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from gristmill.core.errors import Invalid, Violation
 from gristmill.records.infer.formats import Reading
 
 AS_TEXT = "text"
@@ -35,6 +36,11 @@ class Question:
             "proposed": self.proposed,
             "options": [{"value": one.value, "meaning": one.meaning} for one in self.options],
         }
+
+
+def bad_answer(reason: str, code: str = "unknown_value") -> Invalid:
+    """Return the refusal of an answer, or of all of them."""
+    return Invalid(reason, [Violation("/query/answers", code, reason, field="answers")])
 
 
 def ask_format(about: str, name: str, formats: Sequence[Reading], values: pa.Array) -> Question:

@@ -22,13 +22,13 @@ from gristmill.records.infer.sample import (
     CELL,
     INTEGER,
     MAX_BYTES,
-    MAX_COLUMNS,
     MAX_RECORDS,
     NESTED,
     NUMBER,
     STRING,
     Sample,
     SampledColumn,
+    check_count,
 )
 from gristmill.records.readers import open_reader
 from gristmill.records.readers.context import ReadContext, RecordBlock, skip_bom
@@ -70,7 +70,7 @@ def _read_cells(file: BinaryIO, partial: bool, answers: Mapping[str, Any]) -> Sa
         reason = f"line {header.line}: {header.broken}"
         raise Malformed(reason, [Violation("", header.code, header.broken, line=header.line)])
     names = [cell or "" for cell in header.cells]
-    _check_count(names)
+    check_count(names)
     fields = tuple(FieldSpec(name=name, type="text", max_length=MAX_LENGTH) for name in dict.fromkeys(names))
     part = UpToLastLine(file, newline_of(file, dialect.encoding)) if partial else file
     source = _Source(part, Contract(name="sample", fields=fields), CSV, partial, dialect)
@@ -199,7 +199,7 @@ class _Members:
             if name not in self._parts:
                 self._parts[name], self._kinds[name] = [], Counter()
                 self._append(name, pa.nulls(self.records, pa.string()))
-        _check_count(list(self._parts))
+        check_count(list(self._parts))
         for name in self._parts:
             if name not in names:
                 self._append(name, pa.nulls(len(records), pa.string()))
@@ -233,9 +233,3 @@ def _tell(value: Any) -> tuple[str | None, str | None]:
     if isinstance(value, float):
         return NUMBER, json.dumps(value)
     return NESTED, to_json(value).decode()
-
-
-def _check_count(names: list[str]) -> None:
-    if len(names) > MAX_COLUMNS:
-        reason = f"There are {len(names)} columns: at most {MAX_COLUMNS} are looked at"
-        raise Invalid(reason, [Violation("", "too_many", reason)])

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gristmill.core.errors import Violation
+from gristmill.core.errors import Invalid, Violation
 from gristmill.records.infer.questions import Question
 from gristmill.records.readers.dialect import DEFAULT, CsvDialect
 
@@ -61,3 +61,10 @@ class Sample:
     left_out: dict[str, str] = field(default_factory=dict)
     dialect: CsvDialect = DEFAULT
     questions: Sequence[Question] = ()
+
+
+def check_count(names: Sequence[str]) -> None:
+    """Raise Invalid for more columns than are looked at."""
+    if len(names) > MAX_COLUMNS:
+        reason = f"There are {len(names)} columns: at most {MAX_COLUMNS} are looked at"
+        raise Invalid(reason, [Violation("", "too_many", reason)])

@@ -3,12 +3,12 @@
 import json
 from typing import Any, BinaryIO
 
-from gristmill.core.errors import Invalid, Violation
 from gristmill.core.http.bodies import parse_json
 from gristmill.datasets.service import DatasetService
 from gristmill.embeddings.errors import EmbedderNotInstalled
 from gristmill.embeddings.registry import EmbedderRegistry
 from gristmill.records.infer.propose import propose
+from gristmill.records.infer.questions import bad_answer
 from gristmill.records.infer.read import read_sample
 from gristmill.records.readers import EXTENSIONS
 
@@ -64,5 +64,5 @@ def _read_answers(text: str | None) -> dict[str, Any]:
     found = parse_json(text, "The parameter answers", "/query/answers")
     if not isinstance(found, dict) or len(found) > _MOST_ANSWERS:
         reason = f'answers is a JSON object of at most {_MOST_ANSWERS} answers, such as {{"key": "id"}}'
-        raise Invalid(reason, [Violation("/query/answers", "wrong_type", reason, field="answers")])
+        raise bad_answer(reason, "wrong_type")
     return found

@@ -18,7 +18,14 @@ from gristmill.records.endpoints import spooled_body
 from gristmill.records.form_file import FormFile
 from gristmill.records.ingest.service import IngestOptions, OnConflict, RecordIngest
 from gristmill.records.readers import EXTENSIONS, MEDIA_TYPES, open_reader
-from gristmill.records.readers.dialect import DEFAULT, PARAMETERS, CsvDialect, read_dialect, refuse_parameters
+from gristmill.records.readers.dialect import (
+    DEFAULT,
+    PARAMETERS,
+    CsvDialect,
+    given_parameters,
+    read_dialect,
+    refuse_parameters,
+)
 from gristmill.records.readers.zip import read_zip
 from gristmill.records.spool import Spool
 from gristmill.records.submit import Submitter
@@ -74,7 +81,7 @@ def build_calls(service: RecordIngest, submitter: Submitter, settings: Settings,
             reason = f"mode=merge has no on_conflict={query.on_conflict}: records that are there are what it is for"
             raise Invalid(reason, [Violation("/query/on_conflict", "not_applicable", reason, field="on_conflict")])
         form, kind = _kind_of(http)
-        given = _given(query) if http.scope["query_string"] else {}
+        given = given_parameters(query) if http.scope["query_string"] else {}
         quarantine = query.on_error == "quarantine"
         options = IngestOptions(query.on_conflict, merge, quarantine, query.retry_of, dialect=_dialect(given, kind))
         name = http.path_params["dataset"]
@@ -133,11 +140,6 @@ def _kind_in(form: FormFile | None, kind: str, given: Mapping[str, str]) -> str:
         return kind
     _dialect(given, form.media_type)
     return form.media_type
-
-
-def _given(query: IngestQuery) -> dict[str, str]:
-    """Return the parameters of the dialect that a request gives."""
-    return {name: value for name in PARAMETERS if (value := getattr(query, name)) is not None}
 
 
 def _dialect(given: Mapping[str, str], kind: str) -> CsvDialect:

@@ -22,9 +22,3 @@ class PreviewRequest(BaseModel):
         None, description="members that are tried in place of those of the contract, or of a dataset that is not there"
     )
     limit: int = Field(20, ge=1, le=100, description="how many records of the sample are taken")
-
-    @property
-    def given_dialect(self) -> dict[str, str]:
-        """The parameters of a CSV dialect that are given."""
-        names = ("delimiter", "decimal", "thousands", "null", "quote")
-        return {name: value for name in names if (value := getattr(self, name)) is not None}

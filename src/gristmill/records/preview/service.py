@@ -25,7 +25,7 @@ from gristmill.records.preview.schemas import PreviewRequest
 from gristmill.records.read.service import RecordReads
 from gristmill.records.readers import open_reader
 from gristmill.records.readers.context import ReadContext, RecordBlock
-from gristmill.records.readers.dialect import DEFAULT, CsvDialect, read_dialect, refuse_parameters
+from gristmill.records.readers.dialect import DEFAULT, CsvDialect, given_parameters, read_dialect, refuse_parameters
 from gristmill.records.reject import Reject
 from gristmill.records.submit import Submitter
 from gristmill.records.transform import Pipelines, transform
@@ -73,10 +73,11 @@ class RecordPreview:
         if request.records is not None and request.data is not None:
             reason = "A sample is either records or data"
             raise Invalid(reason, [Violation("/data", "not_applicable", reason, field="data")])
-        dialect = read_dialect(request.given_dialect, "")
+        given = given_parameters(request)
+        dialect = read_dialect(given, "")
         if request.data is None or request.format != "csv":
             what = "a sample of records" if request.data is None else request.format
-            refuse_parameters(request.given_dialect, what, "")
+            refuse_parameters(given, what, "")
         contract, dataset = self._contract(name, request)
         return self._shown(contract, self._sample(contract, request, dataset, dialect))
 

@@ -129,6 +129,11 @@ DEFAULT = CsvDialect()
 PARAMETERS = tuple(asdict(DEFAULT))
 
 
+def given_parameters(query: object) -> dict[str, str]:
+    """Return the parameters of a dialect that the members of a request give."""
+    return {name: value for name in PARAMETERS if (value := getattr(query, name, None)) is not None}
+
+
 def read_dialect(given: Mapping[str, str], place: str = "/query") -> CsvDialect:
     """Return the dialect that the parameters of a request name. place: of the parameters. Raises Invalid."""
     try:

@@ -9,6 +9,8 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from gristmill.core.database import written
+
 CHANGED = "gristmill_sources"
 
 # A source that runs is behind by the age of the oldest record that is in no job: as its runner said last, and growing
@@ -87,7 +89,7 @@ class Source:
 
 def insert(connection: Connection, values: Mapping[str, Any]) -> Source | None:
     """Insert a source and return it, or None if its name is taken. values: the columns that a user chooses."""
-    return _first(connection, _INSERT, _stored(values))
+    return _first(connection, _INSERT, written(values))
 
 
 def find(connection: Connection, name: str, *, lock: bool = False) -> Source | None:
@@ -106,7 +108,7 @@ def list_sources(
 
 def change(connection: Connection, source: Source, values: Mapping[str, Any]) -> Source:
     """Change state, settings, labels and priority, and take the source from its runner."""
-    changed = _first(connection, _CHANGE, {"id": str(source.id), **_stored(values)})
+    changed = _first(connection, _CHANGE, {"id": str(source.id), **written(values)})
     assert changed is not None  # its row is locked
     return changed
 
@@ -125,13 +127,6 @@ def fail_sources_of(connection: Connection, dataset_id: uuid.UUID, error: Mappin
 def notify(connection: Connection) -> None:
     """Wake the runners when this transaction commits. Rare enough for a NOTIFY within it."""
     connection.exec_driver_sql(_NOTIFY)
-
-
-def _stored(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: json.dumps(value) if isinstance(value, dict) else str(value) if isinstance(value, uuid.UUID) else value
-        for name, value in values.items()
-    }
 
 
 def _first(connection: Connection, statement: str, values: Mapping[str, Any]) -> Source | None:
