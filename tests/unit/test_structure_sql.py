@@ -34,7 +34,7 @@ RUNS_SQL = {
     "records/export/service.py": "copies the rows of a page, in one snapshot",
     "records/read/pages.py": "puts together the query of a page from a contract, and runs it",
     "search/query/rank.py": "runs what statements.py beside it puts together from a contract",
-    "search/recall/measure.py": "runs what query/statements.py puts together, for records that it draws",
+    "search/recall/learn.py": "runs what query/statements.py puts together, for records that it draws",
     "search/query/service.py": "reads the stored vector that others shall be like",
 }
 

@@ -109,7 +109,7 @@ class ApiServices:
         self.stored_exports = StoredExports(settings, database, gristmill.admission, lookup, gristmill.files)
         self.sources = SourceService(database, lookup, build_source_kinds(), self.record_ingest, self.spool)
         self.schedules = ScheduleService(database, self.job_types, lookup, gristmill.admission)
-        self.search = SearchService(database, lookup, gristmill.embedders, ef=settings.search_ef)
+        self.search = SearchService(database, lookup, gristmill.embedders)
         self.image_duplicates = ImageDuplicates(settings, database, gristmill.admission, lookup)
         self.indexes = IndexService(database, lookup, gristmill.admission, gristmill.build_settings)
 

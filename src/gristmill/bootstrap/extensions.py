@@ -7,8 +7,8 @@ from gristmill.schedules.metrics import schedule_gauges
 from gristmill.search.index.report import index_state
 from gristmill.search.index.scheduler import IndexScheduler
 from gristmill.search.index.tasks import empty_catalogue, interrupt_builds, release_table
-from gristmill.search.recall.measure import recall_gauges
-from gristmill.search.recall.tasks import RecallKeeper
+from gristmill.search.recall.keeper import RecallKeeper
+from gristmill.search.recall.state import recall_gauges
 from gristmill.search.repository import catalogue
 from gristmill.sources.drops import fail_sources
 from gristmill.sources.metrics import source_gauges
@@ -28,7 +28,7 @@ def build_extensions(gristmill: Gristmill) -> list[DatasetExtension]:
             gauges=recall_gauges,
             maintenance=(
                 (2.0, IndexScheduler(database, gristmill.build_settings).run),
-                (30.0, RecallKeeper(database, settings.search_recall_samples).run),
+                (10.0, RecallKeeper(database, settings.search_recall_samples).run),
             ),
         ),
         DatasetExtension(name="sources", on_drop=fail_sources, gauges=source_gauges),

@@ -35,8 +35,7 @@ from gristmill.records.targets import Targets
 from gristmill.records.transform import Pipelines, TransformStep
 from gristmill.search.index.builder import IndexBuilder
 from gristmill.search.index.tasks import IndexBuildHandler, IndexRebuildHandler
-from gristmill.search.recall.measure import Effort
-from gristmill.search.recall.tasks import IndexRecallHandler
+from gristmill.search.recall.tasks import Effort, IndexRecallHandler
 
 
 def build_registry(gristmill: Gristmill) -> Registry:
@@ -72,7 +71,7 @@ def _handlers(gristmill: Gristmill) -> list[Handler]:
     pipelines, writes = Pipelines(gristmill.steps), Writes(relations)
     pipeline = BatchPipeline(targets, pipelines, [TransformStep(pipelines), embedding])
     builder = IndexBuilder(database, gristmill.build_settings)
-    effort = Effort(settings.search_recall_samples, settings.search_recall_seconds, settings.search_ef)
+    effort = Effort(settings.search_recall_samples, settings.search_recall_seconds)
 
     def count_expired(dataset: str, deleted: int) -> None:
         if deleted:

@@ -136,10 +136,9 @@ class Settings(BaseSettings):
     images_max_compared: int = Field(1_000_000, ge=2, le=100_000_000)
     # [search]
     search_seal_rows: int = Field(20_000, ge=0)
-    search_ef: int = Field(100, ge=10, le=1000)
     search_maintenance_memory_mb: int = Field(0, ge=0)
-    search_recall_samples: int = Field(50, ge=0, le=10_000)
-    search_recall_seconds: float = Field(10, gt=0)
+    search_recall_samples: int = Field(256, ge=0, le=10_000)
+    search_recall_seconds: float = Field(60, gt=0)
     search_build_workers: int = Field(1, ge=0, le=16)
     # [sources]
     sources_lease: float = Field(15, ge=1)

@@ -26,8 +26,10 @@ _TEXTS = {"title": "a text", "description": "a text", "keep": KEEP_RULE}
 # What records become on their way in: of those that come from now on.
 _WAY = ("input", "pipeline")
 _UNKNOWN_FIELDS = get_args(UnknownFields)
-_MEMBERS = ("add_fields", "alter_fields", *_WAY, "views", "parents", "unknown_fields", *_TEXTS)
-_FIXED = ("name", "key", "time_field", "embedding", "text_search")
+_MEMBERS = ("add_fields", "alter_fields", *_WAY, "views", "parents", "embedding", "unknown_fields", *_TEXTS)
+_FIXED = ("name", "key", "time_field", "text_search")
+# Of an embedding: how records are searched. What their vectors are is fixed.
+_OF_SEARCHES = ("recall_target", "keep_queries")
 
 
 def alter_contract(
@@ -38,11 +40,11 @@ def alter_contract(
     ``pipeline``, ``input``, ``views``, ``parents`` and ``unknown_fields`` take the place of what the contract has;
     ``collect`` adds the field ``_extra``, which stays when it is taken back. ``{"keep": "90d"}`` sets how long records
     are kept, null lets them stay; ``title`` and ``description`` are set and removed likewise. A limit given as null is
-    lifted.
+    lifted. ``embedding`` takes what searches are told: ``recall_target`` and ``keep_queries``, null for the default.
     steps: the kinds of steps that the pipeline may have. find: returns the contracts of the datasets that there are.
     Raises Invalid with a Violation for every part that is not a widening.
     """
-    violations = list(_check_members(change))
+    violations = [*_check_members(change), *_check_embedding(old, change)]
     if violations:
         raise _refuse(violations)
     added: list[FieldSpec] = []
@@ -72,6 +74,7 @@ def alter_contract(
         "unknown_fields": unknown_fields,
         "fields": [f.model_dump(mode="json", exclude_none=True) for f in fields],
         **{member: change.get(member, getattr(old, member)) for member in _TEXTS},
+        **({"embedding": _embedding(old, change["embedding"])} if "embedding" in change else {}),
         "input": _input(old, added),
         **{member: change[member] for member in _WAY if member in change},
         **{member: change[member] for member in ("views", "parents") if member in change},
@@ -108,6 +111,12 @@ def _input(old: Contract, added: list[FieldSpec]) -> list[Any] | None:
     return None if old.input is None else [*old.as_json()["input"], *sent]
 
 
+def _embedding(old: Contract, change: dict[str, Any]) -> dict[str, Any]:
+    """Return the embedding with what the change says of it; null is the default."""
+    body = {**old.as_json()["embedding"], **change}
+    return {name: value for name, value in body.items() if value is not None or name not in change}
+
+
 def _with_statistics(old: Contract, pipeline: list[Any]) -> list[Any]:
     """Return the steps, those with the statistics that a fit has written which are otherwise as they were."""
     known = [step.as_json() for step in old.pipeline if "fitted" in step.as_json()]
@@ -142,11 +151,28 @@ def _check_members(change: Any) -> Iterator[Violation]:
             if not isinstance(value, dict):
                 reason = f"views takes an object of names and steps, not {shorten(value)}"
                 yield Violation("/views", "wrong_type", reason, field=name)
-        elif not isinstance(value, list) and not (name == "input" and value is None):
+        elif name != "embedding" and not isinstance(value, list) and not (name == "input" and value is None):
             yield Violation(f"/{name}", "wrong_type", f"{name} takes a list, not {shorten(value)}")
     others = {*_MEMBERS} - {"add_fields", "alter_fields"}
     if not change.get("add_fields") and not change.get("alter_fields") and not others & change.keys():
         yield Violation("", "missing", f"There is nothing to change: give one of {', '.join(_MEMBERS)}")
+
+
+def _check_embedding(old: Contract, change: Any) -> Iterator[Violation]:
+    if not isinstance(change, dict) or "embedding" not in change:
+        return
+    body = change["embedding"]
+    if old.embedding is None:
+        reason = "The dataset has no embedding, and it cannot be added: create another dataset"
+        yield Violation("/embedding", "fixed", reason, field="embedding")
+    elif not isinstance(body, dict) or not body:
+        reason = f"{shorten(body)} is not an object with {' or '.join(_OF_SEARCHES)}"
+        yield Violation("/embedding", "wrong_type", reason, field="embedding")
+    else:
+        for name in body:
+            if name not in _OF_SEARCHES:
+                reason = f"{shorten(name)} of an embedding cannot be changed; these can: {', '.join(_OF_SEARCHES)}"
+                yield Violation(f"/embedding/{name[:80]}", "fixed", reason, field=name[:80])
 
 
 def _check_added(

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Metric = Literal["cosine", "l2", "inner_product", "hamming"]
 VectorStorage = Literal["vector", "halfvec", "bit"]
+RECALL_TARGET, LEAST_TARGET, MOST_TARGET = 0.98, 0.9, 0.999
 
 
 class EmbeddingSpec(BaseModel):
@@ -15,6 +16,8 @@ class EmbeddingSpec(BaseModel):
     embedder: name of the embedder, None exactly when ``from_`` is. dimensions: always set in a checked contract.
     storage: vector keeps 32-bit floats; halfvec rounds to 16-bit ones, half the size and twice the dimensions; bit
     keeps bits, which the metric hamming compares, and no other does.
+    recall_target: the share of the true nearest that searches shall find, which decides how far they look.
+    keep_queries: some vectors that were searched by are kept, so that the effort is learnt from them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, populate_by_name=True)
@@ -24,6 +27,10 @@ class EmbeddingSpec(BaseModel):
     metric: Metric = "cosine"
     dimensions: int | None = None
     storage: VectorStorage = "vector"
+    recall_target: float = Field(
+        RECALL_TARGET, ge=LEAST_TARGET, le=MOST_TARGET, exclude_if=lambda value: value == RECALL_TARGET
+    )
+    keep_queries: bool = Field(False, exclude_if=lambda value: not value)
 
 
 class TextSearchSpec(BaseModel):

@@ -1,7 +1,7 @@
 """The catalogue of segments: which ranges of a dataset's ``_id`` have a vector index of their own."""
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import TIMESTAMP, UUID
+from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP, UUID
 
 from gristmill.core.database import metadata
 from gristmill.datasets.tables import datasets
@@ -22,10 +22,45 @@ segments = sa.Table(
     sa.Column("rows", sa.BigInteger, nullable=False, server_default="0", comment="at the time of the build"),
     sa.Column("job_id", UUID(as_uuid=True), comment="the job that builds or built it"),
     sa.Column("built_at", TIMESTAMP(timezone=True)),
+    sa.Column(
+        "held_step",
+        sa.BigInteger,
+        nullable=False,
+        server_default="0",
+        comment="of so many blocks of 16 ids one is not in the graph; 0: all are",
+    ),
     sa.CheckConstraint("state IN ('building', 'built', 'ready', 'dropping')", name="state"),
     sa.CheckConstraint("lo < hi", name="range"),
 )
 sa.Index("ix_segments_dataset", segments.c.dataset_id, segments.c.state, segments.c.lo)
+
+segment_curves = sa.Table(
+    "segment_curves",
+    metadata,
+    sa.Column("segment_id", sa.BigInteger, sa.ForeignKey(segments.c.id, ondelete="CASCADE"), primary_key=True),
+    sa.Column(
+        "curve",
+        JSONB,
+        nullable=False,
+        comment="recall by k and ef, its standard error, how many queries, and where they came from",
+    ),
+    sa.Column("took_ms", sa.Double, nullable=False, comment="how long learning it took"),
+    sa.Column("learnt_at", TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.now()),
+)
+
+kept_queries = sa.Table(
+    "kept_queries",
+    metadata,
+    sa.Column("dataset_id", UUID(as_uuid=True), sa.ForeignKey(datasets.c.id, ondelete="CASCADE"), primary_key=True),
+    sa.Column(
+        "slot",
+        sa.Integer,
+        primary_key=True,
+        comment="a new vector takes the place of another one, drawn at random",
+    ),
+    sa.Column("vector", sa.Text, nullable=False, comment="as pgvector writes it"),
+    sa.Column("kept_at", TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.now()),
+)
 
 index_settings = sa.Table(
     "index_settings",
@@ -42,6 +77,7 @@ recall = sa.Table(
     sa.Column("dataset_id", UUID(as_uuid=True), sa.ForeignKey(datasets.c.id, ondelete="CASCADE"), primary_key=True),
     sa.Column("k", sa.Integer, nullable=False),
     sa.Column("value", sa.Double, nullable=False, comment="part of the k nearest that a search finds"),
+    sa.Column("target", sa.Double, nullable=False, server_default="0.98", comment="of the contract at the time"),
     sa.Column("samples", sa.Integer, nullable=False, comment="searches compared; 0: all are exact"),
     sa.Column("segments", sa.BigInteger, nullable=False, comment="sum of the ids of the segments that were measured"),
     sa.Column("highest", sa.BigInteger, nullable=False, comment="the last _id at the time"),

@@ -14,6 +14,7 @@ from gristmill.core.logs import get_logger
 from gristmill.datasets.index_session import Check, open_session
 from gristmill.datasets.lookup import DROPPED
 from gristmill.jobs.errors import JobDropped
+from gristmill.search.index import graph
 from gristmill.search.index.graph import GraphParameters
 from gristmill.search.index.policy import BuildStep, IndexState, most_of_tail, next_step
 from gristmill.search.index.progress import ProgressReport
@@ -21,7 +22,7 @@ from gristmill.search.index.segment_builder import SegmentBuilder
 from gristmill.search.index.settings import BuildSettings, Limits, limits_of
 from gristmill.search.index.state import read_index_state
 from gristmill.search.repository import catalogue, record_ids
-from gristmill.search.repository.catalogue import Segment
+from gristmill.search.repository.catalogue import Range, Segment
 from gristmill.search.repository.searchable import Searchable
 
 log = get_logger()
@@ -149,7 +150,8 @@ class IndexBuilder:
             if step.cut is not None:
                 hi = record_ids.id_after(connection, name, found.start, step.cut)
             hi = _end_of_table(connection, name) if hi is None else hi
-            return catalogue.insert_building(connection, dataset_id, name, step.lo, hi, job_id)
+            range_ = Range(step.lo, hi, graph.held_step(step.rows))
+            return catalogue.insert_building(connection, dataset_id, name, range_, job_id)
 
     def _next_part(
         self, work: _Work, dataset_id: uuid.UUID, job_id: uuid.UUID, end: int, rows: int
@@ -163,7 +165,8 @@ class IndexBuilder:
             if lo >= end:
                 return None, 0
             hi = min(end, record_ids.id_after(connection, name, lo, rows) or end)
-            return catalogue.insert_building(connection, dataset_id, name, lo, hi, job_id), rows
+            range_ = Range(lo, hi, graph.held_step(rows))
+            return catalogue.insert_building(connection, dataset_id, name, range_, job_id), rows
 
     def _make(self, work: _Work, segment: Segment, rows: int, parameters: GraphParameters, workers: int) -> None:
         log.info("segment.building", dataset=work.dataset.name, index=segment.index_name, lo=segment.lo, hi=segment.hi)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from gristmill.core.database import data_relation
 from gristmill.kit.identifiers import quote
-from gristmill.search.query.vector import STORED_BITS, operator_class
+from gristmill.search.query.vector import STORED_BITS, operator_class, within
 from gristmill.search.repository.catalogue import Segment
 from gristmill.search.repository.searchable import Searchable
 
@@ -17,6 +17,9 @@ _NEIGHBOUR = 16
 # A build that has a little too little memory goes on many times slower, so a little more than the sum is given to it.
 _SPARE = 1.1
 _LEAST_MB = 64
+# Records that are left out of a graph, and of how many records on.
+HELD_OUT = 128
+LEAST_HELD = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +51,23 @@ def memory_for(dataset: Searchable, parameters: GraphParameters, rows: int, memo
     return min(memory_mb, max(_LEAST_MB, needed))
 
 
+def held_step(rows: int) -> int:
+    """Return of how many blocks of ids one is left out of a graph of ``rows`` rows (see ``Range``); 0 for none.
+
+    What a graph finds is learnt by searching for records that are not in it: one that is in it is always found, and its
+    neighbours with it. At ef 100 a graph of 60,000 texts finds 0.993 of the ten nearest to texts of its own and 0.970
+    to others. 128 records, less of a small graph, add 0.1 ms to each search.
+    """
+    return max(2, rows // min(HELD_OUT, rows // 16)) if rows >= LEAST_HELD else 0
+
+
 def create_index(dataset: Searchable, segment: Segment, parameters: GraphParameters) -> str:
     """Return the DDL that builds the segment's index while reads and writes go on."""
     return (
         f"CREATE INDEX CONCURRENTLY {quote(segment.index_name)} ON {data_relation(dataset.name)}"
         f" USING hnsw (_embedding {operator_class(dataset.metric, dataset.storage)})"
         f" WITH (m = {parameters.m:d}, ef_construction = {parameters.ef_construction:d})"
-        f" WHERE _id >= {segment.lo:d} AND _id < {segment.hi:d}"
+        f" WHERE {within(segment.range)}"
     )
 
 

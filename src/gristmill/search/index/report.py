@@ -1,6 +1,5 @@
 """What users see of an index: a summary in the dataset's body, and the plan report."""
 
-import uuid
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +15,7 @@ from gristmill.search.index.progress import read_progress
 from gristmill.search.index.settings import SETTLED_PART, BuildSettings, Limits, limits_of
 from gristmill.search.index.state import read_index_state
 from gristmill.search.index.tasks import scope_of as index_scope_of
-from gristmill.search.repository import catalogue, holds, indexes, recall, record_ids
+from gristmill.search.repository import catalogue, curves, holds, indexes, recall, record_ids
 from gristmill.search.repository.catalogue import Segment
 from gristmill.search.repository.searchable import find_searchable
 
@@ -40,20 +39,23 @@ def index_state(connection: Connection, dataset: Dataset) -> dict[str, Any]:
         "tail_rows": tail,
         "hold": holds.is_held(connection, dataset.id),
         "building": built,
-        "recall": recall_state(connection, dataset.id, bool(ready)),
+        "recall": recall_state(connection, dataset, bool(ready)),
     }
 
 
-def recall_state(connection: Connection, dataset_id: uuid.UUID, has_segments: bool) -> dict[str, Any] | None:
+def recall_state(connection: Connection, dataset: Dataset, has_segments: bool) -> dict[str, Any] | None:
     """Return what the dataset's body shows; None if it has segments and nothing was measured yet."""
+    assert dataset.contract.embedding is not None
+    target = dataset.contract.embedding.recall_target
     if not has_segments:
-        return {"value": 1.0, "k": recall.K, "exact": True, "samples": 0, "measured_at": None}
-    row = recall.find(connection, dataset_id)
+        return {"value": 1.0, "k": recall.K, "target": target, "exact": True, "samples": 0, "measured_at": None}
+    row = recall.find(connection, dataset.id)
     if row is None:
         return None
     shown = rfc3339(row.measured_at)
     value = round(row.value, 4) if row.samples else None
-    return {"value": value, "k": row.k, "exact": False, "samples": row.samples, "measured_at": shown}
+    told = {"value": value, "k": row.k, "target": target, "exact": False, "samples": row.samples}
+    return {**told, "measured_at": shown}
 
 
 def plan_report(connection: Connection, dataset: Dataset, settings: BuildSettings) -> dict[str, Any]:
@@ -64,12 +66,13 @@ def plan_report(connection: Connection, dataset: Dataset, settings: BuildSetting
     found = read_index_state(connection, dataset.id, dataset.name, settings.parameters)
     segments = catalogue.all_segments(connection, dataset.id)
     facts = {row.name: row for row in indexes.index_facts(connection, [s.index_name for s in segments])}
+    known = curves.curves_of(connection, dataset.id)
     held = holds.is_held(connection, dataset.id)
     building = _building(connection, dataset.name, segments)
     live = {piece.segment.id: piece for piece in found.pieces if piece.segment is not None}
     shown = []
     for segment in segments:
-        piece, fact = live.get(segment.id), facts.get(segment.index_name)
+        piece, fact, curve = live.get(segment.id), facts.get(segment.index_name), known.get(segment.id)
         shown.append(
             {
                 "index": segment.index_name,
@@ -83,6 +86,7 @@ def plan_report(connection: Connection, dataset: Dataset, settings: BuildSetting
                 "parameters": {} if fact is None else fact.parameters,
                 "built_at": rfc3339(segment.built_at),
                 "job": None if segment.job_id is None else str(segment.job_id),
+                "curve": None if curve is None else {**curve.curve, "learnt_at": rfc3339(curve.learnt_at)},
             }
         )
     pending = scopes.pending_records(connection, scope_of(dataset.name))
@@ -98,7 +102,7 @@ def plan_report(connection: Connection, dataset: Dataset, settings: BuildSetting
         "seal_rows": settings.seal_rows,
         "memory_mb": limits.memory_mb,
         "most_rows": limits.policy.most_rows,
-        "recall": recall_state(connection, dataset.id, bool(live)),
+        "recall": recall_state(connection, dataset, bool(live)),
         "failures": scopes.failures(connection, index_scope_of(dataset.id), dataset.name, MAX_FAILURES),
     }
 

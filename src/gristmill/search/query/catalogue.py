@@ -1,14 +1,40 @@
 """Which ranges of a dataset have a ready index, as searches see it: read from the catalogue at most once a second."""
 
+import math
 import uuid
+from collections.abc import Sequence
+from functools import lru_cache
 
 from sqlalchemy import Connection
 
 from gristmill.kit.caches import SharedCache
-from gristmill.search.query.vector import Ranges
+from gristmill.search.query.curve import assumed, read_curve
+from gristmill.search.query.effort import Effort, Graph, effort_for
 from gristmill.search.repository import catalogue
+from gristmill.search.repository.catalogue import Ready
 
 MAX_CACHED = 10_000
+# Efforts are worked out for values of k that are so far apart, each larger than the one before by this part.
+_STEP = 0.05
+
+
+class Graphs:
+    """The ready segments of a dataset at one time."""
+
+    def __init__(self, segments: Sequence[Ready]) -> None:
+        self.graphs = tuple(
+            Graph(one.range, one.rows, assumed(one.rows) if one.curve is None else read_curve(one.curve))
+            for one in segments
+        )
+        self.rows = sum(one.rows for one in segments)
+        self._effort = lru_cache(maxsize=256)(self._work_out)
+
+    def effort(self, target: float, k: float) -> Effort:
+        """Return the effort that finds the share ``target`` of the ``k`` nearest, or of a few more."""
+        return self._effort(target, math.ceil(math.log(max(k, 1)) / _STEP))
+
+    def _work_out(self, target: float, steps: int) -> Effort:
+        return effort_for(self.graphs, target, math.exp(steps * _STEP))
 
 
 class Catalogue:
@@ -18,9 +44,17 @@ class Catalogue:
     """
 
     def __init__(self, seconds: float = 1.0) -> None:
-        self._known: SharedCache[uuid.UUID, Ranges] = SharedCache(MAX_CACHED, seconds)
+        self._known: SharedCache[uuid.UUID, Graphs] = SharedCache(MAX_CACHED, seconds)
+        # What was read may be the same as a second ago: what was worked out of it is kept.
+        self._read: SharedCache[uuid.UUID, tuple[tuple[Ready, ...], Graphs]] = SharedCache(MAX_CACHED)
 
-    def ready(self, connection: Connection, dataset_id: uuid.UUID) -> Ranges:
-        """Return (lo, hi) of the ready segments, in order."""
+    def ready(self, connection: Connection, dataset_id: uuid.UUID) -> Graphs:
+        """Return the ready segments, in the order of their ranges."""
         known = self._known.get(dataset_id)
-        return self._known.put(dataset_id, catalogue.ready_ranges(connection, dataset_id)) if known is None else known
+        if known is not None:
+            return known
+        segments = catalogue.ready_segments(connection, dataset_id)
+        before = self._read.get(dataset_id)
+        if before is None or before[0] != segments:
+            before = self._read.put(dataset_id, (segments, Graphs(segments)))
+        return self._known.put(dataset_id, before[1])

@@ -1,6 +1,6 @@
 """Pages of one ranking: where a page ended, in a token that is good for the same search only.
 
-All pages are cut from the ranking of the ``k`` best, which is computed again for each page with the same ``ef``, so
+All pages are cut from the ranking of the ``k`` best, which is computed again for each page with the same effort, so
 that all pages are what one large answer would have been. A page begins after the place (distance or score) of the last
 hit of the page before: what is written meanwhile may be missing, and an untouched record never comes twice.
 """
@@ -18,10 +18,14 @@ _CUT = ("page_size", "page_token", "explain")
 
 
 class Last(NamedTuple):
-    """The last hit of a page: its place in the ranking, and what decides between equal ones."""
+    """The last hit of a page: its place in the ranking, and what decides between equal ones.
+
+    visits: those of the effort with which the ranking was made, for the next page to be cut from the same one.
+    """
 
     place: float
     id: int
+    visits: str = ""
 
 
 def identity(dataset_id: uuid.UUID, body: dict[str, Any]) -> str:
@@ -36,7 +40,7 @@ def encode(last: Last, identity: str) -> str:
 
 def decode(token: str, identity: str) -> Last:
     """Return the place in ``token``. Raises Malformed: tokens are not signed, so anything may be in one."""
-    last = Last(*read_page_token(token, identity, float, int, pointer="/page_token"))
+    last = Last(*read_page_token(token, identity, float, int, str, pointer="/page_token"))
     if not math.isfinite(last.place) or abs(last.id) >= 2**63:
         raise bad_page_token(pointer="/page_token")
     return last

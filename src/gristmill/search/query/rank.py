@@ -1,5 +1,6 @@
 """Carries out one ranking: chooses between filter and graphs, and proves or denies that the answer is complete."""
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -9,7 +10,8 @@ from sqlalchemy.exc import DBAPIError
 from gristmill.core.prepared import execute
 from gristmill.datasets.lookup import Dataset
 from gristmill.datasets.version_checks import STILL_APPLIED
-from gristmill.search.query.catalogue import Catalogue
+from gristmill.search.query.catalogue import Catalogue, Graphs
+from gristmill.search.query.effort import Effort, effort_by_hand, repeated
 from gristmill.search.query.hybrid import DEPTH
 from gristmill.search.query.pages import Last
 from gristmill.search.query.schemas import SearchRequest
@@ -17,7 +19,7 @@ from gristmill.search.query.selectivity import Estimates
 from gristmill.search.query.settings import GRAPHS, QUICK, THOROUGH, Settings, with_settings
 from gristmill.search.query.statements import NOTHING, Condition, Layout, Shape
 from gristmill.search.query.text import RANKED_AT_MOST, typed
-from gristmill.search.query.vector import Ranges, candidates, ef_search
+from gristmill.search.query.vector import MAX_EF, Ranges, candidates
 
 # How long the exact pass over a large dataset may take before an answer is given as incomplete.
 EXACT_SECONDS = 10.0
@@ -25,6 +27,12 @@ EXACT_SECONDS = 10.0
 FILTER_SECONDS = 1.0
 # How long all records that match a text may take to rank, before only some of them are.
 TEXT_SECONDS = 5.0
+# Where no walk reaches the target, all records are compared if their vectors have at most so many bytes, which takes
+# about 100 ms.
+MOST_COMPARED = 256 * 1024 * 1024
+# Of the matching records that a walk is expected to visit, the part that is asked for: asked for all, half of the walks
+# would make another round for the last few.
+TAKEN_PART = 0.75
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +52,8 @@ class Sought:
 class Found:
     """Rows of the statement (see ``Layout``), and how they were found: as ``SearchService.search`` describes them.
 
-    more: there is another page. ef, graphs, keeps, of: what ``explain`` shows.
+    more: there is another page. effort: of the walks; None where every record was compared, or words were ranked.
+    below_target: why the recall to expect is not the target. details: what ``explain`` shows.
     """
 
     rows: list[Any]
@@ -53,16 +62,17 @@ class Found:
     plan: str
     incomplete_because: str | None = None
     more: bool = False
+    effort: Effort | None = None
+    below_target: str | None = None
     details: dict[str, Any] = field(default_factory=dict)
 
 
 class Ranker:
-    """Ranks the records of datasets. ef: the default effort of a walk through one graph."""
+    """Ranks the records of datasets."""
 
-    def __init__(self, ef: int, exact_seconds: float = EXACT_SECONDS) -> None:
+    def __init__(self, exact_seconds: float = EXACT_SECONDS) -> None:
         self._catalogue = Catalogue()
         self._estimates = Estimates()
-        self._ef = ef
         self._exact_seconds = exact_seconds
 
     def rank(
@@ -81,35 +91,54 @@ class Ranker:
         ranking = _Ranking(connection, dataset, layout, request, sought)
         if request.mode == "text":
             return self._by_words(ranking)
-        ranges = () if request.exact else self._catalogue.ready(connection, dataset.id)
-        if not ranges:
-            return self._named(ranking, ranking.run(QUICK, ()), "exact")
-        ef = ef_search(self._ef, ranking.depth, len(ranges))
-        if request.ef is not None:
-            ef = max(request.ef, min(ranking.depth, 1000))
-        details: dict[str, Any] = {"segments": len(ranges), "ef": ef}
+        known = None if request.exact else self._catalogue.ready(connection, dataset.id)
+        if known is None or not known.graphs:
+            return self._named(ranking, ranking.run(QUICK), "exact")
+        details: dict[str, Any] = {"segments": len(known.graphs)}
+        share = 1.0
+        estimate = None
         if where.sql:
             estimate = self._estimates.ask(connection, dataset.id, layout.table, where)
+            share = estimate.share
             details |= {"filter_keeps_about": estimate.rows, "records_about": estimate.total}
-            if estimate.filter_first(ranking.depth, ef, len(ranges)):
-                found = ranking.run_within(QUICK, (), FILTER_SECONDS)
-                if found is not None:
-                    return self._named(ranking, found, "filter, then exact", details)
-        found = ranking.run({**GRAPHS, "hnsw.ef_search": ef}, ranges)
+        effort = self._effort(known, dataset, request, sought, ranking.depth / share)
+        details |= {"ef": effort.ef, "visits": effort.largest}
+        if estimate is not None and estimate.filter_first(effort):
+            found = ranking.run_within(QUICK, FILTER_SECONDS)
+            if found is not None:
+                return self._named(ranking, found, "filter, then exact", details)
+        below = None
+        if not effort.reached:
+            if known.rows * layout.vector_bytes <= MOST_COMPARED:
+                return self._named(ranking, ranking.run(QUICK), "exact", details)
+            below = f"The largest effort, ef {MAX_EF}, is expected to find {effort.expected:.4f} of the nearest"
+        found = replace(ranking.walk(effort, share), effort=effort, below_target=below)
         if found.held >= ranking.depth:
             return self._named(ranking, found, "segments", details)
-        exact = ranking.run_within(THOROUGH, (), self._exact_seconds)
+        exact = ranking.run_within(THOROUGH, self._exact_seconds)
         if exact is not None:
             return self._named(ranking, exact, "segments, then exact", details)
         # What the graphs gave is still true, but nothing says that it is all.
         reason = f"Comparing every record did not end within {self._exact_seconds:g} seconds: there may be more hits"
         return self._named(ranking, replace(found, incomplete_because=reason), "segments", details)
 
+    @staticmethod
+    def _effort(known: Graphs, dataset: Dataset, request: SearchRequest, sought: Sought, k: float) -> Effort:
+        if request.ef is not None:
+            return effort_by_hand(known.graphs, max(request.ef, min(math.ceil(k), MAX_EF)), k)
+        assert dataset.contract.embedding is not None
+        target = request.recall_target or dataset.contract.embedding.recall_target
+        if sought.last is not None:
+            again = repeated(known.graphs, sought.last.visits, target, k)
+            if again is not None:
+                return again
+        return known.effort(target, k)
+
     def _by_words(self, ranking: "_Ranking") -> Found:
-        found = ranking.run_within(QUICK, (), TEXT_SECONDS)
+        found = ranking.run_within(QUICK, TEXT_SECONDS)
         if found is None:
             reason = f"So many records match that only {RANKED_AT_MOST} of them were ranked: narrow the search down"
-            found = replace(ranking.run(QUICK, (), all_ranked=False), incomplete_because=reason)
+            found = replace(ranking.run(QUICK, all_ranked=False), incomplete_because=reason)
         return self._named(ranking, found, "text")
 
     def _named(self, ranking: "_Ranking", found: Found, plan: str, details: dict[str, Any] | None = None) -> Found:
@@ -150,7 +179,6 @@ class _Ranking:
             "k": request.k,
             "limit": limit,
             "depth": self.depth,
-            "candidates": candidates(self.depth),
             # One more than fits the page tells whether there is another.
             "size": self._size + 1,
             "most": request.most,
@@ -160,8 +188,23 @@ class _Ranking:
             "text_weight": request.weights[1],
         }
 
-    def run(self, settings: Settings, ranges: Ranges, *, all_ranked: bool = True) -> Found:
-        """Run the statement over ``ranges`` (segments whose graphs are walked; all else is compared)."""
+    def walk(self, effort: Effort, share: float) -> Found:
+        """Walk the graphs. share: the part of the records that the filter keeps.
+
+        Of the records that a walk visits, this part is taken: a walk that meets fewer of them goes on.
+        """
+        wanted = candidates(self.depth)
+        if share < 1:
+            wanted = max(wanted, math.ceil(effort.largest * share * TAKEN_PART))
+        elif effort.largest > MAX_EF:
+            wanted = max(wanted, effort.largest)
+        return self.run({**GRAPHS, "hnsw.ef_search": effort.ef}, effort.ranges, wanted=wanted)
+
+    def run(self, settings: Settings, ranges: Ranges = (), *, wanted: int = 0, all_ranked: bool = True) -> Found:
+        """Run the statement over ``ranges`` (segments whose graphs are walked; all else is compared).
+
+        wanted: how many records to take from each range, at least as many as are ranked.
+        """
         request = self.request
         shape = Shape(
             mode=request.mode,
@@ -173,15 +216,16 @@ class _Ranking:
             all_ranked=all_ranked,
         )
         sql = with_settings(settings, self._layout.statement(shape))
-        rows = list(execute(self._connection, self._parameters, STILL_APPLIED, sql))
+        parameters = {**self._parameters, "candidates": max(wanted, self.depth)}
+        rows = list(execute(self._connection, parameters, STILL_APPLIED, sql))
         held, within = rows[0][-2], rows[0][-1]
         hits = [row for row in rows if row[self._layout.width(request.embedding)] is not None]
         return Found(hits[: self._size], held, within, "", more=len(hits) > self._size)
 
-    def run_within(self, settings: Settings, ranges: Ranges, seconds: float) -> Found | None:
-        """Run as ``run`` does, for so many seconds at most; None if that was not enough."""
+    def run_within(self, settings: Settings, seconds: float) -> Found | None:
+        """Compare every record, for so many seconds at most; None if that was not enough."""
         try:
-            return self.run({**settings, "statement_timeout": int(seconds * 1000)}, ranges)
+            return self.run({**settings, "statement_timeout": int(seconds * 1000)})
         except DBAPIError as error:
             # 57014: query_canceled.
             if getattr(error.orig, "pgcode", None) != "57014":

@@ -1,6 +1,5 @@
 """The body of a search request, read and checked against the contract; one answer names every mistake."""
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +13,7 @@ from gristmill.datasets.describe import shorten
 from gristmill.datasets.where import compile_where
 from gristmill.kit.json_pointer import escape_pointer
 from gristmill.search.errors import NotSearchable
+from gristmill.search.query.members import read_boolean, read_integer, read_number, read_recall_target
 from gristmill.search.query.queries import KINDS, Query, check_query
 from gristmill.search.query.statements import Mode
 from gristmill.search.query.vector import MAX_EF, distance_of
@@ -24,8 +24,8 @@ MAX_QUERIES = 100
 MAX_WEIGHT = 1000.0
 MODES: tuple[Mode, ...] = ("vector", "text", "hybrid")
 MEMBERS = (
-    *KINDS, "queries", "k", "where", "mode", "include", "ef", "exact", "max_distance", "min_score", "page_size",
-    "page_token", "weights", "explain",
+    *KINDS, "queries", "k", "where", "mode", "include", "ef", "recall_target", "exact", "max_distance",
+    "min_score", "page_size", "page_token", "weights", "explain",
 )  # fmt: skip
 INCLUDED = ("embedding", "query_vector")
 # Of one ranking only; several queries are answered in full.
@@ -50,6 +50,7 @@ class SearchRequest:
     embedding: bool
     query_vector: bool
     ef: int | None
+    recall_target: float | None
     exact: bool
     most: float | None
     page_size: int | None
@@ -80,16 +81,17 @@ def check_search(body: Any, contract: Contract) -> SearchRequest:
         mode=mode,
         queries=tuple(queries),
         several=body.get("queries") is not None,
-        k=_integer(body, "k", MAX_K, violations) or DEFAULT_K,
+        k=read_integer(body, "k", MAX_K, violations) or DEFAULT_K,
         where=_where(body.get("where"), contract, violations),
         **_include(body.get("include"), contract, violations),
-        ef=_integer(body, "ef", MAX_EF, violations),
-        exact=_boolean(body, "exact", violations),
+        ef=read_integer(body, "ef", MAX_EF, violations),
+        recall_target=read_recall_target(body, mode, violations),
+        exact=read_boolean(body, "exact", violations),
         most=_most(body, mode, contract, violations),
-        page_size=_integer(body, "page_size", MAX_K, violations),
+        page_size=read_integer(body, "page_size", MAX_K, violations),
         page_token=_page_token(body, violations),
         weights=_weights(body, mode, violations),
-        explain=_boolean(body, "explain", violations),
+        explain=read_boolean(body, "explain", violations),
     )
     if violations:
         raise Invalid(f"The search is not valid: {violations[0].pointer or '/'}: {violations[0].reason}", violations)
@@ -165,42 +167,6 @@ def _queries(body: dict[str, Any], mode: Mode, contract: Contract, violations: l
     return found
 
 
-def _integer(body: dict[str, Any], name: str, high: int, violations: list[Violation]) -> int | None:
-    value = body.get(name)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int):
-        violations.append(Violation(f"/{name}", "wrong_type", f"{shorten(value)} is not an integer", field=name))
-    elif not 1 <= value <= high:
-        violations.append(
-            Violation(f"/{name}", "out_of_range", f"{shorten(value)} is not from 1 to {high}", field=name)
-        )
-    else:
-        return value
-    return None
-
-
-def _number(value: Any, pointer: str, name: str, violations: list[Violation]) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        violations.append(Violation(pointer, "wrong_type", f"{shorten(value)} is not a number", field=name))
-    elif isinstance(value, int) and abs(value) > 2**53:
-        violations.append(Violation(pointer, "out_of_range", f"{shorten(value)} is beyond any {name}", field=name))
-    elif not math.isfinite(value):
-        violations.append(Violation(pointer, "not_finite", f"{value} is not a finite number", field=name))
-    else:
-        return float(value)
-    return None
-
-
-def _boolean(body: dict[str, Any], name: str, violations: list[Violation]) -> bool:
-    value = body.get(name)
-    if value is not None and not isinstance(value, bool):
-        violations.append(
-            Violation(f"/{name}", "wrong_type", f"{shorten(value)} is neither true nor false", field=name)
-        )
-    return value is True
-
-
 def _most(body: dict[str, Any], mode: Mode, contract: Contract, violations: list[Violation]) -> float | None:
     given = [name for name in ("max_distance", "min_score") if body.get(name) is not None]
     if not given:
@@ -210,7 +176,7 @@ def _most(body: dict[str, Any], mode: Mode, contract: Contract, violations: list
         violations.append(Violation("/min_score", "exactly_one", reason, field="min_score"))
         return None
     name = given[0]
-    value = _number(body[name], f"/{name}", name, violations)
+    value = read_number(body[name], f"/{name}", name, violations)
     if mode == "hybrid" or (mode == "text" and name == "max_distance"):
         why = "its scores only order the hits" if mode == "hybrid" else "there are no distances, give min_score"
         reason = f"{name} does not apply to the mode {mode}: {why}"
@@ -260,7 +226,7 @@ def _weights(body: dict[str, Any], mode: Mode, violations: list[Violation]) -> t
     violations.extend(_unknown_members(given, ("vector", "text"), "/weights"))
     found = []
     for name in ("vector", "text"):
-        value = 1.0 if given.get(name) is None else _number(given[name], f"/weights/{name}", name, violations)
+        value = 1.0 if given.get(name) is None else read_number(given[name], f"/weights/{name}", name, violations)
         if value is not None and not 0 <= value <= MAX_WEIGHT:
             reason = f"{shorten(value)} is not from 0 to {MAX_WEIGHT:g}"
             violations.append(Violation(f"/weights/{name}", "out_of_range", reason, field=name))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from gristmill.kit.caches import SharedCache
-from gristmill.search.query.settings import MAX_SCAN_TUPLES
+from gristmill.search.query.effort import MAX_VISITS, Effort
 from gristmill.search.query.statements import Condition
 from gristmill.search.repository import planning
 
@@ -33,10 +33,14 @@ class Estimate:
     total: int
     cost: float
 
-    def filter_first(self, k: int, ef: int, graphs: int) -> bool:
-        """Say whether to read what the filter keeps rather than walk ``graphs`` graphs for ``k`` of them."""
-        visits = max(ef, k * self.total / max(self.rows, 1))
-        return visits > MAX_SCAN_TUPLES or self.cost <= visits * graphs * VISIT_COST
+    @property
+    def share(self) -> float:
+        """The part of the records that the filter keeps."""
+        return min(1.0, max(self.rows, 1) / max(self.total, 1))
+
+    def filter_first(self, effort: Effort) -> bool:
+        """Say whether to read what the filter keeps rather than walk graphs with this effort."""
+        return effort.largest >= MAX_VISITS or self.cost <= sum(effort.visits) * VISIT_COST
 
 
 class Estimates:

@@ -65,14 +65,13 @@ class SearchService:
         datasets: DatasetLookup,
         embedders: EmbedderRegistry,
         *,
-        ef: int = 100,
         exact_seconds: float = EXACT_SECONDS,
     ) -> None:
         self._database = database
         self._datasets = AppliedDatasets(datasets)
         self._embedders = embedders
         self._images = QueryImages(embedders)
-        self._ranker = Ranker(ef, exact_seconds)
+        self._ranker = Ranker(exact_seconds)
         self._layouts: SharedCache[tuple[uuid.UUID, int], Layout] = SharedCache(MAX_LAYOUTS)
 
     def answer(self, name: str, raw: bytes, form: str = "") -> bytes:
@@ -175,11 +174,14 @@ class SearchService:
         }
         if found.incomplete_because is not None:
             answer["incomplete_because"] = found.incomplete_because
+        if request.mode != "text":
+            answer |= _recall_of(found)
         if request.page_size is not None:
             token = None
             if found.more:
+                written = "" if found.effort is None else found.effort.written
                 id_, place = found.rows[-1][layout.width(request.embedding) :][:2]
-                token = pages.encode(pages.Last(float(place), int(id_)), identity)
+                token = pages.encode(pages.Last(float(place), int(id_), written), identity)
             answer["next_page_token"] = token
         if request.explain:
             answer["explain"] = found.details
@@ -236,6 +238,15 @@ class SearchService:
         if connection.exec_driver_sql(sql, {"text": typed(query.text or "")}).scalar() == 0:
             reason = f"There is no word in the text {shorten(query.text)} to search by"
             raise Invalid(reason, [Violation(f"{query.pointer}/text", "nothing_to_search", reason, field="text")])
+
+
+def _recall_of(found: Found) -> dict[str, Any]:
+    """Return what an answer says of its recall: the effort, what to expect of it, and how that is known."""
+    effort = found.effort
+    if effort is None:
+        return {"ef": None, "expected_recall": 1.0, "recall_known_from": "exact"}
+    said = {"ef": effort.ef, "expected_recall": round(effort.expected, 4), "recall_known_from": effort.source}
+    return said if found.below_target is None else {**said, "below_target_because": found.below_target}
 
 
 def _too_complex() -> Invalid:

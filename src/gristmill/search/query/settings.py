@@ -6,19 +6,20 @@ statement; in a transaction they last until its end.
 
 from collections.abc import Mapping
 
+from gristmill.search.query.effort import MAX_VISITS
+
 Settings = Mapping[str, str | int]
 
 # Compiling to machine code and starting parallel workers take longer than the whole search.
 QUICK: Settings = {"jit": "off", "max_parallel_workers_per_gather": 0}
 # Comparing every record of a large table is worth all of that.
 THOROUGH: Settings = {"jit": "off"}
-# A filter or dead rows may use a graph's first candidates up: it then goes on looking, in rounds of ef candidates. It
-# looks at this many rows at most; where those do not hold enough, comparing every record is cheaper than going on.
-MAX_SCAN_TUPLES = 20_000
+# A filter or dead rows may use a graph's first candidates up: it then goes on looking, in rounds of ef candidates, up
+# to a limit; where that many do not hold enough, comparing every record is cheaper than going on.
 GRAPHS: Settings = {
     **QUICK,
     "hnsw.iterative_scan": "relaxed_order",
-    "hnsw.max_scan_tuples": MAX_SCAN_TUPLES,
+    "hnsw.max_scan_tuples": MAX_VISITS,
     # What was visited and not taken is kept, in up to so many times work_mem, for the next round.
     "hnsw.scan_mem_multiplier": 4,
 }

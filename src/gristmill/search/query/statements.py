@@ -18,7 +18,7 @@ from gristmill.datasets.contract_parser import Contract
 from gristmill.datasets.types import TYPES
 from gristmill.kit.identifiers import quote
 from gristmill.search.query import hybrid, text, vector
-from gristmill.search.query.vector import Ranges
+from gristmill.search.query.vector import STORED_BITS, Ranges
 
 Mode = Literal["vector", "text", "hybrid"]
 _DIALECT = psycopg2.dialect()  # type: ignore[no-untyped-call]
@@ -72,6 +72,7 @@ class Layout:
         self.contract = contract
         self.table = data_relation(contract.name)
         self.dimensions = contract.vector_dimensions or 0
+        self.vector_bytes = self.dimensions * STORED_BITS[contract.vector_storage] // 8 if contract.embedding else 0
         self._names = [column.name for column in contract.columns]
         self._members = [(column.name, TYPES[column.type].shown_by) for column in contract.columns]
         self.key_places = [self._names.index(name) for name in contract.key]

@@ -12,6 +12,7 @@ near records that do not exist (36 times slower).
 import math
 
 from gristmill.datasets.contract_parser import Contract
+from gristmill.search.repository.catalogue import BLOCK, Range
 
 OPERATORS = {"cosine": "<=>", "l2": "<->", "inner_product": "<#>", "hamming": "<~>"}
 _OPERATOR_CLASSES = {"cosine": "cosine_ops", "l2": "l2_ops", "inner_product": "ip_ops", "hamming": "hamming_ops"}
@@ -19,7 +20,10 @@ MAX_EF = 1000
 # Of one number, by how vectors are stored.
 STORED_BITS = {"vector": 32, "halfvec": 16, "bit": 1}
 
-Ranges = tuple[tuple[int, int], ...]
+# The first ``_id`` that a table draws.
+FIRST_ID = 1
+
+Ranges = tuple[Range, ...]
 
 
 def score_of(metric: str, distance: float, dimensions: int) -> float:
@@ -51,16 +55,6 @@ def distance_of(metric: str, score: float, dimensions: int) -> float:
     return -score
 
 
-def ef_search(ef: int, k: int, segments: int) -> int:
-    """Return ``hnsw.ef_search`` for each of ``segments`` graphs, to reach about the recall of one graph with ``ef``.
-
-    The k nearest are spread over all graphs, so each has to find fewer of them, and ``ef`` can shrink with the root of
-    their number. Recall@10 on 60,000 package descriptions: 1 graph at 100 0.984, 2 at 71 0.981, 3 at 58 0.978. Of the
-    last of k, ef = k finds too few: recall@100 is 0.980 at 100 and 0.990 at 200.
-    """
-    return min(MAX_EF, max(k, math.ceil(max(ef, 2 * k) / math.sqrt(max(segments, 1))), 40))
-
-
 def candidates(k: int) -> int:
     """Return how many rows to take from each graph for the k best of all.
 
@@ -74,11 +68,41 @@ def gaps(ranges: Ranges) -> list[tuple[int | None, int | None]]:
     """Return the complement of the sorted ``ranges`` as (from, to) pairs, None for no bound."""
     found: list[tuple[int | None, int | None]] = []
     start: int | None = None
-    for lo, hi in ranges:
-        if start is None or start < lo:
-            found.append((start, lo))
-        start = hi
+    for range_ in ranges:
+        if range_.lo > (FIRST_ID if start is None else start):
+            found.append((start, range_.lo))
+        start = range_.hi
     return [*found, (start, None)]
+
+
+def within(range_: Range) -> str:
+    """Return the condition of the records that are in the graph of a range.
+
+    Written out as constants: the planner proves a partial index usable from them alone, and only if its condition is
+    put in the same words.
+    """
+    condition = f"_id >= {range_.lo:d} AND _id < {range_.hi:d}"
+    return f"{condition} AND mod(_id / {BLOCK}, {range_.held_step:d}) <> 0" if range_.held_step else condition
+
+
+def held_out(ranges: Ranges) -> str:
+    """Return a SELECT of the ids that are not in the graphs of their ranges, whether there are such records or not."""
+    parts = []
+    for range_ in ranges:
+        if range_.held_step:
+            step = BLOCK * range_.held_step
+            first = range_.lo // step * step
+            ids = f"SELECT b + i AS id FROM generate_series({first:d}::bigint, {range_.hi - 1:d}, {step:d}) AS b,"
+            ids += f" generate_series(0, {BLOCK - 1:d}) AS i"
+            parts.append(f"SELECT id FROM ({ids}) AS ids WHERE id >= {range_.lo:d} AND id < {range_.hi:d}")
+    return " UNION ALL ".join(parts)
+
+
+def outside(ranges: Ranges) -> list[str]:
+    """Return conditions which, together, are those of the records that are in no graph of the ranges."""
+    held = held_out(ranges)
+    conditions = [f"true{_between(lo, hi)}" for lo, hi in gaps(ranges)]
+    return [*conditions, f"_id = ANY(ARRAY({held}))"] if held else conditions
 
 
 def vector_type(contract: Contract) -> str:
@@ -93,8 +117,8 @@ def operator_class(metric: str, storage: str) -> str:
 def nearest(contract: Contract, table: str, ranges: Ranges, where: str, limit: str) -> str:
     """Return two common table expressions: ``query`` (vector) and ``nearest`` (_id, distance).
 
-    The statement binds ``query``, the text of a vector. table: its quoted name. ranges: (lo, hi) of the ready
-    segments, sorted and disjoint; () compares everything. where: a condition, "" for none. limit: rows of each arm.
+    The statement binds ``query``, the text of a vector. table: its quoted name. ranges: of the ready segments, sorted
+    and disjoint; () compares everything. where: a condition, "" for none. limit: rows of each arm.
     """
     assert contract.embedding is not None
     # The vector is sent and parsed once; a scalar subquery of it still lets the planner order by the index.
@@ -103,15 +127,28 @@ def nearest(contract: Contract, table: str, ranges: Ranges, where: str, limit: s
     walked = f"SELECT _id, {distance} AS distance {condition}"
     # Adding zero keeps the planner from a graph where an exact answer is meant; ties go to the record stored first.
     compared = f"SELECT _id, {distance} + 0 AS distance {condition}"
-    arms = [f"({walked}{_between(lo, hi)} ORDER BY distance LIMIT {limit})" for lo, hi in ranges]
+    arms = [f"({walked} AND {within(one)}{_effort(one)} ORDER BY distance LIMIT {limit})" for one in ranges]
     arms += [f"({compared}{_between(lo, hi)} ORDER BY distance, _id LIMIT {limit})" for lo, hi in gaps(ranges)]
+    held = held_out(ranges)
+    if held:
+        arms.append(f"({compared} AND _id = ANY(ARRAY({held})) ORDER BY distance, _id LIMIT {limit})")
     return (
         f"query AS MATERIALIZED (SELECT %(query)s::{vector_type(contract)} AS vector),"
         f" nearest AS MATERIALIZED ({' UNION ALL '.join(arms)})"
     )
 
 
+def _effort(range_: Range) -> str:
+    """Return a condition that is always true, and that sets the effort of this walk before it begins.
+
+    A setting holds for a whole statement, whose arms run one after the other: a subquery that depends on nothing is
+    carried out once, when its arm begins.
+    """
+    if not range_.ef:
+        return ""
+    return f" AND (SELECT set_config('hnsw.ef_search', '{range_.ef:d}', true)) IS NOT NULL"
+
+
 def _between(lo: int | None, hi: int | None) -> str:
-    # Written out as constants: the planner proves a partial index usable from them alone.
     lower = "" if lo is None else f" AND _id >= {lo:d}"
     return lower if hi is None else f"{lower} AND _id < {hi:d}"

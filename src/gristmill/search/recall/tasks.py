@@ -1,39 +1,49 @@
-"""The job ``index.recall``, and when one is due: after new segments, or when many records were added or replaced."""
+"""The job ``index.recall``: learns what the graphs of a dataset find, and measures what its searches find."""
 
-import time
 import uuid
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError
 
-from gristmill.core.database import Database, is_undefined_table
+from gristmill.core.database import Database
 from gristmill.core.logs import get_logger
 from gristmill.datasets.applied import AppliedDatasets
 from gristmill.datasets.errors import UnknownDataset
-from gristmill.datasets.lookup import DROPPED, DatasetLookup
-from gristmill.datasets.lookup import scope_of as records_of
+from gristmill.datasets.lookup import DROPPED, Dataset, DatasetLookup
 from gristmill.jobs.errors import JobDropped
 from gristmill.jobs.handlers import ChunkTask, IdempotentHandler, Outcome
-from gristmill.jobs.submit import NewJob, submit_system_job, unfinished_in_scope
-from gristmill.search.index.tasks import scope_of as builds_of
+from gristmill.jobs.submit import NewJob
 from gristmill.search.query.statements import Layout
-from gristmill.search.recall.measure import Effort, measure, store_recall
-from gristmill.search.repository import catalogue, recall, record_ids
-from gristmill.search.repository.searchable import list_sealed
+from gristmill.search.query.vector import outside
+from gristmill.search.recall import queries as drawn
+from gristmill.search.recall.learn import Learner, OutOfTime, Pace, Recall, Replaced
+from gristmill.search.recall.nearest import nearest
+from gristmill.search.recall.state import store_recall
+from gristmill.search.repository import catalogue
+from gristmill.search.repository.recall import K
 
 log = get_logger()
 INDEX_RECALL = "index.recall"
-# Everything else on the queue goes first.
-LOWEST_PRIORITY = 0
-# A part of the records that, added or replaced since, makes the last measurement an old one.
-CHANGED_SHARE = 0.1
-# Between two measurements of a dataset that keeps changing: they take a sixtieth of the time of a processor at most.
-LEAST_PAUSE = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """samples: searches to compare. seconds: of work, for all of them; what was learnt until then is kept.
+
+    idle: seconds to rest for each second of work, so that searches have the machine.
+    """
+
+    samples: int = 256
+    seconds: float = 60.0
+    idle: float = 1.0
 
 
 class IndexRecallHandler(IdempotentHandler):
-    """Measures the recall of one dataset's searches. args: dataset_id."""
+    """Learns the curves of one dataset's graphs. args: dataset_id; all: of every graph, and measure searches too.
+
+    Else of those graphs only of which nothing is known.
+    """
 
     type = INDEX_RECALL
     queue = "long"
@@ -44,77 +54,60 @@ class IndexRecallHandler(IdempotentHandler):
         self._effort = effort
 
     def run(self, task: ChunkTask) -> Outcome:
-        started = time.monotonic()
         name = task.dataset or ""
         try:
             with self._database.autocommit() as connection, self._datasets.reading(connection, name) as applied:
                 dataset = applied.dataset
                 if str(dataset.id) != task.args["dataset_id"] or not applied.has_table:
                     raise JobDropped(DROPPED)
-                ranges = catalogue.ready_ranges(connection, dataset.id)
-                found = measure(connection, Layout(dataset.contract), ranges, self._effort, seed=task.seq)
-                took_ms = (time.monotonic() - started) * 1000
-                store_recall(connection, dataset.id, dataset.name, found, took_ms)
+                pace = Pace(task.check, self._effort.idle, self._effort.seconds)
+                return Outcome(result=self._learn(connection, dataset, pace, task))
         except UnknownDataset as error:
             raise JobDropped(DROPPED) from error
-        log.info("recall.measured", dataset=name, recall=found.value, samples=found.samples, segments=len(ranges))
-        return Outcome(
-            result={"recall": found.value if found.samples else None, "k": found.k, "samples": found.samples}
-        )
 
-
-class RecallKeeper:
-    """Checks every dataset that has segments regularly, and submits what is due to be measured."""
-
-    def __init__(self, database: Database, samples: int, pause: float = LEAST_PAUSE) -> None:
-        """samples: 0 measures nothing. pause: least seconds between two measurements of a dataset."""
-        self._database = database
-        self._samples = samples
-        self._pause = pause
-
-    def run(self) -> int:
-        """Submit what is due and return the number of jobs."""
-        if not self._samples:
-            return 0
-        with self._database.autocommit() as connection:
-            found = [row for row in list_sealed(connection) if row.signature]
-            last = recall.last_measured(connection)
-        return sum(self._look(row, last.get(row.id)) for row in found)
-
-    def _look(self, row: Any, last: Any) -> bool:
+    def _learn(self, connection: Connection, dataset: Dataset, pace: Pace, task: ChunkTask) -> dict[str, Any]:
+        segments = catalogue.ready_segments(connection, dataset.id)
+        ranges = tuple(segment.range for segment in segments)
+        every = bool(task.args.get("all", True))
+        found = drawn.draw(connection, dataset.id, dataset.contract, ranges, self._effort.samples, task.seq)
+        learner = Learner(connection, Layout(dataset.contract), dataset.id, pace)
+        measured, learnt, truths = Recall(1.0, K, 0), 0, []
         try:
-            with self._database.transaction() as connection:
-                if last is not None and not self._is_old(connection, row, last):
-                    return False
-                # What is being built or loaded now would be measured again right after.
-                scopes = (recall_scope_of(row.id), builds_of(row.id), records_of(row.name))
-                if any(unfinished_in_scope(connection, scope) for scope in scopes):
-                    return False
-                submit_system_job(connection, index_recall(row.id, row.name), LOWEST_PRIORITY)
-        except DBAPIError as error:
-            if not is_undefined_table(error):
-                raise
-            return False
-        return True
-
-    def _is_old(self, connection: Connection, row: Any, last: Any) -> bool:
-        if last.age < self._pause:
-            return False
-        if last.segments != row.signature:
-            return True
-        moved = record_ids.highest_id(connection, row.name) - last.highest
-        # Postgres begins to count anew after a crash.
-        changed = max(0, record_ids.changes(connection, row.name) - last.changes)
-        return bool(max(moved, changed) > CHANGED_SHARE * last.highest)
+            for segment in segments:
+                if not found.texts:
+                    learner.assume(segment)
+                elif every or segment.curve is None:
+                    truths.append(learner.learn(segment, found))
+                    learnt += 1
+            if every and found.texts:
+                for condition in outside(ranges):
+                    truths.append(nearest(connection, dataset.contract, found, condition, K, pace.rest))
+                measured = learner.measure(_target(dataset), found, truths)
+        except OutOfTime:
+            log.warning("recall.out_of_time", dataset=dataset.name, seconds=self._effort.seconds, learnt=learnt)
+        except Replaced:
+            log.info("recall.replaced", dataset=dataset.name)
+            return {"recall": None, "k": K, "samples": 0, "learnt": learnt}
+        if every:
+            store_recall(connection, dataset.id, dataset.name, measured, _target(dataset), pace.worked * 1000)
+        value = measured.value if measured.samples else None
+        result = {"recall": value, "k": measured.k, "samples": measured.samples, "learnt": learnt}
+        log.info("recall.measured", dataset=dataset.name, **result)
+        return result
 
 
-def index_recall(dataset_id: uuid.UUID, name: str) -> NewJob:
-    """Return the job that measures the recall of a dataset's searches."""
+def _target(dataset: Dataset) -> float:
+    assert dataset.contract.embedding is not None
+    return dataset.contract.embedding.recall_target
+
+
+def index_recall(dataset_id: uuid.UUID, name: str, every: bool = True) -> NewJob:
+    """Return the job that learns the curves of a dataset's graphs. every: as the handler has ``all``."""
     return NewJob(
         type=INDEX_RECALL,
         scope=recall_scope_of(dataset_id),
         exclusive=True,
-        args={"dataset_id": str(dataset_id)},
+        args={"dataset_id": str(dataset_id), "all": every},
         dataset=name,
         queue="long",
     )

@@ -3,17 +3,22 @@
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
-_COLUMNS = "id, dataset_id, lo, hi, index_name, state, rows, job_id, built_at"
-_READY = "SELECT lo, hi FROM gristmill.segments WHERE dataset_id = %(dataset_id)s AND state = 'ready' ORDER BY lo"
+_COLUMNS = "id, dataset_id, lo, hi, index_name, state, rows, job_id, built_at, held_step"
+_READY = """
+SELECT lo, hi, held_step, s.id, rows, curve FROM gristmill.segments s
+LEFT JOIN gristmill.segment_curves c ON c.segment_id = s.id
+WHERE dataset_id = %(dataset_id)s AND state = 'ready' ORDER BY lo
+"""
 _ALL = f"SELECT {_COLUMNS} FROM gristmill.segments WHERE dataset_id = %(dataset_id)s ORDER BY lo, id"  # noqa: S608 - constants
 _INSERT = f"""
 WITH drawn AS (SELECT nextval(pg_get_serial_sequence('gristmill.segments', 'id')) AS id)
-INSERT INTO gristmill.segments (id, dataset_id, lo, hi, index_name, state, job_id)
-SELECT id, %(dataset_id)s, %(lo)s, %(hi)s, %(table)s || '__seg' || id, 'building', %(job_id)s FROM drawn
+INSERT INTO gristmill.segments (id, dataset_id, lo, hi, index_name, state, job_id, held_step)
+SELECT id, %(dataset_id)s, %(lo)s, %(hi)s, %(table)s || '__seg' || id, 'building', %(job_id)s, %(held_step)s
+FROM drawn
 RETURNING {_COLUMNS}
 """  # noqa: S608 - constants
 _FINISH = """
@@ -48,9 +53,36 @@ WHERE dataset_id = %(dataset_id)s
 _LEFTOVERS = "SELECT DISTINCT dataset_id FROM gristmill.segments WHERE state <> 'ready'"
 
 
+# Records that are not in the graph of their segment stand together in blocks of so many numbers: a block is a page or
+# two of the table, and each search compares them all.
+BLOCK = 16
+
+
+class Range(NamedTuple):
+    """The records with ``lo <= _id < hi``, whose graph is walked.
+
+    held_step: blocks whose number is a multiple of it are not in the graph; 0: all are. ef: of the walk; 0: that of
+    the whole search.
+    """
+
+    lo: int
+    hi: int
+    held_step: int = 0
+    ef: int = 0
+
+
+class Ready(NamedTuple):
+    """A ready segment, as searches see it. rows: at the time of the build. curve: what was learnt of it, or None."""
+
+    range: Range
+    id: int
+    rows: int
+    curve: dict[str, Any] | None
+
+
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A row of the catalogue: the records with ``lo <= _id < hi``."""
+    """A row of the catalogue: the records with ``lo <= _id < hi``. held_step: as ``Range`` has it."""
 
     id: int
     dataset_id: uuid.UUID
@@ -61,12 +93,28 @@ class Segment:
     rows: int
     job_id: uuid.UUID | None = None
     built_at: datetime | None = None
+    held_step: int = 0
+
+    @property
+    def range(self) -> Range:
+        return Range(self.lo, self.hi, self.held_step)
 
 
-def ready_ranges(connection: Connection, dataset_id: uuid.UUID) -> tuple[tuple[int, int], ...]:
-    """Return (lo, hi) of every ready segment, in order."""
+def ready_segments(connection: Connection, dataset_id: uuid.UUID) -> tuple[Ready, ...]:
+    """Return every ready segment, in the order of their ranges."""
     rows = connection.exec_driver_sql(_READY, {"dataset_id": str(dataset_id)})
-    return tuple((row[0], row[1]) for row in rows)
+    return tuple(Ready(Range(*row[:3]), *row[3:]) for row in rows)
+
+
+def ready_ranges(connection: Connection, dataset_id: uuid.UUID) -> tuple[Range, ...]:
+    """Return the range of every ready segment, in order."""
+    return tuple(segment.range for segment in ready_segments(connection, dataset_id))
+
+
+def is_ready(connection: Connection, segment_id: int) -> bool:
+    """Say whether searches use the segment: it was not replaced, and its dataset is there."""
+    sql = "SELECT state = 'ready' FROM gristmill.segments WHERE id = %(id)s"
+    return bool(connection.exec_driver_sql(sql, {"id": segment_id}).scalar())
 
 
 def all_segments(connection: Connection, dataset_id: uuid.UUID) -> list[Segment]:
@@ -75,10 +123,10 @@ def all_segments(connection: Connection, dataset_id: uuid.UUID) -> list[Segment]
 
 
 def insert_building(
-    connection: Connection, dataset_id: uuid.UUID, table: str, lo: int, hi: int, job_id: uuid.UUID
+    connection: Connection, dataset_id: uuid.UUID, table: str, range_: Range, job_id: uuid.UUID
 ) -> Segment:
     """Add a segment in the state ``building``; its index is named after the table and the segment's id."""
-    values = {"dataset_id": str(dataset_id), "table": table, "lo": lo, "hi": hi, "job_id": str(job_id)}
+    values = {"dataset_id": str(dataset_id), "table": table, "job_id": str(job_id), **range_._asdict()}
     return _segment(connection.exec_driver_sql(_INSERT, values).one())
 
 

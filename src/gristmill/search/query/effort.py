@@ -1,0 +1,102 @@
+"""How far a search looks: the effort of each walk that a target of recall needs, and the recall to expect of it."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gristmill.search.query.curve import KS, Curve, Source
+from gristmill.search.query.vector import MAX_EF, Ranges
+from gristmill.search.repository.catalogue import Range
+
+# Of more than so many nearest no curve is measured: the effort grows in proportion then.
+_LARGEST_K = KS[-1]
+# A walk examines at most so many records, in rounds of ef.
+MAX_VISITS = 20_000
+# An effort that falls short of its target by less than this was rounded.
+_CLOSE = 5e-4
+_ORDER: tuple[Source, ...] = ("assumed", "records", "queries")
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """A ready segment and what is known of its graph. rows: of the segment."""
+
+    range: Range
+    rows: int
+    curve: Curve
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """What a search does with the graphs.
+
+    ranges: the walks, with the ef of each where they differ. ef: the largest of them. visits: records that the walk
+    of each range examines. expected: the recall to expect. source: what it is known from, of all graphs the weakest.
+    reached: whether it is the target.
+    """
+
+    ranges: Ranges
+    ef: int
+    visits: tuple[int, ...]
+    expected: float
+    source: Source
+    reached: bool = True
+
+    @property
+    def largest(self) -> int:
+        return max(self.visits)
+
+    @property
+    def written(self) -> str:
+        """The effort as a text, for ``repeated``."""
+        return ",".join(map(str, self.visits))
+
+
+def effort_for(graphs: Sequence[Graph], target: float, k: float) -> Effort:
+    """Return the least effort whose recall of the ``k`` nearest is ``target``.
+
+    k: with a filter, of how many nearest records k are expected to match. Each graph is walked so far that the target's
+    share of what it holds is found: then the whole answer has it, however the nearest are spread over the graphs.
+    """
+    visits = [min(MAX_VISITS, max(math.ceil(_visits(graph.curve, target, k)), math.ceil(k))) for graph in graphs]
+    return _walking(graphs, visits, target, k)
+
+
+def _walking(graphs: Sequence[Graph], visits: Sequence[int], target: float, k: float) -> Effort:
+    efs = [min(MAX_EF, most) for most in visits]
+    highest = max(efs)
+    ranges = tuple(graph.range._replace(ef=0 if ef == highest else ef) for graph, ef in zip(graphs, efs, strict=True))
+    return _expecting(graphs, ranges, highest, visits, k, target)
+
+
+def repeated(graphs: Sequence[Graph], visits: str, target: float, k: float) -> Effort | None:
+    """Return the effort that ``written`` wrote; None if it is no effort for these graphs."""
+    if not visits.isascii():
+        return None
+    parts = visits.split(",")
+    if len(parts) != len(graphs) or not all(part.isdigit() and 1 <= int(part[:9]) <= MAX_VISITS for part in parts):
+        return None
+    return _walking(graphs, [int(part) for part in parts], target, k)
+
+
+def effort_by_hand(graphs: Sequence[Graph], ef: int, k: float) -> Effort:
+    """Return what walking every graph with ``ef`` comes to."""
+    return _expecting(graphs, tuple(graph.range for graph in graphs), ef, [max(ef, math.ceil(k))] * len(graphs), k)
+
+
+def _visits(curve: Curve, target: float, k: float) -> float:
+    """Return how many candidates a walk needs. Beyond what is measured it is in proportion to k."""
+    measured = min(k, _LARGEST_K)
+    found = curve.effort(target, measured)
+    return (MAX_EF if found is None else found) * k / measured
+
+
+def _expecting(
+    graphs: Sequence[Graph], ranges: Ranges, ef: int, visits: Sequence[int], k: float, target: float = 0.0
+) -> Effort:
+    measured = min(k, _LARGEST_K)
+    recalls = [graph.curve.recall_at(most * measured / k, measured) for graph, most in zip(graphs, visits, strict=True)]
+    rows = sum(graph.rows for graph in graphs) or 1
+    expected = sum(recall * graph.rows for recall, graph in zip(recalls, graphs, strict=True)) / rows
+    weakest = min((graph.curve.source for graph in graphs), key=_ORDER.index)
+    return Effort(ranges, ef, tuple(visits), expected, weakest, expected >= target - _CLOSE)

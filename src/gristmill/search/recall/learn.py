@@ -1,0 +1,153 @@
+"""Learns what a graph finds by its effort, and measures what searches find with the effort that is chosen."""
+
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from sqlalchemy import Connection
+
+from gristmill.core.prepared import execute
+from gristmill.datasets.contract_parser import Contract
+from gristmill.search.query.catalogue import Graphs
+from gristmill.search.query.curve import EFS, KS, Curve, assumed
+from gristmill.search.query.settings import GRAPHS, Settings, with_settings
+from gristmill.search.query.statements import Layout, Shape
+from gristmill.search.query.vector import within
+from gristmill.search.recall.nearest import Queries, compared, nearest
+from gristmill.search.repository import catalogue, curves
+from gristmill.search.repository.catalogue import Ready
+from gristmill.search.repository.recall import K
+
+# The part of the queries that are walked with an effort from this one on: they take most of the time, and miss little.
+_FEWER = ((600, 4), (350, 2))
+# The record that is searched by is left out, as in a search by likeness.
+_NOT_ITSELF = "_id <> %(own)s"
+
+
+class OutOfTime(Exception):
+    """The time for learning is used up; what was learnt is kept."""
+
+
+class Replaced(Exception):
+    """The segment was merged or dropped: there is nothing to learn of it any more."""
+
+
+@dataclass(slots=True)
+class Pace:
+    """Calls ``check`` while work goes on, and lets searches have the machine in between.
+
+    idle: seconds to rest for each second of work. deadline: of time.monotonic(). Raises OutOfTime.
+    """
+
+    check: Callable[[], None] = lambda: None
+    idle: float = 0.0
+    seconds: float = 60.0
+    sleep: Callable[[float], None] = time.sleep
+    _began: float = field(default_factory=time.monotonic)
+    _worked: float = 0.0
+
+    def rest(self) -> None:
+        now = time.monotonic()
+        self._worked += now - self._began
+        if self._worked > self.seconds:
+            raise OutOfTime
+        self.check()
+        if self.idle:
+            self.sleep((now - self._began) * self.idle)
+        self._began = time.monotonic()
+
+    @property
+    def worked(self) -> float:
+        """Seconds of work, rests left out."""
+        return self._worked
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """value: the part of the ``k`` nearest that was found, over ``samples`` searches; 1 if there are no records."""
+
+    value: float
+    k: int
+    samples: int
+
+
+class Learner:
+    """Learns the curves of one dataset's graphs. ``connection`` is in autocommit mode."""
+
+    def __init__(self, connection: Connection, layout: Layout, dataset_id: uuid.UUID, pace: Pace) -> None:
+        self._connection = connection
+        self._layout = layout
+        self._dataset_id = dataset_id
+        self._pace = pace
+
+    @property
+    def _contract(self) -> Contract:
+        return self._layout.contract
+
+    def learn(self, segment: Ready, queries: Queries) -> list[list[float]]:
+        """Learn and store the curve of a segment; return the distances of the ``K`` nearest of its graph to each query.
+
+        Raises Replaced, OutOfTime.
+        """
+        began = self._pace.worked
+        truth = nearest(self._connection, self._contract, queries, within(segment.range), KS[-1], self._pace.rest)
+        curve = self._curve(segment, queries, truth)
+        curves.store_curve(self._connection, segment.id, curve.as_json(), (self._pace.worked - began) * 1000)
+        return [row[:K] for row in truth]
+
+    def _curve(self, segment: Ready, queries: Queries, truth: Sequence[Sequence[float]]) -> Curve:
+        recall, error = np.zeros((len(KS), len(EFS))), np.zeros((len(KS), len(EFS)))
+        for place, ef in enumerate(EFS):
+            part = next((part for least, part in _FEWER if ef >= least), 1)
+            chosen = range(0, len(queries.texts), part)
+            # Without its index a walk would compare all records, and take long to learn nothing.
+            if not catalogue.is_ready(self._connection, segment.id):
+                raise Replaced
+            found = [self._walk(segment, queries.texts[query], ef) for query in chosen]
+            for row, k in enumerate(KS):
+                shares = np.array([_share(hits, truth[query][:k]) for query, hits in zip(chosen, found, strict=True)])
+                recall[row, place] = shares.mean()
+                error[row, place] = shares.std() / np.sqrt(len(shares))
+        source: Any = queries.source
+        table = [tuple(map(tuple, matrix.tolist())) for matrix in (recall, error)]
+        return Curve(KS, EFS, table[0], table[1], len(queries.texts), source)
+
+    def _walk(self, segment: Ready, vector: str, ef: int) -> list[float]:
+        settings = with_settings({**GRAPHS, "hnsw.ef_search": ef}, "")
+        by = compared(self._contract)
+        found = by.walk(self._connection, settings, vector, within(segment.range), min(ef, KS[-1]))
+        self._pace.rest()
+        return found
+
+    def assume(self, segment: Ready) -> None:
+        """Store what is typical of such a graph: there is nothing to search for."""
+        curves.store_curve(self._connection, segment.id, assumed(segment.rows).as_json(), 0.0)
+
+    def measure(self, target: float, queries: Queries, truths: Sequence[Sequence[Sequence[float]]]) -> Recall:
+        """Compare what searches find with ``truths``: of each part of the records, of each query, the nearest."""
+        graphs = Graphs(catalogue.ready_segments(self._connection, self._dataset_id))
+        effort = graphs.effort(target, K)
+        settings = {**GRAPHS, "hnsw.ef_search": effort.ef}
+        shares = []
+        for query, (text, own) in enumerate(zip(queries.texts, queries.own, strict=True)):
+            truth = sorted(distance for part in truths for distance in part[query])[:K]
+            if truth:
+                shares.append(_share(self._search(effort.ranges, settings, own, text), truth))
+            self._pace.rest()
+        return Recall(float(np.mean(shares)) if shares else 1.0, K, len(shares))
+
+    def _search(self, ranges: Any, settings: Settings, own: int, vector: str) -> list[float]:
+        """Return the distances of the K nearest, in order, by the statement that searches use."""
+        sql = with_settings(settings, self._layout.statement(Shape("vector", ranges, where=_NOT_ITSELF)))
+        values = {"query": vector, "k": K, "candidates": K, "limit": K, "size": K, "own": own}
+        rows = execute(self._connection, values, sql)
+        # The last three columns are the distance and two counts; without any record there is a row of nulls.
+        return [float(row[-3]) for row in rows if row[-3] is not None]
+
+
+def _share(found: Sequence[float], truth: Sequence[float]) -> float:
+    """Return the part of the nearest that was found. Of equally near records any counts."""
+    return sum(distance <= truth[-1] for distance in found[: len(truth)]) / len(truth) if truth else 1.0

@@ -1,0 +1,61 @@
+"""What to search by when recall is measured: vectors that were searched by, or records that are in no graph."""
+
+import random
+import uuid
+
+from sqlalchemy import Connection
+
+from gristmill.datasets.contract_parser import Contract
+from gristmill.search.query.vector import Ranges, gaps, held_out
+from gristmill.search.recall.nearest import Queries
+from gristmill.search.repository import curves, record_ids, vectors
+
+# Fewer tell too little.
+LEAST = 16
+# With so many vectors that were searched by, records are not needed.
+ENOUGH_KEPT = 100
+
+
+def draw(
+    connection: Connection, dataset_id: uuid.UUID, contract: Contract, ranges: Ranges, count: int, seed: int
+) -> Queries:
+    """Return up to ``count`` queries; none where there are fewer than ``LEAST``.
+
+    A record that is in a graph is found by a walk through it far more often than what clients ask for, as it is linked
+    with its neighbours. So records are taken that are not: those held out, and those of no segment.
+    """
+    chosen = random.Random(seed)
+    assert contract.embedding is not None
+    if contract.embedding.keep_queries:
+        kept = curves.kept_queries(connection, dataset_id)
+        if len(kept) >= ENOUGH_KEPT:
+            kept = chosen.sample(kept, min(count, len(kept)))
+            return Queries(tuple(kept), (0,) * len(kept), "queries")
+    held = held_out(ranges)
+    ids = vectors.ids_of(connection, contract.name, held) if held else []
+    outside = [gap for gap in gaps(ranges) if gap[0] is not None]
+    ids = chosen.sample(ids, min(count, len(ids)))
+    ids += _drawn(connection, contract.name, outside, max(count - len(ids), count // 2), chosen)
+    found = vectors.texts_of(connection, contract.name, chosen.sample(ids, min(count, len(ids))))
+    if len(found) < LEAST:
+        return Queries((), ())
+    return Queries(tuple(text for _, text in found), tuple(id_ for id_, _ in found))
+
+
+def _drawn(
+    connection: Connection,
+    table: str,
+    outside: list[tuple[int | None, int | None]],
+    count: int,
+    chosen: random.Random,
+) -> list[int]:
+    """Return up to ``count`` records between and after the segments, spread over them."""
+    end = record_ids.highest_id(connection, table) + 1
+    spans = [(lo or 1, hi or end) for lo, hi in outside if (lo or 1) < (hi or end)]
+    found: set[int] = set()
+    for _ in range(count if spans else 0):
+        lo, hi = chosen.choices(spans, [hi - lo for lo, hi in spans])[0]
+        record = vectors.id_from(connection, table, chosen.randrange(lo, hi), hi)
+        if record is not None:
+            found.add(record)
+    return sorted(found)
