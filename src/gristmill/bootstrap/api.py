@@ -58,6 +58,8 @@ from gristmill.search.index import endpoints as index_endpoints
 from gristmill.search.index.service import IndexService
 from gristmill.search.query import endpoints as search_endpoints
 from gristmill.search.query.service import SearchService
+from gristmill.search.recall import endpoints as recall_endpoints
+from gristmill.search.recall.service import RecallService
 from gristmill.sources import endpoints as source_endpoints
 from gristmill.sources.service import SourceService
 from gristmill.transforms import endpoints as transform_endpoints
@@ -112,6 +114,7 @@ class ApiServices:
         self.search = SearchService(database, lookup, gristmill.embedders)
         self.image_duplicates = ImageDuplicates(settings, database, gristmill.admission, lookup)
         self.indexes = IndexService(database, lookup, gristmill.admission, gristmill.build_settings)
+        self.recall = RecallService(database, self.indexes, gristmill.admission)
 
     def calls(self) -> list[Call[Any]]:
         """The calls that come most often, as hot routes under /api/v1."""
@@ -147,6 +150,7 @@ class ApiServices:
             export_endpoints.build_router(RecordExports(database, lookup), settings),
             stored_endpoints.build_router(self.stored_exports, settings),
             index_endpoints.build_router(self.indexes),
+            recall_endpoints.build_router(self.recall),
             duplicate_endpoints.build_router(self.image_duplicates),
             source_endpoints.build_router(self.sources),
             schedule_endpoints.build_router(self.schedules),

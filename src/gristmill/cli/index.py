@@ -1,4 +1,4 @@
-"""gristmill index: show, rebuild, hold, release."""
+"""gristmill index: show, rebuild, tune, hold, release."""
 
 from typing import Annotated, Any
 
@@ -27,6 +27,46 @@ def rebuild(session: Session, name: Name, wait: WaitOption = False, timeout: Tim
     report(session, job)
 
 
+@command(app, "tune")
+def tune(session: Session, name: Name, timeout: Timeout = None) -> None:
+    """Learn what searches find by their effort now, and show the curve of each index and what would help."""
+    with session.output.progress("tune") as shown:
+        job = session.client.tune_index(name, wait=wait_of(True, timeout), on_progress=shown)
+    found = session.client.index(name)
+    if session.output.json:
+        session.output.document({"job": job, **{part: found[part] for part in ("recall", "efforts", "proposal")}})
+        return
+    for segment in found["segments"]:
+        if segment["curve"] is not None:
+            session.output.line(_about(segment))
+            session.output.rows(_curve(segment["curve"]))
+            session.output.line("")
+    session.output.line("What a search for the 10 nearest does:")
+    session.output.rows(found["efforts"], empty="there are no segments: searches compare every record")
+    recall = found["recall"]
+    if recall is not None and recall["value"] is not None:
+        session.output.note(f"measured {recall['value']:.4f} at the target {recall['target']:g}")
+    session.output.note(found["proposal"] or "nothing to propose")
+
+
+def _about(segment: dict[str, Any]) -> str:
+    curve = segment["curve"]
+    source = "assumed" if curve["known_from"] == "assumed" else f"by {curve['queries']} {curve['known_from']}"
+    return f"{segment['index']}, {segment['rows']} records: recall, {source}"
+
+
+def _curve(curve: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the curve as a table: a row for each ef, a column for each k."""
+    return [
+        {
+            "ef": round(ef),
+            **{f"of {k}": row[place] for k, row in zip(curve["k"], curve["recall"], strict=True)},
+            **({"ms": curve["walk_ms"][place]} if curve["walk_ms"] else {}),
+        }
+        for place, ef in enumerate(curve["ef"])
+    ]
+
+
 @command(app, "hold")
 def hold(session: Session, name: Name) -> None:
     """Hold builds back, so that a load has the whole machine; `release` lets them go on."""
@@ -43,7 +83,7 @@ def _show(session: Session, found: dict[str, Any]) -> None:
     if session.output.json:
         session.output.document(found)
         return
-    session.output.thing({key: value for key, value in found.items() if key not in ("segments", "failures")})
+    session.output.thing({key: value for key, value in found.items() if key not in ("segments", "efforts", "failures")})
     session.output.line("")
     session.output.rows(found["segments"], _SEGMENT, "there are no segments: searches compare every record")
     for failure in found["failures"]:

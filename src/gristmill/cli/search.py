@@ -42,6 +42,9 @@ def search(
     min_score: Annotated[float | None, typer.Option(help="Only hits from this score on.")] = None,
     exact: Annotated[bool, typer.Option("--exact", help="Compare every record.")] = False,
     ef: Annotated[int | None, typer.Option(min=1, max=1000, help="Effort: more finds better and takes longer.")] = None,
+    recall_target: Annotated[
+        float | None, typer.Option(min=0.9, max=0.999, help="Part of the true nearest to find; the effort is chosen.")
+    ] = None,
 ) -> None:
     """Find the records closest to a text, a vector, an image or another record, or those that match words."""
     given = sum(one is not None for one in (text, like, vector, image))
@@ -62,6 +65,7 @@ def search(
         min_score=min_score,
         exact=exact or None,
         ef=ef,
+        recall_target=recall_target,
     )
     if session.output.json:
         session.output.document(answer)

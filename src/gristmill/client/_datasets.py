@@ -197,3 +197,14 @@ class DatasetCalls(JobCalls):
     ) -> Json:
         """Build a dataset's indexes anew, while searches go on with the old ones, and return the job."""
         return self._write("POST", dataset_path(name, "index", "rebuild"), None, wait, on_progress, idempotency_key)
+
+    def tune_index(
+        self,
+        name: str,
+        *,
+        wait: Wait = False,
+        on_progress: Progress | None = None,
+        idempotency_key: str | None = None,
+    ) -> Json:
+        """Have learnt what searches find by their effort, and return the job; ``index`` shows what was learnt."""
+        return self._write("POST", dataset_path(name, "index", "tune"), None, wait, on_progress, idempotency_key)

@@ -46,6 +46,7 @@ class Recall(BaseModel):
 
     value: float | None
     k: int
+    target: float
     exact: bool
     samples: int
     measured_at: AwareDatetime | None
@@ -69,6 +70,29 @@ class IndexState(BaseModel):
     hold: bool
     building: Build | None
     recall: Recall | None
+
+
+class Curve(BaseModel):
+    """What a graph finds. recall, error: for each k, at each ef. walk_ms: how long a walk took, at each ef."""
+
+    k: list[int]
+    ef: list[float]
+    recall: list[list[float]]
+    error: list[list[float]]
+    walk_ms: list[float]
+    queries: int
+    known_from: str
+    learnt_at: AwareDatetime
+
+
+class TargetEffort(BaseModel):
+    """What a search for ten does to reach a target. ef: of the graph that needs most; walk_ms: of all graphs."""
+
+    recall_target: float
+    ef: int
+    expected_recall: float
+    reached: bool
+    walk_ms: float | None
 
 
 class DatasetLinks(BaseModel):
@@ -121,6 +145,7 @@ class Segment(BaseModel):
     parameters: dict[str, Any]
     built_at: AwareDatetime | None
     job: str | None
+    curve: Curve | None
 
 
 class NextStep(BaseModel):
@@ -147,6 +172,8 @@ class IndexReport(BaseModel):
     memory_mb: int
     most_rows: int
     recall: Recall | None
+    efforts: list[TargetEffort]
+    proposal: str | None
     failures: list[dict[str, Any]]
 
 

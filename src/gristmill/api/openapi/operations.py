@@ -258,6 +258,7 @@ OPERATIONS: dict[str, Operation] = {
         _gives("The index", datasets.IndexReport), SENT, Body({JSON: datasets.IndexChange}, {"hold": {"hold": True}})
     ),
     "rebuild_index": Operation(_JOB, WRITTEN, makes_job=True),
+    "tune_index": Operation(_JOB, WRITTEN, makes_job=True),
     "list_source_kinds": Operation(_gives("The kinds", sources.SourceKindList), ASKED),
     "create_source": Operation(
         {201: ("The source", sources.Source)},

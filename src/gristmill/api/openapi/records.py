@@ -221,7 +221,8 @@ class Search(Query):
     page_token: str | None = None
     include: list[Literal["embedding"]] | None = None
     exact: bool | None = Field(None, description="compare every record")
-    ef: int | None = Field(None, ge=1, le=1000, description="more effort, better recall")
+    ef: int | None = Field(None, ge=1, le=1000, description="the effort by hand: more finds better")
+    recall_target: float | None = Field(None, ge=0.9, le=0.999, description="the effort is chosen to reach it")
     weights: Weights | None = None
     explain: bool | None = None
 
@@ -231,6 +232,9 @@ class ImageSearch(BaseModel):
 
     image: bytes
     query: Search | None = None
+
+
+RecallSource = Literal["exact", "queries", "records", "assumed"]
 
 
 class Ranks(BaseModel):
@@ -251,12 +255,19 @@ class Hit(BaseModel):
 
 
 class Answer(BaseModel):
-    """Hits, best first. complete: whether these are all that could be found; plan: the way that served them."""
+    """Hits, best first. complete: whether these are all that could be found; plan: the way that served them.
+
+    ef, expected_recall, recall_known_from: not of the mode text. ef: null where every record was compared.
+    """
 
     hits: list[Hit]
     k: int
     plan: str
     complete: bool
+    ef: int | None = None
+    expected_recall: float | None = None
+    recall_known_from: RecallSource | None = None
+    below_target_because: str | None = None
     next_page_token: str | None = None
     explain: dict[str, Any] | None = None
     query_vector: list[float] | str | None = None
@@ -269,6 +280,10 @@ class SearchAnswer(BaseModel):
     k: int | None = None
     plan: str | None = None
     complete: bool | None = None
+    ef: int | None = None
+    expected_recall: float | None = None
+    recall_known_from: RecallSource | None = None
+    below_target_because: str | None = None
     next_page_token: str | None = None
     explain: dict[str, Any] | None = None
     query_vector: list[float] | str | None = None

@@ -15,6 +15,8 @@ from gristmill.search.index.progress import read_progress
 from gristmill.search.index.settings import SETTLED_PART, BuildSettings, Limits, limits_of
 from gristmill.search.index.state import read_index_state
 from gristmill.search.index.tasks import scope_of as index_scope_of
+from gristmill.search.index.tuning import efforts
+from gristmill.search.query.catalogue import Graphs
 from gristmill.search.repository import catalogue, curves, holds, indexes, recall, record_ids
 from gristmill.search.repository.catalogue import Segment
 from gristmill.search.repository.searchable import find_searchable
@@ -102,7 +104,8 @@ def plan_report(connection: Connection, dataset: Dataset, settings: BuildSetting
         "seal_rows": settings.seal_rows,
         "memory_mb": limits.memory_mb,
         "most_rows": limits.policy.most_rows,
-        "recall": recall_state(connection, dataset, bool(live)),
+        "recall": (measured := recall_state(connection, dataset, bool(live))),
+        **efforts(Graphs(catalogue.ready_segments(connection, dataset.id)), dataset, measured),
         "failures": scopes.failures(connection, index_scope_of(dataset.id), dataset.name, MAX_FAILURES),
     }
 

@@ -33,7 +33,7 @@ class IndexService:
     def report(self, name: str) -> dict[str, Any]:
         """Return the plan report. Raises UnknownDataset, DatasetFailed, NotSearchable, Conflict while it is made."""
         with self._database.autocommit() as connection, dropped_is_unknown(name):
-            return plan_report(connection, self._find(connection, name), self._settings)
+            return plan_report(connection, self.find(connection, name), self._settings)
 
     def change(self, name: str, body: Any, principal: str) -> dict[str, Any]:
         """Hold builds back, or let them go on: ``{"hold": true}``; return the plan report.
@@ -42,7 +42,7 @@ class IndexService:
         """
         hold = _checked(body)
         with self._database.transaction() as connection:
-            dataset = self._find(connection, name)
+            dataset = self.find(connection, name)
             holds.set_hold(connection, dataset.id, hold, principal)
         return self.report(name)
 
@@ -51,12 +51,13 @@ class IndexService:
         self._admission.check()
 
         def work(connection: Connection) -> NewJob:
-            dataset = self._find(connection, name)
+            dataset = self.find(connection, name)
             return index_rebuild(dataset.id, dataset.name)
 
         return submit_once(self._database, request, work)
 
-    def _find(self, connection: Connection, name: str) -> Dataset:
+    def find(self, connection: Connection, name: str) -> Dataset:
+        """Return the dataset. Raises UnknownDataset, DatasetFailed, NotSearchable, Conflict while it is made."""
         dataset = self._datasets.get(connection, name)
         if dataset.contract.embedding is None:
             reason = f"The dataset {name} has no embedding, so it has no vector index"

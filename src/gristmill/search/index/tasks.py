@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 from gristmill.jobs.handlers import ChunkTask, IdempotentHandler, Outcome
 from gristmill.jobs.submit import NewJob
 from gristmill.search.index.builder import IndexBuilder
-from gristmill.search.repository import catalogue, indexes
+from gristmill.search.repository import catalogue, curves, indexes
 
 INDEX_BUILD, INDEX_REBUILD = "index.build", "index.rebuild"
 
@@ -84,6 +84,7 @@ def release_table(connection: Connection, dataset_id: uuid.UUID, _name: str) -> 
     """
     indexes.cancel_builders(connection, dataset_id)
     catalogue.delete_all(connection, dataset_id)
+    curves.forget_queries(connection, dataset_id)
 
 
 def empty_catalogue(connection: Connection, dataset_id: uuid.UUID, name: str) -> None:

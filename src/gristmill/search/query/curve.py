@@ -25,7 +25,8 @@ Table = tuple[tuple[float, ...], ...]
 class Curve:
     """recall, error: for each of ``ks`` one value for each of ``efs``; error is the standard error of the recall.
 
-    queries: how many were searched. source: where they came from.
+    queries: how many were searched. source: where they came from. walk_ms: how long a walk took, at each of ``efs``;
+    () if none was measured.
     """
 
     ks: tuple[int, ...]
@@ -34,6 +35,7 @@ class Curve:
     error: Table
     queries: int
     source: Source
+    walk_ms: tuple[float, ...] = ()
 
     def recall_at(self, ef: float, k: float) -> float:
         """Return the recall of the ``k`` nearest that a walk with ``ef`` is expected to have."""
@@ -58,6 +60,10 @@ class Curve:
         low, high = math.log(self.efs[last - 1]), math.log(self.efs[last])
         return math.exp(low + part * (high - low))
 
+    def walk_ms_at(self, ef: float) -> float | None:
+        """Return how long a walk took, about; None if that was not measured."""
+        return float(np.interp(ef, self.efs, self.walk_ms)) if self.walk_ms else None
+
     def as_json(self) -> dict[str, Any]:
         """Return the curve as it is stored and shown."""
         return {
@@ -65,6 +71,7 @@ class Curve:
             "ef": list(self.efs),
             "recall": [[round(value, 4) for value in values] for values in self.recall],
             "error": [[round(value, 4) for value in values] for values in self.error],
+            "walk_ms": [round(value, 3) for value in self.walk_ms],
             "queries": self.queries,
             "known_from": self.source,
         }
@@ -73,7 +80,9 @@ class Curve:
 def read_curve(body: dict[str, Any]) -> Curve:
     """Return the curve that ``as_json`` has written."""
     recall, error = (tuple(tuple(values) for values in body[name]) for name in ("recall", "error"))
-    return Curve(tuple(body["k"]), tuple(body["ef"]), recall, error, body["queries"], body["known_from"])
+    return Curve(
+        tuple(body["k"]), tuple(body["ef"]), recall, error, body["queries"], body["known_from"], tuple(body["walk_ms"])
+    )
 
 
 def _missed(recall: Any, ks: tuple[int, ...], k: float) -> Any:

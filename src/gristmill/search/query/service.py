@@ -31,6 +31,7 @@ from gristmill.search.query import pages
 from gristmill.search.query.form import read_form
 from gristmill.search.query.hits import show_hits
 from gristmill.search.query.images import QueryImages, vector_text
+from gristmill.search.query.kept import KeptQueries
 from gristmill.search.query.queries import Query
 from gristmill.search.query.rank import EXACT_SECONDS, Found, Ranker, Sought
 from gristmill.search.query.schemas import SearchRequest, check_search, read_body
@@ -72,6 +73,7 @@ class SearchService:
         self._embedders = embedders
         self._images = QueryImages(embedders)
         self._ranker = Ranker(exact_seconds)
+        self._kept = KeptQueries()
         self._layouts: SharedCache[tuple[uuid.UUID, int], Layout] = SharedCache(MAX_LAYOUTS)
 
     def answer(self, name: str, raw: bytes, form: str = "") -> bytes:
@@ -161,6 +163,8 @@ class SearchService:
             if request.query_vector:
                 answer["query_vector"] = None if vector is None else _shown_vector(vector)
             answers.append(answer)
+        sent = [vector for query, vector in zip(request.queries, vectors, strict=True) if vector and not query.like]
+        self._kept.offer(connection, dataset, sent)
         if request.several:
             return {"answers": answers}
         return answers[0]

@@ -6,6 +6,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from gristmill.core.database import Database, is_undefined_table
+from gristmill.datasets import repository as datasets
 from gristmill.datasets.lookup import scope_of as records_of
 from gristmill.jobs.submit import submit_system_job, unfinished_in_scope
 from gristmill.search.index.tasks import scope_of as builds_of
@@ -35,6 +36,7 @@ class RecallKeeper:
 
     def run(self) -> int:
         """Submit what is due and return the number of jobs."""
+        self._forget_queries()
         if not self._samples:
             return 0
         with self._database.autocommit() as connection:
@@ -42,6 +44,14 @@ class RecallKeeper:
             last = recall.last_measured(connection)
             unlearnt = curves.unlearnt(connection, self._pauses)
         return sum(self._look(row, last.get(row.id), *unlearnt.get(row.id, (0, 0.0))) for row in found)
+
+    def _forget_queries(self) -> None:
+        """Delete the vectors that were searched by where the contract does not allow to keep them any more."""
+        with self._database.autocommit() as connection:
+            for dataset_id in curves.datasets_with_queries(connection):
+                row = datasets.find(connection, dataset_id)
+                if row is None or not (row["contract"].get("embedding") or {}).get("keep_queries"):
+                    curves.forget_queries(connection, dataset_id)
 
     def _look(self, row: Any, last: Any, unlearnt: int, wait: float) -> bool:
         try:

@@ -100,27 +100,33 @@ class Learner:
 
     def _curve(self, segment: Ready, queries: Queries, truth: Sequence[Sequence[float]]) -> Curve:
         recall, error = np.zeros((len(KS), len(EFS))), np.zeros((len(KS), len(EFS)))
+        walk_ms: list[float] = []
         for place, ef in enumerate(EFS):
             part = next((part for least, part in _FEWER if ef >= least), 1)
             chosen = range(0, len(queries.texts), part)
             # Without its index a walk would compare all records, and take long to learn nothing.
             if not catalogue.is_ready(self._connection, segment.id):
                 raise Replaced
-            found = [self._walk(segment, queries.texts[query], ef) for query in chosen]
+            timed = [self._walk(segment, queries.texts[query], ef) for query in chosen]
+            walk_ms.append(float(np.median([ms for _, ms in timed])))
+            found = [hits for hits, _ in timed]
             for row, k in enumerate(KS):
                 shares = np.array([_share(hits, truth[query][:k]) for query, hits in zip(chosen, found, strict=True)])
                 recall[row, place] = shares.mean()
                 error[row, place] = shares.std() / np.sqrt(len(shares))
         source: Any = queries.source
         table = [tuple(map(tuple, matrix.tolist())) for matrix in (recall, error)]
-        return Curve(KS, EFS, table[0], table[1], len(queries.texts), source)
+        return Curve(KS, EFS, table[0], table[1], len(queries.texts), source, tuple(walk_ms))
 
-    def _walk(self, segment: Ready, vector: str, ef: int) -> list[float]:
+    def _walk(self, segment: Ready, vector: str, ef: int) -> tuple[list[float], float]:
+        """Return the distances that a walk finds, and how long it took (ms)."""
         settings = with_settings({**GRAPHS, "hnsw.ef_search": ef}, "")
         by = compared(self._contract)
+        began = time.perf_counter()
         found = by.walk(self._connection, settings, vector, within(segment.range), min(ef, KS[-1]))
+        took_ms = (time.perf_counter() - began) * 1000
         self._pace.rest()
-        return found
+        return found, took_ms
 
     def assume(self, segment: Ready) -> None:
         """Store what is typical of such a graph: there is nothing to search for."""

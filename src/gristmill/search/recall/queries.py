@@ -3,6 +3,8 @@
 import random
 import uuid
 
+import numpy as np
+from pydantic_core import from_json, to_json
 from sqlalchemy import Connection
 
 from gristmill.datasets.contract_parser import Contract
@@ -22,7 +24,9 @@ def draw(
     """Return up to ``count`` queries; none where there are fewer than ``LEAST``.
 
     A record that is in a graph is found by a walk through it far more often than what clients ask for, as it is linked
-    with its neighbours. So records are taken that are not: those held out, and those of no segment.
+    with its neighbours. So records are taken that are not: those held out, and those of no segment. What clients ask
+    for lies between the records more often than they do themselves, and is harder to find: so every second query is
+    the middle between two such records.
     """
     chosen = random.Random(seed)
     assert contract.embedding is not None
@@ -36,10 +40,23 @@ def draw(
     outside = [gap for gap in gaps(ranges) if gap[0] is not None]
     ids = chosen.sample(ids, min(count, len(ids)))
     ids += _drawn(connection, contract.name, outside, max(count - len(ids), count // 2), chosen)
-    found = vectors.texts_of(connection, contract.name, chosen.sample(ids, min(count, len(ids))))
+    found = vectors.texts_of(connection, contract.name, chosen.sample(ids, min(-(-count // 2), len(ids))))
     if len(found) < LEAST:
         return Queries((), ())
-    return Queries(tuple(text for _, text in found), tuple(id_ for id_, _ in found))
+    pairs = [chosen.sample(found, 2) for _ in found]
+    middles = [_middle(one[1], other[1], contract.embedding.metric, chosen) for one, other in pairs]
+    texts = (*(text for _, text in found), *middles)
+    return Queries(texts, (*(id_ for id_, _ in found), *(0 for _ in middles)))
+
+
+def _middle(one: str, other: str, metric: str, chosen: random.Random) -> str:
+    """Return the vector between two others; of bits, each is that of one of them."""
+    if metric == "hamming":
+        return "".join(chosen.choice(pair) for pair in zip(one, other, strict=True))
+    vectors = np.array([from_json(one), from_json(other)])
+    if metric == "cosine":
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return to_json(vectors.mean(axis=0).tolist()).decode()
 
 
 def _drawn(

@@ -61,6 +61,12 @@ def kept_queries(connection: Connection, dataset_id: uuid.UUID) -> list[str]:
     return [row[0] for row in connection.exec_driver_sql(_KEPT, {"dataset_id": str(dataset_id)})]
 
 
+def datasets_with_queries(connection: Connection) -> list[uuid.UUID]:
+    """Return the datasets of which vectors are kept."""
+    rows = connection.exec_driver_sql("SELECT DISTINCT dataset_id FROM gristmill.kept_queries")
+    return [uuid.UUID(str(row[0])) for row in rows]
+
+
 def forget_queries(connection: Connection, dataset_id: uuid.UUID) -> None:
     """Delete the vectors that were kept: the contract keeps none any more, or the dataset was emptied."""
     connection.exec_driver_sql(
