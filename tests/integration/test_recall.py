@@ -1,27 +1,37 @@
-"""Recall, measured: it falls with a bad index and is 1 without any; when it is due, and where it is shown."""
+"""Recall learnt and measured: what a curve says of good, bad and odd graphs, and that targets are kept by it."""
 
+import json
+import threading
 from typing import Any
 
 import numpy as np
 import pytest
+from tests.support.embedders import registry
 from tests.support.stored import make_dataset, store
 
 from gristmill.core.database import Database
-from gristmill.datasets.lookup import Dataset
+from gristmill.datasets.lookup import Dataset, DatasetLookup
 from gristmill.kit.ids import uuid7
 from gristmill.search.index.builder import IndexBuilder
 from gristmill.search.index.graph import GraphParameters
-from gristmill.search.index.report import recall_state
 from gristmill.search.index.settings import BuildSettings
+from gristmill.search.query.curve import Curve, read_curve
+from gristmill.search.query.service import SearchService
 from gristmill.search.query.statements import Layout
-from gristmill.search.recall.measure import Effort, Recall, measure, store_recall
-from gristmill.search.recall.tasks import RecallKeeper
-from gristmill.search.repository import catalogue, recall
+from gristmill.search.query.vector import outside
+from gristmill.search.recall import queries as drawn
+from gristmill.search.recall.learn import Learner, OutOfTime, Pace, Recall, Replaced
+from gristmill.search.recall.nearest import nearest
+from gristmill.search.repository import catalogue, curves
+from gristmill.search.repository.catalogue import Ready
 
 DIMENSIONS = 48
-BODY = {
+BODY: dict[str, Any] = {
     "name": "things",
-    "fields": [{"name": "id", "type": "integer", "required": True}],
+    "fields": [
+        {"name": "id", "type": "integer", "required": True},
+        {"name": "part", "type": "integer", "filterable": True},
+    ],
     "key": ["id"],
     "embedding": {"dimensions": DIMENSIONS},
 }
@@ -32,119 +42,251 @@ def dataset(database: Database) -> Dataset:
     return make_dataset(database, BODY)
 
 
-def fill(database: Database, dataset: Dataset, count: int, first: int = 0) -> None:
-    """Store vectors without any structure: the hardest that there are for a graph."""
-    vectors = np.random.default_rng(first).normal(size=(count, DIMENSIONS))
-    store(database, dataset.contract, [{"id": first + n} for n in range(count)], vectors.tolist(), seq=first + 1)
+def clustered(count: int, seed: int = 0, dimensions: int = DIMENSIONS) -> np.ndarray:
+    """Return vectors as embeddings are: in clusters of some hundred, with some noise."""
+    random = np.random.default_rng(seed)
+    centres = random.normal(size=(max(count // 200, 5), dimensions))
+    return centres[random.integers(len(centres), size=count)] + 0.6 * random.normal(size=(count, dimensions))
+
+
+def fill(database: Database, dataset: Dataset, vectors: np.ndarray, first: int = 0) -> None:
+    part = np.random.default_rng(first).permutation(len(vectors))
+    records = [{"id": first + n, "part": int(part[n])} for n in range(len(vectors))]
+    store(database, dataset.contract, records, vectors.tolist(), seq=first + 1)
 
 
 def build(database: Database, dataset: Dataset, parameters: GraphParameters | None = None) -> None:
     settings = BuildSettings(memory_mb=64, workers=0, min_rows=100, parameters=parameters or GraphParameters())
     IndexBuilder(database, settings).rebuild(dataset.id, uuid7(), lambda: None)
-
-
-def measured(database: Database, dataset: Dataset, **effort: Any) -> Recall:
     with database.autocommit() as connection:
-        ranges = catalogue.ready_ranges(connection, dataset.id)
-        return measure(connection, Layout(dataset.contract), ranges, Effort(**{"samples": 30, **effort}))
+        connection.exec_driver_sql(f"ANALYZE data.{dataset.name}")
 
 
-class TestMeasure:
-    def test_without_segments_every_search_is_exact(self, database: Database, dataset: Dataset) -> None:
-        fill(database, dataset, 500)
-        assert measured(database, dataset).value == 1.0
+def segments(database: Database, dataset: Dataset) -> tuple[Ready, ...]:
+    with database.autocommit() as connection:
+        return catalogue.ready_segments(connection, dataset.id)
 
-    def test_a_good_index_finds_nearly_all_and_a_bad_one_does_not(self, database: Database, dataset: Dataset) -> None:
-        fill(database, dataset, 4000)
-        build(database, dataset)
-        good = measured(database, dataset)
-        build(database, dataset, GraphParameters(m=2, ef_construction=4))
-        bad = measured(database, dataset)
-        assert good.value > 0.95
-        assert bad.value < good.value - 0.1
 
-    def test_the_effort_of_searches_counts(self, database: Database, dataset: Dataset) -> None:
-        fill(database, dataset, 4000)
+def learn(database: Database, dataset: Dataset, samples: int = 128, **pace: Any) -> Recall:
+    """Learn every curve and measure, as the job does."""
+    with database.autocommit() as connection:
+        found = catalogue.ready_segments(connection, dataset.id)
+        ranges = tuple(segment.range for segment in found)
+        queries = drawn.draw(connection, dataset.id, dataset.contract, ranges, samples, seed=1)
+        learner = Learner(connection, Layout(dataset.contract), dataset.id, Pace(**pace))
+        rest = Pace().rest
+        truths = [learner.learn(segment, queries) for segment in found]
+        truths += [nearest(connection, dataset.contract, queries, part, 10, rest) for part in outside(ranges)]
+        assert dataset.contract.embedding is not None
+        return learner.measure(dataset.contract.embedding.recall_target, queries, truths)
+
+
+def curve_of(database: Database, dataset: Dataset, place: int = 0) -> Curve:
+    found = segments(database, dataset)[place].curve
+    assert found is not None
+    return read_curve(found)
+
+
+def searched(
+    database: Database, dataset: Dataset, stored: np.ndarray, queries: np.ndarray, k: int = 10, **body: Any
+) -> tuple[float, list[dict[str, Any]]]:
+    """Return the recall of searches, against numpy, and their answers. ids of records are their places in ``stored``."""
+    service = SearchService(database, DatasetLookup(), registry)
+    unit = stored / np.linalg.norm(stored, axis=1, keepdims=True)
+    found, answers = 0, []
+    for query in queries:
+        answer = service.search(dataset.name, json.dumps({"vector": query.tolist(), "k": k, **body}).encode())
+        distances = 1 - unit @ (query / np.linalg.norm(query))
+        limit = np.sort(distances)[k - 1]
+        found += sum(hit["distance"] <= limit + 1e-5 for hit in answer["hits"])
+        answers.append(answer)
+    return found / (k * len(queries)), answers
+
+
+class TestLearning:
+    def test_a_target_is_kept_for_queries_that_nobody_has_stored(self, database: Database, dataset: Dataset) -> None:
+        every = clustered(6300)
+        stored, queries = every[:6000], every[6000:]
+        fill(database, dataset, stored)
+        build(database, dataset, GraphParameters(m=6, ef_construction=24))
+        measured = learn(database, dataset)
+        assert measured.samples >= 100
+        efs = []
+        for target in (0.9, 0.98, 0.999):
+            recall, answers = searched(database, dataset, stored, queries, recall_target=target)
+            assert recall >= target - 0.02
+            efs.append(answers[0]["ef"])
+            assert {answer["recall_known_from"] for answer in answers} == {"records"}
+            assert all(answer["expected_recall"] >= target - 0.001 for answer in answers)
+        assert efs == sorted(set(efs))
+        assert measured.value >= 0.96
+
+    def test_a_bad_graph_needs_more_effort_than_a_good_one(self, database: Database, dataset: Dataset) -> None:
+        fill(database, dataset, clustered(4000))
+        needed = []
+        for parameters in (GraphParameters(), GraphParameters(m=4, ef_construction=12)):
+            build(database, dataset, parameters)
+            learn(database, dataset)
+            needed.append(curve_of(database, dataset).effort(0.95, 10) or 1001)
+        assert needed[0] < needed[1]
+
+    def test_the_default_target_is_the_contracts(self, database: Database) -> None:
+        body = {**BODY, "embedding": {"dimensions": DIMENSIONS, "recall_target": 0.9}}
+        dataset = make_dataset(database, body)
+        stored = clustered(4000)
+        fill(database, dataset, stored)
         build(database, dataset, GraphParameters(m=4, ef_construction=16))
-        values = [measured(database, dataset, ef=ef).value for ef in (40, 1000)]
-        assert values[0] < values[1]
+        learn(database, dataset)
+        targets: list[dict[str, float]] = [{}, {"recall_target": 0.9}, {"recall_target": 0.97}]
+        asked = [searched(database, dataset, stored, stored[:1], **given)[1][0]["ef"] for given in targets]
+        assert asked[0] == asked[1] < asked[2]
 
-    def test_of_equally_near_records_any_counts(self, database: Database, dataset: Dataset) -> None:
-        one = np.ones((300, DIMENSIONS)).tolist()
-        store(database, dataset.contract, [{"id": n} for n in range(300)], one)
-        build(database, dataset)
-        assert measured(database, dataset).value == 1.0
-
-    def test_no_records_and_records_without_vectors(self, database: Database, dataset: Dataset) -> None:
-        assert measured(database, dataset) == Recall(1.0, 10, 0)
-        store(database, dataset.contract, [{"id": n} for n in range(20)], [None] * 20)
-        assert measured(database, dataset) == Recall(1.0, 10, 0)
-
-    def test_it_ends_when_its_time_is_used_up(self, database: Database, dataset: Dataset) -> None:
-        fill(database, dataset, 3000)
-        assert measured(database, dataset, samples=5000, seconds=0.2).samples < 1000
-
-
-class TestShown:
-    def test_exact_then_unknown_then_measured(self, database: Database, dataset: Dataset) -> None:
-        with database.autocommit() as connection:
-            shown = recall_state(connection, dataset.id, has_segments=False)
-            assert shown is not None
-            assert (shown["value"], shown["exact"]) == (1.0, True)
-            assert recall_state(connection, dataset.id, has_segments=True) is None
-            assert recall.list_measured(connection) == []
-        fill(database, dataset, 500)
+    def test_vectors_that_were_searched_by_are_taken_instead_of_records(self, database: Database) -> None:
+        body = {**BODY, "embedding": {"dimensions": DIMENSIONS, "keep_queries": True}}
+        dataset = make_dataset(database, body)
+        fill(database, dataset, clustered(3000))
         build(database, dataset)
         with database.autocommit() as connection:
-            store_recall(connection, dataset.id, dataset.name, Recall(0.98123, 10, 50), 12.0)
-            shown = recall_state(connection, dataset.id, has_segments=True)
-            assert recall.list_measured(connection) == [("things", 10, 0.98123)]
-        assert shown is not None
-        assert (shown["value"], shown["k"], shown["samples"], shown["exact"]) == (0.9812, 10, 50, False)
+            for slot, vector in enumerate(clustered(120, seed=3)):
+                curves.keep_query(connection, dataset.id, slot, str(vector.tolist()))
+        learn(database, dataset)
+        curve = curve_of(database, dataset)
+        assert (curve.source, curve.queries) == ("queries", 120)
 
-
-class TestKeeper:
-    """When a measurement is due."""
-
-    def due(self, database: Database, pause: float = 0.0) -> bool:
-        return bool(RecallKeeper(database, samples=10, pause=pause).run())
-
-    def finish(self, database: Database, dataset: Dataset) -> None:
-        """End the job as if it had measured."""
-        with database.transaction() as connection:
-            store_recall(connection, dataset.id, dataset.name, Recall(1.0, 10, 10), 1.0)
-            running = "UPDATE gristmill.jobs SET state = 'running' WHERE state = 'queued'"
-            ended = "UPDATE gristmill.jobs SET state = 'succeeded', finished_at = now() WHERE state = 'running'"
-            for statement in (running, ended):
-                connection.exec_driver_sql(statement)
-            for state in ("sent", "running", "done"):
-                connection.exec_driver_sql("UPDATE gristmill.chunks SET state = %s WHERE state <> 'done'", (state,))
-
-    def test_never_without_segments_or_when_it_is_turned_off(self, database: Database, dataset: Dataset) -> None:
-        fill(database, dataset, 500)
-        self.finish(database, dataset)
-        assert not self.due(database)
+    @pytest.mark.parametrize(
+        ("name", "metric", "storage"),
+        [("a", "l2", "vector"), ("b", "inner_product", "vector"), ("c", "cosine", "halfvec")],
+    )
+    def test_every_metric_and_storage(self, database: Database, name: str, metric: str, storage: str) -> None:
+        embedding = {"dimensions": DIMENSIONS, "metric": metric, "storage": storage}
+        dataset = make_dataset(database, {**BODY, "name": name, "embedding": embedding})
+        fill(database, dataset, clustered(2000))
         build(database, dataset)
-        assert RecallKeeper(database, samples=0).run() == 0
+        assert learn(database, dataset).value >= 0.95
+        # What a walk with the largest effort finds is what numpy calls the nearest.
+        assert curve_of(database, dataset).recall[0][-1] >= 0.99
 
-    def test_once_for_each_set_of_segments(self, database: Database, dataset: Dataset) -> None:
-        fill(database, dataset, 500)
+    def test_bits(self, database: Database) -> None:
+        dataset = make_dataset(database, {**BODY, "name": "bits", "embedding": {"dimensions": 60, "metric": "hamming"}})
+        bits = clustered(2000, dimensions=60) > 0
+        texts: Any = ["".join("01"[int(bit)] for bit in row) for row in bits]
+        store(database, dataset.contract, [{"id": n} for n in range(2000)], texts)
         build(database, dataset)
-        self.finish(database, dataset)
-        build(database, dataset)
-        assert not self.due(database, pause=3600)
-        assert self.due(database)
-        assert not self.due(database)
-        self.finish(database, dataset)
-        assert not self.due(database)
-        build(database, dataset)
-        assert self.due(database)
+        assert learn(database, dataset).value >= 0.95
+        assert curve_of(database, dataset).recall[0][-1] >= 0.99
 
-    def test_after_many_new_records_and_not_after_few(self, database: Database, dataset: Dataset) -> None:
-        fill(database, dataset, 500)
+
+class TestOddData:
+    def test_ten_records_are_compared(self, database: Database, dataset: Dataset) -> None:
+        stored = clustered(10)
+        fill(database, dataset, stored)
+        recall, answers = searched(database, dataset, stored, stored[:3], k=5)
+        assert recall == 1.0
+        said = {name: answers[0][name] for name in ("plan", "ef", "expected_recall", "recall_known_from", "complete")}
+        expected = {"plan": "exact", "ef": None, "expected_recall": 1.0, "recall_known_from": "exact", "complete": True}
+        assert said == expected
+
+    def test_identical_vectors(self, database: Database, dataset: Dataset) -> None:
+        stored = np.ones((1500, DIMENSIONS))
+        fill(database, dataset, stored)
         build(database, dataset)
-        self.finish(database, dataset)
-        fill(database, dataset, 40, first=1000)
-        assert not self.due(database)
-        fill(database, dataset, 40, first=2000)
-        assert self.due(database)
+        assert learn(database, dataset).value == 1.0
+        assert searched(database, dataset, stored, stored[:2])[0] == 1.0
+
+    def test_one_cluster_and_an_outlier(self, database: Database, dataset: Dataset) -> None:
+        random = np.random.default_rng(5)
+        stored = np.ones((3000, DIMENSIONS)) + 0.05 * random.normal(size=(3000, DIMENSIONS))
+        stored[1700] = -stored[0]
+        fill(database, dataset, stored)
+        build(database, dataset)
+        learn(database, dataset)
+        queries = np.ones((60, DIMENSIONS)) + 0.05 * random.normal(size=(60, DIMENSIONS))
+        recall, answers = searched(database, dataset, stored, queries)
+        assert recall >= 0.96 or "below_target_because" in answers[0]
+        recall, _ = searched(database, dataset, stored, stored[1700:1701], k=1)
+        assert recall == 1.0
+
+    def test_a_new_topic_in_every_segment(self, database: Database, dataset: Dataset) -> None:
+        topics = [clustered(1500, seed=n) + 4 * np.eye(DIMENSIONS)[n] * DIMENSIONS**0.5 for n in range(3)]
+        settings = BuildSettings(memory_mb=64, workers=0, min_rows=100, parameters=GraphParameters(6, 24))
+        for n, topic in enumerate(topics):
+            fill(database, dataset, topic[:1400], first=1400 * n)
+            builder = IndexBuilder(database, settings)
+            with database.transaction() as connection:
+                lo = max([1, *(one.range.hi for one in catalogue.ready_segments(connection, dataset.id))])
+            with builder._work(dataset.id, lambda: None, lambda _: None) as work:
+                from gristmill.search.index.policy import BuildStep, IndexState
+
+                step = BuildStep("seal", lo, None, 1400, "for the test")
+                segment = builder._begin(work, dataset.id, uuid7(), IndexState((), lo, 1400), step)
+                builder._make(work, segment, 1400, settings.parameters, 0)
+                work.maker.finish(work.dataset, segment)
+        assert len(segments(database, dataset)) == 3
+        learn(database, dataset, samples=200)
+        stored = np.concatenate([topic[:1400] for topic in topics])
+        for topic in topics:
+            recall, _ = searched(database, dataset, stored, topic[1400:])
+            assert recall >= 0.95
+
+    @pytest.mark.parametrize("share", [0.5, 0.1, 0.01])
+    def test_filters_keep_the_target(self, database: Database, dataset: Dataset, share: float) -> None:
+        every = clustered(6200, seed=8)
+        stored, queries = every[:6000], every[6000:]
+        fill(database, dataset, stored)
+        build(database, dataset, GraphParameters(m=8, ef_construction=32))
+        learn(database, dataset)
+        part = np.random.default_rng(0).permutation(6000)
+        kept = stored[part < 6000 * share]
+        recall, answers = searched(database, dataset, kept, queries, where={"part": {"lt": int(6000 * share)}})
+        assert recall >= 0.97
+        assert all(answer["complete"] for answer in answers)
+
+
+class TestEnds:
+    """What ends learning before its end."""
+
+    def test_its_time_is_used_up(self, database: Database, dataset: Dataset) -> None:
+        fill(database, dataset, clustered(3000))
+        build(database, dataset)
+        with pytest.raises(OutOfTime):
+            learn(database, dataset, seconds=0.01)
+        assert segments(database, dataset)[0].curve is None
+
+    def test_the_job_is_cancelled(self, database: Database, dataset: Dataset) -> None:
+        class Cancelled(Exception):
+            pass
+
+        def check() -> None:
+            raise Cancelled
+
+        fill(database, dataset, clustered(3000))
+        build(database, dataset)
+        with pytest.raises(Cancelled):
+            learn(database, dataset, check=check)
+
+    def test_the_segment_is_replaced_meanwhile(self, database: Database, dataset: Dataset) -> None:
+        fill(database, dataset, clustered(3000))
+        build(database, dataset)
+        old = segments(database, dataset)[0]
+        calls = []
+
+        def check() -> None:
+            calls.append(1)
+            if len(calls) == 50:
+                thread = threading.Thread(target=build, args=(database, dataset))
+                thread.start()
+                thread.join()
+
+        with pytest.raises(Replaced):
+            learn(database, dataset, check=check)
+        now = segments(database, dataset)
+        assert [one.id for one in now] != [old.id]
+        assert [one.curve for one in now] == [None]
+
+    def test_it_rests_in_proportion_to_its_work(self) -> None:
+        slept: list[float] = []
+        pace = Pace(idle=3.0, sleep=slept.append)
+        for _ in range(20):
+            sum(range(20_000))
+            pace.rest()
+        assert sum(slept) == pytest.approx(3 * pace.worked, rel=0.05)

@@ -14,8 +14,8 @@ from gristmill.kit.caches import SharedCache
 from gristmill.search.repository import curves
 
 log = get_logger()
-# Of a dataset. A new vector takes the place of one drawn at random, so that old ones fade (Aggarwal, On biased reservoir
-# sampling in the presence of stream evolution, 2006).
+# Of a dataset. A new vector takes the place of one drawn at random, so that old ones fade (Aggarwal, On biased
+# reservoir sampling in the presence of stream evolution, 2006).
 SLOTS = 500
 # Each process keeps at most one in so many seconds.
 LEAST_SECONDS = 1.0

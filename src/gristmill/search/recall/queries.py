@@ -16,6 +16,7 @@ from gristmill.search.repository import curves, record_ids, vectors
 LEAST = 16
 # With so many vectors that were searched by, records are not needed.
 ENOUGH_KEPT = 100
+_LEAST_LENGTH = 1e-3
 
 
 def draw(
@@ -53,10 +54,12 @@ def _middle(one: str, other: str, metric: str, chosen: random.Random) -> str:
     """Return the vector between two others; of bits, each is that of one of them."""
     if metric == "hamming":
         return "".join(chosen.choice(pair) for pair in zip(one, other, strict=True))
-    vectors = np.array([from_json(one), from_json(other)])
+    both = np.array([from_json(one), from_json(other)], np.float64)
     if metric == "cosine":
-        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    return to_json(vectors.mean(axis=0).tolist()).decode()
+        both /= np.linalg.norm(both, axis=1, keepdims=True)
+    middle = both.mean(axis=0)
+    # Between opposite vectors there is none, and a vector of zeros has no direction.
+    return one if metric == "cosine" and np.linalg.norm(middle) < _LEAST_LENGTH else to_json(middle.tolist()).decode()
 
 
 def _drawn(
