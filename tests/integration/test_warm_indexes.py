@@ -241,6 +241,18 @@ class TestReading:
         blocks = [block for _, _, first, last in reads for block in range(first, last + 1)]
         assert blocks == list(range(total))
 
+    def test_one_too_large_for_the_buffers_is_read_into_the_cache_and_one_too_large_for_that_in_part(
+        self, database: Database, index: str, reads: list[Read], monkeypatch: Any
+    ) -> None:
+        evict(database, index)
+        total = pages(database, index)
+        monkeypatch.setattr(warming, "memory_bytes", lambda _: (8192 * total, 8192 * 2 * total, 8192))
+        assert IndexWarmer(database).warm([index]).size == 8192 * total
+        monkeypatch.setattr(warming, "memory_bytes", lambda _: (8192 * total, 8192 * 3 + 1, 8192))
+        assert IndexWarmer(database).warm([index]).size == 8192 * 3
+        assert reads == [(index, "read", 0, total - 1), (index, "read", 0, 2)]
+        assert share_in_buffers(database, index) == 0
+
     def test_what_takes_too_long_ends_after_a_part(
         self, database: Database, index: str, reads: list[Read], monkeypatch: Any
     ) -> None:
