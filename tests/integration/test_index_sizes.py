@@ -18,7 +18,7 @@ from gristmill.search.index.scheduler import IndexScheduler
 from gristmill.search.index.settings import BuildSettings
 from gristmill.search.repository import builds, indexes
 
-SETTINGS = BuildSettings(memory_mb=64, workers=0, min_rows=100, check_every=0.05, seal_rows=100)
+SETTINGS = BuildSettings(memory_mb=64, workers=0, min_rows=100, check_every=0.05, seal_rows=1000)
 
 
 @pytest.fixture
