@@ -3,7 +3,7 @@
 from alembic import op
 
 revision = "2026_11_27_1800"
-down_revision = "2026_11_27_1000"
+down_revision = "2026_11_27_1730"
 branch_labels = None
 depends_on = None
 

@@ -38,6 +38,7 @@ class TestPlanReport:
         rest.services.indexes._settings = settings
         before = rest.get(INDEX)
         assert (before["segments"], before["tail_rows"], before["building"]) == ([], 1200, None)
+        assert 0 < before["next"].pop("expected_seconds") < 10
         assert before["next"] == {"step": "seal", "first": 1, "rows": 1200, "why": "the tail has at least 1000 records"}
         assert before["recall"]["exact"] is True
         assert IndexScheduler(rest.gristmill.database, settings, settle_seconds=0).run() == 1

@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gristmill.search.index.graph import GraphParameters, memory_for, most_rows
+from gristmill.search.index.graph import GraphParameters, Size, memory_for, most_rows
 from gristmill.search.index.policy import BuildStep, IndexState, Piece, Policy, most_of_tail, next_step
 from gristmill.search.index.progress import fraction_of
 from gristmill.search.repository.catalogue import Segment
 from gristmill.search.repository.searchable import Searchable
 
+DEFAULT = (Size(0, 1, GraphParameters()),)
 POLICY = Policy(seal_rows=1000, most_rows=100_000, min_rows=100)
 
 
@@ -163,14 +164,14 @@ class TestMemory:
     @pytest.mark.parametrize("storage", ["vector", "halfvec"])
     def test_what_fits_the_memory_is_given_as_much_and_no_more(self, storage: str) -> None:
         dataset = Searchable("d", "ready", "cosine", 256, storage)
-        most = most_rows(dataset, GraphParameters(), 512)
+        most = most_rows(dataset, 512, DEFAULT)
         assert memory_for(dataset, GraphParameters(), most, 512) in (511, 512)
         assert memory_for(dataset, GraphParameters(), most // 2, 512) < 300
         assert memory_for(dataset, GraphParameters(), 10, 512) == 64
 
     def test_half_precision_holds_more_rows(self) -> None:
         plain, half = (Searchable("d", "ready", "cosine", 256, storage) for storage in ("vector", "halfvec"))
-        assert most_rows(half, GraphParameters(), 512) > 1.3 * most_rows(plain, GraphParameters(), 512)
+        assert most_rows(half, 512, DEFAULT) > 1.3 * most_rows(plain, 512, DEFAULT)
 
 
 class TestProgress:

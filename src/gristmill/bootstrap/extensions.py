@@ -5,6 +5,8 @@ from gristmill.datasets.extensions import DatasetExtension
 from gristmill.records.retention.tasks import Retention, forget_retention, retention_state
 from gristmill.schedules.metrics import schedule_gauges
 from gristmill.search.index.report import index_state
+from gristmill.search.index.restarts import EVERY as RESTARTS_EVERY
+from gristmill.search.index.restarts import RestartWatch
 from gristmill.search.index.scheduler import IndexScheduler
 from gristmill.search.index.tasks import empty_catalogue, interrupt_builds, release_table
 from gristmill.search.recall.keeper import RecallKeeper
@@ -28,6 +30,7 @@ def build_extensions(gristmill: Gristmill) -> list[DatasetExtension]:
             gauges=recall_gauges,
             maintenance=(
                 (2.0, IndexScheduler(database, gristmill.build_settings).run),
+                (RESTARTS_EVERY, RestartWatch(database).run),
                 (10.0, RecallKeeper(database, settings.search_recall_samples).run),
             ),
         ),

@@ -34,7 +34,8 @@ from gristmill.records.retention.tasks import ExpireHandler
 from gristmill.records.targets import Targets
 from gristmill.records.transform import Pipelines, TransformStep
 from gristmill.search.index.builder import IndexBuilder
-from gristmill.search.index.tasks import IndexBuildHandler, IndexRebuildHandler
+from gristmill.search.index.tasks import IndexBuildHandler, IndexRebuildHandler, IndexWarmHandler
+from gristmill.search.index.warm import IndexWarmer
 from gristmill.search.recall.tasks import Effort, IndexRecallHandler
 
 
@@ -70,7 +71,8 @@ def _handlers(gristmill: Gristmill) -> list[Handler]:
     targets, embedding = Targets(database, lookup), EmbeddingStep(gristmill.embedders)
     pipelines, writes = Pipelines(gristmill.steps), Writes(relations)
     pipeline = BatchPipeline(targets, pipelines, [TransformStep(pipelines), embedding])
-    builder = IndexBuilder(database, gristmill.build_settings)
+    warmer = IndexWarmer(database)
+    builder = IndexBuilder(database, gristmill.build_settings, warmer)
     effort = Effort(settings.search_recall_samples, settings.search_recall_seconds)
 
     def count_expired(dataset: str, deleted: int) -> None:
@@ -103,6 +105,7 @@ def _handlers(gristmill: Gristmill) -> list[Handler]:
         ExpireHandler(database, count_expired),
         IndexBuildHandler(builder),
         IndexRebuildHandler(builder),
+        IndexWarmHandler(warmer),
         IndexRecallHandler(database, lookup, effort),
         DuplicatesHandler(database, extensions, settings.images_max_compared),
     ]

@@ -22,6 +22,8 @@ segments = sa.Table(
     sa.Column("rows", sa.BigInteger, nullable=False, server_default="0", comment="at the time of the build"),
     sa.Column("job_id", UUID(as_uuid=True), comment="the job that builds or built it"),
     sa.Column("built_at", TIMESTAMP(timezone=True)),
+    sa.Column("build_seconds", sa.Double, comment="that Postgres took for its index"),
+    sa.Column("build_helpers", sa.Integer, comment="processes that helped it"),
     sa.Column(
         "held_step",
         sa.BigInteger,
@@ -69,6 +71,17 @@ index_settings = sa.Table(
     sa.Column("hold", sa.Boolean, nullable=False, comment="no builds but those asked for"),
     sa.Column("changed_by", sa.Text, nullable=False),
     sa.Column("changed_at", TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.now()),
+)
+
+index_warmups = sa.Table(
+    "index_warmups",
+    metadata,
+    sa.Column("one", sa.Boolean, primary_key=True, server_default=sa.true(), comment="there is one row"),
+    sa.Column(
+        "started_at", TIMESTAMP(timezone=True), nullable=False, comment="the start of Postgres whose memory was filled"
+    ),
+    sa.Column("noted_at", TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.now()),
+    sa.CheckConstraint("one", name="one"),
 )
 
 recall = sa.Table(

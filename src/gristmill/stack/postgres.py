@@ -46,7 +46,8 @@ random_page_cost = 1.1
 jit = off
 autovacuum_naptime = '15s'
 autovacuum_vacuum_cost_limit = 2000
-shared_preload_libraries = 'pg_stat_statements'
+# pg_prewarm fills the buffers after a restart with what they held before.
+shared_preload_libraries = 'pg_stat_statements, pg_prewarm'
 dynamic_shared_memory_type = '{shared_memory}'
 log_timezone = 'UTC'
 timezone = 'UTC'

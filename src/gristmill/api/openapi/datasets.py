@@ -61,6 +61,12 @@ class Build(BaseModel):
     rows: int
 
 
+class ExpectedBuild(Build):
+    """expected_seconds: what the whole of it takes, from its beginning; null where nothing is known."""
+
+    expected_seconds: float | None
+
+
 class IndexState(BaseModel):
     """How much of a dataset has vector indexes."""
 
@@ -155,6 +161,7 @@ class NextStep(BaseModel):
     first: int
     rows: int
     why: str
+    expected_seconds: float | None
 
 
 class IndexReport(BaseModel):
@@ -164,7 +171,7 @@ class IndexReport(BaseModel):
     segments: list[Segment]
     sealed_rows: int
     tail_rows: int
-    building: Build | None
+    building: ExpectedBuild | None
     next: NextStep | None
     waits_for: str | None
     hold: bool

@@ -21,6 +21,7 @@ from gristmill.search.index.progress import ProgressReport
 from gristmill.search.index.segment_builder import SegmentBuilder
 from gristmill.search.index.settings import BuildSettings, Limits, limits_of
 from gristmill.search.index.state import read_index_state
+from gristmill.search.index.warm import IndexWarmer
 from gristmill.search.repository import catalogue, record_ids
 from gristmill.search.repository.catalogue import Range, Segment
 from gristmill.search.repository.searchable import Searchable
@@ -42,9 +43,12 @@ class _Work:
 class IndexBuilder:
     """Builds the indexes of datasets. Any number may run: one dataset is built by one at a time."""
 
-    def __init__(self, database: Database, settings: BuildSettings | None = None) -> None:
+    def __init__(
+        self, database: Database, settings: BuildSettings | None = None, warmer: IndexWarmer | None = None
+    ) -> None:
         self._database = database
         self._settings = settings or BuildSettings()
+        self._warmer = warmer or IndexWarmer(database)
 
     def build(
         self,
@@ -75,7 +79,7 @@ class IndexBuilder:
                     catalogue.retire(connection, dataset_id, step.lo, step.hi)
             else:
                 segment = self._begin(work, dataset_id, job_id, found, step)
-                parameters = self._settings.quick if step.quick else self._settings.parameters
+                parameters = self._settings.parameters_for(step.rows, work.dataset.dimensions, step.quick)
                 self._make(work, segment, step.rows, parameters, 0 if loading else self._settings.workers)
                 done |= {"index": segment.index_name, "rows": work.maker.finish(work.dataset, segment)}
             work.maker.remove_leftovers()
@@ -103,8 +107,10 @@ class IndexBuilder:
                 segment, rows = self._next_part(work, dataset_id, job_id, end, -(-total // parts))
                 if segment is None:
                     break
-                self._make(work, segment, rows, self._settings.parameters, self._settings.workers)
+                parameters = self._settings.parameters_for(rows, work.dataset.dimensions)
+                self._make(work, segment, rows, parameters, self._settings.workers)
                 work.maker.finish_part(work.dataset, segment)
+            work.maker.warm_parts()
             with self._database.transaction() as connection:
                 built = [s for s in catalogue.all_segments(connection, dataset_id) if s.state == "built"]
                 if built and catalogue.swap(connection, dataset_id, job_id, end) != len(built):
@@ -125,7 +131,9 @@ class IndexBuilder:
             _dropped_ends_the_job(),
             open_session(self._database, dataset_id, tick, self._settings.check_every) as session,
         ):
-            maker = SegmentBuilder(self._database, session, dataset_id, progress)
+            maker = SegmentBuilder(
+                self._database, session, dataset_id, progress, lambda names: self._warmer.warm(names, tick)
+            )
             dataset = maker.dataset()
             with self._database.autocommit() as connection:
                 limits = limits_of(connection, dataset, self._settings)
@@ -134,7 +142,7 @@ class IndexBuilder:
     def _read_state(self, work: _Work, dataset_id: uuid.UUID, needed: int, loading: bool) -> IndexState:
         with self._database.transaction() as connection:
             set_time_limit(connection, 0)
-            found = read_index_state(connection, dataset_id, work.dataset.name, self._settings.parameters, needed)
+            found = read_index_state(connection, dataset_id, work.dataset, self._settings, needed)
             # Whether the tail holds more than one build takes is all that has to be known of a longer one.
             most = max(most_of_tail(found, work.limits.policy, loading), needed) + 1
             return replace(found, tail=record_ids.count_records(connection, work.dataset.name, found.start, limit=most))

@@ -1,5 +1,7 @@
 """The HNSW graph of a segment: its parameters, the memory that building it takes, and its DDL."""
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gristmill.core.database import data_relation
@@ -34,15 +36,49 @@ class GraphParameters:
     ef_construction: int = 128
 
 
+@dataclass(frozen=True, slots=True)
+class Size:
+    """What a lasting graph is built with that has at least so many rows, of vectors of at least so many dimensions."""
+
+    rows: int
+    dimensions: int
+    parameters: GraphParameters
+
+
+# The larger a graph, the more of the true nearest are missed with the same parameters: more neighbours of each row make
+# up for that, and cost time at each insertion (docs/search.md has the measurements). Of those that apply the last one
+# counts; m never falls from one to the next. A graph that was built by another table is left as it is.
+SIZES = (
+    Size(0, 1, GraphParameters(m=16, ef_construction=128)),
+    Size(200_000, 1, GraphParameters(m=24, ef_construction=128)),
+)
+# Of graphs that are built in half of the time and built again later. A graph with as few candidates counts as such one.
+QUICK = GraphParameters(m=16, ef_construction=64)
+
+
+def parameters_for(rows: int, dimensions: int, sizes: Sequence[Size] = SIZES) -> GraphParameters:
+    """Return what a lasting graph of ``rows`` rows is built with."""
+    return [size for size in sizes if rows >= size.rows and dimensions >= size.dimensions][-1].parameters
+
+
 def row_bytes(dataset: Searchable, parameters: GraphParameters) -> int:
     """Return the memory of one row in a graph under construction."""
     vector = 8 + STORED_BITS[dataset.storage] * dataset.dimensions // 8
     return vector + _ELEMENT + (2 * parameters.m + 2) * _NEIGHBOUR
 
 
-def most_rows(dataset: Searchable, parameters: GraphParameters, memory_mb: int) -> int:
-    """Return how many rows a graph may have to be built within the memory; a larger one is built far slower."""
-    return int(memory_mb * MIB / _SPARE) // row_bytes(dataset, parameters)
+def most_rows(dataset: Searchable, memory_mb: int, sizes: Sequence[Size] = SIZES) -> int:
+    """Return up to how many rows every graph can be built within the memory; a larger one is built far slower."""
+    found = 0
+    starts = [size.rows for size in sizes if dataset.dimensions >= size.dimensions]
+    for start, end in itertools.zip_longest(starts, starts[1:]):
+        fit = int(memory_mb * MIB / _SPARE) // row_bytes(dataset, parameters_for(start, dataset.dimensions, sizes))
+        if fit < start:
+            break
+        found = fit if end is None else min(fit, end - 1)
+        if end is None or fit < end - 1:
+            break
+    return found
 
 
 def memory_for(dataset: Searchable, parameters: GraphParameters, rows: int, memory_mb: int) -> int:

@@ -34,7 +34,7 @@ class Policy:
 class Piece:
     """A sealed range, or a gap between two (segment None). live: its records now; built: those of its graph.
 
-    hasty: its graph was built quickly, with fewer candidates.
+    quick: its graph was built quickly, with fewer candidates.
     """
 
     lo: int
@@ -68,7 +68,7 @@ class BuildStep:
     """What is due: an index over [lo, hi); rows: how many it will hold.
 
     seal: hi is None, the end being that of the tail, or where the first ``cut`` records of it end. retire: the segments
-    within the range are given up, as too few of their records are left. hasty: it is built quickly, with fewer
+    within the range are given up, as too few of their records are left. quick: it is built quickly, with fewer
     candidates.
     """
 

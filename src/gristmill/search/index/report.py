@@ -1,6 +1,6 @@
 """What users see of an index: a summary in the dataset's body, and the plan report."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection
@@ -10,16 +10,18 @@ from gristmill.core.database import is_undefined_table
 from gristmill.datasets.lookup import Dataset, scope_of
 from gristmill.jobs.repository import scopes
 from gristmill.kit.timestamps import rfc3339
-from gristmill.search.index.policy import IndexState, next_step
+from gristmill.search.index.expected import LEAST_ROWS, expected_seconds
+from gristmill.search.index.graph import GraphParameters
+from gristmill.search.index.policy import BuildStep, IndexState, next_step
 from gristmill.search.index.progress import read_progress
 from gristmill.search.index.settings import SETTLED_PART, BuildSettings, Limits, limits_of
 from gristmill.search.index.state import read_index_state
 from gristmill.search.index.tasks import scope_of as index_scope_of
 from gristmill.search.index.tuning import efforts
 from gristmill.search.query.catalogue import Graphs
-from gristmill.search.repository import catalogue, curves, holds, indexes, recall, record_ids
+from gristmill.search.repository import builds, catalogue, curves, holds, indexes, recall, record_ids
 from gristmill.search.repository.catalogue import Segment
-from gristmill.search.repository.searchable import find_searchable
+from gristmill.search.repository.searchable import Searchable, find_searchable
 
 MAX_FAILURES = 5
 
@@ -65,12 +67,15 @@ def plan_report(connection: Connection, dataset: Dataset, settings: BuildSetting
     searchable = find_searchable(connection, dataset.id)
     assert searchable is not None
     limits = limits_of(connection, searchable, settings)
-    found = read_index_state(connection, dataset.id, dataset.name, settings.parameters)
+    found = read_index_state(connection, dataset.id, searchable, settings)
     segments = catalogue.all_segments(connection, dataset.id)
     facts = {row.name: row for row in indexes.index_facts(connection, [s.index_name for s in segments])}
     known = curves.curves_of(connection, dataset.id)
     held = holds.is_held(connection, dataset.id)
+    expected = _Expected(connection, searchable, settings)
     building = _building(connection, dataset.name, segments)
+    if building is not None:
+        building["expected_seconds"] = expected.of_build(building["rows"], segments, facts)
     live = {piece.segment.id: piece for piece in found.pieces if piece.segment is not None}
     shown = []
     for segment in segments:
@@ -98,7 +103,7 @@ def plan_report(connection: Connection, dataset: Dataset, settings: BuildSetting
         "sealed_rows": found.sealed,
         "tail_rows": found.tail,
         "building": building,
-        "next": _next(found, limits, settings, loading=pending >= max(settings.seal_rows, 1)),
+        "next": _next(found, limits, settings, expected, loading=pending >= max(settings.seal_rows, 1)),
         "waits_for": _waits_for(settings, held, building, pending),
         "hold": held,
         "seal_rows": settings.seal_rows,
@@ -110,11 +115,49 @@ def plan_report(connection: Connection, dataset: Dataset, settings: BuildSetting
     }
 
 
-def _next(found: IndexState, limits: Limits, settings: BuildSettings, loading: bool) -> dict[str, Any] | None:
+class _Expected:
+    """How long builds of one dataset take."""
+
+    def __init__(self, connection: Connection, dataset: Searchable, settings: BuildSettings) -> None:
+        self._connection = connection
+        self._dataset = dataset
+        self._settings = settings
+        self._last = builds.list_last(connection, LEAST_ROWS)
+
+    def of_build(self, rows: int, segments: Sequence[Segment], facts: Mapping[str, Any]) -> float | None:
+        """Return the seconds that the build which goes on takes in all."""
+        segment = next(segment for segment in segments if segment.state == "building")
+        fact = facts.get(segment.index_name)
+        # Before its index is there, it is about to be built with what its size gets.
+        parameters = self._settings.parameters_for(rows, self._dataset.dimensions)
+        if fact is not None and {"m", "ef_construction"} <= fact.parameters.keys():
+            parameters = GraphParameters(fact.parameters["m"], fact.parameters["ef_construction"])
+        helpers = builds.find_helpers(self._connection, segment.id)
+        return self._seconds(rows, parameters, self._settings.workers if helpers is None else helpers)
+
+    def of_step(self, step: BuildStep, loading: bool) -> float | None:
+        """Return the seconds that a step takes; None for one that builds nothing."""
+        if step.kind == "retire":
+            return None
+        parameters = self._settings.parameters_for(step.rows, self._dataset.dimensions, step.quick)
+        return self._seconds(step.rows, parameters, 0 if loading else self._settings.workers)
+
+    def _seconds(self, rows: int, parameters: GraphParameters, helpers: int) -> float | None:
+        dataset = self._dataset
+        found = expected_seconds(rows, dataset.dimensions, dataset.storage, parameters, helpers, self._last)
+        return None if found is None else round(found, 1)
+
+
+def _next(
+    found: IndexState, limits: Limits, settings: BuildSettings, expected: _Expected, loading: bool
+) -> dict[str, Any] | None:
     """Return the step that is due once nothing is written any more; None if there is none."""
     needed = max(settings.min_rows, settings.seal_rows // (1 if loading else SETTLED_PART))
     step = next_step(found, limits.policy, needed, loading) if settings.seal_rows else None
-    return None if step is None else {"step": step.kind, "first": step.lo, "rows": step.rows, "why": step.why}
+    if step is None:
+        return None
+    shown = {"step": step.kind, "first": step.lo, "rows": step.rows, "why": step.why}
+    return {**shown, "expected_seconds": expected.of_step(step, loading)}
 
 
 def _waits_for(settings: BuildSettings, held: bool, building: Any, pending: int) -> str | None:

@@ -133,10 +133,10 @@ class IndexScheduler:
             return False
         watched.counted, watched.counted_at = (row.signature, changes), now
         # A tail that is due is the other condition: here it counts as empty.
-        found = read_index_state(connection, row.id, row.name, self._settings.parameters, longest_tail=0)
         dataset = find_searchable(connection, row.id)
         if dataset is None:
             return False
+        found = read_index_state(connection, row.id, dataset, self._settings, longest_tail=0)
         return next_step(found, limits_of(connection, dataset, self._settings).policy, needed=1) is not None
 
     def _note_submitted(self, watched: _Watched, state: tuple[Any, ...], now: float) -> None:

@@ -1,7 +1,8 @@
 """Carries out a build on one dataset: makes an index, enters it into the catalogue, removes what is replaced."""
 
+import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from sqlalchemy import Connection
 
@@ -15,7 +16,7 @@ from gristmill.jobs.errors import JobDropped, Signal
 from gristmill.search.index import graph
 from gristmill.search.index.graph import GraphParameters
 from gristmill.search.index.progress import ProgressReport
-from gristmill.search.repository import catalogue, indexes, record_ids
+from gristmill.search.repository import builds, catalogue, indexes, record_ids
 from gristmill.search.repository.catalogue import Segment
 from gristmill.search.repository.searchable import Searchable, find_searchable
 
@@ -29,12 +30,19 @@ class SegmentBuilder:
     """Holds the build lock of one dataset through its session, so that no other builder changes its segments."""
 
     def __init__(
-        self, database: Database, session: BuildSession, dataset_id: uuid.UUID, progress: ProgressReport
+        self,
+        database: Database,
+        session: BuildSession,
+        dataset_id: uuid.UUID,
+        progress: ProgressReport,
+        warm: Callable[[Sequence[str]], object],
     ) -> None:
+        """warm: reads indexes into memory; it is given their names."""
         self._database = database
         self._session = session
         self._dataset_id = dataset_id
         self._progress = progress
+        self._warm = warm
 
     def dataset(self) -> Searchable:
         """Return the dataset. Raises JobDropped."""
@@ -106,6 +114,9 @@ class SegmentBuilder:
 
     def _create(self, ddl: str, segment: Segment, workers: int) -> None:
         self._session.set("max_parallel_maintenance_workers", str(workers))
+        with self._database.autocommit() as connection:
+            builds.begin(connection, segment.id, workers)
+        began = time.monotonic()
         try:
             self._session.run(ddl)
         except OutOfSpace as error:
@@ -116,14 +127,22 @@ class SegmentBuilder:
             log.warning("segment.without_helpers", index=segment.index_name, reason=error.detail)
             self._session.run(graph.drop_index(segment.index_name))
             self._create(ddl, segment, 0)
+            return
+        with self._database.autocommit() as connection:
+            builds.end(connection, segment.id, workers, time.monotonic() - began)
 
     def finish(self, dataset: Searchable, segment: Segment) -> int:
-        """Let searches use the segment, in place of those within its range; return its rows."""
+        """Read the segment's index, let searches use it in place of those within its range; return its rows."""
+        self._warm([segment.index_name])
         return self._enter(dataset, segment, catalogue.finish)
 
     def finish_part(self, dataset: Searchable, segment: Segment) -> int:
         """Note that this part of a rebuild is complete; return its rows."""
         return self._enter(dataset, segment, catalogue.finish_part)
+
+    def warm_parts(self) -> None:
+        """Read the indexes of all complete parts of a rebuild: they are searched next."""
+        self._warm([segment.index_name for segment in self._segments() if segment.state == "built"])
 
     def _enter(self, dataset: Searchable, segment: Segment, finish: Callable[[Connection, int, int], bool]) -> int:
         with self._database.transaction() as connection:

@@ -1,10 +1,12 @@
 """The settings of index builds, and what they mean for one dataset."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from gristmill.search.index.graph import GraphParameters, most_rows
+from gristmill.search.index import graph
+from gristmill.search.index.graph import GraphParameters, Size
 from gristmill.search.index.policy import MIN_ROWS, Policy
 from gristmill.search.repository import indexes
 from gristmill.search.repository.searchable import Searchable
@@ -20,8 +22,8 @@ class BuildSettings:
     """memory_mb: most memory of a build; 0: a quarter of Postgres' effective_cache_size. workers: helping processes.
 
     seal_rows, min_rows: as in Policy; seal_rows 0: nothing is built but what is asked for. check_every: seconds between
-    two checks of whether a build shall go on. parameters: of graphs that stay; hasty: of those that are built quickly
-    and later built again.
+    two checks of whether a build shall go on. parameters: of graphs that stay; None: by their size. quick: of those
+    that are built quickly and later built again.
     """
 
     memory_mb: int = 0
@@ -29,8 +31,25 @@ class BuildSettings:
     min_rows: int = MIN_ROWS
     seal_rows: int = 20_000
     check_every: float = 1.0
-    parameters: GraphParameters = field(default_factory=GraphParameters)
-    quick: GraphParameters = field(default_factory=lambda: GraphParameters(ef_construction=64))
+    parameters: GraphParameters | None = None
+    quick: GraphParameters = graph.QUICK
+
+    @property
+    def sizes(self) -> Sequence[Size]:
+        """The parameters of lasting graphs by their size."""
+        return graph.SIZES if self.parameters is None else (Size(0, 1, self.parameters),)
+
+    def parameters_for(self, rows: int, dimensions: int, quick: bool = False) -> GraphParameters:
+        """Return what a graph of ``rows`` rows is built with."""
+        return self.quick if quick else graph.parameters_for(rows, dimensions, self.sizes)
+
+    def is_quick(self, candidates: int, rows: int, dimensions: int) -> bool:
+        """Say whether a graph with that ef_construction was built quickly, and its size deserves more.
+
+        Any other difference to what its size would get now is none: after a change of the sizes nothing is built again.
+        """
+        lasting = self.parameters_for(rows, dimensions)
+        return candidates <= self.quick.ef_construction < lasting.ef_construction
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,5 +63,5 @@ class Limits:
 def limits_of(connection: Connection, dataset: Searchable, settings: BuildSettings) -> Limits:
     """Return what the settings mean for a dataset, whose vectors decide how many rows fit the memory."""
     memory_mb = settings.memory_mb or indexes.cache_mb(connection) // MEMORY_SHARE
-    most = most_rows(dataset, settings.parameters, memory_mb)
+    most = graph.most_rows(dataset, memory_mb, settings.sizes)
     return Limits(memory_mb, Policy(settings.seal_rows, most, settings.min_rows))

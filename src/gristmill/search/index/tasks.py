@@ -1,4 +1,4 @@
-"""The jobs ``index.build`` and ``index.rebuild``, and the hooks of other domains that free a table from builds."""
+"""The jobs ``index.build``, ``index.rebuild``, ``index.warm``, and the hooks that free a table from builds."""
 
 import uuid
 from typing import Any
@@ -8,9 +8,12 @@ from sqlalchemy import Connection
 from gristmill.jobs.handlers import ChunkTask, IdempotentHandler, Outcome
 from gristmill.jobs.submit import NewJob
 from gristmill.search.index.builder import IndexBuilder
+from gristmill.search.index.warm import IndexWarmer
 from gristmill.search.repository import catalogue, curves, indexes
 
-INDEX_BUILD, INDEX_REBUILD = "index.build", "index.rebuild"
+INDEX_BUILD, INDEX_REBUILD, INDEX_WARM = "index.build", "index.rebuild", "index.warm"
+# The scope of the job that reads the indexes of all datasets.
+ALL_INDEXES = "index.warm"
 
 
 class IndexBuildHandler(IdempotentHandler):
@@ -51,6 +54,20 @@ class IndexRebuildHandler(IdempotentHandler):
         return Outcome(result=self._builder.rebuild(dataset_id, task.job_id, task.check, report=task.report))
 
 
+class IndexWarmHandler(IdempotentHandler):
+    """Reads the indexes of all datasets into memory, after a restart of Postgres. No args."""
+
+    type = INDEX_WARM
+    queue = "long"
+
+    def __init__(self, warmer: IndexWarmer) -> None:
+        self._warmer = warmer
+
+    def run(self, task: ChunkTask) -> Outcome:
+        done = self._warmer.warm_all(task.check, task.report)
+        return Outcome(result={"indexes": done.indexes, "bytes": done.size})
+
+
 def index_build(dataset_id: uuid.UUID, name: str, needed: int | None = None, loading: bool = False) -> NewJob:
     """Return the job that does what is due for a dataset's index."""
     return _job(INDEX_BUILD, dataset_id, name, needed=needed, loading=loading)
@@ -59,6 +76,11 @@ def index_build(dataset_id: uuid.UUID, name: str, needed: int | None = None, loa
 def index_rebuild(dataset_id: uuid.UUID, name: str) -> NewJob:
     """Return the job that builds a dataset's indexes anew."""
     return _job(INDEX_REBUILD, dataset_id, name)
+
+
+def index_warm() -> NewJob:
+    """Return the job that reads the indexes of all datasets into memory."""
+    return NewJob(type=INDEX_WARM, scope=ALL_INDEXES, exclusive=True, args={}, dataset=None, queue="long")
 
 
 def _job(type_: str, dataset_id: uuid.UUID, name: str, **args: Any) -> NewJob:
