@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.corpus import Corpus, vectors_of
+from benchmarks import exact
+from benchmarks.corpus import Corpus
 from benchmarks.harness import Bench
 
 K = 10
@@ -21,28 +22,29 @@ ENOUGH = 0.995
 WIDTHS = [20, 40, 60, 80, 100, 130, 160, 200, 300, 400]
 # How often each query is asked for the latency.
 ROUNDS = 2
-_SECONDS = 420
+# Of a run, and for each thousand of the rows.
+_SECONDS, _SECONDS_PER_THOUSAND = 300, 4
 
 
 @cache
-def chroma(bench: Bench) -> dict[str, Any]:
-    """Return rates and search of Chroma's server. Raises PeerUnavailable."""
-    # Both ways of adding that its docs name; the searches follow the last one.
+def chroma(bench: Bench, count: int | None = None) -> dict[str, Any]:
+    """Return rates and search of Chroma's server. count: how many rows, if not ``rows``. Raises PeerUnavailable."""
+    # Both ways of adding that its docs name; the searches follow the last one. Other sizes are for the searches alone.
     adds = [{"batch": 250, "clients": 2}, {"batch": 0, "clients": 1}]
-    plan = {**_plan(bench), "folder": str(bench.folder), "adds": adds}
+    plan = {**_plan(bench, count or rows(bench)), "folder": str(bench.folder), "adds": adds[1:] if count else adds}
     return _run(bench, "chroma", plan)
 
 
 @cache
 def langchain(bench: Bench) -> dict[str, Any]:
     """Return rates and search of LangChain's PGVectorStore. Raises PeerUnavailable."""
-    return _run(bench, "langchain", {**_plan(bench), "url": bench.fresh_database("peer_langchain")})
+    return _run(bench, "langchain", {**_plan(bench, rows(bench)), "url": bench.fresh_database("peer_langchain")})
 
 
 @cache
 def orm(bench: Bench) -> dict[str, Any]:
     """Return the rate of SQLAlchemy's ORM with pgvector. Raises PeerUnavailable."""
-    return _run(bench, "orm", {**_plan(bench), "url": bench.fresh_database("peer_orm")})
+    return _run(bench, "orm", {**_plan(bench, rows(bench)), "url": bench.fresh_database("peer_orm")})
 
 
 def rows(bench: Bench) -> int:
@@ -52,18 +54,15 @@ def rows(bench: Bench) -> int:
 
 def kth_distances(corpus: Corpus, count: int) -> list[float]:
     """Return the cosine distance of the k-th nearest of the first ``count`` rows to each query."""
-    vectors, queries = vectors_of(corpus.rows(0, count)), corpus.queries()
-    vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    queries = queries / np.linalg.norm(queries, axis=1, keepdims=True)
-    return [float(value) for value in np.partition(1 - queries @ vectors.T, K - 1, axis=1)[:, K - 1]]
+    return [float(value) for value in exact.kth_distances(corpus, count, K, [None])[0]]
 
 
-def _plan(bench: Bench) -> dict[str, Any]:
-    count, queries = rows(bench), bench.folder / "queries.npy"
+def _plan(bench: Bench, count: int) -> dict[str, Any]:
+    queries = bench.folder / "queries.npy"
     np.save(queries, bench.corpus.queries())
     return {
-        "parquet": str(bench.corpus.file(0, count)), "rows": count, "queries": str(queries), "k": K, "efs": WIDTHS,
-        "recall": RECALL, "enough": ENOUGH, "kth": kth_distances(bench.corpus, count), "rounds": ROUNDS,
+        "parquet": [str(path) for path in bench.corpus.files(count)], "rows": count, "queries": str(queries), "k": K,
+        "efs": WIDTHS, "recall": RECALL, "enough": ENOUGH, "kth": kth_distances(bench.corpus, count), "rounds": ROUNDS,
     }  # fmt: skip
 
 
@@ -73,4 +72,5 @@ def _run(bench: Bench, module: str, plan: dict[str, Any]) -> dict[str, Any]:
     assert bench.peers.python
     bench.say(f"  {module}: {plan['rows']:,} rows")
     with bench.only_postgres():
-        return bench.peers.run(module, plan, log, _SECONDS)
+        seconds = _SECONDS + _SECONDS_PER_THOUSAND * plan["rows"] / 1000
+        return bench.peers.run(module, plan, log, seconds)

@@ -1,0 +1,57 @@
+"""The same rows in several segments and in one: what the number of graphs costs, and whether the recall is kept."""
+
+from collections.abc import Iterator
+
+from benchmarks import index
+from benchmarks.figures import Row, show
+from benchmarks.harness import Bench
+from benchmarks.recall import learning, table
+from benchmarks.recall.served import TARGET_RECALL, rounds
+from benchmarks.recall.table import NAME, Asked, K
+from benchmarks.searches import Searched, search
+
+_SECONDS = 900
+
+
+def load(bench: Bench, rows: int) -> float:
+    """Load half of the rows and build their index, then the rest in parts that the automatic policy seals each.
+
+    Builds are held back again as soon as the one of a part has begun, so that segments are not merged. Returns the
+    seconds of loading.
+    """
+    seconds, first = table.load(bench, 0, rows // 2), rows // 2
+    index.rebuild(bench, NAME)
+    for part in _parts(bench, rows, rows - first):
+        seconds += table.load(bench, first, part)
+        first += part
+        index.hold(bench, NAME, False)
+        index.wait_building(bench, NAME, _SECONDS)
+        index.hold(bench, NAME, True)
+        index.wait_sealed(bench, NAME, part, _SECONDS)
+    return seconds
+
+
+def _parts(bench: Bench, rows: int, rest: int) -> list[int]:
+    third = rows // 3
+    # A tail as short as this takes in the segments before it.
+    return [third, rest - third] if rest - third > 2 * bench.settings.search_seal_rows else [rest]
+
+
+def measure(bench: Bench, asked: Asked) -> Searched:
+    """Return how searches do with the index as it is."""
+    table.settle(bench)
+    learning.prepare(bench)
+    return search(bench, NAME, asked.vectors, asked.kth, K, rounds(bench, asked.rows))
+
+
+def compare(asked: Asked, segments: int, several: Searched, one: Searched) -> Iterator[Row]:
+    """Yield the rows of both. segments: how many there were."""
+    ratio = several.times.p50 / one.times.p50
+    for count, found, beside in ((segments, several, f", {show(ratio)} × one (p50)"), (1, one, "")):
+        yield Row(
+            f"  the same {asked.size} in {count} segment{'s' * (count != 1)}",
+            f"{found.times}{beside}, recall@{K} {found.recall:.4f}; {found.told()}",
+            f"recall ≥ {TARGET_RECALL}",
+            found.recall >= TARGET_RECALL,
+            {**found.values(), "rows": asked.rows, "segments": count, "ratio": round(ratio, 3)},
+        )
