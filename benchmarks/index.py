@@ -46,10 +46,13 @@ def tune(bench: Bench, dataset: str) -> dict[str, Any]:
     return bench.client.wait(str(job["id"]))
 
 
-def wait_building(bench: Bench, dataset: str, seconds: float) -> None:
-    """Wait until a build has begun. Raises RuntimeError if none does within ``seconds``."""
+def wait_building(bench: Bench, dataset: str, below: int, seconds: float) -> None:
+    """Wait until a build has begun, or has ended with a tail shorter than ``below``.
+
+    Raises RuntimeError if neither is so within ``seconds``.
+    """
     deadline = time.monotonic() + seconds
-    while not state(bench, dataset)["building"]:
+    while not (found := state(bench, dataset))["building"] and found["tail_rows"] >= below:
         if time.monotonic() > deadline:
             raise RuntimeError(f"no build began within {seconds:g} s: {report(bench, dataset)}")
         time.sleep(0.05)

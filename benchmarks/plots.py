@@ -115,13 +115,13 @@ def searching(report: Report) -> Figure | None:
     figure, axes = _figure(4.6)
     for values in sorted(curves, key=lambda values: (list(colours).index(values["curve_of"]), values["rows"])):
         tried = values["tried"]
-        axes.plot([one["recall"] for one in tried], [one["p50_ms"] for one in tried], "-" + marks[values["rows"]],
-                  color=colours[values["curve_of"]], label=f"{values['curve_of']}, {values['rows']:,} rows", markersize=4,
-                  linewidth=1)  # fmt: skip
+        name, count = values["curve_of"], values["rows"]
+        axes.plot([one["recall"] for one in tried], [one["p50_ms"] for one in tried], "-" + marks[count],
+                  color=colours[name], label=f"{name}, {count:,} rows", markersize=4, linewidth=1)  # fmt: skip
     chosen = [values for values in rows if "recall_target" in values and values["recall_target"] is None]
     if chosen:
-        axes.plot([values["recall"] for values in chosen], [values["p50_ms"] for values in chosen], "*", color="#222222",
-                  label="Gristmill, as searches are served by default", markersize=9)  # fmt: skip
+        axes.plot([values["recall"] for values in chosen], [values["p50_ms"] for values in chosen], "*",
+                  color="#222222", label="Gristmill, by default", markersize=9)  # fmt: skip
     _title(figure, "Search, k 10, vectors of 256-d: recall and median latency")
     axes.set_xlabel("recall@10")
     axes.set_ylabel("p50, ms")

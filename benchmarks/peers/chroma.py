@@ -1,8 +1,8 @@
 """Chroma's server: ``add`` over HTTP, then queries over HTTP at several widths of search.
 
 Plan: {folder, parquet, rows, adds: [{batch, clients}], queries, k, efs, kth, rounds, recall, enough}; parquet: files;
-batch 0 is the server's own ``max_batch_size``. queries: a .npy of vectors; kth: the distance of the k-th nearest of each; efs: widths
-to try in this order until the recall is ``enough``; the first that reaches ``recall`` is the answer.
+batch 0 is the server's own ``max_batch_size``. queries: a .npy of vectors; kth: the distance of the k-th nearest of
+each; efs: widths to try in this order until the recall is ``enough``; the first that reaches ``recall`` is the answer.
 
 Durability: its log is SQLite with a rollback journal and ``synchronous=FULL`` (20 adds made 200 fsyncs, by strace), so
 what was added is on the disk when it is answered, as with Postgres.

@@ -10,7 +10,7 @@ from benchmarks.recall.served import TARGET_RECALL, rounds
 from benchmarks.recall.table import NAME, Asked, K
 from benchmarks.searches import Searched, search
 
-_SECONDS = 900
+_SECONDS, _BEGIN_SECONDS = 900, 120
 
 
 def load(bench: Bench, rows: int) -> float:
@@ -25,9 +25,10 @@ def load(bench: Bench, rows: int) -> float:
         seconds += table.load(bench, first, part)
         first += part
         index.hold(bench, NAME, False)
-        index.wait_building(bench, NAME, _SECONDS)
+        index.wait_building(bench, NAME, part, _BEGIN_SECONDS)
         index.hold(bench, NAME, True)
-        index.wait_sealed(bench, NAME, part, _SECONDS)
+        if index.wait_sealed(bench, NAME, part, _SECONDS)[1] is None:
+            raise RuntimeError(f"a part was not sealed within {_SECONDS:g} s: {index.report(bench, NAME)}")
     return seconds
 
 
