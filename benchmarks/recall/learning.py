@@ -60,21 +60,24 @@ def searches_meanwhile(bench: Bench, asked: Asked) -> Row:
         return Row(what, "not measured: this version learns no curves", target, None, {"rows": asked.rows})
     seconds = bench.size(10, 2)
     times: dict[bool, list[float]] = {False: [], True: []}
+    learnt = 0
     for turn in range(_TURNS):
         # There and back, so that whatever the machine does befalls both.
         for learning in (True, False) if turn % 2 else (False, True):
             bench.wait_idle()
-            times[learning] += _loop(bench, asked, seconds, learning)
+            found, jobs = _loop(bench, asked, seconds, learning)
+            times[learning] += found
+            learnt += jobs
     without, during = Times.of(times[False]), Times.of(times[True])
     p50, p99 = during.p50 / without.p50, during.p99 / without.p99
     return Row(
         what,
         f"p50 {show(during.p50)} ms, {show(p50)} × ({show(without.p50)}), p99 {show(during.p99)} ms, {show(p99)} × "
-        f"({show(without.p99)}); {_TURNS} turns of {seconds} s each",
+        f"({show(without.p99)}); {_TURNS} turns of {seconds} s each, learnt {learnt} times",
         target,
         p50 <= TARGET_SLOWER and p99 <= TARGET_SLOWER,
         {"rows": asked.rows, "without": without.values(), "during": during.values(), "p50_ratio": round(p50, 4),
-         "p99_ratio": round(p99, 4)},
+         "p99_ratio": round(p99, 4), "learnt": learnt},
     )  # fmt: skip
 
 
@@ -89,13 +92,14 @@ def _by_itself(bench: Bench) -> float | None:
     return None
 
 
-def _loop(bench: Bench, asked: Asked, seconds: float, learning: bool) -> list[float]:
-    ended, failed = threading.Event(), []
+def _loop(bench: Bench, asked: Asked, seconds: float, learning: bool) -> tuple[list[float], int]:
+    """Return the times of the searches, and how often the curves were learnt; the last time may have ended later."""
+    ended, jobs, failed = threading.Event(), [], []
 
     def learn_on() -> None:
         try:
             while not ended.is_set():
-                index.tune(bench, NAME)
+                jobs.append(index.tune(bench, NAME))
         except Exception as error:  # noqa: BLE001 - it is raised again where it is seen
             failed.append(error)
 
@@ -103,10 +107,11 @@ def _loop(bench: Bench, asked: Asked, seconds: float, learning: bool) -> list[fl
     if learning:
         thread.start()
     try:
-        return bench.post(f"/datasets/{NAME}/search", bodies(asked.vectors), seconds=seconds).times
+        answers = bench.post(f"/datasets/{NAME}/search", bodies(asked.vectors), seconds=seconds)
     finally:
         ended.set()
         if learning:
             thread.join()
-        if failed:
-            raise RuntimeError(f"the curves were not learnt: {failed[0]}")
+    if failed:
+        raise RuntimeError(f"the curves were not learnt: {failed[0]}")
+    return answers.times, len(jobs)

@@ -15,6 +15,7 @@ from benchmarks.figures import Times
 from benchmarks.load import Plan
 from benchmarks.recall.beside import _pair
 from benchmarks.recall.table import BUCKETS, buckets
+from benchmarks.report import Report
 from benchmarks.report_markdown import BEGIN, END, put, table
 from benchmarks.searches import Searched
 from benchmarks.statements import _read
@@ -116,6 +117,18 @@ class TestAsClient:
         message = Plan(80, **request.plan()).message(4, waits=False).decode()
         assert message.startswith("DELETE /api/v1/datasets/d/records/4 ")
         assert "content-length" not in message.lower()
+
+
+class TestMerge:
+    def test_what_is_kept_of_an_earlier_report_are_scenarios_that_there_still_are(self, tmp_path: Path) -> None:
+        earlier = tmp_path / "report.json"
+        kept = {name: [] for name in ("job_latency", "no_more")}
+        earlier.write_text(json.dumps({"scenarios": kept, "dates": dict.fromkeys(kept, "")}), encoding="utf-8")
+        report = Report(quick=True)
+        report.keep(earlier)
+        report.write(earlier)
+        found = json.loads(earlier.read_text(encoding="utf-8"))
+        assert (list(found["scenarios"]), list(found["dates"])) == (["job_latency"], ["job_latency"])
 
 
 class TestAgainst:
