@@ -113,7 +113,7 @@ def _prepare(bench: Bench, wanted: list[str]) -> None:
     rows = [asked[name] for name in wanted if name in asked]
     if rows and not bench.quick:
         bench.corpus.files(max(rows))
-    if {"ingest_ndjson", "ingest_parquet", "job_throughput", "search_recall"} & set(wanted):
+    if {"ingest_ndjson", "ingest_parquet", "job_throughput", "search_60k", "search_recall"} & set(wanted):
         try:
             assert bench.peers.python
         except PeerUnavailable as error:

@@ -22,23 +22,32 @@ ENOUGH = 0.995
 WIDTHS = [20, 40, 60, 80, 100, 130, 160, 200, 300, 400]
 # How often each query is asked for the latency.
 ROUNDS = 2
+# Of as many as the server allows.
+_LARGE_BATCHES = {"batch": 0, "clients": 1}
 # Of a run, and for each thousand of the rows.
 _SECONDS, _SECONDS_PER_THOUSAND = 300, 4
 
 
 @cache
-def chroma(bench: Bench, count: int | None = None) -> dict[str, Any]:
-    """Return rates and search of Chroma's server. count: how many rows, if not ``rows``. Raises PeerUnavailable."""
-    # Both ways of adding that its docs name; the searches follow the last one. Other sizes are for the searches alone.
-    adds = [{"batch": 250, "clients": 2}, {"batch": 0, "clients": 1}]
-    plan = {**_plan(bench, count or rows(bench)), "folder": str(bench.folder), "adds": adds[1:] if count else adds}
-    return _run(bench, "chroma", plan)
+def chroma(bench: Bench) -> dict[str, Any]:
+    """Return the rates of Chroma's server. Raises PeerUnavailable."""
+    # Both ways of adding that its docs name.
+    adds = [{"batch": 250, "clients": 2}, _LARGE_BATCHES]
+    return _run(bench, "chroma", {**_plan(bench, rows(bench)), "folder": str(bench.folder), "adds": adds})
+
+
+def chroma_search(bench: Bench, count: int) -> dict[str, Any]:
+    """Return how Chroma's server searches so many rows. Raises PeerUnavailable."""
+    plan = {**_plan(bench, count), **_queries(bench, count), "folder": str(bench.folder), "adds": [_LARGE_BATCHES]}
+    found: dict[str, Any] = _run(bench, "chroma", plan)["search"]
+    return found
 
 
 @cache
 def langchain(bench: Bench) -> dict[str, Any]:
     """Return rates and search of LangChain's PGVectorStore. Raises PeerUnavailable."""
-    return _run(bench, "langchain", {**_plan(bench, rows(bench)), "url": bench.fresh_database("peer_langchain")})
+    count, url = rows(bench), bench.fresh_database("peer_langchain")
+    return _run(bench, "langchain", {**_plan(bench, count), **_queries(bench, count), "url": url})
 
 
 @cache
@@ -58,11 +67,15 @@ def kth_distances(corpus: Corpus, count: int) -> list[float]:
 
 
 def _plan(bench: Bench, count: int) -> dict[str, Any]:
+    return {"parquet": [str(path) for path in bench.corpus.files(count)], "rows": count}
+
+
+def _queries(bench: Bench, count: int) -> dict[str, Any]:
     queries = bench.folder / "queries.npy"
     np.save(queries, bench.corpus.queries())
     return {
-        "parquet": [str(path) for path in bench.corpus.files(count)], "rows": count, "queries": str(queries), "k": K,
-        "efs": WIDTHS, "recall": RECALL, "enough": ENOUGH, "kth": kth_distances(bench.corpus, count), "rounds": ROUNDS,
+        "queries": str(queries), "k": K, "efs": WIDTHS, "recall": RECALL, "enough": ENOUGH,
+        "kth": kth_distances(bench.corpus, count), "rounds": ROUNDS,
     }  # fmt: skip
 
 

@@ -106,8 +106,8 @@ def large_load(report: Report) -> Figure | None:
 
 def searching(report: Report) -> Figure | None:
     """Recall against the median latency at every width of the search that was tried, of every size; and by default."""
-    rows = [row["values"] for row in _rows(report, "search_recall")]
-    curves = [values for values in rows if values.get("tried")]
+    rows = [row["values"] for row in [*_rows(report, "search_60k"), *_rows(report, "search_recall")]]
+    curves = [values for values in rows if values.get("curve_of")]
     if not curves:
         return None
     marks = dict(zip(sorted({values["rows"] for values in curves}), "osD^v", strict=False))

@@ -6,6 +6,8 @@ from benchmarks import corpus, index, peer_runs, statements
 from benchmarks.figures import Row, show
 from benchmarks.harness import Bench
 from benchmarks.peer_runs import K
+from benchmarks.peers import PeerUnavailable
+from benchmarks.recall import beside
 from benchmarks.searches import search
 from benchmarks.uploads import upload
 
@@ -15,7 +17,7 @@ ROUNDS = 3
 
 
 def run(bench: Bench) -> Iterator[Row]:
-    """Yield search over HTTP and the same SQL run raw."""
+    """Yield search over HTTP, the same SQL run raw, and LangChain with the same rows."""
     count = peer_runs.rows(bench)
     bench.client.create_dataset(corpus.contract(NAME), wait=True)
     index.hold(bench, NAME, True)
@@ -45,6 +47,16 @@ def run(bench: Bench) -> Iterator[Row]:
         lower=True,
     )
     bench.drop(NAME)
+    if not bench.brief:
+        yield _langchain(bench, count)
+
+
+def _langchain(bench: Bench, count: int) -> Row:
+    what = "  LangChain PGVectorStore, in process, no HTTP"
+    try:
+        return beside.row(what, "LangChain", count, peer_runs.langchain(bench)["search"])
+    except PeerUnavailable as error:
+        return Row(what, f"not measured: {error}", values={"unavailable": str(error)})
 
 
 def _ask(bench: Bench, vectors: list[list[float]], kth: list[float]) -> None:

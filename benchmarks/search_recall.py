@@ -65,8 +65,6 @@ def _size(bench: Bench, rows: int, with_chroma: bool) -> Iterator[Row]:
     bench.drop(NAME)
     if with_chroma:
         yield from beside.chroma(bench, asked, tried)
-    if smallest:
-        yield beside.langchain(bench, asked)
 
 
 def _build(bench: Bench, rows: int, loaded: float) -> Generator[Row, None, float]:

@@ -1,4 +1,4 @@
-"""Other vector stores with the same rows and queries, and Gristmill at the recall that they reach."""
+"""Chroma with the same rows and queries, and Gristmill at the recall that it reaches."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -16,13 +16,12 @@ TARGET_RATIO = 1.3
 def chroma(bench: Bench, asked: Asked, tried: Sequence[Searched]) -> Iterator[Row]:
     """Yield Chroma's curve, and Gristmill's latency at Chroma's recall. tried: Gristmill at every width."""
     what = f"  Chroma server over HTTP: {asked.size}"
-    count = None if asked.rows == peer_runs.rows(bench) else asked.rows
     try:
-        theirs = peer_runs.chroma(bench, count)["search"]
+        theirs = peer_runs.chroma_search(bench, asked.rows)
     except PeerUnavailable as error:
         yield Row(what, f"not measured: {error}", values={"unavailable": str(error), "rows": asked.rows})
         return
-    yield _peer(what, "Chroma", asked, theirs)
+    yield row(what, "Chroma", asked.rows, theirs)
     pairs = [pair for one in theirs["tried"] if (pair := _pair(one, tried))]
     best = _pair(theirs, tried)
     ratios = "; at its other widths " + ", ".join(f"{show(pair['ratio'])} (ef {pair['theirs']})" for pair in pairs)
@@ -40,20 +39,12 @@ def chroma(bench: Bench, asked: Asked, tried: Sequence[Searched]) -> Iterator[Ro
     )
 
 
-def langchain(bench: Bench, asked: Asked) -> Row:
-    """Return the row of LangChain's PGVectorStore, in process."""
-    what = f"  LangChain PGVectorStore, in process, no HTTP: {asked.size}"
-    try:
-        return _peer(what, "LangChain", asked, peer_runs.langchain(bench)["search"])
-    except PeerUnavailable as error:
-        return Row(what, f"not measured: {error}", values={"unavailable": str(error), "rows": asked.rows})
-
-
-def _peer(what: str, name: str, asked: Asked, found: dict[str, Any]) -> Row:
+def row(what: str, name: str, rows: int, found: dict[str, Any]) -> Row:
+    """Return the row of a peer's search, with its curve for the plot."""
     return Row(
         f"{what}, ef {found['ef']}",
         f"p50 {show(found['p50_ms'])}, p99 {show(found['p99_ms'])} ms, recall {found['recall']:.4f}",
-        values={**found, "curve_of": name, "rows": asked.rows},
+        values={**found, "curve_of": name, "rows": rows},
     )
 
 

@@ -14,28 +14,24 @@ _SECONDS, _BEGIN_SECONDS = 900, 120
 
 
 def load(bench: Bench, rows: int) -> float:
-    """Load half of the rows and build their index, then the rest in parts that the automatic policy seals each.
+    """Load the rows in parts, each of which the automatic policy seals before the next one.
 
     Builds are held back again as soon as the one of a part has begun, so that segments are not merged. Returns the
     seconds of loading.
     """
-    seconds, first = table.load(bench, 0, rows // 2), rows // 2
-    index.rebuild(bench, NAME)
-    for part in _parts(bench, rows, rows - first):
+    # What is shorter than this takes in the segments before it.
+    parts = 3 if rows // 3 > 2 * bench.settings.search_seal_rows else 2
+    seconds = 0.0
+    for number in range(parts):
+        first = rows * number // parts
+        part = rows * (number + 1) // parts - first
         seconds += table.load(bench, first, part)
-        first += part
         index.hold(bench, NAME, False)
         index.wait_building(bench, NAME, part, _BEGIN_SECONDS)
         index.hold(bench, NAME, True)
         if index.wait_sealed(bench, NAME, part, _SECONDS)[1] is None:
             raise RuntimeError(f"a part was not sealed within {_SECONDS:g} s: {index.report(bench, NAME)}")
     return seconds
-
-
-def _parts(bench: Bench, rows: int, rest: int) -> list[int]:
-    third = rows // 3
-    # A tail as short as this takes in the segments before it.
-    return [third, rest - third] if rest - third > 2 * bench.settings.search_seal_rows else [rest]
 
 
 def measure(bench: Bench, asked: Asked) -> Searched:
