@@ -36,7 +36,7 @@ SCENARIOS = (
     "search_60k",
     "search_latency",
     "load_2m",
-    "search_1m",
+    "search_recall",
     "upload_2gb",
     "claim_latency",
     "recovery",
@@ -55,4 +55,4 @@ COMPARED = (
     "source_size",
 )
 # What runs only when it is named, or with ``all``: it takes half an hour and 30 GB of disk.
-LARGE = ("load_2m", "search_1m", "upload_2gb")
+LARGE = ("load_2m", "search_recall", "upload_2gb")

@@ -8,13 +8,15 @@ import traceback
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import COMPARED, LARGE, SCENARIOS, against
+from benchmarks import COMPARED, LARGE, SCENARIOS, against, search_recall
 from benchmarks.figures import Row
 from benchmarks.harness import Bench
 from benchmarks.machine import describe_machine, describe_versions, read_durability
 from benchmarks.peers import PeerUnavailable
 from benchmarks.report import Report
 from benchmarks.tidy import tidy
+
+_LEAST = 2000
 
 
 def main() -> int:
@@ -33,7 +35,10 @@ def main() -> int:
     parser.add_argument("--data", type=Path, help="where the temporary data folder is made: the disk that is measured")
     parser.add_argument("--cache", type=Path, help="where texts and peers are kept (default: ~/.cache/gristmill-bench)")
     parser.add_argument("--load-rows", type=int, help="rows of load_2m, a multiple of 100,000 (default: 2,000,000)")
-    parser.add_argument("--search-rows", type=int, help="rows of search_1m, a multiple of 100,000 (default: 1,000,000)")
+    parser.add_argument("--recall-rows", type=_numbers, help="sizes of search_recall (default: 60000,300000,1000000)")
+    parser.add_argument(
+        "--chroma-rows", type=_numbers, help="those at which Chroma is measured too (default: 60000,300000)"
+    )
     parser.add_argument("--seal-seconds", type=int, help="longest wait of load_2m for the tail to be sealed (900)")
     parser.add_argument(
         "--against",
@@ -47,10 +52,14 @@ def main() -> int:
     if unknown:
         parser.error(f"there is no scenario {', '.join(unknown)}; the scenarios are: {', '.join(SCENARIOS)}")
     wanted = [name for name in SCENARIOS if _wanted(name, options.names)]
-    sizes = {"load_2m": options.load_rows, "search_1m": options.search_rows}
-    rows = {name: count for name, count in sizes.items() if count is not None}
-    if any(count <= 0 or count % 100_000 for count in rows.values()):
-        parser.error("rows are a multiple of 100,000")
+    rows = {}
+    if options.load_rows is not None:
+        rows["load_2m"] = options.load_rows
+        if options.load_rows <= 0 or options.load_rows % 100_000:
+            parser.error("--load-rows is a multiple of 100,000")
+    chosen = {name: getattr(options, name) for name in ("recall_rows", "chroma_rows") if getattr(options, name)}
+    if any(count < _LEAST for counts in chosen.values() for count in counts):
+        parser.error(f"sizes of search_recall are at least {_LEAST:,}: fewer rows have no index")
     if options.seal_seconds is not None:
         rows["seal_seconds"] = options.seal_seconds
     report = Report(options.quick)
@@ -62,7 +71,7 @@ def main() -> int:
     if options.against is not None:
         _against(options, report, out)
         return _end(report, out)
-    bench = Bench(options.quick, _say, options.data, options.cache, rows)
+    bench = Bench(options.quick, _say, options.data, options.cache, rows, chosen=chosen)
     try:
         # Before anything is measured: it keeps both cores busy for minutes.
         _prepare(bench, wanted)
@@ -77,6 +86,10 @@ def main() -> int:
     finally:
         bench.close()
     return _end(report, out)
+
+
+def _numbers(text: str) -> list[int]:
+    return sorted({int(part) for part in text.split(",")})
 
 
 def _end(report: Report, out: Path) -> int:
@@ -96,11 +109,11 @@ def _prepare(bench: Bench, wanted: list[str]) -> None:
     """Make the rows that the scenarios will ask for, and the environment of the peers."""
     # load_2m sends some more when all is done; 2 GB as Parquet are 1.8 million.
     asked = {"load_2m": bench.asked.get("load_2m", 2_000_000) + 100_000,
-             "search_1m": bench.asked.get("search_1m", 1_000_000), "upload_2gb": 2_000_000}  # fmt: skip
+             "search_recall": max(search_recall.sizes(bench)[0]), "upload_2gb": 2_000_000}  # fmt: skip
     rows = [asked[name] for name in wanted if name in asked]
     if rows and not bench.quick:
-        bench.corpus.parts(max(rows))
-    if {"ingest_ndjson", "ingest_parquet", "job_throughput", "search_60k"} & set(wanted):
+        bench.corpus.files(max(rows))
+    if {"ingest_ndjson", "ingest_parquet", "job_throughput", "search_60k", "search_recall"} & set(wanted):
         try:
             assert bench.peers.python
         except PeerUnavailable as error:

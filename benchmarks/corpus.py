@@ -102,6 +102,11 @@ class Corpus:
             _publish(self.rows(first, rows), path)
         return path
 
+    def files(self, rows: int) -> list[Path]:
+        """Return the files that hold the first ``rows`` rows together, in order."""
+        whole = rows // PART * PART
+        return self.parts(whole) + ([self.file(whole, rows - whole)] if rows > whole else [])
+
     def rows(self, first: int, rows: int) -> pa.Table:
         """Return ``rows`` rows from id ``first``, in memory."""
         part = self.parts((first // PART + 1) * PART)[-1]
@@ -117,7 +122,11 @@ class Corpus:
 
     def queries(self) -> np.ndarray:
         """Return the vectors of 300 real texts that are in no row, each as long as a row's text, (300, 256)."""
-        return np.asarray(embed(_texts().held_out), dtype=np.float32)
+        return np.asarray(embed(self.held_out()), dtype=np.float32)
+
+    def held_out(self) -> list[str]:
+        """Return the texts whose vectors ``queries`` are."""
+        return _texts().held_out
 
 
 def vectors_of(table: pa.Table) -> np.ndarray:

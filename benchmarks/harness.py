@@ -53,7 +53,8 @@ class Bench:
     say: called with each line about the progress.
     cache: where texts with vectors, and the environment of the peers, are kept from run to run.
     brief: shorter, and without peers, for it is one of two versions that are measured in turn.
-    asked: sizes that are not the scenarios' own: ``load_2m`` and ``search_1m`` rows, ``seal_seconds``.
+    asked: sizes that are not the scenarios' own: ``load_2m`` rows, ``seal_seconds``.
+    chosen: the same of ``search_recall``, which has several: ``recall_rows``, ``chroma_rows``.
     plugins: modules with job types that the stack loads.
     """
 
@@ -66,12 +67,14 @@ class Bench:
         asked: dict[str, int] | None = None,
         brief: bool = False,
         plugins: str = "",
+        chosen: dict[str, list[int]] | None = None,
     ) -> None:
         self.quick = quick
         self.brief = brief
         self.say = say
         self.cache = cache or cache_folder()
         self.asked = asked or {}
+        self.chosen = chosen or {}
         self.folder = Path(tempfile.mkdtemp(prefix="gristmill-bench-", dir=parent))
         self.folder.chmod(0o755)  # root's Postgres runs as a system user, who must be able to enter
         self.settings = Settings(

@@ -30,6 +30,34 @@ def report(bench: Bench, dataset: str) -> dict[str, Any]:
     return _call(bench, "GET", f"/datasets/{dataset}/index")
 
 
+def learns(bench: Bench, dataset: str) -> bool:
+    """Say whether this version learns what recall a search of its segments has at which effort."""
+    return any("curve" in segment for segment in report(bench, dataset)["segments"])
+
+
+def is_learnt(bench: Bench, dataset: str) -> bool:
+    """Say whether every segment that searches use has its curve."""
+    return all(segment["curve"] for segment in report(bench, dataset)["segments"] if segment["state"] == "ready")
+
+
+def tune(bench: Bench, dataset: str) -> dict[str, Any]:
+    """Let the curves be learnt, wait for it, and return its job."""
+    job = _call(bench, "POST", f"/datasets/{dataset}/index/tune")
+    return bench.client.wait(str(job["id"]))
+
+
+def wait_building(bench: Bench, dataset: str, below: int, seconds: float) -> None:
+    """Wait until a build has begun, or has ended with a tail shorter than ``below``.
+
+    Raises RuntimeError if neither is so within ``seconds``.
+    """
+    deadline = time.monotonic() + seconds
+    while not (found := state(bench, dataset))["building"] and found["tail_rows"] >= below:
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"no build began within {seconds:g} s: {report(bench, dataset)}")
+        time.sleep(0.05)
+
+
 def wait_sealed(
     bench: Bench, dataset: str, below: int, seconds: float, idle: bool = True
 ) -> tuple[dict[str, Any], float | None]:

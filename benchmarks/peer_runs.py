@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.corpus import Corpus, vectors_of
+from benchmarks import exact
+from benchmarks.corpus import Corpus
 from benchmarks.harness import Bench
 
 K = 10
@@ -21,28 +22,38 @@ ENOUGH = 0.995
 WIDTHS = [20, 40, 60, 80, 100, 130, 160, 200, 300, 400]
 # How often each query is asked for the latency.
 ROUNDS = 2
-_SECONDS = 420
+# Of as many as the server allows.
+_LARGE_BATCHES = {"batch": 0, "clients": 1}
+# Of a run, and for each thousand of the rows.
+_SECONDS, _SECONDS_PER_THOUSAND = 300, 4
 
 
 @cache
 def chroma(bench: Bench) -> dict[str, Any]:
-    """Return rates and search of Chroma's server. Raises PeerUnavailable."""
-    # Both ways of adding that its docs name; the searches follow the last one.
-    adds = [{"batch": 250, "clients": 2}, {"batch": 0, "clients": 1}]
-    plan = {**_plan(bench), "folder": str(bench.folder), "adds": adds}
-    return _run(bench, "chroma", plan)
+    """Return the rates of Chroma's server. Raises PeerUnavailable."""
+    # Both ways of adding that its docs name.
+    adds = [{"batch": 250, "clients": 2}, _LARGE_BATCHES]
+    return _run(bench, "chroma", {**_plan(bench, rows(bench)), "folder": str(bench.folder), "adds": adds})
+
+
+def chroma_search(bench: Bench, count: int) -> dict[str, Any]:
+    """Return how Chroma's server searches so many rows. Raises PeerUnavailable."""
+    plan = {**_plan(bench, count), **_queries(bench, count), "folder": str(bench.folder), "adds": [_LARGE_BATCHES]}
+    found: dict[str, Any] = _run(bench, "chroma", plan)["search"]
+    return found
 
 
 @cache
 def langchain(bench: Bench) -> dict[str, Any]:
     """Return rates and search of LangChain's PGVectorStore. Raises PeerUnavailable."""
-    return _run(bench, "langchain", {**_plan(bench), "url": bench.fresh_database("peer_langchain")})
+    count, url = rows(bench), bench.fresh_database("peer_langchain")
+    return _run(bench, "langchain", {**_plan(bench, count), **_queries(bench, count), "url": url})
 
 
 @cache
 def orm(bench: Bench) -> dict[str, Any]:
     """Return the rate of SQLAlchemy's ORM with pgvector. Raises PeerUnavailable."""
-    return _run(bench, "orm", {**_plan(bench), "url": bench.fresh_database("peer_orm")})
+    return _run(bench, "orm", {**_plan(bench, rows(bench)), "url": bench.fresh_database("peer_orm")})
 
 
 def rows(bench: Bench) -> int:
@@ -52,18 +63,19 @@ def rows(bench: Bench) -> int:
 
 def kth_distances(corpus: Corpus, count: int) -> list[float]:
     """Return the cosine distance of the k-th nearest of the first ``count`` rows to each query."""
-    vectors, queries = vectors_of(corpus.rows(0, count)), corpus.queries()
-    vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    queries = queries / np.linalg.norm(queries, axis=1, keepdims=True)
-    return [float(value) for value in np.partition(1 - queries @ vectors.T, K - 1, axis=1)[:, K - 1]]
+    return [float(value) for value in exact.kth_distances(corpus, count, K, [None])[0]]
 
 
-def _plan(bench: Bench) -> dict[str, Any]:
-    count, queries = rows(bench), bench.folder / "queries.npy"
+def _plan(bench: Bench, count: int) -> dict[str, Any]:
+    return {"parquet": [str(path) for path in bench.corpus.files(count)], "rows": count}
+
+
+def _queries(bench: Bench, count: int) -> dict[str, Any]:
+    queries = bench.folder / "queries.npy"
     np.save(queries, bench.corpus.queries())
     return {
-        "parquet": str(bench.corpus.file(0, count)), "rows": count, "queries": str(queries), "k": K, "efs": WIDTHS,
-        "recall": RECALL, "enough": ENOUGH, "kth": kth_distances(bench.corpus, count), "rounds": ROUNDS,
+        "queries": str(queries), "k": K, "efs": WIDTHS, "recall": RECALL, "enough": ENOUGH,
+        "kth": kth_distances(bench.corpus, count), "rounds": ROUNDS,
     }  # fmt: skip
 
 
@@ -73,4 +85,5 @@ def _run(bench: Bench, module: str, plan: dict[str, Any]) -> dict[str, Any]:
     assert bench.peers.python
     bench.say(f"  {module}: {plan['rows']:,} rows")
     with bench.only_postgres():
-        return bench.peers.run(module, plan, log, _SECONDS)
+        seconds = _SECONDS + _SECONDS_PER_THOUSAND * plan["rows"] / 1000
+        return bench.peers.run(module, plan, log, seconds)

@@ -21,6 +21,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 Report = dict[str, Any]
 
 OURS, THEIRS, LIMIT = "#b5541c", "#5b7a8c", "#9a9a92"
+_LOWEST_RECALL = 0.8
 _STYLE = {
     "figure.facecolor": "#fbfaf7", "axes.facecolor": "#fbfaf7", "axes.edgecolor": "#55534e", "text.color": "#222222",
     "axes.labelcolor": "#222222", "xtick.color": "#333333", "ytick.color": "#333333", "axes.spines.top": False,
@@ -104,27 +105,32 @@ def large_load(report: Report) -> Figure | None:
 
 
 def searching(report: Report) -> Figure | None:
-    """Recall against the median latency, for every width of the search that was tried."""
-    curves = []
-    for start, name, colour, mark in (
-        ("search at recall", "Gristmill, HTTP", OURS, "o"),
-        ("  Chroma", "Chroma, HTTP", THEIRS, "s"),
-        ("  LangChain", "LangChain PGVectorStore, in process", "#3c8c6e", "^"),
-    ):
-        for row in _rows(report, "search_60k"):
-            if row["what"].startswith(start) and row["values"].get("tried"):
-                curves.append((name, row["values"]["tried"], colour, mark))
+    """Recall against the median latency at every width of the search that was tried, of every size; and by default."""
+    rows = [row["values"] for row in [*_rows(report, "search_60k"), *_rows(report, "search_recall")]]
+    curves = [values for values in rows if values.get("curve_of")]
     if not curves:
         return None
-    figure, axes = _figure(3.8)
-    for name, tried, colour, mark in curves:
-        axes.plot([one["recall"] for one in tried], [one["p50_ms"] for one in tried], f"-{mark}", color=colour,
-                  label=name, markersize=4)  # fmt: skip
-    _title(figure, "Search, k 10, 60,000 rows of 256-d: recall and median latency")
+    marks = dict(zip(sorted({values["rows"] for values in curves}), "osD^v", strict=False))
+    colours = {"Gristmill": OURS, "Chroma": THEIRS, "LangChain": "#3c8c6e"}
+    figure, axes = _figure(4.6)
+    for values in sorted(curves, key=lambda values: (list(colours).index(values["curve_of"]), values["rows"])):
+        tried = values["tried"]
+        name, count = values["curve_of"], values["rows"]
+        axes.plot([one["recall"] for one in tried], [one["p50_ms"] for one in tried], "-" + marks[count],
+                  color=colours[name], label=f"{name}, {count:,} rows", markersize=4, linewidth=1)  # fmt: skip
+    chosen = [values for values in rows if "recall_target" in values and values["recall_target"] is None]
+    if chosen:
+        axes.plot([values["recall"] for values in chosen], [values["p50_ms"] for values in chosen], "*",
+                  color="#222222", label="Gristmill, by default", markersize=9)  # fmt: skip
+    _title(figure, "Search, k 10, vectors of 256-d: recall and median latency")
     axes.set_xlabel("recall@10")
     axes.set_ylabel("p50, ms")
-    axes.set_ylim(bottom=0)
-    axes.legend(loc="best")
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.yaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:g}"[0] in "25" else "")
+    # Below, nobody would search.
+    axes.set_xlim(left=_LOWEST_RECALL)
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8)
     return figure
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import SCENARIOS
 from benchmarks.figures import Row
 
 
@@ -31,8 +32,11 @@ class Report:
         self.dates[scenario] = datetime.now(UTC).isoformat(timespec="seconds")
 
     def keep(self, path: Path) -> None:
-        """Take over from an earlier report what this run does not measure itself."""
+        """Take over from an earlier report what this run does not measure itself, but no scenario that is gone."""
         self._kept = json.loads(path.read_text(encoding="utf-8"))
+        for member in ("scenarios", "dates"):
+            kept = self._kept.get(member, {})
+            self._kept[member] = {name: kept[name] for name in kept if name in (*SCENARIOS, "crossed")}
 
     def print(self) -> None:
         """Print everything; wide enough for a terminal and for a file alike."""

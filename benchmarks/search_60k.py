@@ -1,15 +1,14 @@
-"""Search over 60,000 rows that nothing else uses: what HTTP adds to the same SQL, and how others do at equal recall."""
+"""Search over 60,000 rows that nothing else uses: what HTTP adds to the same SQL. Brief, to compare versions."""
 
-import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 from benchmarks import corpus, index, peer_runs, statements
-from benchmarks.figures import Row, Times, show
+from benchmarks.figures import Row, show
 from benchmarks.harness import Bench
-from benchmarks.peer_runs import ENOUGH, RECALL, WIDTHS, K
+from benchmarks.peer_runs import K
 from benchmarks.peers import PeerUnavailable
-from benchmarks.searches import ladder, search
+from benchmarks.recall import beside
+from benchmarks.searches import search
 from benchmarks.uploads import upload
 
 NAME = "bench_60k"
@@ -18,7 +17,7 @@ ROUNDS = 3
 
 
 def run(bench: Bench) -> Iterator[Row]:
-    """Yield search over HTTP and the same SQL run raw, then the latency of all at equal recall."""
+    """Yield search over HTTP, the same SQL run raw, and LangChain with the same rows."""
     count = peer_runs.rows(bench)
     bench.client.create_dataset(corpus.contract(NAME), wait=True)
     index.hold(bench, NAME, True)
@@ -30,12 +29,11 @@ def run(bench: Bench) -> Iterator[Row]:
     bench.rows(f"VACUUM (ANALYZE) data.{NAME}")
     vectors = [[float(value) for value in vector] for vector in bench.corpus.queries()]
     kth = peer_runs.kth_distances(bench.corpus, count)
-    about = f"{count:,} rows of 256-d in {found['segments']} segments"
     default = search(bench, NAME, vectors, kth, K, ROUNDS)
-    raw = _raw(bench, vectors)
+    raw = statements.run_raw(bench, lambda: _ask(bench, vectors, kth), len(vectors), K, ROUNDS)
     above = default.times.p50 - raw.p50
     yield Row(
-        f"search over HTTP, k {K}, idle table: {about}",
+        f"search over HTTP, k {K}, idle table: {count:,} rows of 256-d in {found['segments']} segments",
         f"{default.times}, recall@{K} {default.recall:.4f}",
         values={**default.values(), "index": found, "source": bench.corpus.source},
     )
@@ -48,52 +46,18 @@ def run(bench: Bench) -> Iterator[Row]:
         figure=above,
         lower=True,
     )
-    if bench.brief:
-        bench.drop(NAME)
-        return
-    tried = ladder(bench, NAME, vectors, kth, K, peer_runs.ROUNDS, ENOUGH, WIDTHS)
-    best = next((one for one in tried if one.recall >= RECALL), tried[-1])
     bench.drop(NAME)
-    yield Row(
-        f"search at recall@{K} ≥ {RECALL}: Gristmill over HTTP, ef {best.ef}",
-        f"{best.times}, recall {best.recall:.4f}",
-        values={**best.values(), "tried": [one.values() for one in tried]},
-    )
-    yield _peer(bench, "Chroma server over HTTP", peer_runs.chroma)
-    yield _peer(bench, "LangChain PGVectorStore, in process, no HTTP", peer_runs.langchain)
+    if not bench.brief:
+        yield _langchain(bench, count)
 
 
-def _raw(bench: Bench, vectors: list[list[float]]) -> Times:
-    """Return the times of the statements that the API sends for the same searches, sent again by hand."""
-
-    def act() -> None:
-        search(bench, NAME, vectors, [0.0] * len(vectors), K, 1)
-
-    # All were asked twice, once to warm up.
-    found = statements.logged(bench, act, "<=>", 2 * len(vectors))
-    times = []
-    with bench.connect() as connection, connection.cursor() as cursor:
-        for preparation in found.preparations:
-            cursor.execute(preparation)
-        for turn in range(ROUNDS + 1):
-            for text in found.messages[-len(vectors) :]:
-                began = time.perf_counter()
-                cursor.execute(text)
-                hits = cursor.fetchall()
-                if turn:
-                    times.append((time.perf_counter() - began) * 1000)
-                if len(hits) != K:
-                    raise RuntimeError(f"the statement run raw found {len(hits)} rows: {text[:300]}")
-    return Times.of(times)
-
-
-def _peer(bench: Bench, what: str, measure: Callable[[Bench], dict[str, Any]]) -> Row:
+def _langchain(bench: Bench, count: int) -> Row:
+    what = "  LangChain PGVectorStore, in process, no HTTP"
     try:
-        found = measure(bench)["search"]
+        return beside.row(what, "LangChain", count, peer_runs.langchain(bench)["search"])
     except PeerUnavailable as error:
-        return Row(f"  {what}", f"not measured: {error}", values={"unavailable": str(error)})
-    return Row(
-        f"  {what}, ef {found['ef']}",
-        f"p50 {show(found['p50_ms'])}, p99 {show(found['p99_ms'])} ms, recall {found['recall']:.4f}",
-        values=found,
-    )
+        return Row(what, f"not measured: {error}", values={"unavailable": str(error)})
+
+
+def _ask(bench: Bench, vectors: list[list[float]], kth: list[float]) -> None:
+    search(bench, NAME, vectors, kth, K, 1)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks import exact
@@ -12,7 +12,12 @@ from benchmarks.harness import Bench
 
 @dataclass(frozen=True)
 class Searched:
-    """ef: the width asked for, None is the server's. full: answers with k hits that say ``complete``; of ``asked``."""
+    """What some searches gave.
+
+    ef: the width asked for, None is the server's choice. full: answers with k hits that say ``complete``; of ``asked``.
+    used: the widths that the answers name. expected: the mean of the recall that they expect, None where one does not
+    say. known_from: what they know it from. All of them are empty where the version does not tell.
+    """
 
     ef: int | None
     recall: float
@@ -21,11 +26,24 @@ class Searched:
     plans: list[str]
     full: int
     asked: int
+    used: list[int] = field(default_factory=list)
+    expected: float | None = None
+    known_from: list[str] = field(default_factory=list)
+
+    def told(self) -> str:
+        """Return in words what the answers said of their effort and their recall."""
+        if not self.used:
+            return "the answers do not say with which ef"
+        span = " to ".join(str(ef) for ef in sorted({self.used[0], self.used[-1]}))
+        if self.expected is None:
+            return f"ef {span}, no recall expected"
+        return f"ef {span}, expected {self.expected:.4f} from {', '.join(self.known_from) or 'nothing'}"
 
     def values(self) -> dict[str, Any]:
         return {
             **self.times.values(), "ef": self.ef, "recall": round(self.recall, 5), "took_ms": self.inside.values(),
-            "plans": self.plans, "full": self.full, "asked": self.asked,
+            "plans": self.plans, "full": self.full, "asked": self.asked, "used": self.used,
+            "expected": self.expected, "known_from": self.known_from,
         }  # fmt: skip
 
 
@@ -39,6 +57,7 @@ def search(
     bench.post(path, bodies, requests=len(bodies))
     answers = bench.post(path, bodies, requests=rounds * len(bodies), keep=True)
     found = [json.loads(body) for body in answers.bodies]
+    expected = [one.get("expected_recall") for one in found]
     return Searched(
         ef=given.get("ef"),
         recall=exact.recall(answers.bodies[: len(bodies)], kth, k),
@@ -47,6 +66,9 @@ def search(
         plans=sorted({one["plan"] for one in found}),
         full=sum(len(one["hits"]) == k and one["complete"] for one in found),
         asked=len(found),
+        used=sorted({one["ef"] for one in found if one.get("ef") is not None}),
+        expected=None if None in expected else round(sum(expected) / len(expected), 5),
+        known_from=sorted({str(one["recall_known_from"]) for one in found if one.get("recall_known_from")}),
     )
 
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from benchmarks.figures import Times
 from benchmarks.harness import Bench
 
 _ENTRY = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", re.MULTILINE)
@@ -44,6 +45,28 @@ def logged(bench: Bench, act: Callable[[], None], part: str, wanted: int) -> Log
             if time.monotonic() > deadline:
                 raise RuntimeError(f"{len(found.messages)} of {wanted} statements are in the log")
             time.sleep(0.1)
+
+
+def run_raw(bench: Bench, act: Callable[[], None], searches: int, k: int, rounds: int) -> Times:
+    """Return the times of the statements that the API sends for the last ``searches`` that ``act`` makes, sent by hand.
+
+    act: makes each search twice. Raises RuntimeError where a statement does not find ``k`` rows.
+    """
+    found = logged(bench, act, "<=>", 2 * searches)
+    times = []
+    with bench.connect() as connection, connection.cursor() as cursor:
+        for preparation in found.preparations:
+            cursor.execute(preparation)
+        for turn in range(rounds + 1):
+            for text in found.messages[-searches:]:
+                began = time.perf_counter()
+                cursor.execute(text)
+                hits = cursor.fetchall()
+                if turn:
+                    times.append((time.perf_counter() - began) * 1000)
+                if len(hits) != k:
+                    raise RuntimeError(f"the statement run raw found {len(hits)} rows: {text[:300]}")
+    return Times.of(times)
 
 
 def _read(text: str, part: str) -> Logged:

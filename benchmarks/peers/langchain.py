@@ -1,6 +1,6 @@
 """LangChain's ``PGVectorStore``: ``add_embeddings`` with the vectors at hand, then searches by vector in process.
 
-Plan: {url, parquet, rows, queries, k, efs, kth, rounds, recall, enough}; without queries it only adds.
+Plan: {url, parquet (files), rows, queries, k, efs, kth, rounds, recall, enough}; without queries it only adds.
 
 Settings, as docs.langchain.com/oss/python/integrations/vectorstores/pgvectorstore shows them: an asyncpg engine by
 ``PGEngine.from_connection_string``, ``init_vectorstore_table`` with typed metadata columns, cosine distance; for the

@@ -1,6 +1,6 @@
 """SQLAlchemy's ORM with pgvector: one bulk insert of all rows in one transaction.
 
-Plan: {url, parquet, rows}.
+Plan: {url, parquet (files), rows}.
 
 Settings: ``session.execute(insert(Model), [dict, …])``, which docs.sqlalchemy.org/orm/queryguide/dml.html names
 for bulk inserts, the engine's defaults otherwise; the vector column is pgvector's own type

@@ -1,15 +1,23 @@
 """What the bench computes by itself: the page of figures, the SQL in Postgres' log, recall against the exact answer."""
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
-from benchmarks import COMPARED, SCENARIOS
+from benchmarks import COMPARED, LARGE, SCENARIOS
 from benchmarks.against import NEW, OLD, crossed, interpreter, pair
 from benchmarks.as_client import NUMBER, RECORD, sent
 from benchmarks.exact import recall
+from benchmarks.figures import Times
 from benchmarks.load import Plan
+from benchmarks.recall.beside import _pair
+from benchmarks.recall.table import BUCKETS, buckets
+from benchmarks.report import Report
 from benchmarks.report_markdown import BEGIN, END, put, table
+from benchmarks.searches import Searched
 from benchmarks.statements import _read
 
 from gristmill.client._transport import new_idempotency_key
@@ -111,6 +119,18 @@ class TestAsClient:
         assert "content-length" not in message.lower()
 
 
+class TestMerge:
+    def test_what_is_kept_of_an_earlier_report_are_scenarios_that_there_still_are(self, tmp_path: Path) -> None:
+        earlier = tmp_path / "report.json"
+        kept = {name: [] for name in ("job_latency", "no_more")}
+        earlier.write_text(json.dumps({"scenarios": kept, "dates": dict.fromkeys(kept, "")}), encoding="utf-8")
+        report = Report(quick=True)
+        report.keep(earlier)
+        report.write(earlier)
+        found = json.loads(earlier.read_text(encoding="utf-8"))
+        assert (list(found["scenarios"]), list(found["dates"])) == (["job_latency"], ["job_latency"])
+
+
 class TestAgainst:
     def test_medians_of_the_turns_are_set_side_by_side(self) -> None:
         row = {"what": "jobs", "lower": False}
@@ -139,7 +159,40 @@ class TestAgainst:
         assert set(COMPARED) <= set(SCENARIOS)
 
 
+class TestScenarios:
+    def test_each_is_a_module_and_the_large_ones_are_named_so_in_the_readme(self) -> None:
+        readme = (Path(__file__).parents[2] / "benchmarks" / "README.md").read_text(encoding="utf-8")
+        assert [name for name in SCENARIOS if find_spec(f"benchmarks.{name}") is None] == []
+        assert [name for name in LARGE if f"| `{name}` (large) |" not in readme] == []
+
+
 class TestRecall:
     def test_hits_as_near_as_the_kth_nearest_count(self) -> None:
         bodies = [json.dumps({"hits": [{"distance": 0.1}, {"distance": 0.3}]}), json.dumps({"hits": []})]
         assert recall(bodies, [0.2, 0.2], 2) == 0.25
+
+    def test_what_answers_say_of_their_effort_is_told(self) -> None:
+        searched = _searched(100, 0.98, 4.0)
+        assert searched.told() == "the answers do not say with which ef"
+        told = Searched(None, 0.98, searched.times, searched.times, [], 1, 1, [80, 90, 120], 0.9812, ["queries"]).told()
+        assert told == "ef 80 to 120, expected 0.9812 from queries"
+
+    def test_a_peer_stands_beside_the_narrowest_search_with_at_least_its_recall(self) -> None:
+        tried = [_searched(40, 0.95, 3.0), _searched(80, 0.97, 4.0), _searched(160, 0.99, 6.0)]
+        theirs = {"ef": 100, "recall": 0.96, "p50_ms": 2.0}
+        pair = _pair(theirs, tried)
+        assert pair is not None
+        assert (pair["ours"], pair["ratio"]) == (80, 2.0)
+        assert _pair({**theirs, "recall": 0.995}, tried) is None
+
+    def test_buckets_are_spread_evenly_whatever_the_order_of_ids(self) -> None:
+        numbers = buckets(pa.table({"id": range(100_000)}))
+        assert numbers.min() >= 0
+        assert numbers.max() < BUCKETS
+        shares = np.histogram(numbers, bins=10, range=(0, BUCKETS))[0] / len(numbers)
+        assert shares == pytest.approx(0.1, abs=0.005)
+
+
+def _searched(ef: int, recall: float, milliseconds: float) -> Searched:
+    times = Times.of([milliseconds])
+    return Searched(ef, recall, times, times, [], 1, 1)

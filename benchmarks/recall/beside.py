@@ -1,0 +1,60 @@
+"""Chroma with the same rows and queries, and Gristmill at the recall that it reaches."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from benchmarks import peer_runs
+from benchmarks.figures import Row, show
+from benchmarks.harness import Bench
+from benchmarks.peers import PeerUnavailable
+from benchmarks.recall.table import Asked
+from benchmarks.searches import Searched
+
+TARGET_RATIO = 1.3
+
+
+def chroma(bench: Bench, asked: Asked, tried: Sequence[Searched]) -> Iterator[Row]:
+    """Yield Chroma's curve, and Gristmill's latency at Chroma's recall. tried: Gristmill at every width."""
+    what = f"  Chroma server over HTTP: {asked.size}"
+    try:
+        theirs = peer_runs.chroma_search(bench, asked.rows)
+    except PeerUnavailable as error:
+        yield Row(what, f"not measured: {error}", values={"unavailable": str(error), "rows": asked.rows})
+        return
+    yield row(what, "Chroma", asked.rows, theirs)
+    pairs = [pair for one in theirs["tried"] if (pair := _pair(one, tried))]
+    best = _pair(theirs, tried)
+    ratios = "; at its other widths " + ", ".join(f"{show(pair['ratio'])} (ef {pair['theirs']})" for pair in pairs)
+    values = {"rows": asked.rows, "pairs": pairs, "best": best}
+    target, name = f"≤ {TARGET_RATIO:g} × Chroma (p50)", f"  Gristmill over HTTP at Chroma's recall: {asked.size}"
+    if best is None:
+        yield Row(name, f"no ef reaches its {theirs['recall']:.4f}{ratios if pairs else ''}", target, False, values)
+        return
+    yield Row(
+        f"{name}, ef {best['ours']}",
+        f"p50 {show(best['p50_ms'])} ms, recall {best['recall']:.4f}: {show(best['ratio'])} × Chroma{ratios}",
+        target,
+        best["ratio"] <= TARGET_RATIO,
+        {**values, **best},
+    )
+
+
+def row(what: str, name: str, rows: int, found: dict[str, Any]) -> Row:
+    """Return the row of a peer's search, with its curve for the plot."""
+    return Row(
+        f"{what}, ef {found['ef']}",
+        f"p50 {show(found['p50_ms'])}, p99 {show(found['p99_ms'])} ms, recall {found['recall']:.4f}",
+        values={**found, "curve_of": name, "rows": rows},
+    )
+
+
+def _pair(theirs: dict[str, Any], tried: Sequence[Searched]) -> dict[str, Any] | None:
+    """Return Gristmill's narrowest search with at least their recall, beside theirs; None if there is none."""
+    for one in tried:
+        if one.recall >= theirs["recall"]:
+            return {
+                "theirs": theirs["ef"], "their_recall": theirs["recall"], "their_p50_ms": theirs["p50_ms"],
+                "ours": one.ef, "recall": round(one.recall, 5), "p50_ms": round(one.times.p50, 3),
+                "ratio": round(one.times.p50 / theirs["p50_ms"], 4),
+            }  # fmt: skip
+    return None
