@@ -74,7 +74,6 @@ class Layout:
         self.dimensions = contract.vector_dimensions or 0
         self._names = [column.name for column in contract.columns]
         self._members = [(column.name, TYPES[column.type].shown_by) for column in contract.columns]
-        self.key_places = [self._names.index(name) for name in contract.key]
         # Statements of equal shape are equal: the cache spares making them, with the layout it goes away.
         self.statement = lru_cache(maxsize=256)(self._statement)
 
