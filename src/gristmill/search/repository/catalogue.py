@@ -7,8 +7,14 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from gristmill.core.prepared import Prepared, execute
+
 _COLUMNS = "id, dataset_id, lo, hi, index_name, state, rows, job_id, built_at"
-_READY = "SELECT lo, hi FROM gristmill.segments WHERE dataset_id = %(dataset_id)s AND state = 'ready' ORDER BY lo"
+# Prepared: searches ask once a second, and the one that does must not take longer for it than it has to.
+_READY = Prepared(
+    "SELECT lo, hi FROM gristmill.segments WHERE dataset_id = %(dataset_id)s AND state = 'ready' ORDER BY lo",
+    dataset_id="uuid",
+)
 _ALL = f"SELECT {_COLUMNS} FROM gristmill.segments WHERE dataset_id = %(dataset_id)s ORDER BY lo, id"  # noqa: S608 - constants
 _INSERT = f"""
 WITH drawn AS (SELECT nextval(pg_get_serial_sequence('gristmill.segments', 'id')) AS id)
@@ -65,7 +71,7 @@ class Segment:
 
 def ready_ranges(connection: Connection, dataset_id: uuid.UUID) -> tuple[tuple[int, int], ...]:
     """Return (lo, hi) of every ready segment, in order."""
-    rows = connection.exec_driver_sql(_READY, {"dataset_id": str(dataset_id)})
+    rows = execute(connection, {"dataset_id": str(dataset_id)}, _READY)
     return tuple((row[0], row[1]) for row in rows)
 
 
