@@ -5,7 +5,9 @@ may be kept where it is the best one whatever is searched for: that of a walk th
 of a filter depends on its values, and that of a small table without graphs on how many records it has by now.
 """
 
+from collections.abc import Mapping
 from functools import lru_cache
+from typing import Any
 
 from gristmill.core.prepared import Passing
 from gristmill.search.query.settings import Settings
@@ -23,13 +25,19 @@ def is_planned_once(shape: Shape) -> bool:
     return shape.mode == "vector" and bool(shape.ranges) and not shape.where
 
 
-def planned(statement: str, values: dict[str, int]) -> Passing:
-    """Return ``statement``, of a shape that is planned once, to be prepared. values: those of its LIMITs."""
-    return _planned(statement, tuple(values[name] for name in _CONSTANTS))
+def planned(statement: str, values: Mapping[str, Any], settings: Settings) -> Passing:
+    """Return ``statement``, of a shape that is planned once, to be prepared.
+
+    values: those of its LIMITs, among others. settings: those that it will run under.
+    """
+    return _planned(statement, tuple(values[name] for name in _CONSTANTS), tuple(settings.items()))
 
 
 @lru_cache(maxsize=1000)
-def _planned(statement: str, values: tuple[int, ...]) -> Passing:
+def _planned(statement: str, values: tuple[int, ...], settings: tuple[tuple[str, str | int], ...]) -> Passing:
     for name, value in zip(_CONSTANTS, values, strict=True):
         statement = statement.replace(f"%({name})s", f"{value:d}")
-    return Passing(statement, **_TYPES)
+    # The plan is made under these settings, so under others it is another statement: a graph that is walked with ten
+    # times the effort may be dearer than to compare all records of a small table.
+    about = ", ".join(f"{name} = {value}" for name, value in settings)
+    return Passing(f"/* {about} */ {statement}", **_TYPES)

@@ -175,7 +175,8 @@ class _Ranking:
         )
         statement: str | Prepared = self._layout.statement(shape)
         if is_planned_once(shape):
-            settings, statement = {**settings, **PLANNED_ONCE}, planned(str(statement), self._parameters)
+            settings = {**settings, **PLANNED_ONCE}
+            statement = planned(str(statement), self._parameters, settings)
         rows = fetch(self._connection, self._parameters, STILL_APPLIED, set_all(settings), statement)
         held, within = rows[0][-2], rows[0][-1]
         hits = [row for row in rows if row[self._layout.width(request.embedding)] is not None]
