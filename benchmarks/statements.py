@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from benchmarks.harness import Bench
@@ -20,10 +20,11 @@ class Logged:
     messages: list[str]
 
 
-def logged(bench: Bench, act: Callable[[], None], part: str, wanted: int) -> Logged:
+def logged(bench: Bench, act: Callable[[], None], part: str, wanted: int, before: Sequence[str] = ()) -> Logged:
     """Return the messages with a statement that contains ``part``, prepared or not, that were sent while ``act`` ran.
 
-    Raises RuntimeError if there are fewer than ``wanted`` of them in the log.
+    before: what was prepared before ``act``. Of a message that executes several statements, Postgres' log has the text
+    of the first alone. Raises RuntimeError if there are fewer than ``wanted`` of them in the log.
     """
     log = next(service for service in bench.stack.status().services if service.name == "postgres").log
     assert log is not None  # Postgres runs here
@@ -38,7 +39,7 @@ def logged(bench: Bench, act: Callable[[], None], part: str, wanted: int) -> Log
         text = ""
         while True:
             text += file.read()
-            found = _read(text, part)
+            found = _read(text, part, before)
             if len(found.messages) >= wanted:
                 return found
             if time.monotonic() > deadline:
@@ -46,15 +47,16 @@ def logged(bench: Bench, act: Callable[[], None], part: str, wanted: int) -> Log
             time.sleep(0.1)
 
 
-def _read(text: str, part: str) -> Logged:
+def _read(text: str, part: str, before: Sequence[str]) -> Logged:
     starts = [match.start() for match in _ENTRY.finditer(text)]
     entries = [
         text[start:end].replace("\n\t", "\n").strip()
         for start, end in zip(starts, [*starts[1:], len(text)], strict=True)
     ]
     prepared = {match[2]: match[1] for entry in entries if (match := _PREPARED.search(entry))}
-    near = [name for name, sql in prepared.items() if part in sql]
     sent = [match[1] for entry in entries if (match := _STATEMENT.search(entry))]
+    prepared |= {sql.split(maxsplit=2)[1]: sql for sql in (*before, *sent) if sql.startswith("PREPARE ")}
+    near = [name for name, sql in prepared.items() if part in sql]
     messages = [
         message
         for message in sent
