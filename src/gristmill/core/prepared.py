@@ -18,7 +18,7 @@ _PARAMETER = re.compile(r"%\((\w+)\)s")
 _READY = "gristmill.prepared"
 # Statements that come and go, of which a connection keeps so many. The plan of a search over four segments holds
 # 200 KiB of the session's memory.
-MOST_PASSING = 16
+MOST_PASSING = 32
 _PASSING = "gristmill.passing"
 # feature_not_supported: "cached plan must not change result type", after a column got another type.
 _CHANGED_RESULT = "0A000"
