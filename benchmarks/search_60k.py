@@ -30,7 +30,7 @@ def run(bench: Bench) -> Iterator[Row]:
     vectors = [[float(value) for value in vector] for vector in bench.corpus.queries()]
     kth = peer_runs.kth_distances(bench.corpus, count)
     default = search(bench, NAME, vectors, kth, K, ROUNDS)
-    raw = statements.run_raw(bench, lambda: _ask(bench, vectors, kth), len(vectors), K, ROUNDS)
+    raw = statements.run_raw(bench, NAME, vectors, max(default.used, default=100), K, ROUNDS)
     above = default.times.p50 - raw.p50
     yield Row(
         f"search over HTTP, k {K}, idle table: {count:,} rows of 256-d in {found['segments']} segments",
@@ -57,7 +57,3 @@ def _langchain(bench: Bench, count: int) -> Row:
         return beside.row(what, "LangChain", count, peer_runs.langchain(bench)["search"])
     except PeerUnavailable as error:
         return Row(what, f"not measured: {error}", values={"unavailable": str(error)})
-
-
-def _ask(bench: Bench, vectors: list[list[float]], kth: list[float]) -> None:
-    search(bench, NAME, vectors, kth, K, 1)

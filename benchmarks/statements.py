@@ -1,8 +1,9 @@
 """The SQL that the API sends, as Postgres' log shows it, to be sent again by hand."""
 
+import json
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from benchmarks.figures import Times
@@ -21,10 +22,11 @@ class Logged:
     messages: list[str]
 
 
-def logged(bench: Bench, act: Callable[[], None], part: str, wanted: int) -> Logged:
+def logged(bench: Bench, act: Callable[[], None], part: str, wanted: int, before: Sequence[str] = ()) -> Logged:
     """Return the messages with a statement that contains ``part``, prepared or not, that were sent while ``act`` ran.
 
-    Raises RuntimeError if there are fewer than ``wanted`` of them in the log.
+    before: what was prepared before ``act``. Of a message that executes several statements, Postgres' log has the text
+    of the first alone. Raises RuntimeError if there are fewer than ``wanted`` of them in the log.
     """
     log = next(service for service in bench.stack.status().services if service.name == "postgres").log
     assert log is not None  # Postgres runs here
@@ -39,7 +41,7 @@ def logged(bench: Bench, act: Callable[[], None], part: str, wanted: int) -> Log
         text = ""
         while True:
             text += file.read()
-            found = _read(text, part)
+            found = _read(text, part, before)
             if len(found.messages) >= wanted:
                 return found
             if time.monotonic() > deadline:
@@ -47,18 +49,22 @@ def logged(bench: Bench, act: Callable[[], None], part: str, wanted: int) -> Log
             time.sleep(0.1)
 
 
-def run_raw(bench: Bench, act: Callable[[], None], searches: int, k: int, rounds: int) -> Times:
-    """Return the times of the statements that the API sends for the last ``searches`` that ``act`` makes, sent by hand.
+def run_raw(bench: Bench, dataset: str, vectors: Sequence[list[float]], ef: int, k: int, rounds: int) -> Times:
+    """Return the times of the statements that the API sends for searches with ``ef`` and one more, sent by hand.
 
-    act: makes each search twice. Raises RuntimeError where a statement does not find ``k`` rows.
+    With one more it is a statement that no connection has prepared yet, so that the log has its text. Raises
+    RuntimeError where a statement does not find ``k`` rows.
     """
-    found = logged(bench, act, "<=>", 2 * searches)
+    bodies = [json.dumps({"vector": vector, "k": k, "ef": min(ef + 1, 1000)}) for vector in vectors]
+    path = f"/datasets/{dataset}/search"
+    first = logged(bench, lambda: _post(bench, path, bodies[:1]), "<=>", 1)
+    found = logged(bench, lambda: _post(bench, path, bodies), "<=>", len(bodies), first.preparations)
     times = []
     with bench.connect() as connection, connection.cursor() as cursor:
         for preparation in found.preparations:
             cursor.execute(preparation)
         for turn in range(rounds + 1):
-            for text in found.messages[-searches:]:
+            for text in found.messages[-len(bodies) :]:
                 began = time.perf_counter()
                 cursor.execute(text)
                 hits = cursor.fetchall()
@@ -69,15 +75,20 @@ def run_raw(bench: Bench, act: Callable[[], None], searches: int, k: int, rounds
     return Times.of(times)
 
 
-def _read(text: str, part: str) -> Logged:
+def _post(bench: Bench, path: str, bodies: Sequence[str]) -> None:
+    bench.post(path, list(bodies), requests=len(bodies))
+
+
+def _read(text: str, part: str, before: Sequence[str]) -> Logged:
     starts = [match.start() for match in _ENTRY.finditer(text)]
     entries = [
         text[start:end].replace("\n\t", "\n").strip()
         for start, end in zip(starts, [*starts[1:], len(text)], strict=True)
     ]
     prepared = {match[2]: match[1] for entry in entries if (match := _PREPARED.search(entry))}
-    near = [name for name, sql in prepared.items() if part in sql]
     sent = [match[1] for entry in entries if (match := _STATEMENT.search(entry))]
+    prepared |= {sql.split(maxsplit=2)[1]: sql for sql in (*before, *sent) if sql.startswith("PREPARE ")}
+    near = [name for name, sql in prepared.items() if part in sql]
     messages = [
         message
         for message in sent

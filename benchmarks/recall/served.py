@@ -49,16 +49,13 @@ def by_recall(bench: Bench, asked: Asked) -> Iterator[Row]:
             {**found.values(), "rows": asked.rows, "recall_target": wanted, "p99_by_p50": round(slow, 3)},
         )
         if wanted is None:
-            yield _raw(bench, asked, found.times)
+            yield _raw(bench, asked, found)
 
 
-def _raw(bench: Bench, asked: Asked, served: Times) -> Row:
-    """Return how far HTTP is above the statements of the same searches, which bring their ef along."""
-
-    def act() -> None:
-        search(bench, NAME, asked.vectors, asked.kth, K, 1)
-
-    raw = statements.run_raw(bench, act, len(asked.vectors), K, rounds(bench, asked.rows))
+def _raw(bench: Bench, asked: Asked, found: Searched) -> Row:
+    """Return how far HTTP is above the statements of the same searches with the same ef."""
+    served, ef = found.times, max(found.used, default=100)
+    raw = statements.run_raw(bench, NAME, asked.vectors, ef, K, rounds(bench, asked.rows))
     above = served.p50 - raw.p50
     return Row(
         "  the same SQL at the same ef, run raw on one connection",

@@ -14,6 +14,7 @@ from gristmill.datasets.lookup import Dataset, DatasetLookup
 from gristmill.kit.ids import uuid7
 from gristmill.search.index.builder import IndexBuilder
 from gristmill.search.index.graph import GraphParameters
+from gristmill.search.index.policy import BuildStep, IndexState
 from gristmill.search.index.settings import BuildSettings
 from gristmill.search.query.curve import Curve, read_curve
 from gristmill.search.query.service import SearchService
@@ -90,7 +91,7 @@ def curve_of(database: Database, dataset: Dataset, place: int = 0) -> Curve:
 def searched(
     database: Database, dataset: Dataset, stored: np.ndarray, queries: np.ndarray, k: int = 10, **body: Any
 ) -> tuple[float, list[dict[str, Any]]]:
-    """Return the recall of searches, against numpy, and their answers. ids of records are their places in ``stored``."""
+    """Return the recall of searches, against numpy, and their answers."""
     service = SearchService(database, DatasetLookup(), registry)
     unit = stored / np.linalg.norm(stored, axis=1, keepdims=True)
     found, answers = 0, []
@@ -215,8 +216,6 @@ class TestOddData:
             with database.transaction() as connection:
                 lo = max([1, *(one.range.hi for one in catalogue.ready_segments(connection, dataset.id))])
             with builder._work(dataset.id, lambda: None, lambda _: None) as work:
-                from gristmill.search.index.policy import BuildStep, IndexState
-
                 step = BuildStep("seal", lo, None, 1400, "for the test")
                 segment = builder._begin(work, dataset.id, uuid7(), IndexState((), lo, 1400), step)
                 builder._make(work, segment, 1400, settings.parameters, 0)

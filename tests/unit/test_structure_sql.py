@@ -109,7 +109,7 @@ def calls_that_run_sql(module: str) -> list[int]:
         for node in ast.walk(tree(module))
         if isinstance(node, ast.ImportFrom) and node.module == "gristmill.core.prepared"
         for alias in node.names
-        if alias.name == "execute"
+        if alias.name in ("execute", "fetch")
     }
     return [
         node.lineno

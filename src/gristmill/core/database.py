@@ -76,6 +76,8 @@ class Database:
             "keepalives_idle": 30,
         }
         options_: dict[str, Any] = {"max_overflow": 0, "pool_timeout": 10, "connect_args": self._connect_args}
+        # The connection that was used last, whose session has all statements prepared and its memory in the caches.
+        options_["pool_use_lifo"] = True
         self.engine: Engine = create_engine(self.url, pool_size=pool, **options_)
         self._raw: weakref.WeakSet[Any] = weakref.WeakSet()
         # A pool of its own: switching one connection to autocommit and back costs two round trips.

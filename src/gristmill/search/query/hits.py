@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-from gristmill.datasets.keys import show_key
 from gristmill.search.query.schemas import SearchRequest
 from gristmill.search.query.statements import Layout
 from gristmill.search.query.vector import score_of
@@ -16,17 +15,20 @@ def show_hits(layout: Layout, request: SearchRequest, rows: Sequence[Any]) -> li
     nearest) and its rank in each of the rankings (null if it is not in that one).
     """
     contract = layout.contract
-    width = layout.width(request.embedding)
+    key, width = contract.key, layout.width(request.embedding)
     hits = []
     for row in rows:
+        record = layout.record(row, request.embedding)
         hit: dict[str, Any] = {}
-        if contract.key:
-            hit["key"] = show_key(contract, tuple(row[place] for place in layout.key_places))
-        hit["record"] = layout.record(row, request.embedding)
+        if key:
+            # As ``show_key`` has it: the same values, which are shown once.
+            hit["key"] = record[key[0]] if len(key) == 1 else [record[name] for name in key]
+        hit["record"] = record
         place = float(row[width + 1])
         if request.mode == "vector":
             assert contract.embedding is not None
-            hit |= {"distance": place, "score": score_of(contract.embedding.metric, place, layout.dimensions)}
+            hit["distance"] = place
+            hit["score"] = score_of(contract.embedding.metric, place, layout.dimensions)
         elif request.mode == "text":
             hit["score"] = -place
         else:

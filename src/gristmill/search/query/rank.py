@@ -7,16 +7,17 @@ from typing import Any
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from gristmill.core.prepared import execute
+from gristmill.core.prepared import Prepared, fetch
 from gristmill.datasets.lookup import Dataset
 from gristmill.datasets.version_checks import STILL_APPLIED
 from gristmill.search.query.catalogue import Catalogue, Graphs
 from gristmill.search.query.effort import Effort, effort_by_hand, repeated
 from gristmill.search.query.hybrid import DEPTH
 from gristmill.search.query.pages import Last
+from gristmill.search.query.planned import PLANNED_ONCE, is_planned_once, planned
 from gristmill.search.query.schemas import SearchRequest
 from gristmill.search.query.selectivity import Estimates
-from gristmill.search.query.settings import GRAPHS, QUICK, THOROUGH, Settings, with_settings
+from gristmill.search.query.settings import GRAPHS, QUICK, THOROUGH, Settings, set_all
 from gristmill.search.query.statements import NOTHING, Condition, Layout, Shape
 from gristmill.search.query.text import RANKED_AT_MOST, typed
 from gristmill.search.query.vector import MAX_EF, Ranges, candidates
@@ -215,9 +216,12 @@ class _Ranking:
             embedding=request.embedding,
             all_ranked=all_ranked,
         )
-        sql = with_settings(settings, self._layout.statement(shape))
         parameters = {**self._parameters, "candidates": max(wanted, self.depth)}
-        rows = list(execute(self._connection, parameters, STILL_APPLIED, sql))
+        statement: str | Prepared = self._layout.statement(shape)
+        if is_planned_once(shape):
+            settings = {**settings, **PLANNED_ONCE}
+            statement = planned(str(statement), parameters, settings)
+        rows = fetch(self._connection, parameters, STILL_APPLIED, set_all(settings), statement)
         held, within = rows[0][-2], rows[0][-1]
         hits = [row for row in rows if row[self._layout.width(request.embedding)] is not None]
         return Found(hits[: self._size], held, within, "", more=len(hits) > self._size)

@@ -27,4 +27,9 @@ GRAPHS: Settings = {
 
 def with_settings(settings: Settings, sql: str) -> str:
     """Return ``sql`` to be sent under ``settings``, whose names and values must be constants."""
-    return "".join(f"SET LOCAL {name} = {value};" for name, value in settings.items()) + sql
+    return f"{set_all(settings)};{sql}"
+
+
+def set_all(settings: Settings) -> str:
+    """Return the statements that set ``settings`` for what is sent after them in the same message."""
+    return ";".join(f"SET LOCAL {name} = {value}" for name, value in settings.items())

@@ -75,7 +75,6 @@ class Layout:
         self.vector_bytes = self.dimensions * STORED_BITS[contract.vector_storage] // 8 if contract.embedding else 0
         self._names = [column.name for column in contract.columns]
         self._members = [(column.name, TYPES[column.type].shown_by) for column in contract.columns]
-        self.key_places = [self._names.index(name) for name in contract.key]
         # Statements of equal shape are equal: the cache spares making them, with the layout it goes away.
         self.statement = lru_cache(maxsize=256)(self._statement)
 

@@ -7,12 +7,18 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
+from gristmill.core.prepared import Prepared, execute
+
 _COLUMNS = "id, dataset_id, lo, hi, index_name, state, rows, job_id, built_at, held_step"
-_READY = """
-SELECT lo, hi, held_step, s.id, rows, curve FROM gristmill.segments s
-LEFT JOIN gristmill.segment_curves c ON c.segment_id = s.id
-WHERE dataset_id = %(dataset_id)s AND state = 'ready' ORDER BY lo
-"""
+# Prepared: searches ask once a second, and the one that does must not take longer for it than it has to.
+_READY = Prepared(
+    """
+    SELECT lo, hi, held_step, s.id, rows, curve FROM gristmill.segments s
+    LEFT JOIN gristmill.segment_curves c ON c.segment_id = s.id
+    WHERE dataset_id = %(dataset_id)s AND state = 'ready' ORDER BY lo
+    """,
+    dataset_id="uuid",
+)
 _ALL = f"SELECT {_COLUMNS} FROM gristmill.segments WHERE dataset_id = %(dataset_id)s ORDER BY lo, id"  # noqa: S608 - constants
 _INSERT = f"""
 WITH drawn AS (SELECT nextval(pg_get_serial_sequence('gristmill.segments', 'id')) AS id)
@@ -102,7 +108,7 @@ class Segment:
 
 def ready_segments(connection: Connection, dataset_id: uuid.UUID) -> tuple[Ready, ...]:
     """Return every ready segment, in the order of their ranges."""
-    rows = connection.exec_driver_sql(_READY, {"dataset_id": str(dataset_id)})
+    rows = execute(connection, {"dataset_id": str(dataset_id)}, _READY)
     return tuple(Ready(Range(*row[:3]), *row[3:]) for row in rows)
 
 
