@@ -27,7 +27,7 @@ def upgrade() -> None:
             took_ms double precision NOT NULL,
             learnt_at timestamptz NOT NULL DEFAULT now(),
             CONSTRAINT pk_segment_curves PRIMARY KEY (segment_id),
-            CONSTRAINT fk_segment_curves_segment_id_segments FOREIGN KEY (segment_id)
+            CONSTRAINT fk_segment_curves_segment_id FOREIGN KEY (segment_id)
                 REFERENCES gristmill.segments (id) ON DELETE CASCADE
         )""")
     op.execute("""
@@ -37,7 +37,7 @@ def upgrade() -> None:
             vector text NOT NULL,
             kept_at timestamptz NOT NULL DEFAULT now(),
             CONSTRAINT pk_kept_queries PRIMARY KEY (dataset_id, slot),
-            CONSTRAINT fk_kept_queries_dataset_id_datasets FOREIGN KEY (dataset_id)
+            CONSTRAINT fk_kept_queries_dataset_id FOREIGN KEY (dataset_id)
                 REFERENCES gristmill.datasets (id) ON DELETE CASCADE
         )""")
     op.execute("ALTER TABLE gristmill.recall ADD COLUMN target double precision NOT NULL DEFAULT '0.98'")

@@ -8,7 +8,7 @@ from tests.integration.test_read_rest import BOOKS, Rest
 
 from gristmill.search.index.scheduler import IndexScheduler
 from gristmill.search.index.settings import BuildSettings
-from gristmill.search.recall.tasks import RecallKeeper
+from gristmill.search.recall.keeper import RecallKeeper
 
 INDEX = "datasets/books/index"
 

@@ -24,11 +24,14 @@ from gristmill.datasets.field_indexes.tasks import list_missing
 from gristmill.datasets.lookup import Dataset, DatasetLookup
 from gristmill.datasets.where import compile_where
 from gristmill.search.query import selectivity
+from gristmill.search.query.curve import assumed
+from gristmill.search.query.effort import Graph, effort_for
 from gristmill.search.query.selectivity import Estimate, Estimates
 from gristmill.search.query.service import SearchService
-from gristmill.search.query.settings import GRAPHS, MAX_SCAN_TUPLES, QUICK, Settings, with_settings
+from gristmill.search.query.settings import GRAPHS, QUICK, Settings, with_settings
 from gristmill.search.query.statements import Layout, Shape, condition_of
 from gristmill.search.repository import catalogue
+from gristmill.search.repository.catalogue import Range
 
 ROWS, DIMENSIONS = 6000, 16
 BODY: dict[str, Any] = {
@@ -177,11 +180,14 @@ class TestChoice:
         assert plan(plain={"lt": 500}) == "segments"
 
     def test_what_graphs_would_look_for_in_vain_they_are_not_asked_for(self) -> None:
-        rare = Estimate(rows=100, total=1_000_000, cost=1e9)
-        assert 10 * rare.total / rare.rows > MAX_SCAN_TUPLES
-        assert rare.filter_first(10, 100, 1)
-        assert not Estimate(rows=500_000, total=1_000_000, cost=500_000.0).filter_first(10, 100, 3)
-        assert Estimate(rows=10_000, total=1_000_000, cost=11_500.0).filter_first(10, 100, 1)
+        def first(rows: int, cost: float) -> bool:
+            found = Estimate(rows=rows, total=1_000_000, cost=cost)
+            graph = Graph(Range(1, 1_000_001), 1_000_000, assumed(1_000_000))
+            return found.filter_first(effort_for([graph], 0.98, 10 / found.share))
+
+        assert first(rows=100, cost=1e9)
+        assert not first(rows=500_000, cost=500_000.0)
+        assert first(rows=10_000, cost=11_500.0)
 
     def test_estimates_follow_the_statistics(self, database: Database, things: Dataset) -> None:
         condition = condition_of(compile_where({"percent": 7}, things.contract, ddl.record_table(things.contract)))

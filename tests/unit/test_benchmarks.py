@@ -76,6 +76,7 @@ class TestLoggedStatements:
             f"{start} DETAIL:  prepare: PREPARE gm_2 (text) AS SELECT c <=> $1\n"
             f"{start} LOG:  duration: 1.2 ms  statement: SELECT 1\n",
             "<=>",
+            (),
         )
         assert found.messages == ["EXECUTE gm_1 ('x');SELECT a\n<=> b", "EXECUTE gm_2 ('y')"]
         assert [text.split()[1] for text in found.preparations] == ["gm_1", "gm_2"]
