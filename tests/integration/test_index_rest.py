@@ -134,7 +134,32 @@ class TestRecall:
         assert 0.9 < recall["value"] <= 1
         assert recall["samples"] > 10
         assert recall["measured_at"].endswith("Z")
+        assert recall["target"] == 0.98
         text = rest.http.get("http://localhost/metrics").text
         line = next(line for line in text.splitlines() if line.startswith("gristmill_search_recall{"))
         assert line.startswith('gristmill_search_recall{dataset="books",k="10"} ')
         assert float(line.split()[-1]) == pytest.approx(recall["value"], abs=1e-4)
+        assert 'gristmill_search_recall_target{dataset="books",k="10"} 0.98' in text
+
+    def test_it_is_learnt_when_it_is_asked_for_and_searches_go_by_it(self, rest: Rest) -> None:
+        rest.post(f"{INDEX}/rebuild", None, 202)
+        rest.work()
+        assert rest.get(INDEX)["proposal"].startswith("Nothing was learnt")
+        assert rest.post("datasets/books/search", {"text": "volume"})["recall_known_from"] == "assumed"
+        job = rest.post(f"{INDEX}/tune", None, 202)
+        assert (job["type"], job["queue"]) == ("index.recall", "long")
+        rest.work()
+        result = rest.get(f"jobs/{job['id']}")["result"]
+        assert (result["k"], result["learnt"]) == (10, 1)
+        report = rest.get(INDEX)
+        (segment,) = report["segments"]
+        curve = segment["curve"]
+        assert (curve["known_from"], curve["queries"], curve["k"]) == ("records", result["samples"], [10, 30, 100, 300])
+        assert [len(row) for row in curve["recall"]] == [len(curve["ef"])] * 4
+        assert [effort["recall_target"] for effort in report["efforts"]] == [0.9, 0.95, 0.98, 0.99, 0.999]
+        efs = [effort["ef"] for effort in report["efforts"]]
+        assert efs == sorted(efs)
+        assert report["proposal"] is None or "rebuild" in report["proposal"]
+
+    def test_what_cannot_be_tuned(self, rest: Rest) -> None:
+        assert rest.post("datasets/nothing/index/tune", None, 404)["code"] == "unknown_dataset"

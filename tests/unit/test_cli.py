@@ -370,6 +370,28 @@ class TestIndex:
         shown = run("index", "rebuild", "weather", "--wait", "--json")
         assert (shown.exit_code, json.loads(shown.stdout)["id"]) == (0, JOB_ID)
 
+    def test_tuning_prints_the_curves_and_the_proposal(self, server: Server, run: Run) -> None:
+        curve = {
+            "k": [10, 100], "ef": [20, 40], "recall": [[0.91, 0.95], [0.2, 0.4]], "error": [[0.01, 0.01], [0, 0]],
+            "walk_ms": [0.6, 1.1], "queries": 256, "known_from": "records", "learnt_at": "2026-11-27T10:00:00.000000Z",
+        }  # fmt: skip
+        effort = {"recall_target": 0.98, "ef": 131, "expected_recall": 0.9838, "reached": True, "walk_ms": 2.4}
+        report = {
+            **INDEX_REPORT, "segments": [{**INDEX_REPORT["segments"][0], "curve": curve}], "efforts": [effort],
+            "recall": {"value": 0.9841, "target": 0.98}, "proposal": None,
+        }  # fmt: skip
+        server.answer("POST /api/v1/datasets/weather/index/tune", job("succeeded"))
+        server.answer("GET /api/v1/datasets/weather/index", report)
+        shown = run("index", "tune", "weather")
+        assert shown.exit_code == 0
+        assert "weather__seg1, 9 records: recall, by 256 records" in shown.stdout
+        for part in ("of 100", "0.95", "1.1", "131", "0.9838"):
+            assert part in shown.stdout
+        assert "measured 0.9841 at the target 0.98" in shown.stderr
+        assert "nothing to propose" in shown.stderr
+        found = json.loads(run("index", "tune", "weather", "--json").stdout)
+        assert (found["job"]["id"], found["efforts"]) == (JOB_ID, [effort])
+
 
 class TestChanges:
     def test_dropping_without_a_terminal_needs_yes(self, server: Server, run: Run) -> None:

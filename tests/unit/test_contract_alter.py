@@ -61,6 +61,7 @@ def test_a_widening_is_taken(change: Any, field: str, expected: dict[str, Any]) 
         ({"add_fields": []}, "", "missing"),
         ({"add_fields": {}, "alter_fields": [1]}, "/add_fields", "wrong_type"),
         ({"embedding": {}, "add_fields": [{"name": "a", "type": "text"}]}, "/embedding", "fixed"),
+        ({"embedding": {"recall_target": 0.9}}, "/embedding", "fixed"),
         ({"key": ["n"], "add_fields": [{"name": "a", "type": "text"}]}, "/key", "fixed"),
         ({"drop_fields": ["n"], "add_fields": [{"name": "a", "type": "text"}]}, "/drop_fields", "unknown_member"),
         ({"add_fields": [{"name": "n", "type": "text"}]}, "/add_fields/0/name", "duplicate"),
@@ -104,3 +105,54 @@ def test_a_change_that_changes_nothing_is_refused() -> None:
 def test_a_filterable_text_must_fit_an_index() -> None:
     with pytest.raises(Invalid, match="filterable"):
         alter_contract(OLD, alter("t", filterable=True, max_length=1000))
+
+
+SEARCHED = parse_contract(
+    {
+        "name": "searched",
+        "fields": [{"name": "id", "type": "integer", "required": True}],
+        "key": ["id"],
+        "embedding": {"dimensions": 3, "metric": "l2"},
+    }
+)
+
+
+class TestEmbedding:
+    """What searches are told can be changed; what the vectors are cannot."""
+
+    def test_the_target_and_what_is_kept(self) -> None:
+        new = alter_contract(SEARCHED, {"embedding": {"recall_target": 0.95, "keep_queries": True}})
+        assert new.embedding is not None
+        assert (new.embedding.recall_target, new.embedding.keep_queries) == (0.95, True)
+        assert (new.embedding.dimensions, new.embedding.metric) == (3, "l2")
+        again = alter_contract(new, {"embedding": {"recall_target": None, "keep_queries": None}})
+        assert again == SEARCHED
+
+    @pytest.mark.parametrize(
+        ("embedding", "pointer", "code"),
+        [
+            ({"recall_target": 2}, "/embedding/recall_target", "out_of_range"),
+            ({"recall_target": 0.5}, "/embedding/recall_target", "out_of_range"),
+            ({"recall_target": "high"}, "/embedding/recall_target", "wrong_type"),
+            ({"recall_target": True}, "/embedding/recall_target", "wrong_type"),
+            ({"recall_target": float("nan")}, "/embedding/recall_target", "out_of_range"),
+            ({"keep_queries": 1}, "/embedding/keep_queries", "wrong_type"),
+            ({"dimensions": 4}, "/embedding/dimensions", "fixed"),
+            ({"metric": "cosine", "recall_target": 0.9}, "/embedding/metric", "fixed"),
+            ({"colour": 4}, "/embedding/colour", "fixed"),
+            ({}, "/embedding", "wrong_type"),
+            (0.9, "/embedding", "wrong_type"),
+            (None, "/embedding", "wrong_type"),
+        ],
+    )
+    def test_what_is_refused(self, embedding: Any, pointer: str, code: str) -> None:
+        with pytest.raises(Invalid) as refused:
+            alter_contract(SEARCHED, {"embedding": embedding})
+        assert (refused.value.violations[0].pointer, refused.value.violations[0].code) == (pointer, code)
+
+    @pytest.mark.parametrize("target", [2, 0.5, "high", float("nan"), True])
+    def test_a_new_contract_is_as_strict(self, target: Any) -> None:
+        body = {**SEARCHED.as_json(), "embedding": {"dimensions": 3, "recall_target": target}}
+        with pytest.raises(Invalid) as refused:
+            parse_contract(body)
+        assert [violation.pointer for violation in refused.value.violations] == ["/embedding/recall_target"]

@@ -1,0 +1,145 @@
+"""When recall is due to be learnt or measured, and how it is kept and shown."""
+
+import numpy as np
+import pytest
+from tests.support.stored import make_dataset, store
+
+from gristmill.core.database import Database
+from gristmill.datasets.lookup import Dataset
+from gristmill.kit.ids import uuid7
+from gristmill.search.index.builder import IndexBuilder
+from gristmill.search.index.report import recall_state
+from gristmill.search.index.settings import BuildSettings
+from gristmill.search.query.curve import assumed
+from gristmill.search.recall.keeper import RecallKeeper
+from gristmill.search.recall.learn import Recall
+from gristmill.search.recall.state import recall_gauges, store_recall
+from gristmill.search.repository import catalogue, curves
+
+BODY = {
+    "name": "things",
+    "fields": [{"name": "id", "type": "integer", "required": True}],
+    "key": ["id"],
+    "embedding": {"dimensions": 4, "recall_target": 0.95},
+}
+
+
+@pytest.fixture
+def dataset(database: Database) -> Dataset:
+    return make_dataset(database, BODY)
+
+
+def fill(database: Database, dataset: Dataset, count: int, first: int = 0) -> None:
+    vectors = np.random.default_rng(first).normal(size=(count, 4))
+    store(database, dataset.contract, [{"id": first + n} for n in range(count)], vectors.tolist(), seq=first + 1)
+
+
+def build(database: Database, dataset: Dataset) -> None:
+    settings = BuildSettings(memory_mb=64, workers=0, min_rows=100)
+    IndexBuilder(database, settings).rebuild(dataset.id, uuid7(), lambda: None)
+
+
+class TestShown:
+    def test_exact_then_unknown_then_measured_beside_its_target(self, database: Database, dataset: Dataset) -> None:
+        with database.autocommit() as connection:
+            shown = recall_state(connection, dataset, has_segments=False)
+            assert shown is not None
+            assert (shown["value"], shown["exact"], shown["target"]) == (1.0, True, 0.95)
+            assert recall_state(connection, dataset, has_segments=True) is None
+            assert [gauge.samples for gauge in recall_gauges(connection)] == [[], []]
+        fill(database, dataset, 500)
+        build(database, dataset)
+        with database.autocommit() as connection:
+            store_recall(connection, dataset.id, dataset.name, Recall(0.98123, 10, 50), 0.95, 12.0)
+            shown = recall_state(connection, dataset, has_segments=True)
+            measured, target = recall_gauges(connection)
+        assert shown is not None
+        assert (shown["value"], shown["k"], shown["samples"], shown["exact"]) == (0.9812, 10, 50, False)
+        assert (measured.name, measured.samples) == ("gristmill_search_recall", [(("things", "10"), 0.98123)])
+        assert (target.name, target.samples) == ("gristmill_search_recall_target", [(("things", "10"), 0.95)])
+
+
+class TestDue:
+    def due(self, database: Database, pause: float = 0.0, pauses: float = 0.0) -> bool:
+        return bool(RecallKeeper(database, samples=10, pause=pause, pauses=pauses).run())
+
+    def finish(self, database: Database, dataset: Dataset, learnt: bool = True, took_ms: float = 1.0) -> None:
+        """End the job as if it had learnt and measured."""
+        with database.transaction() as connection:
+            for segment in catalogue.ready_segments(connection, dataset.id) if learnt else ():
+                curves.store_curve(connection, segment.id, assumed(segment.rows).as_json(), took_ms)
+            store_recall(connection, dataset.id, dataset.name, Recall(1.0, 10, 10), 0.95, took_ms)
+            running = "UPDATE gristmill.jobs SET state = 'running' WHERE state = 'queued'"
+            ended = "UPDATE gristmill.jobs SET state = 'succeeded', finished_at = now() WHERE state = 'running'"
+            for statement in (running, ended):
+                connection.exec_driver_sql(statement)
+            for state in ("sent", "running", "done"):
+                connection.exec_driver_sql("UPDATE gristmill.chunks SET state = %s WHERE state <> 'done'", (state,))
+
+    def submitted(self, database: Database) -> list[bool]:
+        """Return of each job, in order, whether it learns everything."""
+        with database.autocommit() as connection:
+            sql = "SELECT (args->>'all')::bool FROM gristmill.jobs WHERE type = 'index.recall' ORDER BY id"
+            return [row[0] for row in connection.exec_driver_sql(sql)]
+
+    def test_never_without_segments_or_when_it_is_turned_off(self, database: Database, dataset: Dataset) -> None:
+        fill(database, dataset, 500)
+        self.finish(database, dataset)
+        assert not self.due(database)
+        build(database, dataset)
+        assert RecallKeeper(database, samples=0).run() == 0
+
+    def test_once_for_each_set_of_segments(self, database: Database, dataset: Dataset) -> None:
+        fill(database, dataset, 500)
+        build(database, dataset)
+        assert self.due(database)
+        assert not self.due(database)
+        self.finish(database, dataset)
+        assert not self.due(database)
+        build(database, dataset)
+        assert self.due(database)
+        assert self.submitted(database) == [True, True]
+
+    def test_a_new_segment_is_learnt_at_once_and_everything_after_the_pause(
+        self, database: Database, dataset: Dataset
+    ) -> None:
+        fill(database, dataset, 500)
+        build(database, dataset)
+        assert self.due(database)
+        self.finish(database, dataset)
+        build(database, dataset)
+        assert self.due(database, pause=3600)
+        assert self.submitted(database) == [True, False]
+
+    def test_not_before_so_many_times_have_passed_as_it_took(self, database: Database, dataset: Dataset) -> None:
+        fill(database, dataset, 500)
+        build(database, dataset)
+        assert self.due(database)
+        self.finish(database, dataset, took_ms=50_000)
+        fill(database, dataset, 300, first=1000)
+        assert not self.due(database, pauses=60)
+        assert self.due(database)
+
+    def test_after_many_new_records_and_not_after_few(self, database: Database, dataset: Dataset) -> None:
+        fill(database, dataset, 500)
+        build(database, dataset)
+        self.finish(database, dataset)
+        fill(database, dataset, 40, first=1000)
+        assert not self.due(database)
+        fill(database, dataset, 40, first=2000)
+        assert self.due(database)
+
+    def test_the_curve_of_a_segment_that_is_gone_goes_and_is_not_stored(
+        self, database: Database, dataset: Dataset
+    ) -> None:
+        fill(database, dataset, 500)
+        build(database, dataset)
+        with database.autocommit() as connection:
+            (old,) = catalogue.ready_segments(connection, dataset.id)
+            curves.store_curve(connection, old.id, assumed(500).as_json(), 1.0)
+        build(database, dataset)
+        with database.autocommit() as connection:
+            curves.store_curve(connection, old.id, assumed(500).as_json(), 1.0)
+            assert curves.curves_of(connection, dataset.id) == {}
+            (new,) = catalogue.ready_segments(connection, dataset.id)
+        assert new.curve is None
