@@ -16,7 +16,7 @@ from gristmill.search.index.builder import IndexBuilder
 from gristmill.search.index.graph import GraphParameters
 from gristmill.search.index.policy import BuildStep, IndexState
 from gristmill.search.index.settings import BuildSettings
-from gristmill.search.query.curve import Curve, read_curve
+from gristmill.search.query.curve import EFS, KS, Curve, read_curve
 from gristmill.search.query.service import SearchService
 from gristmill.search.query.statements import Layout
 from gristmill.search.query.vector import outside
@@ -226,6 +226,28 @@ class TestOddData:
         for topic in topics:
             recall, _ = searched(database, dataset, stored, topic[1400:])
             assert recall >= 0.95
+
+    def test_what_is_learnt_between_two_pages_does_not_change_the_ranking(
+        self, database: Database, dataset: Dataset
+    ) -> None:
+        stored = clustered(3000)
+        fill(database, dataset, stored)
+        build(database, dataset)
+        learn(database, dataset)
+        body: dict[str, Any] = {"vector": stored[3].tolist(), "k": 20, "page_size": 8}
+
+        def search(**more: Any) -> dict[str, Any]:
+            # Each time by another process, which has read the catalogue just now.
+            service = SearchService(database, DatasetLookup(), registry)
+            return service.search(dataset.name, json.dumps({**body, **more}).encode())
+
+        first = search()
+        other = Curve(KS, EFS, ((0.97,) * 6 + (0.99, 0.99),) * 4, ((0.0,) * 8,) * 4, 100, "records")
+        with database.autocommit() as connection:
+            for segment in segments(database, dataset):
+                curves.store_curve(connection, segment.id, other.as_json(), 1.0)
+        assert search(page_token=first["next_page_token"])["ef"] == first["ef"]
+        assert search()["ef"] > first["ef"]
 
     @pytest.mark.parametrize("share", [0.5, 0.1, 0.01])
     def test_filters_keep_the_target(self, database: Database, dataset: Dataset, share: float) -> None:

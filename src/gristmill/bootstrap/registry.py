@@ -36,7 +36,8 @@ from gristmill.records.transform import Pipelines, TransformStep
 from gristmill.search.index.builder import IndexBuilder
 from gristmill.search.index.tasks import IndexBuildHandler, IndexRebuildHandler, IndexWarmHandler
 from gristmill.search.index.warm import IndexWarmer
-from gristmill.search.recall.tasks import Effort, IndexRecallHandler
+from gristmill.search.recall.tasks import IndexRecallHandler
+from gristmill.search.recall.tasks import Limits as RecallLimits
 
 
 def build_registry(gristmill: Gristmill) -> Registry:
@@ -73,7 +74,7 @@ def _handlers(gristmill: Gristmill) -> list[Handler]:
     pipeline = BatchPipeline(targets, pipelines, [TransformStep(pipelines), embedding])
     warmer = IndexWarmer(database)
     builder = IndexBuilder(database, gristmill.build_settings, warmer)
-    effort = Effort(settings.search_recall_samples, settings.search_recall_seconds)
+    recall_limits = RecallLimits(settings.search_recall_samples, settings.search_recall_seconds)
 
     def count_expired(dataset: str, deleted: int) -> None:
         if deleted:
@@ -106,7 +107,7 @@ def _handlers(gristmill: Gristmill) -> list[Handler]:
         IndexBuildHandler(builder),
         IndexRebuildHandler(builder),
         IndexWarmHandler(warmer),
-        IndexRecallHandler(database, lookup, effort),
+        IndexRecallHandler(database, lookup, recall_limits),
         DuplicatesHandler(database, extensions, settings.images_max_compared),
     ]
 

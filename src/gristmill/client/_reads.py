@@ -169,9 +169,10 @@ class ReadCalls(JobCalls):
         Give one of them. vector: numbers, or a string of bits. image: the bytes of a file, or its path.
         like: a key of one field as its value, of several fields as a list.
         options: further members of the request: ``mode`` ("vector", "text" for words, "hybrid"), ``max_distance``,
-            ``min_score``, ``page_size``, ``page_token``, ``exact``, ``ef``, ``include``, ``weights``, ``explain``.
+            ``min_score``, ``page_size``, ``page_token``, ``exact``, ``recall_target`` (0.9 to 0.999: the effort is
+            chosen for it), ``ef`` (the effort by hand), ``include``, ``weights``, ``explain``.
         The answer has ``hits`` (closest first, each with ``key``, ``record``, ``distance`` and ``score``), ``plan``,
-        ``complete`` and ``took_ms``. Raises InvalidRequest naming each member that is wrong.
+        ``complete``, ``expected_recall`` and ``took_ms``. Raises InvalidRequest naming each member that is wrong.
         """
         body = {"text": text, "vector": vector, "like": like, "where": where, **options}
         given = {**{name: value for name, value in body.items() if value is not None}, "k": k}

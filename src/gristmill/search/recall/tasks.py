@@ -28,7 +28,7 @@ INDEX_RECALL = "index.recall"
 
 
 @dataclass(frozen=True, slots=True)
-class Effort:
+class Limits:
     """samples: searches to compare. seconds: of work, for all of them; what was learnt until then is kept.
 
     idle: seconds to rest for each second of work, so that searches have the machine.
@@ -48,10 +48,10 @@ class IndexRecallHandler(IdempotentHandler):
     type = INDEX_RECALL
     queue = "long"
 
-    def __init__(self, database: Database, datasets: DatasetLookup, effort: Effort) -> None:
+    def __init__(self, database: Database, datasets: DatasetLookup, limits: Limits) -> None:
         self._database = database
         self._datasets = AppliedDatasets(datasets)
-        self._effort = effort
+        self._limits = limits
 
     def run(self, task: ChunkTask) -> Outcome:
         name = task.dataset or ""
@@ -60,7 +60,7 @@ class IndexRecallHandler(IdempotentHandler):
                 dataset = applied.dataset
                 if str(dataset.id) != task.args["dataset_id"] or not applied.has_table:
                     raise JobDropped(DROPPED)
-                pace = Pace(task.check, self._effort.idle, self._effort.seconds)
+                pace = Pace(task.check, self._limits.idle, self._limits.seconds)
                 return Outcome(result=self._learn(connection, dataset, pace, task))
         except UnknownDataset as error:
             raise JobDropped(DROPPED) from error
@@ -69,7 +69,7 @@ class IndexRecallHandler(IdempotentHandler):
         segments = catalogue.ready_segments(connection, dataset.id)
         ranges = tuple(segment.range for segment in segments)
         every = bool(task.args.get("all", True))
-        found = drawn.draw(connection, dataset.id, dataset.contract, ranges, self._effort.samples, task.seq)
+        found = drawn.draw(connection, dataset.id, dataset.contract, ranges, self._limits.samples, task.seq)
         learner = Learner(connection, Layout(dataset.contract), dataset.id, pace)
         measured, learnt, truths = Recall(1.0, K, 0), 0, []
         try:
@@ -84,7 +84,7 @@ class IndexRecallHandler(IdempotentHandler):
                     truths.append(nearest(connection, dataset.contract, found, condition, K, pace.rest))
                 measured = learner.measure(_target(dataset), found, truths)
         except OutOfTime:
-            log.warning("recall.out_of_time", dataset=dataset.name, seconds=self._effort.seconds, learnt=learnt)
+            log.warning("recall.out_of_time", dataset=dataset.name, seconds=self._limits.seconds, learnt=learnt)
         except Replaced:
             log.info("recall.replaced", dataset=dataset.name)
             return {"recall": None, "k": K, "samples": 0, "learnt": learnt}
