@@ -49,12 +49,23 @@ def row(what: str, name: str, rows: int, found: dict[str, Any]) -> Row:
 
 
 def _pair(theirs: dict[str, Any], tried: Sequence[Searched]) -> dict[str, Any] | None:
-    """Return Gristmill's narrowest search with at least their recall, beside theirs; None if there is none."""
+    """Return Gristmill at their recall, beside theirs: between its two nearest widths in proportion to the recall.
+
+    None if no width reaches it.
+    """
+    before: Searched | None = None
     for one in tried:
         if one.recall >= theirs["recall"]:
+            part = 1.0
+            if before is not None and one.recall > before.recall:
+                part = (theirs["recall"] - before.recall) / (one.recall - before.recall)
+            start = before or one
+            ef = (start.ef or 0) + part * ((one.ef or 0) - (start.ef or 0))
+            p50 = start.times.p50 + part * (one.times.p50 - start.times.p50)
             return {
                 "theirs": theirs["ef"], "their_recall": theirs["recall"], "their_p50_ms": theirs["p50_ms"],
-                "ours": one.ef, "recall": round(one.recall, 5), "p50_ms": round(one.times.p50, 3),
-                "ratio": round(one.times.p50 / theirs["p50_ms"], 4),
+                "ours": round(ef), "recall": theirs["recall"], "p50_ms": round(p50, 3),
+                "ratio": round(p50 / theirs["p50_ms"], 4),
             }  # fmt: skip
+        before = one
     return None

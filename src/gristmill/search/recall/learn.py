@@ -22,7 +22,7 @@ from gristmill.search.repository.catalogue import Ready
 from gristmill.search.repository.recall import K
 
 # The part of the queries that are walked with an effort from this one on: they take most of the time, and miss little.
-_FEWER = ((600, 4), (350, 2))
+_FEWER = ((600, 8), (350, 4))
 # The record that is searched by is left out, as in a search by likeness.
 _NOT_ITSELF = "_id <> %(own)s"
 
