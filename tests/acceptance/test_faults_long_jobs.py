@@ -1,4 +1,4 @@
-"""A worker that is killed while it finds near-duplicates: the result comes once and whole, or not yet."""
+"""A worker of long jobs that is killed: near-duplicates come once and whole, or not yet; recall is learnt after all."""
 
 import zipfile
 from collections.abc import Iterator
@@ -83,6 +83,35 @@ def test_a_worker_that_is_killed_leaves_nothing_and_the_next_one_does_it(stack: 
         assert [row["id"] for row in found] == expected
         assert len({row["group"] for row in found}) == len(expected) // 2
         assert all(0 <= row["distance"] <= 0.01 for row in found)
+
+
+def test_recall_is_learnt_although_the_worker_that_learns_it_is_killed(stack: FaultStack) -> None:
+    stack.system.start("long")
+    rows, _ = records(1500)
+    with Rest(stack.system) as rest:
+        name = rest.create(CONTRACT)
+        rest.store(name, rows)
+        index = f"/api/v1/datasets/{name}/index"
+        search = {"vector": rows[3]["_embedding"], "k": 10}
+        # Curves can be read and not be stored.
+        with stack.locked("LOCK TABLE gristmill.segment_curves IN EXCLUSIVE MODE") as curves:
+            built = rest.http.post(f"{index}/rebuild?wait=60")
+            assert (built.status_code, built.json()["state"]) == (200, "succeeded"), built.text
+            assert rest.http.post(f"{index}/tune").status_code == 202
+            pid = curves.info.backend_pid
+            eventually(lambda: stack.system.query(BLOCKED, (pid,)), "a curve is learnt and about to be stored")
+            stack.system.kill("long")
+            meanwhile = rest.http.post(f"/api/v1/datasets/{name}/search", json=search).json()
+            assert (meanwhile["recall_known_from"], len(meanwhile["hits"])) == ("assumed", 10)
+        stack.system.start("long2")
+        eventually(lambda: rest.http.get(index).json()["recall"], "the recall is measured", 60)
+        (segment,) = rest.http.get(index).json()["segments"]
+        assert segment["curve"]["known_from"] == "records"
+        eventually(
+            lambda: rest.http.post(f"/api/v1/datasets/{name}/search", json=search).json()["recall_known_from"]
+            == "records",
+            "searches go by the curve",
+        )
 
 
 def test_the_client_sends_a_zip_and_finds_the_duplicates_in_it(stack: FaultStack, tmp_path: Path) -> None:
