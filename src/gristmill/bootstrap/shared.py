@@ -69,6 +69,8 @@ class Gristmill:
             memory_mb=self.settings.search_maintenance_memory_mb,
             workers=self.settings.search_build_workers,
             seal_rows=self.settings.search_seal_rows,
+            # Twice as long as a search may go by what it has read of the catalogue.
+            grace_seconds=2.0,
         )
 
     def wake(self) -> None:

@@ -1,6 +1,7 @@
 """Carries out what the policy says is due for a dataset's index, and rebuilds of everything."""
 
 import contextlib
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -38,6 +39,7 @@ class _Work:
     dataset: Searchable
     limits: Limits
     progress: ProgressReport
+    check: Check
 
 
 class IndexBuilder:
@@ -82,6 +84,7 @@ class IndexBuilder:
                 parameters = self._settings.parameters_for(step.rows, work.dataset.dimensions, step.quick)
                 self._make(work, segment, step.rows, parameters, 0 if loading else self._settings.workers)
                 done |= {"index": segment.index_name, "rows": work.maker.finish(work.dataset, segment)}
+            self._let_searches_follow(work, dataset_id)
             work.maker.remove_leftovers()
         log.info("segment.ready", dataset=work.dataset.name, **done)
         return done
@@ -115,6 +118,7 @@ class IndexBuilder:
                 built = [s for s in catalogue.all_segments(connection, dataset_id) if s.state == "built"]
                 if built and catalogue.swap(connection, dataset_id, job_id, end) != len(built):
                     raise JobDropped(DROPPED)
+            self._let_searches_follow(work, dataset_id)
             work.maker.remove_leftovers()
         log.info("index.rebuilt", dataset=work.dataset.name, segments=len(built))
         return {"rows": sum(part.rows for part in built), "segments": len(built)}
@@ -137,7 +141,19 @@ class IndexBuilder:
             dataset = maker.dataset()
             with self._database.autocommit() as connection:
                 limits = limits_of(connection, dataset, self._settings)
-            yield _Work(maker, dataset, limits, progress)
+            yield _Work(maker, dataset, limits, progress, tick)
+
+    def _let_searches_follow(self, work: _Work, dataset_id: uuid.UUID) -> None:
+        """Wait until no search goes by segments that were replaced, before their indexes are dropped.
+
+        Searches read the catalogue once a second. One that goes by an index that is gone compares all of its records.
+        """
+        with self._database.autocommit() as connection:
+            replaced = any(s.state == "dropping" for s in catalogue.all_segments(connection, dataset_id))
+        until = time.monotonic() + (self._settings.grace_seconds if replaced else 0)
+        while time.monotonic() < until:
+            work.check()
+            time.sleep(min(0.1, self._settings.grace_seconds))
 
     def _read_state(self, work: _Work, dataset_id: uuid.UUID, needed: int, loading: bool) -> IndexState:
         with self._database.transaction() as connection:

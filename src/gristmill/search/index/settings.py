@@ -32,6 +32,7 @@ class BuildSettings:
     seal_rows: int = 20_000
     check_every: float = 1.0
     parameters: GraphParameters | None = None
+    grace_seconds: float = 0.0
     quick: GraphParameters = graph.QUICK
 
     @property

@@ -71,17 +71,18 @@ def _walking(graphs: Sequence[Graph], visits: Sequence[int], target: float, k: f
 
 def repeated(graphs: Sequence[Graph], visits: str, target: float, k: float) -> Effort | None:
     """Return the effort that ``written`` wrote; None if it is no effort for these graphs."""
-    if not visits.isascii():
-        return None
     parts = visits.split(",")
-    if len(parts) != len(graphs) or not all(part.isdigit() and 1 <= int(part[:9]) <= MAX_VISITS for part in parts):
+    # Tokens are not signed: five digits are what any effort has.
+    if len(parts) != len(graphs) or not all(part.isascii() and part.isdigit() and len(part) <= 5 for part in parts):
         return None
-    return _walking(graphs, [int(part) for part in parts], target, k)
+    numbers = [int(part) for part in parts]
+    return _walking(graphs, numbers, target, k) if all(1 <= number <= MAX_VISITS for number in numbers) else None
 
 
 def effort_by_hand(graphs: Sequence[Graph], ef: int, k: float) -> Effort:
     """Return what walking every graph with ``ef`` comes to."""
-    return _expecting(graphs, tuple(graph.range for graph in graphs), ef, [max(ef, math.ceil(k))] * len(graphs), k)
+    visits = min(MAX_VISITS, max(ef, math.ceil(k)))
+    return _expecting(graphs, tuple(graph.range for graph in graphs), ef, [visits] * len(graphs), k)
 
 
 def _visits(curve: Curve, target: float, k: float) -> float:

@@ -102,7 +102,7 @@ class Ranker:
             estimate = self._estimates.ask(connection, dataset.id, layout.table, where)
             share = estimate.share
             details |= {"filter_keeps_about": estimate.rows, "records_about": estimate.total}
-        effort = self._effort(known, dataset, request, sought, ranking.depth / share)
+        effort = self._effort(known, dataset, ranking, sought, ranking.depth / share)
         details |= {"ef": effort.ef, "visits": effort.largest}
         if estimate is not None and estimate.filter_first(effort):
             found = ranking.run_within(QUICK, FILTER_SECONDS)
@@ -124,9 +124,11 @@ class Ranker:
         return self._named(ranking, replace(found, incomplete_because=reason), "segments", details)
 
     @staticmethod
-    def _effort(known: Graphs, dataset: Dataset, request: SearchRequest, sought: Sought, k: float) -> Effort:
+    def _effort(known: Graphs, dataset: Dataset, ranking: "_Ranking", sought: Sought, k: float) -> Effort:
+        """k: of how many nearest records as many as are ranked match the filter, as expected."""
+        request = ranking.request
         if request.ef is not None:
-            return effort_by_hand(known.graphs, max(request.ef, min(math.ceil(k), MAX_EF)), k)
+            return effort_by_hand(known.graphs, max(request.ef, min(ranking.depth, MAX_EF)), k)
         assert dataset.contract.embedding is not None
         target = request.recall_target or dataset.contract.embedding.recall_target
         if sought.last is not None:

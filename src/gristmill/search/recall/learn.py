@@ -129,8 +129,9 @@ class Learner:
         return found, took_ms
 
     def assume(self, segment: Ready) -> None:
-        """Store what is typical of such a graph: there is nothing to search for."""
-        curves.store_curve(self._connection, segment.id, assumed(segment.rows).as_json(), 0.0)
+        """Store what is typical of such a graph, unless more is known: it is not tried again before much has changed."""
+        worked_ms = self._pace.worked * 1000
+        curves.store_unknown(self._connection, segment.id, assumed(segment.rows).as_json(), worked_ms)
 
     def measure(self, target: float, queries: Queries, truths: Sequence[Sequence[Sequence[float]]]) -> Recall:
         """Compare what searches find with ``truths``: of each part of the records, of each query, the nearest."""

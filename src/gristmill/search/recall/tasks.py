@@ -70,7 +70,8 @@ class IndexRecallHandler(IdempotentHandler):
         segments = catalogue.ready_segments(connection, dataset.id)
         ranges = tuple(segment.range for segment in segments)
         every = bool(task.args.get("all", True))
-        found = drawn.draw(connection, dataset.id, dataset.contract, ranges, self._limits.samples, task.seq)
+        count = max(self._limits.samples, 2 * drawn.LEAST)
+        found = drawn.draw(connection, dataset.id, dataset.contract, ranges, count, task.seq)
         learner = Learner(connection, Layout(dataset.contract), dataset.id, pace)
         measured, learnt, truths = Recall(1.0, K, 0), 0, []
         try:
@@ -85,6 +86,8 @@ class IndexRecallHandler(IdempotentHandler):
                     truths.append(nearest(connection, dataset.contract, found, condition, K, pace.rest))
                 measured = learner.measure(_target(dataset), found, truths)
         except OutOfTime:
+            for segment in segments:
+                learner.assume(segment)
             log.warning("recall.out_of_time", dataset=dataset.name, seconds=self._limits.seconds, learnt=learnt)
         except Replaced:
             log.info("recall.replaced", dataset=dataset.name)

@@ -9,8 +9,12 @@ from sqlalchemy import Connection
 from gristmill.core.copy import copy_out
 from gristmill.core.database import data_relation
 
-# What a page of vectors may take. It is read in one statement, for which index builds wait.
+# What a page of vectors may take, and how many records it has at most: each of them is compared with every query. It is
+# read in one statement, for which index builds wait.
 PAGE_BYTES = 8 * 1024 * 1024
+PAGE_ROWS = 16_384
+# Bits are compared as numbers, which take 32 times their room.
+_EXPANDED = {"vector": 1, "halfvec": 2, "bit": 32}
 # COPY's binary form: a head, then of each row the number of its fields and for each field its length and its bytes.
 _HEAD = 19
 _NUMBERS = {"vector": ">f4", "halfvec": ">f2"}
@@ -25,7 +29,7 @@ def read_page(
     SQL of constants. Both are empty where there are no more.
     """
     row = _row(storage, dimensions)
-    limit = max(1, PAGE_BYTES // row.itemsize)
+    limit = min(PAGE_ROWS, max(1, PAGE_BYTES // (row.itemsize * _EXPANDED[storage])))
     sql = f"SELECT _id, _embedding FROM {data_relation(table)} WHERE _embedding IS NOT NULL AND _id > {after:d}"  # noqa: S608
     sql += f" AND {condition} ORDER BY _id LIMIT {limit:d}"
     data = b"".join(copy_out(connection, f"COPY ({sql}) TO STDOUT (FORMAT binary)"))
