@@ -23,7 +23,8 @@ class BuildSettings:
 
     seal_rows, min_rows: as in Policy; seal_rows 0: nothing is built but what is asked for. check_every: seconds between
     two checks of whether a build shall go on. parameters: of graphs that stay; None: by their size. quick: of those
-    that are built quickly and later built again.
+    that are built quickly and later built again. grace_seconds: between the end of a build and the drop of the indexes
+    that it replaces.
     """
 
     memory_mb: int = 0

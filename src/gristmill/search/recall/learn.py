@@ -129,7 +129,7 @@ class Learner:
         return found, took_ms
 
     def assume(self, segment: Ready) -> None:
-        """Store what is typical of such a graph, unless more is known: it is not tried again before much has changed."""
+        """Store what is typical of such a graph, unless more is known; it is tried again when much has changed."""
         worked_ms = self._pace.worked * 1000
         curves.store_unknown(self._connection, segment.id, assumed(segment.rows).as_json(), worked_ms)
 
