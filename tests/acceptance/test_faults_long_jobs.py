@@ -108,8 +108,9 @@ def test_recall_is_learnt_although_the_worker_that_learns_it_is_killed(stack: Fa
         (segment,) = rest.http.get(index).json()["segments"]
         assert segment["curve"]["known_from"] == "records"
         eventually(
-            lambda: rest.http.post(f"/api/v1/datasets/{name}/search", json=search).json()["recall_known_from"]
-            == "records",
+            lambda: (
+                rest.http.post(f"/api/v1/datasets/{name}/search", json=search).json()["recall_known_from"] == "records"
+            ),
             "searches go by the curve",
         )
 

@@ -81,7 +81,7 @@ class TestEveryRecord:
 class TestHowMany:
     @given(st.integers(0, 10_000_000))
     def test_at_most_so_many_and_of_small_graphs_less(self, rows: int) -> None:
-        step = held_step(rows)
+        step = held_step(rows, rows)
         held = rows / step if step else 0
         assert held <= min(HELD_OUT * 2, rows / 2)
         assert held >= 16 or rows < 500
@@ -104,7 +104,7 @@ class TestHowMany:
                     {"query": "[1,2,3]", "k": 5, "candidates": 5, "limit": 5, "size": 5},
                 )
             )
-        assert segment.range.held_step == held_step(3000) == 23
+        assert segment.range.held_step == held_step(3000, 3000) == 23
         assert f"mod((_id / {BLOCK})" in definition
         assert 100 < len(held) < 160
         assert "Index Scan using built__seg1" in plan

@@ -18,7 +18,8 @@ from gristmill.search.index.policy import BuildStep, IndexState
 from gristmill.search.index.settings import BuildSettings
 from gristmill.search.query.curve import EFS, KS, Curve, read_curve
 from gristmill.search.query.service import SearchService
-from gristmill.search.query.statements import Layout
+from gristmill.search.query.settings import GRAPHS, with_settings
+from gristmill.search.query.statements import Layout, Shape
 from gristmill.search.query.vector import outside
 from gristmill.search.recall import queries as drawn
 from gristmill.search.recall.learn import Learner, OutOfTime, Pace, Recall, Replaced
@@ -221,6 +222,7 @@ class TestOddData:
                 builder._make(work, segment, 1400, settings.parameters, 0)
                 work.maker.finish(work.dataset, segment)
         assert len(segments(database, dataset)) == 3
+        self.check_that_each_walk_has_its_own_effort(database, dataset)
         learn(database, dataset, samples=200)
         stored = np.concatenate([topic[:1400] for topic in topics])
         for topic in topics:
@@ -248,6 +250,33 @@ class TestOddData:
                 curves.store_curve(connection, segment.id, other.as_json(), 1.0)
         assert search(page_token=first["next_page_token"])["ef"] == first["ef"]
         assert search()["ef"] > first["ef"]
+
+    def check_that_each_walk_has_its_own_effort(self, database: Database, dataset: Dataset) -> None:
+        """Whatever the order of the efforts, a walk reads as many pages as it does when all have its effort."""
+        ranges = [segment.range for segment in segments(database, dataset)]
+
+        def pages(*efs: int) -> list[int]:
+            walks = tuple(one._replace(ef=ef) for one, ef in zip(ranges, efs, strict=True))
+            statement = Layout(dataset.contract).statement(Shape("vector", walks))
+            sql = with_settings(GRAPHS, f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}")
+            values = {"query": str([1.0] * DIMENSIONS), "k": 10, "candidates": 10, "limit": 10, "size": 10}
+            with database.autocommit() as connection:
+                plan = connection.exec_driver_sql(sql, values).scalar_one()
+            found: dict[str, int] = {}
+
+            def look(node: dict[str, Any]) -> None:
+                if "__seg" in node.get("Index Name", ""):
+                    found[node["Index Name"]] = node["Shared Hit Blocks"] + node["Shared Read Blocks"]
+                for child in node.get("Plans", []):
+                    look(child)
+
+            look(plan[0]["Plan"])
+            return [found[name] for name in sorted(found)]
+
+        few, many = pages(20, 20, 20), pages(300, 300, 300)
+        assert all(low < high / 2 for low, high in zip(few, many, strict=True))
+        assert pages(20, 300, 20) == [few[0], many[1], few[2]]
+        assert pages(300, 20, 300) == [many[0], few[1], many[2]]
 
     @pytest.mark.parametrize("share", [0.5, 0.1, 0.01])
     def test_filters_keep_the_target(self, database: Database, dataset: Dataset, share: float) -> None:

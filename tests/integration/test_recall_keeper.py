@@ -1,11 +1,16 @@
 """When recall is due to be learnt or measured, and how it is kept and shown."""
 
+from typing import Any
+
 import numpy as np
 import pytest
+from sqlalchemy import Connection
 from tests.support.stored import make_dataset, store
 
 from gristmill.core.database import Database
-from gristmill.datasets.lookup import Dataset
+from gristmill.datasets.lookup import Dataset, DatasetLookup
+from gristmill.jobs.errors import JobDropped
+from gristmill.jobs.handlers import ChunkTask
 from gristmill.kit.ids import uuid7
 from gristmill.search.index.builder import IndexBuilder
 from gristmill.search.index.report import recall_state
@@ -14,7 +19,8 @@ from gristmill.search.query.curve import assumed
 from gristmill.search.recall.keeper import RecallKeeper
 from gristmill.search.recall.learn import Recall
 from gristmill.search.recall.state import recall_gauges, store_recall
-from gristmill.search.repository import catalogue, curves
+from gristmill.search.recall.tasks import IndexRecallHandler, Limits
+from gristmill.search.repository import catalogue, curves, recall
 
 BODY = {
     "name": "things",
@@ -39,6 +45,24 @@ def build(database: Database, dataset: Dataset) -> None:
     IndexBuilder(database, settings).rebuild(dataset.id, uuid7(), lambda: None)
 
 
+def task(dataset: Dataset, **more: Any) -> ChunkTask:
+    """Return the job that learns everything of the dataset, as its handler gets it."""
+    return ChunkTask(
+        job_id=uuid7(), type="index.recall", seq=1, number=0, attempt=1, max_attempts=3, fence=1,
+        args={"dataset_id": str(dataset.id), "all": True}, dataset=dataset.name, scope="", exclusive=True,
+        first_record=0, records=0, payload=None, **more,
+    )  # fmt: skip
+
+
+def end_jobs(connection: Connection) -> None:
+    running = "UPDATE gristmill.jobs SET state = 'running' WHERE state = 'queued'"
+    ended = "UPDATE gristmill.jobs SET state = 'succeeded', finished_at = now() WHERE state = 'running'"
+    for statement in (running, ended):
+        connection.exec_driver_sql(statement)
+    for state in ("sent", "running", "done"):
+        connection.exec_driver_sql("UPDATE gristmill.chunks SET state = %s WHERE state <> 'done'", (state,))
+
+
 class TestShown:
     def test_exact_then_unknown_then_measured_beside_its_target(self, database: Database, dataset: Dataset) -> None:
         with database.autocommit() as connection:
@@ -50,7 +74,7 @@ class TestShown:
         fill(database, dataset, 500)
         build(database, dataset)
         with database.autocommit() as connection:
-            store_recall(connection, dataset.id, dataset.name, Recall(0.98123, 10, 50), 0.95, 12.0)
+            store_recall(connection, dataset.id, dataset.name, Recall(0.98123, 10, 50), 0.95, 12.0, 1)
             shown = recall_state(connection, dataset, has_segments=True)
             measured, target = recall_gauges(connection)
         assert shown is not None
@@ -68,13 +92,9 @@ class TestDue:
         with database.transaction() as connection:
             for segment in catalogue.ready_segments(connection, dataset.id) if learnt else ():
                 curves.store_curve(connection, segment.id, assumed(segment.rows).as_json(), took_ms)
-            store_recall(connection, dataset.id, dataset.name, Recall(1.0, 10, 10), 0.95, took_ms)
-            running = "UPDATE gristmill.jobs SET state = 'running' WHERE state = 'queued'"
-            ended = "UPDATE gristmill.jobs SET state = 'succeeded', finished_at = now() WHERE state = 'running'"
-            for statement in (running, ended):
-                connection.exec_driver_sql(statement)
-            for state in ("sent", "running", "done"):
-                connection.exec_driver_sql("UPDATE gristmill.chunks SET state = %s WHERE state <> 'done'", (state,))
+            ids = sum(segment.id for segment in catalogue.ready_segments(connection, dataset.id))
+            store_recall(connection, dataset.id, dataset.name, Recall(1.0, 10, 10), 0.95, took_ms, ids)
+            end_jobs(connection)
 
     def submitted(self, database: Database) -> list[bool]:
         """Return of each job, in order, whether it learns everything."""
@@ -119,6 +139,50 @@ class TestDue:
         fill(database, dataset, 300, first=1000)
         assert not self.due(database, pauses=60)
         assert self.due(database)
+
+    def test_what_cannot_be_learnt_in_time_is_not_tried_for_ever(self, database: Database, dataset: Dataset) -> None:
+        fill(database, dataset, 500)
+        build(database, dataset)
+        handler = IndexRecallHandler(database, DatasetLookup(), Limits(samples=64, seconds=1e-9, idle=0))
+        assert self.due(database)
+        assert handler.run(task(dataset)).result == {"recall": None, "k": 10, "samples": 0, "learnt": 0}
+        with database.transaction() as connection:
+            (segment,) = catalogue.ready_segments(connection, dataset.id)
+            assert segment.curve is not None
+            assert segment.curve["known_from"] == "assumed"
+            end_jobs(connection)
+        assert not self.due(database, pause=3600)
+
+    def test_a_measurement_that_was_not_in_time_leaves_the_last_one(self, database: Database, dataset: Dataset) -> None:
+        fill(database, dataset, 500)
+        build(database, dataset)
+        self.finish(database, dataset)
+        with database.autocommit() as connection:
+            store_recall(connection, dataset.id, dataset.name, Recall(0.5, 10, 0), 0.95, 1.0, 1)
+            row = recall.find(connection, dataset.id)
+        assert (row.value, row.samples) == (1.0, 10)
+
+    def test_without_any_segment_there_is_nothing_to_learn(self, database: Database) -> None:
+        body = {**BODY, "name": "asked", "embedding": {"dimensions": 4, "keep_queries": True}}
+        dataset = make_dataset(database, body)
+        fill(database, dataset, 50)
+        with database.autocommit() as connection:
+            for slot in range(120):
+                curves.keep_query(connection, dataset.id, slot, f"[{slot},1,1,1]")
+        handler = IndexRecallHandler(database, DatasetLookup(), Limits())
+        assert handler.run(task(dataset)).result == {"recall": None, "k": 10, "samples": 0, "learnt": 0}
+
+    def test_a_table_that_is_dropped_while_it_is_read_ends_the_job(self, database: Database, dataset: Dataset) -> None:
+        fill(database, dataset, 600)
+        build(database, dataset)
+
+        def drop() -> None:
+            with database.transaction() as connection:
+                connection.exec_driver_sql("DROP TABLE IF EXISTS data.things")
+
+        handler = IndexRecallHandler(database, DatasetLookup(), Limits(idle=0))
+        with pytest.raises(JobDropped):
+            handler.run(task(dataset, check=drop))
 
     def test_after_many_new_records_and_not_after_few(self, database: Database, dataset: Dataset) -> None:
         fill(database, dataset, 500)

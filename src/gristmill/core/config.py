@@ -137,7 +137,7 @@ class Settings(BaseSettings):
     # [search]
     search_seal_rows: int = Field(20_000, ge=0)
     search_maintenance_memory_mb: int = Field(0, ge=0)
-    search_recall_samples: int = Field(256, ge=0, le=10_000)
+    search_recall_samples: int = Field(256, ge=0, le=1000)
     search_recall_seconds: float = Field(60, gt=0)
     search_build_workers: int = Field(1, ge=0, le=16)
     # [sources]

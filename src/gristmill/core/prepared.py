@@ -130,5 +130,7 @@ def _keep(connection: Connection, statement: Passing) -> None:
 
 
 def _forget(connection: Connection, name: str) -> None:
-    del connection.info[_PASSING][name]
-    connection.exec_driver_sql(f"DEALLOCATE {name}")
+    # Where preparing it was what failed there is nothing to give back.
+    if name in connection.info[_PASSING]:
+        del connection.info[_PASSING][name]
+        connection.exec_driver_sql(f"DEALLOCATE {name}")

@@ -5,6 +5,7 @@ from typing import Any
 from gristmill.datasets.lookup import Dataset
 from gristmill.search.query.catalogue import Graphs
 from gristmill.search.query.effort import Effort
+from gristmill.search.query.statements import Layout
 from gristmill.search.repository.recall import K
 
 TARGETS = (0.9, 0.95, 0.98, 0.99, 0.999)
@@ -16,6 +17,7 @@ def efforts(found: Graphs, dataset: Dataset, measured: dict[str, Any] | None) ->
     """Return ``efforts``, one for each of ``TARGETS`` and the dataset's own, and ``proposal``, None if all is well."""
     assert dataset.contract.embedding is not None
     own = dataset.contract.embedding.recall_target
+    vector_bytes = Layout(dataset.contract).vector_bytes
     if not found.graphs:
         return {"efforts": [], "proposal": None}
     of = {target: found.effort(target, K) for target in sorted({*TARGETS, own})}
@@ -23,13 +25,14 @@ def efforts(found: Graphs, dataset: Dataset, measured: dict[str, Any] | None) ->
         {
             "recall_target": target,
             "ef": effort.ef,
-            "expected_recall": round(effort.expected, 4),
-            "reached": effort.reached,
+            "expected_recall": 1.0 if found.is_compared(effort, vector_bytes) else round(effort.expected, 4),
+            "reached": effort.reached or found.is_compared(effort, vector_bytes),
             "walk_ms": _walk_ms(found, effort),
         }
         for target, effort in of.items()
     ]
-    return {"efforts": shown, "proposal": _proposal(of[own], own, measured)}
+    compared = found.is_compared(of[own], vector_bytes)
+    return {"efforts": shown, "proposal": None if compared else _proposal(of[own], own, measured)}
 
 
 def _walk_ms(found: Graphs, effort: Effort) -> float | None:

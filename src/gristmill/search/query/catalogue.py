@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from gristmill.kit.caches import SharedCache
 from gristmill.search.query.curve import assumed, read_curve
-from gristmill.search.query.effort import Effort, Graph, effort_for
+from gristmill.search.query.effort import MOST_COMPARED, Effort, Graph, effort_for
 from gristmill.search.repository import catalogue
 from gristmill.search.repository.catalogue import Ready
 
@@ -32,6 +32,10 @@ class Graphs:
     def effort(self, target: float, k: float) -> Effort:
         """Return the effort that finds the share ``target`` of the ``k`` nearest, or of a few more."""
         return self._effort(target, math.ceil(math.log(max(k, 1)) / _STEP))
+
+    def is_compared(self, effort: Effort, vector_bytes: int) -> bool:
+        """Say whether every record is compared, as no walk reaches the target and there are few enough of them."""
+        return not effort.reached and self.rows * vector_bytes <= MOST_COMPARED
 
     def _work_out(self, target: float, steps: int) -> Effort:
         return effort_for(self.graphs, target, math.exp(steps * _STEP))

@@ -14,6 +14,9 @@ _LARGEST_K = KS[-1]
 MAX_VISITS = 20_000
 # An effort that falls short of its target by less than this was rounded.
 _CLOSE = 5e-4
+# Where no walk reaches the target, all records are compared if their vectors have at most so many bytes, which takes
+# about 100 ms.
+MOST_COMPARED = 256 * 1024 * 1024
 _ORDER: tuple[Source, ...] = ("assumed", "records", "queries")
 
 
@@ -30,7 +33,7 @@ class Graph:
 class Effort:
     """What a search does with the graphs.
 
-    ranges: the walks, with the ef of each where they differ. ef: the largest of them. visits: records that the walk
+    ranges: the walks, with the ef of each where these differ. ef: the largest of them. visits: records that the walk
     of each range examines. expected: the recall to expect. source: what it is known from, of all graphs the weakest.
     reached: whether it is the target.
     """
@@ -65,7 +68,9 @@ def effort_for(graphs: Sequence[Graph], target: float, k: float) -> Effort:
 def _walking(graphs: Sequence[Graph], visits: Sequence[int], target: float, k: float) -> Effort:
     efs = [min(MAX_EF, most) for most in visits]
     highest = max(efs)
-    ranges = tuple(graph.range._replace(ef=0 if ef == highest else ef) for graph, ef in zip(graphs, efs, strict=True))
+    # What one walk sets holds for those after it: as soon as one differs, each sets its own.
+    differ = min(efs) < highest
+    ranges = tuple(graph.range._replace(ef=ef if differ else 0) for graph, ef in zip(graphs, efs, strict=True))
     return _expecting(graphs, ranges, highest, visits, k, target)
 
 

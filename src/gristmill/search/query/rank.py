@@ -28,9 +28,6 @@ EXACT_SECONDS = 10.0
 FILTER_SECONDS = 1.0
 # How long all records that match a text may take to rank, before only some of them are.
 TEXT_SECONDS = 5.0
-# Where no walk reaches the target, all records are compared if their vectors have at most so many bytes, which takes
-# about 100 ms.
-MOST_COMPARED = 256 * 1024 * 1024
 # Of the matching records that a walk is expected to visit, the part that is asked for: asked for all, half of the walks
 # would make another round for the last few.
 TAKEN_PART = 0.75
@@ -110,7 +107,7 @@ class Ranker:
                 return self._named(ranking, found, "filter, then exact", details)
         below = None
         if not effort.reached:
-            if known.rows * layout.vector_bytes <= MOST_COMPARED:
+            if known.is_compared(effort, layout.vector_bytes):
                 return self._named(ranking, ranking.run(QUICK), "exact", details)
             below = f"The largest effort, ef {MAX_EF}, is expected to find {effort.expected:.4f} of the nearest"
         found = replace(ranking.walk(effort, share), effort=effort, below_target=below)

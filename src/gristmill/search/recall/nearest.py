@@ -83,5 +83,8 @@ def _distances(metric: str, queries: Any, found: Any) -> Any:
     if metric == "inner_product":
         return -(queries @ found.T)
     if metric == "l2":
+        # Far from the origin the squares would hide the differences.
+        centre = queries.mean(axis=0)
+        queries, found = queries - centre, found - centre
         return (found * found).sum(axis=1)[None, :] - 2 * (queries @ found.T)
     return -(queries @ (found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-30)).T)

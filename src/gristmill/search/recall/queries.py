@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from gristmill.datasets.contract_parser import Contract
 from gristmill.search.query.vector import Ranges, gaps, held_out
-from gristmill.search.recall.nearest import Queries
+from gristmill.search.recall.nearest import Queries, Rest
 from gristmill.search.repository import curves, record_ids, vectors
 
 # Fewer tell too little.
@@ -20,7 +20,13 @@ _LEAST_LENGTH = 1e-3
 
 
 def draw(
-    connection: Connection, dataset_id: uuid.UUID, contract: Contract, ranges: Ranges, count: int, seed: int
+    connection: Connection,
+    dataset_id: uuid.UUID,
+    contract: Contract,
+    ranges: Ranges,
+    count: int,
+    seed: int,
+    rest: Rest = lambda: None,
 ) -> Queries:
     """Return up to ``count`` queries; none where there are fewer than ``LEAST``.
 
@@ -40,7 +46,7 @@ def draw(
     ids = vectors.ids_of(connection, contract.name, held) if held else []
     outside = [gap for gap in gaps(ranges) if gap[0] is not None]
     ids = chosen.sample(ids, min(count, len(ids)))
-    ids += _drawn(connection, contract.name, outside, max(count - len(ids), count // 2), chosen)
+    ids += _drawn(connection, contract.name, outside, max(count - len(ids), count // 2), chosen, rest)
     found = vectors.texts_of(connection, contract.name, chosen.sample(ids, min(-(-count // 2), len(ids))))
     if len(found) < LEAST:
         return Queries((), ())
@@ -68,6 +74,7 @@ def _drawn(
     outside: list[tuple[int | None, int | None]],
     count: int,
     chosen: random.Random,
+    rest: Rest,
 ) -> list[int]:
     """Return up to ``count`` records between and after the segments, spread over them."""
     end = record_ids.highest_id(connection, table) + 1
@@ -78,4 +85,5 @@ def _drawn(
         record = vectors.id_from(connection, table, chosen.randrange(lo, hi), hi)
         if record is not None:
             found.add(record)
+        rest()
     return sorted(found)

@@ -6,14 +6,19 @@ from sqlalchemy import Connection
 
 from gristmill.datasets.extensions import Gauge
 from gristmill.search.recall.learn import Recall
-from gristmill.search.repository import catalogue, recall, record_ids
+from gristmill.search.repository import recall, record_ids
 
 
 def store_recall(
-    connection: Connection, dataset_id: uuid.UUID, table: str, measured: Recall, target: float, took_ms: float
+    connection: Connection,
+    dataset_id: uuid.UUID,
+    table: str,
+    measured: Recall,
+    target: float,
+    took_ms: float,
+    segments: int,
 ) -> None:
-    """Keep a measurement, and what the dataset was like then."""
-    segments = sum(segment.id for segment in catalogue.ready_segments(connection, dataset_id))
+    """Keep a measurement, and what the dataset was like then. segments: the sum of the ids of those measured."""
     values = {
         "k": measured.k,
         "value": measured.value,

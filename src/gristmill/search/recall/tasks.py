@@ -4,6 +4,7 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
+import psycopg2
 from sqlalchemy import Connection
 
 from gristmill.core.database import Database
@@ -63,15 +64,18 @@ class IndexRecallHandler(IdempotentHandler):
                     raise JobDropped(DROPPED)
                 pace = Pace(task.check, self._limits.idle, self._limits.seconds)
                 return Outcome(result=self._learn(connection, dataset, pace, task))
-        except UnknownDataset as error:
+        # COPY is the driver's, and so are its errors.
+        except (UnknownDataset, psycopg2.errors.UndefinedTable) as error:
             raise JobDropped(DROPPED) from error
 
     def _learn(self, connection: Connection, dataset: Dataset, pace: Pace, task: ChunkTask) -> dict[str, Any]:
         segments = catalogue.ready_segments(connection, dataset.id)
+        if not segments:
+            return {"recall": None, "k": K, "samples": 0, "learnt": 0}
         ranges = tuple(segment.range for segment in segments)
         every = bool(task.args.get("all", True))
         count = max(self._limits.samples, 2 * drawn.LEAST)
-        found = drawn.draw(connection, dataset.id, dataset.contract, ranges, count, task.seq)
+        found = drawn.draw(connection, dataset.id, dataset.contract, ranges, count, task.seq, pace.rest)
         learner = Learner(connection, Layout(dataset.contract), dataset.id, pace)
         measured, learnt, truths = Recall(1.0, K, 0), 0, []
         try:
@@ -93,7 +97,8 @@ class IndexRecallHandler(IdempotentHandler):
             log.info("recall.replaced", dataset=dataset.name)
             return {"recall": None, "k": K, "samples": 0, "learnt": learnt}
         if every:
-            store_recall(connection, dataset.id, dataset.name, measured, _target(dataset), pace.worked * 1000)
+            ids = sum(segment.id for segment in segments)
+            store_recall(connection, dataset.id, dataset.name, measured, _target(dataset), pace.worked * 1000, ids)
         value = measured.value if measured.samples else None
         result = {"recall": value, "k": measured.k, "samples": measured.samples, "learnt": learnt}
         log.info("recall.measured", dataset=dataset.name, **result)

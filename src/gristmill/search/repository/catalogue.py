@@ -67,8 +67,8 @@ BLOCK = 16
 class Range(NamedTuple):
     """The records with ``lo <= _id < hi``, whose graph is walked.
 
-    held_step: blocks whose number is a multiple of it are not in the graph; 0: all are. ef: of the walk; 0: that of
-    the whole search.
+    held_step: blocks whose number is a multiple of it are not in the graph; 0: all are. ef: of the walk; 0 where all
+    walks of a search have the same.
     """
 
     lo: int

@@ -63,9 +63,10 @@ def unlearnt(connection: Connection, pauses: float) -> dict[uuid.UUID, tuple[int
 
 
 def keep_query(connection: Connection, dataset_id: uuid.UUID, slot: int, vector: str) -> None:
-    """Keep a vector that was searched by. It may be lost with the server: nothing waits for the disk."""
+    """Keep a vector that was searched by. It may be lost with the server: nothing waits for the disk, or for a lock."""
     values = {"dataset_id": str(dataset_id), "slot": slot, "vector": vector}
-    connection.exec_driver_sql(f"SET LOCAL synchronous_commit = off;{_KEEP}", values)
+    settings = "SET LOCAL synchronous_commit = off; SET LOCAL lock_timeout = '20ms';"
+    connection.exec_driver_sql(settings + _KEEP, values)
 
 
 def kept_queries(connection: Connection, dataset_id: uuid.UUID) -> list[str]:

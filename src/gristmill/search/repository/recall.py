@@ -9,12 +9,15 @@ from gristmill.datasets import repository as datasets
 
 # How many of the nearest records a measurement compares.
 K = 10
+# What could not be measured in time leaves the last measurement as it is.
 _STORE = """
 INSERT INTO gristmill.recall (dataset_id, k, value, target, samples, segments, highest, changes, took_ms)
 VALUES (%(dataset_id)s, %(k)s, %(value)s, %(target)s, %(samples)s, %(segments)s, %(highest)s, %(changes)s,
     %(took_ms)s)
-ON CONFLICT (dataset_id) DO UPDATE SET k = EXCLUDED.k, value = EXCLUDED.value, target = EXCLUDED.target,
-    samples = EXCLUDED.samples, segments = EXCLUDED.segments, highest = EXCLUDED.highest, changes = EXCLUDED.changes,
+ON CONFLICT (dataset_id) DO UPDATE SET k = EXCLUDED.k, target = EXCLUDED.target,
+    value = CASE WHEN EXCLUDED.samples > 0 THEN EXCLUDED.value ELSE recall.value END,
+    samples = CASE WHEN EXCLUDED.samples > 0 THEN EXCLUDED.samples ELSE recall.samples END,
+    segments = EXCLUDED.segments, highest = EXCLUDED.highest, changes = EXCLUDED.changes,
     took_ms = EXCLUDED.took_ms, measured_at = now()
 """
 _ONE = "SELECT value, k, target, samples, measured_at FROM gristmill.recall WHERE dataset_id = %(dataset_id)s"

@@ -8,11 +8,12 @@ from sqlalchemy import Connection
 
 from gristmill.core.copy import copy_out
 from gristmill.core.database import data_relation
+from gristmill.datasets.errors import UnknownDataset
 
 # What a page of vectors may take, and how many records it has at most: each of them is compared with every query. It is
 # read in one statement, for which index builds wait.
 PAGE_BYTES = 8 * 1024 * 1024
-PAGE_ROWS = 16_384
+PAGE_ROWS = 4096
 # Bits are compared as numbers, which take 32 times their room.
 _EXPANDED = {"vector": 1, "halfvec": 2, "bit": 32}
 # COPY's binary form: a head, then of each row the number of its fields and for each field its length and its bytes.
@@ -26,7 +27,7 @@ def read_page(
     """Return ``_id`` and vector of the next records after ``_id`` ``after``: (rows,) int64 and (rows, dimensions).
 
     Vectors are float32; those of storage bit are bytes of 8 bits, (rows, dimensions / 8 rounded up) uint8. condition:
-    SQL of constants. Both are empty where there are no more.
+    SQL of constants. Both are empty where there are no more. Raises UnknownDataset where the table is another one.
     """
     row = _row(storage, dimensions)
     limit = min(PAGE_ROWS, max(1, PAGE_BYTES // (row.itemsize * _EXPANDED[storage])))
@@ -34,6 +35,9 @@ def read_page(
     sql += f" AND {condition} ORDER BY _id LIMIT {limit:d}"
     data = b"".join(copy_out(connection, f"COPY ({sql}) TO STDOUT (FORMAT binary)"))
     rows = np.frombuffer(data, row, count=(len(data) - _HEAD) // row.itemsize, offset=_HEAD)
+    if (rows["bits" if storage == "bit" else "size"] != dimensions).any():
+        # Another dataset has the name by now.
+        raise UnknownDataset(f"The dataset {table} has other vectors than before")
     vectors = rows["vector"]
     return rows["id"].astype(np.int64), vectors if storage == "bit" else vectors.astype(np.float32)
 
