@@ -57,7 +57,8 @@ def _size(bench: Bench, rows: int, with_chroma: bool) -> Iterator[Row]:
     yield from filtered.measure(bench, asked, kept, kth)
     if smallest:
         yield served.hybrid(bench, asked)
-    yield learning.searches_meanwhile(bench, asked)
+        # With more rows it takes minutes, of which as large a part is rest.
+        yield learning.searches_meanwhile(bench, asked)
     row, tried = served.by_width(bench, asked)
     yield row
     yield _tail(bench, asked)
