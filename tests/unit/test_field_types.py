@@ -16,6 +16,7 @@ NAMES = frozenset(get_args(TypeName))
 # Where a word that is also the name of a type is compared, matched or a key, and why that is no question about a type.
 ALLOWED = {
     "search/query": ({"image", "text", "vector"}, "modes of a search and members of its body, what embedders read"),
+    "search/repository": ({"vector"}, "how a vector is stored, which is called as its type is; parameters of SQL"),
     "embeddings": ({"text"}, "what embedders read"),
     "records/embedding.py": ({"image"}, "what embedders read"),
     "datasets/embedding_checks.py": ({"bits", "image"}, "what embedders read and make"),

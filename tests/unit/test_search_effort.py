@@ -118,7 +118,7 @@ class TestEffort:
     ) -> None:
         graphs = [graph(rows, curve) for rows, curve in found]
         effort = effort_for(graphs, target, k)
-        assert repeated(graphs, effort.written, target, k) == effort
+        assert repeated(graphs, effort.written, target, k) == replace(effort, reached=True)
 
     @pytest.mark.parametrize(
         "written",

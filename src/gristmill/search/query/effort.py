@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gristmill.search.query.curve import KS, Curve, Source
 from gristmill.search.query.vector import MAX_EF, Ranges
@@ -75,13 +75,15 @@ def _walking(graphs: Sequence[Graph], visits: Sequence[int], target: float, k: f
 
 
 def repeated(graphs: Sequence[Graph], visits: str, target: float, k: float) -> Effort | None:
-    """Return the effort that ``written`` wrote; None if it is no effort for these graphs."""
+    """Return the effort that ``written`` wrote, whatever is known by now; None if it is none for these graphs."""
     parts = visits.split(",")
     # Tokens are not signed: five digits are what any effort has.
     if len(parts) != len(graphs) or not all(part.isascii() and part.isdigit() and len(part) <= 5 for part in parts):
         return None
     numbers = [int(part) for part in parts]
-    return _walking(graphs, numbers, target, k) if all(1 <= number <= MAX_VISITS for number in numbers) else None
+    if not all(1 <= number <= MAX_VISITS for number in numbers):
+        return None
+    return replace(_walking(graphs, numbers, target, k), reached=True)
 
 
 def effort_by_hand(graphs: Sequence[Graph], ef: int, k: float) -> Effort:

@@ -89,7 +89,9 @@ class Ranker:
         ranking = _Ranking(connection, dataset, layout, request, sought)
         if request.mode == "text":
             return self._by_words(ranking)
-        known = None if request.exact else self._catalogue.ready(connection, dataset.id)
+        # A page is cut from the ranking of the first one: what compared every record then does so again.
+        compared = request.exact or (sought.last is not None and not sought.last.visits)
+        known = None if compared else self._catalogue.ready(connection, dataset.id)
         if known is None or not known.graphs:
             return self._named(ranking, ranking.run(QUICK), "exact")
         details: dict[str, Any] = {"segments": len(known.graphs)}
@@ -101,7 +103,7 @@ class Ranker:
             details |= {"filter_keeps_about": estimate.rows, "records_about": estimate.total}
         effort = self._effort(known, dataset, ranking, sought, ranking.depth / share)
         details |= {"ef": effort.ef, "visits": effort.largest}
-        if estimate is not None and estimate.filter_first(effort):
+        if estimate is not None and sought.last is None and estimate.filter_first(effort):
             found = ranking.run_within(QUICK, FILTER_SECONDS)
             if found is not None:
                 return self._named(ranking, found, "filter, then exact", details)
