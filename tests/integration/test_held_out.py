@@ -36,7 +36,7 @@ def things(database: Database) -> Dataset:
     records = [{"id": n} for n in range(1, ROWS + 1)]
     store(database, dataset.contract, records, [[float(n), 0.0, 0.0] for n in range(1, ROWS + 1)])
     with database.autocommit() as connection:
-        connection.exec_driver_sql("DELETE FROM data.things WHERE id % 5 = 0")
+        connection.exec_driver_sql("DELETE FROM data.things WHERE mod(id, 5) = 0")
     return dataset
 
 

