@@ -137,7 +137,7 @@ class TestLearning:
         dataset = make_dataset(database, body)
         stored = clustered(4000)
         fill(database, dataset, stored)
-        build(database, dataset, GraphParameters(m=4, ef_construction=16))
+        build(database, dataset, GraphParameters(m=6, ef_construction=24))
         learn(database, dataset)
         targets: list[dict[str, float]] = [{}, {"recall_target": 0.9}, {"recall_target": 0.97}]
         asked = [searched(database, dataset, stored, stored[:1], **given)[1][0]["ef"] for given in targets]
