@@ -25,6 +25,7 @@ from gristmill.search.index.restarts import RestartWatch
 from gristmill.search.index.settings import BuildSettings
 from gristmill.search.index.tasks import IndexWarmHandler
 from gristmill.search.index.warm import IndexWarmer
+from gristmill.search.query.vector import within
 from gristmill.search.repository import catalogue, warming
 from gristmill.stack.postgres import PostgresServer
 
@@ -295,7 +296,7 @@ class TestReading:
         with database.transaction() as connection:
             search = (
                 "SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off;"
-                f" SELECT id FROM data.others WHERE _id < {second.hi} AND _id >= {second.lo}"
+                f" SELECT id FROM data.others WHERE {within(second.range)}"
                 f" ORDER BY _embedding <=> '{[1.0] * 16}' LIMIT 1"
             )
             connection.exec_driver_sql(search)
