@@ -178,12 +178,16 @@ class TestRecall:
         told = Searched(None, 0.98, searched.times, searched.times, [], 1, 1, [80, 90, 120], 0.9812, ["queries"]).told()
         assert told == "ef 80 to 120, expected 0.9812 from queries"
 
-    def test_a_peer_stands_beside_the_narrowest_search_with_at_least_its_recall(self) -> None:
+    def test_a_peer_stands_beside_what_a_search_with_its_recall_takes(self) -> None:
         tried = [_searched(40, 0.95, 3.0), _searched(80, 0.97, 4.0), _searched(160, 0.99, 6.0)]
         theirs = {"ef": 100, "recall": 0.96, "p50_ms": 2.0}
         pair = _pair(theirs, tried)
         assert pair is not None
-        assert (pair["ours"], pair["ratio"]) == (80, 2.0)
+        # Half way between the widths of 0.95 and 0.97.
+        assert (pair["ours"], pair["recall"], pair["ratio"]) == (60, 0.96, 1.75)
+        least = _pair({**theirs, "recall": 0.9}, tried)
+        assert least is not None
+        assert (least["ours"], least["ratio"]) == (40, 1.5)
         assert _pair({**theirs, "recall": 0.995}, tried) is None
 
     def test_buckets_are_spread_evenly_whatever_the_order_of_ids(self) -> None:
