@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from gristmill.core.database import data_relation
 from gristmill.kit.identifiers import quote
-from gristmill.search.query.vector import STORED_BITS, operator_class, within
+from gristmill.search.query.vector import operator_class, vector_bytes, within
 from gristmill.search.repository.catalogue import BLOCK, Segment
 from gristmill.search.repository.searchable import Searchable
 
@@ -64,7 +64,7 @@ def parameters_for(rows: int, dimensions: int, sizes: Sequence[Size] = SIZES) ->
 
 def row_bytes(dataset: Searchable, parameters: GraphParameters) -> int:
     """Return the memory of one row in a graph under construction."""
-    vector = 8 + STORED_BITS[dataset.storage] * dataset.dimensions // 8
+    vector = 8 + vector_bytes(dataset.storage, dataset.dimensions)
     return vector + _ELEMENT + (2 * parameters.m + 2) * _NEIGHBOUR
 
 

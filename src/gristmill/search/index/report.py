@@ -97,6 +97,7 @@ def plan_report(connection: Connection, dataset: Dataset, settings: BuildSetting
             }
         )
     pending = scopes.pending_records(connection, scope_of(dataset.name))
+    measured = recall_state(connection, dataset, bool(live))
     return {
         "dataset": dataset.name,
         "segments": shown,
@@ -109,7 +110,7 @@ def plan_report(connection: Connection, dataset: Dataset, settings: BuildSetting
         "seal_rows": settings.seal_rows,
         "memory_mb": limits.memory_mb,
         "most_rows": limits.policy.most_rows,
-        "recall": (measured := recall_state(connection, dataset, bool(live))),
+        "recall": measured,
         **efforts(Graphs(catalogue.ready_segments(connection, dataset.id)), dataset, measured),
         "failures": scopes.failures(connection, index_scope_of(dataset.id), dataset.name, MAX_FAILURES),
     }

@@ -5,7 +5,7 @@ from typing import Any
 from gristmill.datasets.lookup import Dataset
 from gristmill.search.query.catalogue import Graphs
 from gristmill.search.query.effort import Effort
-from gristmill.search.query.statements import Layout
+from gristmill.search.query.vector import vector_bytes
 from gristmill.search.repository.recall import K
 
 TARGETS = (0.9, 0.95, 0.98, 0.99, 0.999)
@@ -17,7 +17,7 @@ def efforts(found: Graphs, dataset: Dataset, measured: dict[str, Any] | None) ->
     """Return ``efforts``, one for each of ``TARGETS`` and the dataset's own, and ``proposal``, None if all is well."""
     assert dataset.contract.embedding is not None
     own = dataset.contract.embedding.recall_target
-    vector_bytes = Layout(dataset.contract).vector_bytes
+    size = vector_bytes(dataset.contract.vector_storage, dataset.contract.vector_dimensions or 0)
     if not found.graphs:
         return {"efforts": [], "proposal": None}
     of = {target: found.effort(target, K) for target in sorted({*TARGETS, own})}
@@ -25,13 +25,13 @@ def efforts(found: Graphs, dataset: Dataset, measured: dict[str, Any] | None) ->
         {
             "recall_target": target,
             "ef": effort.ef,
-            "expected_recall": 1.0 if found.is_compared(effort, vector_bytes) else round(effort.expected, 4),
-            "reached": effort.reached or found.is_compared(effort, vector_bytes),
+            "expected_recall": 1.0 if found.is_compared(effort, size) else round(effort.expected, 4),
+            "reached": effort.reached or found.is_compared(effort, size),
             "walk_ms": _walk_ms(found, effort),
         }
         for target, effort in of.items()
     ]
-    compared = found.is_compared(of[own], vector_bytes)
+    compared = found.is_compared(of[own], size)
     return {"efforts": shown, "proposal": None if compared else _proposal(of[own], own, measured)}
 
 

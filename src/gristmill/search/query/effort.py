@@ -43,7 +43,7 @@ class Effort:
     visits: tuple[int, ...]
     expected: float
     source: Source
-    reached: bool = True
+    reached: bool
 
     @property
     def largest(self) -> int:

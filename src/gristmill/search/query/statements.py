@@ -18,7 +18,7 @@ from gristmill.datasets.contract_parser import Contract
 from gristmill.datasets.types import TYPES
 from gristmill.kit.identifiers import quote
 from gristmill.search.query import hybrid, text, vector
-from gristmill.search.query.vector import STORED_BITS, Ranges
+from gristmill.search.query.vector import Ranges, vector_bytes
 
 Mode = Literal["vector", "text", "hybrid"]
 _DIALECT = psycopg2.dialect()  # type: ignore[no-untyped-call]
@@ -72,7 +72,7 @@ class Layout:
         self.contract = contract
         self.table = data_relation(contract.name)
         self.dimensions = contract.vector_dimensions or 0
-        self.vector_bytes = self.dimensions * STORED_BITS[contract.vector_storage] // 8 if contract.embedding else 0
+        self.vector_bytes = vector_bytes(contract.vector_storage, self.dimensions)
         self._names = [column.name for column in contract.columns]
         self._members = [(column.name, TYPES[column.type].shown_by) for column in contract.columns]
         # Statements of equal shape are equal: the cache spares making them, with the layout it goes away.

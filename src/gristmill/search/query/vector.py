@@ -105,6 +105,11 @@ def outside(ranges: Ranges) -> list[str]:
     return [*conditions, f"_id = ANY(ARRAY({held}))"] if held else conditions
 
 
+def vector_bytes(storage: str, dimensions: int) -> int:
+    """Return what the numbers, or bits, of one vector take where it is stored."""
+    return STORED_BITS[storage] * dimensions // 8
+
+
 def vector_type(contract: Contract) -> str:
     return f"{contract.vector_storage}({contract.vector_dimensions:d})"
 

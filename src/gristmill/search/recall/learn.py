@@ -39,7 +39,7 @@ class Replaced(Exception):
 class Pace:
     """Calls ``check`` while work goes on, and lets searches have the machine in between.
 
-    idle: seconds to rest for each second of work. deadline: of time.monotonic(). Raises OutOfTime.
+    idle: seconds to rest for each second of work. seconds: of work, after which ``rest`` raises OutOfTime.
     """
 
     check: Callable[[], None] = lambda: None
@@ -114,9 +114,8 @@ class Learner:
                 shares = np.array([_share(hits, truth[query][:k]) for query, hits in zip(chosen, found, strict=True)])
                 recall[row, place] = shares.mean()
                 error[row, place] = shares.std() / np.sqrt(len(shares))
-        source: Any = queries.source
         table = [tuple(map(tuple, matrix.tolist())) for matrix in (recall, error)]
-        return Curve(KS, EFS, table[0], table[1], len(queries.texts), source, tuple(walk_ms))
+        return Curve(KS, EFS, table[0], table[1], len(queries.texts), queries.source, tuple(walk_ms))
 
     def _walk(self, segment: Ready, vector: str, ef: int) -> tuple[list[float], float]:
         """Return the distances that a walk finds, and how long it took (ms)."""
@@ -131,8 +130,8 @@ class Learner:
 
     def assume(self, segment: Ready) -> None:
         """Store what is typical of such a graph, unless more is known; it is tried again when much has changed."""
-        worked_ms = self._pace.worked * 1000
-        curves.store_unknown(self._connection, segment.id, assumed(segment.rows).as_json(), worked_ms)
+        curve, worked_ms = assumed(segment.rows).as_json(), self._pace.worked * 1000
+        curves.store_curve(self._connection, segment.id, curve, worked_ms, replace=False)
 
     def measure(self, target: float, queries: Queries, truths: Sequence[Sequence[Sequence[float]]]) -> Recall:
         """Compare what searches find with ``truths``: of each part of the records, of each query, the nearest."""

@@ -9,6 +9,7 @@ from pydantic_core import from_json
 from sqlalchemy import Connection
 
 from gristmill.datasets.contract_parser import Contract
+from gristmill.search.query.curve import Source
 from gristmill.search.query.vector import OPERATORS, vector_type
 from gristmill.search.repository import vectors
 
@@ -22,12 +23,12 @@ class Queries:
 
     texts: tuple[str, ...]
     own: tuple[int, ...]
-    source: str = "records"
+    source: Source = "records"
 
     def matrix(self, contract: Contract) -> Any:
-        """Return the vectors: (queries, dimensions) float32, or packed bits as ``vectors.read_page`` has them."""
+        """Return the vectors: (queries, dimensions) float32; bits as 0 and 1."""
         if contract.vector_storage == "bit":
-            return np.packbits([[bit == "1" for bit in text] for text in self.texts], axis=1)
+            return np.array([[bit == "1" for bit in text] for text in self.texts], np.float32)
         return np.array([from_json(text) for text in self.texts], np.float32)
 
 
@@ -44,7 +45,7 @@ def nearest(
     best = np.full((len(given), 0), np.inf, np.float32)
     best_ids = np.zeros((len(given), 0), np.int64)
     after = 0
-    metric = "l2" if contract.embedding is None else contract.embedding.metric
+    assert contract.embedding is not None
     while True:
         ids, found = vectors.read_page(
             connection, contract.name, contract.vector_storage, contract.vector_dimensions or 0, condition, after
@@ -52,7 +53,7 @@ def nearest(
         if not len(ids):
             break
         after = int(ids[-1])
-        distances = _distances(metric, given, found)
+        distances = _distances(contract.embedding.metric, given, found)
         distances[own == ids[None, :]] = np.inf
         best = np.concatenate([best, distances], axis=1)
         best_ids = np.concatenate([best_ids, np.broadcast_to(ids, distances.shape)], axis=1)
@@ -77,9 +78,8 @@ def compared(contract: Contract) -> vectors.Compared:
 def _distances(metric: str, queries: Any, found: Any) -> Any:
     """Return what orders as the distances do: (queries, rows) float32."""
     if metric == "hamming":
-        ones = np.unpackbits(found, axis=1).astype(np.float32)
-        of = np.unpackbits(queries, axis=1).astype(np.float32)
-        return of.sum(axis=1)[:, None] + ones.sum(axis=1)[None, :] - 2 * of @ ones.T
+        ones = np.unpackbits(found, axis=1, count=queries.shape[1]).astype(np.float32)
+        return queries.sum(axis=1)[:, None] + ones.sum(axis=1)[None, :] - 2 * queries @ ones.T
     if metric == "inner_product":
         return -(queries @ found.T)
     if metric == "l2":

@@ -75,10 +75,10 @@ class IndexRecallHandler(IdempotentHandler):
         ranges = tuple(segment.range for segment in segments)
         every = bool(task.args.get("all", True))
         count = max(self._limits.samples, 2 * drawn.LEAST)
-        found = drawn.draw(connection, dataset.id, dataset.contract, ranges, count, task.seq, pace.rest)
         learner = Learner(connection, Layout(dataset.contract), dataset.id, pace)
         measured, learnt, truths = Recall(1.0, K, 0), 0, []
         try:
+            found = drawn.draw(connection, dataset.id, dataset.contract, ranges, count, task.seq, pace.rest)
             for segment in segments:
                 if not found.texts:
                     learner.assume(segment)

@@ -10,13 +10,8 @@ from sqlalchemy import Connection
 _STORE = """
 INSERT INTO gristmill.segment_curves (segment_id, curve, took_ms)
 SELECT id, %(curve)s, %(took_ms)s FROM gristmill.segments WHERE id = %(segment_id)s AND state = 'ready'
-ON CONFLICT (segment_id) DO UPDATE SET curve = EXCLUDED.curve, took_ms = EXCLUDED.took_ms, learnt_at = now()
-"""
-_STORE_UNKNOWN = """
-INSERT INTO gristmill.segment_curves (segment_id, curve, took_ms)
-SELECT id, %(curve)s, %(took_ms)s FROM gristmill.segments WHERE id = %(segment_id)s AND state = 'ready'
-ON CONFLICT (segment_id) DO NOTHING
-"""
+ON CONFLICT (segment_id) DO """
+_IN_PLACE = "UPDATE SET curve = EXCLUDED.curve, took_ms = EXCLUDED.took_ms, learnt_at = now()"
 _OF_DATASET = """
 SELECT segment_id, curve, took_ms, learnt_at FROM gristmill.segment_curves
 WHERE segment_id IN (SELECT id FROM gristmill.segments WHERE dataset_id = %(dataset_id)s)
@@ -35,16 +30,12 @@ ON CONFLICT (dataset_id, slot) DO UPDATE SET vector = EXCLUDED.vector, kept_at =
 _KEPT = "SELECT vector FROM gristmill.kept_queries WHERE dataset_id = %(dataset_id)s ORDER BY slot"
 
 
-def store_curve(connection: Connection, segment_id: int, curve: dict[str, Any], took_ms: float) -> None:
-    """Keep what was learnt of a segment, in place of what was known."""
+def store_curve(
+    connection: Connection, segment_id: int, curve: dict[str, Any], took_ms: float, *, replace: bool = True
+) -> None:
+    """Keep what was learnt of a segment, in place of what was known; not ``replace``: only if nothing was known."""
     values = {"segment_id": segment_id, "curve": json.dumps(curve), "took_ms": took_ms}
-    connection.exec_driver_sql(_STORE, values)
-
-
-def store_unknown(connection: Connection, segment_id: int, curve: dict[str, Any], took_ms: float) -> None:
-    """Keep this of a segment of which nothing is known."""
-    values = {"segment_id": segment_id, "curve": json.dumps(curve), "took_ms": took_ms}
-    connection.exec_driver_sql(_STORE_UNKNOWN, values)
+    connection.exec_driver_sql(_STORE + (_IN_PLACE if replace else "NOTHING"), values)
 
 
 def curves_of(connection: Connection, dataset_id: uuid.UUID) -> dict[int, Any]:
