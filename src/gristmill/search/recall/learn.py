@@ -21,8 +21,8 @@ from gristmill.search.repository import catalogue, curves
 from gristmill.search.repository.catalogue import Ready
 from gristmill.search.repository.recall import K
 
-# The part of the queries that are walked with an effort from this one on: they take most of the time, and miss little.
-_FEWER = ((600, 8), (350, 4))
+# From this effort on walks take most of the time, and most queries miss nothing: of these only one of so many is walked.
+_WIDE, _OF_SO_MANY = 350, 8
 # The record that is searched by is left out, as in a search by likeness.
 _NOT_ITSELF = "_id <> %(own)s"
 
@@ -101,19 +101,22 @@ class Learner:
     def _curve(self, segment: Ready, queries: Queries, truth: Sequence[Sequence[float]]) -> Curve:
         recall, error = np.zeros((len(KS), len(EFS))), np.zeros((len(KS), len(EFS)))
         walk_ms: list[float] = []
+        missed = np.ones(len(queries.texts), bool)
         for place, ef in enumerate(EFS):
-            part = next((part for least, part in _FEWER if ef >= least), 1)
-            chosen = range(0, len(queries.texts), part)
             # Without its index a walk would compare all records, and take long to learn nothing.
             if not catalogue.is_ready(self._connection, segment.id):
                 raise Replaced
+            others = np.flatnonzero(~missed)
+            counts = (int(missed.sum()), len(others))
+            chosen = [*np.flatnonzero(missed), *(others[::_OF_SO_MANY] if ef >= _WIDE else others)]
             timed = [self._walk(segment, queries.texts[query], ef) for query in chosen]
             walk_ms.append(float(np.median([ms for _, ms in timed])))
             found = [hits for hits, _ in timed]
             for row, k in enumerate(KS):
                 shares = np.array([_share(hits, truth[query][:k]) for query, hits in zip(chosen, found, strict=True)])
-                recall[row, place] = shares.mean()
-                error[row, place] = shares.std() / np.sqrt(len(shares))
+                recall[row, place], error[row, place] = mean_of(shares, counts)
+                if k == K:
+                    missed[chosen] = shares < 1
         table = [tuple(map(tuple, matrix.tolist())) for matrix in (recall, error)]
         return Curve(KS, EFS, table[0], table[1], len(queries.texts), queries.source, tuple(walk_ms))
 
@@ -157,6 +160,24 @@ class Learner:
         rows = execute(self._connection, values, sql)
         # The last three columns are the distance and two counts; without any record there is a row of nulls.
         return [float(row[-3]) for row in rows if row[-3] is not None]
+
+
+def mean_of(shares: np.ndarray, counts: tuple[int, int]) -> tuple[float, float]:
+    """Return the mean of what all queries find, and its standard error, of a stratified sample.
+
+    counts: how many queries missed something before, and how many did not. shares: of all the former, then of some of
+    the latter.
+    """
+    first, second = shares[: counts[0]], shares[counts[0] :]
+    total = sum(counts)
+    weights = [(part, count / total) for part, count in ((first, counts[0]), (second, counts[1])) if count]
+    mean = sum(weight * part.mean() for part, weight in weights)
+    spread = sum(weight * (part**2).mean() for part, weight in weights) - mean**2
+    variance = max(spread, 0.0) / total
+    if counts[1]:
+        # What is not known of the queries that were not walked.
+        variance += (counts[1] / total) ** 2 * second.var() * (1 / len(second) - 1 / counts[1])
+    return float(mean), float(np.sqrt(variance))
 
 
 def _share(found: Sequence[float], truth: Sequence[float]) -> float:

@@ -1,0 +1,44 @@
+"""The mean of a stratified sample of searches: what learning a curve estimates its recall by."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gristmill.search.recall.learn import mean_of
+
+SHARES = st.lists(st.floats(0, 1), min_size=1, max_size=30)
+
+
+@given(missed=SHARES, others=SHARES)
+def test_where_all_are_walked_it_is_the_plain_mean(missed: list[float], others: list[float]) -> None:
+    every = np.array(missed + others)
+    mean, error = mean_of(every, (len(missed), len(others)))
+    assert mean == pytest.approx(every.mean())
+    assert error == pytest.approx(every.std() / np.sqrt(len(every)), abs=1e-7)
+
+
+@given(shares=SHARES, first=st.booleans())
+def test_one_of_the_two_kinds_may_be_empty(shares: list[float], first: bool) -> None:
+    counts = (len(shares), 0) if first else (0, len(shares))
+    assert mean_of(np.array(shares), counts)[0] == pytest.approx(np.mean(shares))
+
+
+@given(missed=SHARES, others=st.integers(8, 400))
+def test_others_that_miss_nothing_are_known_from_a_few(missed: list[float], others: int) -> None:
+    """Then the error is that of all queries, not that of the few that were walked."""
+    few = mean_of(np.array([*missed, *[1.0] * (others // 8)]), (len(missed), others))
+    every = mean_of(np.array([*missed, *[1.0] * others]), (len(missed), others))
+    assert few == pytest.approx(every, abs=1e-7)
+
+
+def test_samples_of_the_others_give_the_true_mean_on_average() -> None:
+    missed, others = [0.2, 0.9], [1.0, 0.7, 0.9, 1.0, 0.4, 0.8]
+    found = [
+        mean_of(np.array([*missed, *chosen]), (len(missed), len(others)))
+        for chosen in itertools.combinations(others, 2)
+    ]
+    assert np.mean([mean for mean, _ in found]) == pytest.approx(np.mean(missed + others))
+    assert min(error for _, error in found) > np.std(missed + others) / np.sqrt(8) * 0.5
