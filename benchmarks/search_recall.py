@@ -9,7 +9,7 @@ from collections.abc import Generator, Iterator
 from benchmarks import index
 from benchmarks.figures import Row
 from benchmarks.harness import Bench
-from benchmarks.recall import beside, filtered, learning, segmented, served, table
+from benchmarks.recall import beside, filtered, kept, learning, segmented, served, table
 from benchmarks.recall.table import NAME, Asked, K
 from benchmarks.searches import search
 
@@ -38,8 +38,8 @@ def run(bench: Bench) -> Iterator[Row]:
 
 def _size(bench: Bench, rows: int, with_chroma: bool) -> Iterator[Row]:
     smallest = rows == bench.size(ROWS[0], QUICK_ROWS[0])
-    kept = filtered.filters(bench, rows)
-    asked, kth = table.asked(bench, rows, [one.keep for one in kept])
+    filters = filtered.filters(bench, rows)
+    asked, kth = table.asked(bench, rows, [one.keep for one in filters])
     table.create(bench, words=smallest)
     several, segments = None, 0
     if rows == bench.size(ROWS[1], QUICK_ROWS[1]):
@@ -54,13 +54,14 @@ def _size(bench: Bench, rows: int, with_chroma: bool) -> Iterator[Row]:
     yield from served.by_recall(bench, asked)
     if several is not None:
         yield from segmented.compare(asked, segments, several, segmented.measure(bench, asked))
-    yield from filtered.measure(bench, asked, kept, kth)
+    yield from filtered.measure(bench, asked, filters, kth)
     if smallest:
         yield served.hybrid(bench, asked)
         # With more rows it takes minutes, of which as large a part is rest.
         yield learning.searches_meanwhile(bench, asked)
     row, tried = served.by_width(bench, asked)
     yield row
+    yield kept.measure(bench, asked)
     yield _tail(bench, asked)
     # What is measured beside it has the machine for itself.
     bench.drop(NAME)
