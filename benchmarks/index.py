@@ -40,6 +40,15 @@ def is_learnt(bench: Bench, dataset: str) -> bool:
     return all(segment["curve"] for segment in report(bench, dataset)["segments"] if segment["state"] == "ready")
 
 
+def wait_learnt(bench: Bench, dataset: str, seconds: float) -> None:
+    """Wait until it is so. Raises RuntimeError if it is not within ``seconds``."""
+    deadline = time.monotonic() + seconds
+    while not is_learnt(bench, dataset):
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"no curve was learnt within {seconds:g} s: {report(bench, dataset)}")
+        time.sleep(0.2)
+
+
 def tune(bench: Bench, dataset: str) -> dict[str, Any]:
     """Let the curves be learnt, wait for it, and return its job."""
     job = _call(bench, "POST", f"/datasets/{dataset}/index/tune")

@@ -21,7 +21,7 @@ def measure(bench: Bench, asked: Asked) -> Row:
 
     It stays so afterwards.
     """
-    what = f"  the same, k {K}: {asked.size}, target {DEFAULT_TARGET}, learnt from half of the queries, asked the others"
+    what = f"  the same, target {DEFAULT_TARGET}: {asked.size}, learnt from half of the queries, asked the others"
     if not index.learns(bench, NAME):
         return Row(what, "not measured: this version learns no curves", values={"rows": asked.rows})
     half = len(asked.vectors) // 2
@@ -39,4 +39,3 @@ def measure(bench: Bench, asked: Asked) -> Row:
         found.recall >= TARGET_RECALL,
         {**found.values(), "rows": asked.rows},
     )
-

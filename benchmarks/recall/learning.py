@@ -11,38 +11,33 @@ from benchmarks.recall.table import NAME, Asked
 from benchmarks.usage import cpu_seconds
 
 TARGET_SLOWER = 1.10
-# How long the index may take to learn its curves by itself once it is built.
-BY_ITSELF_SECONDS = 60
+# How long that may take once the index is built.
+MOST_SECONDS = 900
 _KINDS = ("postgres", "worker", "worker-long")
 _TURNS = 3
 
 
 def learn(bench: Bench, rows: int, built: float) -> Row:
-    """Wait until the curves are learnt, let them be learnt once more, and return what that took.
+    """Wait until the curves are learnt, which begins by itself once an index is built, and return what that took.
 
     built: the seconds that building the index took, to compare with.
     """
     what = f"  learning the curves of {rows:,} rows"
     if not index.learns(bench, NAME):
         return Row(what, "not measured: this version learns no curves", values={"rows": rows})
-    itself = _by_itself(bench)
-    bench.wait_idle()
     before, began = cpu_seconds(bench.pids()), time.perf_counter()
-    job = index.tune(bench, NAME)
+    index.wait_learnt(bench, NAME, MOST_SECONDS)
+    bench.wait_idle()
     seconds, after = time.perf_counter() - began, cpu_seconds(bench.pids())
-    if not index.is_learnt(bench, NAME):
-        raise RuntimeError(f"a segment has no curve after {job}: {index.report(bench, NAME)}")
     used = {kind: round(after[kind] - before[kind], 2) for kind in _KINDS if kind in before}
     share = sum(used.values()) / seconds
-    said = "not by itself" if itself is None else f"by itself {itself:.0f} s after the build"
     report = index.report(bench, NAME)
     return Row(
         what,
-        f"{show(seconds)} s, {show(share)} of a core (Postgres {show(used['postgres'])} s of CPU), "
-        f"{show(100 * seconds / built)} % of the build's time; learnt {said}",
+        f"{show(seconds)} s after the build, {show(share)} of a core (Postgres {show(used['postgres'])} s of CPU), "
+        f"{show(100 * seconds / built)} % of the build's time",
         values={"rows": rows, "seconds": round(seconds, 2), "cpu_seconds": used, "share": round(share, 3),
-                "by_itself_seconds": itself, "recall": report["recall"],
-                "curves": [segment["curve"] for segment in report["segments"]], "job": job},
+                "recall": report["recall"], "curves": [segment["curve"] for segment in report["segments"]]},
     )  # fmt: skip
 
 
@@ -79,17 +74,6 @@ def searches_meanwhile(bench: Bench, asked: Asked) -> Row:
         {"rows": asked.rows, "without": without.values(), "during": during.values(), "p50_ratio": round(p50, 4),
          "p99_ratio": round(p99, 4), "learnt": learnt},
     )  # fmt: skip
-
-
-def _by_itself(bench: Bench) -> float | None:
-    """Return the seconds until the curves were there without being asked for; None if they did not come."""
-    began = time.monotonic()
-    limit = bench.size(BY_ITSELF_SECONDS, 20)
-    while (passed := time.monotonic() - began) < limit:
-        if index.is_learnt(bench, NAME):
-            return round(passed, 1)
-        time.sleep(0.5)
-    return None
 
 
 def _loop(bench: Bench, asked: Asked, seconds: float, learning: bool) -> tuple[list[float], int]:
