@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from benchmarks.figures import Times
 from benchmarks.harness import Bench
+from gristmill.search.query.vector import MAX_EF
 
 _ENTRY = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", re.MULTILINE)
 _STATEMENT = re.compile(r"LOG:  duration: [\d.]+ ms  statement: (.*)", re.DOTALL)
@@ -52,10 +53,11 @@ def logged(bench: Bench, act: Callable[[], None], part: str, wanted: int, before
 def run_raw(bench: Bench, dataset: str, vectors: Sequence[list[float]], ef: int, k: int, rounds: int) -> Times:
     """Return the times of the statements that the API sends for searches with ``ef`` and one more, sent by hand.
 
-    With one more it is a statement that no connection has prepared yet, so that the log has its text. Raises
-    RuntimeError where a statement does not find ``k`` rows.
+    With one more, or one less where it is the largest, it is a statement that no connection has prepared yet, so that
+    the log has its text. Raises RuntimeError where a statement does not find ``k`` rows.
     """
-    bodies = [json.dumps({"vector": vector, "k": k, "ef": min(ef + 1, 1000)}) for vector in vectors]
+    near = ef + 1 if ef < MAX_EF else ef - 1
+    bodies = [json.dumps({"vector": vector, "k": k, "ef": near}) for vector in vectors]
     path = f"/datasets/{dataset}/search"
     first = logged(bench, lambda: _post(bench, path, bodies[:1]), "<=>", 1)
     found = logged(bench, lambda: _post(bench, path, bodies), "<=>", len(bodies), first.preparations)
