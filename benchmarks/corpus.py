@@ -138,7 +138,7 @@ def vectors_of(table: pa.Table) -> np.ndarray:
 
 @cache
 def _texts() -> Texts:
-    """Return the texts, distinct, in an order drawn by the seed; every second query joins two, as rows do."""
+    """Return the texts, distinct, in an order drawn by the seed; the later half of the queries join two, as rows do."""
     found: dict[str, Text] = {}
     kinds = []
     for kind, texts in (("Debian package descriptions", _packages()), ("WordNet 3.0 glosses", _glosses())):
