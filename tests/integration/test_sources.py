@@ -287,6 +287,23 @@ class TestStaleRunners:
         app.work()
         assert values(app.rows(self.dataset)) == [0, 1]
 
+    def test_a_lease_that_was_given_back_is_neither_renewed_nor_used(
+        self, app: InProcess, sources: SourcesInProcess, leased: Leased
+    ) -> None:
+        """Its own run ends while the heartbeat is on its way: the epoch is still the same."""
+        for ended in (False, True):
+            with app.gristmill.database.autocommit() as connection:
+                if ended:
+                    leases.end(connection, leased.id, leased.epoch, "finished")
+                else:
+                    leases.release(connection, leased.id, leased.epoch)
+                leases.beat(connection, {(leased.id, leased.epoch): Figures()}, 5.0)
+                sql = "SELECT owner, lease_until FROM gristmill.sources WHERE id = %(id)s"
+                assert connection.exec_driver_sql(sql, {"id": str(leased.id)}).one() == (None, None)
+            with pytest.raises(LeaseLost):
+                build_batch_submitter(app.gristmill).submit(leased, [batch(0)], Figures())
+            assert sources.jobs(leased.name) == []
+
     def test_a_dataset_that_is_not_there_gets_nothing(self, app: InProcess, leased: Leased) -> None:
         submitter = build_batch_submitter(app.gristmill)
         submitter.submit(leased, [batch(0)], Figures())

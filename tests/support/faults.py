@@ -32,6 +32,8 @@ SETTINGS = {
     "dispatcher_window": 8,
     "broker_confirm_timeout": 3,
     "worker_processes": 2,
+    # Learning a curve rests five times as long as it works.
+    "search_recall_samples": 40,
     # So that a test with many waiting clients has its time on a busy machine.
     "api_max_wait": 120,
 }

@@ -24,7 +24,9 @@ class InProcess:
     """The REST interface, and workers that run when they are told to."""
 
     def __init__(self, database_url: str, **options: Any) -> None:
-        self.gristmill = Gristmill(Settings(database_url=database_url, log_level="error", **options), "test", pool=8)
+        # Learning a curve rests five times as long as it works: few queries, so that tests need not wait for it.
+        given = {"log_level": "error", "search_recall_samples": 40, **options}
+        self.gristmill = Gristmill(Settings(database_url=database_url, **given), "test", pool=8)
         self.services = ApiServices(self.gristmill)
         self.http = TestClient(make_app(self.services), base_url="http://localhost")
         self.executor = build_executor(self.gristmill)

@@ -7,6 +7,7 @@ import signal
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -67,14 +68,24 @@ def _answers(url: str) -> bool:
 _PORTS = range(10_000, 32_000)
 
 
+# Given away a while ago, and perhaps not listened on yet.
+_GIVEN: deque[int] = deque(maxlen=500)
+
+
 def free_port() -> int:
-    """Return a port that nobody listens on."""
+    """Return a port that nobody listens on, and that was given to nobody else of late, by this test worker or another.
+
+    Each of up to four workers draws from a quarter of the ports.
+    """
     choose = random.SystemRandom()
+    quarter = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 4
     while True:
-        port = choose.choice(_PORTS)
+        port = choose.choice(_PORTS[quarter::4])
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
-            return port
+            if port not in _GIVEN:
+                _GIVEN.append(port)
+                return port
 
 
 class System:

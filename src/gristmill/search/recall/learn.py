@@ -21,7 +21,7 @@ from gristmill.search.repository import catalogue, curves
 from gristmill.search.repository.catalogue import Ready
 from gristmill.search.repository.recall import K
 
-# From this effort on walks take most of the time, and most queries miss nothing: of these only one of so many is walked.
+# From this effort on walks take most of the time, and most queries miss nothing: one of so many of these is walked.
 _WIDE, _OF_SO_MANY = 350, 8
 # The record that is searched by is left out, as in a search by likeness.
 _NOT_ITSELF = "_id <> %(own)s"

@@ -33,7 +33,7 @@ WITH given AS (
         %(waits)s::text[]) AS g (id, epoch, rate, lag, age, waits_for)
 ), free AS (
     SELECT s.id FROM gristmill.sources AS s JOIN given AS g ON g.id = s.id AND g.epoch = s.epoch
-    ORDER BY s.id FOR UPDATE OF s SKIP LOCKED
+    WHERE s.owner IS NOT NULL ORDER BY s.id FOR UPDATE OF s SKIP LOCKED
 )
 UPDATE gristmill.sources AS s SET lease_until = clock_timestamp() + %(lease)s * interval '1 second', rate = g.rate,
     lag_records = g.lag, lag_since = clock_timestamp() - g.age * interval '1 second', reported_at = clock_timestamp(),
@@ -52,7 +52,8 @@ UPDATE gristmill.sources SET position = %(position)s, batches = batches + %(new)
     waits_for = NULL, lease_until = clock_timestamp() + %(lease)s * interval '1 second', rate = %(rate)s,
     lag_records = %(lag)s, lag_since = clock_timestamp() - %(age)s * interval '1 second',
     reported_at = clock_timestamp()
-WHERE id = %(id)s AND epoch = %(epoch)s AND batches = %(before)s AND state = 'running' RETURNING batches
+WHERE id = %(id)s AND epoch = %(epoch)s AND batches = %(before)s AND state = 'running' AND owner IS NOT NULL
+RETURNING batches
 """,
     position="jsonb",
     new="bigint",
