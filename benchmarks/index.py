@@ -1,6 +1,7 @@
 """The vector index of a dataset as its users steer it: held back, rebuilt, looked at."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -41,12 +42,8 @@ def is_learnt(bench: Bench, dataset: str) -> bool:
 
 
 def wait_learnt(bench: Bench, dataset: str, seconds: float) -> None:
-    """Wait until it is so. Raises RuntimeError if it is not within ``seconds``."""
-    deadline = time.monotonic() + seconds
-    while not is_learnt(bench, dataset):
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"no curve was learnt within {seconds:g} s: {report(bench, dataset)}")
-        time.sleep(0.2)
+    """Wait until every segment has its curve. Raises RuntimeError if that is not so within ``seconds``."""
+    _wait(bench, dataset, lambda: is_learnt(bench, dataset), f"no curve was learnt within {seconds:g} s", seconds)
 
 
 def tune(bench: Bench, dataset: str) -> dict[str, Any]:
@@ -60,11 +57,12 @@ def wait_building(bench: Bench, dataset: str, below: int, seconds: float) -> Non
 
     Raises RuntimeError if neither is so within ``seconds``.
     """
-    deadline = time.monotonic() + seconds
-    while not (found := state(bench, dataset))["building"] and found["tail_rows"] >= below:
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"no build began within {seconds:g} s: {report(bench, dataset)}")
-        time.sleep(0.05)
+
+    def begun() -> bool:
+        found = state(bench, dataset)
+        return bool(found["building"]) or found["tail_rows"] < below
+
+    _wait(bench, dataset, begun, f"no build began within {seconds:g} s", seconds)
 
 
 def wait_sealed(
@@ -83,6 +81,14 @@ def wait_sealed(
         if passed > seconds:
             return found, None
         time.sleep(0.5)
+
+
+def _wait(bench: Bench, dataset: str, done: Callable[[], bool], otherwise: str, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not done():
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"{otherwise}: {report(bench, dataset)}")
+        time.sleep(0.05)
 
 
 def _call(bench: Bench, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -24,8 +24,8 @@ def measure(bench: Bench, asked: Asked) -> Row:
     what = f"  the same, target {DEFAULT_TARGET}: {asked.size}, learnt from half of the queries, asked the others"
     if not index.learns(bench, NAME):
         return Row(what, "not measured: this version learns no curves", values={"rows": asked.rows})
-    # The first half of the texts are single ones, the other half are joined: of each kind every second one.
     bench.client.alter_dataset(NAME, {"embedding": {"keep_queries": True}}, wait=True)
+    # The first half of the texts are single ones, the other half are joined: every second one is of each kind.
     for slot, vector in enumerate(asked.vectors[::2]):
         bench.rows(_KEEP, {"slot": slot, "vector": json.dumps(vector), "name": NAME})
     index.tune(bench, NAME)
