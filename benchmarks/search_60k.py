@@ -30,8 +30,8 @@ def run(bench: Bench) -> Iterator[Row]:
     vectors = [[float(value) for value in vector] for vector in bench.corpus.queries()]
     kth = peer_runs.kth_distances(bench.corpus, count)
     default = search(bench, NAME, vectors, kth, K, ROUNDS)
-    raw = statements.run_raw(bench, NAME, vectors, max(default.used, default=100), K, ROUNDS)
-    above = default.times.p50 - raw.p50
+    served, raw = statements.beside_raw(bench, NAME, vectors, max(default.used, default=100), K, ROUNDS)
+    above = served.p50 - raw.p50
     yield Row(
         f"search over HTTP, k {K}, idle table: {count:,} rows of 256-d in {found['segments']} segments",
         f"{default.times}, recall@{K} {default.recall:.4f}",
@@ -39,10 +39,10 @@ def run(bench: Bench) -> Iterator[Row]:
     )
     yield Row(
         "  the same SQL run raw on one connection",
-        f"{raw}; HTTP is {show(above)} ms above it (p50), {show(default.times.p99 - raw.p99)} ms (p99)",
+        f"{raw}; HTTP, in turn with it, is {show(above)} ms above it (p50), {show(served.p99 - raw.p99)} ms (p99)",
         f"≤ {TARGET_ABOVE_MS:g} ms above (p50)",
         above <= TARGET_ABOVE_MS,
-        {**raw.values(), "above_p50_ms": round(above, 3), "above_p99_ms": round(default.times.p99 - raw.p99, 3)},
+        {**raw.values(), "above_p50_ms": round(above, 3), "above_p99_ms": round(served.p99 - raw.p99, 3)},
         figure=above,
         lower=True,
     )

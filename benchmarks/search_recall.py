@@ -61,12 +61,11 @@ def _size(bench: Bench, rows: int, with_chroma: bool) -> Iterator[Row]:
         yield learning.searches_meanwhile(bench, asked)
     row, tried = served.by_width(bench, asked)
     yield row
-    yield kept.measure(bench, asked)
-    yield _tail(bench, asked)
-    # What is measured beside it has the machine for itself.
-    bench.drop(NAME)
     if with_chroma:
         yield from beside.chroma(bench, asked, tried)
+    yield kept.measure(bench, asked)
+    yield _tail(bench, asked)
+    bench.drop(NAME)
 
 
 def _build(bench: Bench, rows: int, loaded: float) -> Generator[Row, None, float]:

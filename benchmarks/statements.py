@@ -5,6 +5,7 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from benchmarks.figures import Times
 from benchmarks.harness import Bench
@@ -50,31 +51,43 @@ def logged(bench: Bench, act: Callable[[], None], part: str, wanted: int, before
             time.sleep(0.1)
 
 
-def run_raw(bench: Bench, dataset: str, vectors: Sequence[list[float]], ef: int, k: int, rounds: int) -> Times:
-    """Return the times of the statements that the API sends for searches with ``ef`` and one more, sent by hand.
+def beside_raw(
+    bench: Bench, dataset: str, vectors: Sequence[list[float]], ef: int, k: int, rounds: int
+) -> tuple[Times, Times]:
+    """Return the times of searches over HTTP, and of the statements that the API sends for them, sent by hand.
 
-    With one more, or one less where it is the largest, it is a statement that no connection has prepared yet, so that
-    the log has its text. Raises RuntimeError where a statement does not find ``k`` rows.
+    Of searches with ``ef`` and one more, or one less where it is the largest: it is a statement that no connection has
+    prepared yet, so that the log has its text. All queries go one way, then the other, in turn: what the machine does
+    meanwhile befalls both. Raises RuntimeError where a statement does not find ``k`` rows.
     """
     near = ef + 1 if ef < MAX_EF else ef - 1
     bodies = [json.dumps({"vector": vector, "k": k, "ef": near}) for vector in vectors]
     path = f"/datasets/{dataset}/search"
     first = logged(bench, lambda: _post(bench, path, bodies[:1]), "<=>", 1)
     found = logged(bench, lambda: _post(bench, path, bodies), "<=>", len(bodies), first.preparations)
-    times = []
+    messages = found.messages[-len(bodies) :]
+    served: list[float] = []
+    raw: list[float] = []
     with bench.connect() as connection, connection.cursor() as cursor:
         for preparation in found.preparations:
             cursor.execute(preparation)
-        for turn in range(rounds + 1):
-            for text in found.messages[-len(bodies) :]:
-                began = time.perf_counter()
-                cursor.execute(text)
-                hits = cursor.fetchall()
-                if turn:
-                    times.append((time.perf_counter() - began) * 1000)
-                if len(hits) != k:
-                    raise RuntimeError(f"the statement run raw found {len(hits)} rows: {text[:300]}")
-    return Times.of(times)
+        _raw(cursor, messages, k)
+        for _ in range(rounds):
+            served += bench.post(path, bodies, requests=len(bodies)).times
+            raw += _raw(cursor, messages, k)
+    return Times.of(served), Times.of(raw)
+
+
+def _raw(cursor: Any, messages: Sequence[str], k: int) -> list[float]:
+    times = []
+    for text in messages:
+        began = time.perf_counter()
+        cursor.execute(text)
+        hits = cursor.fetchall()
+        times.append((time.perf_counter() - began) * 1000)
+        if len(hits) != k:
+            raise RuntimeError(f"the statement run raw found {len(hits)} rows: {text[:300]}")
+    return times
 
 
 def _post(bench: Bench, path: str, bodies: Sequence[str]) -> None:

@@ -104,7 +104,7 @@ class TestHowMany:
                     {"query": "[1,2,3]", "k": 5, "candidates": 5, "limit": 5, "size": 5},
                 )
             )
-        assert segment.range.held_step == held_step(3000, 3000) == 23
+        assert segment.range.held_step == held_step(3000, 3000) == 16
         assert f"mod((_id / {BLOCK})" in definition
-        assert 100 < len(held) < 160
+        assert 170 < len(held) < 210
         assert "Index Scan using built__seg1" in plan

@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gristmill.search.query.curve import EFS, KS, Curve
 from gristmill.search.recall.learn import mean_of
+from gristmill.search.recall.nearest import Queries
 
 SHARES = st.lists(st.floats(0, 1), min_size=1, max_size=30)
 
@@ -42,3 +44,26 @@ def test_samples_of_the_others_give_the_true_mean_on_average() -> None:
     ]
     assert np.mean([mean for mean, _ in found]) == pytest.approx(np.mean(missed + others))
     assert min(error for _, error in found) > np.std(missed + others) / np.sqrt(8) * 0.5
+
+
+def test_nearly_every_sample_of_queries_leads_to_an_effort_that_keeps_the_target() -> None:
+    """Of 400 samples of 256 queries; by the measured recall alone half of the efforts would be too small."""
+    random = np.random.default_rng(7)
+    # What each of many queries finds by effort, some being far harder than others.
+    hard = random.gamma(0.4, 30, size=(20_000, 1))
+    shares = np.exp(-hard / np.array(EFS))
+    truth = Curve(KS, EFS, (tuple(shares.mean(axis=0)),) * len(KS), ((0.0,) * len(EFS),) * len(KS), 0, "records")
+    kept = []
+    for _ in range(400):
+        drawn = shares[random.integers(len(shares), size=256)]
+        rows = [(tuple(found),) * len(KS) for found in (drawn.mean(axis=0), drawn.std(axis=0) / 16)]
+        ef = Curve(KS, EFS, rows[0], rows[1], 256, "records").effort(0.95, 10)
+        assert ef is not None
+        kept.append(truth.recall_at(ef, 10) >= 0.95)
+    assert 0.9 <= np.mean(kept) < 1
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=20))
+def test_a_record_that_is_several_queries_is_one_observation(own: list[int]) -> None:
+    found = Queries(("[1]",) * len(own), tuple(own)).independent
+    assert found == len({one for one in own if one}) + sum(not one for one in own)

@@ -15,6 +15,8 @@ import numpy as np
 Source = Literal["queries", "records", "assumed"]
 KS = (10, 30, 100, 300)
 EFS = (20, 40, 70, 120, 200, 350, 600, 1000)
+# A recall that is larger by so many standard errors is the true one's or larger in 95 of 100 samples.
+_CONFIDENT = 1.645
 # A recall of 1 was measured over so many hits only: so much may be missed all the same.
 _LEAST_MISSED = 1e-4
 
@@ -43,12 +45,11 @@ class Curve:
         return float(1 - np.exp(np.interp(math.log(ef), np.log(self.efs), missed)))
 
     def effort(self, target: float, k: float) -> float | None:
-        """Return the least ef whose recall is ``target`` or more; None if no measured one is.
+        """Return the least ef whose recall is ``target`` or more with a confidence of 95 %; None if no one's is.
 
-        The recall is taken to be one standard error smaller than measured: what was measured too large by chance would
-        else be chosen more often than what was measured too small.
+        Without a margin half of all efforts would be too small: those whose recall was measured too large by chance.
         """
-        missed = _missed(np.array(self.recall) - np.array(self.error), self.ks, k)
+        missed = _missed(np.array(self.recall) - _CONFIDENT * np.array(self.error), self.ks, k)
         wanted = math.log(1 - target)
         enough = np.flatnonzero(missed <= wanted)
         if not enough.size:

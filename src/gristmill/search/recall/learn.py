@@ -117,6 +117,7 @@ class Learner:
                 recall[row, place], error[row, place] = mean_of(shares, counts)
                 if k == K:
                     missed[chosen] = shares < 1
+        error *= np.sqrt(len(queries.texts) / queries.independent)
         table = [tuple(map(tuple, matrix.tolist())) for matrix in (recall, error)]
         return Curve(KS, EFS, table[0], table[1], len(queries.texts), queries.source, tuple(walk_ms))
 

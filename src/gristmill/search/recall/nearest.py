@@ -25,6 +25,11 @@ class Queries:
     own: tuple[int, ...]
     source: Source = "records"
 
+    @property
+    def independent(self) -> int:
+        """How many of them have nothing to do with another one: a record may be several queries."""
+        return len(set(self.own) - {0}) + self.own.count(0)
+
     def matrix(self, contract: Contract) -> Any:
         """Return the vectors: (queries, dimensions) float32; bits as 0 and 1."""
         if contract.vector_storage == "bit":
