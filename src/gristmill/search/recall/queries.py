@@ -11,6 +11,7 @@ from gristmill.datasets.contract_parser import Contract
 from gristmill.search.query.vector import Ranges, gaps, held_out
 from gristmill.search.recall.nearest import Queries, Rest
 from gristmill.search.repository import curves, record_ids, vectors
+from gristmill.search.repository.catalogue import BLOCK
 
 # Fewer tell too little.
 LEAST = 16
@@ -52,8 +53,14 @@ def draw(
         return Queries((), ())
     # With fewer records than queries a record is moved towards several others.
     starts = (found * -(-count // len(found)))[:count]
-    texts = [_moved(text, chosen.choice(found)[1], contract.embedding.metric, chosen) for _, text in starts]
+    texts = [_moved(text, _another(found, id_, chosen), contract.embedding.metric, chosen) for id_, text in starts]
     return Queries(tuple(texts), tuple(id_ for id_, _ in starts))
+
+
+def _another(found: list[tuple[int, str]], own: int, chosen: random.Random) -> str:
+    """Return the vector of a record that is not of the same block, if there is one: neighbours are often alike."""
+    apart = [text for id_, text in found if id_ // BLOCK != own // BLOCK]
+    return chosen.choice(apart or [text for _, text in found])
 
 
 def _moved(one: str, other: str, metric: str, chosen: random.Random) -> str:
