@@ -355,11 +355,3 @@ class TestEnds:
         now = segments(database, dataset)
         assert [one.id for one in now] != [old.id]
         assert [one.curve for one in now] == [None]
-
-    def test_it_rests_in_proportion_to_its_work(self) -> None:
-        slept: list[float] = []
-        pace = Pace(idle=3.0, sleep=slept.append)
-        for _ in range(20):
-            sum(range(20_000))
-            pace.rest()
-        assert sum(slept) == pytest.approx(3 * pace.worked, rel=0.05)

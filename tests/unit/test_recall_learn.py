@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gristmill.search.query.curve import EFS, KS, Curve
-from gristmill.search.recall.learn import mean_of
+from gristmill.search.recall.learn import OutOfTime, Pace, mean_of
 from gristmill.search.recall.nearest import Queries
 
 SHARES = st.lists(st.floats(0, 1), min_size=1, max_size=30)
@@ -67,3 +67,35 @@ def test_nearly_every_sample_of_queries_leads_to_an_effort_that_keeps_the_target
 def test_a_record_that_is_several_queries_is_one_observation(own: list[int]) -> None:
     found = Queries(("[1]",) * len(own), tuple(own)).independent
     assert found == len({one for one in own if one}) + sum(not one for one in own)
+
+
+class TestPace:
+    @given(st.lists(st.integers(0, 400), max_size=60), st.integers(0, 9), st.integers(1, 1000))
+    def test_it_rests_in_proportion_and_never_briefly(self, work: list[int], idle: int, burst: int) -> None:
+        """Times are whole milliseconds here."""
+        clock, slept, calls = [0], [], []
+
+        def sleep(for_: float) -> None:
+            slept.append(for_)
+            clock[0] += int(for_)
+
+        pace = Pace(lambda: calls.append(1), idle, 1e9, burst, sleep, lambda: clock[0])
+        for one in work:
+            clock[0] += one
+            pace.rest()
+        assert pace.worked == sum(work)
+        assert len(calls) == len(work)
+        assert all(one >= idle * burst for one in slept)
+        assert sum(slept) <= idle * sum(work) <= sum(slept) + idle * burst
+
+    def test_work_has_an_end_and_rest_does_not_count(self) -> None:
+        clock = [0.0]
+        pace = Pace(
+            idle=9, seconds=3, burst=1, sleep=lambda for_: clock.__setitem__(0, clock[0] + for_), now=lambda: clock[0]
+        )
+        for _ in range(3):
+            clock[0] += 1
+            pace.rest()
+        clock[0] += 1
+        with pytest.raises(OutOfTime):
+            pace.rest()

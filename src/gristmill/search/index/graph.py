@@ -51,6 +51,7 @@ class Size:
 # counts; m never falls from one to the next. A graph that was built by another table is left as it is.
 SIZES = (
     Size(0, 1, GraphParameters(m=16, ef_construction=128)),
+    Size(50_000, 1, GraphParameters(m=16, ef_construction=256)),
     Size(500_000, 1, GraphParameters(m=24, ef_construction=128)),
 )
 # Of graphs that are built in half of the time and built again later. A graph with as few candidates counts as such one.

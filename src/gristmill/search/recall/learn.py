@@ -3,7 +3,7 @@
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -40,24 +40,34 @@ class Pace:
     """Calls ``check`` while work goes on, and lets searches have the machine in between.
 
     idle: seconds to rest for each second of work. seconds: of work, after which ``rest`` raises OutOfTime.
+    burst: seconds of work between two rests. What works for 5 ms and rests for 25 is put again and again on the
+    processor of what does not rest: the p99 of searches was 1.4 to 1.6 times as long. From 0.2 s on it was not.
     """
 
     check: Callable[[], None] = lambda: None
     idle: float = 0.0
     seconds: float = 60.0
+    burst: float = 0.25
     sleep: Callable[[float], None] = time.sleep
-    _began: float = field(default_factory=time.monotonic)
+    now: Callable[[], float] = time.monotonic
+    _began: float = -1.0
     _worked: float = 0.0
+    _rested: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._began = self.now()
 
     def rest(self) -> None:
-        now = time.monotonic()
+        now = self.now()
         self._worked += now - self._began
+        self._began = now
         if self._worked > self.seconds:
             raise OutOfTime
         self.check()
-        if self.idle:
-            self.sleep((now - self._began) * self.idle)
-        self._began = time.monotonic()
+        if self.idle and self._worked - self._rested >= self.burst:
+            self.sleep((self._worked - self._rested) * self.idle)
+            self._rested = self._worked
+            self._began = self.now()
 
     @property
     def worked(self) -> float:
