@@ -13,7 +13,7 @@ _ROWS, _DIMENSIONS, _M, _CANDIDATES = 225_000, 256, 16, 128
 # The larger a graph, the longer an insertion takes: 1,331 rows a second into 56,000, 1,145 into 225,000 (one process);
 # 60,000 rows in 45.8 s, 300,000 in 259.6 s (two processes).
 _BY_ROWS = 0.1
-# ef_construction 64 takes 0.54 of the time of 128, m 24 takes 1.43 to 1.48 times that of 16.
+# ef_construction 64 takes 0.54 of the time of 128, 256 takes 1.67 times that; m 24 takes 1.43 to 1.48 times that of 16.
 _BY_CANDIDATES, _BY_M = 0.9, 0.9
 # 8,000 rows, one process: 5.1 s with 64 dimensions, 7.7 s with 256, 14.4 s with 768. What does not depend on the
 # vectors takes as long as 320 dimensions.
