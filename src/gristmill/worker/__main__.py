@@ -16,6 +16,8 @@ def main() -> None:
     parser.add_argument("--queue", choices=queue_names(), default=DEFAULT_QUEUE)
     queue = find_queue(parser.parse_args().queue)
     os.environ["GRISTMILL_WORKER_QUEUE"] = queue.name
+    # A process of a worker is one of several: numpy's own threads would take their processors, and wait in a loop.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     settings = begin(f"worker-{queue.name}")
     logging.getLogger("celery").setLevel(logging.WARNING)
     # While modules are loaded nothing becomes garbage; to look for it all the same takes a fifth of the time.
