@@ -345,7 +345,7 @@ class TestEnds:
 
         def check() -> None:
             calls.append(1)
-            if len(calls) == 50:
+            if len(calls) == 4:
                 thread = threading.Thread(target=build, args=(database, dataset))
                 thread.start()
                 thread.join()

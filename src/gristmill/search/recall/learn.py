@@ -23,6 +23,9 @@ from gristmill.search.repository.recall import K
 
 # From this effort on walks take most of the time, and most queries miss nothing: one of so many of these is walked.
 _WIDE, _OF_SO_MANY = 350, 8
+# Walks of one statement: so many, which together keep so many candidates (about 0.2 s). With a statement for each
+# walk the session and the worker would wake each other up again and again, each time on the processor of a search.
+_MOST_TOGETHER, _TOGETHER = 64, 5000
 # The record that is searched by is left out, as in a search by likeness.
 _NOT_ITSELF = "_id <> %(own)s"
 
@@ -119,9 +122,8 @@ class Learner:
             others = np.flatnonzero(~missed)
             counts = (int(missed.sum()), len(others))
             chosen = [*np.flatnonzero(missed), *(others[::_OF_SO_MANY] if ef >= _WIDE else others)]
-            timed = [self._walk(segment, queries.texts[query], ef) for query in chosen]
-            walk_ms.append(float(np.median([ms for _, ms in timed])))
-            found = [hits for hits, _ in timed]
+            found, ms = self._walks(segment, [queries.texts[query] for query in chosen], ef)
+            walk_ms.append(ms)
             for row, k in enumerate(KS):
                 shares = np.array([_share(hits, truth[query][:k]) for query, hits in zip(chosen, found, strict=True)])
                 recall[row, place], error[row, place] = mean_of(shares, counts)
@@ -131,16 +133,20 @@ class Learner:
         table = [tuple(map(tuple, matrix.tolist())) for matrix in (recall, error)]
         return Curve(KS, EFS, table[0], table[1], len(queries.texts), queries.source, tuple(walk_ms))
 
-    def _walk(self, segment: Ready, vector: str, ef: int) -> tuple[list[float], float]:
-        """Return the distances that a walk finds, and how long it took (ms)."""
+    def _walks(self, segment: Ready, vectors: Sequence[str], ef: int) -> tuple[list[list[float]], float]:
+        """Return the distances that the walk of each vector finds, and how long one took (ms)."""
         # With a small graph the planner might compare all records for so many of them: a search would not.
         settings = with_settings({**GRAPHS, "hnsw.ef_search": ef, "enable_sort": "off"}, "")
-        by = compared(self._contract)
-        began = time.perf_counter()
-        found = by.walk(self._connection, settings, vector, within(segment.range), min(ef, KS[-1]))
-        took_ms = (time.perf_counter() - began) * 1000
-        self._pace.rest()
-        return found, took_ms
+        by, together = compared(self._contract), min(_MOST_TOGETHER, max(1, _TOGETHER // ef))
+        found: list[list[float]] = []
+        took_ms: list[float] = []
+        for first in range(0, len(vectors), together):
+            part = list(vectors[first : first + together])
+            began = time.perf_counter()
+            found += by.walks(self._connection, settings, part, within(segment.range), min(ef, KS[-1]))
+            took_ms.append((time.perf_counter() - began) * 1000 / len(part))
+            self._pace.rest()
+        return found, float(np.median(took_ms))
 
     def assume(self, segment: Ready) -> None:
         """Store what is typical of such a graph, unless more is known; it is tried again when much has changed."""

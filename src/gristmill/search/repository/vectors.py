@@ -85,9 +85,15 @@ class Compared:
         sql = f"SELECT {distance} FROM {data_relation(self.table)} WHERE _id = ANY(%(ids)s) ORDER BY 1"  # noqa: S608
         return [row[0] for row in connection.exec_driver_sql(sql, {"vector": vector, "ids": ids})]
 
-    def walk(self, connection: Connection, settings: str, vector: str, condition: str, limit: int) -> list[float]:
-        """Return the distances of the nearest that a walk through the graph of ``condition`` finds, in order."""
-        distance = f"_embedding {self.operator} (SELECT %(vector)s::{self.type})"
-        sql = f"SELECT {distance} AS distance FROM {data_relation(self.table)}"  # noqa: S608 - quoted
-        sql += f" WHERE _embedding IS NOT NULL AND {condition} ORDER BY distance LIMIT {limit:d}"
-        return sorted(row[0] for row in connection.exec_driver_sql(settings + sql, {"vector": vector}))
+    def walks(
+        self, connection: Connection, settings: str, vectors: list[str], condition: str, limit: int
+    ) -> list[list[float]]:
+        """Return for each vector the distances that a walk through the graph of ``condition`` finds, in order."""
+        walk = f"SELECT _embedding {self.operator} q.vector AS distance FROM {data_relation(self.table)}"  # noqa: S608
+        walk += f" WHERE _embedding IS NOT NULL AND {condition} ORDER BY distance LIMIT {limit:d}"
+        given = f"unnest(%(vectors)s::{self.type}[]) WITH ORDINALITY AS q (vector, n)"
+        sql = f"SELECT q.n, near.distance FROM {given} CROSS JOIN LATERAL ({walk}) AS near"  # noqa: S608
+        found: list[list[float]] = [[] for _ in vectors]
+        for number, distance in connection.exec_driver_sql(settings + sql, {"vectors": vectors}):
+            found[number - 1].append(distance)
+        return [sorted(distances) for distances in found]
