@@ -11,6 +11,9 @@ from gristmill.core.database import Database
 from gristmill.datasets.lookup import Dataset, DatasetLookup
 from gristmill.jobs.errors import JobDropped
 from gristmill.jobs.handlers import ChunkTask
+from gristmill.jobs.repository import claim
+from gristmill.jobs.repository.dispatch import awaits_worker, mark_sent
+from gristmill.jobs.submit import WriteRequest, submit_once
 from gristmill.kit.ids import uuid7
 from gristmill.search.index.builder import IndexBuilder
 from gristmill.search.index.report import recall_state
@@ -19,7 +22,7 @@ from gristmill.search.query.curve import assumed
 from gristmill.search.recall.keeper import RecallKeeper
 from gristmill.search.recall.learn import Recall
 from gristmill.search.recall.state import recall_gauges, store_recall
-from gristmill.search.recall.tasks import IndexRecallHandler, Limits
+from gristmill.search.recall.tasks import IndexRecallHandler, Limits, index_recall
 from gristmill.search.repository import catalogue, curves, recall
 
 BODY = {
@@ -209,3 +212,21 @@ class TestDue:
             assert curves.curves_of(connection, dataset.id) == {}
             (new,) = catalogue.ready_segments(connection, dataset.id)
         assert new.curve is None
+
+
+def test_a_job_that_waits_for_the_worker_is_seen_until_it_is_taken(database: Database, dataset: Dataset) -> None:
+    """Then a job that learns, of which there is one worker for as a rule, goes on without rests."""
+    request = WriteRequest(principal="test", request_id="r")
+
+    def awaited() -> tuple[bool, bool]:
+        with database.autocommit() as connection:
+            return awaits_worker(connection, "long"), awaits_worker(connection, "default")
+
+    submit_once(database, request, lambda _: index_recall(dataset.id, dataset.name))
+    seen = [awaited()]
+    with database.transaction() as connection:
+        (sent,) = mark_sent(connection, "long", 10)
+    seen.append(awaited())
+    with database.autocommit() as connection:
+        claim.claim_all(connection, [(sent.job_id, sent.number, sent.dispatch)], 60, "here:1/boot-1-2")
+    assert [*seen, awaited()] == [(False, False), (True, False), (False, False)]

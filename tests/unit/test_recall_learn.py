@@ -79,7 +79,7 @@ class TestPace:
             slept.append(for_)
             clock[0] += int(for_)
 
-        pace = Pace(lambda: calls.append(1), idle, 1e9, burst, sleep, lambda: clock[0])
+        pace = Pace(lambda: calls.append(1), lambda: False, idle, 1e9, burst, sleep, lambda: clock[0])
         for one in work:
             clock[0] += one
             pace.rest()
@@ -99,3 +99,12 @@ class TestPace:
         clock[0] += 1
         with pytest.raises(OutOfTime):
             pace.rest()
+
+    def test_it_does_not_rest_while_somebody_waits_for_it(self) -> None:
+        clock, slept, waiting = [0.0], [], [False]
+        pace = Pace(hurry=lambda: waiting[0], idle=2, burst=1, sleep=slept.append, now=lambda: clock[0])
+        for waiting[0] in (False, True, True, False):
+            clock[0] += 3
+            pace.rest()
+        assert slept == [6, 6]
+        assert pace.worked == 12

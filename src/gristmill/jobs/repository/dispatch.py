@@ -102,6 +102,7 @@ _SLOTS = """
 SELECT coalesce(sum(slots), 0) FROM gristmill.processes
 WHERE kind = 'worker' AND queue = %(queue)s AND beat_at > now() - interval '60 seconds'
 """
+_AWAITED = "SELECT EXISTS (SELECT FROM gristmill.chunks WHERE state = 'sent' AND queue = %(queue)s)"
 _UNSEND = """
 UPDATE gristmill.chunks SET state = 'waiting'
 WHERE job_id = %(job_id)s AND number = %(number)s AND dispatch = %(dispatch)s AND state = 'sent'
@@ -189,6 +190,11 @@ def mark_sent(connection: Connection, queue: str, free: float, most: int = 1) ->
     rows = execute(connection, parameters, _LAZILY, DISPATCH_LOCK, _MARK)
     found = [Message(*row) for row in rows]
     return sorted(found, key=lambda message: (-message.priority, message.seq, message.number))
+
+
+def awaits_worker(connection: Connection, queue: str) -> bool:
+    """Say whether a chunk was sent that no worker of the queue has taken yet: as a rule all of them are at work."""
+    return bool(connection.exec_driver_sql(_AWAITED, {"queue": queue}).scalar_one())
 
 
 def unsend(connection: Connection, job_id: uuid.UUID, number: int, dispatch: int) -> bool:

@@ -14,6 +14,7 @@ from gristmill.datasets.errors import UnknownDataset
 from gristmill.datasets.lookup import DROPPED, Dataset, DatasetLookup
 from gristmill.jobs.errors import JobDropped
 from gristmill.jobs.handlers import ChunkTask, IdempotentHandler, Outcome
+from gristmill.jobs.repository.dispatch import awaits_worker
 from gristmill.jobs.submit import NewJob
 from gristmill.search.query.statements import Layout
 from gristmill.search.query.vector import outside
@@ -62,7 +63,13 @@ class IndexRecallHandler(IdempotentHandler):
                 dataset = applied.dataset
                 if str(dataset.id) != task.args["dataset_id"] or not applied.has_table:
                     raise JobDropped(DROPPED)
-                pace = Pace(task.check, self._limits.idle, self._limits.seconds)
+                # An index build waits for the same worker.
+                pace = Pace(
+                    task.check,
+                    lambda: awaits_worker(connection, self.queue),
+                    idle=self._limits.idle,
+                    seconds=self._limits.seconds,
+                )
                 return Outcome(result=self._learn(connection, dataset, pace, task))
         # COPY is the driver's, and so are its errors.
         except (UnknownDataset, psycopg2.errors.UndefinedTable) as error:
