@@ -47,8 +47,9 @@ class Size:
 
 
 # The larger a graph, the more of the true nearest are missed with the same parameters: more neighbours of each row make
-# up for that, and cost time at each insertion (docs/search.md has the measurements). Of those that apply the last one
-# counts; m never falls from one to the next. A graph that was built by another table is left as it is.
+# up for that, and cost time at each insertion (docs/search.md has the measurements). More candidates cost time at the
+# build alone; a small graph is soon built again. Of those that apply the last one counts; m never falls from one to the
+# next. A graph that was built by another table is left as it is.
 SIZES = (
     Size(0, 1, GraphParameters(m=16, ef_construction=128)),
     Size(50_000, 1, GraphParameters(m=16, ef_construction=256)),
