@@ -172,7 +172,8 @@ class TestFrozenRunner:
 
     def test_inside_its_transaction_is_rolled_back(self, stack: FaultStack, watched: Watched) -> None:
         """Its last statement is through, and nobody will ever send the COMMIT before the lease is over."""
-        start(stack, "runner")
+        # Its session idles in the transaction for as long as a lease: long enough to be seen on a busy machine.
+        start(stack, "runner", sources_lease=10)
         watched.goes_on()
         with stack.locked(LOCK_ROW, (watched.name,)) as row:
             eventually(lambda: blocked_in_transaction(stack, row), "jobs are staged, the position is not moved")
