@@ -1,5 +1,6 @@
 """When recall is due to be learnt or measured, and how it is kept and shown."""
 
+import uuid
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,13 @@ from gristmill.datasets.lookup import Dataset, DatasetLookup
 from gristmill.jobs.errors import JobDropped
 from gristmill.jobs.handlers import ChunkTask
 from gristmill.jobs.repository import claim
-from gristmill.jobs.repository.dispatch import awaits_worker, mark_sent
+from gristmill.jobs.repository.dispatch import mark_sent, others_wait
 from gristmill.jobs.submit import WriteRequest, submit_once
 from gristmill.kit.ids import uuid7
 from gristmill.search.index.builder import IndexBuilder
 from gristmill.search.index.report import recall_state
 from gristmill.search.index.settings import BuildSettings
+from gristmill.search.index.tasks import index_build
 from gristmill.search.query.curve import assumed
 from gristmill.search.recall.keeper import RecallKeeper
 from gristmill.search.recall.learn import Recall
@@ -215,18 +217,25 @@ class TestDue:
 
 
 def test_a_job_that_waits_for_the_worker_is_seen_until_it_is_taken(database: Database, dataset: Dataset) -> None:
-    """Then a job that learns, of which there is one worker for as a rule, goes on without rests."""
+    """Jobs that learn do not rest then; they do while only others that learn wait, or their rests would go first."""
     request = WriteRequest(principal="test", request_id="r")
 
-    def awaited() -> tuple[bool, bool]:
+    def waiting() -> tuple[bool, bool]:
         with database.autocommit() as connection:
-            return awaits_worker(connection, "long"), awaits_worker(connection, "default")
+            return others_wait(connection, "long", "index.recall"), others_wait(connection, "default", "index.recall")
+
+    def sent() -> tuple[uuid.UUID, int, int]:
+        with database.transaction() as connection:
+            (message,) = mark_sent(connection, "long", 10)
+        return message.job_id, message.number, message.dispatch
 
     submit_once(database, request, lambda _: index_recall(dataset.id, dataset.name))
-    seen = [awaited()]
-    with database.transaction() as connection:
-        (sent,) = mark_sent(connection, "long", 10)
-    seen.append(awaited())
+    sent()
+    seen = [waiting()]
+    submit_once(database, request, lambda _: index_build(dataset.id, dataset.name))
+    seen.append(waiting())
+    build = sent()
+    seen.append(waiting())
     with database.autocommit() as connection:
-        claim.claim_all(connection, [(sent.job_id, sent.number, sent.dispatch)], 60, "here:1/boot-1-2")
-    assert [*seen, awaited()] == [(False, False), (True, False), (False, False)]
+        claim.claim_all(connection, [build], 60, "here:1/boot-1-2")
+    assert [*seen, waiting()] == [(False, False), (False, False), (True, False), (False, False)]

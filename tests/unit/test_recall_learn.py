@@ -79,7 +79,9 @@ class TestPace:
             slept.append(for_)
             clock[0] += int(for_)
 
-        pace = Pace(lambda: calls.append(1), lambda: False, idle, 1e9, burst, sleep, lambda: clock[0])
+        pace = Pace(
+            check=lambda: calls.append(1), idle=idle, seconds=1e9, burst=burst, sleep=sleep, now=lambda: clock[0]
+        )
         for one in work:
             clock[0] += one
             pace.rest()

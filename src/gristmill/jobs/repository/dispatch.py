@@ -102,7 +102,10 @@ _SLOTS = """
 SELECT coalesce(sum(slots), 0) FROM gristmill.processes
 WHERE kind = 'worker' AND queue = %(queue)s AND beat_at > now() - interval '60 seconds'
 """
-_AWAITED = "SELECT EXISTS (SELECT FROM gristmill.chunks WHERE state = 'sent' AND queue = %(queue)s)"
+_OTHERS_WAIT = """
+SELECT EXISTS (SELECT FROM gristmill.chunks c JOIN gristmill.jobs j ON j.id = c.job_id
+    WHERE c.state = 'sent' AND c.queue = %(queue)s AND j.type <> %(type)s)
+"""
 _UNSEND = """
 UPDATE gristmill.chunks SET state = 'waiting'
 WHERE job_id = %(job_id)s AND number = %(number)s AND dispatch = %(dispatch)s AND state = 'sent'
@@ -192,9 +195,12 @@ def mark_sent(connection: Connection, queue: str, free: float, most: int = 1) ->
     return sorted(found, key=lambda message: (-message.priority, message.seq, message.number))
 
 
-def awaits_worker(connection: Connection, queue: str) -> bool:
-    """Say whether a chunk was sent that no worker of the queue has taken yet: as a rule all of them are at work."""
-    return bool(connection.exec_driver_sql(_AWAITED, {"queue": queue}).scalar_one())
+def others_wait(connection: Connection, queue: str, type_: str) -> bool:
+    """Say whether a chunk of another job type was sent that no worker of the queue has taken yet.
+
+    As a rule all of them are at work then.
+    """
+    return bool(connection.exec_driver_sql(_OTHERS_WAIT, {"queue": queue, "type": type_}).scalar_one())
 
 
 def unsend(connection: Connection, job_id: uuid.UUID, number: int, dispatch: int) -> bool:

@@ -14,7 +14,7 @@ from gristmill.datasets.errors import UnknownDataset
 from gristmill.datasets.lookup import DROPPED, Dataset, DatasetLookup
 from gristmill.jobs.errors import JobDropped
 from gristmill.jobs.handlers import ChunkTask, IdempotentHandler, Outcome
-from gristmill.jobs.repository.dispatch import awaits_worker
+from gristmill.jobs.repository.dispatch import others_wait
 from gristmill.jobs.submit import NewJob
 from gristmill.search.query.statements import Layout
 from gristmill.search.query.vector import outside
@@ -63,10 +63,11 @@ class IndexRecallHandler(IdempotentHandler):
                 dataset = applied.dataset
                 if str(dataset.id) != task.args["dataset_id"] or not applied.has_table:
                     raise JobDropped(DROPPED)
-                # An index build waits for the same worker.
+                # An index build, or an export, waits for the same worker. Of many jobs that learn none would rest if
+                # they counted.
                 pace = Pace(
                     task.check,
-                    lambda: awaits_worker(connection, self.queue),
+                    lambda: others_wait(connection, self.queue, self.type),
                     idle=self._limits.idle,
                     seconds=self._limits.seconds,
                 )
