@@ -31,6 +31,13 @@ segments = sa.Table(
         server_default="0",
         comment="of so many blocks of 16 ids one is not in the graph; 0: all are",
     ),
+    sa.Column(
+        "half_precision",
+        sa.Boolean,
+        nullable=False,
+        server_default=sa.false(),
+        comment="its graph holds the directions of the vectors as 16-bit floats",
+    ),
     sa.CheckConstraint("state IN ('building', 'built', 'ready', 'dropping')", name="state"),
     sa.CheckConstraint("lo < hi", name="range"),
 )

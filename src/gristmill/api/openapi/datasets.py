@@ -138,7 +138,7 @@ class DatasetPage(BaseModel):
 
 
 class Segment(BaseModel):
-    """A range of records with an index of its own."""
+    """A range of records with an index of its own. storage: of the vectors in its graph: vector, halfvec or bit."""
 
     index: str
     state: str
@@ -148,6 +148,7 @@ class Segment(BaseModel):
     built_rows: int | None
     dead_share: float | None
     bytes: int | None
+    storage: str
     parameters: dict[str, Any]
     built_at: AwareDatetime | None
     job: str | None

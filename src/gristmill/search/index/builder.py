@@ -174,7 +174,7 @@ class IndexBuilder:
             if step.cut is not None:
                 hi = record_ids.id_after(connection, name, found.start, step.cut)
             hi = _end_of_table(connection, name) if hi is None else hi
-            range_ = Range(step.lo, hi, graph.held_step(step.rows, hi - step.lo))
+            range_ = Range(step.lo, hi, graph.held_step(step.rows, hi - step.lo), work.dataset.half_precision)
             return catalogue.insert_building(connection, dataset_id, name, range_, job_id)
 
     def _next_part(
@@ -189,7 +189,7 @@ class IndexBuilder:
             if lo >= end:
                 return None, 0
             hi = min(end, record_ids.id_after(connection, name, lo, rows) or end)
-            range_ = Range(lo, hi, graph.held_step(rows, hi - lo))
+            range_ = Range(lo, hi, graph.held_step(rows, hi - lo), work.dataset.half_precision)
             return catalogue.insert_building(connection, dataset_id, name, range_, job_id), rows
 
     def _make(self, work: _Work, segment: Segment, rows: int, parameters: GraphParameters, workers: int) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from gristmill.core.database import data_relation
 from gristmill.kit.identifiers import quote
-from gristmill.search.query.vector import operator_class, vector_bytes, within
+from gristmill.search.query.vector import indexed, vector_bytes, within
 from gristmill.search.repository.catalogue import BLOCK, Segment
 from gristmill.search.repository.searchable import Searchable
 
@@ -53,7 +53,7 @@ class Size:
 SIZES = (
     Size(0, 1, GraphParameters(m=16, ef_construction=128)),
     Size(50_000, 1, GraphParameters(m=16, ef_construction=256)),
-    Size(500_000, 1, GraphParameters(m=24, ef_construction=128)),
+    Size(500_000, 1, GraphParameters(m=24, ef_construction=256)),
 )
 # Of graphs that are built in half of the time and built again later. A graph with as few candidates counts as such one.
 QUICK = GraphParameters(m=16, ef_construction=64)
@@ -66,7 +66,7 @@ def parameters_for(rows: int, dimensions: int, sizes: Sequence[Size] = SIZES) ->
 
 def row_bytes(dataset: Searchable, parameters: GraphParameters) -> int:
     """Return the memory of one row in a graph under construction."""
-    vector = 8 + vector_bytes(dataset.storage, dataset.dimensions)
+    vector = 8 + vector_bytes(dataset.graph_storage, dataset.dimensions)
     return vector + _ELEMENT + (2 * parameters.m + 2) * _NEIGHBOUR
 
 
@@ -108,7 +108,7 @@ def create_index(dataset: Searchable, segment: Segment, parameters: GraphParamet
     """Return the DDL that builds the segment's index while reads and writes go on."""
     return (
         f"CREATE INDEX CONCURRENTLY {quote(segment.index_name)} ON {data_relation(dataset.name)}"
-        f" USING hnsw (_embedding {operator_class(dataset.metric, dataset.storage)})"
+        f" USING hnsw ({indexed(dataset.metric, dataset.storage, dataset.dimensions, segment.half_precision)})"
         f" WITH (m = {parameters.m:d}, ef_construction = {parameters.ef_construction:d})"
         f" WHERE {within(segment.range)}"
     )

@@ -90,6 +90,7 @@ def plan_report(connection: Connection, dataset: Dataset, settings: BuildSetting
                 "built_rows": segment.rows,
                 "dead_share": None if piece is None else round(piece.dead_share, 4),
                 "bytes": None if fact is None else fact.bytes,
+                "storage": "halfvec" if segment.half_precision else searchable.storage,
                 "parameters": {} if fact is None else fact.parameters,
                 "built_at": rfc3339(segment.built_at),
                 "job": None if segment.job_id is None else str(segment.job_id),
@@ -145,7 +146,7 @@ class _Expected:
 
     def _seconds(self, rows: int, parameters: GraphParameters, helpers: int) -> float | None:
         dataset = self._dataset
-        found = expected_seconds(rows, dataset.dimensions, dataset.storage, parameters, helpers, self._last)
+        found = expected_seconds(rows, dataset.dimensions, dataset.graph_storage, parameters, helpers, self._last)
         return None if found is None else round(found, 1)
 
 

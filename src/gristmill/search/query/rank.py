@@ -20,7 +20,7 @@ from gristmill.search.query.selectivity import Estimates
 from gristmill.search.query.settings import GRAPHS, QUICK, THOROUGH, Settings, set_all
 from gristmill.search.query.statements import NOTHING, Condition, Layout, Shape
 from gristmill.search.query.text import RANKED_AT_MOST, typed
-from gristmill.search.query.vector import MAX_EF, Ranges, candidates
+from gristmill.search.query.vector import MAX_EF, Ranges, taken
 
 # How long the exact pass over a large dataset may take before an answer is given as incomplete.
 EXACT_SECONDS = 10.0
@@ -195,7 +195,7 @@ class _Ranking:
 
         Of the records that a walk visits, this part is taken: a walk that meets fewer of them goes on.
         """
-        wanted = candidates(self.depth)
+        wanted = taken(effort.ranges, self.depth, effort.ef)
         if share < 1:
             wanted = max(wanted, math.ceil(effort.largest * share * TAKEN_PART))
         elif effort.largest > MAX_EF:

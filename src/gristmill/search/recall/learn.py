@@ -4,7 +4,6 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from sqlalchemy import Connection
@@ -13,9 +12,10 @@ from gristmill.core.prepared import execute
 from gristmill.datasets.contract_parser import Contract
 from gristmill.search.query.catalogue import Graphs
 from gristmill.search.query.curve import EFS, KS, Curve, assumed
+from gristmill.search.query.effort import Effort
 from gristmill.search.query.settings import GRAPHS, Settings, with_settings
 from gristmill.search.query.statements import Layout, Shape
-from gristmill.search.query.vector import within
+from gristmill.search.query.vector import direction, ranked_again, taken, walk_order, within
 from gristmill.search.recall.nearest import Queries, compared, nearest
 from gristmill.search.repository import catalogue, curves
 from gristmill.search.repository.catalogue import Ready
@@ -128,7 +128,9 @@ class Learner:
             found, ms = self._walks(segment, [queries.texts[query] for query in chosen], ef)
             walk_ms.append(ms)
             for row, k in enumerate(KS):
-                shares = np.array([_share(hits, truth[query][:k]) for query, hits in zip(chosen, found, strict=True)])
+                most = ranked_again(k) if segment.range.half_precision else k
+                pairs = zip(chosen, found, strict=True)
+                shares = np.array([_share(sorted(hits[:most]), truth[query][:k]) for query, hits in pairs])
                 recall[row, place], error[row, place] = mean_of(shares, counts)
                 if k == K:
                     missed[chosen] = shares < 1
@@ -137,16 +139,19 @@ class Learner:
         return Curve(KS, EFS, table[0], table[1], len(queries.texts), queries.source, tuple(walk_ms))
 
     def _walks(self, segment: Ready, vectors: Sequence[str], ef: int) -> tuple[list[list[float]], float]:
-        """Return the distances that the walk of each vector finds, and how long one took (ms)."""
+        """Return the distances that the walk of each vector finds, in its order, and how long one took (ms)."""
         # With a small graph the planner might compare all records for so many of them: a search would not.
         settings = with_settings({**GRAPHS, "hnsw.ef_search": ef, "enable_sort": "off"}, "")
         by, together = compared(self._contract), min(_MOST_TOGETHER, max(1, _TOGETHER // ef))
+        rounded = direction("q.vector", self._layout.dimensions)
+        order = walk_order(self._contract, segment.range, "q.vector", rounded)
+        limit = min(ef, ranked_again(KS[-1]) if segment.range.half_precision else KS[-1])
         found: list[list[float]] = []
         took_ms: list[float] = []
         for first in range(0, len(vectors), together):
             part = list(vectors[first : first + together])
             began = time.perf_counter()
-            found += by.walks(self._connection, settings, part, within(segment.range), min(ef, KS[-1]))
+            found += by.walks(self._connection, settings, part, within(segment.range), order, limit)
             took_ms.append((time.perf_counter() - began) * 1000 / len(part))
             self._pace.rest()
         return found, float(np.median(took_ms))
@@ -169,14 +174,15 @@ class Learner:
         for query, (text, own) in enumerate(zip(queries.texts, queries.own, strict=True)):
             truth = sorted(distance for part in truths for distance in part[query])[:K]
             if truth:
-                shares.append(_share(self._search(effort.ranges, settings, own, text), truth))
+                shares.append(_share(self._search(effort, settings, own, text), truth))
             self._pace.rest()
         return Recall(float(np.mean(shares)) if shares else 1.0, K, len(shares))
 
-    def _search(self, ranges: Any, settings: Settings, own: int, vector: str) -> list[float]:
+    def _search(self, effort: Effort, settings: Settings, own: int, vector: str) -> list[float]:
         """Return the distances of the K nearest, in order, by the statement that searches use."""
-        sql = with_settings(settings, self._layout.statement(Shape("vector", ranges, where=_NOT_ITSELF)))
-        values = {"query": vector, "k": K, "candidates": K, "limit": K, "size": K, "own": own}
+        sql = with_settings(settings, self._layout.statement(Shape("vector", effort.ranges, where=_NOT_ITSELF)))
+        wanted = taken(effort.ranges, K, effort.ef)
+        values = {"query": vector, "k": K, "candidates": wanted, "limit": K, "size": K, "own": own}
         rows = execute(self._connection, values, sql)
         # The last three columns are the distance and two counts; without any record there is a row of nulls.
         return [float(row[-3]) for row in rows if row[-3] is not None]

@@ -9,11 +9,11 @@ from sqlalchemy import Connection
 
 from gristmill.core.prepared import Prepared, execute
 
-_COLUMNS = "id, dataset_id, lo, hi, index_name, state, rows, job_id, built_at, held_step"
+_COLUMNS = "id, dataset_id, lo, hi, index_name, state, rows, job_id, built_at, held_step, half_precision"
 # Prepared: searches ask once a second, and the one that does must not take longer for it than it has to.
 _READY = Prepared(
     """
-    SELECT lo, hi, held_step, s.id, rows, curve FROM gristmill.segments s
+    SELECT lo, hi, held_step, half_precision, s.id, rows, curve FROM gristmill.segments s
     LEFT JOIN gristmill.segment_curves c ON c.segment_id = s.id
     WHERE dataset_id = %(dataset_id)s AND state = 'ready' ORDER BY lo
     """,
@@ -22,8 +22,9 @@ _READY = Prepared(
 _ALL = f"SELECT {_COLUMNS} FROM gristmill.segments WHERE dataset_id = %(dataset_id)s ORDER BY lo, id"  # noqa: S608 - constants
 _INSERT = f"""
 WITH drawn AS (SELECT nextval(pg_get_serial_sequence('gristmill.segments', 'id')) AS id)
-INSERT INTO gristmill.segments (id, dataset_id, lo, hi, index_name, state, job_id, held_step)
-SELECT id, %(dataset_id)s, %(lo)s, %(hi)s, %(table)s || '__seg' || id, 'building', %(job_id)s, %(held_step)s
+INSERT INTO gristmill.segments (id, dataset_id, lo, hi, index_name, state, job_id, held_step, half_precision)
+SELECT id, %(dataset_id)s, %(lo)s, %(hi)s, %(table)s || '__seg' || id, 'building', %(job_id)s, %(held_step)s,
+    %(half_precision)s
 FROM drawn
 RETURNING {_COLUMNS}
 """  # noqa: S608 - constants
@@ -67,13 +68,15 @@ BLOCK = 16
 class Range(NamedTuple):
     """The records with ``lo <= _id < hi``, whose graph is walked.
 
-    held_step: blocks whose number is a multiple of it are not in the graph; 0: all are. ef: of the walk; 0 where all
-    walks of a search have the same.
+    held_step: blocks whose number is a multiple of it are not in the graph; 0: all are. half_precision: the graph holds
+    the directions of the vectors as 16-bit floats, not the vectors. ef: of the walk; 0 where all walks of a search have
+    the same.
     """
 
     lo: int
     hi: int
     held_step: int = 0
+    half_precision: bool = False
     ef: int = 0
 
 
@@ -88,7 +91,7 @@ class Ready(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A row of the catalogue: the records with ``lo <= _id < hi``. held_step: as ``Range`` has it."""
+    """A row of the catalogue: the records with ``lo <= _id < hi``. held_step, half_precision: as in ``Range``."""
 
     id: int
     dataset_id: uuid.UUID
@@ -100,16 +103,17 @@ class Segment:
     job_id: uuid.UUID | None = None
     built_at: datetime | None = None
     held_step: int = 0
+    half_precision: bool = False
 
     @property
     def range(self) -> Range:
-        return Range(self.lo, self.hi, self.held_step)
+        return Range(self.lo, self.hi, self.held_step, self.half_precision)
 
 
 def ready_segments(connection: Connection, dataset_id: uuid.UUID) -> tuple[Ready, ...]:
     """Return every ready segment, in the order of their ranges."""
     rows = execute(connection, {"dataset_id": str(dataset_id)}, _READY)
-    return tuple(Ready(Range(*row[:3]), *row[3:]) for row in rows)
+    return tuple(Ready(Range(*row[:4]), *row[4:]) for row in rows)
 
 
 def ready_ranges(connection: Connection, dataset_id: uuid.UUID) -> tuple[Range, ...]:

@@ -23,6 +23,16 @@ class Searchable:
     dimensions: int
     storage: str = "vector"
 
+    @property
+    def half_precision(self) -> bool:
+        """Whether new graphs hold the directions of the vectors as 16-bit floats (see ``query.vector.direction``)."""
+        return self.metric == "cosine" and self.storage == "vector"
+
+    @property
+    def graph_storage(self) -> str:
+        """What new graphs hold: vector, halfvec or bit."""
+        return "halfvec" if self.half_precision else self.storage
+
 
 @dataclass(frozen=True, slots=True)
 class Sealed:

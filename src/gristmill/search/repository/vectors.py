@@ -86,14 +86,17 @@ class Compared:
         return [row[0] for row in connection.exec_driver_sql(sql, {"vector": vector, "ids": ids})]
 
     def walks(
-        self, connection: Connection, settings: str, vectors: list[str], condition: str, limit: int
+        self, connection: Connection, settings: str, vectors: list[str], condition: str, order: str, limit: int
     ) -> list[list[float]]:
-        """Return for each vector the distances that a walk through the graph of ``condition`` finds, in order."""
+        """Return for each vector the distances that a walk through the graph of ``condition`` finds, in its order.
+
+        order: what the walk goes by, SQL of ``_embedding`` and ``q.vector``.
+        """
         walk = f"SELECT _embedding {self.operator} q.vector AS distance FROM {data_relation(self.table)}"  # noqa: S608
-        walk += f" WHERE _embedding IS NOT NULL AND {condition} ORDER BY distance LIMIT {limit:d}"
+        walk += f" WHERE _embedding IS NOT NULL AND {condition} ORDER BY {order} LIMIT {limit:d}"
         given = f"unnest(%(vectors)s::{self.type}[]) WITH ORDINALITY AS q (vector, n)"
         sql = f"SELECT q.n, near.distance FROM {given} CROSS JOIN LATERAL ({walk}) AS near"  # noqa: S608
         found: list[list[float]] = [[] for _ in vectors]
         for number, distance in connection.exec_driver_sql(settings + sql, {"vectors": vectors}):
             found[number - 1].append(distance)
-        return [sorted(distances) for distances in found]
+        return found
