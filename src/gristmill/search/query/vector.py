@@ -23,8 +23,8 @@ MAX_EF = 1000
 # Of one number, by how vectors are stored.
 STORED_BITS = {"vector": 32, "halfvec": 16, "bit": 1}
 
-# Of the nearest in half precision so many more than k are ranked again: at least four, and a 16th of k. Among 300,000 texts
-# one more was needed for one search of a hundred with k 10, and two for k 300.
+# Of the nearest in half precision so many more than k are ranked again: at least four, and a 16th of k. Among 300,000
+# texts one more was needed by one search of a hundred with k 10, two more by some with k 300.
 _SPARE, _SPARE_PART = 4, 16
 
 # The first ``_id`` that a table draws.
