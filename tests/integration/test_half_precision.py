@@ -13,6 +13,7 @@ from tests.support.stored import make_dataset, store
 from gristmill.core.database import Database
 from gristmill.datasets.lookup import Dataset, DatasetLookup
 from gristmill.kit.ids import uuid7
+from gristmill.search.index import graph
 from gristmill.search.index.builder import IndexBuilder
 from gristmill.search.index.graph import GraphParameters
 from gristmill.search.index.report import plan_report
@@ -173,6 +174,56 @@ class TestDistances:
             assert answer["expected_recall"] >= 0.98
         assert found >= 0.97 * 500
 
+    @pytest.mark.parametrize("body", [{"k": 1}, {"k": 10, "recall_target": 0.9}, {"k": 60}])
+    def test_with_a_filter(self, database: Database, body: dict[str, Any]) -> None:
+        """A walk takes no more than it is expected to have at hand: it would go on looking for the last few."""
+        fields = [*BODY["fields"], {"name": "part", "type": "integer"}]
+        dataset = make_dataset(database, {**BODY, "fields": fields})
+        random = np.random.default_rng(8)
+        vectors = random.normal(size=(1, DIMENSIONS)) + random.normal(size=(4000, DIMENSIONS))
+        records = [{"id": n, "part": n % 2} for n in range(len(vectors))]
+        store(database, dataset.contract, records, vectors.tolist(), seq=1)
+        rebuild(database, dataset)
+        where = {"part": 1}
+        found = 0
+        for own in range(30):
+            answer = search(database, dataset, vectors[own], where=where, explain=True, **body)
+            exact = search(database, dataset, vectors[own], where=where, exact=True, k=body["k"])
+            assert len(answer["hits"]) == body["k"]
+            found += sum(hit["distance"] <= exact["hits"][-1]["distance"] for hit in answer["hits"])
+        assert answer["plan"] == "segments"
+        assert found >= body.get("recall_target", 0.97) * 30 * body["k"]
+
+    def test_in_a_hybrid_search(self, database: Database) -> None:
+        fields = [*BODY["fields"], {"name": "title", "type": "text"}]
+        dataset = make_dataset(database, {**BODY, "fields": fields, "text_search": {"from": ["title"]}})
+        vectors = np.random.default_rng(9).normal(size=(2000, DIMENSIONS))
+        records = [{"id": n, "title": f"number {n % 50}"} for n in range(len(vectors))]
+        store(database, dataset.contract, records, vectors.tolist(), seq=1)
+        rebuild(database, dataset)
+        body: dict[str, Any] = {"mode": "hybrid", "text": "number", "k": 20}
+        walked = search(database, dataset, vectors[11], ef=1000, **body)
+        exact = search(database, dataset, vectors[11], exact=True, **body)
+        assert (walked["plan"], exact["plan"]) == ("segments + text", "exact + text")
+        assert walked["hits"] == exact["hits"]
+
+
+class TestStatistics:
+    def test_none_are_kept_of_directions(self, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+        dataset = make_dataset(database, BODY)
+        fill(database, dataset, np.random.default_rng(10).normal(size=(500, DIMENSIONS)))
+        sql = "SELECT count(*) FROM pg_stats WHERE tablename LIKE 'things__seg%%'"
+        counts = []
+        monkeypatch.setattr(graph, "without_statistics", "ALTER INDEX data.{} ALTER COLUMN 1 SET STATISTICS -1".format)
+        rebuild(database, dataset)
+        with database.autocommit() as connection:
+            counts.append(connection.exec_driver_sql(sql).scalar_one())
+        monkeypatch.undo()
+        rebuild(database, dataset)
+        with database.autocommit() as connection:
+            counts.append(connection.exec_driver_sql(sql).scalar_one())
+        assert counts == [1, 0]
+
 
 class TestHowManyAreTaken:
     @given(st.integers(1, 1100), st.integers(1, MAX_EF), st.booleans())
@@ -183,6 +234,11 @@ class TestHowManyAreTaken:
         if 2 * k <= MAX_EF:
             assert wanted <= max(k, ef)
             assert half or wanted == k
+
+    def test_of_walks_with_an_effort_of_their_own_the_least_counts(self) -> None:
+        ranges = (Range(1, 100, half_precision=True, ef=12), Range(100, 200, half_precision=True, ef=400))
+        assert taken(ranges, 10, 400) == 12
+        assert taken(ranges[1:], 10, 400) == 10 + 25
 
     def test_the_true_nearest_are_among_them(self) -> None:
         """Of directions in 256 dimensions as dense as those of 60,000 texts."""
@@ -195,6 +251,6 @@ class TestHowManyAreTaken:
         rounded = -(queries.astype(np.float16).astype(float) @ stored.astype(np.float16).astype(float).T)
         for k in (1, 10, 100):
             near = np.argsort(exact, axis=1)[:, :k]
-            most = np.argsort(rounded, axis=1)[:, : ranked_again(k)]
+            most = np.argsort(rounded, axis=1)[:, : ranked_again(k, 400)]
             held = sum(len(set(a) & set(b)) for a, b in zip(near, most, strict=True))
             assert held == 50 * k

@@ -90,16 +90,20 @@ class TestSizes:
 
 
 class TestBuildsThatWere:
-    @pytest.mark.parametrize("storage", ["vector", "halfvec"])
-    def test_what_they_were_like_is_known(self, database: Database, storage: str) -> None:
-        dataset = make_dataset(database, {**BODY, "embedding": {"dimensions": 16, "storage": storage}})
+    @pytest.mark.parametrize(
+        ("metric", "storage", "held"),
+        [("l2", "vector", "vector"), ("l2", "halfvec", "halfvec"), ("cosine", "vector", "halfvec")],
+    )
+    def test_what_they_were_like_is_known(self, database: Database, metric: str, storage: str, held: str) -> None:
+        embedding = {"dimensions": 16, "storage": storage, "metric": metric}
+        dataset = make_dataset(database, {**BODY, "embedding": embedding})
         fill(database, dataset, 0, 300)
         build(IndexBuilder(database, SETTINGS), dataset)
         with database.autocommit() as connection:
             (found,) = builds.list_last(connection, least=300)
             assert builds.list_last(connection, least=301) == []
         shown = (found.rows, found.helpers, found.storage, found.dimensions, found.m, found.ef_construction)
-        assert shown == (300, 0, storage, 16, 16, 128)
+        assert shown == (300, 0, held, 16, 16, 128)
         assert 0 < found.seconds < 60
 
     def test_those_of_bits_too(self, database: Database) -> None:
@@ -129,11 +133,11 @@ class TestExpectedTime:
         fill(database, dataset, 0, 300)
         build(IndexBuilder(database, SETTINGS), dataset)
         fill(database, dataset, 300, 190)
-        usual = expected_seconds(490, 16, "vector", GraphParameters(), 0, [])
+        usual = expected_seconds(490, 16, "halfvec", GraphParameters(), 0, [])
         assert usual is not None
         # A build of some hundred rows says nothing.
         assert report(database, dataset)["next"]["expected_seconds"] == round(usual, 1)
-        taken = expected_seconds(LEAST_ROWS, 16, "vector", GraphParameters(), 0, [])
+        taken = expected_seconds(LEAST_ROWS, 16, "halfvec", GraphParameters(), 0, [])
         assert taken is not None
         with database.autocommit() as connection:
             connection.exec_driver_sql(
@@ -150,7 +154,7 @@ class TestExpectedTime:
             work = Background(lambda: build(IndexBuilder(database, slow), dataset))
             wait_until(lambda: phase(database) == "waiting for writers before build")
             building = report(database, dataset)["building"]
-            usual = expected_seconds(building["rows"], 16, "vector", SLOW, 0, [])
+            usual = expected_seconds(building["rows"], 16, "halfvec", SLOW, 0, [])
             assert usual is not None
             assert building["expected_seconds"] == round(usual, 1)
         work.ended()

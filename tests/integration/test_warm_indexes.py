@@ -25,7 +25,7 @@ from gristmill.search.index.restarts import RestartWatch
 from gristmill.search.index.settings import BuildSettings
 from gristmill.search.index.tasks import IndexWarmHandler
 from gristmill.search.index.warm import IndexWarmer
-from gristmill.search.query.vector import within
+from gristmill.search.query.vector import direction, walk_order, within
 from gristmill.search.repository import catalogue, warming
 from gristmill.stack.postgres import PostgresServer
 
@@ -293,11 +293,12 @@ class TestReading:
         build(builder, other)
         (second,) = segments(database, other)
         used = f"SELECT coalesce(idx_scan, 0) FROM pg_stat_user_indexes WHERE indexrelname = '{second.index_name}'"
+        vector = f"'{[1.0] * 16}'::vector"
         with database.transaction() as connection:
             search = (
                 "SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off;"
                 f" SELECT id FROM data.others WHERE {within(second.range)}"
-                f" ORDER BY _embedding <=> '{[1.0] * 16}' LIMIT 1"
+                f" ORDER BY {walk_order(other.contract, second.range, vector, direction(vector, 16))} LIMIT 1"
             )
             connection.exec_driver_sql(search)
             connection.exec_driver_sql("SELECT pg_stat_force_next_flush()")

@@ -10,7 +10,7 @@ from gristmill.cli.waiting import Timeout, WaitOption, report, wait_of
 app = typer.Typer(no_args_is_help=True, help="The vector index of a dataset: its segments, and what is built.")
 
 Name = Annotated[str, typer.Argument(metavar="DATASET", help="Name of the dataset.")]
-_SEGMENT = ["index", "state", "first", "last", "rows", "dead_share", "bytes", "built_at"]
+_SEGMENT = ["index", "state", "first", "last", "rows", "dead_share", "bytes", "storage", "built_at"]
 
 
 @command(app, "show")

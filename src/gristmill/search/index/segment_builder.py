@@ -145,6 +145,8 @@ class SegmentBuilder:
         self._warm([segment.index_name for segment in self._segments() if segment.state == "built"])
 
     def _enter(self, dataset: Searchable, segment: Segment, finish: Callable[[Connection, int, int], bool]) -> int:
+        if segment.half_precision:
+            self._session.run(graph.without_statistics(segment.index_name))
         with self._database.transaction() as connection:
             set_time_limit(connection, 0)
             rows = record_ids.count_records(connection, dataset.name, segment.lo, segment.hi)

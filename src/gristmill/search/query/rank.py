@@ -195,9 +195,10 @@ class _Ranking:
 
         Of the records that a walk visits, this part is taken: a walk that meets fewer of them goes on.
         """
-        wanted = taken(effort.ranges, self.depth, effort.ef)
+        at_hand = math.ceil(effort.largest * share * TAKEN_PART) if share < 1 else effort.ef
+        wanted = taken(effort.ranges, self.depth, at_hand)
         if share < 1:
-            wanted = max(wanted, math.ceil(effort.largest * share * TAKEN_PART))
+            wanted = max(wanted, at_hand)
         elif effort.largest > MAX_EF:
             wanted = max(wanted, effort.largest)
         return self.run({**GRAPHS, "hnsw.ef_search": effort.ef}, effort.ranges, wanted=wanted)

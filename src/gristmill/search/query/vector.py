@@ -7,9 +7,9 @@
 A graph in half precision is walked by distances between directions that are rounded to 16-bit floats. A few more than k
 are taken from it, and the distances that are returned, and ranked by, are those of the vectors themselves.
 
-The arms cover every ``_id`` whatever ranges are given: a range whose index is gone is merely scanned, and no record is
-ever missed or found twice. Limits of the distance are applied outside of the arms: inside, a graph walk would go on for
-near records that do not exist (36 times slower).
+The arms cover every ``_id`` whatever ranges are given: a range whose index is gone is merely scanned (of one in half
+precision, all directions), and no record is ever left out or found twice. Limits of the distance are applied outside of
+the arms: inside, a graph walk would go on for near records that do not exist (36 times slower).
 """
 
 import math
@@ -23,8 +23,9 @@ MAX_EF = 1000
 # Of one number, by how vectors are stored.
 STORED_BITS = {"vector": 32, "halfvec": 16, "bit": 1}
 
-# Of the nearest in half precision so many more than k are ranked again: at least four, and a 16th of k. Among 300,000
-# texts one more was needed by one search of a hundred with k 10, two more by some with k 300.
+# Of the nearest in half precision so many more than k are ranked again: at least four, and a 16th of what a walk has at
+# hand. Among 300,000 texts one more was needed by one search of a hundred with k 10, two more by some with k 300; where
+# many are nearer to each other than half precision can tell, more effort finds them.
 _SPARE, _SPARE_PART = 4, 16
 
 # The first ``_id`` that a table draws.
@@ -62,20 +63,23 @@ def distance_of(metric: str, score: float, dimensions: int) -> float:
     return -score
 
 
-def taken(ranges: Ranges, k: int, ef: int) -> int:
-    """Return how many rows to take from each graph, walked with ``ef``, for the k best of all.
+def taken(ranges: Ranges, k: int, at_hand: int) -> int:
+    """Return how many rows to take from each graph for the k best of all.
+
+    at_hand: how many that match a walk is expected to find; one with an ``ef`` of its own finds no more than that.
 
     Beyond what ``ef_search`` can be doubled to, a graph is made to go on for another round instead: recall@1000 on
     60,000 package descriptions is 0.971 with 1,000 candidates and 0.994 with 1,500.
     """
     if 2 * k > MAX_EF:
         return k + k // 2
-    return max(k, min(ranked_again(k), ef)) if any(range_.half_precision for range_ in ranges) else k
+    least = min((min(one.ef or at_hand, at_hand) for one in ranges if one.half_precision), default=0)
+    return max(k, ranked_again(k, least))
 
 
-def ranked_again(k: int) -> int:
-    """Return how many of the nearest in half precision hold the k nearest."""
-    return k + max(_SPARE, k // _SPARE_PART)
+def ranked_again(k: int, at_hand: int) -> int:
+    """Return how many of the nearest in half precision are compared by their vectors to find the k nearest."""
+    return min(at_hand, k + max(_SPARE, at_hand // _SPARE_PART))
 
 
 def gaps(ranges: Ranges) -> list[tuple[int | None, int | None]]:

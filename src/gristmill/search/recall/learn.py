@@ -128,7 +128,7 @@ class Learner:
             found, ms = self._walks(segment, [queries.texts[query] for query in chosen], ef)
             walk_ms.append(ms)
             for row, k in enumerate(KS):
-                most = ranked_again(k) if segment.range.half_precision else k
+                most = max(k, ranked_again(k, ef)) if segment.range.half_precision else k
                 pairs = zip(chosen, found, strict=True)
                 shares = np.array([_share(sorted(hits[:most]), truth[query][:k]) for query, hits in pairs])
                 recall[row, place], error[row, place] = mean_of(shares, counts)
@@ -145,7 +145,7 @@ class Learner:
         by, together = compared(self._contract), min(_MOST_TOGETHER, max(1, _TOGETHER // ef))
         rounded = direction("q.vector", self._layout.dimensions)
         order = walk_order(self._contract, segment.range, "q.vector", rounded)
-        limit = min(ef, ranked_again(KS[-1]) if segment.range.half_precision else KS[-1])
+        limit = ranked_again(KS[-1], ef) if segment.range.half_precision else min(ef, KS[-1])
         found: list[list[float]] = []
         took_ms: list[float] = []
         for first in range(0, len(vectors), together):
