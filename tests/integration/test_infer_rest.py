@@ -114,7 +114,8 @@ class TestBadInput:
             b'"' * 5001,
             b"a,a\n1,2\n",
             b"\xff\xfe\x00",
-            gzip.compress(b"a,b\n1,2\n"),
+            # Without the time, which is among the first bytes: workers would name the test differently.
+            gzip.compress(b"a,b\n1,2\n", mtime=0),
             zipped(),
             b"a" * 300 + b",b\n1,2\n",
             b"_embedding,_extra\n1,2\n",
