@@ -1,9 +1,14 @@
 """The peers that store vectors, each run once a bench: they load the rows, then search them.
 
 Postgres peers have a database of their own on the server that Gristmill uses, with its settings: ``fsync``,
-``full_page_writes`` and ``synchronous_commit`` are on for them too. Gristmill's processes are stopped meanwhile.
+``full_page_writes`` and ``synchronous_commit`` are on for them too. Gristmill's processes are stopped meanwhile, but
+for searches of Chroma, which are compared in turn.
 """
 
+import contextlib
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -36,11 +41,29 @@ def chroma(bench: Bench) -> dict[str, Any]:
     return _run(bench, "chroma", {**_plan(bench, rows(bench)), "folder": str(bench.folder), "adds": adds})
 
 
-def chroma_search(bench: Bench, count: int) -> dict[str, Any]:
-    """Return how Chroma's server searches so many rows. Raises PeerUnavailable."""
-    plan = {**_plan(bench, count), **_queries(bench, count), "folder": str(bench.folder), "adds": [_LARGE_BATCHES]}
-    found: dict[str, Any] = _run(bench, "chroma", plan)["search"]
-    return found
+@dataclass(frozen=True)
+class StoredChroma:
+    """Rows that Chroma's server has stored, in ``folder``, to be searched one width at a time."""
+
+    bench: Bench
+    folder: str
+    queries: dict[str, Any]
+
+    def search(self, ef: int) -> dict[str, Any]:
+        """Return ef, recall and times. Gristmill's processes idle meanwhile. Raises PeerUnavailable."""
+        plan = {**self.queries, "stored": self.folder, "ef": ef}
+        return self.bench.peers.run("chroma", plan, self.bench.folder / "chroma.log", _SECONDS)
+
+
+@contextlib.contextmanager
+def stored_chroma(bench: Bench, count: int) -> Iterator[StoredChroma]:
+    """Have Chroma's server store so many rows, and remove them afterwards. Raises PeerUnavailable."""
+    plan = {**_plan(bench, count), "folder": str(bench.folder), "adds": [_LARGE_BATCHES], "keep": True}
+    folder = _run(bench, "chroma", plan)["stored"]
+    try:
+        yield StoredChroma(bench, folder, _queries(bench, count))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @cache

@@ -1,8 +1,8 @@
-"""Chroma's server: ``add`` over HTTP, then queries over HTTP at several widths of search.
+"""Chroma's server: ``add`` over HTTP, and queries over HTTP at one width of search.
 
-Plan: {folder, parquet, rows, adds: [{batch, clients}], queries, k, efs, kth, rounds, recall, enough}; parquet: files;
-batch 0 is the server's own ``max_batch_size``. queries: a .npy of vectors; kth: the distance of the k-th nearest of
-each; efs: widths to try in this order until the recall is ``enough``; the first that reaches ``recall`` is the answer.
+Plan to add: {folder, parquet, rows, adds: [{batch, clients}], keep}; parquet: files; batch 0 is the server's own
+``max_batch_size``; keep: leave what was added last, its folder is ``stored`` of the answer. Plan to search: {stored,
+queries, k, ef, kth, rounds}; queries: a .npy of vectors; kth: the distance of the k-th nearest of each.
 
 Durability: its log is SQLite with a rollback journal and ``synchronous=FULL`` (20 adds made 200 fsyncs, by strace), so
 what was added is on the disk when it is answered, as with Postgres.
@@ -44,13 +44,16 @@ _NAME = "bench"
 def main() -> None:
     plan = json.load(sys.stdin)
     found: dict[str, Any] = {"version": chromadb.__version__, "adds": []}
-    for number, add in enumerate(plan["adds"]):
+    for number, add in enumerate(plan.get("adds", [])):
         folder = Path(plan["folder"]) / f"chroma-{number}"
         with _server(folder) as port:
             found["adds"].append({**add, **_add(port, plan, add)})
-        if number == len(plan["adds"]) - 1 and plan.get("queries"):
-            found["search"] = _search(folder, plan)
-        shutil.rmtree(folder, ignore_errors=True)
+        if number == len(plan["adds"]) - 1 and plan.get("keep"):
+            found["stored"] = str(folder)
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+    if "ef" in plan:
+        found |= _search(Path(plan["stored"]), plan)
     print(json.dumps(found))
 
 
@@ -136,26 +139,19 @@ def _search(folder: Path, plan: dict[str, Any]) -> dict[str, Any]:
                     "include": ["documents", "metadatas", "distances"]})
         for vector in vectors
     ]  # fmt: skip
-    best: dict[str, Any] = {}
-    tried = []
-    for ef in plan["efs"]:
-        with _server(folder) as port:
-            _collection(port).modify(configuration={"hnsw": {"ef_search": ef}})
-        with _server(folder) as port:
-            collection = _collection(port)
-            if collection.configuration["hnsw"]["ef_search"] != ef:
-                raise RuntimeError(f"Chroma does not search with ef {ef}: {collection.configuration['hnsw']}")
-            place = f"/api/v2/tenants/default_tenant/databases/default_database/collections/{collection.id}/query"
-            load.drive(load.Plan(port, place, bodies, requests=len(bodies)))
-            answers = load.drive(load.Plan(port, place, bodies, requests=plan["rounds"] * len(bodies), keep=True))
-        near = [json.loads(body)["distances"][0] for body in answers.bodies[: len(bodies)]]
-        hits = sum(distance <= kth + 1e-5 for row, kth in zip(near, plan["kth"], strict=True) for distance in row)
-        best = {"ef": ef, "recall": round(hits / (plan["k"] * len(bodies)), 5), **Times.of(answers.times).values()}
-        tried.append(best)
-        if best["recall"] >= plan["enough"]:
-            break
-    # The narrowest that reaches the recall; the others are for the plot.
-    return {**next((one for one in tried if one["recall"] >= plan["recall"]), best), "tried": tried}
+    ef = plan["ef"]
+    with _server(folder) as port:
+        _collection(port).modify(configuration={"hnsw": {"ef_search": ef}})
+    with _server(folder) as port:
+        collection = _collection(port)
+        if collection.configuration["hnsw"]["ef_search"] != ef:
+            raise RuntimeError(f"Chroma does not search with ef {ef}: {collection.configuration['hnsw']}")
+        place = f"/api/v2/tenants/default_tenant/databases/default_database/collections/{collection.id}/query"
+        load.drive(load.Plan(port, place, bodies, requests=len(bodies)))
+        answers = load.drive(load.Plan(port, place, bodies, requests=plan["rounds"] * len(bodies), keep=True))
+    near = [json.loads(body)["distances"][0] for body in answers.bodies[: len(bodies)]]
+    hits = sum(distance <= kth + 1e-5 for row, kth in zip(near, plan["kth"], strict=True) for distance in row)
+    return {"ef": ef, "recall": round(hits / (plan["k"] * len(bodies)), 5), **Times.of(answers.times).values()}
 
 
 if __name__ == "__main__":

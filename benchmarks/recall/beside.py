@@ -1,41 +1,46 @@
 """Chroma with the same rows and queries, and Gristmill at the recall that it reaches."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 from benchmarks import peer_runs
 from benchmarks.figures import Row, show
 from benchmarks.harness import Bench
 from benchmarks.peers import PeerUnavailable
-from benchmarks.recall import served
-from benchmarks.recall.table import Asked
-from benchmarks.searches import Searched
+from benchmarks.recall.table import NAME, Asked, K
+from benchmarks.searches import Searched, search
 
 TARGET_RATIO = 1.3
 
 
-def chroma(bench: Bench, asked: Asked, tried: Sequence[Searched]) -> Iterator[Row]:
+def chroma(bench: Bench, asked: Asked, known: Sequence[Searched]) -> Iterator[Row]:
     """Yield Chroma's curve, and Gristmill's latency at Chroma's recall.
 
-    tried: Gristmill at every width. It is measured again after Chroma, and the mean of both is taken: what the machine
-    does meanwhile befalls both alike. Nothing but Postgres, which idles, runs beside Chroma.
+    known: Gristmill at every width. After each width of Chroma the two widths of Gristmill around its recall are
+    measured: what the machine does meanwhile befalls both alike, which minutes later it would not.
     """
-    what = f"  Chroma server over HTTP: {asked.size}"
+    what, name = f"  Chroma server over HTTP: {asked.size}", f"  Gristmill over HTTP at Chroma's recall: {asked.size}"
+    tried: list[dict[str, Any]] = []
+    pairs: list[dict[str, Any]] = []
     try:
-        theirs = peer_runs.chroma_search(bench, asked.rows)
+        with peer_runs.stored_chroma(bench, asked.rows) as stored:
+            for ef in peer_runs.WIDTHS:
+                tried.append(stored.search(ef))
+                pairs += _beside(bench, asked, tried[-1], known)
+                if tried[-1]["recall"] >= peer_runs.ENOUGH:
+                    break
     except PeerUnavailable as error:
         yield Row(what, f"not measured: {error}", values={"unavailable": str(error), "rows": asked.rows})
         return
-    yield row(what, "Chroma", asked.rows, theirs)
-    tried = _mean(tried, served.by_width(bench, asked)[1])
-    pairs = [pair for one in theirs["tried"] if (pair := _pair(one, tried))]
-    best = _pair(theirs, tried)
+    # The narrowest that reaches the recall.
+    chosen = next((one for one in tried if one["recall"] >= peer_runs.RECALL), tried[-1])
+    yield row(what, "Chroma", asked.rows, {**chosen, "tried": tried})
+    best = next((pair for pair in pairs if pair["theirs"] == chosen["ef"]), None)
     ratios = "; at its other widths " + ", ".join(f"{show(pair['ratio'])} (ef {pair['theirs']})" for pair in pairs)
     values = {"rows": asked.rows, "pairs": pairs, "best": best}
-    target, name = f"≤ {TARGET_RATIO:g} × Chroma (p50)", f"  Gristmill over HTTP at Chroma's recall: {asked.size}"
+    target = f"≤ {TARGET_RATIO:g} × Chroma (p50)"
     if best is None:
-        yield Row(name, f"no ef reaches its {theirs['recall']:.4f}{ratios if pairs else ''}", target, False, values)
+        yield Row(name, f"no ef reaches its {chosen['recall']:.4f}{ratios if pairs else ''}", target, False, values)
         return
     yield Row(
         f"{name}, ef {best['ours']}",
@@ -46,10 +51,16 @@ def chroma(bench: Bench, asked: Asked, tried: Sequence[Searched]) -> Iterator[Ro
     )
 
 
-def _mean(before: Sequence[Searched], after: Sequence[Searched]) -> list[Searched]:
-    p50 = {one.ef: one.times.p50 for one in after}
-    both = [(one, (one.times.p50 + p50.get(one.ef, one.times.p50)) / 2) for one in before]
-    return [replace(one, times=replace(one.times, p50=mean)) for one, mean in both]
+def _beside(bench: Bench, asked: Asked, theirs: dict[str, Any], known: Sequence[Searched]) -> Iterator[dict[str, Any]]:
+    """Measure Gristmill at the widths around their recall and yield the pair; nothing if no width reaches it."""
+    place = next((place for place, one in enumerate(known) if one.recall >= theirs["recall"]), None)
+    if place is None:
+        return
+    around = known[max(place - 1, 0) : place + 1]
+    ours = [search(bench, NAME, asked.vectors, asked.kth, K, peer_runs.ROUNDS, ef=one.ef) for one in around]
+    pair = _pair(theirs, ours)
+    if pair is not None:
+        yield pair
 
 
 def row(what: str, name: str, rows: int, found: dict[str, Any]) -> Row:
