@@ -47,6 +47,11 @@ class TestCommandLine:
 
 
 class TestBars:
+    @pytest.fixture(autouse=True)
+    def terminal(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Without a terminal of a known kind, as on a bare machine, nothing is drawn."""
+        monkeypatch.setenv("TERM", "xterm")
+
     @staticmethod
     def output(file: io.StringIO) -> Output:
         output = Output(json=False)
