@@ -26,7 +26,9 @@ def chroma(bench: Bench, asked: Asked, known: Sequence[Searched]) -> Iterator[Ro
         with peer_runs.stored_chroma(bench, asked.rows) as stored:
             for ef in peer_runs.WIDTHS:
                 tried.append(stored.search(ef))
-                pairs += _beside(bench, asked, tried[-1], known)
+                pair = _beside(bench, asked, tried[-1], known)
+                if pair is not None:
+                    pairs.append(pair)
                 if tried[-1]["recall"] >= peer_runs.ENOUGH:
                     break
     except PeerUnavailable as error:
@@ -51,16 +53,14 @@ def chroma(bench: Bench, asked: Asked, known: Sequence[Searched]) -> Iterator[Ro
     )
 
 
-def _beside(bench: Bench, asked: Asked, theirs: dict[str, Any], known: Sequence[Searched]) -> Iterator[dict[str, Any]]:
-    """Measure Gristmill at the widths around their recall and yield the pair; nothing if no width reaches it."""
+def _beside(bench: Bench, asked: Asked, theirs: dict[str, Any], known: Sequence[Searched]) -> dict[str, Any] | None:
+    """Measure Gristmill at the widths around their recall and return the pair; None if no width reaches it."""
     place = next((place for place, one in enumerate(known) if one.recall >= theirs["recall"]), None)
     if place is None:
-        return
+        return None
     around = known[max(place - 1, 0) : place + 1]
     ours = [search(bench, NAME, asked.vectors, asked.kth, K, peer_runs.ROUNDS, ef=one.ef) for one in around]
-    pair = _pair(theirs, ours)
-    if pair is not None:
-        yield pair
+    return _pair(theirs, ours)
 
 
 def row(what: str, name: str, rows: int, found: dict[str, Any]) -> Row:

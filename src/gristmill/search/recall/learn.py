@@ -15,7 +15,7 @@ from gristmill.search.query.curve import EFS, KS, Curve, assumed
 from gristmill.search.query.effort import Effort
 from gristmill.search.query.settings import GRAPHS, Settings, with_settings
 from gristmill.search.query.statements import Layout, Shape
-from gristmill.search.query.vector import direction, ranked_again, taken, walk_order, within
+from gristmill.search.query.vector import direction, taken, walk_order, within
 from gristmill.search.recall.nearest import Queries, compared, nearest
 from gristmill.search.repository import catalogue, curves
 from gristmill.search.repository.catalogue import Ready
@@ -128,7 +128,7 @@ class Learner:
             found, ms = self._walks(segment, [queries.texts[query] for query in chosen], ef)
             walk_ms.append(ms)
             for row, k in enumerate(KS):
-                most = max(k, ranked_again(k, ef)) if segment.range.half_precision else k
+                most = taken((segment.range,), k, ef)
                 pairs = zip(chosen, found, strict=True)
                 shares = np.array([_share(sorted(hits[:most]), truth[query][:k]) for query, hits in pairs])
                 recall[row, place], error[row, place] = mean_of(shares, counts)
@@ -145,7 +145,7 @@ class Learner:
         by, together = compared(self._contract), min(_MOST_TOGETHER, max(1, _TOGETHER // ef))
         rounded = direction("q.vector", self._layout.dimensions)
         order = walk_order(self._contract, segment.range, "q.vector", rounded)
-        limit = ranked_again(KS[-1], ef) if segment.range.half_precision else min(ef, KS[-1])
+        limit = min(ef, taken((segment.range,), KS[-1], ef))
         found: list[list[float]] = []
         took_ms: list[float] = []
         for first in range(0, len(vectors), together):
