@@ -43,16 +43,17 @@ def chroma(bench: Bench) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class StoredChroma:
-    """Rows that Chroma's server has stored, in ``folder``, to be searched one width at a time."""
+    """Rows that Chroma's server has stored, in ``folder``, to be searched with one width at a time."""
 
     bench: Bench
     folder: str
-    queries: dict[str, Any]
 
-    def search(self, ef: int) -> dict[str, Any]:
-        """Return ef, recall and times. Gristmill's processes idle meanwhile. Raises PeerUnavailable."""
-        plan = {**self.queries, "stored": self.folder, "ef": ef}
-        return self.bench.peers.run("chroma", plan, self.bench.folder / "chroma.log", _SECONDS)
+    @contextlib.contextmanager
+    def served(self, ef: int) -> Iterator[tuple[int, str]]:
+        """Give the port and the path that queries are to be posted to. Raises PeerUnavailable."""
+        plan = {"stored": self.folder, "ef": ef}
+        with self.bench.peers.serve("chroma", plan, self.bench.folder / "chroma.log") as found:
+            yield found["port"], found["path"]
 
 
 @contextlib.contextmanager
@@ -61,7 +62,7 @@ def stored_chroma(bench: Bench, count: int) -> Iterator[StoredChroma]:
     plan = {**_plan(bench, count), "folder": str(bench.folder), "adds": [_LARGE_BATCHES], "keep": True}
     folder = _run(bench, "chroma", plan)["stored"]
     try:
-        yield StoredChroma(bench, folder, _queries(bench, count))
+        yield StoredChroma(bench, folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

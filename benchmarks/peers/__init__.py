@@ -1,15 +1,16 @@
 """What Gristmill is compared with, each in a file of its own, run by the interpreter of an environment of its own.
 
-A peer is a module that reads a plan (one JSON object) from its standard input and prints what it measured as the last
-line of its standard output. It imports nothing of Gristmill, and of the bench only what needs no library.
+A peer is a module that reads a plan (one JSON object in a line) from its standard input and prints what it measured as
+the last line of its standard output. It imports nothing of Gristmill, and of the bench only what needs no library.
 """
 
+import contextlib
 import hashlib
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,16 +50,37 @@ class Peers:
         with log.open("ab") as errors:
             try:
                 done = subprocess.run(
-                    [str(self.python), "-m", f"benchmarks.peers.{module}"],
-                    input=json.dumps(plan).encode(), stdout=subprocess.PIPE, stderr=errors, cwd=ROOT,
+                    self._command(module), input=_line(plan), stdout=subprocess.PIPE, stderr=errors, cwd=ROOT,
                     env=environment(), timeout=seconds, check=False,
                 )  # fmt: skip
             except subprocess.TimeoutExpired as error:
                 raise PeerUnavailable(f"{module} did not end within {seconds:g} s") from error
         if done.returncode != 0:
-            raise PeerUnavailable(f"{module} failed: {log.read_text(errors='replace').strip()[-600:]}")
+            raise PeerUnavailable(_failed(module, log))
         found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         return found
+
+    @contextlib.contextmanager
+    def serve(self, module: str, plan: dict[str, Any], log: Path) -> Iterator[dict[str, Any]]:
+        """Run a peer that serves until its standard input ends, and give what it printed. Raises PeerUnavailable."""
+        with (
+            log.open("ab") as errors,
+            subprocess.Popen(
+                self._command(module), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, cwd=ROOT,
+                env=environment(),
+            ) as peer,
+        ):  # fmt: skip
+            assert peer.stdin is not None
+            assert peer.stdout is not None
+            peer.stdin.write(_line(plan))
+            peer.stdin.flush()
+            printed = peer.stdout.readline()
+            if not printed:
+                raise PeerUnavailable(_failed(module, log))
+            yield json.loads(printed)
+
+    def _command(self, module: str) -> list[str]:
+        return [str(self.python), "-m", f"benchmarks.peers.{module}"]
 
     def _do(self, *command: str) -> None:
         try:
@@ -69,6 +91,14 @@ class Peers:
         if done.returncode != 0:
             self._broken = f"{' '.join(command[:4])} failed: {done.stderr.strip()[-300:]}"
             raise PeerUnavailable(self._broken)
+
+
+def _line(plan: dict[str, Any]) -> bytes:
+    return json.dumps(plan).encode() + b"\n"
+
+
+def _failed(module: str, log: Path) -> str:
+    return f"{module} failed: {log.read_text(errors='replace').strip()[-600:]}"
 
 
 def environment() -> dict[str, str]:

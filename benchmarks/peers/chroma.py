@@ -1,8 +1,8 @@
-"""Chroma's server: ``add`` over HTTP, and queries over HTTP at one width of search.
+"""Chroma's server: ``add`` over HTTP, or a server that searches what was added with one width.
 
 Plan to add: {folder, parquet, rows, adds: [{batch, clients}], keep}; parquet: files; batch 0 is the server's own
-``max_batch_size``; keep: leave what was added last, its folder is ``stored`` of the answer. Plan to search: {stored,
-queries, k, ef, kth, rounds}; queries: a .npy of vectors; kth: the distance of the k-th nearest of each.
+``max_batch_size``; keep: leave what was added last, its folder is ``stored`` of the answer. Plan to serve: {stored,
+ef}; it prints {port, path}, where queries are to be posted, and serves until its standard input ends.
 
 Durability: its log is SQLite with a rollback journal and ``synchronous=FULL`` (20 adds made 200 fsyncs, by strace), so
 what was added is on the disk when it is answered, as with Postgres.
@@ -34,15 +34,16 @@ import chromadb
 import numpy as np
 import pyarrow.parquet as pq
 
-from benchmarks import load
-from benchmarks.figures import Times
 from benchmarks.peers import environment
 
 _NAME = "bench"
 
 
 def main() -> None:
-    plan = json.load(sys.stdin)
+    plan = json.loads(sys.stdin.readline())
+    if "ef" in plan:
+        _serve(Path(plan["stored"]), plan["ef"])
+        return
     found: dict[str, Any] = {"version": chromadb.__version__, "adds": []}
     for number, add in enumerate(plan.get("adds", [])):
         folder = Path(plan["folder"]) / f"chroma-{number}"
@@ -52,8 +53,6 @@ def main() -> None:
             found["stored"] = str(folder)
         else:
             shutil.rmtree(folder, ignore_errors=True)
-    if "ef" in plan:
-        found |= _search(Path(plan["stored"]), plan)
     print(json.dumps(found))
 
 
@@ -132,26 +131,16 @@ def _collection(port: int) -> Any:
     return chromadb.HttpClient("127.0.0.1", port).get_collection(_NAME)
 
 
-def _search(folder: Path, plan: dict[str, Any]) -> dict[str, Any]:
-    vectors = np.load(plan["queries"])
-    bodies = [
-        json.dumps({"query_embeddings": [vector.tolist()], "n_results": plan["k"],
-                    "include": ["documents", "metadatas", "distances"]})
-        for vector in vectors
-    ]  # fmt: skip
-    ef = plan["ef"]
+def _serve(folder: Path, ef: int) -> None:
     with _server(folder) as port:
         _collection(port).modify(configuration={"hnsw": {"ef_search": ef}})
     with _server(folder) as port:
         collection = _collection(port)
         if collection.configuration["hnsw"]["ef_search"] != ef:
             raise RuntimeError(f"Chroma does not search with ef {ef}: {collection.configuration['hnsw']}")
-        place = f"/api/v2/tenants/default_tenant/databases/default_database/collections/{collection.id}/query"
-        load.drive(load.Plan(port, place, bodies, requests=len(bodies)))
-        answers = load.drive(load.Plan(port, place, bodies, requests=plan["rounds"] * len(bodies), keep=True))
-    near = [json.loads(body)["distances"][0] for body in answers.bodies[: len(bodies)]]
-    hits = sum(distance <= kth + 1e-5 for row, kth in zip(near, plan["kth"], strict=True) for distance in row)
-    return {"ef": ef, "recall": round(hits / (plan["k"] * len(bodies)), 5), **Times.of(answers.times).values()}
+        path = f"/api/v2/tenants/default_tenant/databases/default_database/collections/{collection.id}/query"
+        print(json.dumps({"port": port, "path": path}), flush=True)
+        sys.stdin.read()
 
 
 if __name__ == "__main__":

@@ -1,66 +1,79 @@
-"""Chroma with the same rows and queries, and Gristmill at the recall that it reaches."""
+"""Chroma with the same rows and queries, and Gristmill at the recall that it reaches, in turn.
 
+The speed of a shared machine changes by half within minutes. So a turn is some hundred queries, about half a second,
+and what is compared are medians of the same turn: what the machine does meanwhile befalls both.
+"""
+
+import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
-from benchmarks import peer_runs
-from benchmarks.figures import Row, show
+from benchmarks import exact, peer_runs
+from benchmarks.figures import Row, Times, show
 from benchmarks.harness import Bench
+from benchmarks.load import Plan, drive
 from benchmarks.peers import PeerUnavailable
 from benchmarks.recall.table import NAME, Asked, K
-from benchmarks.searches import Searched, search
+from benchmarks.searches import Searched
 
 TARGET_RATIO = 1.3
+# Of queries per turn, which are taken one after another from all of them.
+TURNS, QUERIES = 12, 100
+
+
+@dataclass(frozen=True)
+class Width:
+    """Searches with one width. turns: their milliseconds, turn by turn."""
+
+    ef: int
+    recall: float
+    turns: list[list[float]]
+
+    def times(self) -> Times:
+        return Times.of([time for turn in self.turns for time in turn])
+
+    def values(self) -> dict[str, Any]:
+        return {"ef": self.ef, "recall": round(self.recall, 5), **self.times().values()}
 
 
 def chroma(bench: Bench, asked: Asked, known: Sequence[Searched]) -> Iterator[Row]:
-    """Yield Chroma's curve, and Gristmill's latency at Chroma's recall.
-
-    known: Gristmill at every width. After each width of Chroma the two widths of Gristmill around its recall are
-    measured: what the machine does meanwhile befalls both alike, which minutes later it would not.
-    """
+    """Yield Chroma's curve, and Gristmill's latency at Chroma's recall. known: Gristmill at every width."""
     what, name = f"  Chroma server over HTTP: {asked.size}", f"  Gristmill over HTTP at Chroma's recall: {asked.size}"
-    tried: list[dict[str, Any]] = []
+    tried: list[Width] = []
     pairs: list[dict[str, Any]] = []
     try:
         with peer_runs.stored_chroma(bench, asked.rows) as stored:
             for ef in peer_runs.WIDTHS:
-                tried.append(stored.search(ef))
-                pair = _beside(bench, asked, tried[-1], known)
-                if pair is not None:
-                    pairs.append(pair)
-                if tried[-1]["recall"] >= peer_runs.ENOUGH:
+                theirs, ours = _in_turn(bench, asked, stored, ef, known)
+                tried.append(theirs)
+                if ours:
+                    pairs.append(compared(theirs, ours))
+                if theirs.recall >= peer_runs.ENOUGH:
                     break
     except PeerUnavailable as error:
         yield Row(what, f"not measured: {error}", values={"unavailable": str(error), "rows": asked.rows})
         return
     # The narrowest that reaches the recall.
-    chosen = next((one for one in tried if one["recall"] >= peer_runs.RECALL), tried[-1])
-    yield row(what, "Chroma", asked.rows, {**chosen, "tried": tried})
-    best = next((pair for pair in pairs if pair["theirs"] == chosen["ef"]), None)
-    ratios = "; at its other widths " + ", ".join(f"{show(pair['ratio'])} (ef {pair['theirs']})" for pair in pairs)
+    chosen = next((one for one in tried if one.recall >= peer_runs.RECALL), tried[-1])
+    found = {**chosen.values(), "tried": [one.values() for one in tried]}
+    yield row(what, "Chroma", asked.rows, found)
+    best = next((one for one in pairs if one["theirs"] == chosen.ef), None)
+    ratios = "; at all widths " + ", ".join(f"{show(one['ratio'])} (ef {one['theirs']})" for one in pairs)
     values = {"rows": asked.rows, "pairs": pairs, "best": best}
     target = f"≤ {TARGET_RATIO:g} × Chroma (p50)"
     if best is None:
-        yield Row(name, f"no ef reaches its {chosen['recall']:.4f}{ratios if pairs else ''}", target, False, values)
+        yield Row(name, f"no ef reaches its {chosen.recall:.4f}{ratios if pairs else ''}", target, False, values)
         return
     yield Row(
         f"{name}, ef {best['ours']}",
-        f"p50 {show(best['p50_ms'])} ms, recall {best['recall']:.4f}: {show(best['ratio'])} × Chroma{ratios}",
+        f"p50 {show(best['p50_ms'])} ms, recall {best['recall']:.4f}: {show(best['ratio'])} × Chroma, the median of "
+        f"{TURNS} turns from {show(best['least'])} to {show(best['most'])}{ratios}",
         target,
         best["ratio"] <= TARGET_RATIO,
         {**values, **best},
     )
-
-
-def _beside(bench: Bench, asked: Asked, theirs: dict[str, Any], known: Sequence[Searched]) -> dict[str, Any] | None:
-    """Measure Gristmill at the widths around their recall and return the pair; None if no width reaches it."""
-    place = next((place for place, one in enumerate(known) if one.recall >= theirs["recall"]), None)
-    if place is None:
-        return None
-    around = known[max(place - 1, 0) : place + 1]
-    ours = [search(bench, NAME, asked.vectors, asked.kth, K, peer_runs.ROUNDS, ef=one.ef) for one in around]
-    return _pair(theirs, ours)
 
 
 def row(what: str, name: str, rows: int, found: dict[str, Any]) -> Row:
@@ -72,24 +85,54 @@ def row(what: str, name: str, rows: int, found: dict[str, Any]) -> Row:
     )
 
 
-def _pair(theirs: dict[str, Any], tried: Sequence[Searched]) -> dict[str, Any] | None:
-    """Return Gristmill at their recall, beside theirs: between its two nearest widths in proportion to the recall.
+def _in_turn(
+    bench: Bench, asked: Asked, stored: peer_runs.StoredChroma, ef: int, known: Sequence[Searched]
+) -> tuple[Width, list[Width]]:
+    """Return Chroma with this width, and Gristmill at the widths around its recall; [] where none reaches it."""
+    fixed = {"n_results": K, "include": ["documents", "metadatas", "distances"]}
+    with stored.served(ef) as (port, path):
+        plans = [_plan(port, path, [{"query_embeddings": [vector], **fixed} for vector in asked.vectors])]
+        answers = drive(Plan(**plans[0], requests=len(asked.vectors), keep=True)).bodies
+        hits = [{"hits": [{"distance": one} for one in json.loads(body)["distances"][0]]} for body in answers]
+        widths = [Width(ef, exact.recall([json.dumps(one) for one in hits], asked.kth, K), [])]
+        for one in around(known, widths[0].recall):
+            widths.append(Width(one.ef or 0, one.recall, []))
+            searches = [{"vector": vector, "k": K, "ef": one.ef} for vector in asked.vectors]
+            plans.append(_plan(bench.settings.api_port, f"/api/v1/datasets/{NAME}/search", searches))
+            drive(Plan(**plans[-1], requests=len(asked.vectors)))
+        for turn in range(TURNS):
+            for width, plan in zip(widths, plans, strict=True):
+                width.turns.append(drive(Plan(**plan, first=turn * QUERIES, requests=QUERIES)).times)
+    return widths[0], widths[1:]
 
-    None if no width reaches it.
+
+def _plan(port: int, path: str, queries: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    return {"port": port, "path": path, "bodies": [json.dumps(query) for query in queries]}
+
+
+def around(known: Sequence[Searched], recall: float) -> list[Searched]:
+    """Return the narrowest that reaches a recall, after the one before it if there is one; [] if none reaches it."""
+    place = next((place for place, one in enumerate(known) if one.recall >= recall), None)
+    return [] if place is None else list(known[max(place - 1, 0) : place + 1])
+
+
+def compared(theirs: Width, ours: Sequence[Width]) -> dict[str, Any]:
+    """Return Gristmill at their recall, beside theirs: between its widths around it, in proportion to the recall.
+
+    ours: what ``around`` gives, in turn with theirs. ratio: the median of the turns' ratios of medians; ``least`` and
+    ``most`` are the ends of these.
     """
-    before: Searched | None = None
-    for one in tried:
-        if one.recall >= theirs["recall"]:
-            part = 1.0
-            if before is not None and one.recall > before.recall:
-                part = (theirs["recall"] - before.recall) / (one.recall - before.recall)
-            start = before or one
-            ef = (start.ef or 0) + part * ((one.ef or 0) - (start.ef or 0))
-            p50 = start.times.p50 + part * (one.times.p50 - start.times.p50)
-            return {
-                "theirs": theirs["ef"], "their_recall": theirs["recall"], "their_p50_ms": theirs["p50_ms"],
-                "ours": round(ef), "recall": theirs["recall"], "p50_ms": round(p50, 3),
-                "ratio": round(p50 / theirs["p50_ms"], 4),
-            }  # fmt: skip
-        before = one
-    return None
+    start, end = ours[0], ours[-1]
+    part = (theirs.recall - start.recall) / (end.recall - start.recall) if end.recall > start.recall else 0.0
+    part = max(part, 0.0)
+    ratios = [
+        (median(first) + part * (median(last) - median(first))) / median(other)
+        for first, last, other in zip(start.turns, end.turns, theirs.turns, strict=True)
+    ]
+    p50 = start.times().p50 + part * (end.times().p50 - start.times().p50)
+    return {
+        "theirs": theirs.ef, "their_recall": round(theirs.recall, 5), "their_p50_ms": round(theirs.times().p50, 3),
+        "ours": round(start.ef + part * (end.ef - start.ef)), "recall": round(theirs.recall, 5),
+        "p50_ms": round(p50, 3), "ratio": round(median(ratios), 4), "least": round(min(ratios), 4),
+        "most": round(max(ratios), 4),
+    }  # fmt: skip

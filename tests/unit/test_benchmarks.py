@@ -13,7 +13,7 @@ from benchmarks.as_client import NUMBER, RECORD, sent
 from benchmarks.exact import recall
 from benchmarks.figures import Times
 from benchmarks.load import Plan
-from benchmarks.recall.beside import _pair
+from benchmarks.recall.beside import Width, around, compared
 from benchmarks.recall.table import BUCKETS, buckets
 from benchmarks.report import Report
 from benchmarks.report_markdown import BEGIN, END, put, table
@@ -178,17 +178,22 @@ class TestRecall:
         told = Searched(None, 0.98, searched.times, searched.times, [], 1, 1, [80, 90, 120], 0.9812, ["queries"]).told()
         assert told == "ef 80 to 120, expected 0.9812 from queries"
 
-    def test_a_peer_stands_beside_what_a_search_with_its_recall_takes(self) -> None:
-        tried = [_searched(40, 0.95, 3.0), _searched(80, 0.97, 4.0), _searched(160, 0.99, 6.0)]
-        theirs = {"ef": 100, "recall": 0.96, "p50_ms": 2.0}
-        pair = _pair(theirs, tried)
-        assert pair is not None
+    def test_the_widths_around_a_recall(self) -> None:
+        known = [_searched(40, 0.95, 3.0), _searched(80, 0.97, 4.0), _searched(160, 0.99, 6.0)]
+        assert [one.ef for one in around(known, 0.96)] == [40, 80]
+        assert [one.ef for one in around(known, 0.9)] == [40]
+        assert around(known, 0.995) == []
+
+    def test_a_peer_stands_beside_what_a_search_with_its_recall_takes_in_the_same_turns(self) -> None:
+        # The second turn was twice as slow for both, and the third for one of them.
+        theirs = Width(100, 0.96, [[2.0], [4.0], [2.0]])
+        ours = [Width(40, 0.95, [[3.0], [6.0], [6.0]]), Width(80, 0.97, [[4.0], [8.0], [8.0]])]
+        found = compared(theirs, ours)
         # Half way between the widths of 0.95 and 0.97.
-        assert (pair["ours"], pair["recall"], pair["ratio"]) == (60, 0.96, 1.75)
-        least = _pair({**theirs, "recall": 0.9}, tried)
-        assert least is not None
-        assert (least["ours"], least["ratio"]) == (40, 1.5)
-        assert _pair({**theirs, "recall": 0.995}, tried) is None
+        assert (found["ours"], found["recall"], found["ratio"]) == (60, 0.96, 1.75)
+        assert (found["least"], found["most"]) == (1.75, 3.5)
+        alone = compared(Width(20, 0.9, theirs.turns), ours[:1])
+        assert (alone["ours"], alone["ratio"]) == (40, 1.5)
 
     def test_buckets_are_spread_evenly_whatever_the_order_of_ids(self) -> None:
         numbers = buckets(pa.table({"id": range(100_000)}))
