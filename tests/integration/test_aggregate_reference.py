@@ -11,7 +11,7 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support import aggregates
 from tests.support.aggregates import Row, read_in_zone, us
@@ -151,7 +151,7 @@ def requests(draw: st.DrawFn) -> Row:
 
 
 class TestReference:
-    @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=120)
     @given(body=requests(), setting=st.sampled_from(["UTC", "America/St_Johns", "Pacific/Apia", "Europe/Berlin"]))
     def test_buckets_groups_measures_and_fill(self, asked: Asked, body: Row, setting: str) -> None:
         """Whatever the zone of the session is."""
@@ -168,7 +168,7 @@ class TestReference:
             found = asked.rows(body)
         same(found, expected)
 
-    @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=80)
     @given(
         agg=st.sampled_from(["count", "sum", "mean", "min", "max", "stddev", "first", "last"]),
         column=st.sampled_from(["f", "i", "d"]),
@@ -189,7 +189,7 @@ class TestReference:
 
 
 class TestReshaped:
-    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=60)
     @given(
         index=st.sampled_from([[], ["start"], ["n"], ["start", "n"], ["n", "start"]]),
         agg=st.sampled_from([None, "count", "sum", "mean", "min", "max", "first", "last"]),

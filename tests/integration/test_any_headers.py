@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.integration.test_write_rest import ONE
 from tests.support.in_process import InProcess
@@ -51,7 +51,7 @@ def places(app: InProcess) -> dict[str, str]:
     return {"name": name, "job": job["id"]}
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300)
 @given(call=st.sampled_from(CALLS), headers=HEADERS)
 def test_no_header_is_a_defect(
     app: InProcess, places: dict[str, str], call: tuple[str, str], headers: list[tuple[str, str]]

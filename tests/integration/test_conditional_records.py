@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.integration.test_bundles import Mill
 from tests.integration.test_bundles import gristmill as gristmill
@@ -157,7 +157,7 @@ class TestInTheWorker:
 
 
 class TestAlgebra:
-    @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=15)
     @given(steps=st.lists(st.tuples(st.sampled_from(["patch", "upsert", "delete"]), st.integers(0, 4)), max_size=6))
     def test_of_all_tags_ever_read_the_newest_one_alone_may_write(
         self, app: InProcess, thing: str, steps: list[tuple[str, int]]

@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.stored import make_dataset, store
 
@@ -49,7 +49,6 @@ def ranges(draw: st.DrawFn) -> tuple[Range, ...]:
 
 
 class TestEveryRecord:
-    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
     @given(ranges(), st.floats(-5, ROWS + 5), st.integers(1, ROWS))
     def test_is_found_exactly_once(
         self, database: Database, things: Dataset, given_ranges: tuple[Range, ...], at: float, k: int
@@ -63,7 +62,6 @@ class TestEveryRecord:
         expected = sorted(stored, key=lambda n: (abs(n - at), n))[:k]
         assert sorted(found) == sorted(expected)
 
-    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
     @given(ranges())
     def test_is_in_a_graph_or_outside(
         self, database: Database, things: Dataset, given_ranges: tuple[Range, ...]

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.in_process import InProcess, Job
 
@@ -175,11 +175,7 @@ class World:
 
 
 class TestOrder:
-    @settings(
-        max_examples=15,
-        deadline=None,
-        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-    )
+    @settings(max_examples=15)
     @given(batches=st.lists(st.lists(writes(), min_size=1, max_size=14), min_size=1, max_size=3))
     def test_promise_3_concurrent_jobs_of_a_hierarchy_equal_a_sequential_model(
         self, app: InProcess, batches: list[list[tuple[str, str, list[Record]]]]

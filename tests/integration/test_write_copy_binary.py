@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import sqlalchemy as sa
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.values import CASES
 
@@ -88,7 +88,7 @@ def _shown(row: tuple[Any, ...]) -> tuple[Any, ...]:
 
 class TestEveryType:
     @given(data=st.data())
-    @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=10)
     def test_what_a_type_makes_of_its_values_is_what_postgres_stores_and_exports(
         self, database: Database, data: st.DataObject
     ) -> None:
@@ -114,7 +114,7 @@ class TestEveryType:
 
 class TestCopyBinary:
     @given(rows=st.lists(_row, max_size=30), cut=st.integers(0, 3))
-    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=60)
     def test_every_type_reads_back_equal_with_nulls_and_slices(
         self, database: Database, rows: list[dict[str, Any]], cut: int
     ) -> None:
