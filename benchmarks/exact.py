@@ -33,8 +33,13 @@ def kth_distances(corpus: Corpus, rows: int, k: int, keeps: Sequence[Filter | No
 
 
 def recall(bodies: Sequence[str], kth: Sequence[float], k: int) -> float:
-    """Return the share of the k nearest that the answers hold. Rows at equal distance stand in for each other."""
+    """Return the share of the k nearest that the answers hold."""
+    return recall_of([[hit["distance"] for hit in json.loads(body)["hits"]] for body in bodies], kth, k)
+
+
+def recall_of(distances: Sequence[Sequence[float]], kth: Sequence[float], k: int) -> float:
+    """Return the same of the distances that each answer gave. Rows at equal distance stand in for each other."""
     found = 0
-    for body, limit in zip(bodies, kth, strict=True):
-        found += sum(hit["distance"] <= limit + EPSILON for hit in json.loads(body)["hits"][:k])
+    for near, limit in zip(distances, kth, strict=True):
+        found += sum(distance <= limit + EPSILON for distance in near[:k])
     return found / (k * len(kth))

@@ -7,7 +7,7 @@ for searches of Chroma, which are compared in turn.
 
 import contextlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,6 +18,7 @@ import numpy as np
 from benchmarks import exact
 from benchmarks.corpus import Corpus
 from benchmarks.harness import Bench
+from benchmarks.load import Answers, Plan, drive
 
 K = 10
 RECALL = 0.98
@@ -49,11 +50,11 @@ class StoredChroma:
     folder: str
 
     @contextlib.contextmanager
-    def served(self, ef: int) -> Iterator[tuple[int, str]]:
-        """Give the port and the path that queries are to be posted to. Raises PeerUnavailable."""
+    def served(self, ef: int) -> Iterator[Callable[..., Answers]]:
+        """Give what posts queries: called with their bodies, as ``Bench.post`` is. Raises PeerUnavailable."""
         plan = {"stored": self.folder, "ef": ef}
         with self.bench.peers.serve("chroma", plan, self.bench.folder / "chroma.log") as found:
-            yield found["port"], found["path"]
+            yield lambda bodies, **plan: drive(Plan(found["port"], found["path"], bodies, **plan))
 
 
 @contextlib.contextmanager

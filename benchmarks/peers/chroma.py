@@ -45,7 +45,7 @@ def main() -> None:
         _serve(Path(plan["stored"]), plan["ef"])
         return
     found: dict[str, Any] = {"version": chromadb.__version__, "adds": []}
-    for number, add in enumerate(plan.get("adds", [])):
+    for number, add in enumerate(plan["adds"]):
         folder = Path(plan["folder"]) / f"chroma-{number}"
         with _server(folder) as port:
             found["adds"].append({**add, **_add(port, plan, add)})

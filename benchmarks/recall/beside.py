@@ -7,13 +7,13 @@ and what is compared are medians of the same turn: what the machine does meanwhi
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 from typing import Any
 
 from benchmarks import exact, peer_runs
 from benchmarks.figures import Row, Times, show
 from benchmarks.harness import Bench
-from benchmarks.load import Plan, drive
 from benchmarks.peers import PeerUnavailable
 from benchmarks.recall.table import NAME, Asked, K
 from benchmarks.searches import Searched
@@ -90,24 +90,21 @@ def _in_turn(
 ) -> tuple[Width, list[Width]]:
     """Return Chroma with this width, and Gristmill at the widths around its recall; [] where none reaches it."""
     fixed = {"n_results": K, "include": ["documents", "metadatas", "distances"]}
-    with stored.served(ef) as (port, path):
-        plans = [_plan(port, path, [{"query_embeddings": [vector], **fixed} for vector in asked.vectors])]
-        answers = drive(Plan(**plans[0], requests=len(asked.vectors), keep=True)).bodies
-        hits = [{"hits": [{"distance": one} for one in json.loads(body)["distances"][0]]} for body in answers]
-        widths = [Width(ef, exact.recall([json.dumps(one) for one in hits], asked.kth, K), [])]
+    count = len(asked.vectors)
+    with stored.served(ef) as post:
+        sides = [partial(post, [json.dumps({"query_embeddings": [vector], **fixed}) for vector in asked.vectors])]
+        answers = sides[0](requests=count, keep=True).bodies
+        near = [json.loads(body)["distances"][0] for body in answers]
+        widths = [Width(ef, exact.recall_of(near, asked.kth, K), [])]
         for one in around(known, widths[0].recall):
             widths.append(Width(one.ef or 0, one.recall, []))
-            searches = [{"vector": vector, "k": K, "ef": one.ef} for vector in asked.vectors]
-            plans.append(_plan(bench.settings.api_port, f"/api/v1/datasets/{NAME}/search", searches))
-            drive(Plan(**plans[-1], requests=len(asked.vectors)))
+            bodies = [json.dumps({"vector": vector, "k": K, "ef": one.ef}) for vector in asked.vectors]
+            sides.append(partial(bench.post, f"/datasets/{NAME}/search", bodies))
+            sides[-1](requests=count)
         for turn in range(TURNS):
-            for width, plan in zip(widths, plans, strict=True):
-                width.turns.append(drive(Plan(**plan, first=turn * QUERIES, requests=QUERIES)).times)
+            for width, side in zip(widths, sides, strict=True):
+                width.turns.append(side(first=turn * QUERIES, requests=QUERIES).times)
     return widths[0], widths[1:]
-
-
-def _plan(port: int, path: str, queries: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    return {"port": port, "path": path, "bodies": [json.dumps(query) for query in queries]}
 
 
 def around(known: Sequence[Searched], recall: float) -> list[Searched]:
@@ -123,16 +120,18 @@ def compared(theirs: Width, ours: Sequence[Width]) -> dict[str, Any]:
     ``most`` are the ends of these.
     """
     start, end = ours[0], ours[-1]
-    part = (theirs.recall - start.recall) / (end.recall - start.recall) if end.recall > start.recall else 0.0
-    part = max(part, 0.0)
+    part = 0.0 if start is end else (theirs.recall - start.recall) / (end.recall - start.recall)
+
+    def between(first: float, last: float) -> float:
+        return first + part * (last - first)
+
     ratios = [
-        (median(first) + part * (median(last) - median(first))) / median(other)
+        between(median(first), median(last)) / median(other)
         for first, last, other in zip(start.turns, end.turns, theirs.turns, strict=True)
     ]
-    p50 = start.times().p50 + part * (end.times().p50 - start.times().p50)
     return {
         "theirs": theirs.ef, "their_recall": round(theirs.recall, 5), "their_p50_ms": round(theirs.times().p50, 3),
-        "ours": round(start.ef + part * (end.ef - start.ef)), "recall": round(theirs.recall, 5),
-        "p50_ms": round(p50, 3), "ratio": round(median(ratios), 4), "least": round(min(ratios), 4),
-        "most": round(max(ratios), 4),
+        "ours": round(between(start.ef, end.ef)), "recall": round(theirs.recall, 5),
+        "p50_ms": round(between(start.times().p50, end.times().p50), 3), "ratio": round(median(ratios), 4),
+        "least": round(min(ratios), 4), "most": round(max(ratios), 4),
     }  # fmt: skip

@@ -88,8 +88,8 @@ def hybrid(bench: Bench, asked: Asked) -> Row:
     bench.post(path, shown, requests=len(shown))
     times = Times.of(bench.post(path, shown, requests=rounds(bench, asked.rows) * len(shown)).times)
     answers = bench.post(path, deep, requests=len(deep), keep=True)
-    near = [json.dumps({"hits": [hit for hit in json.loads(body)["hits"] if _is_near(hit)]}) for body in answers.bodies]
-    recall = exact.recall(near, asked.kth, K)
+    near = [[hit["distance"] for hit in json.loads(body)["hits"] if _is_near(hit)] for body in answers.bodies]
+    recall = exact.recall_of(near, asked.kth, K)
     return Row(
         f"  hybrid, text and vector: {asked.size}; hits that rank up to {K} by vector, by the {K} nearest",
         f"{times}, recall@{K} {recall:.4f}",
