@@ -166,7 +166,7 @@ class TestDistances:
         with database.autocommit() as connection:
             (segment,) = catalogue.ready_segments(connection, dataset.id)
             queries = drawn.draw(connection, dataset.id, dataset.contract, (segment.range,), 128, seed=1)
-            Learner(connection, Layout(dataset.contract), dataset.id, Pace()).learn(segment, queries)
+            Learner(connection, Layout(dataset.contract), dataset.id, Pace()).learn([segment], queries, every=True)
         found = 0
         for query in every[2000:]:
             exact = search(database, dataset, query, exact=True)["hits"]

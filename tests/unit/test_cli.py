@@ -370,8 +370,11 @@ class TestIndex:
         shown = run("index", "rebuild", "weather", "--wait", "--json")
         assert (shown.exit_code, json.loads(shown.stdout)["id"]) == (0, JOB_ID)
 
-    def test_tuning_prints_the_curves_and_the_proposal(self, server: Server, run: Run) -> None:
+    @pytest.mark.parametrize("several", [False, True])
+    def test_tuning_prints_the_curves_and_the_proposal(self, server: Server, run: Run, several: bool) -> None:
+        contribution = {"share": [0.426, 0.4], "missed": [[0.1, 0.05]] * 2, "error": [[0.0, 0.0]] * 2, "rows": 21}
         curve = {
+            "contribution": contribution if several else None,
             "k": [10, 100], "ef": [20, 40], "recall": [[0.91, 0.95], [0.2, 0.4]], "error": [[0.01, 0.01], [0, 0]],
             "walk_ms": [0.6, 1.1], "queries": 256, "known_from": "records", "learnt_at": "2026-11-27T10:00:00.000000Z",
         }  # fmt: skip
@@ -384,7 +387,8 @@ class TestIndex:
         server.answer("GET /api/v1/datasets/weather/index", report)
         shown = run("index", "tune", "weather")
         assert shown.exit_code == 0
-        assert "weather__seg1, 9 records: recall, by 256 records" in shown.stdout
+        part = ", 43% of the 10 nearest of all are in it" if several else ""
+        assert f"weather__seg1, 9 records{part}: recall, by 256 records" in shown.stdout
         for part in ("of 100", "0.95", "1.1", "131", "0.9838"):
             assert part in shown.stdout
         assert "measured 0.9841 at the target 0.98" in shown.stderr

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gristmill.search.query.curve import EFS, KS, Curve
-from gristmill.search.recall.learn import OutOfTime, Pace, mean_of
+from gristmill.search.recall.learn import OutOfTime, Pace
 from gristmill.search.recall.nearest import Queries
+from gristmill.search.recall.tally import mean_of
 
 SHARES = st.lists(st.floats(0, 1), min_size=1, max_size=30)
 

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gristmill.search.query.curve import EFS, KS, Curve, assumed, read_curve
-from gristmill.search.query.effort import MAX_VISITS, Graph, effort_by_hand, effort_for, repeated
+from gristmill.search.query.curve import EFS, KS, Contribution, Curve, assumed, read_curve
+from gristmill.search.query.division import Graph
+from gristmill.search.query.effort import MAX_VISITS, effort_by_hand, effort_for, repeated
 from gristmill.search.query.vector import MAX_EF
 from gristmill.search.repository.catalogue import Range
 
@@ -21,7 +22,13 @@ def curves(draw: st.DrawFn) -> Curve:
     """Curves as measurements give them: noisy, not always rising, now and then 1 already at the least effort."""
     table = tuple(tuple(draw(st.lists(st.floats(0, 1), min_size=len(EFS), max_size=len(EFS)))) for _ in KS)
     errors = tuple(tuple(draw(st.lists(st.floats(0, 0.02), min_size=len(EFS), max_size=len(EFS)))) for _ in KS)
-    return Curve(KS, EFS, table, errors, draw(st.integers(16, 256)), "records", tuple(ef / 50 for ef in EFS))
+    share = draw(st.none() | st.floats(0, 1))
+    contribution = None
+    if share is not None:
+        lost, spread = (tuple(tuple(share * one for one in row) for row in values) for values in (table, errors))
+        contribution = Contribution((share,) * len(KS), lost, spread, draw(ROWS))
+    queries = draw(st.integers(16, 256))
+    return Curve(KS, EFS, table, errors, queries, "records", tuple(ef / 50 for ef in EFS), contribution)
 
 
 def graph(rows: int, curve: Curve | None = None, lo: int = 1) -> Graph:
@@ -60,6 +67,12 @@ class TestCurve:
         assert read.as_json() == curve.as_json()
         assert read.recall_at(100, 10) == pytest.approx(curve.recall_at(100, 10), abs=2e-4)
 
+    @given(curves())
+    def test_a_version_before_has_stored_no_contribution(self, curve: Curve) -> None:
+        body = curve.as_json()
+        del body["contribution"]
+        assert read_curve(body) == replace(read_curve(curve.as_json()), contribution=None)
+
     def test_a_measured_point_is_met(self) -> None:
         curve = assumed(60_000)
         for place, ef in enumerate(EFS):
@@ -72,11 +85,11 @@ class TestCurve:
 
 
 class TestEffort:
-    @given(st.lists(st.tuples(ROWS, curves()), min_size=1, max_size=6), TARGETS, st.floats(1, 100_000))
+    @given(st.lists(st.tuples(ROWS, curves()), min_size=1, max_size=6), TARGETS, st.floats(1, 100_000), st.booleans())
     def test_every_walk_is_within_what_pgvector_takes(
-        self, found: list[tuple[int, Curve]], target: float, k: float
+        self, found: list[tuple[int, Curve]], target: float, k: float, filtered: bool
     ) -> None:
-        effort = effort_for([graph(rows, curve) for rows, curve in found], target, k)
+        effort = effort_for([graph(rows, curve) for rows, curve in found], target, k, filtered=filtered)
         assert 1 <= effort.ef <= MAX_EF
         assert all(1 <= visits <= MAX_VISITS for visits in effort.visits)
         assert all(one.ef <= effort.ef for one in effort.ranges)
@@ -86,20 +99,25 @@ class TestEffort:
     def test_a_small_graph_is_not_walked_as_far_as_a_large_one(self) -> None:
         effort = effort_for([graph(500_000), graph(20_000, lo=500_001)], 0.98, 10)
         alone = effort_for([graph(20_000)], 0.98, 10)
-        assert (effort.ranges[0].ef, effort.ranges[1].ef) == (effort.ef, alone.ef)
-        assert alone.ef < effort.ef / 3
+        assert effort.ranges[0].ef == effort.ef
+        assert effort.ranges[1].ef <= alone.ef < effort.ef / 3
 
-    def test_each_graph_finds_the_share_of_what_it_holds(self) -> None:
+    def test_with_a_filter_each_graph_finds_the_share_of_what_it_holds(self) -> None:
         found = [graph(500_000), graph(60_000, lo=500_001), graph(20_000, lo=560_001)]
-        effort = effort_for(found, 0.95, 10)
+        effort = effort_for(found, 0.95, 10, filtered=True)
         assert effort.reached
         for one, visits in zip(found, effort.visits, strict=True):
             assert one.curve.recall_at(visits, 10) == pytest.approx(0.95, abs=0.003)
 
-    def test_a_target_that_no_effort_reaches_is_said(self) -> None:
+    @given(st.lists(curves(), min_size=2, max_size=4), TARGETS)
+    def test_a_target_that_no_effort_reaches_is_said(self, found: list[Curve], target: float) -> None:
+        """Of good graphs beside one that is bad too."""
         bad = Curve(KS, EFS, ((0.5,) * len(EFS),) * len(KS), ((0.0,) * len(EFS),) * len(KS), 100, "records")
-        effort = effort_for([graph(5000, bad)], 0.98, 10)
+        effort = effort_for([graph(5000, bad)], target, 10)
         assert (effort.ef, effort.reached, effort.expected) == (MAX_EF, False, 0.5)
+        beside = [graph(1000, replace(curve, contribution=None)) for curve in found]
+        effort = effort_for([graph(5000, bad), *beside], target, 10)
+        assert (effort.ef, effort.reached) == (MAX_EF, False)
 
     def test_it_is_known_as_well_as_the_least_known_graph(self) -> None:
         known = Curve(KS, EFS, assumed(5000).recall, assumed(5000).error, 100, "queries")
@@ -112,13 +130,14 @@ class TestEffort:
         assert [one.ef for one in effort.ranges] == [0, 0]
         assert 0.96 < effort.expected < 0.995
 
-    @given(st.lists(st.tuples(ROWS, curves()), min_size=1, max_size=6), TARGETS, st.floats(1, 100_000))
+    @given(st.lists(st.tuples(ROWS, curves()), min_size=1, max_size=6), TARGETS, st.floats(1, 100_000), st.booleans())
     def test_an_effort_can_be_repeated_from_what_was_written(
-        self, found: list[tuple[int, Curve]], target: float, k: float
+        self, found: list[tuple[int, Curve]], target: float, k: float, filtered: bool
     ) -> None:
         graphs = [graph(rows, curve) for rows, curve in found]
-        effort = effort_for(graphs, target, k)
-        assert repeated(graphs, effort.written, target, k) == replace(effort, reached=True)
+        effort = effort_for(graphs, target, k, filtered=filtered)
+        again = repeated(graphs, effort.written, target, k, filtered=filtered)
+        assert again == replace(effort, reached=True)
 
     @pytest.mark.parametrize(
         "written",

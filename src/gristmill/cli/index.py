@@ -52,7 +52,9 @@ def tune(session: Session, name: Name, timeout: Timeout = None) -> None:
 def _about(segment: dict[str, Any]) -> str:
     curve = segment["curve"]
     source = "assumed" if curve["known_from"] == "assumed" else f"by {curve['queries']} {curve['known_from']}"
-    return f"{segment['index']}, {segment['rows']} records: recall, {source}"
+    given = curve.get("contribution")
+    part = f", {given['share'][0]:.0%} of the {curve['k'][0]} nearest of all are in it" if given else ""
+    return f"{segment['index']}, {segment['rows']} records{part}: recall, {source}"
 
 
 def _curve(curve: dict[str, Any]) -> list[dict[str, Any]]:

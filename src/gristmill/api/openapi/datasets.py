@@ -78,8 +78,23 @@ class IndexState(BaseModel):
     recall: Recall | None
 
 
+class Contribution(BaseModel):
+    """What a graph gives to the k nearest of all graphs. share: for each k, the part of these that it holds.
+
+    missed, error: for each k, at each ef, the part that it holds and a walk does not find. rows: of all graphs then.
+    """
+
+    share: list[float]
+    missed: list[list[float]]
+    error: list[list[float]]
+    rows: int
+
+
 class Curve(BaseModel):
-    """What a graph finds. recall, error: for each k, at each ef. walk_ms: how long a walk took, at each ef."""
+    """What a graph finds. recall, error: for each k, at each ef. walk_ms: how long a walk took, at each ef.
+
+    contribution: null unless it was learnt together with those of all other graphs.
+    """
 
     k: list[int]
     ef: list[float]
@@ -88,6 +103,7 @@ class Curve(BaseModel):
     walk_ms: list[float]
     queries: int
     known_from: str
+    contribution: Contribution | None
     learnt_at: AwareDatetime
 
 

@@ -94,7 +94,7 @@ def plan_report(connection: Connection, dataset: Dataset, settings: BuildSetting
                 "parameters": {} if fact is None else fact.parameters,
                 "built_at": rfc3339(segment.built_at),
                 "job": None if segment.job_id is None else str(segment.job_id),
-                "curve": None if curve is None else {**curve.curve, "learnt_at": rfc3339(curve.learnt_at)},
+                "curve": None if curve is None else _shown(curve),
             }
         )
     pending = scopes.pending_records(connection, scope_of(dataset.name))
@@ -148,6 +148,11 @@ class _Expected:
         dataset = self._dataset
         found = expected_seconds(rows, dataset.dimensions, dataset.graph_storage, parameters, helpers, self._last)
         return None if found is None else round(found, 1)
+
+
+def _shown(known: Any) -> dict[str, Any]:
+    """Return a curve as it is shown; a version before has stored none of its contribution."""
+    return {"contribution": None, **known.curve, "learnt_at": rfc3339(known.learnt_at)}
 
 
 def _next(

@@ -3,13 +3,14 @@
 import math
 import uuid
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from sqlalchemy import Connection
 
 from gristmill.kit.caches import SharedCache
 from gristmill.search.query.curve import assumed, read_curve
-from gristmill.search.query.effort import MOST_COMPARED, Effort, Graph, effort_for
+from gristmill.search.query.division import Graph
+from gristmill.search.query.effort import MOST_COMPARED, Effort, effort_by_hand, effort_for
 from gristmill.search.repository import catalogue
 from gristmill.search.repository.catalogue import Ready
 
@@ -28,17 +29,22 @@ class Graphs:
         )
         self.rows = sum(one.rows for one in segments)
         self._effort = lru_cache(maxsize=256)(self._work_out)
+        self._by_hand = lru_cache(maxsize=256)(partial(effort_by_hand, self.graphs))
 
-    def effort(self, target: float, k: float) -> Effort:
+    def effort(self, target: float, k: float, *, filtered: bool = False) -> Effort:
         """Return the effort that finds the share ``target`` of the ``k`` nearest, or of a few more."""
-        return self._effort(target, math.ceil(math.log(max(k, 1)) / _STEP))
+        return self._effort(target, math.ceil(math.log(max(k, 1)) / _STEP), filtered)
+
+    def by_hand(self, ef: int, k: float, *, filtered: bool) -> Effort:
+        """Return what walking every graph with ``ef`` comes to."""
+        return self._by_hand(ef, k, filtered=filtered)
 
     def is_compared(self, effort: Effort, vector_bytes: int) -> bool:
         """Say whether every record is compared, as no walk reaches the target and there are few enough of them."""
         return not effort.reached and self.rows * vector_bytes <= MOST_COMPARED
 
-    def _work_out(self, target: float, steps: int) -> Effort:
-        return effort_for(self.graphs, target, math.exp(steps * _STEP))
+    def _work_out(self, target: float, steps: int, filtered: bool) -> Effort:
+        return effort_for(self.graphs, target, math.exp(steps * _STEP), filtered=filtered)
 
 
 class Catalogue:

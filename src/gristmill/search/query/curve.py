@@ -16,7 +16,7 @@ Source = Literal["queries", "records", "assumed"]
 KS = (10, 30, 100, 300)
 EFS = (20, 40, 70, 120, 200, 350, 600, 1000)
 # A recall that is larger by so many standard errors is the true one's or larger in 95 of 100 samples.
-_CONFIDENT = 1.645
+CONFIDENT = 1.645
 # A recall of 1 was measured over so many hits only: so much may be missed all the same.
 _LEAST_MISSED = 1e-4
 
@@ -24,11 +24,27 @@ Table = tuple[tuple[float, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
+class Contribution:
+    """What one graph gives to the k nearest of all graphs of a dataset; these parts add up, as recalls do not.
+
+    share: for each of a curve's ``ks`` the part of these nearest that the graph holds. missed, error: for each of
+    ``ks`` one value for each of ``efs``: the part that it holds and a walk does not find, and its standard error.
+    rows: of all graphs when it was learnt.
+    """
+
+    share: tuple[float, ...]
+    missed: Table
+    error: Table
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
 class Curve:
     """recall, error: for each of ``ks`` one value for each of ``efs``; error is the standard error of the recall.
 
-    queries: how many were searched. source: where they came from. walk_ms: how long a walk took, at each of ``efs``;
-    () if none was measured.
+    The recall is that of the k nearest which the graph itself holds. queries: how many were searched. source: where
+    they came from. walk_ms: how long a walk took, at each of ``efs``; () if none was measured. contribution: None
+    unless it was learnt together with those of all other graphs.
     """
 
     ks: tuple[int, ...]
@@ -38,18 +54,34 @@ class Curve:
     queries: int
     source: Source
     walk_ms: tuple[float, ...] = ()
+    contribution: Contribution | None = None
 
     def recall_at(self, ef: float, k: float) -> float:
         """Return the recall of the ``k`` nearest that a walk with ``ef`` is expected to have."""
-        missed = _missed(np.array(self.recall), self.ks, k)
-        return float(1 - np.exp(np.interp(math.log(ef), np.log(self.efs), missed)))
+        return float(1 - self.missed_at(np.array([ef]), k)[0][0])
+
+    def missed_at(self, efs: np.ndarray, k: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return for each ef the part of the ``k`` nearest of the graph that a walk misses, and its standard error."""
+        return self._at(efs, k, 1 - np.array(self.recall), self.error)
+
+    def contributed_at(self, efs: np.ndarray, k: float) -> tuple[float, np.ndarray, np.ndarray]:
+        """Return the share of the ``k`` nearest of all graphs, and as ``missed_at`` what is missed of these."""
+        assert self.contribution is not None
+        share = float(np.interp(math.log(k), np.log(self.ks), self.contribution.share))
+        return share, *self._at(efs, k, np.array(self.contribution.missed), self.contribution.error)
+
+    def _at(self, efs: np.ndarray, k: float, missed: np.ndarray, error: Table) -> tuple[np.ndarray, np.ndarray]:
+        at, points = np.log(efs), np.log(self.efs)
+        low, part = _between(self.ks, k)
+        found = np.exp(np.interp(at, points, _missed(missed, low, part)))
+        return found, np.interp(at, points, _mixed(np.array(error), low, part))
 
     def effort(self, target: float, k: float) -> float | None:
         """Return the least ef whose recall is ``target`` or more with a confidence of 95 %; None if no one's is.
 
         Without a margin half of all efforts would be too small: those whose recall was measured too large by chance.
         """
-        missed = _missed(np.array(self.recall) - _CONFIDENT * np.array(self.error), self.ks, k)
+        missed = _missed(1 - np.array(self.recall) + CONFIDENT * np.array(self.error), *_between(self.ks, k))
         wanted = math.log(1 - target)
         enough = np.flatnonzero(missed <= wanted)
         if not enough.size:
@@ -75,24 +107,51 @@ class Curve:
             "walk_ms": [round(value, 3) for value in self.walk_ms],
             "queries": self.queries,
             "known_from": self.source,
+            "contribution": None if self.contribution is None else _as_json(self.contribution),
         }
 
 
 def read_curve(body: dict[str, Any]) -> Curve:
-    """Return the curve that ``as_json`` has written."""
-    recall, error = (tuple(tuple(values) for values in body[name]) for name in ("recall", "error"))
+    """Return the curve that ``as_json`` has written; a version before has written none of its contribution."""
+    given = body.get("contribution")
     return Curve(
-        tuple(body["k"]), tuple(body["ef"]), recall, error, body["queries"], body["known_from"], tuple(body["walk_ms"])
+        tuple(body["k"]),
+        tuple(body["ef"]),
+        _table(body["recall"]),
+        _table(body["error"]),
+        body["queries"],
+        body["known_from"],
+        tuple(body["walk_ms"]),
+        given and Contribution(tuple(given["share"]), _table(given["missed"]), _table(given["error"]), given["rows"]),
     )
 
 
-def _missed(recall: Any, ks: tuple[int, ...], k: float) -> Any:
-    """Return the logarithm of what is missed of the ``k`` nearest, for each ef; more effort never misses more."""
-    table = np.log(np.clip(1 - recall, _LEAST_MISSED, 1))
+def _as_json(contribution: Contribution) -> dict[str, Any]:
+    return {
+        "share": [round(value, 4) for value in contribution.share],
+        "missed": [[round(value, 5) for value in values] for values in contribution.missed],
+        "error": [[round(value, 5) for value in values] for values in contribution.error],
+        "rows": contribution.rows,
+    }
+
+
+def _table(values: Any) -> Table:
+    return tuple(tuple(row) for row in values)
+
+
+def _between(ks: tuple[int, ...], k: float) -> tuple[int, float]:
+    """Return the place of the last of ``ks`` that is not larger, and how far it is from there to the next one."""
     at = float(np.interp(math.log(k), np.log(ks), np.arange(len(ks))))
-    low, part = int(at), at - int(at)
-    row = table[low] if not part else (1 - part) * table[low] + part * table[low + 1]
-    return np.minimum.accumulate(row)
+    return int(at), at - int(at)
+
+
+def _mixed(table: np.ndarray, low: int, part: float) -> Any:
+    return table[low] if not part else (1 - part) * table[low] + part * table[low + 1]
+
+
+def _missed(missed: np.ndarray, low: int, part: float) -> Any:
+    """Return the logarithm of what is missed, for each ef; more effort never misses more."""
+    return np.minimum.accumulate(_mixed(np.log(np.clip(missed, _LEAST_MISSED, 1)), low, part))
 
 
 # Of 60,000 texts of 256 dimensions, with m 16 and ef_construction 128.

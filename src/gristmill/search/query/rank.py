@@ -11,7 +11,7 @@ from gristmill.core.prepared import Prepared, fetch
 from gristmill.datasets.lookup import Dataset
 from gristmill.datasets.version_checks import STILL_APPLIED
 from gristmill.search.query.catalogue import Catalogue, Graphs
-from gristmill.search.query.effort import Effort, effort_by_hand, repeated
+from gristmill.search.query.effort import Effort, repeated
 from gristmill.search.query.hybrid import DEPTH
 from gristmill.search.query.pages import Last
 from gristmill.search.query.planned import PLANNED_ONCE, is_planned_once, planned
@@ -101,7 +101,7 @@ class Ranker:
             estimate = self._estimates.ask(connection, dataset.id, layout.table, where)
             share = estimate.share
             details |= {"filter_keeps_about": estimate.rows, "records_about": estimate.total}
-        effort = self._effort(known, dataset, ranking, sought, ranking.depth / share)
+        effort = self._effort(known, dataset, ranking, ranking.depth / share, filtered=bool(where.sql))
         details |= {"ef": effort.ef, "visits": effort.largest}
         if estimate is not None and sought.last is None and estimate.filter_first(effort):
             found = ranking.run_within(QUICK, FILTER_SECONDS)
@@ -123,18 +123,19 @@ class Ranker:
         return self._named(ranking, replace(found, incomplete_because=reason), "segments", details)
 
     @staticmethod
-    def _effort(known: Graphs, dataset: Dataset, ranking: "_Ranking", sought: Sought, k: float) -> Effort:
+    def _effort(known: Graphs, dataset: Dataset, ranking: "_Ranking", k: float, filtered: bool) -> Effort:
         """k: of how many nearest records as many as are ranked match the filter, as expected."""
         request = ranking.request
         if request.ef is not None:
-            return effort_by_hand(known.graphs, max(request.ef, min(ranking.depth, MAX_EF)), k)
+            ef = max(request.ef, min(ranking.depth, MAX_EF))
+            return known.by_hand(ef, k, filtered=filtered)
         assert dataset.contract.embedding is not None
         target = request.recall_target or dataset.contract.embedding.recall_target
-        if sought.last is not None:
-            again = repeated(known.graphs, sought.last.visits, target, k)
+        if ranking.last is not None:
+            again = repeated(known.graphs, ranking.last.visits, target, k, filtered=filtered)
             if again is not None:
                 return again
-        return known.effort(target, k)
+        return known.effort(target, k, filtered=filtered)
 
     def _by_words(self, ranking: "_Ranking") -> Found:
         found = ranking.run_within(QUICK, TEXT_SECONDS)
@@ -166,7 +167,7 @@ class _Ranking:
         self.request = request
         self._connection = connection
         self._layout = layout
-        self._last = sought.last
+        self.last = sought.last
         # One more than asked for tells whether k was all that is within the limit.
         limit = request.k + (request.most is not None)
         self.depth = max(DEPTH, limit) if request.mode == "hybrid" else limit
@@ -214,7 +215,7 @@ class _Ranking:
             ranges=ranges,
             where=self._where,
             limited=request.most is not None,
-            after=self._last is not None,
+            after=self.last is not None,
             embedding=request.embedding,
             all_ranked=all_ranked,
         )

@@ -17,17 +17,18 @@ from gristmill.search.query.settings import GRAPHS, Settings, with_settings
 from gristmill.search.query.statements import Layout, Shape
 from gristmill.search.query.vector import direction, taken, walk_order, within
 from gristmill.search.recall.nearest import Queries, compared, nearest
+from gristmill.search.recall.tally import Everywhere, Tally, Truth, share
 from gristmill.search.repository import catalogue, curves
 from gristmill.search.repository.catalogue import Ready
 from gristmill.search.repository.recall import K
 
-# From this effort on walks take most of the time, and most queries miss nothing: one of so many of these is walked.
-_WIDE, _OF_SO_MANY = 350, 8
 # Walks of one statement: so many, which together keep so many candidates (about 0.2 s). With a statement for each
 # walk the session and the worker would wake each other up again and again, each time on the processor of a search.
 _MOST_TOGETHER, _TOGETHER = 64, 5000
 # The record that is searched by is left out, as in a search by likeness.
 _NOT_ITSELF = "_id <> %(own)s"
+# Of the time for learning, what comparing all records with the queries may take before the first walk.
+_FOR_TRUTHS = 1 / 3
 
 
 class OutOfTime(Exception):
@@ -98,45 +99,56 @@ class Learner:
         self._layout = layout
         self._dataset_id = dataset_id
         self._pace = pace
+        # How many curves were learnt and stored.
+        self.learnt = 0
 
     @property
     def _contract(self) -> Contract:
         return self._layout.contract
 
-    def learn(self, segment: Ready, queries: Queries) -> list[list[float]]:
-        """Learn and store the curve of a segment; return the distances of the ``K`` nearest of its graph to each query.
+    def learn(self, segments: Sequence[Ready], queries: Queries, *, every: bool) -> list[Truth]:
+        """Learn and store the curves of segments; return of each one the ``K`` nearest.
 
+        every: whether these are all segments of the dataset. Then it is learnt too what each contributes.
         Raises Replaced, OutOfTime.
         """
+        truths: list[Truth] = []
+        worked: list[float] = []
+        everywhere = None
+        # Of datasets so large that this takes long, as many curves as possible are worth more.
+        while every and len(truths) < len(segments) and self._pace.worked < self._pace.seconds * _FOR_TRUTHS:
+            truths.append(self._truth(segments[len(truths)], queries, worked))
+        if every and len(truths) == len(segments) > 1:
+            everywhere = Everywhere(truths, sum(segment.rows for segment in segments))
+        for place, segment in enumerate(segments):
+            if place == len(truths):
+                truths.append(self._truth(segment, queries, worked))
+            began = self._pace.worked
+            curve = self._curve(segment, queries, truths[place], everywhere)
+            spent = worked[place] + self._pace.worked - began
+            curves.store_curve(self._connection, segment.id, curve.as_json(), spent * 1000)
+            self.learnt += 1
+        return [[row[:K] for row in truth] for truth in truths]
+
+    def _truth(self, segment: Ready, queries: Queries, worked: list[float]) -> Truth:
+        """Return the ``KS[-1]`` nearest of a graph, and add the seconds that this took to ``worked``."""
         began = self._pace.worked
         truth = nearest(self._connection, self._contract, queries, within(segment.range), KS[-1], self._pace.rest)
-        curve = self._curve(segment, queries, truth)
-        curves.store_curve(self._connection, segment.id, curve.as_json(), (self._pace.worked - began) * 1000)
-        return [row[:K] for row in truth]
+        worked.append(self._pace.worked - began)
+        return truth
 
-    def _curve(self, segment: Ready, queries: Queries, truth: Sequence[Sequence[float]]) -> Curve:
-        recall, error = np.zeros((len(KS), len(EFS))), np.zeros((len(KS), len(EFS)))
+    def _curve(self, segment: Ready, queries: Queries, truth: Truth, everywhere: Everywhere | None) -> Curve:
+        tally = Tally(segment, truth, everywhere)
         walk_ms: list[float] = []
-        missed = np.ones(len(queries.texts), bool)
-        for place, ef in enumerate(EFS):
+        for ef in EFS:
             # Without its index a walk would compare all records, and take long to learn nothing.
             if not catalogue.is_ready(self._connection, segment.id):
                 raise Replaced
-            others = np.flatnonzero(~missed)
-            counts = (int(missed.sum()), len(others))
-            chosen = [*np.flatnonzero(missed), *(others[::_OF_SO_MANY] if ef >= _WIDE else others)]
+            chosen = tally.sample(ef)
             found, ms = self._walks(segment, [queries.texts[query] for query in chosen], ef)
             walk_ms.append(ms)
-            for row, k in enumerate(KS):
-                most = taken((segment.range,), k, ef)
-                pairs = zip(chosen, found, strict=True)
-                shares = np.array([_share(sorted(hits[:most]), truth[query][:k]) for query, hits in pairs])
-                recall[row, place], error[row, place] = mean_of(shares, counts)
-                if k == K:
-                    missed[chosen] = shares < 1
-        error *= np.sqrt(len(queries.texts) / queries.independent)
-        table = [tuple(map(tuple, matrix.tolist())) for matrix in (recall, error)]
-        return Curve(KS, EFS, table[0], table[1], len(queries.texts), queries.source, tuple(walk_ms))
+            tally.add(ef, chosen, found)
+        return tally.curve(queries, walk_ms)
 
     def _walks(self, segment: Ready, vectors: Sequence[str], ef: int) -> tuple[list[list[float]], float]:
         """Return the distances that the walk of each vector finds, in its order, and how long one took (ms)."""
@@ -161,7 +173,7 @@ class Learner:
         curve, worked_ms = assumed(segment.rows).as_json(), self._pace.worked * 1000
         curves.store_curve(self._connection, segment.id, curve, worked_ms, replace=False)
 
-    def measure(self, target: float, queries: Queries, truths: Sequence[Sequence[Sequence[float]]]) -> Recall:
+    def measure(self, target: float, queries: Queries, truths: Sequence[Truth]) -> Recall:
         """Compare what searches find with ``truths``: of each part of the records, of each query, the nearest."""
         graphs = Graphs(catalogue.ready_segments(self._connection, self._dataset_id))
         if not graphs.graphs:
@@ -174,7 +186,7 @@ class Learner:
         for query, (text, own) in enumerate(zip(queries.texts, queries.own, strict=True)):
             truth = sorted(distance for part in truths for distance in part[query])[:K]
             if truth:
-                shares.append(_share(self._search(effort, settings, own, text), truth))
+                shares.append(share(self._search(effort, settings, own, text), truth))
             self._pace.rest()
         return Recall(float(np.mean(shares)) if shares else 1.0, K, len(shares))
 
@@ -186,26 +198,3 @@ class Learner:
         rows = execute(self._connection, values, sql)
         # The last three columns are the distance and two counts; without any record there is a row of nulls.
         return [float(row[-3]) for row in rows if row[-3] is not None]
-
-
-def mean_of(shares: np.ndarray, counts: tuple[int, int]) -> tuple[float, float]:
-    """Return the mean of what all queries find, and its standard error, of a stratified sample.
-
-    counts: how many queries missed something before, and how many did not. shares: of all the former, then of some of
-    the latter.
-    """
-    first, second = shares[: counts[0]], shares[counts[0] :]
-    total = sum(counts)
-    weights = [(part, count / total) for part, count in ((first, counts[0]), (second, counts[1])) if count]
-    mean = sum(weight * part.mean() for part, weight in weights)
-    spread = sum(weight * (part**2).mean() for part, weight in weights) - mean**2
-    variance = max(spread, 0.0) / total
-    if counts[1]:
-        # What is not known of the queries that were not walked.
-        variance += (counts[1] / total) ** 2 * second.var() * (1 / len(second) - 1 / counts[1])
-    return float(mean), float(np.sqrt(variance))
-
-
-def _share(found: Sequence[float], truth: Sequence[float]) -> float:
-    """Return the part of the nearest that was found. Of equally near records any counts."""
-    return sum(distance <= truth[-1] for distance in found[: len(truth)]) / len(truth) if truth else 1.0

@@ -84,31 +84,31 @@ class IndexRecallHandler(IdempotentHandler):
         every = bool(task.args.get("all", True))
         count = max(self._limits.samples, 2 * drawn.LEAST)
         learner = Learner(connection, Layout(dataset.contract), dataset.id, pace)
-        measured, learnt, truths = Recall(1.0, K, 0), 0, []
+        measured = Recall(1.0, K, 0)
         try:
             found = drawn.draw(connection, dataset.id, dataset.contract, ranges, count, task.seq, pace.rest)
-            for segment in segments:
-                if not found.texts:
+            if not found.texts:
+                for segment in segments:
                     learner.assume(segment)
-                elif every or segment.curve is None:
-                    truths.append(learner.learn(segment, found))
-                    learnt += 1
-            if every and found.texts:
+            elif every:
+                truths = learner.learn(segments, found, every=True)
                 for condition in outside(ranges):
                     truths.append(nearest(connection, dataset.contract, found, condition, K, pace.rest))
                 measured = learner.measure(_target(dataset), found, truths)
+            else:
+                learner.learn([segment for segment in segments if segment.curve is None], found, every=False)
         except OutOfTime:
             for segment in segments:
                 learner.assume(segment)
-            log.warning("recall.out_of_time", dataset=dataset.name, seconds=self._limits.seconds, learnt=learnt)
+            log.warning("recall.out_of_time", dataset=dataset.name, seconds=self._limits.seconds, learnt=learner.learnt)
         except Replaced:
             log.info("recall.replaced", dataset=dataset.name)
-            return {"recall": None, "k": K, "samples": 0, "learnt": learnt}
+            return {"recall": None, "k": K, "samples": 0, "learnt": learner.learnt}
         if every:
             ids = sum(segment.id for segment in segments)
             store_recall(connection, dataset.id, dataset.name, measured, _target(dataset), pace.worked * 1000, ids)
         value = measured.value if measured.samples else None
-        result = {"recall": value, "k": measured.k, "samples": measured.samples, "learnt": learnt}
+        result = {"recall": value, "k": measured.k, "samples": measured.samples, "learnt": learner.learnt}
         log.info("recall.measured", dataset=dataset.name, **result)
         return result
 
