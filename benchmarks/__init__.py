@@ -35,6 +35,7 @@ SCENARIOS = (
     "image_steps",
     "search_60k",
     "search_latency",
+    "search_topics",
     "load_2m",
     "search_recall",
     "upload_2gb",

@@ -8,7 +8,7 @@ import traceback
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import COMPARED, LARGE, SCENARIOS, against, search_recall
+from benchmarks import COMPARED, LARGE, SCENARIOS, against, search_recall, search_topics
 from benchmarks.figures import Row
 from benchmarks.harness import Bench
 from benchmarks.machine import describe_machine, describe_versions, read_durability
@@ -109,7 +109,8 @@ def _prepare(bench: Bench, wanted: list[str]) -> None:
     """Make the rows that the scenarios will ask for, and the environment of the peers."""
     # load_2m sends some more when all is done; 2 GB as Parquet are 1.8 million.
     asked = {"load_2m": bench.asked.get("load_2m", 2_000_000) + 100_000,
-             "search_recall": max(search_recall.sizes(bench)[0]), "upload_2gb": 2_000_000}  # fmt: skip
+             "search_recall": max(search_recall.sizes(bench)[0]), "search_topics": search_topics.ROWS,
+             "upload_2gb": 2_000_000}  # fmt: skip
     rows = [asked[name] for name in wanted if name in asked]
     if rows and not bench.quick:
         bench.corpus.files(max(rows))

@@ -5,6 +5,7 @@ Rows and queries are those of ``corpus``; recall is measured against the exact a
 
 import time
 from collections.abc import Generator, Iterator
+from functools import partial
 
 from benchmarks import index
 from benchmarks.figures import Row
@@ -43,7 +44,7 @@ def _size(bench: Bench, rows: int, with_chroma: bool) -> Iterator[Row]:
     table.create(bench, words=smallest)
     several, segments = None, 0
     if rows == bench.size(ROWS[1], QUICK_ROWS[1]):
-        loaded = segmented.load(bench, rows)
+        loaded = segmented.load(bench, rows, partial(table.load, bench))
         several = segmented.measure(bench, asked)
         segments = int(index.state(bench, NAME)["segments"])
     else:

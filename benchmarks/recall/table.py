@@ -58,16 +58,21 @@ def load(bench: Bench, first: int, count: int) -> float:
     seconds, last = 0.0, first + count
     while first < last:
         part = min(last - first, PART - first % PART)
-        path = bench.folder / "recall.parquet"
-        rows = bench.corpus.rows(first, part)
-        pq.write_table(rows.append_column("bucket", pa.array(buckets(rows))), path)
-        began = time.perf_counter()
-        job = bench.client.wait(post(bench, NAME, path))
-        seconds += time.perf_counter() - began
-        if job["record_counts"]["succeeded"] != part:
-            raise RuntimeError(f"{part} rows were sent; {job['record_counts']}")
-        path.unlink()
+        seconds += send(bench, bench.corpus.rows(first, part))
         first += part
+    return seconds
+
+
+def send(bench: Bench, rows: pa.Table) -> float:
+    """Upload rows of the corpus and wait until they are there; return the seconds."""
+    path = bench.folder / "recall.parquet"
+    pq.write_table(rows.append_column("bucket", pa.array(buckets(rows))), path)
+    began = time.perf_counter()
+    job = bench.client.wait(post(bench, NAME, path))
+    seconds = time.perf_counter() - began
+    if job["record_counts"]["succeeded"] != len(rows):
+        raise RuntimeError(f"{len(rows)} rows were sent; {job['record_counts']}")
+    path.unlink()
     return seconds
 
 

@@ -1,5 +1,6 @@
 """What the bench computes by itself: the page of figures, the SQL in Postgres' log, recall against the exact answer."""
 
+import itertools
 import json
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from benchmarks import COMPARED, LARGE, SCENARIOS
 from benchmarks.against import NEW, OLD, crossed, interpreter, pair
 from benchmarks.as_client import NUMBER, RECORD, sent
+from benchmarks.corpus import DIMENSIONS
 from benchmarks.exact import recall
 from benchmarks.figures import Times
 from benchmarks.load import Plan
@@ -17,6 +19,7 @@ from benchmarks.recall.beside import Width, around, compared
 from benchmarks.recall.table import BUCKETS, buckets
 from benchmarks.report import Report
 from benchmarks.report_markdown import BEGIN, END, put, table
+from benchmarks.search_topics import by_topic
 from benchmarks.searches import Searched
 from benchmarks.statements import _read
 
@@ -165,6 +168,16 @@ class TestScenarios:
         readme = (Path(__file__).parents[2] / "benchmarks" / "README.md").read_text(encoding="utf-8")
         assert [name for name in SCENARIOS if find_spec(f"benchmarks.{name}") is None] == []
         assert [name for name in LARGE if f"| `{name}` (large) |" not in readme] == []
+
+
+def test_rows_are_sorted_by_topic() -> None:
+    centres = 5 * np.eye(DIMENSIONS, dtype=np.float32)[:3]
+    vectors = centres[np.arange(90) % 3] + np.random.default_rng(0).normal(size=(90, DIMENSIONS), scale=0.1)
+    column = pa.array(list(vectors.astype(np.float32)), pa.list_(pa.float32(), DIMENSIONS))
+    ids = by_topic(pa.table({"id": range(90), "_embedding": column})).column("id").to_pylist()
+    assert [{one % 3 for one in ids[at : at + 30]} for at in (0, 30, 60)] in [
+        [{a}, {b}, {c}] for a, b, c in itertools.permutations(range(3))
+    ]
 
 
 class TestRecall:
