@@ -28,10 +28,10 @@ def dataset(database: Database) -> Dataset:
     return make_dataset(database, BODY)
 
 
-def seal(database: Database, dataset: Dataset, parts: Sequence[np.ndarray]) -> np.ndarray:
-    """Store each part and build a segment of it; return all vectors."""
+def seal(database: Database, dataset: Dataset, parts: Sequence[np.ndarray], start: int = 0) -> np.ndarray:
+    """Store each part and build a segment of it; return all vectors. start: how many parts there were before."""
     settings = BuildSettings(memory_mb=64, workers=0, min_rows=100, parameters=GraphParameters(6, 24))
-    for n, part in enumerate(parts):
+    for n, part in enumerate(parts, start):
         fill(database, dataset, part, first=ROWS * n)
         builder = IndexBuilder(database, settings)
         with database.transaction() as connection:
@@ -138,17 +138,42 @@ class TestMixed:
             assert sum(divided.visits) <= 1.06 * sum(each.visits)
 
     def test_a_segment_that_came_later_is_walked_too(self, database: Database, dataset: Dataset) -> None:
-        """Of a graph that nothing is known of yet, what is typical is assumed, beside what is known of the others."""
+        """Until all are learnt again nothing that was seen before counts."""
         every = clustered(3 * ROWS + 100, seed=6)
-        seal(database, dataset, [every[:ROWS], every[ROWS : 2 * ROWS]])
+        parts = [every[ROWS * n : ROWS * (n + 1)] for n in range(3)]
+        seal(database, dataset, parts[:2])
         learn(database, dataset, samples=200)
-        with database.autocommit() as connection:
-            connection.exec_driver_sql(
-                "DELETE FROM gristmill.segment_curves WHERE segment_id = %s",
-                (segments(database, dataset)[1].id,),
-            )
-        recall, answers = searched(database, dataset, every[: 2 * ROWS], every[3 * ROWS :])
+        assert sum(self.shares(database, dataset)) == pytest.approx(1, abs=0.01)
+        seal(database, dataset, parts[2:], start=2)
+        recall, answers = searched(database, dataset, every[: 3 * ROWS], every[3 * ROWS :])
         assert recall >= 0.95
         assert {answer["recall_known_from"] for answer in answers} == {"assumed"}
-        effort = Graphs(segments(database, dataset)).effort(0.98, 10)
-        assert all(visits > 20 for visits in effort.visits)
+        assert sum(self.shares(database, dataset)) == pytest.approx(1, abs=0.01)
+        learn(database, dataset, samples=200)
+        assert len(self.shares(database, dataset)) == 3
+        assert sum(self.shares(database, dataset)) == pytest.approx(1, abs=0.01)
+
+    def test_where_comparing_all_records_takes_too_long_curves_are_learnt_alone(
+        self, database: Database, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("gristmill.search.recall.learn._FOR_TRUTHS", 0.0)
+        every = clustered(2 * ROWS + 100, seed=7)
+        stored = seal(database, dataset, [every[:ROWS], every[ROWS : 2 * ROWS]])
+        assert learn(database, dataset, samples=200).samples >= 100
+        assert self.shares(database, dataset) == []
+        recall, answers = searched(database, dataset, stored, every[2 * ROWS :])
+        assert recall >= 0.95
+        assert {answer["recall_known_from"] for answer in answers} == {"records"}
+
+    def test_copies_of_one_vector(self, database: Database, dataset: Dataset) -> None:
+        """Any ten of them are the nearest, whichever segment they are in."""
+        stored = seal(database, dataset, [np.ones((ROWS, DIMENSIONS))] * 3)
+        assert learn(database, dataset).value == 1.0
+        assert self.shares(database, dataset) == pytest.approx([1 / 3] * 3, abs=0.01)
+        assert searched(database, dataset, stored, stored[:2])[0] == 1.0
+
+    @staticmethod
+    def shares(database: Database, dataset: Dataset) -> list[float]:
+        """Return the part of the ten nearest of each segment of which it is known."""
+        known = Graphs(segments(database, dataset)).graphs
+        return [graph.curve.contribution.share[0] for graph in known if graph.curve.contribution]

@@ -82,12 +82,14 @@ class Contribution(BaseModel):
     """What a graph gives to the k nearest of all graphs. share: for each k, the part of these that it holds.
 
     missed, error: for each k, at each ef, the part that it holds and a walk does not find. rows: of all graphs then.
+    searches: that it was learnt by.
     """
 
     share: list[float]
     missed: list[list[float]]
     error: list[list[float]]
     rows: int
+    searches: int
 
 
 class Curve(BaseModel):

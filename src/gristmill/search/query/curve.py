@@ -29,13 +29,14 @@ class Contribution:
 
     share: for each of a curve's ``ks`` the part of these nearest that the graph holds. missed, error: for each of
     ``ks`` one value for each of ``efs``: the part that it holds and a walk does not find, and its standard error.
-    rows: of all graphs when it was learnt.
+    rows: of all graphs when it was learnt. searches: how many of them had nothing to do with another one.
     """
 
     share: tuple[float, ...]
     missed: Table
     error: Table
     rows: int
+    searches: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +56,6 @@ class Curve:
     source: Source
     walk_ms: tuple[float, ...] = ()
     contribution: Contribution | None = None
-
-    def recall_at(self, ef: float, k: float) -> float:
-        """Return the recall of the ``k`` nearest that a walk with ``ef`` is expected to have."""
-        return float(1 - self.missed_at(np.array([ef]), k)[0][0])
 
     def missed_at(self, efs: np.ndarray, k: float) -> tuple[np.ndarray, np.ndarray]:
         """Return for each ef the part of the ``k`` nearest of the graph that a walk misses, and its standard error."""
@@ -114,6 +111,9 @@ class Curve:
 def read_curve(body: dict[str, Any]) -> Curve:
     """Return the curve that ``as_json`` has written; a version before has written none of its contribution."""
     given = body.get("contribution")
+    contribution = given and Contribution(
+        tuple(given["share"]), _table(given["missed"]), _table(given["error"]), given["rows"], given["searches"]
+    )
     return Curve(
         tuple(body["k"]),
         tuple(body["ef"]),
@@ -122,7 +122,7 @@ def read_curve(body: dict[str, Any]) -> Curve:
         body["queries"],
         body["known_from"],
         tuple(body["walk_ms"]),
-        given and Contribution(tuple(given["share"]), _table(given["missed"]), _table(given["error"]), given["rows"]),
+        contribution,
     )
 
 
@@ -132,6 +132,7 @@ def _as_json(contribution: Contribution) -> dict[str, Any]:
         "missed": [[round(value, 5) for value in values] for values in contribution.missed],
         "error": [[round(value, 5) for value in values] for values in contribution.error],
         "rows": contribution.rows,
+        "searches": contribution.searches,
     }
 
 

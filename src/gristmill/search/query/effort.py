@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from gristmill.search.query.curve import KS, Source
-from gristmill.search.query.division import Graph, by_rows, divided, expected
+from gristmill.search.query.division import Graph, divided, expected
 from gristmill.search.query.vector import MAX_EF, Ranges
 
 # Of more than so many nearest no curve is measured: the effort grows in proportion then.
@@ -100,6 +100,6 @@ def _expecting(
     filtered: bool,
 ) -> Effort:
     measured = min(k, _LARGEST_K)
-    recall = (by_rows if filtered else expected)(graphs, [most * measured / k for most in visits], measured)
+    recall = expected(graphs, [most * measured / k for most in visits], measured, by_rows=filtered)
     weakest = min((graph.curve.source for graph in graphs), key=_ORDER.index)
     return Effort(ranges, ef, tuple(visits), recall, weakest, recall >= target - _CLOSE)

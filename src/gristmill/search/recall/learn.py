@@ -109,17 +109,18 @@ class Learner:
     def learn(self, segments: Sequence[Ready], queries: Queries, *, every: bool) -> list[Truth]:
         """Learn and store the curves of segments; return of each one the ``K`` nearest.
 
-        every: whether these are all segments of the dataset. Then it is learnt too what each contributes.
+        every: whether these are all segments of the dataset. Then it is learnt too what each contributes, unless
+        comparing all records with the queries would take a third of the time for learning.
         Raises Replaced, OutOfTime.
         """
         truths: list[Truth] = []
         worked: list[float] = []
         everywhere = None
-        # Of datasets so large that this takes long, as many curves as possible are worth more.
-        while every and len(truths) < len(segments) and self._pace.worked < self._pace.seconds * _FOR_TRUTHS:
-            truths.append(self._truth(segments[len(truths)], queries, worked))
-        if every and len(truths) == len(segments) > 1:
-            everywhere = Everywhere(truths, sum(segment.rows for segment in segments))
+        if every and len(segments) > 1:
+            while len(truths) < len(segments) and self._has_time(segments, len(truths)):
+                truths.append(self._truth(segments[len(truths)], queries, worked))
+            if len(truths) == len(segments):
+                everywhere = Everywhere(truths, sum(segment.rows for segment in segments))
         for place, segment in enumerate(segments):
             if place == len(truths):
                 truths.append(self._truth(segment, queries, worked))
@@ -129,6 +130,12 @@ class Learner:
             curves.store_curve(self._connection, segment.id, curve.as_json(), spent * 1000)
             self.learnt += 1
         return [[row[:K] for row in truth] for truth in truths]
+
+    def _has_time(self, segments: Sequence[Ready], done: int) -> bool:
+        """Say whether the next truth is had within the time for all: else as many curves as possible are worth more."""
+        before = sum(segment.rows for segment in segments[:done])
+        expected = self._pace.worked * segments[done].rows / before if before else 0.0
+        return self._pace.worked + expected <= self._pace.seconds * _FOR_TRUTHS
 
     def _truth(self, segment: Ready, queries: Queries, worked: list[float]) -> Truth:
         """Return the ``KS[-1]`` nearest of a graph, and add the seconds that this took to ``worked``."""

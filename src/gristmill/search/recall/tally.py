@@ -43,7 +43,8 @@ class Tally:
             shares = np.array([share(sorted(hits), self._truth[query][:k]) for query, hits in pairs])
             self._recall[row, place], self._error[row, place] = mean_of(shares, counts)
             if self._everywhere is not None:
-                given = np.array([_count(hits, self._everywhere.kth[query][row]) / k for query, hits in pairs])
+                given = np.array([self._everywhere.part(hits, query, row) for query, hits in pairs])
+                # Of what is as near as the k-th a walk may have more than k.
                 lost = np.maximum(self._held[row, chosen] - given, 0)
                 self._lost[row, place], self._lost_error[row, place] = mean_of(lost, counts)
             if k == K:
@@ -57,32 +58,36 @@ class Tally:
         contribution = None
         if self._everywhere is not None:
             held = tuple(self._held.mean(axis=1).tolist())
-            contribution = Contribution(
-                held, _table(self._lost), _table(self._lost_error * wider), self._everywhere.rows
-            )
+            lost, lost_error = _table(self._lost), _table(self._lost_error * wider)
+            contribution = Contribution(held, lost, lost_error, self._everywhere.rows, queries.independent)
         recall, error = _table(self._recall), _table(self._error * wider)
         return Curve(KS, EFS, recall, error, len(queries.texts), queries.source, tuple(walk_ms), contribution)
 
 
 class Everywhere:
-    """The nearest of all graphs of a dataset. rows: of all. kth: of each query, for each of ``KS``, the k-th distance.
-
-    Infinite where there is none.
-    """
+    """The nearest of all graphs of a dataset, for each query and each of ``KS``. rows: of all graphs."""
 
     def __init__(self, truths: Sequence[Truth], rows: int) -> None:
         """truths: of each graph."""
         self.rows = rows
-        self.kth = [self._kth(sorted(one for part in parts for one in part)) for parts in zip(*truths, strict=True)]
+        self._kth: list[list[float]] = []
+        self._counts: list[list[int]] = []
+        for parts in zip(*truths, strict=True):
+            every = sorted(one for part in parts for one in part)
+            kth = [every[min(k, len(every)) - 1] if every else np.inf for k in KS]
+            self._kth.append(kth)
+            # More than k where distances are equal: then any k of them are an answer.
+            near = [sum(_count(part[:k], far) for part in parts) for k, far in zip(KS, kth, strict=True)]
+            self._counts.append(near)
 
-    @staticmethod
-    def _kth(distances: list[float]) -> list[float]:
-        return [distances[k - 1] if k <= len(distances) else np.inf for k in KS]
+    def part(self, distances: Sequence[float], query: int, row: int) -> float:
+        """Return which part of the nearest these are. row: of ``KS``."""
+        return _count(distances, self._kth[query][row]) / max(1, self._counts[query][row])
 
     def held(self, truth: Truth) -> np.ndarray:
-        """Return the part of the k nearest that one of the graphs holds: (``KS``, queries)."""
-        pairs = list(zip(truth, self.kth, strict=True))
-        return np.array([[_count(row[:k], kth[place]) / k for row, kth in pairs] for place, k in enumerate(KS)])
+        """Return which part of the nearest one graph holds: (``KS``, queries)."""
+        every = range(len(truth))
+        return np.array([[self.part(truth[query][:k], query, row) for query in every] for row, k in enumerate(KS)])
 
 
 def mean_of(shares: np.ndarray, counts: tuple[int, int]) -> tuple[float, float]:
