@@ -2,6 +2,7 @@
 
 import time
 import uuid
+from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -140,9 +141,10 @@ class Learner:
     def _truth(self, segment: Ready, queries: Queries, worked: list[float]) -> Truth:
         """Return the ``KS[-1]`` nearest of a graph, and add the seconds that this took to ``worked``."""
         began = self._pace.worked
-        truth = nearest(self._connection, self._contract, queries, within(segment.range), KS[-1], self._pace.rest)
+        found = nearest(self._connection, self._contract, queries, within(segment.range), KS[-1], self._pace.rest)
         worked.append(self._pace.worked - began)
-        return truth
+        # Those of all segments are kept for a while: a quarter of what lists take.
+        return [array("d", distances) for distances in found]
 
     def _curve(self, segment: Ready, queries: Queries, truth: Truth, everywhere: Everywhere | None) -> Curve:
         tally = Tally(segment, truth, everywhere)
