@@ -1,6 +1,7 @@
 """Graphs of directions in half precision: whatever the vectors are, hits and distances are those of the vectors."""
 
 import json
+import re
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from tests.support.embedders import registry
 from tests.support.stored import make_dataset, store
 
 from gristmill.core.database import Database
+from gristmill.datasets.contract_parser import parse_contract
 from gristmill.datasets.lookup import Dataset, DatasetLookup
 from gristmill.kit.ids import uuid7
 from gristmill.search.index import graph
@@ -21,7 +23,7 @@ from gristmill.search.index.settings import BuildSettings
 from gristmill.search.query.selectivity import Estimate
 from gristmill.search.query.service import SearchService
 from gristmill.search.query.statements import Layout, Shape
-from gristmill.search.query.vector import MAX_EF, ranked_again, taken
+from gristmill.search.query.vector import MAX_EF, candidates, nearest, ranked_again, taken
 from gristmill.search.recall import queries as drawn
 from gristmill.search.recall.learn import Learner, Pace
 from gristmill.search.repository import catalogue
@@ -232,16 +234,25 @@ class TestHowManyAreTaken:
     @given(st.integers(1, 1100), st.integers(1, MAX_EF), st.booleans())
     @settings(deadline=None)
     def test_at_least_k_and_no_more_than_a_walk_has_at_hand(self, k: int, ef: int, half: bool) -> None:
-        wanted = taken((Range(1, 100, half_precision=half),), k, ef)
+        wanted = taken(Range(1, 100, half_precision=half), k, ef)
         assert wanted >= k
         if 2 * k <= MAX_EF:
             assert wanted <= max(k, ef)
             assert half or wanted == k
 
-    def test_of_walks_with_an_effort_of_their_own_the_least_counts(self) -> None:
+    def test_each_walk_with_an_effort_of_its_own_gives_what_it_has_at_hand(self) -> None:
         ranges = (Range(1, 100, half_precision=True, ef=12), Range(100, 200, half_precision=True, ef=400))
-        assert taken(ranges, 10, 400) == 12
-        assert taken(ranges[1:], 10, 400) == 10 + 25
+        wanted = [taken(one, 10, one.ef) for one in ranges]
+        assert wanted == [12, 10 + 25]
+        assert candidates(ranges, wanted, 10) == {"candidates": 10, "candidates_0": 12, "candidates_1": 35}
+
+    @given(st.lists(st.tuples(st.integers(0, 1000), st.integers(1, 3000)), max_size=5), st.integers(1, 1000))
+    def test_every_arm_gives_k_or_more(self, walks: list[tuple[int, int]], k: int) -> None:
+        ranges = tuple(Range(n, n + 1, ef=ef) for n, (ef, _) in enumerate(walks))
+        given_ = candidates(ranges, [wanted for _, wanted in walks], k)
+        assert min(given_.values()) >= k
+        statement = nearest(parse_contract(BODY), "data.t", ranges, "")
+        assert set(re.findall(r"%\((candidates\w*)\)s", statement)) == set(given_)
 
     def test_the_true_nearest_are_among_them(self) -> None:
         """Of directions in 256 dimensions as dense as those of 60,000 texts."""

@@ -18,6 +18,7 @@ from gristmill.search.index.settings import BuildSettings
 from gristmill.search.query.catalogue import Graphs
 from gristmill.search.query.settings import GRAPHS, with_settings
 from gristmill.search.query.statements import Layout, Shape
+from gristmill.search.query.vector import candidates
 from gristmill.search.repository import catalogue
 
 ROWS = 1400
@@ -64,7 +65,8 @@ class TestTopics:
             walks = tuple(one._replace(ef=ef) for one, ef in zip(ranges, efs, strict=True))
             statement = Layout(dataset.contract).statement(Shape("vector", walks))
             sql = with_settings(GRAPHS, f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}")
-            values = {"query": str([1.0] * DIMENSIONS), "k": 10, "candidates": 10, "limit": 10, "size": 10}
+            values = {"query": str([1.0] * DIMENSIONS), "k": 10, "limit": 10, "size": 10}
+            values |= candidates(walks, [10] * len(walks), 10)
             with database.autocommit() as connection:
                 plan = connection.exec_driver_sql(sql, values).scalar_one()
             found: dict[str, int] = {}

@@ -14,7 +14,7 @@ from gristmill.datasets.lookup import Dataset
 from gristmill.kit.ids import uuid7
 from gristmill.search.index.builder import IndexBuilder
 from gristmill.search.query.statements import Layout, Shape
-from gristmill.search.query.vector import Ranges, taken
+from gristmill.search.query.vector import Ranges, candidates, taken
 from gristmill.search.repository import catalogue
 from gristmill.search.repository.catalogue import Segment
 from tests.support.stored import store
@@ -84,7 +84,8 @@ def search_ids(
 
 def nearest(dataset: Dataset, ranges: Ranges, vector: list[float], k: int) -> tuple[str, dict[str, Any]]:
     """Return the statement of a search, and its parameters."""
-    values = {"query": str(vector), "k": k, "candidates": taken(ranges, k, 200), "limit": k, "size": k}
+    wanted = [taken(one, k, 200) for one in ranges]
+    values = {"query": str(vector), "k": k, "limit": k, "size": k, **candidates(ranges, wanted, k)}
     return Layout(dataset.contract).statement(Shape("vector", ranges)), values
 
 

@@ -16,7 +16,8 @@ from gristmill.search.query.statements import Shape
 # The vector is unknown when the plan is made, and has no part in it.
 PLANNED_ONCE: Settings = {"plan_cache_mode": "force_generic_plan"}
 # Written out: of a LIMIT that it does not know the planner expects a tenth of the table, and reads all of it.
-_CONSTANTS = ("k", "limit", "candidates", "size")
+_CONSTANTS = ("k", "limit", "size")
+_OF_EACH_WALK = "candidates"
 _TYPES = {"query": "text", "most": "float8", "after_place": "float8", "after_id": "int8"}
 
 
@@ -30,12 +31,17 @@ def planned(statement: str, values: Mapping[str, Any], settings: Settings) -> Pa
 
     values: those of its LIMITs, among others. settings: those that it will run under.
     """
-    return _planned(statement, tuple(values[name] for name in _CONSTANTS), tuple(settings.items()))
+    constants = tuple(
+        (name, value) for name, value in values.items() if name in _CONSTANTS or name.startswith(_OF_EACH_WALK)
+    )
+    return _planned(statement, constants, tuple(settings.items()))
 
 
 @lru_cache(maxsize=1000)
-def _planned(statement: str, values: tuple[int, ...], settings: tuple[tuple[str, str | int], ...]) -> Passing:
-    for name, value in zip(_CONSTANTS, values, strict=True):
+def _planned(
+    statement: str, constants: tuple[tuple[str, int], ...], settings: tuple[tuple[str, str | int], ...]
+) -> Passing:
+    for name, value in constants:
         statement = statement.replace(f"%({name})s", f"{value:d}")
     # The plan is made under these settings, so under others it is another statement: a graph that is walked with ten
     # times the effort may be dearer than to compare all records of a small table.

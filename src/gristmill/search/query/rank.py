@@ -1,6 +1,7 @@
 """Carries out one ranking: chooses between filter and graphs, and proves or denies that the answer is complete."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,7 +21,8 @@ from gristmill.search.query.selectivity import Estimates
 from gristmill.search.query.settings import GRAPHS, QUICK, THOROUGH, Settings, set_all
 from gristmill.search.query.statements import NOTHING, Condition, Layout, Shape
 from gristmill.search.query.text import RANKED_AT_MOST, typed
-from gristmill.search.query.vector import MAX_EF, Ranges, taken
+from gristmill.search.query.vector import MAX_EF, Ranges, candidates, taken
+from gristmill.search.repository.catalogue import Range
 
 # How long the exact pass over a large dataset may take before an answer is given as incomplete.
 EXACT_SECONDS = 10.0
@@ -196,18 +198,23 @@ class _Ranking:
 
         Of the records that a walk visits, this part is taken: a walk that meets fewer of them goes on.
         """
-        at_hand = math.ceil(effort.largest * share * TAKEN_PART) if share < 1 else effort.ef
-        wanted = taken(effort.ranges, self.depth, at_hand)
-        if share < 1:
-            wanted = max(wanted, at_hand)
-        elif effort.largest > MAX_EF:
-            wanted = max(wanted, effort.largest)
+        wanted = [self._wanted(*walk, share) for walk in zip(effort.ranges, effort.visits, strict=True)]
         return self.run({**GRAPHS, "hnsw.ef_search": effort.ef}, effort.ranges, wanted=wanted)
 
-    def run(self, settings: Settings, ranges: Ranges = (), *, wanted: int = 0, all_ranked: bool = True) -> Found:
+    def _wanted(self, range_: Range, visits: int, share: float) -> int:
+        """Return how many rows to take from the graph of a range whose walk visits so many records."""
+        at_hand = math.ceil(visits * share * TAKEN_PART) if share < 1 else min(visits, MAX_EF)
+        wanted = taken(range_, self.depth, at_hand)
+        if share < 1:
+            return max(wanted, at_hand)
+        return max(wanted, visits) if visits > MAX_EF else wanted
+
+    def run(
+        self, settings: Settings, ranges: Ranges = (), *, wanted: Sequence[int] = (), all_ranked: bool = True
+    ) -> Found:
         """Run the statement over ``ranges`` (segments whose graphs are walked; all else is compared).
 
-        wanted: how many records to take from each range, at least as many as are ranked.
+        wanted: how many records to take from each of these, at least as many as are ranked.
         """
         request = self.request
         shape = Shape(
@@ -219,7 +226,7 @@ class _Ranking:
             embedding=request.embedding,
             all_ranked=all_ranked,
         )
-        parameters = {**self._parameters, "candidates": max(wanted, self.depth)}
+        parameters = {**self._parameters, **candidates(ranges, wanted, self.depth)}
         statement: str | Prepared = self._layout.statement(shape)
         if is_planned_once(shape):
             settings = {**settings, **PLANNED_ONCE}

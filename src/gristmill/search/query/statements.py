@@ -119,7 +119,7 @@ class Layout:
         if shape.mode == "text":
             words = text.matching(self.contract, self.table, shape.where, "%(limit)s", all_ranked=shape.all_ranked)
             return f"ranked AS MATERIALIZED (SELECT _id, -score AS place FROM ({words}) AS words)"
-        nearest = vector.nearest(self.contract, self.table, shape.ranges, shape.where, "%(candidates)s")
+        nearest = vector.nearest(self.contract, self.table, shape.ranges, shape.where)
         if shape.mode == "hybrid":
             words = text.matching(self.contract, self.table, shape.where, "%(depth)s", all_ranked=shape.all_ranked)
             return f"{nearest}, {hybrid.fused(words)}"

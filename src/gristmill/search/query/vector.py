@@ -13,6 +13,7 @@ the arms: inside, a graph walk would go on for near records that do not exist (3
 """
 
 import math
+from collections.abc import Sequence
 
 from gristmill.datasets.contract_parser import Contract
 from gristmill.search.repository.catalogue import BLOCK, Range
@@ -63,18 +64,33 @@ def distance_of(metric: str, score: float, dimensions: int) -> float:
     return -score
 
 
-def taken(ranges: Ranges, k: int, at_hand: int) -> int:
-    """Return how many rows to take from each graph for the k best of all.
+def taken(range_: Range, k: int, at_hand: int) -> int:
+    """Return how many rows to take from a graph for the k best of all.
 
-    at_hand: how many that match a walk is expected to find; one with an ``ef`` of its own finds no more than that.
+    at_hand: how many that match its walk is expected to find.
 
     Beyond what ``ef_search`` can be doubled to, a graph is made to go on for another round instead: recall@1000 on
     60,000 package descriptions is 0.971 with 1,000 candidates and 0.994 with 1,500.
     """
     if 2 * k > MAX_EF:
         return k + k // 2
-    least = min((min(one.ef or at_hand, at_hand) for one in ranges if one.half_precision), default=0)
-    return max(k, ranked_again(k, least))
+    return max(k, ranked_again(k, at_hand)) if range_.half_precision else k
+
+
+def candidates(ranges: Ranges, wanted: Sequence[int], k: int) -> dict[str, int]:
+    """Return what ``nearest`` binds: how many rows each of its arms gives. wanted: of the walks of ``ranges``.
+
+    Walks with an effort of their own have a number of their own: one that is asked for more than it has at hand makes
+    another round. All else gives k, or as much as the other walks.
+    """
+    pairs = list(zip(ranges, wanted, strict=True))
+    shared = max([k, *(number for one, number in pairs if not one.ef)])
+    own = {_limit(one, place): max(k, number) for place, (one, number) in enumerate(pairs) if one.ef}
+    return {"candidates": shared, **own}
+
+
+def _limit(range_: Range, place: int) -> str:
+    return f"candidates_{place}" if range_.ef else "candidates"
 
 
 def ranked_again(k: int, at_hand: int) -> int:
@@ -162,11 +178,11 @@ def walk_order(contract: Contract, range_: Range, vector: str, rounded: str) -> 
     return f"_embedding {OPERATORS[contract.embedding.metric]} {vector}"
 
 
-def nearest(contract: Contract, table: str, ranges: Ranges, where: str, limit: str) -> str:
+def nearest(contract: Contract, table: str, ranges: Ranges, where: str) -> str:
     """Return common table expressions, among them ``query`` (vector) and ``nearest`` (_id, distance).
 
-    The statement binds ``query``, the text of a vector. table: its quoted name. ranges: of the ready segments, sorted
-    and disjoint; () compares everything. where: a condition, "" for none. limit: rows of each arm.
+    The statement binds ``query``, the text of a vector, and what ``candidates`` returns. table: its quoted name.
+    ranges: of the ready segments, sorted and disjoint; () compares everything. where: a condition, "" for none.
     """
     assert contract.embedding is not None
     # The vector is sent and parsed once; a scalar subquery of it still lets the planner order by the index.
@@ -177,9 +193,10 @@ def nearest(contract: Contract, table: str, ranges: Ranges, where: str, limit: s
     # Adding zero keeps the planner from a graph where an exact answer is meant; ties go to the record stored first.
     compared = f"SELECT _id, {distance} + 0 AS distance {condition}"
     arms = []
-    for one in ranges:
-        order = walk_order(contract, one, given, rounded)
+    for place, one in enumerate(ranges):
+        order, limit = walk_order(contract, one, given, rounded), f"%({_limit(one, place)})s"
         arms.append(f"({walked} AND {within(one)}{_effort(one)} ORDER BY {order} LIMIT {limit})")
+    limit = "%(candidates)s"
     arms += [f"({compared}{_between(lo, hi)} ORDER BY distance, _id LIMIT {limit})" for lo, hi in gaps(ranges)]
     held = held_out(ranges)
     if held:

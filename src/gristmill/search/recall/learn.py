@@ -16,7 +16,7 @@ from gristmill.search.query.curve import EFS, KS, Curve, assumed
 from gristmill.search.query.effort import Effort
 from gristmill.search.query.settings import GRAPHS, Settings, with_settings
 from gristmill.search.query.statements import Layout, Shape
-from gristmill.search.query.vector import direction, taken, walk_order, within
+from gristmill.search.query.vector import candidates, direction, taken, walk_order, within
 from gristmill.search.recall.nearest import Queries, compared, nearest
 from gristmill.search.recall.tally import Everywhere, Tally, Truth, share
 from gristmill.search.repository import catalogue, curves
@@ -166,7 +166,7 @@ class Learner:
         by, together = compared(self._contract), min(_MOST_TOGETHER, max(1, _TOGETHER // ef))
         rounded = direction("q.vector", self._layout.dimensions)
         order = walk_order(self._contract, segment.range, "q.vector", rounded)
-        limit = min(ef, taken((segment.range,), KS[-1], ef))
+        limit = min(ef, taken(segment.range, KS[-1], ef))
         found: list[list[float]] = []
         took_ms: list[float] = []
         for first in range(0, len(vectors), together):
@@ -202,8 +202,8 @@ class Learner:
     def _search(self, effort: Effort, settings: Settings, own: int, vector: str) -> list[float]:
         """Return the distances of the K nearest, in order, by the statement that searches use."""
         sql = with_settings(settings, self._layout.statement(Shape("vector", effort.ranges, where=_NOT_ITSELF)))
-        wanted = taken(effort.ranges, K, effort.ef)
-        values = {"query": vector, "k": K, "candidates": wanted, "limit": K, "size": K, "own": own}
+        wanted = [taken(one, K, one.ef or effort.ef) for one in effort.ranges]
+        values = {"query": vector, "k": K, "limit": K, "size": K, "own": own, **candidates(effort.ranges, wanted, K)}
         rows = execute(self._connection, values, sql)
         # The last three columns are the distance and two counts; without any record there is a row of nulls.
         return [float(row[-3]) for row in rows if row[-3] is not None]

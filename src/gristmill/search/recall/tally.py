@@ -38,7 +38,7 @@ class Tally:
         place, counts = EFS.index(ef), (int(self._missed.sum()), int((~self._missed).sum()))
         missed = self._missed.copy()
         for row, k in enumerate(KS):
-            most = taken((self._segment.range,), k, ef)
+            most = taken(self._segment.range, k, ef)
             pairs = list(zip(chosen, (hits[:most] for hits in found), strict=True))
             shares = np.array([share(sorted(hits), self._truth[query][:k]) for query, hits in pairs])
             self._recall[row, place], self._error[row, place] = mean_of(shares, counts)
