@@ -1,6 +1,7 @@
 """Effort divided over several graphs: enough for the target, no more than that, and no graph is forgotten."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -150,7 +151,7 @@ class TestByContribution:
 
     def test_a_filter_may_keep_what_one_graph_holds_so_contributions_do_not_count(self) -> None:
         found = [Graph(Range(n, n + 1), 1000, _topic(0.001)) for n in (1, 2)]
-        without = [Graph(one.range, one.rows, _alone(one.curve)) for one in found]
+        without = [Graph(one.range, one.rows, replace(one.curve, contribution=None)) for one in found]
         assert effort_for(found, 0.98, 10).ef < 60
         filtered = effort_for(found, 0.98, 10, filtered=True)
         assert filtered == effort_for(without, 0.98, 10, filtered=True)
@@ -160,8 +161,8 @@ class TestByContribution:
     def test_of_other_graphs_than_then_contributions_do_not_count(self, now: tuple[int, ...]) -> None:
         """One came, went, or was built anew: what is left for it nobody knows."""
         then = {n: Graph(Range(n, n + 1), 1000, _topic(0.001)) for n in (1, 2)}
-        found = [then.get(n, Graph(Range(n, n + 1), 500, _alone(_topic(0.001)))) for n in now]
-        without = [Graph(one.range, one.rows, _alone(one.curve)) for one in found]
+        found = [then.get(n, Graph(Range(n, n + 1), 500, replace(_topic(0.001), contribution=None))) for n in now]
+        without = [Graph(one.range, one.rows, replace(one.curve, contribution=None)) for one in found]
         assert effort_for(found, 0.98, 10) == effort_for(without, 0.98, 10)
         assert effort_for(found, 0.98, 10) != effort_for(list(then.values()), 0.98, 10)
 
@@ -233,7 +234,3 @@ def _topic(missed: float) -> Curve:
     own = [0.4 * (ef / 20) ** -0.8 for ef in EFS]
     contribution = Contribution((0.5,) * len(KS), table(lost), table([0.0] * len(EFS)), 2000, 256)
     return Curve(KS, EFS, recalls(own), table([0.0] * len(EFS)), 256, "records", (), contribution)
-
-
-def _alone(curve: Curve) -> Curve:
-    return Curve(curve.ks, curve.efs, curve.recall, curve.error, curve.queries, curve.source)

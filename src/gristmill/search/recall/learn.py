@@ -114,23 +114,24 @@ class Learner:
         comparing all records with the queries would take a third of the time for learning.
         Raises Replaced, OutOfTime.
         """
-        truths: list[Truth] = []
-        worked: list[float] = []
+        # Of each segment: the truth, and the seconds of work that it took.
+        read: list[tuple[Truth, float]] = []
         everywhere = None
         if every and len(segments) > 1:
-            while len(truths) < len(segments) and self._has_time(segments, len(truths)):
-                truths.append(self._truth(segments[len(truths)], queries, worked))
-            if len(truths) == len(segments):
-                everywhere = Everywhere(truths, sum(segment.rows for segment in segments))
+            while len(read) < len(segments) and self._has_time(segments, len(read)):
+                read.append(self._truth(segments[len(read)], queries))
+            if len(read) == len(segments):
+                everywhere = Everywhere([truth for truth, _ in read], sum(segment.rows for segment in segments))
         for place, segment in enumerate(segments):
-            if place == len(truths):
-                truths.append(self._truth(segment, queries, worked))
+            if place == len(read):
+                read.append(self._truth(segment, queries))
+            truth, seconds = read[place]
             began = self._pace.worked
-            curve = self._curve(segment, queries, truths[place], everywhere)
-            spent = worked[place] + self._pace.worked - began
-            curves.store_curve(self._connection, segment.id, curve.as_json(), spent * 1000)
+            curve = self._curve(segment, queries, truth, everywhere)
+            seconds += self._pace.worked - began
+            curves.store_curve(self._connection, segment.id, curve.as_json(), seconds * 1000)
             self.learnt += 1
-        return [[row[:K] for row in truth] for truth in truths]
+        return [[row[:K] for row in truth] for truth, _ in read]
 
     def _has_time(self, segments: Sequence[Ready], done: int) -> bool:
         """Say whether the next truth is had within the time for all: else as many curves as possible are worth more."""
@@ -138,13 +139,12 @@ class Learner:
         expected = self._pace.worked * segments[done].rows / before if before else 0.0
         return self._pace.worked + expected <= self._pace.seconds * _FOR_TRUTHS
 
-    def _truth(self, segment: Ready, queries: Queries, worked: list[float]) -> Truth:
-        """Return the ``KS[-1]`` nearest of a graph, and add the seconds that this took to ``worked``."""
+    def _truth(self, segment: Ready, queries: Queries) -> tuple[Truth, float]:
+        """Return the ``KS[-1]`` nearest of a graph, and the seconds of work that this took."""
         began = self._pace.worked
         found = nearest(self._connection, self._contract, queries, within(segment.range), KS[-1], self._pace.rest)
-        worked.append(self._pace.worked - began)
         # Those of all segments are kept for a while: a quarter of what lists take.
-        return [array("d", distances) for distances in found]
+        return [array("d", distances) for distances in found], self._pace.worked - began
 
     def _curve(self, segment: Ready, queries: Queries, truth: Truth, everywhere: Everywhere | None) -> Curve:
         tally = Tally(segment, truth, everywhere)
