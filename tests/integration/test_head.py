@@ -128,9 +128,10 @@ def test_an_export_is_not_begun_and_takes_nobodys_turn(app: InProcess, places: d
         assert "content-length" not in rejects.headers
 
 
-def test_a_body_that_comes_with_it_is_not_read(app: InProcess, places: dict[str, str]) -> None:
-    answer = app.http.request("HEAD", f"/api/v1/jobs/{places['job_id']}", content=b"{" * 1000)
-    assert (answer.status_code, answer.content) == (200, b"")
+def test_a_body_that_comes_with_it_is_refused_as_that_of_a_get_is(app: InProcess, places: dict[str, str]) -> None:
+    for path in ("", f"/{places['job_id']}"):
+        answer = app.http.request("HEAD", f"/api/v1/jobs{path}", content=b"{" * 1000)
+        assert (answer.status_code, answer.content) == (422, b"")
 
 
 def test_metrics_count_it_as_what_it_is(app: InProcess, places: dict[str, str]) -> None:

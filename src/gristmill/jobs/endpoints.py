@@ -17,6 +17,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import QueryParams
 
 from gristmill.core.http import routes
+from gristmill.core.http.bodies import refuse_body
 from gristmill.core.http.conditions import not_modified
 from gristmill.core.http.endpoints import check_permission, needs, principal_of
 from gristmill.core.http.idempotency import idempotency_key
@@ -214,7 +215,7 @@ def build_router(service: JobService, permission_of: Callable[[str], Permission]
         type_ = service.get(job_id_of(job_id))["type"]
         check_permission(http, permission_of(type_), f"Cancelling or retrying a job of the type {type_}")
 
-    changing = [Depends(needs("write")), Depends(keyed), Depends(may_change)]
+    changing = [Depends(needs("write")), Depends(keyed), Depends(refuse_body), Depends(may_change)]
 
     @router.post("/{job_id}/cancel", status_code=202, dependencies=changing)
     async def cancel_job(http: HttpRequest, job_id: str) -> Response:

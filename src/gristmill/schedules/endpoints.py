@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
 
-from gristmill.core.http.bodies import read_json
+from gristmill.core.http.bodies import read_json, refuse_body
 from gristmill.core.http.endpoints import check_permission, needs, principal_of
 from gristmill.core.http.idempotency import idempotency_key, request_hash
 from gristmill.core.http.links import next_page
@@ -59,7 +59,7 @@ def build_router(service: ScheduleService) -> APIRouter:
 
     @router.post(
         "/schedules/{schedule}/run-now", status_code=202,
-        dependencies=[Depends(needs("read")), Depends(keyed), Depends(preferring)],
+        dependencies=[Depends(needs("read")), Depends(keyed), Depends(preferring), Depends(refuse_body)],
     )  # fmt: skip
     async def run_schedule(
         http: Request, schedule: str, wait: Annotated[str | None, Query(description=_WAIT)] = None

@@ -14,6 +14,11 @@ JSON = "application/json"
 CSV = "text/csv"
 ARROW = "application/vnd.apache.arrow.stream"
 FORM = "multipart/form-data"
+# Methods whose calls take no body.
+BODYLESS = frozenset({"GET", "HEAD", "DELETE"})
+# What a client may send that has nothing to say.
+_NOTHING = (b"", b"{}")
+_SHOWN = 80
 # Parameters of media types beside charset.
 _PARAMETERS = {CSV: ("header",), FORM: ("boundary",)}
 
@@ -79,6 +84,25 @@ async def read_body(http: Request, supported: Sequence[str], limit: int, what: s
         if len(body) > limit:
             raise TooLarge(f"{what} has at most {limit} bytes", limit=limit)
     return media_type, bytes(body)
+
+
+async def refuse_body(http: Request) -> None:
+    """Refuse a body that the call would pass over; as a dependency, of one whose method has bodies. Raises Invalid.
+
+    Passed over in silence, the filter that somebody sends to truncate would not keep a single record.
+    """
+    headers = http.headers
+    if headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers:
+        return
+    start = b""
+    async for block in blocks(http):
+        start += block
+        if len(start) > _SHOWN:
+            break
+    if len(start) > _SHOWN or start.strip() not in _NOTHING:
+        shown = start[:_SHOWN].decode(errors="replace")
+        reason = f"This call takes no body, and would pass over what is sent: {shown!r}"
+        raise Invalid(reason, [Violation("", "unexpected_body", reason)])
 
 
 def parse_json(text: bytes | str, what: str = "The body", pointer: str = "", nan: bool = False) -> Any:

@@ -8,6 +8,7 @@ from typing import Any, get_args, get_origin
 from fastapi import Request
 
 from gristmill.core.errors import Forbidden, Invalid, Violation
+from gristmill.core.http.bodies import BODYLESS, refuse_body
 from gristmill.core.http.conditions import check_conditions
 from gristmill.core.permissions import LEVELS, Level
 
@@ -55,7 +56,7 @@ _known: dict[int, tuple[dict[str, bool], frozenset[str]]] = {}
 
 
 async def known_parameters(http: Request) -> None:
-    """A dependency that refuses query parameters and conditions which the call does not have. Raises Invalid."""
+    """A dependency that refuses parameters, conditions and bodies which the call does not have. Raises Invalid."""
     route = http.scope["route"]
     known = _known.get(id(route))
     if known is None:
@@ -64,6 +65,8 @@ async def known_parameters(http: Request) -> None:
     if http.scope["query_string"]:
         check_query(http, known[0])
     check_conditions(http, known[1])
+    if http.method in BODYLESS:
+        await refuse_body(http)
 
 
 def check_query(http: Request, known: Mapping[str, bool]) -> None:

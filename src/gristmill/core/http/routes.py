@@ -17,6 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
+from gristmill.core.http.bodies import BODYLESS, refuse_body
 from gristmill.core.http.conditions import check_conditions
 from gristmill.core.http.convertors import KEY, names_part
 from gristmill.core.http.endpoints import check_permission, check_query, may_repeat
@@ -61,6 +62,7 @@ class HotRoute(Route):
     def __init__(self, call: Call[Any], prefix: str) -> None:
         known = {name: may_repeat(one.annotation) for name, one in call.query.model_fields.items()}
         declared = frozenset(header.name for header in call.headers)
+        bodyless = call.method in BODYLESS
         # Made once: most requests have no query, and the object cannot be changed.
         default = call.query()
 
@@ -74,6 +76,8 @@ class HotRoute(Route):
             else:
                 check_permission(http, call.needs)
             check_conditions(http, declared)
+            if bodyless:
+                await refuse_body(http)
             response = await call.endpoint(http, query)
             await response(scope, receive, send)
 

@@ -5,6 +5,7 @@ from fastapi import Request as HttpRequest
 from fastapi.responses import Response
 from starlette.concurrency import run_in_threadpool
 
+from gristmill.core.http.bodies import refuse_body
 from gristmill.core.http.endpoints import needs
 from gristmill.core.http.idempotency import request_hash
 from gristmill.datasets.endpoints import submit_body
@@ -18,7 +19,7 @@ def build_router(service: DatasetOperations) -> APIRouter:
         prefix="/datasets/{dataset}", tags=["datasets"], dependencies=[Depends(needs("admin")), Depends(write_options)]
     )
 
-    @router.post("/truncate", status_code=202)
+    @router.post("/truncate", status_code=202, dependencies=[Depends(refuse_body)])
     async def truncate_dataset(http: HttpRequest, dataset: str) -> Response:
         """Delete all records that were submitted before, at once; the dataset and its contract stay."""
         request = request_of(http, request_hash(http, b""))

@@ -4,7 +4,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
 
-from gristmill.core.http.bodies import parse_json, read_json
+from gristmill.core.http.bodies import parse_json, read_json, refuse_body
 from gristmill.core.http.endpoints import needs, principal_of
 from gristmill.core.http.idempotency import request_hash
 from gristmill.jobs.endpoints import answer_write, request_of, write_options
@@ -28,7 +28,9 @@ def build_router(service: IndexService) -> APIRouter:
         body = parse_json(await read_json(http, MAX_CHANGE_BYTES, "A change of an index"))
         return JSONResponse(await run_in_threadpool(service.change, dataset, body, principal_of(http).name))
 
-    @router.post("/rebuild", status_code=202, dependencies=[Depends(needs("write")), Depends(write_options)])
+    @router.post(
+        "/rebuild", status_code=202, dependencies=[Depends(one) for one in (needs("write"), write_options, refuse_body)]
+    )
     async def rebuild_index(http: Request, dataset: str) -> Response:
         """Build all indexes anew while searches go on with the old ones, which are then replaced at once."""
         request = request_of(http, request_hash(http, b""))

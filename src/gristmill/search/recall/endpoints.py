@@ -4,6 +4,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 from starlette.concurrency import run_in_threadpool
 
+from gristmill.core.http.bodies import refuse_body
 from gristmill.core.http.endpoints import needs
 from gristmill.core.http.idempotency import request_hash
 from gristmill.jobs.endpoints import answer_write, request_of, write_options
@@ -14,7 +15,9 @@ def build_router(service: RecallService) -> APIRouter:
     """Return the route under /datasets/{dataset}/index."""
     router = APIRouter(prefix="/datasets/{dataset}/index", tags=["search"])
 
-    @router.post("/tune", status_code=202, dependencies=[Depends(needs("write")), Depends(write_options)])
+    @router.post(
+        "/tune", status_code=202, dependencies=[Depends(one) for one in (needs("write"), write_options, refuse_body)]
+    )
     async def tune_index(http: Request, dataset: str) -> Response:
         """Learn what each graph finds by the effort of a search, and measure what searches find.
 
