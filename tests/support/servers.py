@@ -69,5 +69,10 @@ def add_database(postgres_url: str, template: str | None = None) -> str:
 
 def start_postgres(folder: Path) -> PostgresServer:
     server = PostgresServer(folder)
+    server.prepare()
+    # An eighth of the machine is for indexes of millions of records. Here it fills with what a thousand databases were
+    # copied from, and a run has two such servers.
+    with (server.cluster / "postgresql.conf").open("a", encoding="ascii") as file:
+        file.write("shared_buffers = '512MB'\n")
     server.start()
     return server
