@@ -22,6 +22,9 @@ from gristmill.search.query.vector import candidates
 from gristmill.search.repository import catalogue
 
 ROWS = 1400
+# With fewer edges a graph of so few records may have islands, which differ from build to build: a topic's own records
+# then need 200 to 900 visits, and no two builds are alike.
+GRAPH = GraphParameters(10, 64)
 
 
 @pytest.fixture
@@ -31,7 +34,7 @@ def dataset(database: Database) -> Dataset:
 
 def seal(database: Database, dataset: Dataset, parts: Sequence[np.ndarray], start: int = 0) -> np.ndarray:
     """Store each part and build a segment of it; return all vectors. start: how many parts there were before."""
-    settings = BuildSettings(memory_mb=64, workers=0, min_rows=100, parameters=GraphParameters(6, 24))
+    settings = BuildSettings(memory_mb=64, workers=0, min_rows=100, parameters=GRAPH)
     for n, part in enumerate(parts, start):
         fill(database, dataset, part, first=ROWS * n)
         builder = IndexBuilder(database, settings)
@@ -40,7 +43,7 @@ def seal(database: Database, dataset: Dataset, parts: Sequence[np.ndarray], star
         with builder._work(dataset.id, lambda: None, lambda _: None) as work:
             step = BuildStep("seal", lo, None, ROWS, "for the test")
             segment = builder._begin(work, dataset.id, uuid7(), IndexState((), lo, ROWS), step)
-            builder._make(work, segment, ROWS, GraphParameters(6, 24), 0)
+            builder._make(work, segment, ROWS, GRAPH, 0)
             work.maker.finish(work.dataset, segment)
     with database.autocommit() as connection:
         connection.exec_driver_sql(f"ANALYZE data.{dataset.name}")
@@ -101,7 +104,8 @@ class TestTopics:
         assert sum(shares) == pytest.approx(1, abs=0.01)
         divided, each = known.effort(0.98, 10), known.effort(0.98, 10, filtered=True)
         assert divided.reached
-        assert sum(divided.visits) < 0.7 * sum(each.visits)
+        # 0.14 to 0.26 in eight builds.
+        assert sum(divided.visits) < 0.5 * sum(each.visits)
 
     def test_a_filter_that_keeps_one_topic_for_searches_by_another(
         self, database: Database, dataset: Dataset, monkeypatch: pytest.MonkeyPatch

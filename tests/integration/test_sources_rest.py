@@ -241,8 +241,8 @@ class TestPermissions:
         for permission, status in (("read", 403), ("write", 403), ("admin", 201)):
             assert app.http.post(URL, json=body("d"), headers=keys[permission]).status_code == status
         for permission in ("read", "write"):
-            for method, path in (("PATCH", f"{URL}/demo"), ("DELETE", f"{URL}/demo")):
-                answer = app.http.request(method, path, json={"state": "paused"}, headers=keys[permission])
+            for method, sent in (("PATCH", {"state": "paused"}), ("DELETE", None)):
+                answer = app.http.request(method, f"{URL}/demo", json=sent, headers=keys[permission])
                 assert answer.status_code == 403, (method, permission)
         for path in (URL, f"{URL}/demo", "/api/v1/source-kinds"):
             assert app.http.get(path, headers=keys["read"]).status_code == 200

@@ -1,5 +1,6 @@
 """Calls that take no body refuse one: what it asks for would be passed over."""
 
+import uuid
 from collections.abc import Iterator
 
 import pytest
@@ -54,11 +55,27 @@ def test_a_filter_that_is_sent_to_truncate_deletes_nothing(app: InProcess) -> No
     assert len(app.rows(name)) == 2
 
 
+@pytest.mark.parametrize("operation", BODYLESS)
+@pytest.mark.parametrize("body", [b"{}", [], [b"{", b"}"]])
+def test_every_one_answers_one_that_says_nothing_as_no_body(
+    app: InProcess, operation: str, body: bytes | list[bytes]
+) -> None:
+    method, path = place(app, operation)
+    headers = {"content-type": "application/json", "idempotency-key": f'"{uuid.uuid4()}"'}
+    without = app.http.request(method, path, headers=headers)
+    content = body if isinstance(body, bytes) else in_pieces(*body)
+    answer = app.http.request(method, path, content=content, headers=headers)
+    assert answer.status_code == without.status_code != 500
+    changing = {"request_id", "took_ms"}
+    assert {**answer.json(), **dict.fromkeys(changing)} == {**without.json(), **dict.fromkeys(changing)}
+
+
 @pytest.mark.parametrize("body", [b"", b"{}", b" {}\n", [], [b""], [b"{", b"}"]])
 def test_what_says_nothing_is_as_no_body(app: InProcess, body: bytes | list[bytes]) -> None:
     name = app.dataset(ONE)
-    app.work()
-    for method, path, status in (("GET", "", 200), ("GET", "/records", 200), ("POST", "/truncate", 202)):
+    app.job(app.post(name, [{"k": "a", "v": 1}, {"k": "b", "v": 2}]))
+    calls = [("GET", "", 200), ("GET", "/records", 200), ("DELETE", "/records/a", 202), ("POST", "/truncate", 202)]
+    for method, path, status in calls:
         content = body if isinstance(body, bytes) else in_pieces(*body)
         answer = app.http.request(method, f"/api/v1/datasets/{name}{path}", content=content)
         assert answer.status_code == status, answer.text

@@ -96,6 +96,9 @@ def agrees(kind: str, value: Any, text: str | None, read: Any) -> bool:
         return bool(read == json.loads(text) or read == text)
     if read is None:
         return value is None or text.lower() in ("", "n/a", "na", "-")
+    if value is None:
+        # It is read as a value, which another row has.
+        return False
     if kind in ("integer", "float"):
         return bool(read == (float(value) if kind == "float" else int(value)))
     if kind == "decimal":

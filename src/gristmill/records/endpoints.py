@@ -1,6 +1,7 @@
 """What the routes that take a body share: it is streamed to the spool and never held in memory whole."""
 
 import contextlib
+import hashlib
 from collections.abc import AsyncIterator
 
 from fastapi import Request
@@ -71,6 +72,11 @@ async def spooled_body(
         yield body
     finally:
         body.close()
+
+
+def hash_without_body(http: Request) -> str | None:
+    """Return what ``body_hash`` of an empty body is, for a call that takes none."""
+    return hashlib.sha256(_identity(http) + b"\0").hexdigest() if "idempotency-key" in http.headers else None
 
 
 def _identity(http: Request) -> bytes:

@@ -13,7 +13,7 @@ from gristmill.core.http.convertors import KEY
 from gristmill.core.http.routes import Call, Header
 from gristmill.jobs.endpoints import WRITE_HEADERS, WriteQuery, answer_write, request_of
 from gristmill.records.changes.service import RecordChanges
-from gristmill.records.endpoints import spooled_body
+from gristmill.records.endpoints import hash_without_body, spooled_body
 from gristmill.records.spool import BodySpool, Spool
 from gristmill.records.submit import Submitter, Write
 
@@ -57,8 +57,7 @@ def build_calls(service: RecordChanges, submitter: Submitter, settings: Settings
     async def delete_record(http: Request, _: WriteQuery) -> Response:
         """Delete the record with this key; a composite key is a percent-encoded JSON array."""
         tags = if_match(http)
-        async with spooled_body(http, spool, whole) as body:
-            request = request_of(http, body.body_hash)
+        request = request_of(http, hash_without_body(http))
         write = service.delete(http.path_params["dataset"], http.path_params["key"], tags)
         return await answer_write(http, await submitter.submit(write, request), request)
 
