@@ -29,7 +29,9 @@ def build_router(service: IndexService) -> APIRouter:
         return JSONResponse(await run_in_threadpool(service.change, dataset, body, principal_of(http).name))
 
     @router.post(
-        "/rebuild", status_code=202, dependencies=[Depends(one) for one in (needs("write"), write_options, refuse_body)]
+        "/rebuild",
+        status_code=202,
+        dependencies=[Depends(needs("write")), Depends(write_options), Depends(refuse_body)],
     )
     async def rebuild_index(http: Request, dataset: str) -> Response:
         """Build all indexes anew while searches go on with the old ones, which are then replaced at once."""

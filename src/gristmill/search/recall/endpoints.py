@@ -16,7 +16,9 @@ def build_router(service: RecallService) -> APIRouter:
     router = APIRouter(prefix="/datasets/{dataset}/index", tags=["search"])
 
     @router.post(
-        "/tune", status_code=202, dependencies=[Depends(one) for one in (needs("write"), write_options, refuse_body)]
+        "/tune",
+        status_code=202,
+        dependencies=[Depends(needs("write")), Depends(write_options), Depends(refuse_body)],
     )
     async def tune_index(http: Request, dataset: str) -> Response:
         """Learn what each graph finds by the effort of a search, and measure what searches find.
