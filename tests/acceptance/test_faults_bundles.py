@@ -1,12 +1,11 @@
 """Messages with several jobs, and a worker that is killed or frozen in the middle of one."""
 
 import contextlib
-import os
-import signal
 from collections.abc import Iterator
 
 import pytest
 from tests.support.faults import FaultStack
+from tests.support.freeze import freeze
 from tests.support.ledger import Ledger, batch
 from tests.support.system import eventually
 
@@ -126,7 +125,7 @@ class TestDoubled:
             jobs = post_together(stack, ledger)
             eventually(lambda: stack.waiting_for(ledger.table), "the worker waits for the table")
             # The parent, which acknowledges, is frozen; its child goes on and commits.
-            os.kill(stack.system.processes["worker"].pid, signal.SIGSTOP)
+            freeze(stack.system.processes["worker"].pid)
             table.rollback()
             for job_id in jobs:
                 assert stack.system.finished(job_id)["state"] == "succeeded"

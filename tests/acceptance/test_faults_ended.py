@@ -9,6 +9,7 @@ import psutil
 import pytest
 from tests.support.faults import SETTINGS, FaultStack
 from tests.support.folders import open_folder
+from tests.support.freeze import freeze
 from tests.support.servers import WANTED
 from tests.support.system import eventually
 
@@ -109,8 +110,7 @@ class TestKilledChild:
 
     def test_when_it_has_not_claimed_yet_the_chunk_is_sent_again(self, stack: FaultStack) -> None:
         children = eventually(lambda: pool_of(stack), "the pool is complete")
-        for pid in children:
-            os.kill(pid, signal.SIGSTOP)
+        freeze(*children)
         job_id = stack.submit("test.echo")
         eventually(lambda: stack.system.chunk(job_id)["state"] == "sent", "the message is on its way")
         with stack.locked("SELECT FROM gristmill.chunks WHERE job_id = %s FOR UPDATE", (job_id,)) as claim:

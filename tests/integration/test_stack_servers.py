@@ -8,6 +8,7 @@ import psutil
 import psycopg2
 import pytest
 from tests.support.folders import open_folder
+from tests.support.freeze import freeze
 
 from gristmill.stack import PostgresServer, RabbitServer, StackFailed, ValkeyServer
 from gristmill.stack.processes import is_alive
@@ -106,7 +107,7 @@ class TestPostgres:
             connection = psycopg2.connect(server.url)
             backend = psutil.Process(connection.info.backend_pid)
             # A backend that is stopped is like one deep in a long statement: it looks at nothing.
-            backend.suspend()
+            freeze(backend.pid)
             server.kill()
             assert is_alive(backend)
             server.start()

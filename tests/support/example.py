@@ -10,6 +10,7 @@ import psutil
 
 from gristmill.stack import ServiceStatus
 from gristmill.stack.ports import any_free
+from tests.support.freeze import freeze
 from tests.support.stacks import SharedStack
 from tests.support.system import eventually
 
@@ -54,8 +55,7 @@ class Example:
     def frozen(self, service: str) -> Iterator[None]:
         """Stop the processes of a service, which answer nothing meanwhile."""
         processes = self.processes(service)
-        for process in processes:
-            process.suspend()
+        freeze(*(process.pid for process in processes))
         try:
             yield
         finally:

@@ -16,6 +16,7 @@ from gristmill.jobs.submit import NewChunk, NewJob, WriteRequest, submit_once
 from gristmill.stack import StackFailed
 from tests.support import own_jobs, plugin
 from tests.support.folders import open_folder
+from tests.support.freeze import freeze
 from tests.support.rest import Rest
 from tests.support.servers import WANTED, make_broker, start_postgres
 from tests.support.system import System, eventually
@@ -110,9 +111,9 @@ class FaultStack:
     # Faults of the servers
 
     def pause_broker(self) -> None:
-        """SIGSTOP: connections stay open, nothing is answered."""
+        """Stop it: connections stay open, nothing is answered."""
         self._paused.add(self.broker.pid)
-        os.kill(self.broker.pid, signal.SIGSTOP)
+        freeze(self.broker.pid)
 
     def kill_broker(self) -> None:
         """SIGKILL, frozen or not; its data stay."""
@@ -212,7 +213,7 @@ class FaultStack:
         )
 
     def pause(self, name: str) -> None:
-        """SIGSTOP a process and its children."""
+        """Stop a process and its children."""
         self._paused.update(self.system.pids(name))
         self.system.pause(name)
 

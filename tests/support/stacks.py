@@ -13,6 +13,7 @@ from gristmill.core.config import Settings
 from gristmill.stack import Stack, StackStatus
 from gristmill.stack.processes import is_alive
 from gristmill.stack.program import MARK
+from tests.support.freeze import freeze
 from tests.support.servers import WANTED
 from tests.support.system import eventually
 
@@ -88,7 +89,7 @@ def supervisor_of(stack: Stack) -> int:
 @contextlib.contextmanager
 def frozen(pid: int) -> Iterator[None]:
     """Within the block the process keeps its connections and answers nothing."""
-    os.kill(pid, signal.SIGSTOP)
+    freeze(pid)
     try:
         yield
     finally:

@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.support.freeze import freeze
 from tests.support.system import ROOT, eventually, free_port
 
 BIN = ROOT / ".venv-s3" / "bin"
@@ -88,8 +89,7 @@ class Swift:
     @contextlib.contextmanager
     def frozen(self) -> Iterator[None]:
         """It takes connections and answers nothing."""
-        for process in self._processes:
-            process.send_signal(signal.SIGSTOP)
+        freeze(*(process.pid for process in self._processes))
         try:
             yield
         finally:

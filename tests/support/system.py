@@ -18,6 +18,7 @@ import psycopg2
 import psycopg2.extras
 
 from tests.support.forked import Forked
+from tests.support.freeze import freeze
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = {
@@ -182,9 +183,8 @@ class System:
         self.processes.pop(name).wait()
 
     def pause(self, name: str) -> None:
-        """SIGSTOP the process and its children."""
-        for pid in self.pids(name):
-            os.kill(pid, signal.SIGSTOP)
+        """Stop the process and its children, until ``resume``."""
+        freeze(*self.pids(name))
 
     def resume(self, name: str) -> None:
         for pid in self.pids(name):

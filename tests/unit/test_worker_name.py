@@ -1,13 +1,13 @@
 """Names of worker processes: which process is meant, and whether it has ended."""
 
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 
 import psutil
 import pytest
+from tests.support.freeze import freeze
 
 from gristmill.jobs.worker_name import has_ended, host_prefix, worker_name
 
@@ -44,7 +44,7 @@ class TestEnded:
 
     def test_a_stopped_one_has_not_ended(self, other: "subprocess.Popen[str]") -> None:
         name = name_of(other)
-        os.kill(other.pid, signal.SIGSTOP)
+        freeze(other.pid)
         assert not has_ended(name)
 
     def test_a_killed_one_has_ended_before_and_after_its_parent_has_noticed(

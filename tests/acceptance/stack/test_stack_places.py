@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+from tests.support.freeze import freeze
 from tests.support.servers import WANTED
 from tests.support.stacks import SharedStack, alive_of, frozen, make, patiently, pids, supervisor_of
 from tests.support.system import eventually
@@ -43,8 +44,8 @@ class TestMoved:
         api = str(stack.status().url("api"))
         contract = {"name": "moved", "fields": [{"name": "k", "type": "text", "required": True}], "key": ["k"]}
         assert httpx.post(f"{api}/api/v1/datasets?wait=30", json=contract, timeout=60).status_code == 200
-        for name in ("worker", "dispatcher"):
-            os.kill(pids(stack.status())[name], signal.SIGSTOP)
+        running = pids(stack.status())
+        freeze(running["worker"], running["dispatcher"])
         job = httpx.post(f"{api}/api/v1/datasets/moved/records", json=[{"k": "a"}], timeout=60).json()
         supervisor = psutil.Process(supervisor_of(stack))
         for process in [*alive_of(stack), supervisor]:
