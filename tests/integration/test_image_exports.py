@@ -52,6 +52,19 @@ class TestFiles:
             assert archive.testzip() is None
             assert {one: archive.read(one) for one in archive.namelist()} == found
 
+    def test_what_killed_attempts_were_writing_is_no_part_of_it(self, mill: ImageMill) -> None:
+        name = mill.filled(20)
+        whole = mill.contents(mill.export(name)["id"])
+        job_id = mill.ask(name).json()["id"]
+        images = mill.folder(job_id) / "images"
+        images.mkdir(parents=True)
+        # As a kill leaves them, at any moment of a write.
+        (images / ".k003.jpg.0123abcd").write_bytes(b"")
+        (images / ".k012.jpg.0123abcd").write_bytes(picture(12)[:100])
+        (images.parent / ".metadata.csv.0123abcd").write_bytes(b"id,")
+        assert mill.finish(job_id)["state"] == "succeeded"
+        assert mill.contents(job_id) == whole
+
     def test_without_steps_and_format_files_are_copied_byte_for_byte(self, mill: ImageMill) -> None:
         job = mill.export(mill.filled(8))
         found = mill.contents(job["id"])

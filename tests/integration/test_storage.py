@@ -3,6 +3,8 @@
 import errno
 import os
 import socket
+import subprocess
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,6 +29,16 @@ from gristmill.storage.sync import sync_file_system
 
 MIB = 1024 * 1024
 MOST = 40 * MIB
+# Writes two files, one of them anew, and ends neither.
+KILLED = """
+import sys, time
+from gristmill.storage.local import LocalFolder
+storage = LocalFolder(sys.argv[1], 1000)
+with storage.write("f/1") as one, storage.write("f/2") as two:
+    one.write(b"new")
+    print("writing", flush=True)
+    time.sleep(1000)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -175,6 +187,15 @@ class TestConformance:
         assert storage.clear("f") == 0
         assert (storage.children("f"), storage.children("other")) == ([], ["1"])
 
+    def test_to_remove_what_is_unfinished_touches_no_file_and_no_folder_below(self, storage: Storage) -> None:
+        put(storage, "f/1", b"x")
+        with storage.write("f/g/2") as file:
+            file.write(bytes(9 * MIB))
+            storage.remove_unfinished("f")
+            storage.remove_unfinished("none")
+        assert (storage.children("f"), storage.children("none")) == (["1", "g"], [])
+        assert (get(storage, "f/1"), get(storage, "f/g/2")) == (b"x", bytes(9 * MIB))
+
     @pytest.mark.parametrize(
         "name", ["../x", "/etc/passwd", "a/../../x", "a//b", "", ".", "a/.b", "a\0b", "con", "x" * 900]
     )
@@ -184,6 +205,7 @@ class TestConformance:
             lambda: storage.open(name),
             lambda: storage.remove(name),
             lambda: storage.clear(name),
+            lambda: storage.remove_unfinished(name),
             lambda: storage.children(name),
         ]
         for call in calls:
@@ -208,8 +230,30 @@ class TestFolder:
         put(storage, "file", b"own")
         with pytest.raises(UnsafeName):
             storage.clear("link")
+        with pytest.raises(UnsafeName):
+            storage.remove_unfinished("link")
         assert sorted(path.name for path in outside.iterdir()) == ["secret"]
         assert (outside / "secret").read_text() == "s"
+
+    def test_what_a_killed_process_was_writing_is_removed(self, tmp_path: Path) -> None:
+        storage = LocalFolder(tmp_path, MOST)
+        put(storage, "f/1", b"old")
+        command = [sys.executable, "-c", KILLED, str(tmp_path)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "writing\n"
+            process.kill()
+        assert len(os.listdir(tmp_path / "f")) == 3
+        with storage.write("f/3") as file:
+            file.write(b"in time")
+            (tmp_path / "f/.folder").mkdir()
+        late = storage.write("f/4")
+        late.__enter__().write(b"too late")
+        storage.remove_unfinished("f")
+        with pytest.raises(FileStorageUnavailable):
+            late.__exit__(None, None, None)
+        assert sorted(os.listdir(tmp_path / "f")) == [".folder", "1", "3"]
+        assert (get(storage, "f/1"), get(storage, "f/3")) == (b"old", b"in time")
 
     def test_what_is_no_file_is_not_read(self, tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "pipe")

@@ -34,7 +34,7 @@ class LocalFolder:
     @contextlib.contextmanager
     def write(self, name: str) -> Iterator["_LocalSink"]:
         *folders, leaf = parts_of(name)
-        # Nobody else uses this name, and ``clear`` removes what a killed process leaves.
+        # Nobody else uses this name. What a killed process leaves, ``clear`` and ``remove_unfinished`` remove.
         part = f".{leaf}.{secrets.token_hex(4)}"
         with contextlib.ExitStack() as stack:
             with self._errors(name):
@@ -115,6 +115,17 @@ class LocalFolder:
                 with contextlib.suppress(FileNotFoundError):
                     os.rmdir(leaf, dir_fd=parent)
             return removed
+
+    def remove_unfinished(self, folder: str) -> None:
+        with self._errors(folder), self._folder(parts_of(folder)) as found:
+            if found is None:
+                return
+            # One by one: a folder may have a million files.
+            with os.scandir(found) as children:
+                for child in children:
+                    if child.name.startswith(".") and not child.is_dir(follow_symlinks=False):
+                        with contextlib.suppress(FileNotFoundError):
+                            os.unlink(child.name, dir_fd=found)
 
     def children(self, folder: str) -> list[str]:
         with self._errors(folder), self._folder(parts_of(folder)) as found:

@@ -82,6 +82,13 @@ class Storage(Protocol):
         """Remove all files of a folder but those named ``keep``, unfinished ones included; return how many."""
         ...
 
+    def remove_unfinished(self, folder: str) -> None:
+        """Remove what killed processes were writing directly within a folder, as far as it can be seen there.
+
+        Whoever still writes there gets FileStorageUnavailable at the end.
+        """
+        ...
+
     def children(self, folder: str) -> list[str]:
         """Return the names of files and folders directly within a folder; none where there is no such folder."""
         ...

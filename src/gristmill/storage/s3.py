@@ -137,6 +137,10 @@ class S3Bucket:
                     removed += 1
         return removed
 
+    def remove_unfinished(self, folder: str) -> None:
+        # An upload is seen by no reader before it is complete; ``clear`` aborts it.
+        self.key(folder)
+
     def children(self, folder: str) -> list[str]:
         base = f"{self.key(folder)}/"
         found: set[str] = set()

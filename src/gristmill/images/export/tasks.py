@@ -16,6 +16,7 @@ from gristmill.images.export.assembly import assemble
 from gristmill.images.export.change import ImageChange
 from gristmill.images.export.chunk import make_part
 from gristmill.images.export.errors import ExportRemoved
+from gristmill.images.export.names import IMAGES
 from gristmill.images.export.records import ExportedDatasets
 from gristmill.images.export.repository import parts
 from gristmill.images.export.repository.parts import Part
@@ -58,7 +59,7 @@ class ImageExportHandler(TransactionalHandler):
         self._reader = reader
         self._kinds = kinds
 
-    def prepare(self, task: ChunkTask) -> Part:
+    def prepare(self, task: ChunkTask) -> tuple[Part, Storage]:
         storage = self._files.get(fresh=True)
         with self._database.autocommit() as connection:
             export = exports.find(connection, task.job_id)
@@ -75,9 +76,10 @@ class ImageExportHandler(TransactionalHandler):
             found = parts.totals(connection, task.job_id)
         if found.parts == task.args["chunks"]:
             self._assemble(storage, task, export)
-        return part
+        return part, storage
 
-    def apply(self, connection: Connection, task: ChunkTask, prepared: Part) -> Outcome:
+    def apply(self, connection: Connection, task: ChunkTask, prepared: tuple[Part, Storage]) -> Outcome:
+        part, storage = prepared
         # Whoever holds the export sees which of the others have ended.
         export = exports.hold(connection, task.job_id)
         if export is None or export.state != "writing":
@@ -87,6 +89,8 @@ class ImageExportHandler(TransactionalHandler):
         result = None
         if found.ended == task.args["chunks"]:
             assert export.size is not None  # noted with the first part, and again by whoever has joined them
+            # No attempt is left that could be writing one of the few files here.
+            storage.remove_unfinished(export.files)
             ready = exports.make_folder_ready(
                 connection, task.job_id, size=export.size, rows=found.images, failed=found.failed
             )
@@ -95,10 +99,10 @@ class ImageExportHandler(TransactionalHandler):
             log.info("image_export.ready", images=ready.rows, failed=ready.failed, bytes=ready.size)
         label = task.dataset or ""
         return Outcome(
-            succeeded=prepared.images,
-            rejected=prepared.failed,
+            succeeded=part.images,
+            rejected=part.failed,
             result=result,
-            counted={("images_exported", label): prepared.images, ("images_failed", label): prepared.failed},
+            counted={("images_exported", label): part.images, ("images_failed", label): part.failed},
         )
 
     def _make(self, storage: Storage, task: ChunkTask, export: StoredExport) -> Part:
@@ -123,6 +127,8 @@ class ImageExportHandler(TransactionalHandler):
         return part
 
     def _assemble(self, storage: Storage, task: ChunkTask, export: StoredExport) -> None:
+        # All images are there: what else is being written among them belongs to killed attempts, or to lost ones.
+        storage.remove_unfinished(f"{export.files}/{IMAGES}")
         size = assemble(storage, export, task.args["fields"], lambda: self._fences(task.job_id), task.check)
         with self._database.transaction() as connection:
             exports.note_size(connection, task.job_id, size)
