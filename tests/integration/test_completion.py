@@ -1,20 +1,24 @@
 """Waiting for jobs to finish: one read answers all whose jobs finished together, and none waits in vain."""
 
 import asyncio
+import socket
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
+import uvloop
 
 from gristmill.bootstrap.shared import Gristmill
 from gristmill.core.config import Settings
-from gristmill.core.database import Database
+from gristmill.core.database import Database, Listener
 from gristmill.core.errors import DatabaseUnavailable
+from gristmill.jobs import completion
 from gristmill.jobs.completion import JobCompletion
 from gristmill.jobs.notifications import FINISHED
 
 pytestmark = pytest.mark.promise(8)
+Loops = Callable[[], asyncio.AbstractEventLoop]
 
 
 class Waiting:
@@ -41,7 +45,7 @@ class Waiting:
         with self.database.autocommit() as connection:
             connection.exec_driver_sql(f"SELECT pg_notify('{FINISHED}', %(ids)s)", {"ids": payload})
 
-    def run(self, test: Callable[[], Awaitable[None]]) -> None:
+    def run(self, test: Callable[[], Awaitable[None]], loop: Loops = asyncio.new_event_loop) -> None:
         async def whole() -> None:
             await self.completion.start()
             try:
@@ -49,7 +53,8 @@ class Waiting:
             finally:
                 await self.completion.stop()
 
-        asyncio.run(whole())
+        with asyncio.Runner(loop_factory=loop) as runner:
+            runner.run(whole())
 
     async def heard(self) -> None:
         """Return when what was told before has been heard: a job of our own comes after it."""
@@ -135,3 +140,49 @@ class TestWaiters:
                 assert await future is None
 
         waiting.run(test)
+
+
+class TestLostConnection:
+    @pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+    def test_its_number_may_be_a_requests_in_the_same_moment(
+        self, waiting: Waiting, loop: Loops, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The request is read, and the process listens again."""
+        losses: list[str] = []
+        accepted: list[asyncio.Task[Any]] = []
+
+        class Reused(Listener):
+            def drain(self) -> list[tuple[str, str]]:
+                number = -1 if losses else self.fileno()
+                try:
+                    return super().drain()
+                except DatabaseUnavailable as error:
+                    losses.append(error.detail)
+                    if number >= 0:
+                        ours, theirs = socket.socketpair()
+                        assert ours.fileno() == number, "the lowest number that is free"
+                        theirs.sendall(b"GET /\n")
+                        accepted.append(asyncio.create_task(read(ours, theirs)))
+                    raise
+
+        async def read(ours: socket.socket, theirs: socket.socket) -> bytes:
+            reader, writer = await asyncio.open_connection(sock=ours)
+            try:
+                return await reader.readline()
+            finally:
+                writer.close()
+                theirs.close()
+
+        async def test() -> None:
+            await waiting.heard()
+            with waiting.database.autocommit() as connection:
+                connection.exec_driver_sql(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                    " WHERE datname = current_database() AND query LIKE 'LISTEN%%'"
+                )
+            await waiting.heard()
+            assert await accepted[0] == b"GET /\n"
+            assert len(losses) == 1
+
+        monkeypatch.setattr(completion, "Listener", Reused)
+        waiting.run(test, loop)

@@ -5,6 +5,7 @@ Those whose jobs finish at the same time are answered from one read.
 
 import asyncio
 import contextlib
+import os
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -77,24 +78,28 @@ class JobCompletion:
                 log.warning("completion.not_listening", error=error.detail)
                 await asyncio.sleep(1)
                 continue
+            # A descriptor of its own: psycopg2 closes its one in the moment in which the connection is lost. The number
+            # may then be a request's, whose bytes would call ``ready`` again and again, and reach nobody.
+            descriptor = os.dup(listener.fileno())
             # A job may have finished while no connection listened: every waiter reads its job again.
             self._resolve(dict.fromkeys(self._futures))
 
-            def ready(listener: Listener = listener, lost: asyncio.Event = lost) -> None:
+            def ready(listener: Listener = listener, lost: asyncio.Event = lost, descriptor: int = descriptor) -> None:
                 try:
                     notices = listener.drain()
                 except Unavailable as error:
                     log.warning("completion.lost", error=error.detail)
+                    loop.remove_reader(descriptor)
                     lost.set()
                     return
                 self._note([job_id for _, payload in notices for job_id in _ids(payload)])
 
-            descriptor = listener.fileno()
             loop.add_reader(descriptor, ready)
             try:
                 await lost.wait()
             finally:
                 loop.remove_reader(descriptor)
+                os.close(descriptor)
                 listener.close()
 
     def _note(self, finished: Sequence[uuid.UUID]) -> None:
