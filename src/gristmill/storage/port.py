@@ -85,7 +85,8 @@ class Storage(Protocol):
     def remove_unfinished(self, folder: str) -> None:
         """Remove what killed processes were writing directly within a folder, as far as it can be seen there.
 
-        Whoever still writes there gets FileStorageUnavailable at the end.
+        Whoever still writes what was removed gets FileStorageUnavailable at the end. A bucket shows no file before it
+        is complete: there nothing is removed.
         """
         ...
 
