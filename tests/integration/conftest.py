@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from fastapi.dependencies import models
 from tests.support.in_process import InProcess
 from tests.support.servers import add_database
 from tests.support.unfinished import cancel_unfinished
@@ -50,6 +51,10 @@ def running(url: str, folders: pytest.TempPathFactory) -> Iterator[InProcess]:
     with found.http:
         yield found
     found.gristmill.database.close()
+    # FastAPI remembers which of the last thousands of functions are coroutines, and with them whole applications.
+    for cached in vars(models).values():
+        if hasattr(cached, "cache_clear"):
+            cached.cache_clear()
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """What every process has: settings, the database, wake-ups, counters, datasets. Every process starts from here."""
 
 import contextlib
+import functools
 import gc
 import threading
 
@@ -109,10 +110,12 @@ class Gristmill:
             threading.Thread(target=check, name="file-storage", daemon=True).start()
 
 
+@functools.cache
 def freeze_memory() -> None:
     """Tell the garbage collector that what is loaded by now stays, so that it never scans it again.
 
-    What a request or a chunk makes is freed by reference counts; collections become rare and short.
+    What a request or a chunk makes is freed by reference counts; collections become rare and short. Once in a process:
+    a second time would also keep what is left of an application that has ended there.
     """
     gc.collect()
     gc.freeze()
