@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -124,6 +125,27 @@ class TestKilledChild:
         assert stack.system.finished(job_id, SOON)["state"] == "succeeded"
         assert [row["attempt"] for row in stack.effects(job_id)] == [1]
         assert stack.system.chunk(job_id)["dispatch"] == 2
+
+    def test_the_next_one_may_take_its_time_to_start(
+        self, stack: FaultStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        hold = tmp_path / "hold"
+        monkeypatch.setenv("SLOW_START_FILE", str(hold))
+        stack.system.kill("worker")
+        stack.system.start("worker", jobs_plugins="tests.support.plugin tests.support.slow_start")
+        first = eventually(lambda: pool_of(stack), "the pool is complete")
+        hold.touch()
+        for pid in first:
+            os.kill(pid, signal.SIGKILL)
+        job_id = stack.submit("test.echo")
+        slow = eventually(lambda: set(pool_of(stack)).isdisjoint(first) and pool_of(stack), "there are new processes")
+        # Longer than the 4 s after which Celery kills a process that is not ready, if it is told nothing else.
+        eventually(lambda: time.time() > psutil.Process(slow[-1]).create_time() + 6, "they take long")
+        assert stack.system.chunk(job_id)["state"] == "sent"
+        hold.unlink()
+        assert stack.system.finished(job_id, SOON)["state"] == "succeeded"
+        assert pool_of(stack) == slow
+        stack.system.kill("worker")
 
     def test_at_its_hard_time_limit(self, stack: FaultStack, tmp_path: Path) -> None:
         stack.system.kill("worker")

@@ -77,8 +77,7 @@ def test_so_are_requests_without_a_key_where_one_is_needed(database_url: str, sl
     app.gristmill.database.close()
 
 
-def test_more_requests_than_the_limit_get_429_and_probes_are_not_counted(database_url: str) -> None:
-    app = InProcess(database_url, api_requests_per_second=2)
+def test_more_requests_than_the_limit_get_429_and_probes_are_not_counted(app: InProcess) -> None:
     with app.http:
         answers = [app.http.get("/api/v1/datasets") for _ in range(5)]
         assert [answer.status_code for answer in answers] == [200, 200, 200, 200, 429]
@@ -87,4 +86,3 @@ def test_more_requests_than_the_limit_get_429_and_probes_are_not_counted(databas
         key = {"authorization": f"Bearer {create_key(app.gristmill.database, 'other', 'read')}"}
         assert app.http.get("/api/v1/datasets", headers=key).status_code == 200
         assert {app.http.get("/healthz").status_code for _ in range(10)} == {200}
-    app.gristmill.database.close()

@@ -50,6 +50,9 @@ def make_celery(settings: Settings, *, confirm: bool) -> Celery:
         task_reject_on_worker_lost=False,
         # Seconds until a process that has ended counts as lost: there is no result that could still arrive.
         worker_lost_wait=0.5,
+        # Seconds that a new process has until it takes tasks. Celery's 4 are too few on a busy machine, or for weights
+        # on a slow disk: each process was killed before it was ready, and none ever was.
+        worker_proc_alive_timeout=60.0,
         worker_prefetch_multiplier=1,
         # There is no result backend: the truth about jobs is in Postgres.
         task_ignore_result=True,
