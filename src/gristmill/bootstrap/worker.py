@@ -123,9 +123,20 @@ def _tell(rescuer: Rescuer, untold: list[Lost], tell: Callable[[Lost, Mapping[Ad
     untold[:] = [message for message in left if message[1]]
 
 
-def warm_up(gristmill: Gristmill) -> None:
-    """Do in a new worker process what the first job would otherwise wait for: load weights, start threads."""
+def load_shared(gristmill: Gristmill) -> None:
+    """Load in a worker's parent what each process of its pool needs, so that all of them have it by the fork.
+
+    Libraries and weights are then in memory once, and a process that replaces another takes its first job at once.
+    """
+    # pyarrow imports both with the first batch that a process reads.
+    import pandas  # noqa: F401, PLC0415
+    import pyarrow.pandas_compat  # noqa: F401, PLC0415
+
     gristmill.load_default_embedder()
-    gristmill.check_files()
     freeze_memory()
+
+
+def start_own(gristmill: Gristmill) -> None:
+    """Start in a new process of the pool what a fork does not hand on: threads."""
+    gristmill.check_files()
     gristmill.counters.flush_every(2.0)

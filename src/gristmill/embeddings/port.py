@@ -88,7 +88,8 @@ class Provider(NamedTuple):
 
     describe: answers without loading anything; raises EmbedderNotInstalled. load: makes the embedder. What it needs of
     the settings (batch size; a URL, a key and a timeout where a service embeds) are arguments of its constructor that
-    bootstrap binds, so that no provider reads settings.
+    bootstrap binds, so that no provider reads settings. The default embedder is loaded before a worker forks its
+    processes: an embedder of texts starts no thread.
     """
 
     describe: Callable[[], Description]

@@ -21,7 +21,7 @@ from celery.signals import (
 
 from gristmill.bootstrap.registry import job_types
 from gristmill.bootstrap.shared import Gristmill
-from gristmill.bootstrap.worker import build_executor, parent_tasks, warm_up
+from gristmill.bootstrap.worker import build_executor, load_shared, parent_tasks, start_own
 from gristmill.broker.app import make_celery
 from gristmill.broker.members import Member, members_of
 from gristmill.broker.queues import find_queue
@@ -98,11 +98,11 @@ def _keep_logs(**_: Any) -> None:
 
 @worker_process_init.connect  # type: ignore[untyped-decorator]
 def _start_process(**_: Any) -> None:
-    """Build everything anew after the fork: connections, threads and weights do not survive it."""
+    """Build anew what does not survive the fork: connections and threads."""
     global _executor
     reuse_freed_blocks()
     gristmill = Gristmill(settings, "gristmill-worker")
-    warm_up(gristmill)
+    start_own(gristmill)
     _executor = build_executor(gristmill, draining=_is_draining, time_limit_error=SoftTimeLimitExceeded)
 
 
@@ -115,6 +115,11 @@ def _watch(**_: Any) -> None:
     """Free what dead processes held, from the start on: a parent that was killed left chunks, broker or no broker."""
     maintenance = Maintenance(parent_tasks(_parent, lost, unknown, tell_late), _stop)
     threading.Thread(target=maintenance.run, name="maintenance", daemon=True).start()
+
+
+@worker_init.connect  # type: ignore[untyped-decorator]
+def _load(**_: Any) -> None:
+    load_shared(_parent)
 
 
 @worker_ready.connect  # type: ignore[untyped-decorator]
