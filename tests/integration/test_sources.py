@@ -321,7 +321,7 @@ class TestWaiting:
             with app.http:
                 sources.start_runner()
                 dataset = ready(app, CONTRACT)
-                settings = {"interval": 0.01, "batch_size": 5, "limit": 100}
+                settings = {"interval": 0.01, "batch_size": 20, "limit": 120}
                 name = sources.create(dataset, "simulator", settings)
                 first = sources.until(name, lambda one: one["runner"] and one["waits_for"], "it waits")
                 assert first["waits_for"].startswith("too_many: ")
@@ -342,9 +342,9 @@ class TestWaiting:
                 found = sources.until(name, lambda one: one["state"] == "finished", "it goes on", 60)
                 until.set()
                 worker.join()
-                assert (found["records"], found["waits_for"]) == (100, None)
+                assert (found["records"], found["waits_for"]) == (120, None)
                 app.work()
-                assert len({row["id"] for row in app.rows(dataset)}) == 100
+                assert len({row["id"] for row in app.rows(dataset)}) == 120
                 sources.stop_runners()
             app.gristmill.database.close()
 

@@ -26,8 +26,10 @@ _LOADED = [
     "gristmill.bootstrap.dispatcher",
     "gristmill.bootstrap.sources",
     "gristmill.bootstrap.worker",
-    # Each process of a worker's pool loads the default embedder.
+    # Of the default embedder, and of the first batch.
     "wordllama",
+    "pandas",
+    "pyarrow.pandas_compat",
 ]
 
 
