@@ -138,7 +138,9 @@ class TestKilledChild:
         for pid in first:
             os.kill(pid, signal.SIGKILL)
         job_id = stack.submit("test.echo")
-        slow = eventually(lambda: set(pool_of(stack)).isdisjoint(first) and pool_of(stack), "there are new processes")
+        slow = eventually(
+            lambda: (pool := pool_of(stack)) and set(pool).isdisjoint(first) and pool, "there are new processes"
+        )
         # Longer than the 4 s after which Celery kills a process that is not ready, if it is told nothing else.
         eventually(lambda: time.time() > psutil.Process(slow[-1]).create_time() + 6, "they take long")
         assert stack.system.chunk(job_id)["state"] == "sent"
