@@ -1,5 +1,6 @@
 """The applications among the examples, as they are imported: no server is asked anything."""
 
+import ast
 import importlib.util
 import os
 import re
@@ -24,3 +25,11 @@ def test_the_page_of_its_calls_needs_no_other_host(file: Path, monkeypatch: pyte
     files = re.findall(r"""(?:src|href)=["']([^"']+)""", page)
     assert len(files) >= 2
     assert all(client.get(name).status_code == 200 for name in files), files
+
+
+@pytest.mark.parametrize("path", APPLICATIONS, ids=lambda path: path.parent.name)
+def test_an_application_keeps_idle_connections_longer_than_clients_do(path: Path) -> None:
+    calls = [call for call in ast.walk(ast.parse(path.read_text())) if isinstance(call, ast.Call)]
+    [run] = [call for call in calls if ast.unparse(call.func) == "uvicorn.run"]
+    # nginx keeps them for 60 seconds, httpx for 5: who closes first must be the one who sends.
+    assert {one.arg: ast.unparse(one.value) for one in run.keywords}["timeout_keep_alive"] == "75"
