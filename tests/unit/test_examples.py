@@ -1,4 +1,4 @@
-"""The applications among the examples, as they are imported: no server is asked anything."""
+"""The applications among the examples, as they are imported or read: no server is asked anything."""
 
 import ast
 import importlib.util
@@ -10,9 +10,10 @@ import pytest
 from starlette.testclient import TestClient
 
 APPLICATIONS = sorted((Path(__file__).parents[2] / "examples").glob("*/app.py"))
+each_application = pytest.mark.parametrize("file", APPLICATIONS, ids=[file.parent.name for file in APPLICATIONS])
 
 
-@pytest.mark.parametrize("file", APPLICATIONS, ids=[file.parent.name for file in APPLICATIONS])
+@each_application
 def test_the_page_of_its_calls_needs_no_other_host(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(os.environ, "GRISTMILL_URL", "http://127.0.0.1:1")
     spec = importlib.util.spec_from_file_location(f"example_{file.parent.name}", file)
@@ -27,9 +28,9 @@ def test_the_page_of_its_calls_needs_no_other_host(file: Path, monkeypatch: pyte
     assert all(client.get(name).status_code == 200 for name in files), files
 
 
-@pytest.mark.parametrize("path", APPLICATIONS, ids=lambda path: path.parent.name)
-def test_an_application_keeps_idle_connections_longer_than_clients_do(path: Path) -> None:
-    calls = [call for call in ast.walk(ast.parse(path.read_text())) if isinstance(call, ast.Call)]
+@each_application
+def test_an_application_keeps_idle_connections_longer_than_clients_do(file: Path) -> None:
+    calls = [call for call in ast.walk(ast.parse(file.read_text())) if isinstance(call, ast.Call)]
     [run] = [call for call in calls if ast.unparse(call.func) == "uvicorn.run"]
     # nginx keeps them for 60 seconds, httpx for 5: who closes first must be the one who sends.
     assert {one.arg: ast.unparse(one.value) for one in run.keywords}["timeout_keep_alive"] == "75"
