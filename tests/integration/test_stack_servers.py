@@ -1,5 +1,6 @@
 """One conformance suite for the three servers that a stack runs, and what each adds."""
 
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -74,6 +75,20 @@ class TestServer:
 
 
 class TestPostgres:
+    @pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user runs it as itself")
+    def test_root_runs_it_as_a_user_whose_group_has_another_name(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # A user that another stack makes at this moment has a group without a name yet.
+        monkeypatch.setattr("gristmill.stack.postgres.SYSTEM_USER", "nobody")
+        server = PostgresServer(folder / "postgres")
+        server.start()
+        try:
+            assert psutil.Process(server.pid).username() == "nobody"
+            assert server.ready()
+        finally:
+            server.kill()
+
     def test_what_was_committed_is_on_disk(self, folder: Path) -> None:
         server = PostgresServer(folder / "postgres")
         server.start()

@@ -101,9 +101,9 @@ class PostgresServer(Server):
         target = self.cluster / "gristmill.conf"
         target.write_text(configuration, encoding="ascii")
         if user:
-            shutil.chown(target, user, user)
+            os.chown(target, user.pw_uid, user.pw_gid)
 
-    def _make_cluster(self, user: str | None) -> None:
+    def _make_cluster(self, user: pwd.struct_passwd | None) -> None:
         # Built beside its place and renamed, so that an interrupted first start leaves nothing half-made.
         building = self.data_dir / "making"
         shutil.rmtree(building, ignore_errors=True)
@@ -112,8 +112,8 @@ class PostgresServer(Server):
         password.write_text(self._password, encoding="ascii")
         password.chmod(0o600)
         if user:
-            shutil.chown(building, user, user)
-            shutil.chown(password, user, user)
+            os.chown(building, user.pw_uid, user.pw_gid)
+            os.chown(password, user.pw_uid, user.pw_gid)
         command = [
             str(binaries() / "initdb"),
             f"--pgdata={building}",
@@ -123,7 +123,7 @@ class PostgresServer(Server):
         # The builtin provider sorts the same on every machine, whatever its C library.
         command += ["--auth=scram-sha-256", "--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         command += ["--locale=C"]
-        options = {"user": user, "group": user, "extra_groups": []} if user else {}
+        options = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []} if user else {}
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/", **options)  # type: ignore[call-overload]
         password.unlink()
         if done.returncode != 0:
@@ -136,6 +136,7 @@ class PostgresServer(Server):
         # SIGINT is Postgres' fast shutdown: sessions end, a checkpoint is written.
         command = (str(binaries() / "postgres"), "-D", str(self.cluster))
         environment = {"LC_ALL": "C"}
+        user = _system_user()
         return [
             Program(
                 self.name,
@@ -145,7 +146,7 @@ class PostgresServer(Server):
                 environment,
                 "INT",
                 stop_seconds=60,
-                user=_system_user(),
+                user=user.pw_name if user else None,
                 lock_file=self.cluster / "postmaster.pid",
             )
         ]
@@ -186,8 +187,11 @@ def _memory() -> dict[str, int]:
     return {"shared_buffers": max(256, min(total // 8, 8192)), "cache": max(1024, total // 2)}
 
 
-def _system_user() -> str | None:
-    """Return the user that Postgres must run as: None, or a system user if we are root, whom Postgres refuses."""
+def _system_user() -> pwd.struct_passwd | None:
+    """Return the user that Postgres must run as: None, or a system user if we are root, whom Postgres refuses.
+
+    Its group is named by number: where another stack makes the user at this moment, the group has no name yet.
+    """
     if os.geteuid() != 0:
         return None
     command = ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", SYSTEM_USER]
@@ -200,7 +204,7 @@ def _system_user() -> str | None:
         return False
 
     wait_until(exists, 15, f"The system user {SYSTEM_USER}, as whom Postgres runs, cannot be made with useradd")
-    return SYSTEM_USER
+    return pwd.getpwnam(SYSTEM_USER)
 
 
 def _let_through(path: Path) -> None:
