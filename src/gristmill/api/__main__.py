@@ -1,25 +1,23 @@
 """The API process: ``python -m gristmill.api``."""
 
-import gc
 import sys
 
-# While modules are loaded nothing becomes garbage; to look for it all the same takes a fifth of the time.
-gc.disable()
+from gristmill.kit.loading import loading
 
-import uvicorn
+with loading():
+    import uvicorn
 
-from gristmill.access.keys import KeyRing, ensure_key
-from gristmill.api.app import make_app
-from gristmill.api.http_protocol import ProblemProtocol
-from gristmill.api.middleware import LOOPBACK
-from gristmill.bootstrap.api import ApiServices
-from gristmill.bootstrap.shared import Gristmill
-from gristmill.core.config import Settings
-from gristmill.core.errors import GristmillError, Unavailable
-from gristmill.core.logs import get_logger
-from gristmill.core.start import begin
+    from gristmill.access.keys import KeyRing, ensure_key
+    from gristmill.api.app import make_app
+    from gristmill.api.http_protocol import ProblemProtocol
+    from gristmill.api.middleware import LOOPBACK
+    from gristmill.bootstrap.api import ApiServices
+    from gristmill.bootstrap.shared import Gristmill
+    from gristmill.core.config import Settings
+    from gristmill.core.errors import GristmillError, Unavailable
+    from gristmill.core.logs import get_logger
+    from gristmill.core.start import begin
 
-gc.enable()
 log = get_logger()
 
 

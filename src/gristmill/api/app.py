@@ -42,8 +42,8 @@ def make_rest(services: ApiServices) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         anyio.to_thread.current_default_thread_limiter().total_tokens = settings.api_threads
         await app.state.completion.start()
-        # In a thread of its own: the first search would otherwise wait for the embedder's weights.
-        warm_up = asyncio.create_task(asyncio.to_thread(services.gristmill.load_default_embedder))
+        # In a thread of its own: the API answers meanwhile.
+        warm_up = asyncio.create_task(asyncio.to_thread(services.gristmill.load_ahead))
         freeze_memory()
         yield
         await warm_up

@@ -78,8 +78,12 @@ class Gristmill:
         """Wake the dispatchers, after a commit that made something due. They look every ``dispatcher.poll`` anyway."""
         self.notifier.due()
 
-    def load_default_embedder(self) -> None:
-        """Load the weights of the default embedder, if it is installed."""
+    def load_ahead(self) -> None:
+        """Load what the first batch or search would wait for: pandas and, if installed, the default embedder."""
+        # pyarrow imports both with the first list that it converts.
+        import pandas  # noqa: F401, PLC0415
+        import pyarrow.pandas_compat  # noqa: F401, PLC0415
+
         with contextlib.suppress(EmbedderNotInstalled):
             self.embedders.get(self.settings.embeddings_default)
 

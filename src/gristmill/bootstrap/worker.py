@@ -128,11 +128,7 @@ def load_shared(gristmill: Gristmill) -> None:
 
     Libraries and weights are then in memory once, and a process that replaces another takes its first job at once.
     """
-    # pyarrow imports both with the first batch that a process reads.
-    import pandas  # noqa: F401, PLC0415
-    import pyarrow.pandas_compat  # noqa: F401, PLC0415
-
-    gristmill.load_default_embedder()
+    gristmill.load_ahead()
     freeze_memory()
 
 

@@ -3,17 +3,20 @@
 import signal
 import threading
 
-from gristmill.bootstrap.dispatcher import maintenance_tasks, schedule_tasks
-from gristmill.bootstrap.shared import Gristmill, freeze_memory
-from gristmill.broker.app import make_celery
-from gristmill.broker.queues import queue_names
-from gristmill.core.logs import get_logger
-from gristmill.core.start import begin
-from gristmill.dispatcher.loop import Dispatcher
-from gristmill.dispatcher.monitors import Monitors
-from gristmill.dispatcher.publisher import Publisher
-from gristmill.jobs.maintenance.loop import Maintenance
-from gristmill.jobs.maintenance.process_beat import ProcessBeat
+from gristmill.kit.loading import loading
+
+with loading():
+    from gristmill.bootstrap.dispatcher import maintenance_tasks, schedule_tasks
+    from gristmill.bootstrap.shared import Gristmill, freeze_memory
+    from gristmill.broker.app import make_celery
+    from gristmill.broker.queues import queue_names
+    from gristmill.core.logs import get_logger
+    from gristmill.core.start import begin
+    from gristmill.dispatcher.loop import Dispatcher
+    from gristmill.dispatcher.monitors import Monitors
+    from gristmill.dispatcher.publisher import Publisher
+    from gristmill.jobs.maintenance.loop import Maintenance
+    from gristmill.jobs.maintenance.process_beat import ProcessBeat
 
 log = get_logger()
 

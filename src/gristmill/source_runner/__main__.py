@@ -3,11 +3,14 @@
 import signal
 import threading
 
-from gristmill.bootstrap.shared import Gristmill, freeze_memory
-from gristmill.bootstrap.sources import build_runner
-from gristmill.core.logs import get_logger
-from gristmill.core.start import begin
-from gristmill.jobs.maintenance.process_beat import ProcessBeat
+from gristmill.kit.loading import loading
+
+with loading():
+    from gristmill.bootstrap.shared import Gristmill, freeze_memory
+    from gristmill.bootstrap.sources import build_runner
+    from gristmill.core.logs import get_logger
+    from gristmill.core.start import begin
+    from gristmill.jobs.maintenance.process_beat import ProcessBeat
 
 log = get_logger()
 

@@ -1,13 +1,13 @@
 """A worker of one queue: ``python -m gristmill.worker --queue NAME``."""
 
 import argparse
-import gc
 import logging
 import os
 import socket
 
 from gristmill.broker.queues import DEFAULT_QUEUE, find_queue, queue_names
 from gristmill.core.start import begin
+from gristmill.kit.loading import loading
 
 
 def main() -> None:
@@ -20,11 +20,8 @@ def main() -> None:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     settings = begin(f"worker-{queue.name}")
     logging.getLogger("celery").setLevel(logging.WARNING)
-    # While modules are loaded nothing becomes garbage; to look for it all the same takes a fifth of the time.
-    gc.disable()
-    from gristmill.worker.app import app  # noqa: PLC0415 - the logs must be set up before Celery is
-
-    gc.enable()
+    with loading():
+        from gristmill.worker.app import app  # noqa: PLC0415 - the logs must be set up before Celery is
 
     app.conf.update(task_soft_time_limit=queue.soft_time_limit(settings), task_time_limit=queue.time_limit(settings))
     app.worker_main(
