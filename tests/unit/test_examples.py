@@ -1,4 +1,4 @@
-"""The applications among the examples, as they are imported or read: no server is asked anything."""
+"""The applications among the examples, and the API beside them, as they are imported or read: no server is asked."""
 
 import ast
 import importlib.util
@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
+
+import gristmill.api
 
 APPLICATIONS = sorted((Path(__file__).parents[2] / "examples").glob("*/app.py"))
 each_application = pytest.mark.parametrize("file", APPLICATIONS, ids=[file.parent.name for file in APPLICATIONS])
@@ -28,8 +30,12 @@ def test_the_page_of_its_calls_needs_no_other_host(file: Path, monkeypatch: pyte
     assert all(client.get(name).status_code == 200 for name in files), files
 
 
-@each_application
-def test_an_application_keeps_idle_connections_longer_than_clients_do(file: Path) -> None:
+@pytest.mark.parametrize(
+    "file",
+    [*APPLICATIONS, Path(gristmill.api.__file__).with_name("__main__.py")],
+    ids=[*(file.parent.name for file in APPLICATIONS), "api"],
+)
+def test_a_server_keeps_idle_connections_longer_than_clients_do(file: Path) -> None:
     calls = [call for call in ast.walk(ast.parse(file.read_text())) if isinstance(call, ast.Call)]
     [run] = [call for call in calls if ast.unparse(call.func) == "uvicorn.run"]
     # nginx keeps them for 60 seconds, httpx for 5: who closes first must be the one who sends.
