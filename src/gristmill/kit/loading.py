@@ -9,8 +9,8 @@ from collections.abc import Iterator
 def loading() -> Iterator[None]:
     """Import modules within it, once in a process and before it starts threads.
 
-    The collector would look through a million new objects again and again, a fifth of the time of a start, and find
-    nothing. What was loaded stays for as long as the process, so that no later pass looks at it either (``gc.freeze``).
+    The collector would look through all that is new again and again, a fifth of the time of a start, and find nothing.
+    What was loaded stays for as long as the process, so that no later pass looks at it either (``gc.freeze``).
     """
     gc.disable()
     try:
