@@ -11,14 +11,15 @@ from celery.events import EventReceiver
 
 from gristmill.broker.app import make_celery
 from gristmill.core.config import Settings
-from tests.support.system import System, eventually, free_port
+from gristmill.stack.ports import any_free
+from tests.support.system import System, eventually
 
 PASSWORD = "watcher"
 
 
 def flower_settings() -> dict[str, Any]:
     """What a system needs for a Flower of its own."""
-    return {"flower_port": free_port(), "flower_password": PASSWORD}
+    return {"flower_port": any_free(), "flower_password": PASSWORD}
 
 
 class Flower:

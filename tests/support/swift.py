@@ -10,8 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from gristmill.stack.ports import any_free
 from tests.support.freeze import freeze
-from tests.support.system import ROOT, eventually, free_port
+from tests.support.system import ROOT, eventually
 
 BIN = ROOT / ".venv-s3" / "bin"
 KINDS = ("account", "container", "object")
@@ -64,7 +65,7 @@ class Swift:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._processes: list[subprocess.Popen[bytes]] = []
-        self._ports = {kind: free_port() for kind in (*KINDS, "proxy")}
+        self._ports = {kind: any_free() for kind in (*KINDS, "proxy")}
         self.url = f"http://127.0.0.1:{self._ports['proxy']}"
         self._configure()
 

@@ -2,12 +2,9 @@
 
 import contextlib
 import os
-import random
 import signal
-import socket
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +14,7 @@ import psutil
 import psycopg2
 import psycopg2.extras
 
+from gristmill.stack.ports import any_free
 from tests.support.forked import Forked
 from tests.support.freeze import freeze
 
@@ -65,30 +63,6 @@ def _answers(url: str) -> bool:
     return False
 
 
-# Below those that the kernel gives to connections: one of them could take the port before its server does.
-_PORTS = range(10_000, 32_000)
-
-
-# Given away a while ago, and perhaps not listened on yet.
-_GIVEN: deque[int] = deque(maxlen=500)
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on, and that was given to nobody else of late, by this test worker or another.
-
-    Each of up to four workers draws from a quarter of the ports.
-    """
-    choose = random.SystemRandom()
-    quarter = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 4
-    while True:
-        port = choose.choice(_PORTS[quarter::4])
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            if port not in _GIVEN:
-                _GIVEN.append(port)
-                return port
-
-
 class System:
     """The processes of one installation. ``settings`` are given as in Settings, e.g. ``jobs_lease=5``."""
 
@@ -96,7 +70,7 @@ class System:
         self.database_url = database_url
         self.broker_url = broker_url
         self.folder = folder
-        self.port = free_port()
+        self.port = any_free()
         self.settings = settings
         self.processes: dict[str, Forked] = {}
         self._kept = threading.local()

@@ -2,6 +2,8 @@
 
 import socket
 import stat
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,10 +19,26 @@ from gristmill.core.errors import Invalid
 from gristmill.stack import StackFailed, flower, ports, services
 from gristmill.stack.asking import ask_all
 from gristmill.stack.layout import DataFolder, Memory
+from gristmill.stack.plan import make_plan
 from gristmill.stack.program import Program
 from gristmill.stack.report import ServiceStatus, StackStatus, describe
 from gristmill.stack.server import secret
 from gristmill.stack.supervisor import Supervisor
+
+# So few that sixty random ones of them are not all different by chance.
+FEW = range(31_700, 31_900)
+HOLDS_SIXTY = f"""
+from gristmill.stack import ports
+ports._CANDIDATES = {FEW!r}
+for _ in range(60):
+    print(ports.any_free(), flush=True)
+input()
+"""
+
+
+def plan(before: Memory | None, **settings: Any) -> dict[str, int]:
+    """The ports of a new start."""
+    return make_plan(Settings(stack_broker="valkey", **settings), before, lambda _line: None).ports
 
 
 @pytest.fixture
@@ -53,6 +71,43 @@ class TestPorts:
     def test_a_taken_port_that_was_asked_for_is_an_error_that_names_it(self, taken: int) -> None:
         with pytest.raises(StackFailed, match=f"Port {taken} is taken, but api_port"):
             ports.choose("api_port", taken, 8000, None)
+
+    def test_no_port_is_given_twice_while_its_server_starts(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(ports, "_CANDIDATES", FEW)
+        command = [sys.executable, "-c", HOLDS_SIXTY]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+            assert other.stdout is not None
+            theirs = {int(line) for line in (other.stdout.readline() for _ in range(60))}
+            ours = {ports.any_free() for _ in range(60)}
+            other.communicate("\n")
+        assert len(theirs) == len(ours) == 60
+        assert not theirs & ours
+
+    def test_a_server_listens_on_a_port_that_is_held_for_it(self) -> None:
+        with socket.create_server(("127.0.0.1", ports.any_free())) as server:
+            assert not ports.is_free(server.getsockname()[1])
+
+    def test_a_port_is_chosen_right_after_its_server_ended(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = server.getsockname()[1]
+            with socket.create_connection(("127.0.0.1", port)), server.accept()[0]:
+                pass
+        assert ports.choose("api_port", port, 8000, None) == port
+
+    def test_a_port_that_two_services_are_configured_to_use_is_an_error_that_names_it(self) -> None:
+        port = ports.any_free()
+        with pytest.raises(StackFailed, match=f"Port {port} is taken, but flower_port"):
+            plan(None, api_port=port, flower_port=port)
+
+    def test_services_of_one_stack_share_no_port_whatever_they_had(self) -> None:
+        api, flower = ports.any_free(), ports.any_free()
+        before = Memory(
+            ports={"postgres": api, "broker": flower, "names": api, "node": flower},
+            asked={"postgres": 0, "broker": 0},
+        )
+        found = plan(before, api_port=api, flower_port=flower)
+        assert (found["api"], found["flower"]) == (api, flower)
+        assert len(set(found.values())) == len(found) == 6
 
 
 class TestDataFolder:

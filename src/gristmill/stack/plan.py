@@ -22,15 +22,19 @@ def make_plan(asked: Settings, before: Memory | None, note: Callable[[str], None
         "api": ("api_port", asked.api_port),
         "flower": ("flower_port", asked.flower_port),
     }
-    for service, (name, configured) in wanted.items():
+    chosen: set[int] = set()
+    # Those that somebody asked for first: another moves if it had one of them last time.
+    for service, (name, configured) in sorted(wanted.items(), key=lambda item: item[1][1] == 0):
         last = memory.ports.get(service) if memory.asked.get(service) == configured else None
         host = memory.api_host if service == "api" else "127.0.0.1"
-        port = ports.choose(name, configured, fields[name].default, last, host)
+        port = ports.choose(name, configured, fields[name].default, last, host, chosen)
         if configured not in (0, port):
             note(f"{service}: port {configured} is taken, listening on {port} instead")
+        chosen.add(port)
         memory.ports[service], memory.asked[service] = port, configured
     for service in ("names", "node"):
-        memory.ports[service] = ports.choose(service, 0, 0, memory.ports.get(service))
+        memory.ports[service] = ports.choose(service, 0, 0, memory.ports.get(service), chosen=chosen)
+        chosen.add(memory.ports[service])
     return memory
 
 
