@@ -1,5 +1,6 @@
 """The parts of the stack that need no process: ports, memory, configuration, Flower's options."""
 
+import random
 import socket
 import stat
 import subprocess
@@ -25,8 +26,9 @@ from gristmill.stack.report import ServiceStatus, StackStatus, describe
 from gristmill.stack.server import secret
 from gristmill.stack.supervisor import Supervisor
 
-# So few that sixty random ones of them are not all different by chance.
-FEW = range(31_700, 31_900)
+# So few that sixty random ones of them are not all different by chance; elsewhere in each run, for it may not be alone.
+_FIRST = random.randrange(15_000, 31_800)
+FEW = range(_FIRST, _FIRST + 200)
 HOLDS_SIXTY = f"""
 from gristmill.stack import ports
 ports._CANDIDATES = {FEW!r}
