@@ -60,6 +60,9 @@ class TestPorts:
     def test_zero_means_any_free_one(self) -> None:
         assert ports.is_free(ports.choose("api_port", 0, 0, None))
 
+    def test_zero_does_not_ask_for_an_address_of_ipv4(self) -> None:
+        assert ports.is_free(ports.choose("api_port", 0, 0, None, "::1"))
+
     def test_the_port_of_last_time_is_used_again(self) -> None:
         port = ports.any_free()
         assert ports.choose("api_port", 0, 0, port) == port

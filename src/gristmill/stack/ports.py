@@ -24,10 +24,10 @@ def is_free(port: int, host: str = "127.0.0.1") -> bool:
     return True
 
 
-def any_free(host: str = "127.0.0.1") -> int:
+def any_free() -> int:
     """Return a free port, which is given to nobody else while its server starts."""
     for port in random.sample(_CANDIDATES, 200):
-        if _hold(port, host):
+        if _hold(port):
             return port
     raise StackFailed("No free port found between 15000 and 32000")
 
@@ -54,7 +54,7 @@ def choose(
     if remembered and fits(remembered):
         return remembered
     if configured == 0:
-        return any_free(host)
+        return any_free()
     if fits(configured):
         return configured
     if configured != default:
@@ -64,10 +64,10 @@ def choose(
     for port in range(configured + 1, configured + 100):
         if fits(port):
             return port
-    return any_free(host)
+    return any_free()
 
 
-def _hold(port: int, host: str) -> bool:
+def _hold(port: int, host: str = "127.0.0.1") -> bool:
     """Keep a port that nothing is bound to, and tell whether it is one.
 
     It is bound, so that no other process that chooses a port in this way gets it. It is not listened on, so that a
